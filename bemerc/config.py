@@ -84,7 +84,7 @@ def _build(mapping: Mapping[str, Any], cls: type, where: str, faults: list[str])
     for key in mapping:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = f"; did you mean '{near[0]}'?" if near else "."
             faults.append(f"{where}.{key}: unknown key{hint} The known keys are {', '.join(fields)}.")
     values: dict[str, Any] = {}
     before = len(faults)

@@ -1,0 +1,51 @@
+# Two commands on a fresh machine: `make run` and `make test`. Both need Python 3.11 (or 3.12), make and git, nothing else.
+# The virtual environment is made once; it is remade when pyproject.toml or constraints.txt change.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# One thread per process: what runs in parallel here is processes, and oversubscribed threads only slow each other down.
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help install run test test-all check format controls clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+install: $(STAMP) ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "bemerc needs Python 3.11 or 3.12 and found none. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv"; exit 1; }
+	@$(PYTHON) bemerc/doctor.py --system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $(STAMP)
+
+run: install ## the main job on the embedded sample: make it, extract, train, evaluate, report
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "This copy has no .git, and DVC keeps its record beside one. Clone the repository, or make one here: git init && git add -A && git commit -m start"; exit 1; }
+	dvc repro
+	@bemerc evaluate --show
+
+test: install ## the quick tests, offline
+	$(BIN)/python -m pytest -q
+
+test-all: install ## the slow tests too
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+check: install ## ruff, format, mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: install ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+controls: install ## is behavior worth anything, and is nothing leaking: 3 x 3 seeds, about an hour
+	$(BIN)/python -m benchmarks.controls
+
+clean: ## remove what `make run` made, but not .venv
+	rm -rf data models results

@@ -1,0 +1,195 @@
+"""The house rules as tests: who may import whom, no cycles, light doors, no shared tables, nothing from outside."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "bemerc"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+HEAVY = {"cv2", "av", "mediapipe", "librosa", "torch", "transformers", "peft", "accelerate", "sklearn", "matplotlib", "skimage"}
+
+# Module (or package) -> the bemerc modules that it may import. errors and config are open to all.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "config": set(),
+    "prediction": set(),
+    "cache": set(),
+    "media": set(),
+    "backbone": set(),
+    "progress": set(),
+    "corpus": {"corpus", "progress"},
+    "corpus.check": {"corpus", "media", "progress"},
+    "corpus.sample": {"corpus", "media", "progress"},
+    "corpus.recording": {"corpus", "media"},
+    "extract": {"extract", "corpus", "media", "cache", "progress"},
+    "exchange": {"corpus", "cache"},
+    "tokens": {"cache", "corpus"},
+    "describe": {"cache", "corpus"},
+    "prompt": {"corpus"},
+    "teacher": {"corpus", "media", "prompt", "describe"},
+    "dataset": {"corpus", "tokens", "describe", "prompt"},
+    "model": set(),
+    "train": {"dataset", "model", "corpus", "tokens", "describe", "prompt", "prediction", "predict", "progress"},
+    "predict": {"dataset", "model", "prompt", "corpus", "prediction", "tokens", "describe", "progress"},
+    "evaluate": {"corpus", "prediction"},
+    "baselines": {"corpus", "tokens"},
+    "report": {"corpus", "prediction", "evaluate", "baselines", "tokens"},
+    "picture": {"cache", "corpus", "media", "extract"},
+}
+ANYTHING = {"cli", "doctor", "controls"}
+
+
+def module_name(path: Path) -> str:
+    """bemerc/corpus/meld.py -> corpus.meld; a package's __init__ is the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def runtime_imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that the code imports when it runs; imports under TYPE_CHECKING do not count."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide who imports whom"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from runtime_imports(node)
+
+
+def bemerc_imports(path: Path) -> set[str]:
+    """The bemerc modules that ``path`` imports, without the leading "bemerc."."""
+    known = {module_name(p) for p in MODULES} - {""}
+    found = set()
+    for name in runtime_imports(ast.parse(path.read_text(encoding="utf-8"))):
+        if not name.startswith("bemerc."):
+            continue
+        inner = name.removeprefix("bemerc.")
+        while inner and inner not in known:
+            inner = inner.rpartition(".")[0]
+        if inner:
+            found.add(inner)
+    return found
+
+
+def rule(name: str) -> set[str]:
+    while name not in ALLOWED:
+        assert "." in name, f"bemerc/{name}.py is not in the import table: decide what it may import"
+        name = name.rpartition(".")[0]
+    return ALLOWED[name]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: module_name(p) or "bemerc")
+def test_a_module_imports_only_what_the_table_allows(path: Path) -> None:
+    name = module_name(path)
+    if name == "" or name in ANYTHING:
+        return
+    allowed = rule(name) | {"errors", "config"}
+    family = name.split(".")[0]
+    strangers = {i for i in bemerc_imports(path) if i.split(".")[0] not in allowed and i not in allowed}
+    if family in ("tokens", "describe"):
+        strangers = {i for i in strangers if not i.startswith(family)}
+    assert not strangers, f"{name} imports {sorted(strangers)}; the table allows {sorted(allowed)}"
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph = {module_name(path): bemerc_imports(path) for path in MODULES}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"import cycle: {' -> '.join((*trail[trail.index(name) :], name))}"
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def loaded_by(module: str) -> set[str]:
+    """Top-level names in sys.modules after importing ``module`` in a fresh interpreter."""
+    code = f"import sys, {module}; print(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(answer.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("bemerc.cli", HEAVY | {"numpy", "h5py"}),
+        ("bemerc.corpus", HEAVY),
+        ("bemerc.extract.loop", HEAVY),
+        ("bemerc.extract.face", {"torch", "transformers", "peft"}),
+        ("bemerc.extract.pose", {"torch", "transformers", "peft"}),
+        ("bemerc.extract.audio", {"torch", "transformers", "peft"}),
+        ("bemerc.tokens", HEAVY),
+        ("bemerc.describe", HEAVY),
+        ("bemerc.prediction", HEAVY),
+        ("bemerc.evaluate", HEAVY),
+        ("bemerc.train", {"cv2", "av", "mediapipe"}),
+        ("bemerc.predict", {"cv2", "av", "mediapipe"}),
+    ],
+)
+def test_a_door_stays_light(module: str, unwanted: set[str]) -> None:
+    assert not loaded_by(module) & unwanted
+
+
+def constants(path: Path) -> set[str]:
+    """Tables and unusual numbers in a file: number sequences of four and more, and floats of three and more digits."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
+            numbers = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, int | float)]
+            if len(numbers) >= 4:
+                found.add(repr(numbers))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, float) and len(repr(node.value).strip("0.")) >= 3:
+            found.add(repr(node.value))
+    return found
+
+
+def test_the_samples_recipes_share_nothing_with_those_who_read_them() -> None:
+    makers = sorted((PACKAGE / "corpus").glob("sample*.py"))
+    readers = [*sorted((PACKAGE / "extract").glob("*.py")), *sorted(PACKAGE.glob("describe*.py")), *sorted(PACKAGE.glob("tokens*.py"))]
+    assert makers
+    assert readers
+    for maker in makers:
+        assert not {i for i in bemerc_imports(maker) if i.startswith(("extract", "describe", "tokens"))}
+        for reader in readers:
+            assert not {i for i in bemerc_imports(reader) if "sample" in i}, f"{reader} imports the sample maker"
+            shared = constants(maker) & constants(reader)
+            assert not shared, f"{maker.name} and {reader.name} share {sorted(shared)}"
+
+
+def tracked_texts() -> Iterator[tuple[str, str]]:
+    listing = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    for name in listing.splitlines():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".yaml", ".toml", ".txt", ".cff", ".json", ""} and path.is_file() and name != "LICENSE":
+            yield name, path.read_text(encoding="utf-8")
+
+
+def test_no_machine_path_stands_in_a_tracked_file() -> None:
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home|tmp)/[\w.]")
+    for name, text in tracked_texts():
+        if name == "tests/test_house.py":
+            continue
+        hit = pattern.search(text)
+        assert hit is None, f"{name} holds a machine's path: {text[hit.start() : hit.start() + 60]!r}"
+
+
+def test_the_params_of_every_module_are_frozen() -> None:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Params"):
+                assert any("frozen=True" in ast.unparse(d) for d in node.decorator_list), f"{path.name}: {node.name}"
