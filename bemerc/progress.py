@@ -1,0 +1,69 @@
+"""One progress bar for all long work: what is done, the rate, and the time left; a plain line now and then without a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PLAIN_INTERVAL_S = 20.0
+
+
+@contextmanager
+def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show the progress of ``what`` over ``total`` units; the yielded function takes how many units were just done.
+
+    On a terminal a live bar; elsewhere (DVC, CI, a pipe) one line every 20 s, so that logs stay short. Writes to stderr.
+    """
+    if sys.stderr.isatty():
+        with _live(what, total, unit) as advance:
+            yield advance
+    else:
+        with _plain(what, total, unit) as advance:
+            yield advance
+
+
+@contextmanager
+def _live(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total, rate="")
+        start, done = time.monotonic(), 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            progress.update(task, advance=count, rate=f"{done / max(time.monotonic() - start, 1e-9):.1f}/s")
+
+        yield advance
+
+
+@contextmanager
+def _plain(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= PLAIN_INTERVAL_S and done:
+            left_s = (now - start) / done * (total - done)
+            print(f"{what}: {done}/{total} {unit}, {done / (now - start):.1f}/s, {left_s:.0f} s left", file=sys.stderr, flush=True)
+            last = now
+
+    yield advance
+    print(f"{what}: {done}/{total} {unit} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
