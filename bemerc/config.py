@@ -46,7 +46,9 @@ def read_document(path: str | Path) -> Mapping[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such params file. Run from the project's folder, or name one with --params.") from None
+        raise ConfigError(
+            f"{path}: there is no such params file. Run from the project's folder, or name one with --params."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the params file cannot be read as UTF-8 text ({error}).") from error
     try:
@@ -171,7 +173,14 @@ def _convert_scalar(value: Any, hint: Any, where: str, faults: list[str]) -> Any
 
 
 def _name(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null", Path: "a path"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Path: "a path",
+    }
     if hint in names:
         return names[hint]
     if get_origin(hint) in (Union, types.UnionType):
@@ -186,6 +195,11 @@ def _name(hint: Any) -> str:
 def _kind(value: Any) -> str:
     if value is None:
         return "nothing"
-    return {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a mapping"}.get(
-        type(value), type(value).__name__
-    )
+    return {
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        bool: "true/false",
+        list: "a list",
+        dict: "a mapping",
+    }.get(type(value), type(value).__name__)

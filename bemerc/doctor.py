@@ -49,9 +49,21 @@ def system_findings() -> Iterator[Finding]:
     """What must be there before pip can help: the Python version and the shared libraries that OpenCV loads."""
     version = platform.python_version()
     fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    yield Finding("Python", fits, version, "" if fits else "bemerc needs Python 3.11 or 3.12 (MediaPipe 0.10.21 has no wheel for others): make run PYTHON=python3.11")
+    yield Finding(
+        "Python",
+        fits,
+        version,
+        ""
+        if fits
+        else "bemerc needs Python 3.11 or 3.12 (MediaPipe 0.10.21 has no wheel for others): make run PYTHON=python3.11",
+    )
     has_venv = importlib.util.find_spec("ensurepip") is not None
-    yield Finding("venv", has_venv, "found" if has_venv else "missing", "" if has_venv else "On Debian or Ubuntu: sudo apt-get install python3-venv")
+    yield Finding(
+        "venv",
+        has_venv,
+        "found" if has_venv else "missing",
+        "" if has_venv else "On Debian or Ubuntu: sudo apt-get install python3-venv",
+    )
     if sys.platform.startswith("linux"):
         yield _shared_library("libGL.so.1", "libgl1", "mesa-libGL")
         yield _shared_library("libgthread-2.0.so.0", "libglib2.0-0", "glib2")
@@ -66,7 +78,12 @@ def findings(folder: Path) -> Iterator[Finding]:
     yield _openface()
     yield _gpu()
     free_gb = shutil.disk_usage(folder).free / 1e9
-    yield Finding("free disk", free_gb >= FREE_DISK_GB, f"{free_gb:.0f} GB in {folder.resolve()}", f"the embedded run wants about {FREE_DISK_GB} GB: free some")
+    yield Finding(
+        "free disk",
+        free_gb >= FREE_DISK_GB,
+        f"{free_gb:.0f} GB in {folder.resolve()}",
+        f"the embedded run wants about {FREE_DISK_GB} GB: free some",
+    )
 
 
 def _shared_library(name: str, debian: str, fedora: str) -> Finding:
@@ -74,7 +91,10 @@ def _shared_library(name: str, debian: str, fedora: str) -> Finding:
         ctypes.CDLL(name)
     except OSError:
         return Finding(
-            name, False, "missing", f"OpenCV and MediaPipe load it. On Debian or Ubuntu: sudo apt-get install {debian}; on Fedora: sudo dnf install {fedora}"
+            name,
+            False,
+            "missing",
+            f"OpenCV and MediaPipe load it. On Debian or Ubuntu: sudo apt-get install {debian}; on Fedora: sudo dnf install {fedora}",
         )
     return Finding(name, True, "found")
 
@@ -96,7 +116,12 @@ def _mediapipe_models() -> Finding:
     wanted = ["face_landmark/face_landmark_with_attention.tflite", "pose_landmark/pose_landmark_full.tflite"]
     lacking = [name for name in wanted if not (folder / name).is_file()]
     if lacking:
-        return Finding("bundled models", False, f"{', '.join(lacking)} missing", "newer releases of mediapipe carry no models: pip install mediapipe==0.10.21")
+        return Finding(
+            "bundled models",
+            False,
+            f"{', '.join(lacking)} missing",
+            "newer releases of mediapipe carry no models: pip install mediapipe==0.10.21",
+        )
     return Finding("bundled models", True, "face mesh with iris, pose (full)")
 
 

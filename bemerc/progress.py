@@ -27,7 +27,14 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def _live(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -62,7 +69,11 @@ def _plain(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         now = time.monotonic()
         if now - last >= PLAIN_INTERVAL_S and done:
             left_s = (now - start) / done * (total - done)
-            print(f"{what}: {done}/{total} {unit}, {done / (now - start):.1f}/s, {left_s:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{what}: {done}/{total} {unit}, {done / (now - start):.1f}/s, {left_s:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
             last = now
 
     yield advance

@@ -14,7 +14,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bemerc"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
-HEAVY = {"cv2", "av", "mediapipe", "librosa", "torch", "transformers", "peft", "accelerate", "sklearn", "matplotlib", "skimage"}
+HEAVY = {
+    "cv2",
+    "av",
+    "mediapipe",
+    "librosa",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "sklearn",
+    "matplotlib",
+    "skimage",
+}
 
 # Module (or package) -> the bemerc modules that it may import. errors and config are open to all.
 ALLOWED: dict[str, set[str]] = {
@@ -150,17 +162,25 @@ def constants(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
-            numbers = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, int | float)]
+            numbers = [
+                n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, int | float)
+            ]
             if len(numbers) >= 4:
                 found.add(repr(numbers))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, float) and len(repr(node.value).strip("0.")) >= 3:
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, float) and len(repr(node.value).strip("0.")) >= 3
+        ):
             found.add(repr(node.value))
     return found
 
 
 def test_the_samples_recipes_share_nothing_with_those_who_read_them() -> None:
     makers = sorted((PACKAGE / "corpus").glob("sample*.py"))
-    readers = [*sorted((PACKAGE / "extract").glob("*.py")), *sorted(PACKAGE.glob("describe*.py")), *sorted(PACKAGE.glob("tokens*.py"))]
+    readers = [
+        *sorted((PACKAGE / "extract").glob("*.py")),
+        *sorted(PACKAGE.glob("describe*.py")),
+        *sorted(PACKAGE.glob("tokens*.py")),
+    ]
     assert makers
     assert readers
     for maker in makers:
@@ -175,7 +195,11 @@ def tracked_texts() -> Iterator[tuple[str, str]]:
     listing = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     for name in listing.splitlines():
         path = ROOT / name
-        if path.suffix in {".py", ".md", ".yaml", ".toml", ".txt", ".cff", ".json", ""} and path.is_file() and name != "LICENSE":
+        if (
+            path.suffix in {".py", ".md", ".yaml", ".toml", ".txt", ".cff", ".json", ""}
+            and path.is_file()
+            and name != "LICENSE"
+        ):
             yield name, path.read_text(encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ alone, so a new corpus is one new module here and nothing else.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -112,7 +113,9 @@ def read_manifest(path: Path) -> Manifest:
         raise CorpusError(f"{path}: the manifest is empty. Run 'dvc repro prepare' again.")
     head = _json_line(path, 1, lines[0])
     if "labels" not in head or "corpora" not in head:
-        raise CorpusError(f"{path}, line 1: a manifest opens with its labels and corpora. Run 'dvc repro prepare' again.")
+        raise CorpusError(
+            f"{path}, line 1: a manifest opens with its labels and corpora. Run 'dvc repro prepare' again."
+        )
     utterances = tuple(_utterance(path, number, line) for number, line in enumerate(lines[1:], 2))
     return Manifest(utterances, tuple(head["labels"]), tuple(head["corpora"]), path.parent)
 
@@ -132,13 +135,19 @@ def _utterance(path: Path, number: int, line: str) -> Utterance:
     known = {f.name for f in fields(Utterance)}
     if set(value) != known:
         odd = sorted(set(value) ^ known)
-        raise CorpusError(f"{path}, line {number}: unknown or missing keys {', '.join(odd)}. Run 'dvc repro prepare' again.")
+        raise CorpusError(
+            f"{path}, line {number}: unknown or missing keys {', '.join(odd)}. Run 'dvc repro prepare' again."
+        )
     crop = value.pop("crop")
     return Utterance(**value, crop=None if crop is None else tuple(crop))
 
 
 def _faults(utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
-    faults = [f"{b.id}: two utterances share this id." for a, b in zip(utterances, utterances[1:], strict=False) if a.id == b.id]
+    faults = [
+        f"{b.id}: two utterances share this id."
+        for a, b in itertools.pairwise(utterances)
+        if a.id == b.id
+    ]
     split_of: dict[str, str] = {}
     indices: dict[str, list[int]] = {}
     for u in utterances:
