@@ -1,0 +1,136 @@
+"""What a model said of one utterance, and the JSON lines in which it is kept.
+
+This stands apart from ``predict`` so that everything after prediction (metrics, reports, comparisons with other
+people's systems) runs without torch: a predictions file is all that ``evaluate`` needs of a model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bemerc.errors import BemercError
+
+# Scores are written with all their digits, so the sum differs from one by rounding alone.
+SUM_TOLERANCE = 1e-6
+
+
+class PredictionError(BemercError):
+    """A predictions file is missing, is not JSON lines, or holds a prediction that cannot be."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One utterance, labelled.
+
+    id          the utterance's id in the manifest
+    gold        its label there, None where unknown
+    label       the predicted label: the one with the highest score, the first in the label set's order on a tie
+    scores      probability of every label of the label set, in the label set's order; they sum to one
+    description behavior in words, slot name -> sentence, where the run made or used one; else None
+    """
+
+    id: str
+    gold: str | None
+    label: str
+    scores: dict[str, float]
+    description: dict[str, str] | None = None
+
+
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Check and write one JSON object per line, sorted by id. Raises PredictionError listing every fault."""
+    ordered = sorted(predictions, key=lambda p: p.id)
+    faults = [f"{p.id}: {fault}" for p in ordered for fault in _faults(p)] + _file_faults(ordered)
+    if faults:
+        raise PredictionError("\n".join(faults))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in ordered]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_predictions(path: Path) -> tuple[Prediction, ...]:
+    """Read what write_predictions wrote, sorted by id. Raises PredictionError naming file, line, id and fault."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise PredictionError(f"{path}: there are no predictions here. Run 'dvc repro predict' first.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PredictionError(f"{path}: the predictions cannot be read as UTF-8 text ({error}).") from error
+    read = [_parse(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    faults = [f"{path}: {fault}" for fault in _file_faults(read)]
+    if faults:
+        raise PredictionError("\n".join(faults))
+    return tuple(sorted(read, key=lambda p: p.id))
+
+
+def best_label(scores: Mapping[str, float]) -> str:
+    """The label with the highest score; the first one on a tie, so that equal runs give equal files."""
+    return max(scores, key=lambda label: scores[label])
+
+
+def _parse(where: str, line: str) -> Prediction:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise PredictionError(f"{where}: this is not JSON ({error}).") from None
+    known = {f.name for f in fields(Prediction)}
+    if not isinstance(value, dict) or set(value) != known:
+        found = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
+        raise PredictionError(f"{where}: a prediction has the keys {', '.join(sorted(known))}, not {found}.")
+    fault = _type_fault(value)
+    if fault:
+        raise PredictionError(f"{where}: {fault}")
+    prediction = Prediction(**{**value, "scores": {k: float(v) for k, v in value["scores"].items()}})
+    faults = _faults(prediction)
+    if faults:
+        raise PredictionError("\n".join(f"{where}, {prediction.id}: {fault}" for fault in faults))
+    return prediction
+
+
+def _type_fault(value: Mapping[str, Any]) -> str | None:
+    if not isinstance(value["id"], str) or not isinstance(value["label"], str):
+        return "id and label must be text."
+    if not isinstance(value["gold"], str | None) or not isinstance(value["description"], dict | None):
+        return "gold must be text or null, description an object or null."
+    scores = value["scores"]
+    if not isinstance(scores, dict) or not all(type(p) in (int, float) for p in scores.values()):
+        return "scores must be an object of numbers, one for every label."
+    return None
+
+
+def _faults(prediction: Prediction) -> list[str]:
+    scores = prediction.scores
+    known = ", ".join(scores)
+    if not scores or any(not (math.isfinite(p) and 0 <= p <= 1) for p in scores.values()):
+        return [f"scores must be probabilities, one for every label, not {scores}."]
+    faults = []
+    if abs(sum(scores.values()) - 1) > SUM_TOLERANCE:
+        faults.append(f"the scores sum to {sum(scores.values())}, not to 1.")
+    if prediction.label not in scores:
+        faults.append(f"the label '{prediction.label}' has no score; the labels are {known}.")
+    elif scores[prediction.label] < max(scores.values()):
+        best = best_label(scores)
+        faults.append(
+            f"the label is '{prediction.label}' ({scores[prediction.label]}), but '{best}' scores {scores[best]}."
+        )
+    if prediction.gold is not None and prediction.gold not in scores:
+        faults.append(f"the gold label '{prediction.gold}' has no score; the labels are {known}.")
+    return faults
+
+
+def _file_faults(predictions: list[Prediction]) -> list[str]:
+    """Faults that show only between lines: an id twice, or two label sets in one file."""
+    faults: list[str] = []
+    seen: set[str] = set()
+    for p in predictions:
+        if p.id in seen:
+            faults.append(f"{p.id}: two predictions share this id.")
+        seen.add(p.id)
+        if list(p.scores) != list(predictions[0].scores):
+            first = ", ".join(predictions[0].scores)
+            faults.append(f"{p.id}: scores the labels {', '.join(p.scores)}, but {predictions[0].id} scores {first}.")
+    return faults
