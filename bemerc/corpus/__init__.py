@@ -106,10 +106,11 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence
 def read_manifest(path: Path) -> Manifest:
     """Read what write_manifest wrote. CorpusError names the line that is not as it must be."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): words may hold U+2028 or U+0085, which JSON leaves as they are and splitlines() cuts at.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise CorpusError(f"{path}: there is no manifest here. Run 'dvc repro prepare' first.") from None
-    if not lines:
+    if lines == [""]:
         raise CorpusError(f"{path}: the manifest is empty. Run 'dvc repro prepare' again.")
     head = _json_line(path, 1, lines[0])
     if "labels" not in head or "corpora" not in head:

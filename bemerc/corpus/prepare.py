@@ -1,0 +1,144 @@
+"""Which corpora are in use, joined into one manifest: the section ``prepare`` of params.yaml.
+
+``corpora: [sample]`` -> ``[meld]`` is the whole switch. Each corpus keeps its own settings whether it is in use or not,
+so switching back and forth loses nothing. Several at once need one label set that all their labels are mapped into by
+name; where a label has no counterpart the user says so, because "frustrated" is not "anger" until somebody decides.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bemerc.corpus import Manifest, Utterance, meld, read_manifest, write_manifest
+from bemerc.corpus import labels as emotion
+from bemerc.corpus.reading import Reading, relocated, renumbered
+from bemerc.errors import CorpusError
+
+CORPORA = ("sample", "meld")
+
+
+@dataclass(frozen=True)
+class Params:
+    """The section ``prepare``.
+
+    corpora        names of the corpora in use; each has its settings below under the same name
+    labels         the label set: a name (meld, iemocap6, iemocap4), a list of labels, or null = that of the corpora
+    label_map      corpus -> its label -> label of the set, or null to keep such turns as history without a label
+    without_video  ids that keep their words and go without video
+    leave_out      ids that are left out altogether; the turns of their dialogue close ranks
+    words_alone    accept a corpus of which not one clip is found
+    """
+
+    corpora: tuple[str, ...] = ("sample",)
+    labels: str | tuple[str, ...] | None = None
+    label_map: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    without_video: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    words_alone: bool = False
+    sample: meld.Params = field(default_factory=lambda: meld.Params(folder="data/sample"))
+    meld: meld.Params = field(default_factory=meld.Params)
+
+    def check(self) -> list[str]:
+        """Values that types cannot refuse."""
+        known = f"The known corpora are {', '.join(CORPORA)}."
+        faults = [
+            f"corpora: '{name}' is no corpus{_nearest(name)} {known}" for name in self.corpora if name not in CORPORA
+        ]
+        faults += [
+            f"label_map.{name}: there is no such corpus. {known}" for name in self.label_map if name not in CORPORA
+        ]
+        if not self.corpora or len(set(self.corpora)) != len(self.corpora):
+            faults.append(f"corpora: must name one corpus or several different ones, not {list(self.corpora)}. {known}")
+        return faults
+
+
+def run(params: Params, out: Path) -> Manifest:
+    """Read the corpora, write their manifest to ``out`` and return it.
+
+    Raises CorpusError, listing every fault, when a corpus cannot be read or label sets do not go together.
+    """
+    readings = [read(params, name) for name in params.corpora]
+    labels, utterances = joined(readings, params)
+    write_manifest(out, relocated(utterances, out.parent), labels, params.corpora)
+    return read_manifest(out)
+
+
+def read(params: Params, name: str) -> Reading:
+    """One corpus by its name in ``corpora``, its labels still its own."""
+    if name == "sample":
+        return meld.read(params.sample, "sample")
+    if name == "meld":
+        return meld.read(params.meld, "meld")
+    raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")
+
+
+def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...], tuple[Utterance, ...]]:
+    """The common label set, and all utterances with their labels mapped into it and the user's exceptions applied."""
+    labels = _common(readings, params)
+    faults, utterances = [], []
+    for reading in readings:
+        try:
+            goals = emotion.mapping(reading.name, reading.labels, labels, params.label_map.get(reading.name))
+        except CorpusError as error:
+            faults.append(str(error))
+            continue
+        utterances += [replace(u, label=None if u.label is None else goals[u.label]) for u in reading.utterances]
+        if not params.words_alone and not any(u.clip for u in reading.utterances):
+            faults.append(_no_clips(reading))
+    if not faults:
+        faults = _strangers(params, utterances)
+    if faults:
+        raise CorpusError("\n".join(faults))
+    return labels, _excepted(utterances, params)
+
+
+def _common(readings: Sequence[Reading], params: Params) -> tuple[str, ...]:
+    if params.labels is not None:
+        return emotion.label_set(params.labels)
+    sets = {reading.labels: reading.name for reading in readings if reading.labels}
+    if len(sets) > 1:
+        listed = "; ".join(f"{name}: {', '.join(labels)}" for labels, name in sets.items())
+        raise CorpusError(
+            f"The corpora have different label sets ({listed}). Set prepare.labels to the one to train on, "
+            "and prepare.label_map where a name differs."
+        )
+    return next(iter(sets), ())
+
+
+def _no_clips(reading: Reading) -> str:
+    looked = [finding.reason for finding in reading.findings if finding.kind == "missing" and finding.needs_you][:3]
+    return " ".join(
+        [
+            f"{reading.name}: not one of its {len(reading.utterances)} utterances has a clip.",
+            *looked,
+            "To go on with words alone set prepare.words_alone: true.",
+        ]
+    )
+
+
+def _strangers(params: Params, utterances: Iterable[Utterance]) -> list[str]:
+    known = {u.id for u in utterances}
+    return [
+        f"prepare.{key}: no utterance has the id '{id_}'{_nearest(id_, known)}"
+        for key, ids in (("without_video", params.without_video), ("leave_out", params.leave_out))
+        for id_ in ids
+        if id_ not in known
+    ]
+
+
+def _excepted(utterances: Iterable[Utterance], params: Params) -> tuple[Utterance, ...]:
+    out, blind = set(params.leave_out), set(params.without_video)
+    kept = [
+        replace(u, clip=None, start_s=None, end_s=None, crop=None) if u.id in blind else u
+        for u in utterances
+        if u.id not in out
+    ]
+    return renumbered(kept)
+
+
+def _nearest(name: str, known: Iterable[str] = CORPORA) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else "."

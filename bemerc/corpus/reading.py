@@ -1,0 +1,108 @@
+"""What a reader gives: utterances, and beside them everything about the corpus that a person should know.
+
+A reader never fails on a broken corpus as long as each utterance can be told from the others: what is odd becomes a
+Finding with the id, the reason, and what bemerc does about it, and ``bemerc corpus check`` prints them. Only a table
+that cannot be trusted (unknown labels, rows that do not parse) stops, and then with all its faults at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from bemerc.corpus import Manifest, Utterance
+from bemerc.errors import CorpusError
+
+# What becomes of the thing that a finding is about.
+Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]
+
+VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
+SOUND = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found in a corpus.
+
+    kind       one word per kind, as counted in the report: missing, extra, corrupt, mis-cut, near-empty, gap, ...
+    id         the utterance, dialogue, file or line that it is about
+    reason     a sentence with the values
+    action     what bemerc does about it
+    needs_you  True when a person has to decide or mend something; then ``corpus check`` ends with exit code 1
+    """
+
+    kind: str
+    id: str
+    reason: str
+    action: Action = "keeps"
+    needs_you: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One corpus as a reader found it.
+
+    utterances  clips are paths as the reader found them: absolute, or relative to the working directory
+    labels      the label set in its canonical order; empty where the corpus has no labels
+    findings    everything odd, in the order in which it was found
+    spans_s     id -> seconds that the corpus says the utterance lasts, where it says so
+    known       id -> what is publicly known to be wrong with it, so that nobody is alarmed by it again
+    twins       id -> another file that claims to be the same clip
+    """
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    labels: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    spans_s: Mapping[str, float] = field(default_factory=dict)
+    known: Mapping[str, str] = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
+
+    def manifest(self, folder: Path) -> Manifest:
+        """These utterances as a manifest that lies in ``folder``, without writing it."""
+        utterances = tuple(sorted(relocated(self.utterances, folder), key=lambda u: u.id))
+        return Manifest(utterances, self.labels, (self.name,) if self.name else (), folder)
+
+
+def relocated(utterances: Iterable[Utterance], folder: Path) -> tuple[Utterance, ...]:
+    """Clips as the manifest in ``folder`` must name them: absolute paths stay, others become relative to ``folder``.
+
+    Purely by name: links are not followed, so that the manifest is the same wherever the data really lie.
+    """
+    base = os.path.abspath(folder)  # noqa: PTH100  Path.resolve() would follow links
+    return tuple(
+        u
+        if u.clip is None or os.path.isabs(u.clip)  # noqa: PTH117
+        else replace(u, clip=Path(os.path.relpath(os.path.abspath(u.clip), base)).as_posix())  # noqa: PTH100
+        for u in utterances
+    )
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key for names as people number them: clip2 before clip10."""
+    parts = re.findall(r"\d+|\D+", name, re.ASCII)
+    return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts)
+
+
+def by_dialogue(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
+    """Utterances grouped by dialogue, each in its order."""
+    turns: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        turns.setdefault(utterance.dialogue, []).append(utterance)
+    return {key: sorted(group, key=lambda u: u.index) for key, group in turns.items()}
+
+
+def renumbered(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
+    """The same turns with indices 0, 1, 2, ... within each dialogue, after some were left out."""
+    groups = by_dialogue(utterances)
+    return tuple(replace(u, index=i) for group in groups.values() for i, u in enumerate(group))
+
+
+def stop_at(faults: Sequence[str], advice: str = "") -> None:
+    """Raise CorpusError with all faults at once, if there are any; ``advice`` closes the message."""
+    if faults:
+        raise CorpusError("\n".join([*faults, advice] if advice else faults))
