@@ -43,8 +43,13 @@ ALLOWED: dict[str, set[str]] = {
     "corpus.recording": {"corpus", "media"},
     "extract": {"extract", "corpus", "media", "cache", "progress"},
     "exchange": {"corpus", "cache"},
-    "tokens": {"cache", "corpus"},
-    "describe": {"cache", "corpus"},
+    "voice": set(),
+    "events": set(),
+    "pooling": {"voice"},
+    "calibration": {"cache", "corpus", "pooling"},
+    "tokens": {"cache", "corpus", "calibration", "pooling", "progress"},
+    "references": {"cache", "corpus", "events", "voice", "calibration"},
+    "describe": {"cache", "corpus", "calibration", "events", "references", "voice", "progress"},
     "prompt": {"corpus"},
     "teacher": {"corpus", "media", "prompt", "describe"},
     "dataset": {"corpus", "tokens", "describe", "prompt"},
@@ -180,11 +185,12 @@ def test_the_samples_recipes_share_nothing_with_those_who_read_them() -> None:
         *sorted((PACKAGE / "extract").glob("*.py")),
         *sorted(PACKAGE.glob("describe*.py")),
         *sorted(PACKAGE.glob("tokens*.py")),
+        *(PACKAGE / f"{name}.py" for name in ("pooling", "voice", "calibration")),
     ]
     assert makers
     assert readers
     for maker in makers:
-        assert not {i for i in bemerc_imports(maker) if i.startswith(("extract", "describe", "tokens"))}
+        assert not {i for i in bemerc_imports(maker) if i.startswith(("extract", "describe", "tokens", "pooling"))}
         for reader in readers:
             assert not {i for i in bemerc_imports(reader) if "sample" in i}, f"{reader} imports the sample maker"
             shared = constants(maker) & constants(reader)

@@ -1,0 +1,252 @@
+"""Frame caches -> K behavior tokens per modality and utterance with their masks; the token file, written and read.
+
+The plain choice hands an average of the frames to the model, with zeros where nobody was seen. Here a token says what a
+short burst did (pooling.py) and how that compares with the speaker so far (calibration.py), and what was not measured is
+mask = 0, or train's mean within a token that knows other things; never a zero that was read off a face.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc import pooling
+from bemerc.cache import FrameCache, open_cache
+from bemerc.calibration import Calibration as Calibration
+from bemerc.calibration import Mode, Pooled, calibrate, check_fit, fit, token_columns
+from bemerc.corpus import Manifest, Modality
+from bemerc.errors import CacheError
+from bemerc.progress import bar
+
+SCHEMA = "bemerc-tokens"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: tokens.
+
+    k            behavior tokens per modality and utterance
+    calibration  causal: minus the speaker's earlier turns in this dialogue, shrunk to train's mean | global: minus
+                 train's mean | none: as measured
+    prior        how many turns train's mean weighs as much as, with ``causal``
+    """
+
+    k: int = 8
+    calibration: Mode = "causal"
+    prior: float = 10.0
+
+    def check(self) -> list[str]:
+        faults = [] if self.k >= 1 else [f"k: must be at least 1, not {self.k}."]
+        return faults + ([] if self.prior >= 0 else [f"prior: must not be negative, not {self.prior}."])
+
+
+@dataclass(frozen=True)
+class BehaviorTokens:
+    """values (K, D') float32, in train's standard deviations; mask (K,) True where the segment was seen or heard."""
+
+    values: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+def run(
+    manifest: Manifest,
+    cache_paths: Mapping[Modality, Path | None],
+    out: Path,
+    params: Params,
+    calibration: Calibration | None = None,
+) -> Calibration:
+    """Caches -> token file ``out``. Without a calibration it is fitted on the manifest's train utterances.
+
+    A modality without a cache file gives masks of 0 where the calibration knows it, and no columns where it does not.
+    Raises CacheError where a file is no cache or does not fit the calibration, CorpusError where train is empty.
+    """
+    with ExitStack() as stack:
+        caches = {m: stack.enter_context(open_cache(p, m)) for m, p in cache_paths.items() if p is not None}
+        pooled = pool(manifest, caches, params)
+        fitted = calibration or fit(manifest, caches, pooled)
+        check_fit(caches, fitted)
+    tokens = {}
+    for modality, statistics in fitted.modalities.items():
+        unseen = np.full((len(manifest.utterances), params.k, len(statistics.columns)), np.nan, np.float32)
+        rows = pooled.get(modality, unseen)
+        tokens[modality] = calibrate(manifest, rows, statistics, params.calibration, params.prior)
+    write_tokens(out, [u.id for u in manifest.utterances], tokens, fitted, params)
+    return fitted
+
+
+def pool(manifest: Manifest, caches: Mapping[Modality, FrameCache], params: Params) -> Pooled:
+    """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
+    pooled: Pooled = {}
+    with bar("tokens", len(manifest.utterances) * len(caches), "utterances") as advance:
+        for modality, cache in caches.items():
+            width = len(token_columns(cache))
+            pooled[modality] = np.full((len(manifest.utterances), params.k, width), np.nan, np.float32)
+            for row, utterance in enumerate(manifest.utterances):
+                if utterance.id in cache:
+                    pooled[modality][row] = _pool_one(cache, utterance.id, params.k)
+                advance(1)
+    return pooled
+
+
+def _pool_one(cache: FrameCache, utterance: str, k: int) -> NDArray[np.float64]:
+    frames = cache[utterance]
+    return pooling.pool(frames.values, frames.timestamps_s, frames.columns, cache.duration_s(utterance), k)
+
+
+def write_tokens(
+    path: Path,
+    ids: Sequence[str],
+    tokens: Mapping[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    calibration: Calibration,
+    params: Params,
+) -> None:
+    """Write the token file: per modality contiguous values (N, K, D') and mask (N, K), rows by sorted id.
+
+    Same tokens, same bytes; the file appears under its name when it is complete.
+    """
+    order = sorted(range(len(ids)), key=lambda i: ids[i])
+    encoded = np.array([ids[i].encode("utf-8") for i in order] or [b""], dtype="S")[: len(order)]
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+            file.attrs["k"], file.attrs["params"] = params.k, json.dumps(asdict(params), sort_keys=True)
+            # With a wide audio encoder this is longer than an attribute may be (64 KB), so it is a dataset.
+            file["calibration"] = np.bytes_(calibration.to_json().encode())
+            file["ids"] = encoded
+            for modality in sorted(tokens):
+                values, mask = tokens[modality]
+                file[f"{modality}/values"] = values[order].astype("<f4")
+                file[f"{modality}/mask"] = mask[order]
+        partial.replace(path)
+    except OSError as error:
+        raise CacheError(f"{path}: the tokens could not be written ({error}). Make room and run again.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class TokenFile:
+    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager; survives pickling and forks.
+
+    One read costs about what numpy.memmap costs, but leaves no pages of the file in this process's memory: rows are read
+    at their offset, past the HDF5 library.
+
+    Attributes: ids (sorted), k, params (what it was made with), calibration, columns and widths per modality.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _open_h5(path) as file:
+            self.k, self.ids, self.calibration, self.params = _head(path, file)
+            self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}
+            self.widths = {m: len(c) for m, c in self.columns.items()}
+            shapes = {m: (len(self.ids), self.k, width) for m, width in self.widths.items()}
+            self._offsets = {m: _check_values(path, file, m, shape) for m, shape in shapes.items()}
+            self._masks = {m: file[f"{m}/mask"][()] for m in shapes}
+        self._rows = {key: row for row, key in enumerate(self.ids)}
+        self._file = os.open(path, os.O_RDONLY)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: str) -> dict[Modality, BehaviorTokens]:
+        """The tokens of one utterance, arrays of its own; KeyError where the file does not know the id."""
+        row = self._rows[key]
+        return {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
+
+    def _read(self, modality: Modality, row: int) -> NDArray[np.float32]:
+        values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
+        done = (
+            os.preadv(self._file, [values.data], self._offsets[modality] + row * values.nbytes) if values.nbytes else 0
+        )
+        if done != values.nbytes:
+            raise CacheError(f"{self.path}: the file became shorter while it was read. Run the tokens stage again.")
+        return values
+
+    def __reduce__(self) -> tuple[type[TokenFile], tuple[Path]]:
+        return TokenFile, (self.path,)
+
+    def __enter__(self) -> TokenFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self.close()
+
+
+def open_tokens(path: Path) -> TokenFile:
+    """Open a token file. CacheError says what is wrong with it: no such file, not HDF5, another schema, odd shapes."""
+    return TokenFile(path)
+
+
+def _open_h5(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise CacheError(f"{path}: there is no token file here. Run 'dvc repro tokens' first.")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise CacheError(f"{path}: this is not an HDF5 file ({error}). Run 'dvc repro tokens' again.") from error
+
+
+def _head(path: Path, file: h5py.File) -> tuple[int, tuple[str, ...], Calibration, dict[str, Any]]:
+    schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+    if schema != SCHEMA or version != SCHEMA_VERSION:
+        raise CacheError(
+            f"{path}: schema {schema!r} version {version!r}, but this program reads {SCHEMA!r} version {SCHEMA_VERSION}. "
+            "Run 'dvc repro tokens' again."
+        )
+    for name in ("calibration", "ids"):
+        _dataset(path, file, name)
+    ids = tuple(i.decode("utf-8") for i in file["ids"][()].tolist())
+    calibration = Calibration.from_json(file["calibration"][()].decode("utf-8"))
+    return int(file.attrs["k"]), ids, calibration, json.loads(file.attrs["params"])
+
+
+def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """The dataset, lying in this very file: a link could lead anywhere on the reader's disk."""
+    parts = name.split("/")
+    links = [file.get("/".join(parts[: i + 1]), getlink=True) for i in range(len(parts))]
+    if not all(isinstance(link, h5py.HardLink) for link in links) or not isinstance(file.get(name), h5py.Dataset):
+        raise CacheError(f"{path}: '{name}' is missing or not a dataset of this file. Run 'dvc repro tokens' again.")
+    return file[name]
+
+
+def _check_values(path: Path, file: h5py.File, modality: Modality, shape: tuple[int, int, int]) -> int:
+    """Check one modality's datasets against ``shape`` (N, K, D'); the offset of its values in the file, bytes."""
+    values, mask = _dataset(path, file, f"{modality}/values"), _dataset(path, file, f"{modality}/mask")
+    right = (values.shape, values.dtype, mask.shape, mask.dtype) == (shape, np.dtype("<f4"), shape[:2], np.dtype(bool))
+    offset = values.id.get_offset()
+    size = int(np.prod(shape)) * 4
+    if not right or values.chunks is not None or values.external or (size and offset is None):
+        raise CacheError(
+            f"{path}: {modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, "
+            "contiguous. Run 'dvc repro tokens' again."
+        )
+    if size and offset + size > path.stat().st_size:
+        raise CacheError(f"{path}: the file is cut short. Run 'dvc repro tokens' again.")
+    return int(offset or 0)

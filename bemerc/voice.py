@@ -1,0 +1,120 @@
+"""A clip's voice in five numbers: volume, its variation, pitch, its variation, and speaking rate.
+
+The plain choice averages every frame, so that silence around the words decides how loud a voice seems. Here volume is
+read where somebody speaks, pitch where the voice is voiced, and rate from syllable nuclei over speaking time. The five
+measures are SpeechCueLLM's; their computation is ours. Both the behavior tokens and the voice sentence read them here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SPEAKING_RANGE_DB = 25.0  # frames this far below the clip's loud frames are a pause
+SYLLABLE_DIP_DB = 2.0  # de Jong & Wempe (2009): a nucleus stands this far above the dips beside it
+SYLLABLE_WINDOW_S = 0.07
+VOICED = 0.5
+MIN_VOICED_S = 0.1  # less voiced time than this is a click or a noise, not a voice
+REFERENCE_HZ = 100.0
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One clip's voice; NaN where it cannot be measured. Pitch in semitones is relative to 100 Hz.
+
+    volume_db            mean energy while speaking
+    volume_variation_db  standard deviation of the energy while speaking
+    pitch_st             mean pitch of the voiced frames, semitones
+    pitch_variation_st   standard deviation of the pitch of the voiced frames, semitones
+    rate_hz              syllable nuclei per second of speaking time
+    """
+
+    volume_db: float
+    volume_variation_db: float
+    pitch_st: float
+    pitch_variation_st: float
+    rate_hz: float
+
+
+MEASURES: tuple[str, ...] = tuple(f.name for f in fields(Voice))
+UNHEARD = Voice(*(float("nan"),) * len(MEASURES))
+
+
+def semitones(pitch_hz: Array) -> Array:
+    """Hz (T,) -> semitones above 100 Hz (T,); NaN and values that are no pitch stay NaN."""
+    safe = np.where(pitch_hz > 0, pitch_hz, np.nan)
+    result: Array = 12 * np.log2(safe / REFERENCE_HZ)
+    return result
+
+
+def speaking(energy_db: Array) -> NDArray[np.bool_]:
+    """(T,) True where the energy lies within 25 dB of the clip's loud frames (its 95th percentile)."""
+    known = energy_db[np.isfinite(energy_db)]
+    if not known.size:
+        return np.zeros(len(energy_db), bool)
+    loud = np.quantile(known, 0.95)
+    return np.asarray(energy_db >= loud - SPEAKING_RANGE_DB)
+
+
+def measure(pitch_hz: Array, voicing: Array, energy_db: Array, frame_s: float) -> Voice:
+    """The five measures of one clip from its frames (T,), ``frame_s`` seconds apart.
+
+    Where less than 0.1 s is voiced there is no voice and every measure is NaN.
+    """
+    pitch = semitones(pitch_hz)
+    voiced = np.isfinite(pitch) & (voicing >= VOICED)
+    spoken = speaking(energy_db)
+    if voiced.sum() * frame_s < MIN_VOICED_S or not spoken.any():
+        return UNHEARD
+    heard = energy_db[spoken]
+    nuclei = syllable_nuclei(energy_db, spoken & _near(voiced, frame_s), frame_s)
+    middle = _trimmed(pitch[voiced])
+    return Voice(
+        float(heard.mean()),
+        float(heard.std()),
+        float(middle.mean()),
+        float(middle.std()),
+        len(nuclei) / (spoken.sum() * frame_s),
+    )
+
+
+def syllable_nuclei(energy_db: Array, allowed: NDArray[np.bool_], frame_s: float) -> list[int]:
+    """Frames of energy peaks that stand at least 2 dB above the dips on both sides, among the allowed frames."""
+    width = max(1, round(SYLLABLE_WINDOW_S / frame_s))
+    smooth = _smooth(np.where(np.isfinite(energy_db), energy_db, np.nanmin(energy_db)), width)
+    nuclei: list[int] = []
+    candidate, low = -1, smooth[0]
+    for frame, level in enumerate(smooth):
+        if candidate < 0:
+            low = min(low, level)
+            if level >= low + SYLLABLE_DIP_DB:
+                candidate = frame
+        elif level > smooth[candidate]:
+            candidate = frame
+        elif level <= smooth[candidate] - SYLLABLE_DIP_DB:
+            nuclei.append(candidate)
+            candidate, low = -1, level
+    if candidate >= 0:
+        nuclei.append(candidate)
+    return [frame for frame in nuclei if allowed[frame]]
+
+
+def _trimmed(pitch: Array) -> Array:
+    """Without what lies more than 9 semitones from the median: octave errors of the pitch tracker."""
+    return pitch[np.abs(pitch - np.median(pitch)) <= 9]
+
+
+def _near(voiced: NDArray[np.bool_], frame_s: float) -> NDArray[np.bool_]:
+    """Voiced, or within 50 ms of a voiced frame: smoothing moves an energy peak a little."""
+    reach = max(1, round(0.05 / frame_s))
+    return np.asarray(np.convolve(voiced, np.ones(2 * reach + 1), mode="same") > 0)
+
+
+def _smooth(values: Array, width: int) -> Array:
+    half = width // 2
+    padded = np.pad(values, half, mode="edge")
+    return np.convolve(padded, np.ones(2 * half + 1) / (2 * half + 1), mode="valid")
