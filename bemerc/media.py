@@ -1,0 +1,348 @@
+"""Clips: frames with their true timestamps, and the waveform, on one clock.
+
+OpenCV is the usual choice and cannot be it: it reads no sound, and it numbers frames where a clip with a variable frame
+rate has times. PyAV reads both tracks and says when each frame is shown. Two further differences save work and keep
+results equal: a frame is converted to RGB only when somebody asks for its pixels, and nothing ever seeks, so that
+an utterance cut out of a long video is the same frames whether it is read alone or with its neighbours.
+
+What cannot be read is a MediaError, a sentence that names the file but not its folder, since it is kept in the cache.
+A clip that breaks off, or has damaged frames, gives what can be decoded, and ``faults`` says what is missing. A change that alters
+pixels, times or samples must raise DECODING in extract/store.py, so that finished clips are measured anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import av
+import av.audio.resampler
+import av.error
+import av.logging
+import av.video.reformatter
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.errors import MediaError
+
+SAMPLE_RATE_HZ = 16_000
+
+# Above this a header is taken to be damaged: one RGB frame would need more than 300 MB.
+_MOST_PIXELS = 100_000_000
+# A decoder's clock may jitter; a hole in the sound longer than this is filled with silence, so that times stay true.
+_HOLE_S = 0.1
+_LONGEST_HOLE_S = 600.0
+# Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.
+_MISSING_S = 0.5
+_MISSING_SHARE = 0.1
+
+Crop = tuple[float, float, float, float]
+
+av.logging.set_level(av.logging.PANIC)
+
+
+class NoTrackError(MediaError):
+    """The clip is sound but has no picture, or the other way round: absence, not damage."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a clip's header says: duration in s (NaN where it does not), mean frame rate, size as shown, turn, tracks."""
+
+    duration_s: float
+    fps: float | None
+    width: int
+    height: int
+    rotation_deg: int
+    has_video: bool
+    has_audio: bool
+
+
+def probe(path: Path) -> Probe:
+    """Read the header, and one frame for the rotation. MediaError for what is no clip."""
+    with _open(path) as container:
+        video, audio = _video_stream(container), container.streams.best("audio")
+        rotation = 0
+        if video is not None:
+            first = next(_decoded(container, video, []), None)
+            rotation = first.rotation if first is not None else 0
+        width, height = (video.width, video.height) if video is not None else (0, 0)
+        if rotation % 180:
+            width, height = height, width
+        fps = float(video.average_rate) if video is not None and video.average_rate else None
+        return Probe(_declared_s(container), fps, width, height, rotation, video is not None, audio is not None)
+
+
+# ------------------------------------------------------------------------------------------------------------- picture
+
+
+class Frame:
+    """One frame: ``timestamp_s`` on the clip's clock, and its pixels for whoever takes them."""
+
+    def __init__(self, frame: Any, timestamp_s: float, reformatter: Any) -> None:
+        self.timestamp_s = timestamp_s
+        self._frame, self._reformatter = frame, reformatter
+        self._rgb: NDArray[np.uint8] | None = None
+
+    def rgb(self, crop: Crop | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
+        """Contiguous (H, W, 3) uint8, upright, cut to ``crop`` = (left, top, right, bottom) as fractions of the frame,
+        then scaled down until no side exceeds ``longest_side`` pixels. Converted once, however many ask."""
+        if self._rgb is None:
+            self._rgb = _to_rgb(self._frame, self._reformatter)
+        picture = self._rgb if crop is None else _cut(self._rgb, crop)
+        if longest_side is None or max(picture.shape[:2]) <= longest_side:
+            return picture
+        return _scaled(picture, longest_side)
+
+
+class Video:
+    """The picture track of one clip, for one pass: ``for frame in video`` inside a ``with`` block.
+
+    duration_s  the clip's length by its header; after a pass that found it broken off, what there really was
+    faults      sentences on what was left out, complete after the pass
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.faults: list[str] = []
+        self._container = _open(path)
+        try:
+            self._stream = _video_stream(self._container)
+            if self._stream is None:
+                raise NoTrackError(f"'{path.name}' has no video track.")
+            if self._stream.width * self._stream.height > _MOST_PIXELS:
+                raise MediaError(
+                    f"'{path.name}' claims frames of {self._stream.width}x{self._stream.height}; its header is damaged."
+                )
+        except BaseException:
+            self._container.close()
+            raise
+        self._stream.codec_context.thread_count = 1  # workers are the parallel part, and CPU time is what they share
+        self.duration_s = _declared_s(self._container)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames with increasing timestamps, in seconds from the clip's start. MediaError if none can be decoded."""
+        reformatter = av.video.reformatter.VideoReformatter()
+        origin, base = _origin(self._container), self._stream.time_base
+        step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.04
+        damage: list[str] = []
+        last_s, dropped = -math.inf, 0
+        for frame in _decoded(self._container, self._stream, damage):
+            now_s = float(frame.pts * base - origin) if frame.pts is not None else max(0.0, last_s + step_s)
+            if frame.is_corrupt or now_s <= last_s:
+                dropped += 1
+                continue
+            last_s = now_s
+            yield Frame(frame, now_s, reformatter)
+        if last_s == -math.inf:
+            raise MediaError(
+                f"'{self.path.name}' has a video track of which no frame can be decoded{_because(damage)}."
+            )
+        if dropped:
+            self.faults.append(f"{dropped} damaged or untimed frames were left out.")
+        track_s = _track_s(self._container, self._stream)
+        self.duration_s, faults = _ending("picture", self.duration_s, track_s, last_s + step_s, damage)
+        self.faults += faults
+
+
+def _to_rgb(frame: Any, reformatter: Any) -> NDArray[np.uint8]:
+    """Upright RGB. The frame's own colour range is handed on: by default a full-range clip would come out too contrasty."""
+    if frame.width * frame.height > _MOST_PIXELS:
+        raise MediaError(f"A frame claims {frame.width}x{frame.height} pixels; the clip is damaged.")
+    converted = reformatter.reformat(
+        frame, format="rgb24", src_color_range=frame.color_range, dst_color_range="JPEG", threads=1
+    )
+    turns = round(frame.rotation / 90) % 4
+    picture = converted.to_ndarray()
+    return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
+
+
+def _cut(picture: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    left, right = round(crop[0] * width), round(crop[2] * width)
+    top, bottom = round(crop[1] * height), round(crop[3] * height)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise MediaError(
+            f"The crop {crop} leaves nothing of a frame of {width}x{height} pixels; it takes left, top, right, bottom in 0 to 1."
+        )
+    return np.ascontiguousarray(picture[top:bottom, left:right])
+
+
+def _scaled(picture: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    share = longest_side / max(height, width)
+    size = {"width": max(1, round(width * share)), "height": max(1, round(height * share))}
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(**size, interpolation="AREA", threads=1)
+    return np.ascontiguousarray(frame.to_ndarray())
+
+
+# --------------------------------------------------------------------------------------------------------------- sound
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound track of a clip from its start: (N,) float32 mono at 16 kHz in -1 to 1, true duration, what was wrong."""
+
+    waveform: NDArray[np.float32]
+    duration_s: float
+    faults: list[str] = field(default_factory=list)
+
+    def cut(self, start_s: float | None, end_s: float | None) -> NDArray[np.float32]:
+        """The samples from start_s to end_s; shorter where the track ends before."""
+        start = 0 if start_s is None else max(0, round(start_s * SAMPLE_RATE_HZ))
+        end = None if end_s is None else max(0, round(end_s * SAMPLE_RATE_HZ))
+        return np.ascontiguousarray(self.waveform[start:end])
+
+
+def read_waveform(path: Path, start_s: float | None = None, end_s: float | None = None) -> NDArray[np.float32]:
+    """(N,) float32 mono at 16 kHz, the part from start_s to end_s. MediaError without a readable sound track."""
+    return read_sound(path, end_s).cut(start_s, end_s)
+
+
+def read_sound(path: Path, until_s: float | None = None) -> Sound:
+    """Decode the sound track up to ``until_s``: mixed to mono, resampled to 16 kHz, sample 0 at the clip's start.
+
+    A track that begins after the picture is preceded by silence, as a player does it; holes are filled likewise.
+    Raises NoTrackError where there is no sound track, MediaError where nothing of it can be decoded.
+    """
+    with _open(path) as container:
+        stream = container.streams.best("audio")
+        if stream is None:
+            raise NoTrackError(f"'{path.name}' has no sound track.")
+        timeline, damage = _Timeline(), cast("list[str]", [])
+        origin, ended = _origin(container), True
+        for frame in _decoded(container, stream, damage):
+            start_s = float(frame.pts * frame.time_base - origin) if frame.pts is not None else timeline.now_s
+            # A second more than asked for: the resampler's last samples depend on what follows them.
+            if until_s is not None and min(start_s, timeline.now_s) > until_s + 1:
+                ended = False
+                break
+            timeline.add(frame, start_s)
+        declared_s, track_s = _declared_s(container), _track_s(container, stream)
+    waveform = timeline.finish()
+    if not waveform.size:
+        raise MediaError(f"'{path.name}' has a sound track of which nothing can be decoded{_because(damage)}.")
+    if not ended:
+        return Sound(waveform, declared_s)
+    return Sound(waveform, *_ending("sound", declared_s, track_s, waveform.size / SAMPLE_RATE_HZ, damage))
+
+
+class _Timeline:
+    """Decoded sound laid out on the clip's clock: holes filled with silence, what lies before time 0 cut off."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._parts: list[NDArray[np.float32]] = []
+        self._kind: tuple[Any, ...] = ()
+        self._resampler: Any = None
+        self._early = 0
+
+    def add(self, frame: Any, start_s: float) -> None:
+        """Append the samples of ``frame``, which are heard from start_s on."""
+        if self._resampler is None and start_s < 0:
+            self.now_s, self._early = start_s, round(-start_s * SAMPLE_RATE_HZ)
+        kind = (frame.sample_rate, frame.format.name, frame.layout.name)
+        hole_s = start_s - self.now_s
+        if kind != self._kind or _HOLE_S < hole_s < _LONGEST_HOLE_S:
+            self._begin(kind, hole_s)
+        frame.pts = None  # the clock is kept here: given times that jump, a resampler would invent samples
+        self._take(frame)
+        self.now_s += frame.samples / frame.sample_rate
+
+    def finish(self) -> NDArray[np.float32]:
+        """All samples so far; nothing can be added afterwards."""
+        self._take(None)
+        joined = np.concatenate(self._parts) if self._parts else np.zeros(0, np.float32)
+        return np.ascontiguousarray(joined[self._early :])
+
+    def _begin(self, kind: tuple[Any, ...], hole_s: float) -> None:
+        self._take(None)
+        if 0 < hole_s < _LONGEST_HOLE_S:
+            self._parts.append(np.zeros(round(hole_s * SAMPLE_RATE_HZ), np.float32))
+            self.now_s += hole_s
+        self._kind = kind
+        # Whole numbers out: only for them does the mixer weigh the channels so that their sum cannot exceed full scale.
+        self._resampler = av.audio.resampler.AudioResampler(format="s32", layout="mono", rate=SAMPLE_RATE_HZ)
+
+    def _take(self, frame: Any) -> None:
+        if self._resampler is not None:
+            for part in self._resampler.resample(frame):
+                self._parts.append((part.to_ndarray().reshape(-1) / float(1 << 31)).astype(np.float32))
+
+
+# ----------------------------------------------------------------------------------------------------------- container
+
+
+def _open(path: Path) -> Any:
+    try:
+        if path.stat().st_size == 0:
+            raise MediaError(f"'{path.name}' is empty (0 bytes).")
+        # "file:" and the whitelist: a name with a colon is no protocol, and a playlist inside a clip opens no address.
+        return av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except FileNotFoundError:
+        raise MediaError(f"'{path.name}' is not there.") from None
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(f"'{path.name}' cannot be opened as a clip ({error.strerror}).") from None
+
+
+def _video_stream(container: Any) -> Any:
+    """The picture track, or None; the cover picture of a song is none."""
+    stream = container.streams.best("video")
+    return None if stream is None or stream.disposition & av.stream.Disposition.attached_pic else stream
+
+
+def _decoded(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
+    """All frames that can be decoded; what cannot goes into ``damage``, and the next packet is tried, as players do."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            frames = packet.decode() if packet is not None else []
+        except av.error.FFmpegError as error:
+            damage.append(str(error.strerror))
+            frames = []
+            if packets.gi_frame is None:
+                packet = None
+        yield from frames
+        if packet is None:
+            return
+
+
+def _origin(container: Any) -> Fraction:
+    return Fraction(container.start_time or 0, av.time_base)
+
+
+def _declared_s(container: Any) -> float:
+    return math.nan if container.duration is None else float(Fraction(container.duration, av.time_base))
+
+
+def _track_s(container: Any, stream: Any) -> float:
+    """When the track ends by its header, on the clip's clock; the clip's own end where the track does not say."""
+    if stream.duration is None:
+        return _declared_s(container)
+    return float(((stream.start_time or 0) + stream.duration) * stream.time_base - _origin(container))
+
+
+def _ending(track: str, declared_s: float, track_s: float, end_s: float, damage: list[str]) -> tuple[float, list[str]]:
+    """The clip's true length, and sentences where the track ends before its header says or has holes."""
+    if track_s - end_s > max(_MISSING_S, _MISSING_SHARE * track_s):
+        return end_s, [f"The {track} ends at {end_s:.2f} of {track_s:.2f} s{_because(damage)}."]
+    faults = [f"{len(damage)} pieces of the {track} could not be decoded{_because(damage)}."] if damage else []
+    return (end_s if math.isnan(declared_s) else declared_s), faults
+
+
+def _because(damage: list[str]) -> str:
+    return f" ({damage[0]})" if damage else ""
