@@ -1,9 +1,9 @@
 """The only module that touches mediapipe: its bundled face mesh and body pose, frame in, numpy array out.
 
 mediapipe 0.10.21 is the last release whose wheel carries its models; from 0.10.30 on there is only the Tasks API with
-files that the user downloads. Keeping both graphs behind two small classes makes that move one file. Unlike the
-``solutions`` API these classes return arrays (a protobuf is read as bytes at once, six times quicker than point by
-point), can be set back to their first state between clips, and keep the graphs' start-up chatter off the terminal.
+files that the user downloads. Keeping both graphs behind two small classes makes that move one file. The ``solutions``
+API would do, but it builds a class per frame, hides the mesh's own confidence, and pretends that every video has 30
+frames per second; here the same graphs are driven directly, with true timestamps, and answer with arrays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,114 +23,167 @@ POSE_POINTS = 33
 
 
 class FaceMesh:
-    """The bundled face mesh with irises; frames of one clip in their order, ``reset`` before each clip.
+    """The bundled face mesh with irises, for one face; frames of one clip in their order, ``reset`` before each clip.
 
     Between frames the graph follows the face from its last position and runs its detector only when it lost it: that
-    is what makes a frame cost 2 ms, and why the state must be put back between clips.
+    is what makes a frame cost under 2 ms, and why the state must be put back between clips.
     """
 
-    def __init__(self, max_faces: int, detection_confidence: float, tracking_confidence: float) -> None:
-        with _quiet():
-            from mediapipe.python.solutions.face_mesh import FaceMesh as Solution
-
-            self._graph: Any = Solution(
-                max_num_faces=max_faces,
-                refine_landmarks=True,
-                min_detection_confidence=detection_confidence,
-                min_tracking_confidence=tracking_confidence,
-            )
-            _wait_until_open(self._graph)
-        self._chatty = True
+    def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
+        detector = "facedetectionshortrangecpu__facedetectionshortrange__facedetection__TensorsToDetectionsCalculator"
+        self._graph = _Graph(
+            "face_landmark/face_landmark_front_cpu",
+            side_inputs={"num_faces": 1, "with_attention": True, "use_prev_landmarks": True},
+            thresholds={
+                f"{detector}.min_score_thresh": detection_confidence,
+                "facelandmarkcpu__ThresholdingCalculator.threshold": tracking_confidence,
+            },
+            outputs=("multi_face_landmarks", _PRESENCE),
+        )
 
     def reset(self) -> None:
         """Forget every earlier frame; the next clip gets the numbers that a new graph would give (bit-equal)."""
-        with _quiet():
-            self._graph.reset()
-            _wait_until_open(self._graph)
-        self._chatty = True
+        self._graph.reset()
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """``rgb`` (H, W, 3) -> (faces, 478, 3) float32: x, y as fractions of width and height, z in fractions of width.
+    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> tuple[NDArray[np.float32], float] | None:
+        """``rgb`` (H, W, 3), contiguous -> landmarks (478, 3) float32 and presence, or None where no face was seen.
 
-        x grows to the image's right, y down, z away from the camera (zero near the head's centre). (0, 478, 3) where
-        the graph saw no face.
+        x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
+        the width, grows away from the camera and is zero near the head's centre. presence in [0, 1] is the mesh
+        model's own belief that there is a face; below the tracking confidence the answer is None.
         """
-        with _quiet() if self._chatty else contextlib.nullcontext():
-            faces = self._graph.process(rgb).multi_face_landmarks
-        if not faces:
-            return np.empty((0, MESH_POINTS, 3), np.float32)
-        self._chatty = False
-        return np.stack([_coordinates(face, MESH_POINTS) for face in faces])
+        outputs = self._graph.run(rgb, timestamp_s)
+        faces = outputs.get("multi_face_landmarks")
+        if faces is None or faces.is_empty():
+            return None
+        message = self._graph.getter._get_serialized_proto_list(faces)[0]
+        return _numbers(message, MESH_POINTS, 3), float(self._graph.getter.get_float(outputs[_PRESENCE]))
 
     def close(self) -> None:
         self._graph.close()
 
 
 class BodyPose:
-    """The bundled full pose model for one person; frames of one clip in their order, ``reset`` before each clip.
+    """The bundled full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
 
-    The graph's own smoothing is off: it assumes 30 frames per second, and at 8 per second it lags by half a second.
+    The graph's own smoothing is off: at 8 frames per second it lags behind gestures by several frames.
     """
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
-        with _quiet():
-            from mediapipe.python.solutions.pose import Pose as Solution
-
-            self._graph: Any = Solution(
-                model_complexity=1,
-                smooth_landmarks=False,
-                min_detection_confidence=detection_confidence,
-                min_tracking_confidence=tracking_confidence,
-            )
-            _wait_until_open(self._graph)
-        self._chatty = True
+        presence = "poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
+        self._graph = _Graph(
+            "pose_landmark/pose_landmark_cpu",
+            side_inputs={
+                "model_complexity": 1,
+                "smooth_landmarks": False,
+                "enable_segmentation": False,
+                "smooth_segmentation": False,
+                "use_prev_landmarks": True,
+            },
+            thresholds={
+                "posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh": detection_confidence,
+                presence: tracking_confidence,
+            },
+            outputs=("pose_landmarks",),
+        )
 
     def reset(self) -> None:
         """Forget every earlier frame; the next clip gets the numbers that a new graph would give (bit-equal)."""
-        with _quiet():
-            self._graph.reset()
-            _wait_until_open(self._graph)
-        self._chatty = True
+        self._graph.reset()
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """``rgb`` (H, W, 3) -> keypoints (33, 4) and world keypoints (33, 3), both float32; None where nobody is seen.
+    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
+        """``rgb`` (H, W, 3), contiguous -> keypoints (33, 4) float32, or None where nobody was seen.
 
-        Keypoints are x, y as fractions of width and height, z in fractions of width with the hips at zero and minus
-        towards the camera, visibility in [0, 1]. World keypoints are metres from between the hips, same directions.
+        x and y are fractions of width and height; z is in fractions of the width, zero at the hips, negative towards
+        the camera; visibility in [0, 1].
         """
-        with _quiet() if self._chatty else contextlib.nullcontext():
-            result = self._graph.process(rgb)
-        if result.pose_landmarks is None:
+        landmarks = self._graph.run(rgb, timestamp_s).get("pose_landmarks")
+        if landmarks is None or landmarks.is_empty():
             return None
-        self._chatty = False
-        keypoints = np.array([(p.x, p.y, p.z, p.visibility) for p in result.pose_landmarks.landmark], np.float32)
-        world = np.array([(p.x, p.y, p.z) for p in result.pose_world_landmarks.landmark], np.float32)
-        return keypoints, world
+        return _numbers(self._graph.getter._get_serialized_proto(landmarks), POSE_POINTS, 5)[:, :4]
 
     def close(self) -> None:
         self._graph.close()
 
 
-# A serialised landmark is 0a 0f, then tag and little-endian float for x, y and z: 17 bytes while all three are set.
-_RECORD = 17
-_FLOATS = np.array([3, 4, 5, 6, 8, 9, 10, 11, 13, 14, 15, 16])
+# ---------------------------------------------------------------------------------------------------------- the graphs
+
+# The mesh's belief in a face is computed inside the graph and dropped there; its stream can be watched by name.
+_PRESENCE = "facelandmarkcpu__face_presence_score"
 
 
-def _coordinates(landmarks: Any, points: int) -> NDArray[np.float32]:
-    raw = np.frombuffer(landmarks.SerializeToString(), np.uint8)
-    if raw.size != points * _RECORD:  # another field is set: slower, and right whatever the message holds
-        return np.array([(p.x, p.y, p.z) for p in landmarks.landmark], np.float32)
-    return np.ascontiguousarray(raw.reshape(points, _RECORD)[:, _FLOATS]).view("<f4").astype(np.float32, copy=False)
+class _Graph:
+    """One of the wheel's graphs, driven through the same objects that ``mediapipe.solutions`` uses."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        side_inputs: Mapping[str, Any],
+        thresholds: Mapping[str, float],
+        outputs: Sequence[str],
+    ) -> None:
+        with _quiet():
+            # These two register the message types that the graphs' options are written in.
+            from mediapipe.python import packet_creator, packet_getter, solution_base
+            from mediapipe.python.solutions import face_mesh, pose  # noqa: F401
+
+            self._solution: Any = solution_base.SolutionBase(
+                binary_graph_path=f"mediapipe/modules/{name}.binarypb",
+                side_inputs=side_inputs,
+                calculator_params=thresholds,
+                outputs=list(outputs),
+                stream_type_hints={_PRESENCE: solution_base.PacketDataType.FLOAT},
+            )
+            self._solution._graph.wait_until_idle()  # it opens on threads of its own, and prints from there
+        self.getter: Any = packet_getter._packet_getter
+        self._packet: Any = packet_creator.create_image_frame
+        self._format: Any = solution_base.image_frame.ImageFormat.SRGB
+        self._start()
+
+    def reset(self) -> None:
+        with _quiet():
+            self._solution.reset()
+            self._solution._graph.wait_until_idle()
+        self._start()
+
+    def _start(self) -> None:
+        self._time_us = -1
+        self._chatty = True
+
+    def run(self, rgb: NDArray[np.uint8], timestamp_s: float) -> Mapping[str, Any]:
+        """The packets that came out for this frame, by stream name."""
+        outputs: dict[str, Any] = self._solution._graph_outputs
+        outputs.clear()
+        # The graph refuses a time that does not grow, which broken files do hold.
+        self._time_us = max(round(timestamp_s * 1e6), self._time_us + 1)
+        with _quiet() if self._chatty else contextlib.nullcontext():
+            packet = self._packet(rgb, image_format=self._format).at(self._time_us)
+            self._solution._graph.add_packet_to_input_stream("image", packet)
+            self._solution._graph.wait_until_idle()
+        self._chatty = self._chatty and not outputs
+        return outputs
+
+    def close(self) -> None:
+        self._solution.close()
 
 
-def _wait_until_open(solution: Any) -> None:
-    # The graph opens its models on threads of its own, and what they print must fall inside _quiet.
-    solution._graph.wait_until_idle()
+def _numbers(message: bytes, points: int, fields: int) -> NDArray[np.float32]:
+    """A serialised list of landmarks -> (points, fields) float32.
+
+    Each is 0a, its length, and per field a tag and a little-endian float: read at once, this costs a sixth of asking
+    the parsed message point by point.
+    """
+    record = 2 + 5 * fields
+    raw = np.frombuffer(message, np.uint8)
+    assert raw.size == points * record, f"{raw.size} bytes for {points} landmarks with {fields} fields"
+    floats = np.add.outer(np.arange(3, record, 5), np.arange(4)).ravel()
+    return np.ascontiguousarray(raw.reshape(points, record)[:, floats]).view("<f4").astype(np.float32, copy=False)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Send the C++ side's start-up lines to nowhere: no environment variable stops them, and each reset repeats them."""
+    """Send what the C++ side prints at start-up to nowhere: no variable stops it, and each reset repeats it."""
     sys.stderr.flush()
     kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
