@@ -42,15 +42,15 @@ CLIP_FOLDERS: dict[Split, tuple[str, ...]] = {
 }
 CLIP_ROOTS = (".", "MELD.Raw", "clips", "videos")
 
-# What the public archive is known to hold, by split and number of the clip.
+# What the published corpus is known to hold, by split and number of the clip.
 KNOWN: dict[tuple[Split, int, int], str] = {
-    ("train", 125, 3): "the published clip is corrupt",
-    ("dev", 110, 7): "the published archive lacks this clip",
-    ("test", 38, 4): "cut minutes too long: its times span 305 s",
-    ("test", 220, 0): "cut minutes too long: its times span 235 s",
-    ("train", 309, 0): "cut too long: its times span 41 s, and a stage direction stands in the words",
-    ("test", 155, 3): "its times span 0.000 s",
-    ("train", 338, 3): "its times span 0.006 s",
+    ("train", 125, 3): "The published clip is corrupt",
+    ("dev", 110, 7): "The published archive lacks this clip",
+    ("test", 38, 4): "The published times span 305 s: cut minutes too long",
+    ("test", 220, 0): "The published times span 235 s: cut minutes too long",
+    ("train", 309, 0): "The published times span 41 s: cut too long, and a stage direction stands in the words",
+    ("test", 155, 3): "The published times span 0.000 s",
+    ("train", 338, 3): "The published times span 0.006 s",
 }
 
 _CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)", re.IGNORECASE)
@@ -147,7 +147,11 @@ def read(params: Params, name: str = "meld") -> Reading:
     findings += _order(turns, prefix)
     findings += _repeated(turns, prefix) if params.variant == "full" else []
     findings += _clip_findings(turns, clips, chosen, params, prefix, known)
-    findings += [Finding("known", i, f"Known of the published corpus: {reason}.") for i, reason in known.items()]
+    findings += [
+        Finding("known", u.id, f"{known[u.id]}.", "keeps" if u.clip else "keeps without video")
+        for u in utterances
+        if u.id in known
+    ]
     spans = {_id(prefix, turn): turn.span_s for turn in turns}
     twins = {_id(prefix, t): str(twin) for t in turns if (twin := _other(t, clips, chosen)) is not None}
     return Reading(

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bemerc.corpus import Manifest, Utterance, meld, read_manifest, write_manifest
+from bemerc.corpus import Manifest, Utterance, folder, iemocap, meld, read_manifest, recording, table, write_manifest
 from bemerc.corpus import labels as emotion
 from bemerc.corpus.reading import Reading, relocated, renumbered
 from bemerc.errors import CorpusError
 
-CORPORA = ("sample", "meld")
+CORPORA = ("sample", "meld", "iemocap", "table", "recording", "folder")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class Params:
     words_alone: bool = False
     sample: meld.Params = field(default_factory=lambda: meld.Params(folder="data/sample"))
     meld: meld.Params = field(default_factory=meld.Params)
+    iemocap: iemocap.Params = field(default_factory=iemocap.Params)
+    table: table.Params = field(default_factory=table.Params)
+    recording: recording.Params = field(default_factory=recording.Params)
+    folder: folder.Params = field(default_factory=folder.Params)
 
     def check(self) -> list[str]:
         """Values that types cannot refuse."""
@@ -71,7 +75,15 @@ def read(params: Params, name: str) -> Reading:
     if name == "sample":
         return meld.read(params.sample, "sample")
     if name == "meld":
-        return meld.read(params.meld, "meld")
+        return meld.read(params.meld)
+    if name == "iemocap":
+        return iemocap.read(params.iemocap)
+    if name == "table":
+        return table.read(params.table)
+    if name == "recording":
+        return recording.read_all(params.recording)
+    if name == "folder":
+        return folder.read(Path(params.folder.folder), "folder", params.folder.speaker)
     raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")
 
 
