@@ -62,6 +62,10 @@ class Params:
         faults = []
         if not self.variants or len(set(self.variants)) != len(self.variants):
             faults.append(f"variants: must name each variant once, not {list(self.variants)}.")
+        if any(not name or not name.replace("_", "").replace("-", "").isalnum() for name in self.variants):
+            faults.append(
+                f"variants: names are letters, digits, _ and -, since files bear them, not {list(self.variants)}."
+            )
         if self.resamples < 100:
             faults.append(f"resamples: {self.resamples} are too few for an interval; at least 100.")
         if not 0 < self.confidence < 1:
@@ -445,9 +449,9 @@ def _speakers(judged: Reference, given: Answers) -> dict[str, dict[str, float]]:
 
 
 def _measured(metric: Metric, counts: Ints, weights: Floats | None, confidence: float) -> dict[str, float | None]:
-    return _with_interval(
-        float(metric(counts.sum(0))), None if weights is None else metric(resampled(counts, weights)), confidence
-    )
+    lone = (counts.sum((1, 2)) > 0).sum() < 2  # one dialogue alone would get an interval without width
+    values = None if weights is None or lone else metric(resampled(counts, weights))
+    return _with_interval(float(metric(counts.sum(0))), values, confidence)
 
 
 def _differences(

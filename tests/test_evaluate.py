@@ -258,10 +258,11 @@ def test_labels_without_any_scores_are_judged_too() -> None:
 
 def test_params_say_all_faults() -> None:
     with pytest.raises(ConfigError) as caught:
-        config.from_mapping({"variants": ["T", "T"], "resamples": 9, "confidence": 95.0}, evaluate.Params, "evaluate")
-    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
-        f"evaluate.{k}" for k in ("variants", "resamples", "confidence")
-    ]
+        config.from_mapping(
+            {"variants": ["T", "T", "a/b"], "resamples": 9, "confidence": 95.0}, evaluate.Params, "evaluate"
+        )
+    named = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert named == [f"evaluate.{key}" for key in ("variants", "variants", "resamples", "confidence")]
 
 
 def test_the_ladder_steps_by_one_modality() -> None:

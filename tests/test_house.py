@@ -58,7 +58,10 @@ ALLOWED: dict[str, set[str]] = {
     "predict": {"dataset", "model", "prompt", "corpus", "prediction", "tokens", "describe", "progress"},
     "evaluate": {"corpus", "prediction"},
     "baselines": {"corpus", "tokens"},
-    "report": {"corpus", "prediction", "evaluate", "baselines", "tokens"},
+    "findings": {"corpus", "prediction", "evaluate", "baselines", "tokens"},
+    "wording": {"corpus", "baselines", "findings"},
+    "plots": set(),
+    "report": {"corpus", "prediction", "evaluate", "tokens", "findings", "wording", "plots"},
     "picture": {"cache", "corpus", "media", "extract"},
 }
 ANYTHING = {"cli", "doctor", "controls"}

@@ -1,0 +1,122 @@
+"""Predictions -> everything that is found out about them: the variants and their baselines judged together.
+
+This is apart from the report so that a program (the controls, a notebook) gets the findings without a file being
+written, and a new sentence in the report shapes no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bemerc import baselines, evaluate
+from bemerc.corpus import Manifest
+from bemerc.errors import CorpusError
+from bemerc.prediction import Prediction, best_label
+from bemerc.tokens import TokenFile
+
+MAJORITY = "most_frequent_label"
+# What differences and winners are told by: the number that the field compares.
+HEADLINE = "weighted_f1"
+METRICS = tuple(evaluate.METRICS)
+
+
+@dataclass(frozen=True)
+class SampleTruth:
+    """What the maker of the embedded sample knows, and nobody knows of a real corpus.
+
+    cases     utterance id -> which modalities carry the emotion
+    ceilings  variant -> the best accuracy that is possible with its inputs, a fraction
+    """
+
+    cases: Mapping[str, str]
+    ceilings: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the report tells: evaluate()'s dict, and what stands beside it."""
+
+    manifest: Manifest
+    numbers: dict[str, Any]
+    variants: tuple[str, ...]
+    fits: Mapping[str, baselines.Fit]
+    cases: Mapping[str, Mapping[str, tuple[float, int]]]
+    ceilings: Mapping[str, float]
+
+
+def judge(
+    manifest: Manifest,
+    given: Mapping[str, Sequence[Prediction]],
+    tokens: TokenFile,
+    params: evaluate.Params,
+    truth: SampleTruth | None = None,
+) -> Findings:
+    """Everything that is worked out before anything is written; the variants are validated before a baseline is fitted."""
+    for name, of in given.items():
+        evaluate.validate(manifest, of, name=name)
+    fits = dict(baselines.regressions(manifest, tokens))
+    others = {regression(name): _as_predictions(manifest, fit.scores) for name, fit in fits.items()}
+    systems = {**given, **others, MAJORITY: _as_predictions(manifest, baselines.majority(manifest))}
+    rivals = [(regression(name), rung) for name, rung in baselines.RUNG_OF.items() if name in fits and rung in given]
+    pairs = [*evaluate.ladder_pairs(list(given)), *rivals]
+    numbers = evaluate.evaluate(manifest, systems, params, pairs)
+    cases = {} if truth is None else by_case(manifest, systems, truth.cases)
+    return Findings(manifest, numbers, tuple(given), fits, cases, {} if truth is None else truth.ceilings)
+
+
+def regression(inputs: str) -> str:
+    """A baseline's key in metrics and plot files: "words + tokens" -> "regression_words_tokens"."""
+    return "regression_" + inputs.replace(" + ", "_")
+
+
+def _as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Prediction]:
+    rows = [dict(zip(manifest.labels, map(float, row), strict=True)) for row in scores]
+    return [
+        Prediction(u.id, u.label, best_label(row), row, None)
+        for u, row in zip(manifest.utterances, rows, strict=True)
+        if u.split == "test"
+    ]
+
+
+def by_case(
+    manifest: Manifest, systems: Mapping[str, Sequence[Prediction]], cases: Mapping[str, str]
+) -> dict[str, dict[str, tuple[float, int]]]:
+    """case -> system -> (accuracy, utterances) on test. CorpusError if the truth file does not know an utterance."""
+    gold = {u.id: u.label for u in manifest.by_split("test") if u.label is not None}
+    unknown = sorted(set(gold) - set(cases))
+    if unknown:
+        raise CorpusError(f"The sample's truth file does not know {evaluate.listed(unknown)}. Run 'dvc repro sample'.")
+    found: dict[str, dict[str, tuple[float, int]]] = {}
+    for case in dict.fromkeys(cases.values()):
+        ids = {id_ for id_ in gold if cases[id_] == case}
+        for name, of in systems.items():
+            right = [p.label == gold[p.id] for p in of if p.id in ids]
+            if right:
+                found.setdefault(case, {})[name] = (float(np.mean(right)), len(right))
+    return found
+
+
+def headline(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The part for metrics.json: counts, and per system and difference the three metrics with their intervals, fractions."""
+    return {
+        "test": {
+            "utterances": numbers["utterances"],
+            "dialogues": numbers["dialogues"],
+            "confidence": numbers["confidence"],
+        },
+        "systems": {name: {metric: of[metric] for metric in METRICS} for name, of in numbers["systems"].items()},
+        "differences": numbers["differences"],
+    }
+
+
+def in_groups(found: Findings) -> list[list[str]]:
+    """Every variant with the regression on its inputs, then the other baselines: the systems in the order of tables."""
+    systems = found.numbers["systems"]
+    rung = {variant: regression(name) for name, variant in baselines.RUNG_OF.items()}
+    groups = [[name for name in (v, rung.get(v)) if name in systems] for v in found.variants]
+    placed = {name for group in groups for name in group}
+    return [*groups, [name for name in systems if name not in placed]]

@@ -1,0 +1,143 @@
+"""Predictions -> metrics.json, plot files for DVC, pictures and report.md: the edge that reads and writes.
+
+What is found out is worked out in findings.py, said in wording.py and drawn in plots.py; the same inputs give the same
+bytes, pictures included, so that a second run changes nothing that DVC would see.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bemerc import evaluate, plots
+from bemerc.corpus import read_manifest
+from bemerc.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
+from bemerc.prediction import Prediction, read_predictions
+from bemerc.tokens import open_tokens
+from bemerc.wording import METRIC_TITLES, markdown, title
+
+
+def run(
+    manifest_path: Path,
+    predictions: Mapping[str, Path],
+    tokens_path: Path,
+    out: Path,
+    params: evaluate.Params,
+    truth: SampleTruth | None = None,
+    train_logs: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/ and report.md.
+
+    predictions  variant -> its predictions file, for every one of ``params.variants``
+    train_logs   variant -> its train_log.jsonl, for the training curves
+
+    Returns what metrics.json holds. Raises EvaluationError, PredictionError, CorpusError or CacheError where the inputs
+    are not as they must be.
+    """
+    manifest = read_manifest(manifest_path)
+    given = _read(predictions, params)
+    with open_tokens(tokens_path) as tokens:
+        found = judge(manifest, given, tokens, params, truth)
+    curves = read_curves(train_logs or {})
+    metrics = headline(found.numbers)
+    write_plot_files(out / "plots", found, curves)
+    draw(out / "plots", found, curves)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(markdown(found, bool(curves)), encoding="utf-8")
+    return metrics
+
+
+def _read(predictions: Mapping[str, Path], params: evaluate.Params) -> dict[str, Sequence[Prediction]]:
+    absent = [name for name in params.variants if name not in predictions]
+    if absent:
+        raise evaluate.EvaluationError(
+            f"No predictions were named for {', '.join(absent)}; the variants in params are {', '.join(params.variants)}. "
+            "Run 'dvc repro', or leave those variants out of evaluate.variants."
+        )
+    return {name: read_predictions(predictions[name]) for name in params.variants}
+
+
+# --------------------------------------------------------------------------------------------------- plot files, pictures
+
+
+def write_plot_files(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """ladder.csv, per_class.csv, confusion_<variant>.csv (rows actual,predicted: DVC's template), training.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    systems, labels = found.numbers["systems"], found.numbers["labels"]
+    ladder = [[name, m, *systems[name][m].values()] for group in in_groups(found) for name in group for m in METRICS]
+    _write_csv(folder / "ladder.csv", ["system", "metric", "value", "low", "high"], ladder)
+    measures = ["precision", "recall", "f1", "support"]
+    each = [
+        [name, label, *(systems[name]["per_class"][label][m] for m in measures)] for name in systems for label in labels
+    ]
+    _write_csv(folder / "per_class.csv", ["system", "label", *measures], each)
+    for name in found.variants:
+        counts = systems[name]["confusion"]
+        pairs = [[a, b] for i, a in enumerate(labels) for j, b in enumerate(labels) for _ in range(counts[i][j])]
+        _write_csv(folder / f"confusion_{name}.csv", ["actual", "predicted"], pairs)
+    if curves:
+        columns = list(dict.fromkeys(key for rows in curves.values() for row in rows for key in row))
+        lines = [[name, *(row.get(key) for key in columns)] for name, rows in curves.items() for row in rows]
+        _write_csv(folder / "training.csv", ["variant", *columns], lines)
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)
+
+
+def draw(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """ladder.png, confusion.png, per_class.png and, where there are curves, training.png."""
+    systems, labels = found.numbers["systems"], found.numbers["labels"]
+    panels = {
+        f"{METRIC_TITLES[m]} (%)": [[_bar(found, name, m) for name in group] for group in in_groups(found)]
+        for m in ("accuracy", "weighted_f1")
+    }
+    plots.save_ladder(folder / "ladder.png", panels, found.numbers["confidence"])
+    plots.save_confusions(
+        folder / "confusion.png", labels, {v: np.array(systems[v]["confusion"]) for v in found.variants}
+    )
+    f1 = {v: [systems[v]["per_class"][label]["f1"] for label in labels] for v in found.variants}
+    support = [int(systems[found.variants[0]]["per_class"][label]["support"]) for label in labels]
+    plots.save_per_class(folder / "per_class.png", labels, f1, support)
+    if curves:
+        plots.save_curves(folder / "training.png", _panels(curves))
+
+
+def _bar(found: Findings, name: str, metric: str) -> plots.Bar:
+    measured = found.numbers["systems"][name][metric]
+    ceiling = found.ceilings.get(name) if metric == "accuracy" else None
+    return plots.Bar(title(name), name in found.variants, measured["value"], measured["low"], measured["high"], ceiling)
+
+
+def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
+    """variant -> rows of its training log, numbers only; variants without a log are left out."""
+    found = {}
+    for name, path in logs.items():
+        if path.is_file():
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            found[name] = [{k: float(v) for k, v in row.items() if type(v) in (int, float)} for row in rows]
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _panels(
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """One panel per logged number that is a loss or was measured on dev: title -> variant -> (epochs, values)."""
+    keys = dict.fromkeys(
+        k for rows in curves.values() for row in rows for k in row if "loss" in k or k.startswith("dev")
+    )
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for key in keys:
+        for name, rows in curves.items():
+            held = [(row["epoch"], row[key]) for row in rows if key in row and "epoch" in row]
+            if held:
+                panels.setdefault(key.replace("_", " "), {})[name] = ([x for x, _ in held], [y for _, y in held])
+    return panels

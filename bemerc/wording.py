@@ -1,0 +1,293 @@
+"""Findings in words: the terminal's table, and the report that a person reads from the top.
+
+A table of numbers leaves the reader to find out who won. The report opens with that in plain words, and where a plain
+regression beats the language model it says so there. Everything below is in the order of the questions that follow:
+what each step of the ladder adds, for which labels, for whom, and how the numbers were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bemerc import baselines
+from bemerc.corpus import Manifest
+from bemerc.findings import HEADLINE, MAJORITY, Findings, in_groups, regression
+
+GIVEN = {"T": "words", "V": "voice", "B": "face and body"}
+METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
+GROUP_TITLES = {
+    "seen_speakers": "speakers that train has seen",
+    "unseen_speakers": "speakers that train has not seen",
+    "shift": "the speaker's label changes from the last turn",
+    "steady": "the speaker's label stays",
+}
+
+
+def title(system: str) -> str:
+    """A system as people read it: "TVB: words, voice, face and body", "regression on words and tokens"."""
+    if system == MAJORITY:
+        return "always the most frequent label"
+    if system.startswith("regression_"):
+        return "regression on " + " and ".join(system.removeprefix("regression_").split("_"))
+    inputs = [GIVEN[letter] for letter in system if letter in GIVEN]
+    return f"{system}: {', '.join(inputs)}" if inputs and set(system) <= set(GIVEN) else system
+
+
+def points(value: float | None) -> str:
+    """A fraction as per cent with one digit."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of fractions as points with its sign."""
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def ranged(measured: Mapping[str, float | None], show: Callable[[float | None], str] = points) -> str:
+    """ "65.3 [54.1, 76.0]": value and interval."""
+    if measured["low"] is None:
+        return show(measured["value"])
+    return f"{show(measured['value'])} [{show(measured['low'])}, {show(measured['high'])}]"
+
+
+def format_table(metrics: Mapping[str, Any]) -> str:
+    """metrics.json as a table for a terminal: systems, then differences, in per cent and points with intervals."""
+    test = metrics["test"]
+    rows = [("", *METRIC_TITLES.values())]
+    rows += [(title(name), *(ranged(of[m]) for m in METRIC_TITLES)) for name, of in metrics["systems"].items()]
+    rows += [
+        (_difference_title(name), *(ranged(of[m], signed) for m in METRIC_TITLES))
+        for name, of in metrics["differences"].items()
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    systems = len(metrics["systems"]) + 1
+    head = f"test: {test['utterances']} utterances in {test['dialogues']} dialogues; per cent [{100 * test['confidence']:g} % interval]"
+    return "\n".join([head, rule, lines[0], rule, *lines[1:systems], rule, *lines[systems:], rule])
+
+
+def _difference_title(name: str) -> str:
+    b, a = name.split(" - ")
+    return (
+        f"{b} - {a}: behavior's worth"
+        if (a, b) == ("TV", "TVB")
+        else f"{b} - {title(a) if a.startswith('regression') else a}"
+    )
+
+
+def opening(found: Findings) -> list[str]:
+    """The first paragraphs: what was measured on what, who wins, what behavior is worth, what the numbers are not."""
+    return [_what(found), " ".join([_worth(found.numbers), *_rivals(found), _winner(found)]), _caveat(found.manifest)]
+
+
+def _what(found: Findings) -> str:
+    numbers = found.numbers
+    corpora = " and ".join(CORPUS_TITLES.get(name, name) for name in found.manifest.corpora)
+    named = "; ".join(title(v) for v in found.variants)
+    return (
+        f"Emotion recognition in conversation, judged on the test split of {corpora}: {numbers['utterances']} labelled utterances in "
+        f"{numbers['dialogues']} dialogues, {len(numbers['labels'])} labels. One language model was tuned for each set of inputs ({named}). "
+        "Dev picked the epoch; test was looked at once, here. Beside the models stand plain logistic regressions on the same inputs."
+    )
+
+
+def _worth(numbers: Mapping[str, Any]) -> str:
+    if "TVB - TV" not in numbers["differences"]:
+        return ""
+    worth = numbers["differences"]["TVB - TV"][HEADLINE]
+    opens = f"**Behavior's worth, TVB minus TV, is {signed(worth['value'])} points of weighted F1{_in_words(worth)}**"
+    return f"{opens}: {_reading(worth, 'face and body add to words and voice', 'face and body make it worse')}."
+
+
+def _in_words(measured: Mapping[str, float | None]) -> str:
+    return "" if measured["low"] is None else f" (interval {signed(measured['low'])} to {signed(measured['high'])})"
+
+
+def _reading(measured: Mapping[str, float | None], above: str, below: str) -> str:
+    low, high = measured["low"], measured["high"]
+    if low is None or high is None:
+        return "one dialogue is too little to say more"
+    if low > 0:
+        return above
+    return below if high < 0 else "on this test set that cannot be told from nothing"
+
+
+def _rivals(found: Findings) -> list[str]:
+    """One sentence per rung that has a regression on the same inputs."""
+    said = []
+    for name, rung in baselines.RUNG_OF.items():
+        gap = found.numbers["differences"].get(f"{rung} - {regression(name)}")
+        if gap is None or gap[HEADLINE]["value"] is None:
+            continue
+        value = gap[HEADLINE]["value"]
+        unsure = "" if not _unsure(gap[HEADLINE]) else ", which may be chance"
+        if value < 0:
+            said.append(f"**The plain {title(regression(name))} beats {rung}** by {points(-value)} points{unsure}.")
+        else:
+            said.append(f"{rung} is {points(value)} points ahead of the plain {title(regression(name))}{unsure}.")
+    return said
+
+
+def _unsure(measured: Mapping[str, float | None]) -> bool:
+    return measured["low"] is None or measured["high"] is None or measured["low"] <= 0 <= measured["high"]
+
+
+def _winner(found: Findings) -> str:
+    systems = found.numbers["systems"]
+    best = max(systems, key=lambda name: systems[name][HEADLINE]["value"])
+    return f"Best of all by weighted F1: {title(best)} with {points(systems[best][HEADLINE]['value'])} (accuracy {points(systems[best]['accuracy']['value'])})."
+
+
+def _caveat(manifest: Manifest) -> str:
+    said = "The labels are *perceived* emotion: what annotators saw and heard in somebody, not what that person felt."
+    if "sample" in manifest.corpora:
+        said = (
+            "The sample is a made corpus: warped pictures of one face and a speech synthesiser, with the emotions planted. Its numbers say that the plumbing works "
+            "and that each modality gets through; they say nothing about people, and nothing about how the method does on MELD or IEMOCAP. Its labels are what the maker planted; "
+            "in a real corpus they are *perceived* emotion, what annotators saw and heard in somebody, not what that person felt."
+        )
+    return said
+
+
+# ---------------------------------------------------------------------------------------------------------------- Markdown
+
+
+def markdown(found: Findings, has_curves: bool) -> str:
+    """The report; pictures are linked relative to its own folder."""
+    parts = [
+        "# What the predictions are worth",
+        *[paragraph for paragraph in opening(found) if paragraph],
+        *_ladder_section(found),
+        *_differences_section(found),
+        *_label_section(found),
+        *_group_section(found),
+        *_case_section(found),
+        *(["## Training", "![Training curves](plots/training.png)"] if has_curves else []),
+        *_method_section(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _ladder_section(found: Findings) -> list[str]:
+    systems = found.numbers["systems"]
+    head = ["", *METRIC_TITLES.values(), "calibration error", *(["best possible accuracy"] if found.ceilings else [])]
+    rows = [
+        [
+            title(name),
+            *(ranged(systems[name][m]) for m in METRIC_TITLES),
+            points(systems[name]["ece"]),
+            *([points(found.ceilings.get(name))] if found.ceilings else []),
+        ]
+        for group in in_groups(found)
+        for name in group
+    ]
+    note = f"Per cent, with {100 * found.numbers['confidence']:g} % intervals. Calibration error: how far the probabilities are from the share that is right (ECE, 15 bins)."
+    if found.ceilings:
+        note += " Best possible accuracy: worked out by the sample's maker from what it planted where; only a made corpus has such a number."
+    return [
+        "## The ladder: words, then voice, then face and body",
+        "![The ladder](plots/ladder.png)",
+        table(head, rows),
+        note,
+    ]
+
+
+def _differences_section(found: Findings) -> list[str]:
+    differences = found.numbers["differences"]
+    if not differences:
+        return []
+    rows = [
+        [_difference_title(name), *(ranged(of[m], signed) for m in METRIC_TITLES)] for name, of in differences.items()
+    ]
+    return [
+        "## What each step adds",
+        table(["", *METRIC_TITLES.values()], rows),
+        "Points, on the same utterances, with paired intervals: an interval without 0 in it is a difference that is hardly chance. "
+        "What face and body are worth is TVB minus TV, not TVB minus T, since TV has the voice already.",
+    ]
+
+
+def _label_section(found: Findings) -> list[str]:
+    systems, labels = found.numbers["systems"], found.numbers["labels"]
+    names = [*found.variants, *(name for name in systems if name.startswith("regression_"))]
+    head = ["label", "utterances", *(title(name) if name not in found.variants else name for name in names)]
+    first = systems[names[0]]["per_class"]
+    rows = [
+        [label, f"{first[label]['support']:.0f}", *(points(systems[n]["per_class"][label]["f1"]) for n in names)]
+        for label in labels
+    ]
+    parts = [
+        "## Label by label",
+        "![F1 per label](plots/per_class.png)",
+        "F1 per label, per cent (precision and recall: plots/per_class.csv).",
+        table(head, rows),
+    ]
+    return [*parts, "![What is taken for what](plots/confusion.png)"]
+
+
+def _group_section(found: Findings) -> list[str]:
+    systems = found.numbers["systems"]
+    sizes = {name: of["utterances"] for name, of in systems[found.variants[0]]["groups"].items()}
+    rows = [
+        [GROUP_TITLES[g], str(n), *(ranged(systems[v]["groups"][g]["accuracy"]) for v in found.variants)]
+        for g, n in sizes.items()
+        if n
+    ]
+    of_speakers = {v: systems[v]["speakers"] for v in found.variants}
+    speakers = sorted(of_speakers[found.variants[0]].items(), key=lambda item: (-item[1]["utterances"], item[0]))[:12]
+    speaker_rows = [
+        [cell(name), f"{of['utterances']:.0f}", *(points(of_speakers[v][name]["accuracy"]) for v in found.variants)]
+        for name, of in speakers
+    ]
+    return [
+        "## For whom, and when",
+        table(["accuracy", "utterances", *found.variants], rows),
+        "A turn counts as a change against the same speaker's turn before it in the dialogue; first turns are in neither row.",
+        f"The {len(speakers)} speakers with most test utterances:",
+        table(["accuracy", "utterances", *found.variants], speaker_rows),
+    ]
+
+
+def _case_section(found: Findings) -> list[str]:
+    if not found.cases:
+        return []
+    names = [*found.variants, *(n for n in found.numbers["systems"] if n.startswith("regression_"))]
+    head = ["accuracy where", "utterances", *(n if n in found.variants else title(n) for n in names)]
+    rows = [
+        [cell(case), str(next(iter(of.values()))[1]), *(points(of[n][0]) for n in names)]
+        for case, of in found.cases.items()
+    ]
+    return [
+        "## The sample's own: who carried the emotion",
+        "Only the maker of a made corpus knows which modalities carried the emotion; no model was told. Chance differs between the rows, and the rows are small.",
+        table(head, rows),
+    ]
+
+
+def _method_section(found: Findings) -> list[str]:
+    numbers = found.numbers
+    picked = "; ".join(
+        f"{title(regression(n))}: {fit.features}, C = {fit.strength:g} (dev accuracy {points(fit.dev_accuracy)})"
+        for n, fit in found.fits.items()
+    )
+    return [
+        "## How the numbers were made",
+        f"Intervals: {numbers['resamples']} resamples of whole dialogues, percentiles, the same resamples for every system. They hold what another draw of dialogues would change; "
+        "what another seed of the training would change is not in them.",
+        f"Regressions: columns standardised by train, picked on dev between a few ways and strengths; behavior tokens side by side or as mean, least and greatest. Picked: {picked}.",
+        "Metrics are scikit-learn's: weighted F1 by support, macro F1 over the labels that occur.",
+    ]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text of a corpus that would break a Markdown table, made safe."""
+    return " ".join(text.replace("|", "\\|").split()) or "(no name)"

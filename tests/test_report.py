@@ -1,0 +1,197 @@
+"""findings, wording, plots, report: who won is said, files are what DVC reads, the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from bemerc import evaluate, findings, report, wording
+from bemerc.corpus import Manifest, write_manifest
+from bemerc.errors import CorpusError
+from bemerc.prediction import Prediction, best_label, write_predictions
+from tests.test_baselines import LABELS, corpus, token_file
+
+
+def predictions(manifest: Manifest, hit: float, seed: int) -> list[Prediction]:
+    """Test predictions that are right with probability ``hit``."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for u in manifest.by_split("test"):
+        scores = rng.dirichlet(np.ones(len(LABELS)))
+        best, gold = int(scores.argmax()), LABELS.index(str(u.label))
+        aim = gold if rng.random() < hit else (gold + 1) % len(LABELS)
+        scores[[aim, best]] = scores[[best, aim]]
+        named = dict(zip(LABELS, map(float, scores), strict=True))
+        found.append(Prediction(u.id, u.label, best_label(named), named, None))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    folder: Path
+    manifest: Manifest
+    hits: dict[str, float]
+
+    @property
+    def params(self) -> evaluate.Params:
+        return evaluate.Params(variants=tuple(self.hits), resamples=300)
+
+    def run(self, out: str = "results", **more: Any) -> dict[str, Any]:
+        files = {name: self.folder / f"{name}.jsonl" for name in self.hits}
+        return report.run(
+            self.folder / "manifest.jsonl", files, self.folder / "tokens.h5", self.folder / out, self.params, **more
+        )
+
+    def text(self, out: str = "results") -> str:
+        return (self.folder / out / "report.md").read_text(encoding="utf-8")
+
+
+def world(folder: Path, hits: dict[str, float], name: str = "tiny") -> World:
+    manifest = dataclasses.replace(corpus(), corpora=(name,))
+    write_manifest(folder / "manifest.jsonl", manifest.utterances, manifest.labels, manifest.corpora)
+    token_file(folder / "tokens.h5", manifest, {"face": 0.7, "pose": 0.0, "audio": 0.1}).close()
+    for seed, (variant, hit) in enumerate(hits.items()):
+        write_predictions(folder / f"{variant}.jsonl", predictions(manifest, hit, seed))
+    return World(folder, manifest, hits)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = world(tmp_path_factory.mktemp("good"), {"T": 0.4, "TV": 0.5, "TVB": 0.98})
+    made.run(train_logs={"T": made.folder / "nothing.jsonl"})
+    return made
+
+
+def test_metrics_are_nested_plain_numbers_and_those_of_evaluate(good: World) -> None:
+    metrics = json.loads((good.folder / "results" / "metrics.json").read_text())
+    given = {name: predictions(good.manifest, hit, seed) for seed, (name, hit) in enumerate(good.hits.items())}
+    expected = evaluate.evaluate(good.manifest, given, good.params)
+    for name in given:
+        assert metrics["systems"][name]["accuracy"] == expected["systems"][name]["accuracy"]
+
+    def leaves(value: Any) -> list[Any]:
+        return [leaf for part in value.values() for leaf in leaves(part)] if isinstance(value, dict) else [value]
+
+    assert all(type(leaf) in (int, float) for leaf in leaves(metrics))
+
+
+def test_the_report_opens_with_what_was_found(good: World) -> None:
+    opening = good.text().split("## ")[0]
+    assert "60 labelled utterances in 20 dialogues, 3 labels" in opening
+    assert re.search(r"Behavior's worth, TVB minus TV, is \+\d\d\.\d points of weighted F1 \(interval \+", opening)
+    assert "face and body add to words and voice" in opening
+    assert "TVB is" in opening
+    assert "*perceived* emotion" in opening
+    assert "made corpus" not in opening
+
+
+def test_if_the_regression_wins_the_report_says_so(tmp_path: Path) -> None:
+    made = world(tmp_path, {"T": 0.3, "TV": 0.3, "TVB": 0.3})
+    made.run()
+    opening = made.text().split("## ")[0]
+    assert "**The plain regression on words and tokens beats TVB** by" in opening
+    assert re.search(r"Best of all by weighted F1: regression on", opening)
+    assert "cannot be told from nothing" in opening
+
+
+def test_the_sample_is_called_a_made_corpus_and_its_cases_are_apart(tmp_path: Path) -> None:
+    made = world(tmp_path, {"T": 0.4, "TVB": 0.9}, name="sample")
+    cases = {u.id: ("all agree", "words only")[i % 2] for i, u in enumerate(made.manifest.utterances)}
+    made.run(truth=findings.SampleTruth(cases, {"T": 0.51, "TVB": 0.88}))
+    text = made.text()
+    assert "made corpus" in text.split("## ")[0]
+    assert "Behavior's worth" not in text.split("## ")[0]  # there is no TV to compare with
+    assert "| all agree | 30 |" in text
+    assert "best possible accuracy" in text
+    with pytest.raises(CorpusError, match=f"does not know {made.manifest.by_split('test')[0].id}, .* and 55 more"):
+        made.run(truth=findings.SampleTruth({}, {}))
+
+
+def test_every_link_of_the_report_leads_somewhere(good: World) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", good.text())
+    assert len(links) == 3
+    assert all((good.folder / "results" / link).is_file() for link in links)
+
+
+def test_every_markdown_table_has_even_rows(good: World) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", good.text(), flags=re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_plot_files_hold_what_dvc_templates_read(good: World) -> None:
+    plots = good.folder / "results" / "plots"
+    rows = table(plots / "confusion_TVB.csv")
+    assert len(rows) == 60
+    assert set(rows[0]) == {"actual", "predicted"}
+    right = sum(row["actual"] == row["predicted"] for row in rows) / 60
+    ladder = {(r["system"], r["metric"]): r for r in table(plots / "ladder.csv")}
+    assert float(ladder["TVB", "accuracy"]["value"]) == pytest.approx(right)
+    assert len(ladder) == 8 * 3
+    labels = [r for r in table(plots / "per_class.csv") if r["system"] == "TVB"]
+    assert [r["label"] for r in labels] == list(LABELS)
+    assert sum(float(r["support"]) for r in labels) == 60
+
+
+def test_the_same_inputs_give_the_same_bytes(good: World) -> None:
+    logs = {"TVB": good.folder / "train_log.jsonl"}
+    logs["TVB"].write_text(
+        "\n".join(
+            json.dumps({"epoch": e, "step": 9 * e, "loss": 2 / e, "dev_accuracy": 0.1 * e, "note": "x"})
+            for e in range(1, 5)
+        )
+    )
+    good.run("one", train_logs=logs)
+    good.run("two", train_logs=logs)
+    one, two = (
+        {p.relative_to(good.folder / out): p.read_bytes() for p in sorted((good.folder / out).rglob("*.*"))}
+        for out in ("one", "two")
+    )
+    assert one == two
+    assert Path("plots/training.png") in one
+    assert Path("plots/training.csv") in one
+    assert not any(b"Software" in data or b"matplotlib" in data for path, data in one.items() if path.suffix == ".png")
+
+
+def test_pictures_show_something(good: World) -> None:
+    for name in ("ladder", "confusion", "per_class"):
+        picture = matplotlib.image.imread(good.folder / "results" / "plots" / f"{name}.png")
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.1
+
+
+def test_the_terminal_table_tells_the_same(good: World) -> None:
+    metrics = json.loads((good.folder / "results" / "metrics.json").read_text())
+    shown = wording.format_table(metrics)
+    value = metrics["systems"]["TVB"]["accuracy"]["value"]
+    assert re.search(rf"^TVB: words, voice, face and body +{100 * value:.1f} \[", shown, flags=re.MULTILINE)
+    assert re.search(r"^TVB - TV: behavior's worth +\+\d", shown, flags=re.MULTILINE)
+    assert len({len(line) for line in shown.splitlines() if line.startswith("---")}) == 1
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_a_variant_without_a_file_is_named(good: World) -> None:
+    files = {"T": good.folder / "T.jsonl"}
+    with pytest.raises(evaluate.EvaluationError, match="No predictions were named for TV, TVB;"):
+        report.run(good.folder / "manifest.jsonl", files, good.folder / "tokens.h5", good.folder / "no", good.params)
+    (good.folder / "empty.jsonl").write_text("")
+    files |= {"TV": good.folder / "empty.jsonl", "TVB": good.folder / "TVB.jsonl"}
+    with pytest.raises(evaluate.EvaluationError, match=r"^TV: there are no predictions in it"):
+        report.run(good.folder / "manifest.jsonl", files, good.folder / "tokens.h5", good.folder / "no", good.params)
+    assert not (good.folder / "no").exists()
+
+
+def test_names_of_a_corpus_cannot_break_a_table() -> None:
+    assert wording.cell("A|B\nC") == "A\\|B C"
+    assert wording.cell("") == "(no name)"
