@@ -48,8 +48,20 @@ ALLOWED: dict[str, set[str]] = {
     "pooling": {"voice"},
     "calibration": {"cache", "corpus", "pooling"},
     "tokens": {"cache", "corpus", "calibration", "pooling", "progress"},
-    "references": {"cache", "corpus", "events", "voice", "calibration"},
-    "describe": {"cache", "corpus", "calibration", "events", "references", "voice", "progress"},
+    "references": {"events"},
+    "description": set(),
+    "phrases": {"description", "references"},
+    "describe": {
+        "cache",
+        "corpus",
+        "calibration",
+        "description",
+        "events",
+        "phrases",
+        "references",
+        "voice",
+        "progress",
+    },
     "prompt": {"corpus"},
     "teacher": {"corpus", "media", "prompt", "describe"},
     "dataset": {"corpus", "tokens", "describe", "prompt"},
@@ -188,7 +200,7 @@ def test_the_samples_recipes_share_nothing_with_those_who_read_them() -> None:
         *sorted((PACKAGE / "extract").glob("*.py")),
         *sorted(PACKAGE.glob("describe*.py")),
         *sorted(PACKAGE.glob("tokens*.py")),
-        *(PACKAGE / f"{name}.py" for name in ("pooling", "voice", "calibration")),
+        *(PACKAGE / f"{name}.py" for name in ("pooling", "voice", "calibration", "events", "references", "phrases")),
     ]
     assert makers
     assert readers

@@ -1,0 +1,134 @@
+"""When a signal is away from rest, for how long, and how far: activity, flashes, blinks, and swings to and fro.
+
+The plain choice is a threshold on the mean, for which a flash of two frames does not exist. Here everything is told from
+runs of frames. A flash is what stands out of its own surroundings of half a second to either side for 40 to 500 ms and
+comes back, measured against how restless the signal is at all: a talking mouth is restless, so it flashes rarely. Ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+FLASH_S = (0.04, 0.5)  # micro-expressions last 1/25 to 1/2 s (Yan et al. 2013)
+SURROUNDINGS_S = 0.5
+RESTLESS = 6.0  # a flash stands this many times above the median of the signal's own excess
+MIN_FRAMES = 2  # one frame is a slip of the tracker
+
+
+@dataclass(frozen=True)
+class Run:
+    """Frames first to last (included) that belong together, the frame of the largest value, and that value."""
+
+    first: int
+    last: int
+    apex: int
+    height: float
+
+
+def runs(values: Array, threshold: float) -> list[Run]:
+    """Stretches of (T,) at or above ``threshold``; NaN ends a stretch."""
+    above = np.concatenate([[False], values >= threshold, [False]])
+    edges = np.flatnonzero(above[1:] != above[:-1])
+    found = []
+    for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        apex = first + int(values[first:end].argmax())
+        found.append(Run(first, end - 1, apex, float(values[apex])))
+    return found
+
+
+def flashes(values: Array, frame_s: float, threshold: float) -> list[Run]:
+    """Short bursts of a signal (T,): at least ``threshold`` above the lowest points of the half seconds before and
+    after, 40 to 500 ms at half height; ``height`` is how far it stands out.
+
+    Both the rise and the return must have been seen: what is cut by the clip's end or by a gap is no flash.
+    """
+    if frame_s <= 0:
+        return []
+    reach = max(1, round(SURROUNDINGS_S / frame_s))
+    restless = np.abs(values - running_median(values, reach))
+    restless = restless[np.isfinite(restless)]
+    floor = max(threshold, RESTLESS * float(np.median(restless))) if restless.size else np.inf
+    found: list[Run] = []
+    for apex in np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable").tolist():
+        if np.isfinite(values[apex]) and not any(run.first <= apex <= run.last for run in found):
+            run = _burst(values, apex, reach)
+            enough = run.height >= floor and run.last - run.first + 1 >= MIN_FRAMES
+            if enough and _lasts(run, frame_s, FLASH_S) and values[run.first : run.last + 1].max() <= values[apex]:
+                found.append(run)
+    return sorted(found, key=lambda run: run.first)
+
+
+def _burst(values: Array, apex: int, reach: int) -> Run:
+    """The burst around ``apex`` at half its height; height 0 where its rise or its return was not seen."""
+    before, after = values[max(0, apex - reach) : apex], values[apex + 1 : apex + 1 + reach]
+    before, after = before[_unbroken(before[::-1])[::-1]], after[_unbroken(after)]
+    if not before.size or not after.size:
+        return Run(apex, apex, apex, 0.0)
+    height = float(values[apex] - max(before.min(), after.min()))
+    half = values[apex] - height / 2
+    fallen_before, fallen_after = np.flatnonzero(before < half), np.flatnonzero(after < half)
+    if not fallen_before.size or not fallen_after.size:
+        return Run(apex, apex, apex, 0.0)
+    first = apex - len(before) + int(fallen_before[-1]) + 1
+    return Run(first, apex + int(fallen_after[0]), apex, height)
+
+
+def _unbroken(values: Array) -> NDArray[np.bool_]:
+    """True up to the first value that is not known."""
+    return np.asarray(np.logical_and.accumulate(np.isfinite(values)))
+
+
+def _lasts(run: Run, frame_s: float, between: tuple[float, float]) -> bool:
+    duration = (run.last - run.first + 1) * frame_s
+    return between[0] - 1e-9 <= duration <= between[1] + 1e-9
+
+
+def blinks(closure: Array, frame_s: float, threshold: float) -> list[Run]:
+    """Closures of the eyes (T,) above ``threshold`` over the clip's median, at most half a second long."""
+    known = closure[np.isfinite(closure)]
+    if not known.size:
+        return []
+    return [run for run in runs(closure - np.median(known), threshold) if _lasts(run, frame_s, (0.0, FLASH_S[1]))]
+
+
+def swings(angle: Array, least: float) -> int:
+    """How often an angle (T,) goes to and fro: turning points with at least ``least`` of travel on both sides."""
+    known = angle[np.isfinite(angle)]
+    if not known.size:
+        return 0
+    count, direction, extreme = 0, 0, float(known[0])
+    for value in known.tolist():
+        travel = value - extreme
+        if direction == 0:
+            if abs(travel) >= least:
+                direction, extreme = int(np.sign(travel)), value
+        elif travel * direction > 0:
+            extreme = value
+        elif abs(travel) >= least:
+            count, direction, extreme = count + 1, -direction, value
+    return count
+
+
+def running_median(values: Array, reach: int) -> Array:
+    """Median over ``reach`` frames to either side of each frame (T,), of what is known; NaN where nothing is."""
+    padded = np.pad(values, reach, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    ordered = np.sort(windows, axis=1)  # NaN sorts last
+    known = (~np.isnan(ordered)).sum(axis=1)
+    rows = np.arange(len(values))
+    low, high = np.maximum(known - 1, 0) // 2, known // 2
+    return np.asarray((ordered[rows, low] + ordered[rows, np.minimum(high, np.maximum(known - 1, 0))]) / 2)
+
+
+def smooth(values: Array, reach: int = 1) -> Array:
+    """Mean over ``reach`` frames to either side of what is known; what is not known stays unknown."""
+    known = np.isfinite(values)
+    window = np.ones(2 * reach + 1)
+    total = np.convolve(np.where(known, values, 0), window, mode="full")[reach : len(values) + reach]
+    count = np.convolve(known, window, mode="full")[reach : len(values) + reach]
+    return np.asarray(np.where(known, total / np.maximum(count, 1), np.nan))
