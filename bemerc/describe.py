@@ -165,7 +165,7 @@ def measures(clip: Clip) -> Measures:
     """The clip's measures that are judged by quantiles: the voice's five, and movement."""
     found: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
-    if audio is not None and {"pitch_hz", "voicing", "energy_db"} <= set(audio.columns):
+    if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):
         found |= asdict(_measured_voice(audio))
     if pose is not None and "movement" in pose.columns:
         moved = _series(pose, "movement")
@@ -332,8 +332,7 @@ def _place(value: float | None, usual: References, name: str) -> int | None:
 def _measured_voice(audio: Features) -> voice.Voice:
     if not len(audio.values):
         return voice.UNHEARD
-    pitch_hz, voicing, energy_db = (_series(audio, name) for name in ("pitch_hz", "voicing", "energy_db"))
-    return voice.measure(pitch_hz, voicing, energy_db, _frame_s(audio))
+    return voice.measure(_series(audio, "pitch_hz"), _series(audio, "energy_db"), _frame_s(audio))
 
 
 def _series(frames: Features, name: str) -> Array:

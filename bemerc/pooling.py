@@ -145,7 +145,7 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
 def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[str]) -> dict[str, Array]:
     """Pitch on a scale of hearing, spectral shape while speaking (level taken out), and the clip's five measures."""
     energy, spoken = signals["energy_db"], voice.speaking(signals["energy_db"])
-    heard = voice.measure(signals["pitch_hz"], signals["voicing"], energy, frame_s(timestamps_s))
+    heard = voice.measure(signals["pitch_hz"], energy, frame_s(timestamps_s))
     found = {"pitch_st": voice.semitones(signals["pitch_hz"])}
     found |= {c: np.where(spoken, signals[c], np.nan) for c in SPECTRAL if c in signals}
     found |= {f"voice_{m}": np.full(len(energy), getattr(heard, m)) for m in voice.MEASURES}

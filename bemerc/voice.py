@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 SPEAKING_RANGE_DB = 25.0  # frames this far below the clip's loud frames are a pause
 SYLLABLE_DIP_DB = 2.0  # de Jong & Wempe (2009): a nucleus stands this far above the dips beside it
 SYLLABLE_WINDOW_S = 0.07
-VOICED = 0.5
 MIN_VOICED_S = 0.1  # less voiced time than this is a click or a noise, not a voice
 REFERENCE_HZ = 100.0
 
@@ -60,13 +59,13 @@ def speaking(energy_db: Array) -> NDArray[np.bool_]:
     return np.asarray(energy_db >= loud - SPEAKING_RANGE_DB)
 
 
-def measure(pitch_hz: Array, voicing: Array, energy_db: Array, frame_s: float) -> Voice:
+def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
     """The five measures of one clip from its frames (T,), ``frame_s`` seconds apart.
 
     Where less than 0.1 s is voiced there is no voice and every measure is NaN.
     """
     pitch = semitones(pitch_hz)
-    voiced = np.isfinite(pitch) & (voicing >= VOICED)
+    voiced = np.isfinite(pitch)
     spoken = speaking(energy_db)
     if voiced.sum() * frame_s < MIN_VOICED_S or not spoken.any():
         return UNHEARD
