@@ -348,6 +348,18 @@ def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
     )
 
 
+def nested_weights(seeds: int, dialogues: int, resamples: int, seed: int) -> Floats:
+    """The weight of each (training seed, dialogue) when both are drawn with replacement: (R, S * G), rows sum to G.
+
+    The seeds are drawn anew in every resample, so an interval made with these holds what another training seed would
+    change, too; with one seed it is dialogue_weights.
+    """
+    rng = np.random.default_rng(seed)
+    of_dialogue = rng.multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)
+    of_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    return np.asarray((of_seed[:, :, None] * of_dialogue[:, None, :]).reshape(resamples, -1), dtype=np.float64)
+
+
 def resampled(counts: NDArray[Any], weights: Floats) -> Floats:
     """Counts (G, C, C) per dialogue and weights (R, G) -> counts (R, C, C) per resample."""
     return np.tensordot(weights, counts.astype(np.float64), axes=1)
