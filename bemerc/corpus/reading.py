@@ -20,7 +20,7 @@ from bemerc.errors import CorpusError
 # What becomes of the thing that a finding is about.
 Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]
 
-# The better for this purpose first. media.py has the same two lists; a test says so, since no reader may import it.
+# What counts as a clip by its name; where two files claim one utterance, the suffix that stands first wins.
 # fmt: off
 VIDEO = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
 SOUND = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff")

@@ -1,0 +1,72 @@
+"""A plain folder: one dialogue per folder, names in the order in which people number them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from bemerc.corpus import folder
+from bemerc.errors import CorpusError
+
+
+def fill(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def test_folders_are_dialogues_and_names_sort_as_numbers(tmp_path: Path) -> None:
+    root = fill(
+        tmp_path / "talks", "b/clip10.mp4", "b/clip2.MP4", "b/c/1.mov", "top.webm", "b/notes.txt", ".hidden/x.mp4"
+    )
+    reading = folder.read(root)
+    assert [(u.id, u.dialogue, u.index) for u in reading.utterances] == [
+        ("b/c/1", "b/c", 0),
+        ("b/clip2", "b", 0),
+        ("b/clip10", "b", 1),
+        ("top", "talks", 0),
+    ]
+    assert all((u.split, u.label, u.text) == ("test", None, "") for u in reading.utterances)
+    manifest = reading.manifest(tmp_path)
+    assert [manifest.clip_path(u) for u in manifest.utterances][1] == tmp_path / "talks/b/clip10.mp4"
+
+
+def test_names_in_any_script_and_either_normal_form(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "Gespräch")
+    root = fill(tmp_path, f"{decomposed}/schön.mp4", "会話/一.mp4")
+    reading = folder.read(root, "mine")
+    assert {u.id for u in reading.utterances} == {"mine/Gespräch/schön", "mine/会話/一"}
+    assert all(Path(u.clip or "").is_file() for u in reading.utterances)
+
+
+def test_equal_names_keep_their_suffix_and_sound_beside_video_is_left_out(tmp_path: Path) -> None:
+    root = fill(tmp_path, "a.mp4", "a.mov", "b.mp4", "b.wav", "c.wav", "._a.mp4")
+    reading = folder.read(root)
+    assert [u.id for u in reading.utterances] == ["a.mov", "a.mp4", "b", "c"]
+    assert [(f.kind, Path(f.id).name, f.action) for f in reading.findings] == [
+        ("extra", "._a.mp4", "leaves out"),
+        ("extra", "b.wav", "leaves out"),
+    ]
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    fill(tmp_path, "fine.mp4")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes only valid names")
+    reading = folder.read(tmp_path)
+    assert [u.id for u in reading.utterances] == ["fine"]
+    assert reading.findings[0].reason.startswith("Its name is not valid UTF-8")
+    assert reading.findings[0].id.encode()
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no such folder"):
+        folder.read(tmp_path / "gone")
+    with pytest.raises(CorpusError, match=r"no clip in it; a clip's name ends in \.mp4"):
+        folder.read(fill(tmp_path, "readme.txt"))

@@ -1,0 +1,195 @@
+"""A long video and its subtitles: cues are utterances, names are speakers, faults are told by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bemerc.corpus import recording
+from bemerc.corpus.recording import Cue
+from bemerc.errors import CorpusError
+
+SRT = """1
+00:00:01,000 --> 00:00:02,500
+ANN: Hello <i>there</i>.
+
+2
+00:00:03,000 --> 00:00:04,000 X1:100
+- Bob Smith: Fine.
+- Ann: {\\an8}And you?
+
+3
+01:00:05,5 --> 01:00:06,250
+No one says this: really?
+At 12:30, note.
+
+And more after a blank line.
+
+4
+00:00:07,000 --> 00:00:08,000
+"""
+
+VTT = """WEBVTT - with a title
+Kind: captions
+
+STYLE
+::cue { color: red }
+
+NOTE not a cue --> at all?
+over two lines
+
+intro
+00:01.000 --> 00:02.000 align:start position:0%
+<v.loud Ann>Tom &amp; <c.green>Jerry</c></v>
+<v Bob>Yes.
+
+00:03.000 --> 00:04.000
+[SPEAKER_01]: What<00:03.500> now&nbsp;then?
+"""
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.mp4"
+    path.write_bytes(b"not looked into")
+    return path
+
+
+def beside(video: Path, suffix: str, content: str | bytes) -> Path:
+    path = video.with_suffix(suffix)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_subrip(video: Path, newline: str) -> None:
+    beside(video, ".srt", "\ufeff" + SRT.replace("\n", newline))
+    reading = recording.read(video)
+    assert [(u.speaker, u.text) for u in reading.utterances] == [
+        ("ANN", "Hello there."),
+        ("Bob Smith", "Fine."),
+        ("Ann", "And you?"),
+        ("speaker", ""),
+        ("speaker", "No one says this: really? At 12:30, note. And more after a blank line."),
+    ]
+    times = [(u.start_s, u.end_s) for u in reading.utterances]
+    assert times == [(1.0, 2.5), (3.0, 4.0), (3.0, 4.0), (7.0, 8.0), (3605.5, 3606.25)]
+    assert [u.id for u in reading.utterances] == [f"talk/{i:04d}" for i in range(5)]
+    assert {(u.dialogue, u.split, u.clip, u.label) for u in reading.utterances} == {("talk", "test", str(video), None)}
+    assert [(f.kind, f.id) for f in reading.findings] == [("empty", "talk/0003")]
+
+
+def test_names_can_stay_words(video: Path) -> None:
+    cues = beside(video, ".srt", SRT)
+    assert recording.read(video, cues, speakers=False).utterances[0].text == "ANN: Hello there."
+
+
+def test_webvtt(video: Path) -> None:
+    beside(video, ".vtt", VTT)
+    reading = recording.read(video)
+    assert [(u.start_s, u.speaker, u.text) for u in reading.utterances] == [
+        (1.0, "Ann", "Tom & Jerry"),
+        (1.0, "Bob", "Yes."),
+        (3.0, "SPEAKER_01", "What now then?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "speaker"),
+    [
+        ("张三：你好", "张三"),
+        ("Dr. O’Neil: hm", "Dr. O’Neil"),
+        ("he said: no", None),
+        ("I said: no", None),
+        ("http://x.org", None),
+        ("One Two Three Four Five: x", None),
+        ("Really? Ann: x", None),
+    ],
+)
+def test_what_is_a_name(video: Path, line: str, speaker: str | None) -> None:
+    cues = beside(video, ".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{line}\n")
+    (u,) = recording.read(video, cues).utterances
+    assert u.speaker == (speaker or "speaker")
+    assert speaker is not None or u.text == line
+
+
+def test_a_table_of_cues_with_labels(video: Path) -> None:
+    cues = beside(video, ".csv", "start_s,end_s,speaker,text,label\n1:02,63.5,Ann,Hi,happy\n0,2.25,,Yo,\n")
+    reading = recording.read(video, cues, labels=("neutral", "joy"))
+    assert [(u.start_s, u.end_s, u.speaker, u.label) for u in reading.utterances] == [
+        (0.0, 2.25, "speaker", None),
+        (62.0, 63.5, "Ann", "joy"),
+    ]
+
+
+def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
+    video.with_name("talk.en.srt").write_bytes("1\n00:00:01,000 --> 00:00:02,000\nIt’s\n".encode("cp1252"))
+    reading = recording.read(video)
+    assert reading.utterances[0].text == "It’s"
+    assert [f.kind for f in reading.findings] == ["encoding"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "says"),
+    [
+        (".srt", "1\n00:00:01 -> 00:00:02\nHi\n", ["line 1: '1' belongs to no cue"]),
+        (
+            ".srt",
+            "1\n00:00:02,000 --> 00:00:01,000\nHi\n\n2\nsoon --> later\nHo\n",
+            [
+                "line 6: the times 'soon --> later' do not parse",
+                "line 2: the cue ends at 1 s, which is not after its start, 2 s",
+            ],
+        ),
+        (".vtt", "WEBVTT\n", ["there is not one cue"]),
+        (".vtt", "WEBVTT\n\nstray words\n", ["line 3: 'stray words' belongs to no cue"]),
+        (
+            ".csv",
+            "start,end_s,text\n1,2,x\n",
+            ["'start_s' is missing", "'start' is unknown", "may have speaker, label"],
+        ),
+        (
+            ".csv",
+            "start_s,end_s,text,label\nx,2,a,\n1,2,b,joy\n",
+            ["line 2: start_s must be seconds or h:mm:ss, not 'x'", "line 3: there is a label, but no label set"],
+        ),
+        (".txt", "Hi", ["must end in .vtt, .srt, .csv, .tsv, not '.txt'"]),
+    ],
+)
+def test_bad_cues_are_told_at_once(video: Path, suffix: str, content: str, says: list[str]) -> None:
+    cues = beside(video, suffix, content)
+    with pytest.raises(CorpusError) as error:
+        recording.read(video, cues)
+    for sentence in says:
+        assert sentence in str(error.value)
+
+
+def test_no_video_or_no_cues(video: Path) -> None:
+    with pytest.raises(CorpusError, match=r"no subtitles for it\. Put a file of the same name"):
+        recording.read(video)
+    with pytest.raises(CorpusError, match="no such recording"):
+        recording.read(video.with_name("gone.mp4"))
+    with pytest.raises(CorpusError, match="cannot be read"):
+        recording.read(video, video.with_name("gone.srt"))
+
+
+def test_cues_from_elsewhere_enter_in_their_order(video: Path) -> None:
+    reading = recording.from_cues(video, [Cue(5.0, 6.0, "b"), Cue(1.0, 2.0, "a", speaker="Ann")])
+    assert [(u.index, u.text, u.speaker) for u in reading.utterances] == [(0, "a", "Ann"), (1, "b", "speaker")]
+
+
+def test_a_folder_of_recordings(tmp_path: Path) -> None:
+    for name in ("train/a.mp4", "train/a.srt", "dev/b.mp4", "dev/b.vtt", "c.mp4", "c.srt", "silent.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text({".srt": SRT, ".vtt": VTT}.get(path.suffix, ""), encoding="utf-8")
+    reading = recording.read_all(recording.Params(folder=str(tmp_path)))
+    assert {(u.dialogue, u.split) for u in reading.utterances} == {
+        ("recording/train/a", "train"),
+        ("recording/dev/b", "dev"),
+        ("recording/c", "test"),
+    }
+    assert [(f.kind, Path(f.id).name, f.action, f.needs_you) for f in reading.findings if f.kind == "missing"] == [
+        ("missing", "silent.mp4", "leaves out", True)
+    ]
