@@ -1,0 +1,35 @@
+"""One script per DVC stage. They run from the project's folder: ``python -m pipeline.tokens``."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bemerc.errors import BemercError
+
+PARAMS = Path("params.yaml")
+DATA = Path("data")
+MODELS = Path("models")
+RESULTS = Path("results")
+MANIFEST = DATA / "manifest.jsonl"
+CACHE = DATA / "cache"
+STORE = DATA / "store"
+TOKENS = DATA / "tokens.h5"
+DESCRIPTIONS = DATA / "descriptions.jsonl"
+REFERENCES = DATA / "references.json"
+
+
+def stage(script: Callable[[], None]) -> Callable[[], None]:
+    """What a user can cause ends a stage with its sentence and exit code 1, Ctrl-C with 130; only our own faults show a trace."""
+
+    @functools.wraps(script)
+    def guarded() -> None:
+        try:
+            script()
+        except BemercError as error:
+            sys.exit(f"{error}")
+        except KeyboardInterrupt:
+            print("Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+            sys.exit(130)
+
+    return guarded

@@ -1,0 +1,21 @@
+"""Frame caches -> K behavior tokens per modality and utterance, measured against train.
+
+in: data/manifest.jsonl, data/cache/*.h5.  out: data/tokens.h5
+"""
+
+from bemerc import tokens
+from bemerc.config import load
+from bemerc.corpus import MODALITIES, read_manifest
+from pipeline import CACHE, MANIFEST, PARAMS, TOKENS, stage
+
+
+@stage
+def main() -> None:
+    caches = {modality: CACHE / f"{modality}.h5" for modality in MODALITIES}
+    calibration = tokens.run(read_manifest(MANIFEST), caches, TOKENS, load(PARAMS, "tokens", tokens.Params))
+    widths = ", ".join(f"{modality} {len(found.columns)}" for modality, found in calibration.modalities.items())
+    print(f"behavior tokens in {TOKENS}; columns per token: {widths}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""dvc.yaml, params.yaml and pipeline/ say the same thing, and DVC re-runs what it must and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bemerc import config
+from tests.test_house import bemerc_imports
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+SCRIPTS = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
+# They shape no number: sentences, the loader, and bars on the terminal.
+FREE = {"errors", "config", "progress"}
+
+
+def source_of(module: str) -> str:
+    inner = ROOT / "bemerc" / Path(*module.split("."))
+    path = inner / "__init__.py" if inner.is_dir() else inner.with_suffix(".py")
+    return path.relative_to(ROOT).as_posix()
+
+
+def reached(path: Path) -> set[str]:
+    """Every bemerc module that ``path`` imports, directly or through others."""
+    found: set[str] = set()
+    waiting = list(bemerc_imports(path))
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(bemerc_imports(ROOT / source_of(module)))
+    return found - FREE
+
+
+def loads(path: Path) -> Iterator[tuple[str, type]]:
+    """The (section, dataclass) pairs of every ``load(PARAMS, "section", module.Params)`` in a script."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    origins = {
+        alias.asname or alias.name: (node.module or "", alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "load":
+            section, reference = ast.literal_eval(node.args[1]), ast.unparse(node.args[2])
+            first, *rest = reference.split(".")
+            module, name = origins[first]
+            value: Any = getattr(importlib.import_module(module), name, None) or importlib.import_module(
+                f"{module}.{name}"
+            )
+            for part in rest:
+                value = getattr(value, part)
+            yield section, value
+
+
+def stage_of(script: Path) -> dict[str, Any]:
+    return STAGES[script.stem]
+
+
+def strings(items: list[Any]) -> list[str]:
+    return [next(iter(item)) if isinstance(item, dict) else item for item in items]
+
+
+def test_every_stage_has_its_script_and_every_script_its_stage() -> None:
+    assert sorted(STAGES) == [path.stem for path in SCRIPTS]
+    for name, stage in STAGES.items():
+        assert stage["cmd"].startswith(f"python -m pipeline.{name}")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_a_stage_depends_on_the_code_that_it_runs(script: Path) -> None:
+    code = {dep for dep in strings(stage_of(script)["deps"]) if dep.endswith(".py")}
+    wanted = {source_of(module) for module in reached(script)} | {f"pipeline/{script.name}"}
+    wanted = {path for path in wanted if (ROOT / path).read_text(encoding="utf-8").strip()}
+    assert code == wanted, f"missing {sorted(wanted - code)}, not imported {sorted(code - wanted)}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_a_stage_reads_the_params_that_dvc_watches(script: Path) -> None:
+    assert sorted({section for section, _ in loads(script)}) == sorted(stage_of(script).get("params", []))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_params_yaml_holds_every_key_of_every_section(script: Path) -> None:
+    for section, cls in loads(script):
+        raw = config.read_section(ROOT / "params.yaml", section)
+        config.load(ROOT / "params.yaml", section, cls)
+        assert set(raw) == {field.name for field in dataclasses.fields(cls)}, f"section {section}"
+
+
+def test_every_dep_is_a_file_of_the_project_or_some_stages_output() -> None:
+    outs = {
+        out for stage in STAGES.values() for key in ("outs", "metrics", "plots") for out in strings(stage.get(key, []))
+    }
+    for name, stage in STAGES.items():
+        for dep in strings(stage["deps"]):
+            made = any(dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/") for out in outs)
+            assert made or (ROOT / dep).exists() or "${item" in dep, f"{name}: nothing makes {dep}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_a_script_is_thin(script: Path) -> None:
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "a script says what goes in and what comes out"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 25, f"{node.name} is long"
