@@ -1,0 +1,236 @@
+"""The crew: worker processes that are replaced when they die, and the one clip that each of them may cost.
+
+concurrent.futures gives up the whole pool when one process dies, and cannot tell a slow clip from a hung one. Here every
+worker holds one task at a time, says once a second that it lives, and is killed when it stops doing so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from multiprocessing.connection import Connection, Pipe, wait
+from types import TracebackType
+from typing import IO
+
+from bemerc.errors import BemercError, CacheError
+from bemerc.extract.jobs import Setup, Task, Want
+from bemerc.extract.store import Claims, Store
+
+_START_S = 300.0
+_POLL_S = 0.2
+# A process that dies of a signal needs a moment to write its core before the system tells the signal.
+_DYING_S = 10.0
+# The crew is the parallel part; libraries that start threads of their own only get into each other's way.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Crew:
+    """Up to ``workers`` processes; use it in a ``with`` block, at whose end none of them is left.
+
+    After ``measure`` the attribute ``lost`` holds, for each piece that a worker did not survive, the reason.
+    """
+
+    def __init__(self, setup: Setup, store: Store, claims: Claims, workers: int, clip_timeout_s: float) -> None:
+        self.lost: dict[str, str] = {}
+        self._setup, self._store, self._claims = setup, store, claims
+        self._most, self._timeout_s = workers, clip_timeout_s
+        self._workers: list[_Worker] = []
+        self._queue: deque[Task] = deque()
+        self._advance: Callable[[int], None] = lambda _: None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def measure(self, tasks: Iterable[Task], advance: Callable[[int], None]) -> None:
+        """Work until every piece of ``tasks`` is in the store, here or by another process, or is lost.
+
+        ``advance`` is told how many utterances' parts are done. Raises BemercError when workers cannot start, CacheError
+        when the store refuses.
+        """
+        self._queue.extend(tasks)
+        self._advance = advance
+        while self._queue or any(worker.task for worker in self._workers):
+            self._hand_out()
+            busy = {worker.connection: worker for worker in self._workers if worker.task}
+            if not busy:
+                time.sleep(_POLL_S)  # all that is left is in other processes' hands
+                continue
+            for connection in wait(list(busy), _POLL_S):
+                self._hear(busy[connection])  # type: ignore[index]
+            for worker in busy.values():
+                if worker.silent_s() > (self._timeout_s if worker.ready else max(_START_S, self._timeout_s)):
+                    worker.end()
+                    self._bury(
+                        worker, f"its worker gave no sign of life for {worker.silent_s():.0f} s and was stopped."
+                    )
+
+    def _hand_out(self) -> None:
+        for worker in [worker for worker in self._workers if not worker.task and worker.is_dead()]:
+            self._workers.remove(worker)
+            worker.end()
+        free = [worker for worker in self._workers if not worker.task]
+        while free or len(self._workers) < self._most:
+            task = self._next()
+            if task is None:
+                return
+            if not free:
+                self._workers.append(_Worker(self._setup))
+                free = self._workers[-1:]
+            free.pop().give(task)
+
+    def _next(self) -> Task | None:
+        """The next task that no other process is at, less what was finished since it was planned."""
+        for _ in range(len(self._queue)):
+            task = self._queue.popleft()
+            if not self._claims.take(task.content):
+                self._queue.append(task)
+                continue
+            wants = tuple(want for want in map(self._left, task.wants) if want.names)
+            self._advance(len(task.wants) - len(wants))
+            if wants:
+                return replace(task, wants=wants)
+            self._claims.give_back(task.content)
+        return None
+
+    def _left(self, want: Want) -> Want:
+        return replace(want, names={m: name for m, name in want.names.items() if not self._store.state(m, name)})
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            kind, *rest = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._bury(worker, worker.end(_DYING_S))
+            return
+        worker.heard()
+        if kind == "stop":
+            raise CacheError(rest[0])
+        if kind == "ready":
+            worker.ready = True
+        elif kind == "end":
+            self._claims.give_back(worker.done().content)
+        elif kind in ("done", "lost"):
+            want = worker.finish(rest[0])
+            self.lost |= dict.fromkeys(want.names.values(), rest[1]) if kind == "lost" else {}
+            self._advance(1)
+
+    def _bury(self, worker: _Worker, reason: str) -> None:
+        """A worker has ended, and its clip is the suspect. Of several utterances in the clip, halves are tried again."""
+        self._workers.remove(worker)
+        if not worker.ready:
+            raise BemercError(
+                f"A worker process could not start: {reason} 'bemerc doctor' says what this machine lacks."
+            )
+        task, wants = worker.done(), worker.open_wants()
+        self._claims.give_back(task.content)
+        if len(wants) == 1:
+            self.lost |= dict.fromkeys(wants[0].names.values(), f"While it was measured, {reason}")
+            self._advance(1)
+        elif wants:
+            half = len(wants) // 2
+            self._queue.extendleft([replace(task, wants=wants[half:]), replace(task, wants=wants[:half])])
+
+
+class _Worker:
+    """One process, the pipe to it, and the task in its hands."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.connection, far = Pipe()
+        self.ready = False
+        self.task: Task | None = None
+        self._open: dict[int, Want] = {}
+        self._heard_at = time.monotonic()
+        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed when the worker is
+        self._process = _start(far, self._words)
+        far.close()
+        self._send(setup)
+
+    def give(self, task: Task) -> None:
+        """Hand over a task."""
+        self.task, self._open = task, dict(enumerate(task.wants))
+        self.heard()
+        self._send(task)
+
+    def _send(self, message: Setup | Task) -> None:
+        # To a process that has died nothing can be sent; that shows at the next wait, which tells how it died.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(message)
+
+    def heard(self) -> None:
+        self._heard_at = time.monotonic()
+
+    def silent_s(self) -> float:
+        """Seconds since the last message."""
+        return time.monotonic() - self._heard_at
+
+    def finish(self, at: int) -> Want:
+        """One part of the task is done."""
+        return self._open.pop(at)
+
+    def open_wants(self) -> tuple[Want, ...]:
+        """The parts that are not done."""
+        return tuple(self._open.values())
+
+    def done(self) -> Task:
+        """The task leaves the worker's hands."""
+        assert self.task is not None
+        task, self.task = self.task, None
+        return task
+
+    def is_dead(self) -> bool:
+        """Whether the process has ended by itself."""
+        return self._process.poll() is not None
+
+    def end(self, patience_s: float = 0.0) -> str:
+        """Kill the process unless it ends by itself within ``patience_s``; how it went, as the end of a sentence."""
+        self.connection.close()
+        try:
+            code = self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        words = _last_line(self._words)
+        self._words.close()
+        return _manner(code, words)
+
+
+def _start(far: Connection, words: IO[bytes]) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "PYTHONPATH": path}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "bemerc.extract.worker", str(far.fileno())],
+        pass_fds=[far.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=words,
+        stderr=words,
+        env=dict.fromkeys(_ONE_THREAD, "1") | os.environ | quiet,
+        process_group=0,  # Ctrl-C is for the caller, who tells the crew
+    )
+
+
+def _last_line(words: IO[bytes]) -> str:
+    words.seek(0, os.SEEK_END)
+    words.seek(max(0, words.tell() - 2000))
+    lines = words.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _manner(code: int, words: str) -> str:
+    if code == -signal.SIGKILL:
+        return "its worker was killed (SIGKILL), as the system does when memory runs out."
+    if code < 0:
+        return f"its worker crashed ({signal.Signals(-code).name})."
+    return f"its worker stopped: {words or f'exit code {code}'}"

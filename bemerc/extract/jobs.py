@@ -1,0 +1,104 @@
+"""What is to be measured: utterances and where each lies, from a manifest or a plain folder; and how a worker is told so."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bemerc.corpus import Manifest, Modality, folder
+from bemerc.extract.store import Identity, Piece
+
+WHOLE = Piece()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One utterance: its id, its clip (None where the corpus has none), and the part of the clip that it is."""
+
+    id: str
+    path: Path | None
+    piece: Piece = WHOLE
+
+
+def jobs_from_manifest(manifest: Manifest) -> list[Job]:
+    """One job per utterance, sorted by id."""
+    jobs = [Job(u.id, manifest.clip_path(u), Piece(u.start_s, u.end_s, u.crop)) for u in manifest.utterances]
+    return sorted(jobs, key=lambda job: job.id)
+
+
+def jobs_from_folder(video_dir: Path) -> list[Job]:
+    """One job per clip below ``video_dir``; its id is its path in there without the suffix.
+
+    Raises CorpusError when the folder is not there or holds no clip.
+    """
+    return jobs_from_manifest(folder.read(video_dir).manifest(video_dir))
+
+
+def fault(piece: Piece) -> str | None:
+    """Why no clip can have this part, or None."""
+    start_s, end_s, crop = piece.start_s, piece.end_s, piece.crop
+    if start_s is not None and not start_s >= 0:
+        return f"It starts at {start_s} s; a part of a clip starts at 0 or later."
+    if end_s is not None and not end_s > (start_s or 0):
+        return f"It ends at {end_s} s and starts at {start_s or 0} s, so nothing lies between."
+    if crop is not None and not (0 <= crop[0] < crop[2] <= 1 and 0 <= crop[1] < crop[3] <= 1):
+        return f"The crop {crop} must be left, top, right, bottom as growing fractions from 0 to 1."
+    return None
+
+
+# ------------------------------------------------------------------------------------------------- what a worker is told
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One modality and how it is measured: the extractor's module by name, and what that module says of itself.
+
+    rate_hz  rows per second, and for video how often a frame is taken; None = one row per frame
+    """
+
+    modality: Modality
+    module: str
+    params: Any
+    version: str
+    columns: tuple[str, ...]
+    rate_hz: float | None = None
+
+    @property
+    def rate(self) -> Literal["clip"] | float:
+        """The rate as the cache states it."""
+        return "clip" if self.rate_hz is None else self.rate_hz
+
+
+def measure(modality: Modality, module: str, params: Any) -> Measure:
+    """Ask an extractor's module (without opening it) what it measures with these params."""
+    extractor = importlib.import_module(module)
+    rate_hz = getattr(params, "rate_hz", None)  # face has none: it takes every frame
+    return Measure(modality, module, params, extractor.VERSION, extractor.columns(params), rate_hz)
+
+
+@dataclass(frozen=True)
+class Want:
+    """One utterance's part of a clip, and the modalities wanted of it with the names of their pieces in the store."""
+
+    piece: Piece
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip, as it was when it was hashed, and what is wanted of it. ``content`` is its hash; by it processes claim it."""
+
+    content: str
+    path: Path
+    identity: Identity
+    wants: tuple[Want, ...]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is told first."""
+
+    store: Path
+    measures: tuple[Measure, ...]

@@ -1,0 +1,345 @@
+"""The loop: jobs in, sealed frame caches out, with worker processes, failures by id, and nothing measured twice.
+
+Three steps. *Plan*: hash the clips (remembered), look up what the store has. *Measure*: hand what is left to workers, one
+clip at a time, longest first; a worker that crashes or hangs is one failed clip and a new worker. *Seal*: write the
+store's pieces into one cache per modality in sorted order. The cache's bytes depend on the jobs alone, not on who
+measured what when, because the seal reads the store and the store knows pieces by what they are made of. With nothing to
+do no perception library is imported: this process only ever starts those who do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bemerc.cache import SCHEMA_VERSION, Features, PackedLandmarks, open_cache, write_cache
+from bemerc.config import to_mapping
+from bemerc.errors import CacheError, MediaError
+from bemerc.extract import audio, face, pose
+from bemerc.extract.crew import Crew
+from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure
+from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, fingerprint, identity
+from bemerc.progress import bar
+
+# One worker needs up to some 700 MB on long 1080p clips.
+_MOST_WORKERS = 8
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class VideoParams:
+    """Section ``extract_video``.
+
+    max_failed_share  the stage stops when more than this share of the utterances cannot be measured
+    clip_timeout_s    a clip is given up when its worker gives no sign of life (no frame done) for so long
+    """
+
+    face: face.Params = field(default_factory=face.Params)
+    pose: pose.Params = field(default_factory=pose.Params)
+    max_failed_share: float = 0.1
+    clip_timeout_s: float = 120.0
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        return _limit_faults(self.max_failed_share, self.clip_timeout_s)
+
+
+@dataclass(frozen=True)
+class AudioParams:
+    """Section ``extract_audio``; limits as in ``extract_video``."""
+
+    audio: audio.Params = field(default_factory=audio.Params)
+    max_failed_share: float = 0.1
+    clip_timeout_s: float = 120.0
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        return _limit_faults(self.max_failed_share, self.clip_timeout_s)
+
+
+def _limit_faults(max_failed_share: float, clip_timeout_s: float) -> Iterator[str]:
+    if not 0 <= max_failed_share <= 1:
+        yield f"max_failed_share: {max_failed_share} must lie between 0 and 1."
+    if not clip_timeout_s >= 1:
+        yield f"clip_timeout_s: {clip_timeout_s} must be at least 1 second."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    paths     modality -> sealed cache
+    measured  utterances that were measured now; the others were finished before
+    failures  id -> reason, for utterances of which at least one modality could not be measured
+    absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
+    """
+
+    paths: Mapping[str, Path]
+    utterances: int
+    measured: int
+    failures: Mapping[str, str]
+    absent: Mapping[str, str]
+    seconds: float
+
+    def sentence(self) -> str:
+        """For the end of a command: counts, time, and where the caches are."""
+        parts = [f"{self.measured} of {self.utterances} utterances were measured in {self.seconds:.1f} s"]
+        if self.measured < self.utterances:
+            parts.append("the others were finished before" if self.measured else "all were finished before")
+        if self.absent:
+            parts.append(f"{len(self.absent)} have nothing to measure")
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed, for reasons that the cache lists")
+        return f"{'; '.join(parts)}: {', '.join(map(str, self.paths.values()))}."
+
+
+def extract_video(
+    jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: VideoParams, workers: int = 0
+) -> Outcome:
+    """Face and body from one decode per clip: ``face.h5`` and ``pose.h5`` in ``out_dir``. Raises as ``run`` does."""
+    measures = (measure("face", face.__name__, params.face), measure("pose", pose.__name__, params.pose))
+    return run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+
+
+def extract_audio(
+    jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: AudioParams, workers: int = 0
+) -> Outcome:
+    """Voice: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
+    measures = (measure("audio", audio.__name__, params.audio),)
+    return run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+
+
+def run(
+    jobs: Sequence[Job],
+    measures: tuple[Measure, ...],
+    out_dir: Path,
+    store_dir: Path,
+    workers: int = 0,
+    max_failed_share: float = 0.1,
+    clip_timeout_s: float = 120.0,
+) -> Outcome:
+    """Measure what the store lacks and seal one cache per measure. ``workers`` 0 = one per core, 8 at most.
+
+    Raises MediaError when more than ``max_failed_share`` of the utterances failed (or all that have a clip), CacheError when
+    store or caches cannot be written, BemercError when workers cannot start. On any of them, and on KeyboardInterrupt,
+    what was finished is kept and the same call goes on from there.
+    """
+    start = time.monotonic()
+    store = Store(store_dir)
+    store.sweep()
+    plan = _plan(jobs, measures, store)
+    listing = store_dir / f"failed-{'-'.join(m.modality for m in measures)}.txt"
+    limit = _Limit(len(jobs) - len(plan.absent), max_failed_share, listing)
+    limit.check(plan.lost)
+    lost = _measure(plan, measures, store, workers or _cores(), clip_timeout_s)
+    verdicts = {m.modality: _verdicts(m, plan, store, lost) for m in measures}
+    failures = {id_: reason for v in verdicts.values() for id_, reason in v.failures.items()}
+    absent = {id_: reason for v in verdicts.values() for id_, reason in v.absent.items()}
+    limit.check(failures)
+    paths: dict[str, Path] = {m.modality: out_dir / f"{m.modality}.h5" for m in measures}
+    for m in measures:
+        _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
+    return Outcome(paths, len(jobs), plan.measured, failures, absent, time.monotonic() - start)
+
+
+def _cores() -> int:
+    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _measure(
+    plan: _Plan, measures: tuple[Measure, ...], store: Store, workers: int, clip_timeout_s: float
+) -> dict[str, str]:
+    """Have everything measured that the plan lists; piece -> reason for what a worker did not survive."""
+    if not plan.tasks:
+        return {}
+    setup = Setup(store.folder.absolute(), measures)
+    total = sum(len(task.wants) for task in plan.tasks)
+    with (
+        Claims(store) as claims,
+        Crew(setup, store, claims, min(workers, len(plan.tasks)), clip_timeout_s) as crew,
+        bar(f"Measuring {' and '.join(m.modality for m in measures)}", total, "utterances") as advance,
+    ):
+        crew.measure(plan.tasks, advance)
+    return crew.lost
+
+
+# ---------------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known before any clip is opened.
+
+    names   id -> modality -> the piece in the store, for utterances whose clip could be hashed
+    lost    id -> reason, for those whose clip cannot be read
+    absent  id -> reason, for those that have no clip
+    tasks   what the store lacks, one task per clip, longest first
+    """
+
+    names: Mapping[str, Mapping[str, str]]
+    lost: Mapping[str, str]
+    absent: Mapping[str, str]
+    tasks: Sequence[Task]
+    measured: int
+
+
+def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Plan:
+    files = _files({job.path for job in jobs if job.path is not None}, Contents(store))
+    names: dict[str, dict[str, str]] = {}
+    lost, absent = {}, {}
+    groups: dict[str, tuple[Path, Identity, dict[Piece, dict[str, str]]]] = {}
+    measured = 0
+    for job in jobs:
+        found = files[job.path] if job.path is not None else None
+        reason = fault(job.piece) or (found if isinstance(found, str) else None)
+        if job.path is None:
+            absent[job.id] = "The corpus has no clip for it."
+        elif reason is not None:
+            lost[job.id] = reason
+        elif isinstance(found, tuple):
+            names[job.id] = {
+                m.modality: fingerprint(found[1], job.piece, m.modality, m.version, to_mapping(m.params))
+                for m in measures
+            }
+            left = {modality: name for modality, name in names[job.id].items() if store.state(modality, name) is None}
+            if left:
+                groups.setdefault(found[1], (job.path, found[0], {}))[2][job.piece] = left
+                measured += 1
+    tasks = [_task(content, *group) for content, group in groups.items()]
+    tasks.sort(key=lambda task: (-task.identity.size, task.content))
+    return _Plan(names, lost, absent, tasks, measured)
+
+
+def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Identity, str] | str]:
+    """Each clip's identity and hash, or why it cannot be read."""
+    found: dict[Path, tuple[Identity, str] | str] = {}
+    unread = []
+    for path in sorted(paths):
+        try:
+            now = identity(path)
+        except OSError as error:
+            found[path] = (
+                f"'{path.name}' is not there."
+                if isinstance(error, FileNotFoundError)
+                else f"'{path.name}' cannot be read ({error.strerror})."
+            )
+            continue
+        content = contents.known(path, now)
+        if content is None:
+            unread.append(path)
+        else:
+            found[path] = now, content
+    if unread:
+        with bar("Reading clips", len(unread), "clips") as advance:
+            found |= contents.read(unread, advance)
+    return found
+
+
+def _task(content: str, path: Path, seen: Identity, pieces: Mapping[Piece, dict[str, str]]) -> Task:
+    return Task(content, path, seen, tuple(Want(piece, names) for piece, names in pieces.items()))
+
+
+# ------------------------------------------------------------------------------------------------------------ failures
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    """id -> reason for the utterances without features in one modality, apart for damage and for absence."""
+
+    failures: dict[str, str]
+    absent: dict[str, str]
+
+
+def _verdicts(m: Measure, plan: _Plan, store: Store, lost: Mapping[str, str]) -> _Verdicts:
+    verdicts = _Verdicts(dict(plan.lost), dict(plan.absent))
+    for id_, names in plan.names.items():
+        name = names[m.modality]
+        state = store.state(m.modality, name)
+        if state is Refused:
+            refused = store.refused(m.modality, name)
+            (verdicts.absent if refused.absent else verdicts.failures)[id_] = refused.reason
+        elif state is None:
+            verdicts.failures[id_] = lost[name]
+    return verdicts
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """How many of ``utterances`` may fail, and where the whole list of those that did is written."""
+
+    utterances: int
+    share: float
+    listing: Path
+
+    def check(self, failures: Mapping[str, str]) -> None:
+        """Write the list; MediaError, with its first few lines, when it is longer than the limit or nothing is left."""
+        if not failures:
+            self.listing.unlink(missing_ok=True)
+            return
+        lines = [f"{id_}\t{reason}" for id_, reason in sorted(failures.items())]
+        self.listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if len(failures) < self.utterances and len(failures) <= self.share * self.utterances:
+            return
+        first = "\n".join(f"  {line}" for line in lines[:_LISTED]).replace("\t", ": ")
+        more = f"\n  ... and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+        raise MediaError(
+            f"{len(failures)} of {self.utterances} utterances could not be measured, and max_failed_share allows "
+            f"{self.share:.0%}:\n{first}{more}\nAll of them are listed in {self.listing}. What was measured is kept; mend "
+            "the clips or raise the limit, and run the same command again."
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------- seal
+
+
+def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts) -> None:
+    """Write the cache of one modality from the store, unless the one that is there was made of the same pieces."""
+    reasons = verdicts.failures | verdicts.absent
+    names = {id_: plan.names[id_][m.modality] for id_ in sorted(plan.names) if id_ not in reasons}
+    params = to_mapping(m.params)
+    contents = _digest([SCHEMA_VERSION, m.version, params, names, reasons])
+    if _is_sealed(path, contents):
+        return
+    notes: dict[str, str] = {}
+    with bar(f"Sealing {path.name}", len(names), "utterances") as advance:
+        write_cache(
+            path,
+            modality=m.modality,
+            columns=m.columns,
+            rate=m.rate,
+            extractor=m.version,
+            params=params,
+            clips=_pieces(m, names, store, notes, advance),
+            failures=reasons,
+            notes=notes,
+            contents=contents,
+        )
+
+
+def _pieces(
+    m: Measure, names: Mapping[str, str], store: Store, notes: dict[str, str], advance: Callable[[int], None]
+) -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
+    for id_, name in names.items():
+        piece = store.finished(m.modality, name, m.columns)
+        if piece.note:
+            notes[id_] = piece.note
+        yield id_, piece.features, piece.duration_s, piece.landmarks
+        advance(1)
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _is_sealed(path: Path, contents: str) -> bool:
+    try:
+        with open_cache(path) as cache:
+            return cache.contents == contents
+    except CacheError:
+        return False

@@ -1,0 +1,276 @@
+"""A worker process: clips in by a pipe, finished pieces out into the store. ``python -m bemerc.extract.worker FD``.
+
+It is a program of its own, not a multiprocessing.Process: the caller's script is not imported a second time, Ctrl-C reaches
+the caller alone, and what a library prints before it dies is at hand for the reason. Nothing here catches an unexpected
+error: it ends the process, which the loop counts as one failed clip. Only here are perception libraries imported.
+
+One pass over a clip serves everything that is wanted of it: face on every frame, pose at its own rate, and all utterances
+that lie in it, each with extractors of its own, since these carry state from frame to frame.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import Features
+from bemerc.errors import BemercError, MediaError
+from bemerc.extract.jobs import Measure, Setup, Task, Want
+from bemerc.extract.store import Finished, Identity, Piece, Refused, Store, identity
+from bemerc.media import Frame, NoTrackError, Video, read_sound
+
+_BEAT_S = 1.0
+
+
+def main() -> None:
+    """Serve until the pipe closes, which it does when the caller ends, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(int(sys.argv[1]))
+    try:
+        _serve(connection)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _serve(connection: Connection) -> None:
+    setup: Setup = connection.recv()
+    bench = _Bench(setup.measures)
+    bench.warm_up()
+    connection.send(("ready",))
+    report = _Report(connection, Store(setup.store))
+    sound = all(measure.modality == "audio" for measure in setup.measures)
+    while True:
+        task: Task = connection.recv()
+        report.begin(task)
+        try:
+            (_sound if sound else _video)(task, bench, report)
+        except BemercError as error:  # not the clip's fault: the store refuses
+            connection.send(("stop", str(error)))
+            return
+        connection.send(("end",))
+
+
+class _Report:
+    """Results on their way: into the store, and word of it to the caller."""
+
+    def __init__(self, connection: Connection, store: Store) -> None:
+        self._connection, self._store = connection, store
+        self._beat_at = 0.0
+
+    def begin(self, task: Task) -> None:
+        self._task = task
+
+    def beat(self) -> None:
+        """A sign of life, at most one a second."""
+        if time.monotonic() - self._beat_at > _BEAT_S:
+            self._beat_at = time.monotonic()
+            self._connection.send(("beat",))
+
+    def done(self, want: Want, results: dict[str, Finished | Refused]) -> None:
+        """Keep an utterance's results, unless the clip has become another one meanwhile."""
+        at = self._task.wants.index(want)
+        if _identity_now(self._task.path) != self._task.identity:
+            self._connection.send(("lost", at, "The clip changed while it was read. Run the same command again."))
+            return
+        for modality, result in results.items():
+            self._store.put(modality, want.names[modality], result)
+        self._connection.send(("done", at))
+
+    def refused(self, want: Want, error: MediaError) -> None:
+        """Keep the same reason for all modalities of an utterance."""
+        result = Refused(str(error), absent=isinstance(error, NoTrackError))
+        self.done(want, dict.fromkeys(want.names, result))
+
+
+def _identity_now(path: Path) -> Identity | None:
+    try:
+        return identity(path)
+    except OSError:
+        return None
+
+
+class _Bench:
+    """Open extractors, taken for one utterance and put back for the next."""
+
+    def __init__(self, measures: tuple[Measure, ...]) -> None:
+        self.measures: dict[str, Measure] = {measure.modality: measure for measure in measures}
+        self._free: dict[str, list[Any]] = {modality: [] for modality in self.measures}
+
+    def warm_up(self) -> None:
+        """Open one of each, so that a missing library shows before the first clip."""
+        for modality in self.measures:
+            self.put_back(modality, self.take(modality))
+
+    def take(self, modality: str) -> Any:
+        measure = self.measures[modality]
+        if not self._free[modality]:
+            self._free[modality].append(importlib.import_module(measure.module).open_extractor(measure.params))
+        extractor = self._free[modality].pop()
+        extractor.reset()
+        return extractor
+
+    def put_back(self, modality: str, extractor: Any) -> None:
+        self._free[modality].append(extractor)
+
+
+def _checked(features: Features, measure: Measure) -> Features:
+    shape = (len(features.timestamps_s), len(measure.columns))
+    assert features.columns == measure.columns, f"{measure.modality}: columns {features.columns}"
+    assert features.values.shape == shape, f"{measure.modality}: values {features.values.shape}, not {shape}"
+    assert features.values.dtype == np.float32, f"{measure.modality}: values of {features.values.dtype}"
+    return features
+
+
+# ------------------------------------------------------------------------------------------------------------- picture
+
+
+class _Live:
+    """An utterance that is on screen: its extractors, and when each takes its next frame."""
+
+    def __init__(self, want: Want, bench: _Bench) -> None:
+        self.want, self.bench = want, bench
+        self.extractors = {modality: bench.take(modality) for modality in want.names}
+        self._slots: dict[str, int] = {}
+
+    @property
+    def start_s(self) -> float:
+        return self.want.piece.start_s or 0.0
+
+    def take(self, frame: Frame) -> None:
+        """Hand the frame to the extractors whose turn it is; its pixels are made only if there is one."""
+        now_s = frame.timestamp_s - self.start_s
+        due = [modality for modality in self.extractors if self._is_due(modality, now_s)]
+        if due:
+            rgb = frame.rgb(self.want.piece.crop)
+            for modality in due:
+                self.extractors[modality].frame(rgb, now_s)
+
+    def _is_due(self, modality: str, now_s: float) -> bool:
+        """At most one frame per period of the rate: the first one shown in it. By time, since frames may be uneven."""
+        rate_hz = self.bench.measures[modality].rate_hz
+        if rate_hz is None:
+            return True
+        slot = math.floor(now_s * rate_hz + 1e-6)
+        due = slot > self._slots.get(modality, -1)
+        self._slots[modality] = max(slot, self._slots.get(modality, -1))
+        return due
+
+    def results(self, duration_s: float, note: str) -> dict[str, Finished | Refused]:
+        """Finish all extractors."""
+        found: dict[str, Finished | Refused] = {}
+        for modality, extractor in self.extractors.items():
+            features = _checked(extractor.finish(), self.bench.measures[modality])
+            found[modality] = Finished(features, duration_s, getattr(extractor, "landmarks", None), note)
+        return found
+
+    def leave(self) -> None:
+        """Free the extractors for the next utterance."""
+        for modality, extractor in self.extractors.items():
+            self.bench.put_back(modality, extractor)
+
+
+def _video(task: Task, bench: _Bench, report: _Report) -> None:
+    """One pass over the picture; utterances begin and end as their times come."""
+    waiting = sorted(task.wants, key=lambda want: want.piece.start_s or 0.0, reverse=True)
+    live: list[_Live] = []
+    try:
+        with Video(task.path) as video:
+            for frame in video:
+                report.beat()
+                while waiting and (waiting[-1].piece.start_s or 0.0) <= frame.timestamp_s:
+                    live.append(_Live(waiting.pop(), bench))
+                live = _over(live, frame.timestamp_s, report)
+                live = [one for one in live if _took(one, frame, report)]
+                if not waiting and not live:
+                    return
+    except MediaError as error:
+        for want in (*(one.want for one in live), *waiting):
+            report.refused(want, error)
+        for one in live:
+            one.leave()
+        return
+    _clip_ended(video, live, waiting, report)
+
+
+def _over(live: list[_Live], now_s: float, report: _Report) -> list[_Live]:
+    """Finish the utterances whose end has come; the others go on."""
+    still = []
+    for one in live:
+        end_s = one.want.piece.end_s
+        if end_s is None or now_s < end_s:
+            still.append(one)
+        else:
+            report.done(one.want, one.results(end_s - one.start_s, ""))
+            one.leave()
+    return still
+
+
+def _took(one: _Live, frame: Frame, report: _Report) -> bool:
+    """Whether the utterance goes on after this frame; a crop that leaves nothing of it ends it."""
+    try:
+        one.take(frame)
+    except MediaError as error:
+        report.refused(one.want, error)
+        one.leave()
+        return False
+    return True
+
+
+def _clip_ended(video: Video, live: list[_Live], waiting: list[Want], report: _Report) -> None:
+    note = " ".join(video.faults)
+    for one in live:
+        end_s = one.want.piece.end_s
+        duration_s = video.duration_s - one.start_s if end_s is None else min(end_s, video.duration_s) - one.start_s
+        report.done(one.want, one.results(duration_s, note))
+        one.leave()
+    for want in waiting:
+        report.refused(want, _starts_too_late(want.piece, video.duration_s))
+
+
+def _starts_too_late(piece: Piece, duration_s: float) -> MediaError:
+    return MediaError(f"It starts at {piece.start_s or 0.0:.2f} s, and its clip has nothing after {duration_s:.2f} s.")
+
+
+# --------------------------------------------------------------------------------------------------------------- sound
+
+
+def _sound(task: Task, bench: _Bench, report: _Report) -> None:
+    """Decode the track once and cut every utterance from it."""
+    ends = [want.piece.end_s for want in task.wants]
+    try:
+        sound = read_sound(task.path, None if None in ends else max(end for end in ends if end is not None))
+    except MediaError as error:
+        for want in task.wants:
+            report.refused(want, error)
+        return
+    note = " ".join(sound.faults)
+    for want in task.wants:
+        report.beat()
+        start_s, end_s = want.piece.start_s or 0.0, want.piece.end_s
+        if start_s >= (sound.duration_s if math.isfinite(sound.duration_s) else math.inf):
+            report.refused(want, _starts_too_late(want.piece, sound.duration_s))
+            continue
+        duration_s = min(x for x in (end_s, sound.duration_s) if x is not None and math.isfinite(x)) - start_s
+        features = _heard(bench, sound.cut(start_s, end_s))
+        report.done(want, {"audio": Finished(features, duration_s, note=note if end_s is None else "")})
+
+
+def _heard(bench: _Bench, waveform: NDArray[np.float32]) -> Features:
+    measure = bench.measures["audio"]
+    extractor = bench.take("audio")
+    features = _checked(extractor.clip(waveform), measure)
+    bench.put_back("audio", extractor)
+    return features
+
+
+if __name__ == "__main__":
+    main()
