@@ -6,14 +6,16 @@ written, and a new sentence in the report shapes no number.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bemerc import baselines, evaluate
-from bemerc.corpus import Manifest
+from bemerc.corpus import Manifest, sample_cases
 from bemerc.errors import CorpusError
 from bemerc.prediction import Prediction, best_label
 from bemerc.tokens import TokenFile
@@ -46,6 +48,18 @@ class Findings:
     fits: Mapping[str, baselines.Fit]
     cases: Mapping[str, Mapping[str, tuple[float, int]]]
     ceilings: Mapping[str, float]
+
+
+def sample_truth(path: Path, hint_share: float) -> SampleTruth:
+    """Read the cases from the sample's truth.jsonl; hint_share as in section ``sample`` of params.yaml.
+
+    Read here and not by the sample's maker, so that judging other corpora does not depend on how clips are drawn.
+    CorpusError if there is no such file.
+    """
+    if not path.is_file():
+        raise CorpusError(f"{path}: the sample's truth is not here. Run 'dvc repro sample' first.")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return SampleTruth({of["id"]: of["case"] for of in lines}, sample_cases.ceilings(hint_share))
 
 
 def judge(
@@ -85,13 +99,13 @@ def _as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Predic
 def by_case(
     manifest: Manifest, systems: Mapping[str, Sequence[Prediction]], cases: Mapping[str, str]
 ) -> dict[str, dict[str, tuple[float, int]]]:
-    """case -> system -> (accuracy, utterances) on test. CorpusError if the truth file does not know an utterance."""
+    """case -> system -> (accuracy, utterances) on test, in the maker's order. CorpusError if the truth file does not know an utterance."""
     gold = {u.id: u.label for u in manifest.by_split("test") if u.label is not None}
     unknown = sorted(set(gold) - set(cases))
     if unknown:
         raise CorpusError(f"The sample's truth file does not know {evaluate.listed(unknown)}. Run 'dvc repro sample'.")
     found: dict[str, dict[str, tuple[float, int]]] = {}
-    for case in dict.fromkeys(cases.values()):
+    for case in (case for case in sample_cases.CASES if case in cases.values()):
         ids = {id_ for id_ in gold if cases[id_] == case}
         for name, of in systems.items():
             right = [p.label == gold[p.id] for p in of if p.id in ids]

@@ -17,6 +17,14 @@ from bemerc.findings import HEADLINE, MAJORITY, Findings, in_groups, regression
 GIVEN = {"T": "words", "V": "voice", "B": "face and body"}
 METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
+CASE_TITLES = {
+    "all": "words, face and voice",
+    "words": "words only",
+    "face": "face and body only",
+    "voice": "voice only",
+    "face_true": "face and body; the voice says another",
+    "voice_true": "voice; face and body say another",
+}
 GROUP_TITLES = {
     "seen_speakers": "speakers that train has seen",
     "unseen_speakers": "speakers that train has not seen",
@@ -255,9 +263,13 @@ def _case_section(found: Findings) -> list[str]:
     if not found.cases:
         return []
     names = [*found.variants, *(n for n in found.numbers["systems"] if n.startswith("regression_"))]
-    head = ["accuracy where", "utterances", *(n if n in found.variants else title(n) for n in names)]
+    head = [
+        "accuracy by who carries the emotion",
+        "utterances",
+        *(n if n in found.variants else title(n) for n in names),
+    ]
     rows = [
-        [cell(case), str(next(iter(of.values()))[1]), *(points(of[n][0]) for n in names)]
+        [CASE_TITLES[case], str(next(iter(of.values()))[1]), *(points(of[n][0]) for n in names)]
         for case, of in found.cases.items()
     ]
     return [

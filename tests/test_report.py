@@ -104,15 +104,22 @@ def test_if_the_regression_wins_the_report_says_so(tmp_path: Path) -> None:
 
 def test_the_sample_is_called_a_made_corpus_and_its_cases_are_apart(tmp_path: Path) -> None:
     made = world(tmp_path, {"T": 0.4, "TVB": 0.9}, name="sample")
-    cases = {u.id: ("all agree", "words only")[i % 2] for i, u in enumerate(made.manifest.utterances)}
-    made.run(truth=findings.SampleTruth(cases, {"T": 0.51, "TVB": 0.88}))
+    cases = {u.id: ("words", "all")[i % 2] for i, u in enumerate(made.manifest.utterances)}
+    (tmp_path / "truth.jsonl").write_text(
+        "\n".join(json.dumps({"id": id_, "case": case}) for id_, case in cases.items())
+    )
+    truth = findings.sample_truth(tmp_path / "truth.jsonl", hint_share=0.3)
+    assert truth.ceilings["T"] < truth.ceilings["TV"] < truth.ceilings["TVB"] < 1
+    made.run(truth=truth)
     text = made.text()
     assert "made corpus" in text.split("## ")[0]
     assert "Behavior's worth" not in text.split("## ")[0]  # there is no TV to compare with
-    assert "| all agree | 30 |" in text
+    assert re.search(r"\| words, face and voice \| 30 \|.*\n\| words only \| 30 \|", text)
     assert "best possible accuracy" in text
     with pytest.raises(CorpusError, match=f"does not know {made.manifest.by_split('test')[0].id}, .* and 55 more"):
         made.run(truth=findings.SampleTruth({}, {}))
+    with pytest.raises(CorpusError, match="the sample's truth is not here"):
+        findings.sample_truth(tmp_path / "none.jsonl", hint_share=0.3)
 
 
 def test_every_link_of_the_report_leads_somewhere(good: World) -> None:
