@@ -7,36 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from bemerc.corpus import Utterance, check, folder, meld, prepare, recording
 from bemerc.corpus.reading import Reading
+from tests.clips import write_clip
 
 REAL = Path(__file__).parents[2] / "shared" / "meld"
 HEAD = ["Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime"]
-
-
-def film(path: Path, seconds: float, picture: bool = True, sound: bool = True) -> Path:
-    """A grey clip of 25 fps with silence, as long as asked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("mpeg4", rate=25) if picture else None
-        audio = container.add_stream("aac", rate=16000, layout="mono") if sound else None
-        if video is not None:
-            video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
-            for _ in range(round(25 * seconds)):
-                container.mux(video.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8))))
-            container.mux(video.encode())
-        if audio is not None:
-            for start in range(0, round(16000 * seconds), 1024):
-                size = min(1024, round(16000 * seconds) - start)
-                frame = av.AudioFrame.from_ndarray(np.zeros((1, size), np.float32), "fltp", "mono")
-                frame.sample_rate, frame.pts = 16000, start
-                container.mux(audio.encode(frame))
-            container.mux(audio.encode())
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +31,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 speaker = "Ann" if number % 2 else "Bob"
                 writer.writerow(["Hi", speaker, "joy", 0, number, f"00:00:{10 * number:02d},000", end])
     train = root / "train"
-    film(train / "dia0_utt0.mp4", 1.6)
-    film(train / "dia0_utt1.mp4", 3.0)
-    film(train / "final_videos_testdia0_utt1.mp4", 1.5)
+    write_clip(train / "dia0_utt0.mp4", 1.6)
+    write_clip(train / "dia0_utt1.mp4", 3.0)
+    write_clip(train / "final_videos_testdia0_utt1.mp4", 1.5)
     (train / "dia0_utt2.mp4").write_text("this is no film", encoding="utf-8")
-    film(train / "dia0_utt4.mp4", 0.2)
-    film(train / "dia0_utt5.mp4", 1.0, sound=False)
-    film(root / "dev/dia0_utt0.mp4", 1.0)
+    write_clip(train / "dia0_utt4.mp4", 0.2)
+    write_clip(train / "dia0_utt5.mp4", 1.0, tone_hz=None)
+    write_clip(root / "dev/dia0_utt0.mp4", 1.0)
     (root / "test").mkdir()
     shutil.copy(root / "dev/dia0_utt0.mp4", root / "test/dia0_utt0.mp4")
     return root
