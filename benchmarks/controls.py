@@ -1,0 +1,441 @@
+"""`make controls`: is behavior worth anything, and does anything leak? Three corpora, three trainings each, one table.
+
+    python -m benchmarks.controls [--corpora 3] [--seeds 3] [--dialogues 200] [--work build/controls] [--out docs/controls.md]
+
+Every step is the pipeline's own script, run in a work folder with a params.yaml that differs from the project's in the
+seeds and the corpus size alone, so what is controlled is what users run. A step that is done is skipped as long as its
+params, its code (as dvc.yaml lists it) and the steps before it are the same; stop it and start it again at will.
+The judging is in bemerc/controls.py. Exit code 1 if a line of the table fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bemerc import baselines, controls, evaluate
+from bemerc.cache import open_cache
+from bemerc.corpus import Manifest, read_manifest, write_manifest
+from bemerc.corpus.sample import read_intensities
+from bemerc.prediction import Prediction, best_label, read_predictions
+from bemerc.tokens import open_tokens
+
+ROOT = Path(__file__).resolve().parents[1]
+VARIANTS = ("T", "TV", "TVB")
+CORPUS_STEPS = ("sample", "prepare", "extract_video", "extract_audio", "tokens", "describe")
+SEEDED = ("backbone", "align", "merc")
+PERMUTATIONS = 200
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table."""
+
+    what: str
+    measured: str
+    asked: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run and where."""
+
+    corpora: int
+    seeds: int
+    dialogues: int
+    work: Path
+    jobs: int
+
+    def corpus(self, number: int) -> Path:
+        return self.work / f"corpus{number}"
+
+    def run(self, number: int, seed: int) -> Path:
+        return self.corpus(number) / f"seed{seed}"
+
+    def swapped(self, number: int, seed: int) -> Path:
+        return self.run(number, seed) / "swapped"
+
+    def shuffled(self, number: int) -> Path:
+        return self.corpus(number) / "shuffled"
+
+
+# ----------------------------------------------------------------------------------------------------------------- running
+
+
+@dataclass
+class Steps:
+    """Runs pipeline scripts, skips what is done, and says how far it is."""
+
+    total: int
+    threads: int
+    done: int = 0
+    start: float = field(default_factory=time.monotonic)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, folder: Path, before: str, stage: str, variant: str | None = None) -> str:
+        """Run one stage in ``folder`` after what ``before`` stands for; returns what stands for both."""
+        name = stage if variant is None else f"{stage}@{variant}"
+        state = fingerprint(before, folder, stage, name)
+        marker = folder / ".done" / name
+        began = time.monotonic()
+        fresh = not marker.is_file() or marker.read_text() != state
+        if fresh:
+            call(folder, stage, variant, self.threads)
+            marker.parent.mkdir(exist_ok=True)
+            marker.write_text(state)
+        self._tell(folder, name, time.monotonic() - began if fresh else None)
+        return state
+
+    def _tell(self, folder: Path, name: str, seconds: float | None) -> None:
+        with self.lock:
+            self.done += 1
+            passed = time.monotonic() - self.start
+            took = "as before" if seconds is None else f"{seconds:.0f} s"
+            where = "/".join(folder.parts[-2:])
+            print(f"[{self.done}/{self.total}, {passed / 60:.0f} min] {where} {name}: {took}", flush=True)
+
+
+def fingerprint(before: str, folder: Path, stage: str, name: str) -> str:
+    """Of everything that a step's output follows from: the steps before it, its params, and its code as dvc.yaml lists it."""
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    sections = {key: params.get(key) for key in declared.get("params", []) if isinstance(key, str)}
+    digest = hashlib.sha256(f"{before} {name} {json.dumps(sections, sort_keys=True)}".encode())
+    for dep in sorted(d for d in declared["deps"] if isinstance(d, str) and d.endswith(".py")):
+        digest.update((ROOT / dep).read_bytes())
+    return digest.hexdigest()
+
+
+def call(folder: Path, stage: str, variant: str | None, threads: int) -> None:
+    """Run pipeline.<stage> in ``folder``; its output goes to logs/, and to the terminal's last lines if it fails."""
+    command = [sys.executable, "-m", f"pipeline.{stage}", *(["--variant", variant] if variant else [])]
+    log = folder / "logs" / f"{stage}{variant or ''}.txt"
+    log.parent.mkdir(exist_ok=True)
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    with log.open("w", encoding="utf-8") as out:
+        answer = subprocess.run(
+            command, cwd=folder, env=surroundings, stdout=out, stderr=subprocess.STDOUT, check=False
+        )
+    if answer.returncode:
+        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
+        sys.exit(f"{stage} failed in {folder} (exit code {answer.returncode}). The end of {log}:\n{tail}")
+
+
+def run_all(plan: Plan) -> None:
+    """Everything that the table needs: the corpora one after the other, then the trainings side by side."""
+    per_corpus = len(CORPUS_STEPS) + plan.seeds * (2 + 2 * len(VARIANTS) + 1) + 4
+    steps = Steps(plan.corpora * per_corpus, threads=max(1, (os.cpu_count() or 1) // plan.jobs))
+    states = [make_corpus(plan, steps, number) for number in range(plan.corpora)]
+    chains: list[Callable[[], None]] = []
+    for number, state in enumerate(states):
+        chains += [lambda n=number, s=seed, b=state: train_run(plan, steps, n, s, b) for seed in range(plan.seeds)]  # type: ignore[misc]
+        chains.append(lambda n=number, b=state: train_shuffled(plan, steps, n, b))  # type: ignore[misc]
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        for future in [pool.submit(chain) for chain in chains]:
+            future.result()
+
+
+def make_corpus(plan: Plan, steps: Steps, number: int) -> str:
+    """Sample to tokens and descriptions in corpus<number>/data."""
+    folder = plan.corpus(number)
+    write_params(folder, {"sample": {"seed": 100 + number, "dialogues": plan.dialogues}})
+    state = ""
+    for stage in CORPUS_STEPS:
+        state = steps.run(folder, state, stage)
+    return state
+
+
+def train_run(plan: Plan, steps: Steps, number: int, seed: int, state: str) -> None:
+    """Backbone to predictions of all variants with one training seed, then TVB's answers to swapped tokens."""
+    folder = plan.run(number, seed)
+    write_params(folder, {section: {"seed": seed} for section in SEEDED})
+    link(folder / "data", plan.corpus(number) / "data")
+    for stage in ("backbone", "align"):
+        state = steps.run(folder, state, stage)
+    for variant in VARIANTS:
+        answered = steps.run(folder, steps.run(folder, state, "merc", variant), "predict", variant)
+    predict_swapped(plan, steps, number, seed, answered)
+
+
+def predict_swapped(plan: Plan, steps: Steps, number: int, seed: int, state: str) -> None:
+    """TVB as trained, asked about test with each utterance's tokens taken from another one of its speaker."""
+    folder, data = plan.swapped(number, seed), plan.corpus(number) / "data"
+    write_params(folder, {section: {"seed": seed} for section in SEEDED})
+    link(folder / "models", plan.run(number, seed) / "models")
+    mirror(folder / "data", data, without="tokens.h5")
+    with open_tokens(data / "tokens.h5") as source:
+        controls.swap_within_speaker(
+            read_manifest(data / "manifest.jsonl"), source, folder / "data" / "tokens.h5", seed
+        )
+    steps.run(folder, state, "predict", "TVB")
+
+
+def train_shuffled(plan: Plan, steps: Steps, number: int, state: str) -> None:
+    """TVB trained on shuffled labels, from the backbone on, with the first training seed."""
+    folder, data = plan.shuffled(number), plan.corpus(number) / "data"
+    write_params(folder, {section: {"seed": 0} for section in SEEDED})
+    mirror(folder / "data", data, without="manifest.jsonl")
+    manifest = controls.shuffle_labels(read_manifest(data / "manifest.jsonl"), seed=number)
+    write_manifest(folder / "data" / "manifest.jsonl", manifest.utterances, manifest.labels, manifest.corpora)
+    for stage, variant in (("backbone", None), ("align", None), ("merc", "TVB"), ("predict", "TVB")):
+        state = steps.run(folder, state, stage, variant)
+
+
+def write_params(folder: Path, changes: dict[str, dict[str, Any]]) -> None:
+    """The project's params.yaml with ``changes`` to keys that are there."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in changes.items():
+        unknown = set(values) - set(document[section])
+        assert not unknown, f"params.yaml has no {section}.{unknown}"
+        document[section] |= values
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def link(path: Path, target: Path) -> None:
+    """A symbolic link to ``target``, relative, so that the work folder may be moved."""
+    if not path.is_symlink():
+        path.symlink_to(os.path.relpath(target, path.parent))
+
+
+def mirror(folder: Path, source: Path, without: str) -> None:
+    """``folder`` holds a link to everything in ``source`` but ``without``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in source.iterdir():
+        if item.name != without:
+            link(folder / item.name, item)
+
+
+# ----------------------------------------------------------------------------------------------------------------- judging
+
+
+def collect(plan: Plan, number: int) -> controls.Runs:
+    """All answers on one corpus: variants and swapped TVB per training seed, and the two regressions."""
+    manifest = read_manifest(plan.corpus(number) / "data" / "manifest.jsonl")
+    found: dict[str, list[evaluate.Answers]] = {}
+    for seed in range(plan.seeds):
+        for variant in VARIANTS:
+            found.setdefault(variant, []).append(_answers(manifest, plan.run(number, seed), variant))
+        found.setdefault("swapped", []).append(_answers(manifest, plan.swapped(number, seed), "TVB"))
+    with open_tokens(plan.corpus(number) / "data" / "tokens.h5") as source:
+        for name in ("words", "words + tokens"):
+            fit = baselines.regress(manifest, baselines.options(manifest, source, baselines.INPUTS[name]))
+            found[name] = [evaluate.answers(manifest, _as_predictions(manifest, fit.scores), name=name)]
+    return controls.Runs(evaluate.reference(manifest), found)
+
+
+def _answers(manifest: Manifest, folder: Path, variant: str) -> evaluate.Answers:
+    path = folder / "results" / "predictions" / f"{variant}.jsonl"
+    return evaluate.answers(manifest, read_predictions(path), name=str(path))
+
+
+def _as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Prediction]:
+    rows = [dict(zip(manifest.labels, map(float, row), strict=True)) for row in scores]
+    return [
+        Prediction(u.id, u.label, best_label(row), row, None) for u, row in zip(manifest.utterances, rows, strict=True)
+    ]
+
+
+def judge(plan: Plan) -> tuple[list[Line], list[str]]:
+    """The table's lines, and what stands below it."""
+    runs = [collect(plan, number) for number in range(plan.corpora)]
+    params = evaluate.Params(resamples=RESAMPLES)
+    utterances = sum(len(of.judged.gold) for of in runs)
+    lines = [Line("test utterances, pooled", str(utterances), "at least 360", utterances >= 360)]
+    lines += list(_gaps(runs, params))
+    lines += list(_bands(plan))
+    units, below = _units(plan)
+    return [*lines, units], [_levels(runs, params), below]
+
+
+def _gaps(runs: Sequence[controls.Runs], params: evaluate.Params) -> Iterator[Line]:
+    """The four comparisons between systems, in points of accuracy."""
+    asked: tuple[tuple[str, str, str, str, Callable[[dict[str, float]], bool]], ...] = (
+        ("T minus regression on words", "words", "T", "at least -3", lambda g: g["value"] >= -0.03),
+        (
+            "TVB minus regression on words and tokens",
+            "words + tokens",
+            "TVB",
+            "at least -5",
+            lambda g: g["value"] >= -0.05,
+        ),
+        (
+            "**behavior's worth: TVB minus TV**",
+            "TV",
+            "TVB",
+            "at least 10, interval above 0",
+            lambda g: g["value"] >= 0.1 and g["low"] > 0,
+        ),
+        ("TVB with swapped tokens minus TV", "TV", "swapped", "at most 3", lambda g: g["value"] <= 0.03),
+    )
+    for what, a, b, wanted, good in asked:
+        gap = controls.pooled(runs, controls.accuracy_gap(a, b), params)
+        yield Line(
+            what, f"{100 * gap['value']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]", wanted, good(gap)
+        )
+
+
+def _bands(plan: Plan) -> Iterator[Line]:
+    """Masks, metadata and shuffled labels against their permutation bands."""
+    by_mask, by_metadata, by_shuffled = [], [], []
+    for number in range(plan.corpora):
+        data = plan.corpus(number) / "data"
+        manifest = read_manifest(data / "manifest.jsonl")
+        with open_tokens(data / "tokens.h5") as source, open_cache(data / "cache" / "face.h5", "face") as face:
+            by_mask.append((manifest, controls.masks(manifest, source)))
+            by_metadata.append((manifest, controls.metadata(manifest, face)))
+        by_shuffled.append((evaluate.reference(manifest), _answers_to_shuffled(plan, number)))
+    yield _banded("regression on masks alone", controls.regression_band(by_mask, PERMUTATIONS, seed=0))
+    metadata = "regression on metadata alone (length, frames, bytes, position, speaker)"
+    yield _banded(metadata, controls.regression_band(by_metadata, PERMUTATIONS, seed=0))
+    yield _banded("TVB trained on shuffled labels", controls.answer_band(by_shuffled, RESAMPLES, seed=0))
+
+
+def _answers_to_shuffled(plan: Plan, number: int) -> evaluate.Answers:
+    manifest = read_manifest(plan.shuffled(number) / "data" / "manifest.jsonl")
+    return _answers(manifest, plan.shuffled(number), "TVB")
+
+
+def _banded(what: str, band: controls.Band) -> Line:
+    return Line(
+        what, f"{100 * band.value:.1f}", f"{100 * band.low:.1f} to {100 * band.high:.1f} by chance", band.inside
+    )
+
+
+def _levels(runs: Sequence[controls.Runs], params: evaluate.Params) -> str:
+    """Accuracy of every system, for the reader who wants levels and not gaps."""
+    names = {
+        "T": "T",
+        "TV": "TV",
+        "TVB": "TVB",
+        "swapped": "TVB, swapped tokens",
+        "words": "regression on words",
+        "words + tokens": "regression on words and tokens",
+    }
+    rows = []
+    for key, name in names.items():
+        level = controls.pooled(runs, controls.accuracy_of(key), params)
+        rows.append(f"| {name} | {100 * level['value']:.1f} [{100 * level['low']:.1f}, {100 * level['high']:.1f}] |")
+    return "\n".join(["| | accuracy |", "| --- | ---: |", *rows])
+
+
+def _units(plan: Plan) -> tuple[Line, str]:
+    """Do the stored action units follow what was planted? The median r over the units that the recipes move."""
+    measured, planted, names = _intensities(plan)
+    r = controls.correlations(measured, planted)
+    own = np.diag(r)
+    off = np.abs(r[~np.eye(len(r), dtype=bool)])
+    line = Line(
+        "stored action units against planted intensities (plumbing): median r",
+        f"{np.median(own):.2f} (off the diagonal: median |r| {np.median(off):.2f}, largest {off.max():.2f})",
+        "at least 0.80",
+        bool(np.median(own) >= 0.8),
+    )
+    rows = [f"| {name} | {own[i]:.2f} | {np.abs(np.delete(r[i], i)).max():.2f} |" for i, name in enumerate(names)]
+    return line, "\n".join(
+        ["| unit | r with its planted intensity | largest abs. r with another's |", "| --- | ---: | ---: |", *rows]
+    )
+
+
+def _intensities(plan: Plan) -> tuple[evaluate.Floats, evaluate.Floats, list[str]]:
+    """Measured and planted units over all frames with a face, (T, U) each, and the units' names; per clip minus its median.
+
+    Per clip, because the stored units are uncalibrated: what a face looks like at rest is taken off later, in tokens.
+    """
+    measured, planted = [], []
+    names: list[str] = []
+    for number in range(plan.corpora):
+        data = plan.corpus(number) / "data"
+        truth = read_intensities(data / "sample")
+        with open_cache(data / "cache" / "face.h5", "face") as face:
+            for id_ in face.ids:
+                of, clip = truth[f"{id_}"], face[id_]
+                names = [name for name in of.unit_names if f"{name}_r" in clip.columns]
+                seen = np.isfinite(clip.values[:, 0])
+                a = np.stack([clip.column(f"{name}_r") for name in names], axis=1)[seen]
+                b = np.stack([of.unit(name) for name in names], axis=1)[seen]
+                measured.append(a - np.median(a, axis=0))
+                planted.append(b - np.median(b, axis=0))
+    return np.concatenate(measured).astype(np.float64), np.concatenate(planted).astype(np.float64), names
+
+
+def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: str) -> str:
+    """docs/controls.md."""
+    rows = [
+        f"| {line.what} | {line.measured} | {line.asked} | {'yes' if line.passed else '**no**'} |" for line in lines
+    ]
+    return "\n".join(
+        [
+            "# Controls: is behavior worth anything, and does anything leak?",
+            "",
+            f"Written by `{command}` ({plan.corpora} corpus seeds x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {_where()}).",
+            "Made corpora: the table says that the plumbing carries signals and nothing else, not how people are read.",
+            "Gaps are points of accuracy, pooled over all test utterances, with 95 % intervals over dialogues with training seeds nested",
+            f"({RESAMPLES} resamples). Bands hold 95 % of {PERMUTATIONS} repetitions on shuffled labels, the whole procedure each time",
+            f"(for trained models {RESAMPLES} shuffles of the gold labels against their answers).",
+            "",
+            "| control | measured | asked | holds |",
+            "| --- | ---: | ---: | --- |",
+            *rows,
+            "",
+            *[part + "\n" for part in below],
+        ]
+    )
+
+
+def _where() -> str:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "bemerc", "pipeline", "params.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return f"commit {commit or 'unknown'}{' with changes' if changed.strip() else ''}, Python {platform.python_version()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the controls and write their table.")
+    parser.add_argument("--corpora", type=int, default=3, help="corpus seeds")
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds on each corpus")
+    parser.add_argument("--dialogues", type=int, default=200, help="dialogues in each corpus; a quarter is test")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "build" / "controls", help="where the work lies; resumed if it is there"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "controls.md", help="the table")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings side by side")
+    given = parser.parse_args()
+    plan = Plan(given.corpora, given.seeds, given.dialogues, given.work.resolve(), given.jobs)
+    start = time.monotonic()
+    run_all(plan)
+    lines, below = judge(plan)
+    text = document(plan, lines, below, " ".join(["python -m benchmarks.controls", *sys.argv[1:]]))
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(text, encoding="utf-8")
+    print(text)
+    print(f"{(time.monotonic() - start) / 60:.0f} minutes; the table is in {given.out}")
+    sys.exit(0 if all(line.passed for line in lines) else 1)
+
+
+if __name__ == "__main__":
+    main()
