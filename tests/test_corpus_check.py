@@ -111,6 +111,16 @@ def test_a_sound_corpus_needs_nobody(corpus: Path, tmp_path: Path) -> None:
     assert report.format_text().endswith("0 findings, none of which needs you.")
 
 
+def test_a_clip_that_breaks_off_is_found_by_decoding_it(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "clips/whole.mp4", 2.0, faststart=True)
+    content = whole.read_bytes()
+    (tmp_path / "clips/half.mp4").write_bytes(content[: len(content) // 2])
+    reading = folder.read(tmp_path / "clips")
+    assert check.check(reading, quiet=True).exit_code == 0
+    report = check.check(reading, deep=True, quiet=True)
+    assert {(f.kind, f.id, f.needs_you) for f in report.findings} == {("damaged", "half", True)}
+
+
 def test_cues_beyond_the_end_of_a_recording(corpus: Path) -> None:
     video = corpus / "train/dia0_utt1.mp4"
     cues = [recording.Cue(0.0, 2.0, "a"), recording.Cue(2.0, 3.3, "b"), recording.Cue(3.0, 9.0, "c")]

@@ -103,19 +103,35 @@ class Report:
 
 
 def run(
-    params: prepare.Params, name: str, *, clips: bool = True, tolerance: Tolerance | None = None, quiet: bool = False
+    params: prepare.Params,
+    name: str,
+    *,
+    clips: bool = True,
+    deep: bool = False,
+    tolerance: Tolerance | None = None,
+    quiet: bool = False,
 ) -> Report:
-    """Check the corpus ``name`` as ``params`` (the section ``prepare``) describes it; ``clips`` opens every clip too."""
+    """Check the corpus ``name`` as ``params`` (the section ``prepare``) describes it.
+
+    ``clips`` opens every clip for its length and tracks; ``deep`` decodes it whole too, which finds clips that break off.
+    """
     try:
         reading = prepare.read(params, name)
     except CorpusError as error:
         return Report(name, {}, {}, {}, {}, tuple(str(error).splitlines()), ())
-    return check(reading, clips=clips, tolerance=tolerance, quiet=quiet)
+    return check(reading, clips=clips, deep=deep, tolerance=tolerance, quiet=quiet)
 
 
-def check(reading: Reading, *, clips: bool = True, tolerance: Tolerance | None = None, quiet: bool = False) -> Report:
-    """Check what a reader gave. Clips are opened once each, however many utterances lie in them."""
-    durations, findings = _probe(reading, quiet) if clips else ({}, [])
+def check(
+    reading: Reading,
+    *,
+    clips: bool = True,
+    deep: bool = False,
+    tolerance: Tolerance | None = None,
+    quiet: bool = False,
+) -> Report:
+    """Check what a reader gave; see ``run``."""
+    durations, findings = _open_clips(reading, deep, quiet) if clips else ({}, [])
     findings = [*reading.findings, *findings]
     for u in reading.utterances:
         findings += _lengths(u, reading, durations, tolerance or Tolerance())
@@ -135,42 +151,58 @@ def check(reading: Reading, *, clips: bool = True, tolerance: Tolerance | None =
 # ---- clips
 
 
-def _probe(reading: Reading, quiet: bool) -> tuple[dict[str, float], list[Finding]]:
-    """Clip -> seconds, and a finding per utterance whose clip cannot be opened or lacks a track."""
-    from bemerc import media
-
-    users: dict[str, list[Utterance]] = {}
+def _open_clips(reading: Reading, deep: bool, quiet: bool) -> tuple[dict[str, float], list[Finding]]:
+    """Clip -> seconds, and a finding per utterance whose clip is damaged or lacks a track. Each clip is opened once."""
+    users: dict[str, list[Utterance]] = {twin: [] for twin in reading.twins.values()}
     for u in reading.utterances:
         if u.clip is not None:
             users.setdefault(u.clip, []).append(u)
-    twins = {path: id_ for id_, path in reading.twins.items()}
     durations: dict[str, float] = {}
     findings: list[Finding] = []
-    paths = [*users, *(path for path in twins if path not in users)]
-    with nullcontext(_ignore) if quiet or not paths else progress.bar("clips", len(paths), "clips") as advance:
-        for path in paths:
-            try:
-                found = media.probe(Path(path))
-                if isfinite(found.duration_s):
-                    durations[path] = found.duration_s
-                findings += _tracks(users.get(path, []), found)
-            except MediaError as error:
-                findings += [
-                    Finding("corrupt", u.id, str(error), "keeps without video", needs_you=True)
-                    for u in users.get(path, [])
-                ]
+    with nullcontext(_ignore) if quiet or not users else progress.bar("clips", len(users), "clips") as advance:
+        for path, mine in users.items():
+            seconds, faults = _look(Path(path), deep)
+            if seconds is not None:
+                durations[path] = seconds
+            findings += [replace(fault, id=u.id) for u in mine for fault in faults]
             advance(1)
     return durations, findings
+
+
+def _look(path: Path, deep: bool) -> tuple[float | None, list[Finding]]:
+    """How long a clip lasts and what is wrong with it, by its header, or with ``deep`` by decoding it whole."""
+    from bemerc import media
+
+    try:
+        found = media.probe(path)
+        faults = _tracks(found)
+        if deep:
+            faults += [Finding("damaged", "", reason, needs_you=True) for reason in _decode(path, found)]
+    except MediaError as error:
+        return None, [Finding("corrupt", "", str(error), "keeps without video", needs_you=True)]
+    return found.duration_s if isfinite(found.duration_s) else None, faults
+
+
+def _decode(path: Path, found: Probe) -> list[str]:
+    from bemerc import media
+
+    faults: list[str] = []
+    if found.has_video:
+        with media.Video(path) as video:
+            for _ in video:
+                pass
+            faults += video.faults
+    return faults + (media.read_sound(path).faults if found.has_audio else [])
 
 
 def _ignore(count: int) -> None:
     """The progress of a check that is to be quiet."""
 
 
-def _tracks(users: Iterable[Utterance], found: Probe) -> list[Finding]:
+def _tracks(found: Probe) -> list[Finding]:
     if not found.has_video:
-        return [Finding("track", u.id, "Its clip has no picture.", "keeps without video") for u in users]
-    return [] if found.has_audio else [Finding("track", u.id, "Its clip has no sound.") for u in users]
+        return [Finding("track", "", "Its clip has no picture.", "keeps without video")]
+    return [] if found.has_audio else [Finding("track", "", "Its clip has no sound.")]
 
 
 def _lengths(u: Utterance, reading: Reading, durations: Mapping[str, float], tolerance: Tolerance) -> list[Finding]:
