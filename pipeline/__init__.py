@@ -1,6 +1,7 @@
 """One script per DVC stage. They run from the project's folder: ``python -m pipeline.tokens``."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,3 +34,13 @@ def stage(script: Callable[[], None]) -> Callable[[], None]:
             sys.exit(130)
 
     return guarded
+
+
+def cores() -> int:
+    """Worker processes for a stage: BEMERC_WORKERS, or one per core that this process may use. No parameter: it changes no byte."""
+    wished = os.environ.get("BEMERC_WORKERS", "")
+    if wished and not wished.isdigit():
+        raise BemercError(f"BEMERC_WORKERS must be a whole number, not '{wished}'.")
+    if wished and int(wished) > 0:
+        return int(wished)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

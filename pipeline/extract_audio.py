@@ -1,0 +1,22 @@
+"""Clips -> voice: pitch, energy and spectrum, a hundred times a second.
+
+in: data/manifest.jsonl and the clips that it names.  out: data/cache/audio.h5
+Finished clips are kept in data/store, which is no output of the stage: interrupted work goes on, a new clip costs one clip.
+"""
+
+from bemerc.config import load
+from bemerc.corpus import read_manifest
+from bemerc.extract import loop
+from bemerc.extract.jobs import jobs_from_manifest
+from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, stage
+
+
+@stage
+def main() -> None:
+    params = load(PARAMS, "extract_audio", loop.AudioParams)
+    outcome = loop.extract_audio(jobs_from_manifest(read_manifest(MANIFEST)), CACHE, STORE, params, cores())
+    print(outcome.sentence())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Clips -> face and body measured on every frame that they need, from one decode per clip.
+
+in: data/manifest.jsonl and the clips that it names.  out: data/cache/face.h5, data/cache/pose.h5
+Finished clips are kept in data/store, which is no output of the stage: interrupted work goes on, a new clip costs one clip.
+"""
+
+from bemerc.config import load
+from bemerc.corpus import read_manifest
+from bemerc.extract import loop
+from bemerc.extract.jobs import jobs_from_manifest
+from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, stage
+
+
+@stage
+def main() -> None:
+    params = load(PARAMS, "extract_video", loop.VideoParams)
+    outcome = loop.extract_video(jobs_from_manifest(read_manifest(MANIFEST)), CACHE, STORE, params, cores())
+    print(outcome.sentence())
+
+
+if __name__ == "__main__":
+    main()
