@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from bemerc.corpus import SPLITS, meld
+from bemerc.corpus import SPLITS, meld, read_manifest, write_manifest
 from bemerc.corpus.reading import Reading
 from bemerc.errors import CorpusError
 
@@ -72,6 +73,11 @@ def test_keys_hold_the_split_and_positions_are_counted(root: Path) -> None:
     assert turns[1].clip == str(root / "output_repeated_splits_test/dia0_utt2.mp4")
     assert reading.spans_s["meld/test/dia0_utt2"] == 1.5
     assert findings(reading, "gap") == [f"meld/{split}/dia0" for split in SPLITS]
+    write(root / "dev_sent_emo.csv", [row(0, 999_999)])
+    gap = next(f for f in read(root).findings if f.kind == "gap" and f.id == "meld/dev/dia0")
+    assert gap.reason.startswith(
+        "No row has the utterance 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 999989 more of 0 to 999999;"
+    )
     assert not any(finding.needs_you for finding in reading.findings)
 
 
@@ -267,7 +273,8 @@ def test_the_real_tables_have_the_documented_counts(real: Reading) -> None:
 def test_the_real_tables_have_the_documented_findings(real: Reading) -> None:
     gaps = [f for f in real.findings if f.kind == "gap"]
     absent = [f.id for f in gaps if f.action == "leaves out"]
-    assert absent == ["meld/train/dia60"]
+    assert absent == ["meld/train"]
+    assert gaps[0].reason == "No row has the dialogue 60 of 0 to 1038."
     assert Counter(f.id.split("/")[1] for f in gaps if f.id not in absent) == {"train": 72, "dev": 2, "test": 2}
     assert findings(real, "mis-cut") == ["meld/train/dia309_utt0", "meld/test/dia38_utt4", "meld/test/dia220_utt0"]
     assert sorted(findings(real, "known")) == [
@@ -291,3 +298,42 @@ def test_the_real_tables_repeat_moments_once_across_splits(real: Reading) -> Non
     repeated = [f for f in real.findings if f.kind == "repeated"]
     assert len(repeated) == 11
     assert [f.id for f in repeated if "so test holds" in f.reason] == ["meld/test/dia85_utt0"]
+
+
+# ---- damage
+
+
+def mangled(content: bytes, random: Random) -> bytes:
+    """A few bytes changed, removed, doubled, or the rest cut off."""
+    out = bytearray(content)
+    for _ in range(random.randint(1, 4)):
+        at = random.randrange(len(out) or 1)
+        piece = random.choice([b'"', b"\n", b",", b"\0", b"\xff", b"\xe2\x80\x99", b"9" * 40, out[at : at + 50]])
+        match random.randrange(4):
+            case 0:
+                out[at : at + random.randint(1, 20)] = b""
+            case 1:
+                out[at:at] = piece
+            case 2:
+                out[at : at + 1] = bytes([random.randrange(256)])
+            case 3:
+                del out[max(at, len(out) // 2) :]
+    return bytes(out)
+
+
+def test_a_mangled_table_is_read_or_refused_in_words(root: Path) -> None:
+    table = (root / "train_sent_emo.csv").read_bytes()
+    head = table.index(b"\n") + 1
+    outcomes = Counter[str]()
+    for seed in range(200):
+        (root / "train_sent_emo.csv").write_bytes(table[:head] + mangled(table[head:], Random(seed)))
+        try:
+            reading = read(root)
+        except CorpusError as error:
+            outcomes["refused"] += "train_sent_emo.csv" in str(error)
+            continue
+        write_manifest(root / "manifest.jsonl", reading.utterances, reading.labels, ("meld",))
+        assert len(read_manifest(root / "manifest.jsonl").utterances) == len(reading.utterances)
+        outcomes["read"] += 1
+    assert sum(outcomes.values()) == 200
+    assert min(outcomes["read"], outcomes["refused"]) > 20

@@ -70,8 +70,8 @@ def test_subrip(video: Path, newline: str) -> None:
         ("ANN", "Hello there."),
         ("Bob Smith", "Fine."),
         ("Ann", "And you?"),
-        ("speaker", ""),
-        ("speaker", "No one says this: really? At 12:30, note. And more after a blank line."),
+        ("Speaker", ""),
+        ("Speaker", "No one says this: really? At 12:30, note. And more after a blank line."),
     ]
     times = [(u.start_s, u.end_s) for u in reading.utterances]
     assert times == [(1.0, 2.5), (3.0, 4.0), (3.0, 4.0), (7.0, 8.0), (3605.5, 3606.25)]
@@ -110,7 +110,7 @@ def test_webvtt(video: Path) -> None:
 def test_what_is_a_name(video: Path, line: str, speaker: str | None) -> None:
     cues = beside(video, ".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{line}\n")
     (u,) = recording.read(video, cues).utterances
-    assert u.speaker == (speaker or "speaker")
+    assert u.speaker == (speaker or "Speaker")
     assert speaker is not None or u.text == line
 
 
@@ -118,7 +118,7 @@ def test_a_table_of_cues_with_labels(video: Path) -> None:
     cues = beside(video, ".csv", "start_s,end_s,speaker,text,label\n1:02,63.5,Ann,Hi,happy\n0,2.25,,Yo,\n")
     reading = recording.read(video, cues, labels=("neutral", "joy"))
     assert [(u.start_s, u.end_s, u.speaker, u.label) for u in reading.utterances] == [
-        (0.0, 2.25, "speaker", None),
+        (0.0, 2.25, "Speaker", None),
         (62.0, 63.5, "Ann", "joy"),
     ]
 
@@ -128,6 +128,12 @@ def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
     reading = recording.read(video)
     assert reading.utterances[0].text == "It’s"
     assert [f.kind for f in reading.findings] == ["encoding"]
+    assert recording.find_cues(video.with_name("talk.en.mp4")) == video.with_name("talk.en.srt")
+    video.with_name("talk.part2.srt").write_text(SRT, encoding="utf-8")
+    video.with_name("talk.VTT").write_text(VTT, encoding="utf-8")
+    assert recording.find_cues(video) == video.with_name("talk.VTT")
+    video.with_name("talk.VTT").unlink()
+    assert recording.find_cues(video) == video.with_name("talk.en.srt")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +182,7 @@ def test_no_video_or_no_cues(video: Path) -> None:
 
 def test_cues_from_elsewhere_enter_in_their_order(video: Path) -> None:
     reading = recording.from_cues(video, [Cue(5.0, 6.0, "b"), Cue(1.0, 2.0, "a", speaker="Ann")])
-    assert [(u.index, u.text, u.speaker) for u in reading.utterances] == [(0, "a", "Ann"), (1, "b", "speaker")]
+    assert [(u.index, u.text, u.speaker) for u in reading.utterances] == [(0, "a", "Ann"), (1, "b", "Speaker")]
 
 
 def test_a_folder_of_recordings(tmp_path: Path) -> None:
@@ -192,4 +198,20 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
     }
     assert [(f.kind, Path(f.id).name, f.action, f.needs_you) for f in reading.findings if f.kind == "missing"] == [
         ("missing", "silent.mp4", "leaves out", True)
+    ]
+
+
+def test_a_folder_in_which_some_clips_have_subtitles(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", "b.vtt", "c.mp4", "c.csv", "d/e.mp4"):
+        path = tmp_path / "dir" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(VTT if path.suffix == ".vtt" else "frame, face_id", encoding="utf-8")
+    reading = recording.read_dir(tmp_path / "dir")
+    assert [(u.id, u.dialogue, u.index, u.start_s) for u in reading.manifest(tmp_path).utterances] == [
+        ("a", "dir", 0, None),
+        ("b/0000", "b", 0, 1.0),
+        ("b/0001", "b", 1, 1.0),
+        ("b/0002", "b", 2, 3.0),
+        ("c", "dir", 1, None),
+        ("d/e", "d", 0, None),
     ]

@@ -17,7 +17,7 @@ from bemerc.corpus import Utterance
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural
 from bemerc.errors import CorpusError
 
-SPEAKER = "speaker"
+SPEAKER = "Speaker"
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ OTHER = ("fea", "sur", "dis", "oth", "xxx")
 # Utterances per code in the whole corpus; the four classes sum to the 5,531 of the literature, the six to 7,380.
 WHOLE = {"hap": 595, "exc": 1041, "sad": 1084, "neu": 1708, "ang": 1103, "fru": 1849}
 
-_EVALUATED = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+(\w+)\s+\[")
-_SPOKEN = re.compile(r"(\S+)\s+\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?\s?(.*)")
+_EVALUATED = re.compile(r"\[\s*([\d.]{1,12})\s*-\s*([\d.]{1,12})\s*\]\s+(\S+)\s+(\w+)\s+\[")
+_SPOKEN = re.compile(r"(\S+)\s+\[\s*([\d.]{1,12})\s*-\s*([\d.]{1,12})\s*\]\s*:?\s?(.*)")
 _NAME = re.compile(r"Ses0(\d)([FM])_(?:impro|script)\w*_([FM])\w{3}")
 
 

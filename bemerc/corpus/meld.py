@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -54,7 +54,7 @@ KNOWN: dict[tuple[Split, int, int], str] = {
 }
 
 _CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)", re.IGNORECASE)
-_TIME = re.compile(r"(\d+):(\d{1,2}):(\d{1,2})(?:[,.:](\d{1,3}))?")
+_TIME = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2})(?:[,.:](\d{1,3}))?")
 _QUOTES = re.compile("[‘’“”]")
 
 
@@ -212,10 +212,10 @@ def _turn(table: Table, row: Row, split: Split, params: Params, faults: list[str
     cells, where = row.cells, f"{table.path}, line {row.line}"
     numbers = {}
     for column in ("Dialogue_ID", "Utterance_ID", *(DYADIC if params.variant == "dyadic" else ())):
-        if re.fullmatch(r"\s*\d+\s*", cells[column], re.ASCII):
+        if re.fullmatch(r"\s*\d{1,6}\s*", cells[column], re.ASCII):
             numbers[column] = int(cells[column])
         else:
-            faults.append(f"{where}: {column} must be a whole number, not '{cells[column]}'.")
+            faults.append(f"{where}: {column} must be a whole number below a million, not '{cells[column]}'.")
     label = emotion.canonical(cells["Emotion"], _EMOTIONS)
     if label is None:
         id_ = f"dia{cells['Dialogue_ID']}_utt{cells['Utterance_ID']}"
@@ -390,21 +390,25 @@ def _gaps(turns: Sequence[_Turn], prefix: str) -> list[Finding]:
         numbers.setdefault((turn.split, turn.dialogue), []).append(turn.number)
     findings = []
     for split in SPLITS:
-        found = [dialogue for s, dialogue in numbers if s == split]
-        findings += [
-            Finding("gap", f"{prefix}/{split}/dia{d}", "No row has this dialogue's number.", "leaves out")
-            for d in _absent(found)
-        ]
+        absent = _absent([dialogue for s, dialogue in numbers if s == split])
+        if absent:
+            findings.append(Finding("gap", f"{prefix}/{split}", f"No row has the dialogue {absent}.", "leaves out"))
     for (split, dialogue), found in numbers.items():
         absent = _absent(found)
         if absent:
-            reason = f"No row has the utterance {', '.join(map(str, absent))} of 0 to {max(found)}; positions are counted anew."
+            reason = f"No row has the utterance {absent}; positions are counted anew."
             findings.append(Finding("gap", f"{prefix}/{split}/dia{dialogue}", reason))
     return findings
 
 
-def _absent(found: Sequence[int]) -> list[int]:
-    return sorted(set(range(max(found, default=-1) + 1)) - set(found))
+def _absent(found: Sequence[int]) -> str:
+    """ "5, 6 of 0 to 9": the numbers below the largest that are not there, the first ten of them; "" where none is."""
+    there, largest = set(found), max(found, default=-1)
+    absent = largest + 1 - len(there)
+    if not absent:
+        return ""
+    first = ", ".join(map(str, islice((n for n in range(largest) if n not in there), 10)))
+    return f"{first}{f' and {absent - 10} more' if absent > 10 else ''} of 0 to {largest}"
 
 
 def _order(turns: Sequence[_Turn], prefix: str) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 Nothing is cut: each utterance is a span of the one video, so that one decode serves them all. Speakers come from the cues
 where these carry them (``<v Ann>`` in WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else everybody is called
-"speaker". A cue list made by other means, such as a transcription, enters through ``from_cues``.
+"Speaker". A cue list made by other means, such as a transcription, enters through ``from_cues``.
 
 Formats: SubRip as players read it; WebVTT, www.w3.org/TR/webvtt1; a table with start_s, end_s, text, speaker, label.
 """
@@ -11,26 +11,29 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bemerc.corpus import SPLITS, Split, Utterance, folder
 from bemerc.corpus import labels as emotion
-from bemerc.corpus.reading import Finding, Reading, stop_at
+from bemerc.corpus.reading import Finding, Reading, renumbered, stop_at
 from bemerc.corpus.text import Decoded, is_broken, read_table
 from bemerc.corpus.text import read as read_text
 from bemerc.errors import CorpusError
 
-SUFFIXES = (".vtt", ".srt", ".csv", ".tsv")
+SUBTITLES = (".vtt", ".srt")
+SUFFIXES = (*SUBTITLES, ".csv", ".tsv")
 TABLE_NEEDED = ("start_s", "end_s", "text")
 TABLE_OPTIONAL = ("speaker", "label")
 ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or name one."
 
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
+_TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 _ARROW = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
 _CLOCK = re.compile(rf"\s*{_TIME}\s*")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>")
+_LANGUAGE = re.compile(r"(.+)\.[a-z]{2,3}(?:[-_][A-Za-z]{2,4})?")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
 _NAME = re.compile(r"\s*(?:[-–]\s*)?(\[)?([^\W\d_][^:：\[\]<>!?,]{0,39}?)(?(1)\])\s*(?::(?=\s)|：)\s*")
 
@@ -72,9 +75,7 @@ def read(video: Path, cues: Path | None = None, *, labels: Sequence[str] = (), s
     cues = cues or find_cues(video)
     if cues is None:
         raise CorpusError(f"{video}: there are no subtitles for it. {ADVICE}")
-    found, findings = read_cues(cues, labels, speakers)
-    reading = from_cues(video, found, labels=labels)
-    return replace(reading, findings=(*findings, *reading.findings))
+    return _dialogue(video, cues, "", "test", labels, speakers)
 
 
 def read_all(params: Params, name: str = "recording") -> Reading:
@@ -84,10 +85,13 @@ def read_all(params: Params, name: str = "recording") -> Reading:
     videos = folder.read(root, name)
     utterances: list[Utterance] = []
     findings, faults = list(videos.findings), []
-    for video in videos.utterances:
-        path = Path(video.clip or "")
+    for video, path, cues in _paired(videos, SUFFIXES):
+        if cues is None:
+            reason = f"There are no subtitles for it. {ADVICE}"
+            findings.append(Finding("missing", path.as_posix(), reason, "leaves out", needs_you=True))
+            continue
         try:
-            one = _one(path, video.id, _split(path, root), labels, params.speakers)
+            one = _dialogue(path, cues, video.id, _split(path, root), labels, params.speakers)
         except CorpusError as error:
             faults.append(str(error))
             continue
@@ -97,11 +101,34 @@ def read_all(params: Params, name: str = "recording") -> Reading:
     return Reading(name, tuple(utterances), labels, tuple(findings))
 
 
+def read_dir(directory: Path, speakers: bool = True) -> Reading:
+    """A folder as ``--video-dir`` takes it: videos with subtitles beside them are dialogues, all other clips are turns.
+
+    Tables do not count here: a CSV beside a clip may be anything, such as somebody's features.
+    """
+    clips = folder.read(directory)
+    utterances: list[Utterance] = []
+    findings, faults = list(clips.findings), []
+    for clip, path, cues in _paired(clips, SUBTITLES):
+        if cues is None:
+            utterances.append(clip)
+            continue
+        try:
+            one = _dialogue(path, cues, clip.id, "test", (), speakers)
+        except CorpusError as error:
+            faults.append(str(error))
+            continue
+        utterances += one.utterances
+        findings += one.findings
+    stop_at(faults)
+    return Reading("", renumbered(utterances), findings=tuple(findings))
+
+
 def from_cues(
     video: Path, cues: Iterable[Cue], *, dialogue: str = "", split: Split = "test", labels: Sequence[str] = ()
 ) -> Reading:
     """Cues in the order of their starts as the turns of one dialogue, called as the video is if no name is given."""
-    dialogue = dialogue or video.stem
+    dialogue = dialogue or unicodedata.normalize("NFC", video.stem)
     ordered = sorted(cues, key=lambda cue: (cue.start_s, cue.end_s))
     utterances = tuple(
         Utterance(
@@ -129,14 +156,20 @@ def from_cues(
 
 def find_cues(video: Path) -> Path | None:
     """The cues beside a video: ``talk.vtt``, else ``talk.en.vtt`` for the first language, the formats in order."""
-    for suffix in SUFFIXES:
-        if (exact := video.with_suffix(suffix)).is_file():
-            return exact
-    for suffix in SUFFIXES:
-        beside = sorted(p for p in video.parent.iterdir() if p.suffix == suffix and p.stem.startswith(f"{video.stem}."))
-        if beside:
-            return beside[0]
-    return None
+    return _cues_in(video.parent, SUFFIXES).get(video.stem)
+
+
+def _cues_in(directory: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Stem of a video -> its cues, from one listing of the folder: there may be thousands of videos in it."""
+    files = sorted(p for p in directory.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    files.sort(key=lambda p: suffixes.index(p.suffix.lower()))
+    found: dict[str, Path] = {}
+    for path in files:
+        found.setdefault(path.stem, path)
+    for path in files:
+        if language := _LANGUAGE.fullmatch(path.stem):
+            found.setdefault(language[1], path)
+    return found
 
 
 def read_cues(
@@ -162,11 +195,17 @@ def read_cues(
     return tuple(cues), tuple(_encoding(path, decoded))
 
 
-def _one(path: Path, id_: str, split: Split, labels: Sequence[str], speakers: bool) -> Reading:
-    cues = find_cues(path)
-    if cues is None:
-        reason = f"There are no subtitles for it. {ADVICE}"
-        return Reading("", (), findings=(Finding("missing", path.as_posix(), reason, "leaves out", needs_you=True),))
+def _paired(clips: Reading, suffixes: Sequence[str]) -> Iterator[tuple[Utterance, Path, Path | None]]:
+    """Each clip of a folder with its path and its cues, each folder listed once."""
+    indices: dict[Path, dict[str, Path]] = {}
+    for clip in clips.utterances:
+        path = Path(clip.clip or "")
+        if path.parent not in indices:
+            indices[path.parent] = _cues_in(path.parent, suffixes)
+        yield clip, path, indices[path.parent].get(path.stem)
+
+
+def _dialogue(path: Path, cues: Path, id_: str, split: Split, labels: Sequence[str], speakers: bool) -> Reading:
     found, findings = read_cues(cues, labels, speakers)
     reading = from_cues(path, found, dialogue=id_, split=split, labels=labels)
     return replace(reading, findings=(*findings, *reading.findings))
@@ -301,7 +340,7 @@ def _table_cue(
 
 
 def _time(written: str) -> float | None:
-    if re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", written, re.ASCII):
+    if re.fullmatch(r"\s*\d{1,9}(?:\.\d{1,9})?\s*", written, re.ASCII):
         return float(written)
     match = _CLOCK.fullmatch(written)
     return _clock(match.groups()) if match else None

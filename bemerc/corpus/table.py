@@ -96,7 +96,7 @@ def _utterance(table: Table, row: Row, name: str, accepted: Mapping[str, str], f
     mine: list[str] = []
     for column in ("id", "dialogue"):
         mine += _name_faults(column, cell[column])
-    if not re.fullmatch(r"\s*-?\d+\s*", cell["index"], re.ASCII):
+    if not re.fullmatch(r"\s*-?\d{1,9}\s*", cell["index"], re.ASCII):
         mine.append(f"index must be a whole number, not '{cell['index']}'.")
     split = _SPLITS.get(cell["split"].strip().lower())
     if split is None:
