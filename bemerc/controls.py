@@ -22,6 +22,9 @@ from bemerc.corpus import Manifest
 from bemerc.evaluate import Answers, Floats, Ints, Reference
 from bemerc.tokens import TokenFile
 
+# Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.
+MOVES = 0.1
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -215,6 +218,28 @@ def accuracy_gap(a: str, b: str) -> Callable[[Mapping[str, Floats]], Floats]:
 
 
 # -------------------------------------------------------------------------------------------------- action-unit plumbing
+
+
+@dataclass(frozen=True)
+class UnitAgreement:
+    """How stored action units follow planted ones, U units.
+
+    pooled  (U, U) Pearson r of stored (row) with planted (column) over all frames of all clips, each clip minus its own
+            resting level (10th percentile, as tokens take it off): the diagonal should be high, the rest low
+    within  (U,) median r within the clips whose planted intensity moves
+    """
+
+    pooled: Floats
+    within: Floats
+
+
+def unit_agreement(clips: Sequence[tuple[Floats, Floats]]) -> UnitAgreement:
+    """From (stored (T, U), planted (T, U)) of every clip, the same units in the same order, frames with a face only."""
+    rested = [(a - np.percentile(a, 10, axis=0), b - np.percentile(b, 10, axis=0)) for a, b in clips if len(a)]
+    pooled_r = correlations(np.concatenate([a for a, _ in rested]), np.concatenate([b for _, b in rested]))
+    each = np.array([np.where(b.std(0) > MOVES, np.diag(correlations(a, b)), np.nan) for a, b in rested])
+    known = [column[np.isfinite(column)] for column in each.T]
+    return UnitAgreement(pooled_r, np.array([np.median(of) if len(of) else np.nan for of in known]))
 
 
 def correlations(measured: Floats, planted: Floats) -> Floats:

@@ -148,8 +148,12 @@ def run_all(plan: Plan) -> None:
         chains += [lambda n=number, s=seed, b=state: train_run(plan, steps, n, s, b) for seed in range(plan.seeds)]  # type: ignore[misc]
         chains.append(lambda n=number, b=state: train_shuffled(plan, steps, n, b))  # type: ignore[misc]
     with ThreadPoolExecutor(plan.jobs) as pool:
-        for future in [pool.submit(chain) for chain in chains]:
-            future.result()
+        try:
+            for future in [pool.submit(chain) for chain in chains]:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def make_corpus(plan: Plan, steps: Steps, number: int) -> str:
@@ -338,42 +342,48 @@ def _levels(runs: Sequence[controls.Runs], params: evaluate.Params) -> str:
 
 def _units(plan: Plan) -> tuple[Line, str]:
     """Do the stored action units follow what was planted? The median r over the units that the recipes move."""
-    measured, planted, names = _intensities(plan)
-    r = controls.correlations(measured, planted)
-    own = np.diag(r)
-    off = np.abs(r[~np.eye(len(r), dtype=bool)])
+    clips, names = _intensities(plan)
+    found = controls.unit_agreement(clips)
+    own = np.diag(found.pooled)
+    others = np.where(np.eye(len(names), dtype=bool), 0, np.abs(found.pooled))
+    off = others[~np.eye(len(names), dtype=bool)]
     line = Line(
-        "stored action units against planted intensities (plumbing): median r",
-        f"{np.median(own):.2f} (off the diagonal: median |r| {np.median(off):.2f}, largest {off.max():.2f})",
+        "stored action units follow planted intensities (plumbing): median r over units",
+        f"{np.median(own):.2f} (off the diagonal: median abs. r {np.median(off):.2f}, largest {off.max():.2f})",
         "at least 0.80",
         bool(np.median(own) >= 0.8),
     )
-    rows = [f"| {name} | {own[i]:.2f} | {np.abs(np.delete(r[i], i)).max():.2f} |" for i, name in enumerate(names)]
+    head = [
+        "| unit | r over all frames | largest abs. r with another unit's | r within clips that move it |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    rows = [
+        f"| {name} | {own[i]:.2f} | {others[i].max():.2f} | {found.within[i]:.2f} |" for i, name in enumerate(names)
+    ]
     return line, "\n".join(
-        ["| unit | r with its planted intensity | largest abs. r with another's |", "| --- | ---: | ---: |", *rows]
+        [
+            *head,
+            *rows,
+            f"| median | {np.median(own):.2f} | {np.median(others.max(1)):.2f} | {np.nanmedian(found.within):.2f} |",
+        ]
     )
 
 
-def _intensities(plan: Plan) -> tuple[evaluate.Floats, evaluate.Floats, list[str]]:
-    """Measured and planted units over all frames with a face, (T, U) each, and the units' names; per clip minus its median.
-
-    Per clip, because the stored units are uncalibrated: what a face looks like at rest is taken off later, in tokens.
-    """
-    measured, planted = [], []
+def _intensities(plan: Plan) -> tuple[list[tuple[evaluate.Floats, evaluate.Floats]], list[str]]:
+    """(stored, planted) units of every clip over the frames with a face, and the units' names."""
+    clips: list[tuple[evaluate.Floats, evaluate.Floats]] = []
     names: list[str] = []
     for number in range(plan.corpora):
         data = plan.corpus(number) / "data"
         truth = read_intensities(data / "sample")
         with open_cache(data / "cache" / "face.h5", "face") as face:
+            names = [name for name in next(iter(truth.values())).unit_names if f"{name}_r" in face.columns]
             for id_ in face.ids:
-                of, clip = truth[f"{id_}"], face[id_]
-                names = [name for name in of.unit_names if f"{name}_r" in clip.columns]
-                seen = np.isfinite(clip.values[:, 0])
-                a = np.stack([clip.column(f"{name}_r") for name in names], axis=1)[seen]
-                b = np.stack([of.unit(name) for name in names], axis=1)[seen]
-                measured.append(a - np.median(a, axis=0))
-                planted.append(b - np.median(b, axis=0))
-    return np.concatenate(measured).astype(np.float64), np.concatenate(planted).astype(np.float64), names
+                stored = np.stack([face[id_].column(f"{name}_r") for name in names], axis=1).astype(np.float64)
+                planted = np.stack([truth[id_].unit(name) for name in names], axis=1).astype(np.float64)
+                seen = np.isfinite(stored).all(1)
+                clips.append((stored[seen], planted[seen]))
+    return clips, names
 
 
 def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: str) -> str:
