@@ -48,7 +48,8 @@ class Params:
     fps, width, height   of the picture, pixels; at about 320 the face is 95 pixels wide
     hint_share           in a conflict the words tell the true emotion with this probability, else a random one
     micro_share          of the utterances hold a micro-expression
-    weakest              the weakest performance; strengths are uniform from here to 1
+    weakest              the weakest expression of a face; strengths are uniform from here to 1
+    weakest_voice        the same for the voice
     seed                 of everything
     """
 
@@ -66,6 +67,7 @@ class Params:
     hint_share: float = 0.3
     micro_share: float = 0.1
     weakest: float = 0.6
+    weakest_voice: float = 0.75
     seed: int = 7
 
     def check(self) -> list[str]:
@@ -83,7 +85,7 @@ class Params:
             (160 <= self.width <= 1280 and 160 <= self.height <= 1280, "width, height: from 160 to 1280."),
             (0 <= self.hint_share <= 1, f"hint_share: {self.hint_share}; from 0 to 1."),
             (0 <= self.micro_share <= 1, f"micro_share: {self.micro_share}; from 0 to 1."),
-            (0 < self.weakest <= 1, f"weakest: {self.weakest}; above 0, at most 1."),
+            (0 < self.weakest <= 1 >= self.weakest_voice > 0, "weakest, weakest_voice: above 0, at most 1."),
         )
         return [fault for good, fault in rules if not good]
 
@@ -222,7 +224,7 @@ def _plan_split(split: Split, params: Params) -> Iterator[Planned]:
         yield Planned(
             split, dialogue, turn, speakers[i], frames[i], start, season, episode, dealt[i],
             sentence(dealt[i].words, emotions), float(emotions.uniform(params.weakest, 1)),
-            float(emotions.uniform(params.weakest, 1)), i in micro, int(emotions.integers(2**31)),
+            float(emotions.uniform(params.weakest_voice, 1)), i in micro, int(emotions.integers(2**31)),
         )  # fmt: skip
 
 
@@ -316,8 +318,11 @@ def draw_dialogue(
     turns: Sequence[Planned], sounds: Sequence[NDArray[np.int16]], params: Params, out: Path
 ) -> list[Act]:
     """Draw and encode the clips of one dialogue into ``out``/split."""
+    import cv2
+
     from bemerc.corpus.sample_picture import Sitter, looks
 
+    cv2.setNumThreads(1)  # the workers share the machine among themselves
     faces = looks(params.speakers, params.seed)
     sitters = {speaker: Sitter(faces[speaker], params.width, params.height) for speaker in {p.speaker for p in turns}}
     return [_draw(p, sound, sitters[p.speaker], params, out) for p, sound in zip(turns, sounds, strict=True)]

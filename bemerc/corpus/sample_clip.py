@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-VIDEO = {"preset": "veryfast", "crf": "20", "bf": "0"}
+VIDEO = {"preset": "superfast", "crf": "21", "bf": "0"}
 AUDIO_BITS_PER_S = 64_000
 BLOCK = 4096
 

@@ -27,22 +27,24 @@ LEAD_S, TAIL_S = (0.04, 0.12), 0.04  # silence before the first word, and the le
 
 @dataclass(frozen=True)
 class Manner:
-    """How an emotion sounds, against the same speaker's neutral voice: ratios, and decibels for the volume."""
+    """How an emotion sounds against the same speaker's neutral voice: ratios, decibels of volume, and decibels by which
+    the high frequencies rise over the low ones (an effortful voice is bright, a tired one dull)."""
 
     pitch: float
     range: float
     rate: float
     gain_db: float
+    bright_db: float
 
 
 MANNERS: dict[str, Manner] = {
-    "neutral": Manner(1.00, 1.00, 1.00, 0.0),
-    "joy": Manner(1.28, 1.55, 1.12, 4.0),
-    "sadness": Manner(0.82, 0.45, 0.68, -7.0),
-    "anger": Manner(1.12, 0.85, 1.25, 9.0),
-    "surprise": Manner(1.62, 1.80, 0.92, 2.0),
-    "fear": Manner(1.45, 0.45, 1.42, -4.5),
-    "disgust": Manner(0.78, 1.50, 0.76, 4.5),
+    "neutral": Manner(1.00, 1.00, 1.00, 0.0, 0.0),
+    "joy": Manner(1.30, 1.60, 1.12, 4.0, 3.0),
+    "sadness": Manner(0.82, 0.40, 0.68, -8.0, -7.0),
+    "anger": Manner(0.97, 0.80, 1.25, 10.0, 8.0),
+    "surprise": Manner(1.68, 1.80, 0.90, 0.5, -2.0),
+    "fear": Manner(1.45, 0.35, 1.42, -6.0, 2.0),
+    "disgust": Manner(0.78, 1.50, 0.74, 4.5, -5.0),
 }
 assert tuple(MANNERS) == LABELS, "one entry per label, in the label set's order"
 
@@ -89,10 +91,10 @@ class Line:
 
 
 def voices(count: int, seed: int) -> tuple[Voice, ...]:
-    """``count`` speakers with different variants (repeating after twelve) and base pitches from 165 to 195 Hz."""
+    """``count`` speakers with different variants (repeating after twelve) and base pitches from 168 to 192 Hz."""
     rng = np.random.default_rng([seed, 12])
     order = rng.permutation(len(VARIANTS))
-    pitches = rng.permutation(np.linspace(165, 195, count))
+    pitches = rng.permutation(np.linspace(168, 192, count))
     gains = rng.permutation(np.linspace(-1, 1, count))
     return tuple(Voice(VARIANTS[order[i % len(VARIANTS)]], float(pitches[i]), float(gains[i])) for i in range(count))
 
@@ -150,11 +152,19 @@ def _retuned(sound: NDArray[np.int16], tune: float) -> NDArray[np.float64]:
 
 
 def _loud(sound: NDArray[np.float64], line: Line, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Brought to the line's loudness, measured where the voice sounds."""
+    """Brought to the line's brightness and loudness, the latter measured where the voice sounds."""
+    manner = MANNERS[line.emotion]
+    sound = _brightened(sound, manner.bright_db * line.strength)
     voiced = sound[np.abs(sound) > 0.02 * np.abs(sound).max()]
     rms = float(np.sqrt(np.mean(np.square(voiced)))) if len(voiced) else 1.0
-    decibels = line.voice.gain_db + MANNERS[line.emotion].gain_db * line.strength + rng.uniform(-0.7, 0.7)
+    decibels = line.voice.gain_db + manner.gain_db * line.strength + rng.uniform(-0.7, 0.7)
     return sound * (LOUDNESS / rms * 10 ** (decibels / 20))
+
+
+def _brightened(sound: NDArray[np.float64], decibels: float) -> NDArray[np.float64]:
+    """A gentle shelf: nothing changes at 0 Hz, half of ``decibels`` at 1.5 kHz, nearly all of it at the top."""
+    hz = np.fft.rfftfreq(len(sound), 1 / RATE_HZ)
+    return np.fft.irfft(np.fft.rfft(sound) * 10 ** (decibels / 20 * hz / (hz + 1500)), len(sound))
 
 
 def _cut(sound: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
