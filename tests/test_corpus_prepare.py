@@ -51,6 +51,11 @@ def test_the_default_is_the_sample_in_melds_shape(project: Path) -> None:
     assert manifest.clip_path(first) == Path("data/sample/train/dia3_utt0.mp4")
 
 
+def test_a_sample_that_is_not_made_yet(project: Path) -> None:
+    with pytest.raises(CorpusError, match="dvc repro sample"):
+        prepare.run(params(sample={"folder": "data/none"}), Path("data/manifest.jsonl"))
+
+
 def test_several_corpora_need_a_common_label_set_and_a_map(project: Path) -> None:
     both = {"corpora": ["sample", "table"]}
     with pytest.raises(CorpusError, match=r"different label sets .*table: calm, upset.*Set prepare\.labels"):

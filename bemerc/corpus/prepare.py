@@ -73,6 +73,8 @@ def run(params: Params, out: Path) -> Manifest:
 def read(params: Params, name: str) -> Reading:
     """One corpus by its name in ``corpora``, its labels still its own."""
     if name == "sample":
+        if not Path(params.sample.folder).is_dir():
+            raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'dvc repro sample'.")
         return meld.read(params.sample, "sample")
     if name == "meld":
         return meld.read(params.meld)
