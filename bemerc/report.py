@@ -118,26 +118,34 @@ def _bar(found: Findings, name: str, metric: str) -> plots.Bar:
 
 
 def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """variant -> rows of its training log, numbers only; variants without a log are left out."""
-    found = {}
-    for name, path in logs.items():
-        if path.is_file():
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            found[name] = [{k: float(v) for k, v in row.items() if type(v) in (int, float)} for row in rows]
+    """variant -> one row per epoch: ``epoch``, and the means of what its log calls a loss or measured on dev.
+
+    Seconds and rates stay out, since they differ between runs that learn the same. Variants without a log are left out.
+    """
+    found = {
+        name: _epochs(path.read_text(encoding="utf-8").splitlines()) for name, path in logs.items() if path.is_file()
+    }
     return {name: rows for name, rows in found.items() if rows}
+
+
+def _epochs(lines: Sequence[str]) -> list[dict[str, float]]:
+    held: dict[float, dict[str, list[float]]] = {}
+    for row in (json.loads(line) for line in lines if line.strip()):
+        for key, value in row.items():
+            if "epoch" in row and type(value) in (int, float) and ("loss" in key or key.startswith("dev")):
+                held.setdefault(float(row["epoch"]), {}).setdefault(key, []).append(float(value))
+    return [
+        {"epoch": epoch, **{key: float(np.mean(of)) for key, of in row.items()}} for epoch, row in sorted(held.items())
+    ]
 
 
 def _panels(
     curves: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """One panel per logged number that is a loss or was measured on dev: title -> variant -> (epochs, values)."""
-    keys = dict.fromkeys(
-        k for rows in curves.values() for row in rows for k in row if "loss" in k or k.startswith("dev")
-    )
+    """One panel per logged number: title -> variant -> (epochs, values)."""
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for key in keys:
-        for name, rows in curves.items():
-            held = [(row["epoch"], row[key]) for row in rows if key in row and "epoch" in row]
-            if held:
-                panels.setdefault(key.replace("_", " "), {})[name] = ([x for x, _ in held], [y for _, y in held])
+    for name, rows in curves.items():
+        for key in dict.fromkeys(key for row in rows for key in row if key != "epoch"):
+            held = [(row["epoch"], row[key]) for row in rows if key in row]
+            panels.setdefault(key.replace("_", " "), {})[name] = ([x for x, _ in held], [y for _, y in held])
     return panels

@@ -171,6 +171,21 @@ def test_the_same_inputs_give_the_same_bytes(good: World) -> None:
     assert not any(b"Software" in data or b"matplotlib" in data for path, data in one.items() if path.suffix == ".png")
 
 
+def test_curves_are_means_per_epoch_without_seconds(tmp_path: Path) -> None:
+    log = tmp_path / "train_log.jsonl"
+    rows = [
+        {"epoch": 1, "loss": 3.0, "seconds": 9.1},
+        {"epoch": 1, "loss": 1.0},
+        {"epoch": 1, "dev_accuracy": 0.5},
+        {"epoch": 2, "loss": 1},
+        {"note": "x"},
+    ]
+    log.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    assert report.read_curves({"T": log, "TV": tmp_path / "none"}) == {
+        "T": [{"epoch": 1, "loss": 2.0, "dev_accuracy": 0.5}, {"epoch": 2, "loss": 1.0}]
+    }
+
+
 def test_pictures_show_something(good: World) -> None:
     for name in ("ladder", "confusion", "per_class"):
         picture = matplotlib.image.imread(good.folder / "results" / "plots" / f"{name}.png")
