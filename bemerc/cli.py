@@ -151,6 +151,9 @@ def corpus_check(
     params: ParamsFile = Path("params.yaml"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     clips: Annotated[bool, typer.Option("--clips/--no-clips", help="Open every clip too.")] = True,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode every clip whole, to find those that break off.")
+    ] = False,
 ) -> None:
     """Count a corpus and find what is missing, corrupt, mis-cut or odd. Exit code 1 when something needs you.
 
@@ -159,10 +162,10 @@ def corpus_check(
     from bemerc.config import load
     from bemerc.corpus import check, prepare
 
-    report = check.run(load(params, "prepare", prepare.Params), name, clips=clips, quiet=json)
+    report = check.run(load(params, "prepare", prepare.Params), name, clips=clips, deep=deep, quiet=json)
     typer.echo(report.to_json() if json else report.format_text())
-    if report.needs_you:
-        raise typer.Exit(1)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 # ------------------------------------------------------------------------------------------------- shared by commands
@@ -177,9 +180,9 @@ def _section(params: Path | None, section: str, cls: type[T]) -> T:
 
 def _clips(video_dir: Path) -> Manifest:
     """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues."""
-    from bemerc.corpus import folder
+    from bemerc.corpus import recording
 
-    return folder.read(video_dir).manifest(video_dir)
+    return recording.read_dir(video_dir).manifest(video_dir)
 
 
 def _extract(

@@ -13,7 +13,9 @@ from pipeline import DATA, PARAMS, cores, stage
 def main() -> None:
     params = load(PARAMS, "sample", sample.Params)
     with bar("Making clips", params.dialogues * params.turns, "clips") as advance:
-        ceilings = sample.make(params, DATA / "sample", workers=cores(), progress=lambda done, total: advance(params.turns))
+        ceilings = sample.make(
+            params, DATA / "sample", workers=cores(), progress=lambda done, total: advance(params.turns)
+        )
     for where, found in ceilings.items():
         print(f"best possible accuracy ({where}): " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 

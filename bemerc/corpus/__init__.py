@@ -144,11 +144,7 @@ def _utterance(path: Path, number: int, line: str) -> Utterance:
 
 
 def _faults(utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
-    faults = [
-        f"{b.id}: two utterances share this id."
-        for a, b in itertools.pairwise(utterances)
-        if a.id == b.id
-    ]
+    faults = [f"{b.id}: two utterances share this id." for a, b in itertools.pairwise(utterances) if a.id == b.id]
     split_of: dict[str, str] = {}
     indices: dict[str, list[int]] = {}
     for u in utterances:

@@ -24,7 +24,7 @@ SPEAKER = "Speaker"
 class Params:
     """Where the clips lie. ``speaker`` names everybody, since file names do not say who speaks."""
 
-    folder: str = "data/clips"
+    folder: str = "data/folder"
     speaker: str = SPEAKER
 
 

@@ -89,6 +89,14 @@ def read(params: Params, name: str) -> Reading:
     raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")
 
 
+def place(params: Params, name: str) -> Path:
+    """Where the settings say that a corpus lies: a folder, or the table's file."""
+    settings = {n: getattr(params, n) for n in CORPORA}
+    if name not in settings:
+        raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")
+    return Path(settings[name].file if isinstance(settings[name], table.Params) else settings[name].folder)
+
+
 def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...], tuple[Utterance, ...]]:
     """The common label set, and all utterances with their labels mapped into it and the user's exceptions applied."""
     labels = _common(readings, params)

@@ -48,7 +48,7 @@ class Params:
     speakers  take "ANN: ..." at the start of a cue for a speaker's name
     """
 
-    folder: str = "data/recordings"
+    folder: str = "data/recording"
     labels: str | tuple[str, ...] | None = None
     speakers: bool = True
 

@@ -40,7 +40,7 @@ class Params:
     ignore   columns of the table that are none of ours
     """
 
-    file: str = "data/table.csv"
+    file: str = "data/table/table.csv"
     labels: str | tuple[str, ...] = "meld"
     aliases: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()

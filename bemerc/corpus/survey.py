@@ -1,0 +1,55 @@
+"""What lies in a corpus's folder, file by file: the reason for ``dvc repro`` to look again when a clip is added or replaced.
+
+The manifest names clips and says nothing of what is in them, so that it does not change when a corrupt clip is mended;
+the survey does. It is a list of hashes because times of change mean nothing after a copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bemerc.corpus import prepare
+from bemerc.errors import CorpusError
+
+
+def run(params: prepare.Params, name: str, folder: Path, out: Path, advance: Callable[[int], None]) -> int:
+    """Write the hash of every file below ``folder`` to ``out`` as JSON and return how many there are.
+
+    Raises CorpusError where the settings of corpus ``name`` point to another place than ``folder``, which DVC watches.
+    """
+    _must_lie_in(params, name, folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore")
+    with ThreadPoolExecutor(4) as pool:
+        hashes = {}
+        for path, digest in zip(files, pool.map(_digest, files), strict=True):
+            hashes[path.relative_to(folder).as_posix()] = digest
+            advance(1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(hashes, indent=0, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    return len(files)
+
+
+def count(folder: Path) -> int:
+    """Files below ``folder``; CorpusError where there is no such folder."""
+    if not folder.is_dir():
+        raise CorpusError(
+            f"{folder}: there is no such folder. Put the corpus there, or a link to it: ln -s /where/it/lies {folder}"
+        )
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _must_lie_in(params: prepare.Params, name: str, folder: Path) -> None:
+    place = prepare.place(params, name)
+    if place != folder and folder not in place.parents:
+        raise CorpusError(
+            f"prepare.{name} names {place}, but DVC watches {folder}. Put a link there instead: ln -s {place} {folder}"
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
