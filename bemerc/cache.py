@@ -116,6 +116,7 @@ def write_cache(
 
     clips     (id, features, duration_s, landmarks or None) in sorted id order; landmarks (T, P, 3) float32 or packed
     failures  id -> reason; these ids must not be among ``clips`` and get no rows
+    notes     id -> a sentence on it; may be filled while ``clips`` is consumed
     contents  what the cache was made of, as a hash; a later run compares it to see that there is nothing to do
 
     The same arguments give the same bytes. CacheError if the disk refuses; ids out of order are our own mistake.
@@ -135,7 +136,13 @@ def write_cache(
     try:
         with h5py.File(partial, "w") as file:
             file.attrs.update(head)
-            _write_body(file, tuple(columns), _in_order(clips, failures, tuple(columns)), failures, notes or {})
+            _write_body(
+                file,
+                tuple(columns),
+                _in_order(clips, failures, tuple(columns)),
+                failures,
+                {} if notes is None else notes,
+            )
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)

@@ -35,11 +35,13 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 class Crew:
     """Up to ``workers`` processes; use it in a ``with`` block, at whose end none of them is left.
 
-    After ``measure`` the attribute ``lost`` holds, for each piece that a worker did not survive, the reason.
+    After ``measure``, ``lost`` holds the reason for each piece that a worker did not survive, and ``measured`` says how many
+    parts of clips were measured here, not by another process.
     """
 
     def __init__(self, setup: Setup, store: Store, claims: Claims, workers: int, clip_timeout_s: float) -> None:
         self.lost: dict[str, str] = {}
+        self.measured = 0
         self._setup, self._store, self._claims = setup, store, claims
         self._most, self._timeout_s = workers, clip_timeout_s
         self._workers: list[_Worker] = []
@@ -124,6 +126,7 @@ class Crew:
             self._claims.give_back(worker.done().content)
         elif kind in ("done", "lost"):
             want = worker.finish(rest[0])
+            self.measured += 1
             self.lost |= dict.fromkeys(want.names.values(), rest[1]) if kind == "lost" else {}
             self._advance(1)
 

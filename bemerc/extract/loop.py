@@ -75,7 +75,7 @@ class Outcome:
     """What a run did.
 
     paths     modality -> sealed cache
-    measured  utterances that were measured now; the others were finished before
+    measured  utterances that this run measured; the others were at hand, or are the same part of the same clip
     failures  id -> reason, for utterances of which at least one modality could not be measured
     absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
     """
@@ -91,7 +91,7 @@ class Outcome:
         """For the end of a command: counts, time, and where the caches are."""
         parts = [f"{self.measured} of {self.utterances} utterances were measured in {self.seconds:.1f} s"]
         if self.measured < self.utterances:
-            parts.append("the others were finished before" if self.measured else "all were finished before")
+            parts.append("the others were at hand" if self.measured else "all were at hand")
         if self.absent:
             parts.append(f"{len(self.absent)} have nothing to measure")
         if self.failures:
@@ -137,7 +137,7 @@ def run(
     listing = store_dir / f"failed-{'-'.join(m.modality for m in measures)}.txt"
     limit = _Limit(len(jobs) - len(plan.absent), max_failed_share, listing)
     limit.check(plan.lost)
-    lost = _measure(plan, measures, store, workers or _cores(), clip_timeout_s)
+    measured, lost = _measure(plan, measures, store, workers or _cores(), clip_timeout_s)
     verdicts = {m.modality: _verdicts(m, plan, store, lost) for m in measures}
     failures = {id_: reason for v in verdicts.values() for id_, reason in v.failures.items()}
     absent = {id_: reason for v in verdicts.values() for id_, reason in v.absent.items()}
@@ -145,7 +145,7 @@ def run(
     paths: dict[str, Path] = {m.modality: out_dir / f"{m.modality}.h5" for m in measures}
     for m in measures:
         _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
-    return Outcome(paths, len(jobs), plan.measured, failures, absent, time.monotonic() - start)
+    return Outcome(paths, len(jobs), measured, failures, absent, time.monotonic() - start)
 
 
 def _cores() -> int:
@@ -154,10 +154,10 @@ def _cores() -> int:
 
 def _measure(
     plan: _Plan, measures: tuple[Measure, ...], store: Store, workers: int, clip_timeout_s: float
-) -> dict[str, str]:
-    """Have everything measured that the plan lists; piece -> reason for what a worker did not survive."""
+) -> tuple[int, dict[str, str]]:
+    """Have everything measured that the plan lists: how much was, and piece -> reason for what a worker did not survive."""
     if not plan.tasks:
-        return {}
+        return 0, {}
     setup = Setup(store.folder.absolute(), measures)
     total = sum(len(task.wants) for task in plan.tasks)
     with (
@@ -166,7 +166,7 @@ def _measure(
         bar(f"Measuring {' and '.join(m.modality for m in measures)}", total, "utterances") as advance,
     ):
         crew.measure(plan.tasks, advance)
-    return crew.lost
+    return crew.measured, crew.lost
 
 
 # ---------------------------------------------------------------------------------------------------------------- plan
@@ -186,7 +186,6 @@ class _Plan:
     lost: Mapping[str, str]
     absent: Mapping[str, str]
     tasks: Sequence[Task]
-    measured: int
 
 
 def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Plan:
@@ -194,7 +193,6 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
     names: dict[str, dict[str, str]] = {}
     lost, absent = {}, {}
     groups: dict[str, tuple[Path, Identity, dict[Piece, dict[str, str]]]] = {}
-    measured = 0
     for job in jobs:
         found = files[job.path] if job.path is not None else None
         reason = fault(job.piece) or (found if isinstance(found, str) else None)
@@ -210,10 +208,9 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
             left = {modality: name for modality, name in names[job.id].items() if store.state(modality, name) is None}
             if left:
                 groups.setdefault(found[1], (job.path, found[0], {}))[2][job.piece] = left
-                measured += 1
     tasks = [_task(content, *group) for content, group in groups.items()]
     tasks.sort(key=lambda task: (-task.identity.size, task.content))
-    return _Plan(names, lost, absent, tasks, measured)
+    return _Plan(names, lost, absent, tasks)
 
 
 def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Identity, str] | str]:

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -108,10 +109,7 @@ class Store:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                if isinstance(result, Finished):
-                    np.savez(file, **_arrays(result))
-                else:
-                    file.write(json.dumps(asdict(result), ensure_ascii=False).encode())
+                file.write(_encoded(result))
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)
@@ -127,7 +125,7 @@ class Store:
         """Read features back. A piece that a failing disk has damaged is removed, and CacheError says to run again."""
         path = self._path(modality, name, ".npz")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return _from_arrays(arrays, columns)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)
@@ -150,7 +148,9 @@ class Store:
         return self.folder / modality / name[:2] / f"{name}{suffix}"
 
 
-def _arrays(result: Finished) -> dict[str, Any]:
+def _encoded(result: Finished | Refused) -> bytes:
+    if isinstance(result, Refused):
+        return json.dumps(asdict(result), ensure_ascii=False).encode()
     arrays: dict[str, Any] = {
         "values": result.features.values,
         "timestamps_s": result.features.timestamps_s,
@@ -159,7 +159,9 @@ def _arrays(result: Finished) -> dict[str, Any]:
     }
     if result.landmarks is not None:
         arrays |= {"points": result.landmarks.points, "scale": result.landmarks.scale}
-    return arrays
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def _from_arrays(arrays: Any, columns: tuple[str, ...]) -> Finished:

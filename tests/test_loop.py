@@ -1,0 +1,348 @@
+"""The extraction loop with real workers, real clips and the smallest possible extractors: what it does when things go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bemerc.cache import open_cache
+from bemerc.errors import BemercError, CorpusError, MediaError
+from bemerc.extract.jobs import Job, Measure, jobs_from_folder, measure
+from bemerc.extract.loop import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
+from bemerc.extract.store import Piece
+from tests import loudness, mean_color, no_such_library
+from tests.clips import FPS, brightness, write_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT.parent / "shared" / "clips"
+SOUND = measure("audio", "tests.loudness", loudness.Params())
+
+
+def face(**options: object) -> Measure:
+    return measure("face", "tests.mean_color", mean_color.Params(**options))  # type: ignore[arg-type]
+
+
+def pose(rate_hz: float = 8.0) -> Measure:
+    return measure("pose", "tests.mean_color", mean_color.Params(rate_hz=rate_hz))
+
+
+def clips(folder: Path, count: int = 5) -> list[Job]:
+    """Clips that differ in length and in the red of their right half: 0, 40, 80, ..."""
+    for i in range(count):
+        write_clip(folder / f"dia{i // 3}" / f"ütt{i}.mp4", 0.4 + 0.2 * ((i * 2) % 5), color=(40 * i, 80, 120))
+    return jobs_from_folder(folder)
+
+
+def extract(
+    jobs: Sequence[Job], out: Path, *measures: Measure, store: Path | None = None, workers: int = 1, **limits: float
+) -> Outcome:
+    return run(jobs, measures or (face(), pose()), out, store or out / "store", workers, **limits)  # type: ignore[arg-type]
+
+
+def sealed(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.h5"))}
+
+
+def pieces(out: Path, modality: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.glob(f"store/{modality}/*/*")}
+
+
+def test_one_decode_gives_every_modality_its_frames(tmp_path: Path) -> None:
+    jobs = clips(tmp_path / "clips", 1)
+    outcome = extract(jobs, tmp_path / "out")
+    assert (outcome.measured, outcome.failures, outcome.absent) == (1, {}, {})
+    with open_cache(tmp_path / "out" / "face.h5", "face") as cache:
+        assert cache.ids == ("dia0/ütt0",)
+        assert cache.rate == "clip"
+        features = cache["dia0/ütt0"]
+        np.testing.assert_allclose(features.timestamps_s, np.arange(10) / FPS, atol=1e-9)
+        expected = [brightness(i) / 2 for i in range(10)]
+        np.testing.assert_allclose(features.column("red"), expected, atol=4)
+        assert cache.duration_s("dia0/ütt0") == pytest.approx(0.4, abs=0.03)
+    with open_cache(tmp_path / "out" / "pose.h5", "pose") as cache:
+        assert cache.rate == 8.0
+        # The first frame of each eighth of a second: 0, .125, .25, .375 -> frames at 0, .16, .28 and none.
+        np.testing.assert_allclose(cache["dia0/ütt0"].timestamps_s, [0.0, 0.16, 0.28], atol=1e-9)
+
+
+def test_bytes_do_not_depend_on_workers_order_or_interruptions(tmp_path: Path) -> None:
+    jobs = clips(tmp_path / "clips")
+    extract(jobs, tmp_path / "one")
+    extract(jobs, tmp_path / "two", workers=2)
+    extract(jobs[3:], tmp_path / "bit")
+    extract(jobs[:1], tmp_path / "bit")
+    outcome = extract(jobs, tmp_path / "bit", workers=2)
+    assert outcome.measured == 2
+    assert sealed(tmp_path / "one") == sealed(tmp_path / "two") == sealed(tmp_path / "bit")
+
+
+def test_only_what_is_new_is_measured(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
+    extract(jobs, out)
+    before, faces = sealed(out), pieces(out, "face")
+    assert extract(jobs, out).measured == 0
+    assert sealed(out) == before
+    assert extract(jobs, out, face(), pose(4.0)).measured == 3
+    assert pieces(out, "face") == faces
+    assert len(pieces(out, "pose")) == 6
+    assert sealed(out)["face.h5"] == before["face.h5"]
+    write_clip(tmp_path / "clips" / "new.mp4", color=(5, 5, 5))
+    assert extract(jobs_from_folder(tmp_path / "clips"), out).measured == 1
+    (out / "face.h5").unlink()  # as DVC does before it runs a stage
+    assert extract(jobs, out).measured == 0
+    assert sealed(out) == before
+
+
+def test_a_changed_clip_is_measured_anew_and_a_renamed_one_is_not(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 2), tmp_path / "out"
+    extract(jobs, out)
+    path = jobs[0].path
+    assert path is not None
+    write_clip(path, color=(9, 9, 9))
+    assert extract(jobs, out).measured == 1
+    path.rename(path.with_name("another.mp4"))
+    assert extract(jobs_from_folder(tmp_path / "clips"), out).measured == 0
+
+
+def test_the_same_clip_under_two_names_is_measured_once(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes(path.read_bytes())
+    assert extract(jobs_from_folder(tmp_path), tmp_path / "out", face()).measured == 1
+    with open_cache(tmp_path / "out" / "face.h5") as cache:
+        np.testing.assert_array_equal(cache["a"].values, cache["b"].values)
+
+
+def test_segments_and_crops_of_one_video_equal_those_taken_alone(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.mp4", 2.0, color=(195, 0, 0))
+    right = (0.5, 0.0, 1.0, 1.0)
+    jobs = [
+        Job("a", path, Piece(0.5, 1.0)),
+        Job("b", path, Piece(0.8, 1.2, right)),
+        Job("c", path, Piece(1.5, None)),
+        Job("d", path, Piece(1.001, 1.006)),
+        Job("e", path, Piece(5.0, 6.0)),
+        Job("f", path, Piece(1.0, 1.0)),
+    ]
+    outcome = extract(jobs, tmp_path / "all", face(), pose(), max_failed_share=0.5)
+    assert "after 2.0" in outcome.failures["e"]
+    assert "nothing lies between" in outcome.failures["f"]
+    extract(jobs, tmp_path / "all", SOUND, max_failed_share=0.5)
+    with open_cache(tmp_path / "all" / "face.h5") as cache:
+        np.testing.assert_allclose(cache["a"].timestamps_s, np.arange(12) / FPS + 0.02, atol=1e-9)
+        np.testing.assert_allclose(cache["a"].column("green"), [brightness(13 + i) / 2 for i in range(12)], atol=3)
+        np.testing.assert_allclose(cache["b"].column("red"), 195, atol=6)
+        assert cache.frames("c") == 12
+        assert cache["d"].values.shape == (0, 3)
+        assert [cache.duration_s(i) for i in "abd"] == pytest.approx([0.5, 0.4, 0.005])
+        assert cache.duration_s("c") == pytest.approx(0.5, abs=0.03)
+    with open_cache(tmp_path / "all" / "audio.h5") as cache:
+        assert [cache.frames(i) for i in "abd"] == [5, 4, 0]
+    for job in jobs[:4]:
+        extract([job], tmp_path / job.id)
+        for name in ("face.h5", "pose.h5"):
+            with open_cache(tmp_path / job.id / name) as alone, open_cache(tmp_path / "all" / name) as together:
+                np.testing.assert_array_equal(alone[job.id].values, together[job.id].values)
+                np.testing.assert_array_equal(alone[job.id].timestamps_s, together[job.id].timestamps_s)
+                assert alone.duration_s(job.id) == together.duration_s(job.id)
+
+
+def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    jobs = clips(folder)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("no pictures here\n" * 30)
+    whole = write_clip(folder / "cut.mp4", 2.0)
+    whole.write_bytes(whole.read_bytes()[:3000])
+    part = write_clip(folder / "part.mp4", 3.0, size=(320, 240), faststart=True)
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    write_clip(folder / "heard.wav", picture=False)
+    jobs = [*jobs_from_folder(folder), Job("gone", folder / "gone.mp4"), Job("none", None)]
+    outcome = extract(jobs, tmp_path / "out", max_failed_share=0.5)
+    assert set(outcome.failures) == {"cut", "empty", "gone", "text"}
+    assert set(outcome.absent) == {"heard", "none"}
+    assert "not there" in outcome.failures["gone"]
+    assert "4 failed" in outcome.sentence()
+    with open_cache(tmp_path / "out" / "face.h5") as cache:
+        assert set(cache.ids) == {job.id for job in jobs}
+        assert cache.failures == dict(outcome.failures) | dict(outcome.absent)
+        assert all(cache.frames(id_) == 0 for id_ in cache.failures)
+        assert "ends at" in cache.notes["part"]
+        assert cache.frames("part") > 5
+        assert cache.duration_s("part") < 2.5
+    listing = (tmp_path / "out" / "store" / "failed-face-pose.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in listing] == ["cut", "empty", "gone", "text"]
+
+
+def test_too_many_failures_stop_the_stage_and_keep_the_work(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
+    (tmp_path / "clips" / "text.mp4").write_text("no pictures here\n")
+    jobs = jobs_from_folder(tmp_path / "clips")
+    with pytest.raises(MediaError, match=r"1 of 4 utterances .*\n  text: .*cannot be opened") as caught:
+        extract(jobs, out, max_failed_share=0.2)
+    assert "failed-face-pose.txt" in str(caught.value)
+    assert not list(out.glob("*.h5"))
+    assert extract(jobs, out, max_failed_share=0.3).measured == 0
+    with pytest.raises(MediaError, match="1 of 1"):
+        extract(jobs[-1:], out, max_failed_share=1.0)
+
+
+def test_a_silent_film_is_absent_from_the_sound_and_no_failure(tmp_path: Path) -> None:
+    write_clip(tmp_path / "mute.mp4", tone_hz=None)
+    write_clip(tmp_path / "heard.mp4")
+    outcome = extract(jobs_from_folder(tmp_path), tmp_path / "out", SOUND, max_failed_share=0.0)
+    assert outcome.failures == {}
+    assert "no sound track" in outcome.absent["mute"]
+    with open_cache(tmp_path / "out" / "audio.h5", "audio") as cache:
+        assert cache.rate == 10.0
+        np.testing.assert_allclose(cache["heard"].column("rms")[2:6], 0.5 / 2**0.5, atol=0.02)
+        assert cache.frames("mute") == 0
+
+
+def test_a_worker_that_dies_costs_its_clip_and_nothing_else(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips"), tmp_path / "out"
+    broken = face(crash_red=80, raise_red=120)
+    outcome = extract(jobs, out, broken, workers=2, max_failed_share=0.5)
+    assert set(outcome.failures) == {"dia0/ütt2", "dia1/ütt3"}
+    assert "SIGSEGV" in outcome.failures["dia0/ütt2"]
+    assert "ArithmeticError: this red is too much" in outcome.failures["dia1/ütt3"]
+    assert extract(jobs, out, broken, max_failed_share=0.5).measured == 0
+    with open_cache(out / "face.h5") as cache:
+        assert [cache.frames(id_) > 0 for id_ in cache.ids] == [True, True, False, False, True]
+
+
+def test_a_hanging_worker_is_stopped(tmp_path: Path) -> None:
+    jobs = clips(tmp_path / "clips", 3)
+    outcome = extract(jobs, tmp_path / "out", face(hang_red=40), max_failed_share=0.5, clip_timeout_s=1.5)
+    assert set(outcome.failures) == {"dia0/ütt1"}
+    assert "no sign of life" in outcome.failures["dia0/ütt1"]
+
+
+def test_of_many_utterances_in_one_clip_a_crash_costs_one(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 1.6, color=(195, 0, 0))
+    left, right = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 1.0, 1.0)
+    jobs = [Job(f"u{i}", path, Piece(i / 5, (i + 1) / 5, right if i == 5 else left)) for i in range(8)]
+    outcome = extract(jobs, tmp_path / "out", face(crash_red=195), max_failed_share=0.5)
+    assert set(outcome.failures) == {"u5"}
+    with open_cache(tmp_path / "out" / "face.h5") as cache:
+        assert all(cache.frames(f"u{i}") == 5 for i in range(8) if i != 5)
+
+
+def test_a_clip_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    jobs = clips(tmp_path / "clips", 2)
+    outcome = extract(jobs, tmp_path / "out", face(spoil=str(jobs[0].path)), max_failed_share=0.5)
+    assert list(outcome.failures) == [jobs[0].id]
+    assert "changed while it was read" in outcome.failures[jobs[0].id]
+
+
+def test_a_missing_library_is_named_before_any_clip_is_blamed(tmp_path: Path) -> None:
+    jobs = clips(tmp_path / "clips", 1)
+    absent = measure("face", "tests.no_such_library", no_such_library.Params())
+    with pytest.raises(BemercError, match=r"could not start.*libGL_which_is_missing.*doctor"):
+        extract(jobs, tmp_path / "out", absent)
+
+
+def test_a_folder_that_holds_nothing_gives_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no such folder"):
+        jobs_from_folder(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="no clip"):
+        jobs_from_folder(tmp_path)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from bemerc.extract.jobs import jobs_from_folder, measure
+from bemerc.extract.loop import run
+from tests import mean_color
+clips, out, store, log, pause_s = sys.argv[1:]
+face = measure("face", "tests.mean_color", mean_color.Params(log=log, pause_s=float(pause_s)))
+print(run(jobs_from_folder(Path(clips)), (face,), Path(out), Path(store), 2).measured)
+print(sorted({"av", "cv2", "mediapipe", "torch"} & set(sys.modules)))
+"""
+
+
+def start(tmp_path: Path, out: str, pause_s: float) -> subprocess.Popen[str]:
+    arguments = [str(tmp_path / name) for name in ("clips", out, "store", "log.txt")]
+    command = [sys.executable, "-c", PROGRAM, *arguments, str(pause_s)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": "."},
+    )
+
+
+def finish(tmp_path: Path, out: str, pause_s: float) -> list[str]:
+    words, errors = start(tmp_path, out, pause_s).communicate(timeout=60)
+    assert not errors.count("Traceback"), errors
+    return words.splitlines()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, ending: signal.Signals) -> None:
+    jobs = clips(tmp_path / "clips", 6)
+    first = start(tmp_path, "out", 0.02)
+    wait_for(lambda: len(list(tmp_path.glob("store/face/*/*.npz"))) >= 1)
+    os.kill(first.pid, ending)
+    first.communicate(timeout=30)
+    assert first.returncode != 0
+    time.sleep(0.2)
+    kept = len(list(tmp_path.glob("store/face/*/*.npz")))
+    assert 1 <= kept < 6
+    assert not list((tmp_path / "out").glob("*.h5"))
+    words = finish(tmp_path, "out", 0.02)
+    assert int(words[0]) <= 6 - kept
+    assert words[1] == "[]"  # the process that hands out the work imports no perception library
+    measured = face(log=str(tmp_path / "log.txt"), pause_s=0.02)
+    assert extract(jobs, tmp_path / "again", measured, store=tmp_path / "fresh").measured == 6
+    assert sealed(tmp_path / "out") == sealed(tmp_path / "again")
+
+
+def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
+    clips(tmp_path / "clips", 6)
+    one, two = start(tmp_path, "one", 0.01), start(tmp_path, "two", 0.01)
+    counts = [int(process.communicate(timeout=60)[0].splitlines()[0]) for process in (one, two)]
+    assert sum(counts) == 6
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 6
+    assert sealed(tmp_path / "one") == sealed(tmp_path / "two") != {}
+
+
+def wait_for(condition: object, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_params_are_checked() -> None:
+    assert list(VideoParams(max_failed_share=1.5, clip_timeout_s=0.0).check()) != []
+    assert list(AudioParams().check()) == []
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the shared clips are not here")
+@pytest.mark.slow
+def test_real_clips_give_the_same_bytes_whatever_came_before(tmp_path: Path) -> None:
+    jobs = jobs_from_folder(REAL)
+    extract_video(jobs, tmp_path / "all", tmp_path / "all", VideoParams(), 2)
+    extract_audio(jobs, tmp_path / "all", tmp_path / "all", AudioParams(), 2)
+    for job in jobs:
+        extract_video([job], tmp_path / job.id, tmp_path / job.id, VideoParams(), 1)
+        for modality in ("face", "pose"):
+            with (
+                open_cache(tmp_path / job.id / f"{modality}.h5") as alone,
+                open_cache(tmp_path / "all" / f"{modality}.h5") as all_,
+            ):
+                np.testing.assert_array_equal(alone[job.id].values, all_[job.id].values)
+    with open_cache(tmp_path / "all" / "face.h5") as cache:
+        assert cache.failures == {}
+        assert np.isnan(cache["no_face"].column("quality")).all() or np.nanmax(cache["no_face"].column("quality")) < 1

@@ -1,0 +1,171 @@
+"""The store of finished clips: names, atomic pieces, remembered hashes, claims."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bemerc.cache import Features, pack_landmarks
+from bemerc.errors import CacheError
+from bemerc.extract.store import Claims, Contents, Finished, Piece, Refused, Store, fingerprint, identity
+
+COLUMNS = ("a", "b")
+NAME = "ab" + "0" * 38
+
+
+def finished(rows: int = 4) -> Finished:
+    generator = np.random.default_rng(rows)
+    points = generator.normal(size=(rows, 5, 3)).astype(np.float32)
+    features = Features(generator.normal(size=(rows, 2)).astype(np.float32), np.arange(rows) / 25, COLUMNS)
+    return Finished(features, rows / 25, pack_landmarks(points), "ein Hinweis: ü")
+
+
+def test_a_piece_comes_back_as_it_went(tmp_path: Path) -> None:
+    store, piece = Store(tmp_path), finished()
+    assert store.state("face", NAME) is None
+    store.put("face", NAME, piece)
+    assert store.state("face", NAME) is Finished
+    assert store.state("pose", NAME) is None
+    back = store.finished("face", NAME, COLUMNS)
+    np.testing.assert_array_equal(back.features.values, piece.features.values)
+    np.testing.assert_array_equal(back.features.timestamps_s, piece.features.timestamps_s)
+    assert back.landmarks is not None
+    assert piece.landmarks is not None
+    np.testing.assert_array_equal(back.landmarks.points, piece.landmarks.points)
+    assert (back.duration_s, back.note) == (piece.duration_s, piece.note)
+    store.put("audio", NAME, Refused("Es gibt keine Tonspur.", absent=True))
+    assert store.state("audio", NAME) is Refused
+    assert store.refused("audio", NAME) == Refused("Es gibt keine Tonspur.", absent=True)
+
+
+def test_a_name_depends_on_everything_that_the_numbers_depend_on() -> None:
+    base = ("0f" * 32, Piece(), "face", "mesh/1", {"max_side": 1280})
+    others = [
+        ("0e" * 32, *base[1:]),
+        (base[0], Piece(start_s=1.0), *base[2:]),
+        (base[0], Piece(end_s=1.0), *base[2:]),
+        (base[0], Piece(crop=(0.0, 0.0, 0.5, 1.0)), *base[2:]),
+        (*base[:2], "pose", *base[3:]),
+        (*base[:3], "mesh/2", base[4]),
+        (*base[:4], {"max_side": 640}),
+    ]
+    names = {fingerprint(*arguments) for arguments in [base, *others]}
+    assert len(names) == len(others) + 1
+    assert fingerprint(*base) == fingerprint(*base)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half", None])
+def test_a_damaged_piece_is_removed_and_named(tmp_path: Path, damage: bytes | None) -> None:
+    store = Store(tmp_path)
+    store.put("face", NAME, finished())
+    path = next(tmp_path.glob("face/*/*.npz"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 255
+    path.write_bytes(data if damage is None else damage)
+    with pytest.raises(CacheError, match="damaged"):
+        store.finished("face", NAME, COLUMNS)
+    assert store.state("face", NAME) is None
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_piece(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("face", NAME, finished())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(CacheError, match="could not be kept"):
+            store.put("face", "cd" + NAME[2:], finished(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.state("face", "cd" + NAME[2:]) is None
+    assert store.state("face", NAME) is Finished
+    assert list((tmp_path / "partial").iterdir()) == []
+
+
+def test_what_killed_processes_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, young = tmp_path / "partial" / "old.npz", tmp_path / "partial" / "young.npz"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    store.sweep()
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_a_store_in_the_way_of_a_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="cannot be made here"):
+        Store(tmp_path / "file")
+
+
+def read(store: Store, *paths: Path) -> list[str]:
+    found = Contents(store).read(paths, lambda _: None)
+    return [result if isinstance(result, str) else result[1] for result in found.values()]
+
+
+def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    path.write_bytes(b"one")
+    read(store, path)
+    assert Contents(store).known(path, identity(path)) is None  # too young: it might change within the clock's tick
+    os.utime(path, (time.time() - 60,) * 2)
+    (content,) = read(store, path)
+    assert Contents(store).known(path, identity(path)) == content
+    path.write_bytes(b"two")
+    assert Contents(store).known(path, identity(path)) is None
+    assert read(store, path) != [content]
+    assert "cannot be read" in read(store, tmp_path / "gone.mp4")[0]
+
+
+def test_lines_written_into_each_other_are_passed_over(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    path.write_bytes(b"one")
+    os.utime(path, (time.time() - 60,) * 2)
+    (content,) = read(store, path)
+    lines = store.folder / "contents.jsonl"
+    lines.write_text('["a", 1, 2\n[1]\n{}\n' + lines.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Contents(store).known(path, identity(path)) == content
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from bemerc.extract.store import Claims, Store
+with Claims(Store(Path(sys.argv[1]))) as claims:
+    print(claims.take(sys.argv[2]), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_claim_holds_against_others_and_ends_with_its_process(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path), NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline().strip() == "True"
+    with Claims(Store(tmp_path)) as claims:
+        assert not claims.take(NAME)
+        assert claims.take("cd" + NAME[2:])
+        other.kill()
+        other.communicate()
+        assert claims.take(NAME)
+        assert claims.take(NAME)
+        claims.give_back(NAME)
+        assert claimed_elsewhere(tmp_path) == "False"
+        claims.give_back(NAME)
+        assert claimed_elsewhere(tmp_path) == "True"
+
+
+def claimed_elsewhere(folder: Path) -> str:
+    command = [sys.executable, "-c", HOLD, str(folder), NAME]
+    return subprocess.run(command, input="", capture_output=True, text=True, check=True).stdout.strip()
