@@ -5,7 +5,8 @@ rate has times. PyAV reads both tracks and says when each frame is shown. Two fu
 results equal: a frame is converted to RGB only when somebody asks for its pixels, and nothing ever seeks, so that
 an utterance cut out of a long video is the same frames whether it is read alone or with its neighbours.
 
-What cannot be read is a MediaError, a sentence that names the file but not its folder, since it is kept in the cache.
+What cannot be read is a MediaError, a sentence about "the clip": callers put the id or the path before it, since the same
+content may lie under several names.
 A clip that breaks off, or has damaged frames, gives what can be decoded, and ``faults`` says what is missing. A change that alters
 pixels, times or samples must raise DECODING in extract/store.py, so that finished clips are measured anew.
 """
@@ -69,6 +70,7 @@ def probe(path: Path) -> Probe:
         video, audio = _video_stream(container), container.streams.best("audio")
         rotation = 0
         if video is not None:
+            _check_decoder(video, "picture")
             first = next(_decoded(container, video, []), None)
             rotation = first.rotation if first is not None else 0
         width, height = (video.width, video.height) if video is not None else (0, 0)
@@ -108,17 +110,16 @@ class Video:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.faults: list[str] = []
         self._container = _open(path)
         try:
             self._stream = _video_stream(self._container)
             if self._stream is None:
-                raise NoTrackError(f"'{path.name}' has no video track.")
-            if self._stream.width * self._stream.height > _MOST_PIXELS:
-                raise MediaError(
-                    f"'{path.name}' claims frames of {self._stream.width}x{self._stream.height}; its header is damaged."
-                )
+                raise NoTrackError("The clip has no video track.")
+            _check_decoder(self._stream, "picture")
+            width, height = self._stream.width, self._stream.height
+            if width * height > _MOST_PIXELS:
+                raise MediaError(f"The clip claims frames of {width}x{height}; its header is damaged.")
         except BaseException:
             self._container.close()
             raise
@@ -139,20 +140,19 @@ class Video:
         origin, base = _origin(self._container), self._stream.time_base
         step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.04
         damage: list[str] = []
-        last_s, dropped = -math.inf, 0
+        last_s, size, dropped = -math.inf, None, 0
         for frame in _decoded(self._container, self._stream, damage):
             now_s = float(frame.pts * base - origin) if frame.pts is not None else max(0.0, last_s + step_s)
-            if frame.is_corrupt or now_s <= last_s:
+            size = size or (frame.width, frame.height)
+            if frame.is_corrupt or now_s <= last_s or (frame.width, frame.height) != size:
                 dropped += 1
                 continue
             last_s = now_s
             yield Frame(frame, now_s, reformatter)
         if last_s == -math.inf:
-            raise MediaError(
-                f"'{self.path.name}' has a video track of which no frame can be decoded{_because(damage)}."
-            )
+            raise MediaError(f"Of the clip's video track no frame can be decoded{_because(damage)}.")
         if dropped:
-            self.faults.append(f"{dropped} damaged or untimed frames were left out.")
+            self.faults.append(f"{dropped} damaged, untimed or differently sized frames were left out.")
         track_s = _track_s(self._container, self._stream)
         self.duration_s, faults = _ending("picture", self.duration_s, track_s, last_s + step_s, damage)
         self.faults += faults
@@ -221,7 +221,8 @@ def read_sound(path: Path, until_s: float | None = None) -> Sound:
     with _open(path) as container:
         stream = container.streams.best("audio")
         if stream is None:
-            raise NoTrackError(f"'{path.name}' has no sound track.")
+            raise NoTrackError("The clip has no sound track.")
+        _check_decoder(stream, "sound")
         timeline, damage = _Timeline(), cast("list[str]", [])
         origin, ended = _origin(container), True
         for frame in _decoded(container, stream, damage):
@@ -234,7 +235,7 @@ def read_sound(path: Path, until_s: float | None = None) -> Sound:
         declared_s, track_s = _declared_s(container), _track_s(container, stream)
     waveform = timeline.finish()
     if not waveform.size:
-        raise MediaError(f"'{path.name}' has a sound track of which nothing can be decoded{_because(damage)}.")
+        raise MediaError(f"Of the clip's sound track nothing can be decoded{_because(damage)}.")
     if not ended:
         return Sound(waveform, declared_s)
     return Sound(waveform, *_ending("sound", declared_s, track_s, waveform.size / SAMPLE_RATE_HZ, damage))
@@ -289,19 +290,24 @@ class _Timeline:
 def _open(path: Path) -> Any:
     try:
         if path.stat().st_size == 0:
-            raise MediaError(f"'{path.name}' is empty (0 bytes).")
+            raise MediaError("The clip is empty (0 bytes).")
         # "file:" and the whitelist: a name with a colon is no protocol, and a playlist inside a clip opens no address.
         return av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except FileNotFoundError:
-        raise MediaError(f"'{path.name}' is not there.") from None
+        raise MediaError("The clip is not there.") from None
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(f"'{path.name}' cannot be opened as a clip ({error.strerror}).") from None
+        raise MediaError(f"The clip cannot be opened ({error.strerror}).") from None
 
 
 def _video_stream(container: Any) -> Any:
     """The picture track, or None; the cover picture of a song is none."""
     stream = container.streams.best("video")
     return None if stream is None or stream.disposition & av.stream.Disposition.attached_pic else stream
+
+
+def _check_decoder(stream: Any, track: str) -> None:
+    if stream.codec_context is None:
+        raise MediaError(f"The clip's {track} is in a format that this machine cannot decode.")
 
 
 def _decoded(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:

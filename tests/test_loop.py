@@ -168,7 +168,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
     outcome = extract(jobs, tmp_path / "out", max_failed_share=0.5)
     assert set(outcome.failures) == {"cut", "empty", "gone", "text"}
     assert set(outcome.absent) == {"heard", "none"}
-    assert "not there" in outcome.failures["gone"]
+    assert outcome.failures["gone"] == "There is no file 'gone.mp4'."
     assert "4 failed" in outcome.sentence()
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert set(cache.ids) == {job.id for job in jobs}

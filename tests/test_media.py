@@ -113,8 +113,7 @@ def test_what_is_no_clip_gives_a_sentence(tmp_path: Path) -> None:
         for read in (pictures, read_sound, probe):
             with pytest.raises(MediaError, match=words) as caught:
                 read(tmp_path / name)
-            assert name in str(caught.value)
-            assert str(tmp_path) not in str(caught.value)
+            assert name not in str(caught.value)  # the same content may lie under several names
 
 
 def test_a_track_that_is_not_there_is_told_from_damage(tmp_path: Path) -> None:

@@ -221,10 +221,9 @@ def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Iden
         try:
             now = identity(path)
         except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
             found[path] = (
-                f"'{path.name}' is not there."
-                if isinstance(error, FileNotFoundError)
-                else f"'{path.name}' cannot be read ({error.strerror})."
+                f"There is no file '{path.name}'." if missing else f"The clip cannot be read ({error.strerror})."
             )
             continue
         content = contents.known(path, now)

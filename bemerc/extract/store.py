@@ -243,7 +243,7 @@ def _hashed(path: Path) -> tuple[Path, tuple[Identity, str] | str]:
         with path.open("rb") as file:
             return path, (before, hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
-        return path, f"'{path.name}' cannot be read ({error.strerror})."
+        return path, f"The clip cannot be read ({error.strerror})."
 
 
 # -------------------------------------------------------------------------------------------------------------- claims
