@@ -33,17 +33,18 @@ Array = NDArray[np.float64]
 Clip = Mapping[Modality, Features]
 Levels = Mapping[str, Level]
 
-THROUGHOUT = 0.6  # active for this share of what was seen
+THROUGHOUT = 0.75  # active for this share of what was seen
 BRIEF_S = 0.4
 SEEN = 0.8  # below this share of frames the sentence says that something was out of sight
 MIN_FRAMES = 3
 BLINK = 1.0
 FLASH = 0.8
 FLASHES = 2  # named at most
-NOD_DEG = 4.0
-SHAKE_DEG = 5.0
-# Lids and lips flash with every blink and every syllable; that is no micro-expression.
+NOD_DEG, NOD_S = 2.5, 0.5  # each way of a nod or a shake is at least this far and takes at most this long
+# Lids and lips move with every blink and every syllable; that is no micro-expression.
 RESTLESS_UNITS = {"AU05_r", "AU07_r", "AU25_r", "AU26_r"}
+# While the lids are shut, how high they are and where the eyes look is not to be seen.
+UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def fit(manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> References
     if not train:
         return GENERAL
     levels = {u.id: clip_levels(read_clip(caches, u.id)) for u in train}
-    usual = References(references.fit_rest(levels.values()), {}, {})
+    usual = References(references.fit_rest((u.speaker, levels[u.id]) for u in train), {}, {})
     earlier = earlier_turns(manifest)
     reached, measured = [], []
     with bar("references", len(train), "utterances") as advance:
@@ -177,7 +178,7 @@ def _face(face: Features | None, rests: Measures, usual: References, params: Par
     told = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
     if told or face is None:
         return told
-    found, flashed = _done(face, phrases.UNITS, rests, usual), _flashes(face)
+    found, flashed = _done(face, phrases.UNITS, rests, usual), _flashes(face, usual)
     acts = [d.act for d in found if not any(f.item == d.item and _is_all_of(f.run, d.active) for f in flashed)]
     others = [
         phrases.flash(f.item.phrase, _third(float(face.timestamps_s[f.run.apex]), face))
@@ -245,8 +246,8 @@ def _done(frames: Features, items: Sequence[Item], rests: Measures, usual: Refer
     for item in items:
         if item.column not in frames.columns:
             continue
-        away = _away(_series(frames, item.column), item, rests)
-        limits = usual.reaches.get(item.key, item.least)
+        away = _away(_open_series(frames, item.column), item, rests)
+        limits = _limits(item, usual)
         height = references.reach(away)
         if height >= limits[0]:
             smooth = events.smooth(away)
@@ -254,6 +255,10 @@ def _done(frames: Features, items: Sequence[Item], rests: Measures, usual: Refer
             strength = int(np.searchsorted(limits, height, side="right")) - 1
             found.append((height / limits[1], _Done(item, _act(item.phrase, strength, active, frames), active)))
     return [done for _, done in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _limits(item: Item, usual: References) -> tuple[float, float, float]:
+    return usual.reaches.get(item.key, item.least)
 
 
 def _act(phrase: str, strength: int, active: NDArray[np.bool_], frames: Features) -> Act:
@@ -269,14 +274,14 @@ def _third(moment_s: float, frames: Features) -> int:
     return min(2, int(3 * (moment_s - start) / max(_duration_s(frames), 1e-9)))
 
 
-def _flashes(face: Features) -> list[_Flashed]:
+def _flashes(face: Features, usual: References) -> list[_Flashed]:
     """Micro-expressions, the largest first; what comes with a blink is the blink's."""
     blinking = _blinks(face)
     found = [
         _Flashed(item, run)
         for item in phrases.UNITS
         if item.column in face.columns and item.column not in RESTLESS_UNITS
-        for run in events.flashes(_series(face, item.column), _frame_s(face), FLASH)
+        for run in events.flashes(_series(face, item.column), _frame_s(face), max(FLASH, _limits(item, usual)[0]))
         if not any(b.first - 1 <= run.apex <= b.last + 1 for b in blinking)
     ]
     return sorted(found, key=lambda flashed: -flashed.run.height)
@@ -287,14 +292,13 @@ def _blinks(face: Features) -> list[events.Run]:
 
 
 def _nods(face: Features) -> list[str]:
-    """Nods and shakes: an angle that goes and comes back. A shake comes back twice; once is a turn of the head."""
+    """Nods and shakes of the head: quick ways to and fro."""
     told = []
-    if "pose_pitch_deg" in face.columns:
-        nods = (events.swings(events.smooth(_series(face, "pose_pitch_deg")), NOD_DEG) + 1) // 2
-        told += [phrases.count(nods, "nod")] if nods else []
-    if "pose_yaw_deg" in face.columns:
-        shakes = events.swings(events.smooth(_series(face, "pose_yaw_deg")), SHAKE_DEG) // 2
-        told += [phrases.count(shakes, "head shake")] if shakes else []
+    for column, noun in (("pose_pitch_deg", "nod"), ("pose_yaw_deg", "head shake")):
+        if column in face.columns:
+            longest = round(NOD_S / _frame_s(face))
+            times = events.swings(events.smooth(_series(face, column)), NOD_DEG, longest)
+            told += [phrases.count(times, noun)] if times else []
     return told
 
 
@@ -311,7 +315,7 @@ def _seen(frames: Features, items: Sequence[Item]) -> NDArray[np.bool_]:
 def _items_of(clip: Clip) -> list[tuple[Item, Array]]:
     """Every item that a clip's columns can tell of, with its series."""
     return [
-        (item, _series(frames, item.column))
+        (item, _open_series(frames, item.column))
         for frames in clip.values()
         for item in phrases.ITEMS
         if item.column in frames.columns and len(frames.values)
@@ -338,6 +342,15 @@ def _measured_voice(audio: Features) -> voice.Voice:
 def _series(frames: Features, name: str) -> Array:
     series = frames.column(name).astype(np.float64)
     return np.where(np.isfinite(series), series, np.nan)
+
+
+def _open_series(frames: Features, name: str) -> Array:
+    """A series without the frames in which shut lids keep it from being seen."""
+    series = _series(frames, name)
+    if name in UNDER_LIDS:
+        for blink in _blinks(frames):
+            series[max(0, blink.first - 1) : blink.last + 2] = np.nan
+    return series
 
 
 def _frame_s(frames: Features) -> float:

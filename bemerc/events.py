@@ -96,22 +96,34 @@ def blinks(closure: Array, frame_s: float, threshold: float) -> list[Run]:
     return [run for run in runs(closure - np.median(known), threshold) if _lasts(run, frame_s, (0.0, FLASH_S[1]))]
 
 
-def swings(angle: Array, least: float) -> int:
-    """How often an angle (T,) goes to and fro: turning points with at least ``least`` of travel on both sides."""
-    known = angle[np.isfinite(angle)]
-    if not known.size:
-        return 0
-    count, direction, extreme = 0, 0, float(known[0])
-    for value in known.tolist():
-        travel = value - extreme
+def swings(angle: Array, least: float, longest: int) -> int:
+    """How often an angle (T,) goes to and fro: pairs of ways in opposite directions, one right after the other, each of
+    at least ``least`` and done within ``longest`` frames. A way that is followed by a rest is no part of a swing."""
+    known = np.flatnonzero(np.isfinite(angle))
+    quick, most = 0, 0
+    for first, last in _ways(angle[known], least):
+        quick = quick + 1 if known[last] - known[first] <= longest else 0
+        most = max(most, quick)
+    return most // 2
+
+
+def _ways(angle: Array, least: float) -> list[tuple[int, int]]:
+    """From turning point to turning point, (first, last) frames; ways shorter than ``least`` are noise on longer ones."""
+    ways: list[tuple[int, int]] = []
+    start, extreme, direction = 0, 0, 0
+    for frame, value in enumerate(angle.tolist()):
+        travel = value - angle[extreme]
         if direction == 0:
-            if abs(travel) >= least:
-                direction, extreme = int(np.sign(travel)), value
+            # Until the first real way it may begin at any low or high point so far.
+            low, high = int(angle[: frame + 1].argmin()), int(angle[: frame + 1].argmax())
+            if angle[high] - angle[low] >= least:
+                start, extreme, direction = (low, high, 1) if low < high else (high, low, -1)
         elif travel * direction > 0:
-            extreme = value
+            extreme = frame
         elif abs(travel) >= least:
-            count, direction, extreme = count + 1, -direction, value
-    return count
+            ways.append((start, extreme))
+            start, extreme, direction = extreme, frame, -direction
+    return [*ways, (start, extreme)] if direction else ways
 
 
 def running_median(values: Array, reach: int) -> Array:

@@ -3,7 +3,8 @@
 The plain choice is free prose, which nobody can score. These sentences are built of few, regular pieces (what, how
 strongly, when), so that a small language model can learn to say them and ``slots`` can read them back. The units are
 named as MER-Factory names them, turned into what one sees; no word tells an emotion, and a test holds a lexicon to it.
-Left and right are those of the picture.
+Left and right are those of the picture,
+but for hands, which are the person's own.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ UNITS: tuple[Item, ...] = (
     _unit(28, "lips sucked in"),
 )
 HEAD: tuple[Item, ...] = (
-    *_both("pose_yaw_deg", "head turned right", "head turned left", (8.0, 15.0, 25.0)),
-    *_both("pose_pitch_deg", "head lowered", "head raised", (7.0, 13.0, 20.0)),
-    *_both("pose_roll_deg", "head tilted right", "head tilted left", (6.0, 12.0, 20.0)),
+    *_both("pose_yaw_deg", "head turned right", "head turned left", (5.0, 10.0, 20.0)),
+    *_both("pose_pitch_deg", "head lowered", "head raised", (5.0, 10.0, 18.0)),
+    *_both("pose_roll_deg", "head tilted right", "head tilted left", (4.0, 8.0, 16.0)),
     *_both("gaze_x_deg", "gaze to the right", "gaze to the left", (10.0, 18.0, 27.0)),
     *_both("gaze_y_deg", "gaze lowered", "gaze raised", (10.0, 18.0, 27.0)),
 )
@@ -81,10 +82,10 @@ HANDS: tuple[Item, ...] = (
     Item("right_hand_height", 1, "right hand raised", False, (0.4, 0.8, 1.2)),
 )
 TRUNK: tuple[Item, ...] = (
-    *_both("lean_deg", "leaning forward", "leaning back", (6.0, 12.0, 20.0)),
-    *_both("sway_deg", "leaning right", "leaning left", (5.0, 10.0, 16.0)),
-    *_both("slump", "slumping", "sitting up", (0.1, 0.2, 0.35)),
-    *_both("shoulder_tilt_deg", "right shoulder lowered", "left shoulder lowered", (4.0, 8.0, 13.0)),
+    *_both("lean_deg", "leaning forward", "leaning back", (5.0, 10.0, 18.0)),
+    *_both("sway_deg", "leaning right", "leaning left", (6.0, 11.0, 18.0)),
+    *_both("slump", "slumping", "sitting up", (0.08, 0.16, 0.3)),
+    *_both("shoulder_tilt_deg", "right shoulder lowered", "left shoulder lowered", (6.0, 11.0, 18.0)),
 )
 ITEMS = UNITS + HEAD + HANDS + TRUNK
 

@@ -26,9 +26,9 @@ Level = tuple[float, float, float]
 Measures = Mapping[str, float]
 
 QUANTILES = (0.10, 0.25, 0.75, 0.90)
-REACHES = (0.60, 0.80, 0.93)  # shares of train's clips below "slight", "clear" and "strong"
+REACHES = (0.75, 0.87, 0.95)  # shares of train's clips below "slight", "clear" and "strong"
 PRIOR_TURNS = 2.0  # train's rest weighs as much as this many earlier turns
-SLACK = 2.0  # a clip's own rest counts as rest up to this many robust deviations from what is expected
+SLACK = 2.0  # a clip's own rest counts as rest up to this many of train's deviations from what is expected
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Item:
     """Something that a column can do: rise (sign 1) or fall (sign -1) from rest.
 
     intensity  the column rests at its low end (an intensity) and not in its middle (an angle)
-    least      slight, clear and strong without references; with references, half of ``least[0]`` is the floor
+    least      slight, clear and strong without references; half of it is the floor of what references say
     """
 
     column: str
@@ -54,7 +54,7 @@ class Item:
 class References:
     """Train's usual values; a model folder carries it.
 
-    rest       column -> (where clips rest, robust deviation between clips)
+    rest       column -> (where clips rest, standard deviation between speakers)
     reaches    item key -> how far from rest is slight, clear, strong
     quantiles  measure -> its .10, .25, .75 and .90 quantiles over clips
     """
@@ -126,23 +126,33 @@ def reach(away: Array) -> float:
     return float(known.max()) if known.size else 0.0
 
 
-def fit_rest(levels: Iterable[Mapping[str, Level]]) -> dict[str, tuple[float, float]]:
-    """Levels of train's clips -> per column their middles' median and robust deviation (1.48 MAD)."""
-    result = {}
-    middles = ({column: found[1] for column, found in clip.items()} for clip in levels)
-    for column, values in _columns(middles).items():
-        middle = float(np.median(values))
-        result[column] = (middle, 1.4826 * float(np.median(np.abs(values - middle))))
-    return result
+def fit_rest(levels: Iterable[tuple[str, Mapping[str, Level]]]) -> dict[str, tuple[float, float]]:
+    """(speaker, levels) of train's clips -> per column the median, and how far the speakers' own medians lie from it
+    (root of the mean square over clips). Clips of a speaker without a name count as a speaker each."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for number, (speaker, clip) in enumerate(levels):
+        for column, (_, middle, _) in clip.items():
+            if np.isfinite(middle):
+                found.setdefault(column, {}).setdefault(speaker or f"\0{number}", []).append(middle)
+    return {column: _rest_of(found[column]) for column in sorted(found)}
+
+
+def _rest_of(speakers: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    middle = float(np.median(np.concatenate([np.array(values) for values in speakers.values()])))
+    own = np.repeat([np.median(v) for v in speakers.values()], [len(v) for v in speakers.values()])
+    return middle, float(np.sqrt(np.mean((own - middle) ** 2)))
 
 
 def fit_reaches(items: Sequence[Item], reached: Iterable[Measures]) -> dict[str, tuple[float, float, float]]:
-    """How far train's clips went per item key -> slight, clear and strong, never below half of the item's least."""
+    """How far train's clips went per item key -> slight, clear and strong, never below the items' floors."""
     values = _columns(reached)
     result = {}
     for item in items:
+        floor = np.array(item.least) / 2
         if item.key in values:
-            slight, clear, strong = np.maximum(np.quantile(values[item.key], REACHES), np.array(item.least) / 2)
+            # An angle goes two ways: each way gets half of the clips that stand out.
+            shares = np.array(REACHES) if item.intensity else (1 + np.array(REACHES)) / 2
+            slight, clear, strong = np.maximum(np.quantile(values[item.key], shares), floor)
             result[item.key] = (float(slight), float(clear), float(strong))
     return result
 

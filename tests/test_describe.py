@@ -315,12 +315,14 @@ def test_a_restless_signal_does_not_flash() -> None:
     assert not events.flashes(talking, 0.04, 0.8)
 
 
-@pytest.mark.parametrize(("times", "expected"), [(0, 0), (1, 2), (3, 6)])
-def test_swings_are_turning_points(times: int, expected: int) -> None:
-    stamps = np.linspace(0, 1, 120)
-    angle = 10 * np.sin(2 * np.pi * times * stamps)
-    assert events.swings(angle, 4.0) == expected
-    assert events.swings(angle / 10, 4.0) == 0
+@pytest.mark.parametrize("times", [0, 1, 2, 3])
+def test_swings_are_counted_and_turns_that_are_held_are_not(times: int) -> None:
+    stamps = np.arange(75) / 25
+    angle = np.where(stamps < times, 5 * np.sin(np.pi * stamps) ** 2 * (-1.0) ** np.floor(stamps), 0)
+    assert events.swings(np.abs(angle), 4.0, 13) == times
+    assert events.swings(angle / 10, 4.0, 13) == 0
+    held = np.clip(np.interp(stamps, (0.5, 0.8, 2.0, 2.3), (0, 8, 8.5, 0)), 0, 8.5)
+    assert events.swings(held, 4.0, 13) == 0
 
 
 def test_syllables_are_counted() -> None:
