@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -435,7 +436,7 @@ def read_intensities(out: Path) -> dict[str, Intensities]:
     with h5py.File(out / "truth.h5", "r") as file:
         units, body, offsets = file["units"][()], file["body"][()], file["offsets"][()]
         ids, unit_names, body_names = (tuple(file[key].asstr()[()]) for key in ("ids", "unit_names", "body_names"))
-    parts = zip(offsets[:-1], offsets[1:], strict=True)
+    parts = pairwise(offsets)
     return {
         key: Intensities(units[a:b], body[a:b], unit_names, body_names) for key, (a, b) in zip(ids, parts, strict=True)
     }

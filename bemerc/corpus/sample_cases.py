@@ -13,6 +13,7 @@ from itertools import product
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc.corpus import LABEL_SETS
 
@@ -150,7 +151,7 @@ def _cycle(values: Sequence[str], count: int, rng: np.random.Generator) -> list[
     return [str(v) for _ in range(rounds) for v in rng.permutation(np.array(values))][:count]
 
 
-def _unevenness(labels: np.ndarray, columns: Iterable[np.ndarray]) -> float:
+def _unevenness(labels: NDArray[np.int64], columns: Iterable[NDArray[np.int64]]) -> float:
     """Summed squared deviation of label counts from what independence expects, over all values of all columns."""
     total = 0.0
     share = np.bincount(labels, minlength=len(LABELS)) / len(labels)

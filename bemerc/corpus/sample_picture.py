@@ -12,16 +12,15 @@ turns, nods and tilts on the trunk, the trunk leans, slumps and sways.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.corpus.sample_recipes import BODY_NAMES, UNIT_NAMES
+from bemerc.corpus.sample_recipes import SIDED, UNIT_NAMES
 from bemerc.errors import BemercError
 
 Array = NDArray[np.float32]
@@ -82,19 +81,19 @@ def _brows(left: Point, right: Point, outward: float, down: float, width: float,
 UNITS: dict[str, tuple[Push, ...]] = {
     "AU01": _brows(LEFT_INNER_BROW, RIGHT_INNER_BROW, 0.0, -8.5, 8.0, 18.0),
     "AU02": _brows(LEFT_OUTER_BROW, RIGHT_OUTER_BROW, 0.0, -8.5, 10.0, 17.0),
-    "AU04": _brows(LEFT_INNER_BROW, RIGHT_INNER_BROW, -5.0, 5.5, 9.0, 7.0)
-    + _brows(LEFT_BROW, RIGHT_BROW, -1.0, 3.5, 8.0, 7.0),
+    "AU04": _brows(LEFT_INNER_BROW, RIGHT_INNER_BROW, -6.0, 6.5, 9.0, 6.0)
+    + _brows(LEFT_BROW, RIGHT_BROW, -1.5, 4.0, 8.0, 6.0),
     "AU05": (),
     "AU06": _both(LEFT_CHEEK, RIGHT_CHEEK, 0.5, -7.0, 10.0),
     "AU07": (),
-    "AU09": (*_both(LEFT_ALA, RIGHT_ALA, 1.0, -6.5, 8.0), Push(NOSE_TIP, (0.0, -2.0), 7.0)),
+    "AU09": (*_both(LEFT_ALA, RIGHT_ALA, 1.0, -7.5, 7.5), Push(NOSE_TIP, (0.0, -2.5), 7.0)),
     "AU10": _both(LEFT_UPPER_LIP, RIGHT_UPPER_LIP, 0.5, -5.5, 6.5),
     "AU12": _both(LEFT_CORNER, RIGHT_CORNER, 5.0, -7.0, 9.0),
-    "AU15": _both(LEFT_CORNER, RIGHT_CORNER, 0.0, 6.5, 8.5),
-    "AU17": (Push(CHIN, (0.0, -7.0), 11.0), Push(LOWER_LIP, (0.0, -3.0), 8.0)),
+    "AU15": _both(LEFT_CORNER, RIGHT_CORNER, 0.0, 7.5, 9.0),
+    "AU17": (Push(CHIN, (0.0, -8.0), 11.0), Push(LOWER_LIP, (0.0, -3.0), 8.0)),
     "AU20": _both(LEFT_CORNER, RIGHT_CORNER, 7.0, 1.5, 9.0),
     "AU25": (),
-    "AU26": (Push(CHIN, (0.0, 10.0), 15.0), *_both(LEFT_JAW, RIGHT_JAW, -1.0, 6.0, 15.0)),
+    "AU26": (Push(CHIN, (0.0, 8.0), 14.0), *_both((196.0, 167.0), (249.0, 169.0), 0.0, 4.0, 12.0)),
     "AU45": (),
 }
 assert tuple(UNITS) == UNIT_NAMES, "the recipes and the picture name the same units"
@@ -145,7 +144,8 @@ class Slit:
             (self.upper - upper) * np.maximum(0.0, 1.0 - over / self.above),
             (self.lower - lower) * np.maximum(0.0, 1.0 - under / self.below),
         )
-        return (chord + np.where((over > 0) | (under > 0) | (lens <= 0), outside, inside)).astype(np.float32)
+        rows: Array = (chord + np.where((over > 0) | (under > 0) | (lens <= 0), outside, inside)).astype(np.float32)
+        return rows
 
 
 SLIT_MARGIN = 12.0
@@ -156,7 +156,7 @@ CLOSED_MOUTH = 4.6  # where the lips meet when shut, pixels below the chord
 
 
 def _lids(eye: Slit, unit: Mapping[str, float], openness: float) -> tuple[float, float]:
-    upper = eye.upper * openness * (1 + 0.85 * unit["AU05"] - 0.25 * unit["AU07"])
+    upper = eye.upper * openness * (1 + 0.85 * unit["AU05"] - 0.25 * unit["AU07"] - 0.15 * unit["AU04"])
     lower = eye.lower * openness * (1 - 0.6 * unit["AU07"] - 0.25 * unit["AU06"])
     shut = min(1.0, unit["AU45"]) * 0.94
     return upper + shut * (lower - upper), lower
@@ -175,14 +175,14 @@ TRAITS: dict[str, tuple[Push, ...]] = {
     "brow_slant": _both(LEFT_INNER_BROW, RIGHT_INNER_BROW, 0.0, -1.6, 9.0)
     + _both(LEFT_OUTER_BROW, RIGHT_OUTER_BROW, 0.0, 1.6, 9.0),
     "nose_width": _both(LEFT_ALA, RIGHT_ALA, 2.2, 0.0, 7.0),
-    "nose_length": (Push(NOSE_TIP, (0.0, 3.0), 10.0),),
-    "mouth_width": _both(LEFT_CORNER, RIGHT_CORNER, 2.4, 0.0, 10.0),
-    "mouth_corners": _both(LEFT_CORNER, RIGHT_CORNER, 0.0, -1.3, 9.0),
+    "nose_length": (Push(NOSE_TIP, (0.0, 2.2), 8.0),),
+    "mouth_width": _both(LEFT_CORNER, RIGHT_CORNER, 1.5, 0.0, 10.0),
+    "mouth_corners": _both(LEFT_CORNER, RIGHT_CORNER, 0.0, -1.2, 9.0),
     "lips": (Push(UPPER_LIP, (0.0, -1.4), 6.0), Push((222.3, 155.0), (0.0, 1.6), 6.0)),
     "chin": (Push((222.3, 178.0), (0.0, 4.0), 14.0),),
     "jaw_width": _both(LEFT_JAW, RIGHT_JAW, 4.0, 0.0, 16.0),
     "cheeks": _both(LEFT_CHEEK, RIGHT_CHEEK, 2.0, 0.0, 14.0),
-    "eye_distance": _both(LEFT_PUPIL, RIGHT_PUPIL, 1.6, 0.0, 11.0),
+    "eye_distance": _both(LEFT_PUPIL, RIGHT_PUPIL, 0.8, 0.0, 11.0),
 }
 TRAIT_NAMES = (*TRAITS, "eye_opening", "head_width", "shoulders", "framing", "warmth", "brightness", "suit")
 
@@ -224,15 +224,14 @@ class Sitter:
     def draw(self, unit: Mapping[str, float], body: Mapping[str, float]) -> Image:
         """One frame. ``unit``: UNIT_NAMES, 0 to about 1; ``body``: BODY_NAMES, angles in degrees, the rest in shares."""
         turn = -1.0 if self._look.mirror else 1.0
-        held = {name: value * (turn if name in SIDEWAYS else 1.0) for name, value in body.items()}
+        held = {name: value * (turn if name in SIDED else 1.0) for name, value in body.items()}
         left, top, right, bottom = (FINE * edge for edge in PATCH)
         self._canvas[top:bottom, left:right] = self._face(unit, held)
-        frame = self._stage(held)
-        return np.ascontiguousarray(frame[:, ::-1]) if self._look.mirror else frame
+        frame: Image = self._stage(held)
+        return np.ascontiguousarray(cv2.flip(frame, 1)) if self._look.mirror else frame
 
     def _face(self, unit: Mapping[str, float], body: Mapping[str, float]) -> Image:
-        weights = np.array([unit[name] for name in UNIT_NAMES] + [body["gaze_x"], body["gaze_y"]], np.float32)
-        moved = np.tensordot(weights, self._fields, 1)
+        moved = _mix([*(unit[name] for name in UNIT_NAMES), body["gaze_x"], body["gaze_y"]], self._fields)
         at = self._rest - cv2.resize(moved, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR)
         for slit, (upper, lower) in (
             (LEFT_EYE, _lids(LEFT_EYE, unit, self._openness)),
@@ -242,7 +241,7 @@ class Sitter:
             part = at[slit.window()]
             part[..., 1] = slit.pull(part[..., 0], part[..., 1], upper, lower)
         read = FINE * at + (FINE - 1) / 2
-        face = cv2.remap(self._still, read[..., 0], read[..., 1], cv2.INTER_LINEAR)
+        face: Image = cv2.remap(self._still, read[..., 0], read[..., 1], cv2.INTER_LINEAR)
         self._shade_mouth(face, read, unit)
         return face
 
@@ -256,13 +255,15 @@ class Sitter:
         face[window] = (face[window] * (1 - dark) + np.array([52, 18, 20], np.float32) * dark).astype(np.uint8)
 
     def _stage(self, body: Mapping[str, float]) -> Image:
-        weights = np.array([body[name] * scale for name, scale in FLOW_SCALES.items()], np.float32)
-        flow = cv2.resize(np.tensordot(weights, self._flows, 1), self._size, interpolation=cv2.INTER_LINEAR)
+        moved = _mix([body[name] * scale for name, scale in FLOW_SCALES.items()], self._flows)
+        flow = cv2.resize(moved, self._size, interpolation=cv2.INTER_LINEAR)
         read = self._view - FINE * flow
-        return cv2.remap(self._canvas, read[..., 0], read[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        frame: Image = cv2.remap(
+            self._canvas, read[..., 0], read[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        return frame
 
 
-SIDEWAYS = frozenset({"yaw", "roll", "head_x", "tilt", "sway", "gaze_x"})
 # Body channels that are flows of the whole picture; angles come in degrees, the flows are per radian.
 FLOW_SCALES: dict[str, float] = {
     "yaw": np.pi / 180, "pitch": np.pi / 180, "roll": np.pi / 180,
@@ -290,7 +291,8 @@ def _tinted(picture: Image, look: Look) -> Image:
     hsv[..., 0] = (hsv[..., 0].astype(int) + int(85 + 85 * look.traits["suit"])) % 180
     hsv[..., 1] = hsv[..., 1] * 0.75
     dressed = picture * (1 - share) + cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * share
-    return np.clip(dressed * gains, 0, 255).astype(np.uint8)
+    tinted: Image = np.clip(dressed * gains, 0, 255).astype(np.uint8)
+    return tinted
 
 
 def _suit(hsv: Image) -> Array:
@@ -298,7 +300,8 @@ def _suit(hsv: Image) -> Array:
     hue, saturation = hsv[..., 0].astype(np.float32), hsv[..., 1].astype(np.float32)
     colour = np.clip((saturation - 90) / 60, 0, 1) * (np.minimum(hue, 180 - hue) < 16)
     below = np.clip((np.arange(hsv.shape[0], dtype=np.float32)[:, None] - 185) / 10, 0, 1)
-    return cv2.GaussianBlur((colour * below).astype(np.float32), (0, 0), 0.8)
+    share: Array = cv2.GaussianBlur((colour * below).astype(np.float32), (0, 0), 0.8)
+    return share
 
 
 def _field(pushes: tuple[Push, ...], x: Array, y: Array) -> Array:
@@ -332,6 +335,15 @@ def _face_fields(look: Look) -> tuple[Array, Array]:
     return np.stack(np.meshgrid(fx, fy), axis=-1) - fine, (fields * edge).astype(np.float32)
 
 
+def _mix(weights: Sequence[float], fields: Array) -> Array:
+    """The weighted sum of ``fields``, added in order: a matrix product would depend on the machine's BLAS and threads."""
+    total = np.zeros(fields.shape[1:], np.float32)
+    for weight, field in zip(weights, fields, strict=True):
+        if abs(weight) > 1e-4:
+            total += np.float32(weight) * field
+    return total
+
+
 def _window(shape: tuple[int, ...]) -> Array:
     """1 inside, sinking to 0 over the last eight pixels, so that the patch joins the rest of the picture."""
     rows, columns = (np.clip(np.minimum(np.arange(n), n - 1 - np.arange(n)) / 8, 0, 1) for n in shape[:2])
@@ -345,13 +357,15 @@ def _cavity() -> Array:
     lens = np.maximum(0.0, 1 - u * u)
     height = y - (MOUTH.left[1] + MOUTH.right[1]) / 2
     inside = (height > lens * (MOUTH.upper + 2.6)) & (height < lens * MOUTH.lower) & (lens > 0.05)
-    return cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 1.0)
+    dark: Array = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 1.0)
+    return dark
 
 
 def _smooth(distance: Array, inner: float, outer: float) -> Array:
     """1 up to ``inner``, 0 from ``outer`` on, a smooth step between."""
     t = np.clip((outer - distance) / (outer - inner), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    step: Array = (t * t * (3 - 2 * t)).astype(np.float32)
+    return step
 
 
 def _body_fields(look: Look, width: int, height: int) -> tuple[Array, Array]:

@@ -123,7 +123,8 @@ def _clip(line: Line, machine: _Espeak) -> NDArray[np.int16]:
     room = line.samples - lead - int(TAIL_S * RATE_HZ)
     spoken = _cut(spoken, room)
     sound[lead : lead + len(spoken)] += spoken
-    return np.clip(np.tanh(sound) * 32767, -32768, 32767).astype(np.int16)
+    clip: NDArray[np.int16] = np.round(np.tanh(sound) * 32767).astype(np.int16)
+    return clip
 
 
 def _say(line: Line, machine: _Espeak, rng: np.random.Generator) -> NDArray[np.float64]:
