@@ -187,10 +187,10 @@ def constants(path: Path) -> set[str]:
             ]
             if len(numbers) >= 4:
                 found.add(repr(numbers))
-        elif (
-            isinstance(node, ast.Constant) and isinstance(node.value, float) and len(repr(node.value).strip("0.")) >= 3
-        ):
-            found.add(repr(node.value))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, float):
+            digits = repr(node.value).partition("e")[0].replace(".", "").strip("0")  # 1.2 has two, 1e-9 one
+            if len(digits) >= 3:
+                found.add(repr(node.value))
     return found
 
 
