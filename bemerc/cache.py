@@ -21,6 +21,7 @@ vouch for instead of handing on wrong numbers.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -99,6 +100,9 @@ def unpack_landmarks(packed: PackedLandmarks) -> NDArray[np.float32]:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
+_Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
+
+
 def write_cache(
     path: Path,
     *,
@@ -122,7 +126,6 @@ def write_cache(
     The same arguments give the same bytes. CacheError if the disk refuses; ids out of order are our own mistake.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     head = {
         "schema": SCHEMA,
@@ -134,27 +137,58 @@ def write_cache(
         "contents": contents,
     }
     try:
-        with h5py.File(partial, "w") as file:
-            file.attrs.update(head)
-            _write_body(
-                file,
-                tuple(columns),
-                _in_order(clips, failures, tuple(columns)),
-                failures,
-                {} if notes is None else notes,
-            )
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _Disk(partial, "w+") as disk:
+            with h5py.File(disk, "w") as file:
+                file.attrs.update(head)
+                rows = disk.while_there_is_room(_in_order(clips, failures, tuple(columns)))
+                _write_body(file, tuple(columns), rows, failures, {} if notes is None else notes)
+            disk.check()
+            os.fsync(disk.fileno())
         partial.replace(path)
     except OSError as error:
         raise CacheError(
-            f"{path}: this cache could not be written ({error}). See that the disk has room and run again."
+            f"{path}: this cache could not be written ({error.strerror or error}). See that the disk has room and run again."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-_Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
+class _Disk(io.FileIO):
+    """The file under HDF5. When a write fails inside HDF5, closing the file ends the process with a segmentation fault, so
+    a failure is remembered, HDF5 is told that all went well, and the error is raised where Python can catch it."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of ``data``, or the failure remembered."""
+        left = memoryview(data).cast("B")
+        try:
+            while self.error is None and left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return memoryview(data).nbytes
+
+    def truncate(self, size: int | None = None) -> int:
+        """As ever, or the failure remembered."""
+        try:
+            return super().truncate(size) if self.error is None else 0
+        except OSError as error:
+            self.error = error
+            return 0
+
+    def check(self) -> None:
+        """Raise what was remembered."""
+        if self.error is not None:
+            raise self.error
+
+    def while_there_is_room(self, rows: Iterator[_Row]) -> Iterator[_Row]:
+        """Stop at the first failure rather than at the end."""
+        for row in rows:
+            if self.error is not None:
+                return
+            yield row
 
 
 def _in_order(clips: Iterable[_Row], failures: Mapping[str, str], columns: tuple[str, ...]) -> Iterator[_Row]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,21 @@ def test_a_write_that_breaks_off_leaves_the_old_cache(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write(path, broken())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("room", [500, 20_000, 190_000])
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_cache(tmp_path: Path, room: int) -> None:
+    path = write(tmp_path / "face.h5", clips(3), notes={})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(CacheError, match="could not be written"):
+            write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

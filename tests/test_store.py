@@ -82,7 +82,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_piece(tmp_path: Path) -> N
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        with pytest.raises(CacheError, match="could not be kept"):
+        with pytest.raises(CacheError, match="cannot be kept"):
             store.put("face", "cd" + NAME[2:], finished(1000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -104,7 +104,7 @@ def test_what_killed_processes_left_is_swept_when_it_is_old(tmp_path: Path) -> N
 
 def test_a_store_in_the_way_of_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CacheError, match="cannot be made here"):
+    with pytest.raises(CacheError, match="cannot be kept here"):
         Store(tmp_path / "file")
 
 

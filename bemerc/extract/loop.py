@@ -24,7 +24,7 @@ from bemerc.errors import CacheError, MediaError
 from bemerc.extract import audio, face, pose
 from bemerc.extract.crew import Crew
 from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure
-from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, fingerprint, identity
+from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, fingerprint, identity
 from bemerc.progress import bar
 
 # One worker needs up to some 700 MB on long 1080p clips.
@@ -279,7 +279,8 @@ class _Limit:
             self.listing.unlink(missing_ok=True)
             return
         lines = [f"{id_}\t{reason}" for id_, reason in sorted(failures.items())]
-        self.listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with disk(self.listing.parent):
+            self.listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
         if len(failures) < self.utterances and len(failures) <= self.share * self.utterances:
             return
         first = "\n".join(f"  {line}" for line in lines[:_LISTED]).replace("\t", ": ")

@@ -23,7 +23,7 @@ import secrets
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,18 +76,26 @@ def fingerprint(content: str, piece: Piece, modality: str, version: str, params:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
+@contextlib.contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """Turn the disk's refusals into CacheError, a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(
+            f"{folder}: finished clips cannot be kept here ({error.strerror or error}). What was kept before is safe; make room "
+            "or name another folder, and run the same command again."
+        ) from None
+
+
 class Store:
     """A folder of finished pieces; see the module's text. Raises CacheError when the folder cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._partial = folder / "partial"
-        try:
+        with disk(folder):
             self._partial.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CacheError(
-                f"{folder}: the store of finished clips cannot be made here ({error.strerror}). Name another folder."
-            ) from None
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written, unless it is so young that somebody may be at it."""
@@ -107,17 +115,13 @@ class Store:
         partial = self._partial / f"{name}.{secrets.token_hex(8)}{suffix}"
         target = self._path(modality, name, suffix)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(_encoded(result))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError as error:
-            raise CacheError(
-                f"{self.folder}: a finished clip could not be kept ({error.strerror}). What was kept before is safe; "
-                "make room and run the same command again."
-            ) from None
+            with disk(self.folder):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with partial.open("wb") as file:
+                    file.write(_encoded(result))
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -232,7 +236,7 @@ class Contents:
                     name = os.path.abspath(path)  # noqa: PTH100
                     lines.append(json.dumps([name, *asdict(result[0]).values(), result[1]]) + "\n")
         if lines:
-            with self._path.open("a", encoding="utf-8") as file:
+            with disk(self._path.parent), self._path.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
         return found
 
@@ -257,7 +261,8 @@ class Claims:
     """
 
     def __init__(self, store: Store) -> None:
-        self._file = (store.folder / "claims").open("a+b")
+        with disk(store.folder):
+            self._file = (store.folder / "claims").open("a+b")
         self._held: Counter[int] = Counter()
 
     def __enter__(self) -> Claims:
