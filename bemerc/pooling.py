@@ -51,7 +51,7 @@ KINDS: tuple[tuple[str, tuple[Kind, ...]], ...] = (
 PROSODY = ("pitch_hz", "voicing", "energy_db")
 SPECTRAL = ("spectral_centroid_hz", "spectral_flatness", "spectral_rolloff_hz", "zero_crossing_rate")
 SHOULDERS = tuple(f"{side}_shoulder_{axis}" for side in ("left", "right") for axis in ("x", "y", "visibility"))
-BANDS = 8
+BANDS = 4
 VISIBLE = 0.5
 
 
