@@ -6,7 +6,9 @@ Apart from describe.py so that who only reads descriptions (a dataset, a report)
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -24,10 +26,22 @@ class Description:
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description]) -> None:
-    """One JSON line per utterance, by sorted id: id and the four sentences."""
+    """One JSON line per utterance, by sorted id: id and the four sentences; the file appears when it is complete.
+
+    CorpusError where the disk refuses.
+    """
     lines = [json.dumps({"id": key} | asdict(descriptions[key]), ensure_ascii=False) for key in sorted(descriptions)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise CorpusError(
+            f"{path}: the descriptions could not be written ({error.strerror}). Make room and run again."
+        ) from error
 
 
 def read_descriptions(path: Path) -> dict[str, Description]:

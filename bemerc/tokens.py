@@ -7,10 +7,11 @@ mask = 0, or train's mean within a token that knows other things; never a zero t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -118,23 +119,28 @@ def write_tokens(
     order = sorted(range(len(ids)), key=lambda i: ids[i])
     encoded = np.array([ids[i].encode("utf-8") for i in order] or [b""], dtype="S")[: len(order)]
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # In memory first: where the disk fills up under HDF5 itself, closing the file ends the process.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+        file.attrs["k"], file.attrs["params"] = params.k, json.dumps(asdict(params), sort_keys=True)
+        # With a wide audio encoder this is longer than an attribute may be (64 KB), so it is a dataset.
+        file["calibration"] = np.bytes_(calibration.to_json().encode())
+        file["ids"] = encoded
+        for modality in sorted(tokens):
+            values, mask = tokens[modality]
+            file[f"{modality}/values"] = values[order].astype("<f4")
+            file[f"{modality}/mask"] = mask[order]
     try:
-        with h5py.File(partial, "w") as file:
-            file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
-            file.attrs["k"], file.attrs["params"] = params.k, json.dumps(asdict(params), sort_keys=True)
-            # With a wide audio encoder this is longer than an attribute may be (64 KB), so it is a dataset.
-            file["calibration"] = np.bytes_(calibration.to_json().encode())
-            file["ids"] = encoded
-            for modality in sorted(tokens):
-                values, mask = tokens[modality]
-                file[f"{modality}/values"] = values[order].astype("<f4")
-                file[f"{modality}/mask"] = mask[order]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(memory.getbuffer())
         partial.replace(path)
     except OSError as error:
-        raise CacheError(f"{path}: the tokens could not be written ({error}). Make room and run again.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
+        raise CacheError(
+            f"{path}: the tokens could not be written ({error.strerror}). Make room and run again."
+        ) from error
 
 
 class TokenFile:

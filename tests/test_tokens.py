@@ -406,6 +406,17 @@ def test_a_world_without_utterances_writes_and_opens(tmp_path: Path) -> None:
         assert len(file) == 0
 
 
+def test_a_file_that_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where a folder is wanted")
+    world = manifest()
+    with pytest.raises(CacheError, match="could not be written"):
+        tokens.run(world, caches(tmp_path, world), tmp_path / "taken" / "tokens.h5", PARAMS)
+    (tmp_path / "tokens.h5").mkdir()
+    with pytest.raises(CacheError, match="could not be written"):
+        tokens.run(world, caches(tmp_path, world), tmp_path / "tokens.h5", PARAMS)
+    assert not list(tmp_path.glob(".*partial"))
+
+
 def spoil(path: Path, how: str) -> None:
     if how == "missing":
         path.unlink()
