@@ -82,6 +82,7 @@ class Params:
             (self.speakers >= self.unseen_speakers + 2, "speakers: at least 2 more than unseen_speakers."),
             (0.8 <= self.min_s <= self.max_s <= 20, "min_s, max_s: from 0.8 to 20 seconds, min_s first."),
             (10 <= self.fps <= 60, f"fps: {self.fps}; from 10 to 60."),
+            (self.min_s * self.fps >= 15, "min_s, fps: a clip needs at least 15 frames."),
             (self.width % 4 == 0 == self.height % 4, "width, height: multiples of 4, for the encoder."),
             (160 <= self.width <= 1280 and 160 <= self.height <= 1280, "width, height: from 160 to 1280."),
             (0 <= self.hint_share <= 1, f"hint_share: {self.hint_share}; from 0 to 1."),
@@ -407,7 +408,11 @@ def _write_intensities(path: Path, acts: Mapping[str, Act]) -> None:
 
 @dataclass(frozen=True)
 class Intensities:
-    """The truth of one clip: units (T, len(unit_names)), 0 to about 1, and body (T, len(body_names)) float32."""
+    """The truth of one clip: units (T, len(unit_names)), 0 to about 1, and body (T, len(body_names)), both float32.
+
+    Body as the picture shows it: pitch + nods down, yaw + turns to the image's right, roll + tilts clockwise (degrees);
+    gaze + looks right and down; lean + comes nearer; slump, shrug, sway, tilt and head position in shares of our own.
+    """
 
     units: NDArray[np.float32]
     body: NDArray[np.float32]

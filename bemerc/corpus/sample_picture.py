@@ -81,8 +81,8 @@ def _brows(left: Point, right: Point, outward: float, down: float, width: float,
 UNITS: dict[str, tuple[Push, ...]] = {
     "AU01": _brows(LEFT_INNER_BROW, RIGHT_INNER_BROW, 0.0, -8.5, 8.0, 18.0),
     "AU02": _brows(LEFT_OUTER_BROW, RIGHT_OUTER_BROW, 0.0, -8.5, 10.0, 17.0),
-    "AU04": _brows(LEFT_INNER_BROW, RIGHT_INNER_BROW, -6.0, 6.5, 9.0, 6.0)
-    + _brows(LEFT_BROW, RIGHT_BROW, -1.5, 4.0, 8.0, 6.0),
+    "AU04": _brows(LEFT_INNER_BROW, RIGHT_INNER_BROW, -3.0, 5.0, 10.0, 12.0)
+    + _brows(LEFT_BROW, RIGHT_BROW, -1.0, 3.4, 9.0, 10.0),
     "AU05": (),
     "AU06": _both(LEFT_CHEEK, RIGHT_CHEEK, 0.5, -7.0, 10.0),
     "AU07": (),
@@ -415,6 +415,7 @@ def _flows(x: Array, y: Array) -> dict[str, Array]:
     left, right = (
         np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 46.0**2)) for px, py in (LEFT_SHOULDER, RIGHT_SHOULDER)
     )
+    raised = (1 - _smooth(y, 150, 215)) * (1 - _smooth(distance, 0.85, 1.25))
     zero, high = np.zeros_like(x), np.clip((330 - y) / 200, 0, 1.4)
 
     def flow(dx: Array, dy: Array) -> Array:
@@ -428,7 +429,7 @@ def _flows(x: Array, y: Array) -> dict[str, Array]:
         "head_y": flow(zero, 40 * head),
         "lean": flow((x - TRUNK[0]) * body * (1 + 0.3 * head), (y - 250) * body + 60 * head),
         "slump": flow(14 * (left - right), 24 * head + 12 * (left + right)),
-        "shrug": flow(4 * (left - right), -20 * (left + right) + 4 * head),
+        "shrug": flow(zero, -28 * raised),
         "tilt": flow(zero, 14 * (right - left)),
         "sway": flow(40 * high * body, zero),
     }

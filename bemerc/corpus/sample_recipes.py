@@ -71,7 +71,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "sadness": (
         Recipe(
             "downcast",
-            {"AU01": 0.9, "AU04": 0.3, "AU15": 1.0, "AU17": 0.4},
+            {"AU01": 0.9, "AU15": 1.0, "AU17": 0.4},
             {"slump": 0.8, "pitch": 8.0, "gaze_y": 1.6},
         ),
         Recipe(
@@ -105,12 +105,12 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "fear": (
         Recipe(
             "frozen",
-            {"AU01": 0.9, "AU02": 0.4, "AU04": 0.5, "AU05": 0.9, "AU20": 1.0, "AU25": 0.4},
+            {"AU01": 0.9, "AU02": 0.4, "AU04": 0.2, "AU05": 0.9, "AU20": 1.0, "AU25": 0.4},
             {"shrug": 0.9, "lean": -0.07},
         ),
         Recipe(
             "shrinking",
-            {"AU01": 0.8, "AU04": 0.4, "AU05": 0.7, "AU20": 0.9, "AU26": 0.3},
+            {"AU01": 0.8, "AU05": 0.7, "AU20": 0.9, "AU26": 0.3},
             {"shrug": 0.9, "yaw": 10.0, "gaze_x": -2.0},
             (Swing("tremble", "yaw", 0.8, 6.0),),
         ),

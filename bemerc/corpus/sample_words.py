@@ -33,14 +33,14 @@ QUALITIES: dict[str, tuple[str, ...]] = {
 TOPICS = (
     "the train", "your letter", "the kitchen", "this place", "my room", "the party", "that film", "the coffee",
     "her plan", "the office", "our table", "the garden", "his answer", "the music", "that house", "the dinner",
-    "your idea", "the news", "the old car", "my sister’s flat",
+    "your idea", "the news", "the old car", "the new flat",
 )  # fmt: skip
 TIMES = ("today", "again", "now", "tonight", "this morning")
 FRAMES = (
     "{opener}, {topic} is {quality}.",
     "{opener}, {topic} was {quality}.",
     "{opener}, {topic} seems {quality}.",
-    "{opener}, it’s {quality}, {topic}.",
+    "{opener}, it is {quality}, {topic}.",
     "{opener}, so {topic} is {quality}.",
     "{opener}, I think {topic} is {quality}.",
     "{opener}, {topic} was {quality} {time}.",
