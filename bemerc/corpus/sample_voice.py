@@ -141,6 +141,7 @@ def _say(line: Line, machine: _Espeak, rng: np.random.Generator) -> NDArray[np.f
             rate=round(WORDS_PER_MINUTE * rate / tune),
             pitch=round(float(np.interp(pitch, PITCH_RATIOS, PITCH_SETTINGS))),
             spread=round(float(np.clip(50 * spread * pitch * SPREAD / voice.variant.octaves, 0, 100))),
+            seed=line.seed,
         ),
         tune,
     )
@@ -199,9 +200,10 @@ class _Espeak:
         self._callback = _CALLBACK(self._collect)  # kept: the library holds only a bare pointer to it
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def say(self, text: str, variant: str, *, rate: int, pitch: int, spread: int) -> NDArray[np.int16]:
+    def say(self, text: str, variant: str, *, rate: int, pitch: int, spread: int, seed: int) -> NDArray[np.int16]:
         """(N,) int16 at RATE_HZ. rate in words per minute; pitch and spread 0 to 100, 50 is the voice's own."""
         self._pieces.clear()
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))  # of the breath; by default it is the clock
         self._must(self._library.espeak_SetVoiceByName(f"en-us+{variant}".encode()), variant)
         for name, value in ((RATE, rate), (PITCH, pitch), (RANGE, spread)):
             self._must(self._library.espeak_SetParameter(name, value, 0), f"parameter {name} = {value}")
