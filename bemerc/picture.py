@@ -1,0 +1,251 @@
+"""One utterance at a glance: a frame with landmarks and skeleton, action units over time, head pose, pitch and energy.
+
+For people who want to see what a cache holds before they train on it. The obvious choice would draw on the video while
+it is extracted; here the picture is drawn from the caches, so that what one sees is what the language model gets. The
+frame itself comes from the clip, where there is one: the caches hold none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import Features, open_cache
+from bemerc.corpus import MODALITIES, Modality
+from bemerc.errors import BemercError, CacheError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Lines of the mesh worth drawing: face oval, brows, eyes, nose, lips. Of the body: shoulders, arms, trunk.
+_OVAL: tuple[int, ...] = (
+    10,
+    338,
+    297,
+    332,
+    284,
+    251,
+    389,
+    356,
+    454,
+    323,
+    361,
+    288,
+    397,
+    365,
+    379,
+    378,
+    400,
+    377,
+    152,
+    148,
+    176,
+    149,
+)
+_OVAL += (150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10)
+_LINES = (
+    _OVAL,
+    (46, 53, 52, 65, 55, 107, 66, 105, 63, 70, 46),
+    (276, 283, 282, 295, 285, 336, 296, 334, 293, 300, 276),
+    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7, 33),
+    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249, 263),
+    (469, 470, 471, 472, 469),
+    (474, 475, 476, 477, 474),
+    (168, 6, 197, 195, 5, 4),
+    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146, 61),
+    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95, 78),
+)
+_BONES = (
+    ("left_shoulder", "right_shoulder"),
+    ("left_shoulder", "left_elbow"),
+    ("left_elbow", "left_wrist"),
+    ("right_shoulder", "right_elbow"),
+    ("right_elbow", "right_wrist"),
+    ("left_shoulder", "left_hip"),
+    ("right_shoulder", "right_hip"),
+    ("left_hip", "right_hip"),
+)
+_VISIBLE = 0.5
+_FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is known of one utterance: features per modality, the mesh's landmarks, and the frame to draw them on."""
+
+    features: Mapping[Modality, Features]
+    landmarks: NDArray[np.float32] | None = None
+    frame: NDArray[np.uint8] | None = None
+
+
+def save(id_: str, caches: Mapping[Modality, Path], out: Path, video_dir: Path | None = None) -> str:
+    """Draw utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip below ``video_dir``.
+
+    Returns a sentence for the user. Raises CacheError when no cache knows the id, MediaError when the clip cannot be
+    read, BemercError when the picture cannot be written.
+    """
+    with ExitStack() as stack:
+        opened = {m: stack.enter_context(open_cache(caches[m], m)) for m in MODALITIES if m in caches}
+        features = {m: cache[id_] for m, cache in opened.items() if id_ in cache}
+        if not features:
+            known = next((cache.ids for cache in opened.values()), ())
+            raise CacheError(f"No cache here knows '{id_}'. Among the {len(known)} ids are: {', '.join(known[:5])}.")
+        landmarks = opened["face"].landmarks(id_) if "face" in features else None
+        lost = [f"{m}: {cache.failures[id_]}" for m, cache in opened.items() if id_ in cache.failures]
+    at = peak(features["face"]) if "face" in features else None
+    time_s = _time_s(features, at)
+    frame = _frame(id_, video_dir, time_s) if video_dir is not None and time_s is not None else None
+    draw(id_, Sight(features, landmarks, frame), at, out)
+    parts = [f"{out}: {id_}", *_seen(features), *lost]
+    if video_dir is not None and frame is None:
+        parts.append(f"no clip of that name below {video_dir}")
+    return "; ".join(parts) + "."
+
+
+def peak(face: Features) -> int | None:
+    """The frame of the largest summed intensity above the clip's resting level; None where no frame has a face."""
+    units = face.values[:, [i for i, name in enumerate(face.columns) if name.startswith("AU")]]
+    seen = np.isfinite(units).all(axis=1)
+    if not seen.any():
+        return None
+    moved = (units - np.median(units[seen], axis=0)).sum(axis=1)
+    return int(np.argmax(np.where(seen, moved, -np.inf)))
+
+
+def _time_s(features: Mapping[Modality, Features], at: int | None) -> float | None:
+    """The moment that the frame shows: the face's peak, else the middle of what there is."""
+    if at is not None:
+        return float(features["face"].timestamps_s[at])
+    stamps = next((f.timestamps_s for m, f in features.items() if m != "audio" and len(f.timestamps_s)), None)
+    return None if stamps is None else float(stamps[len(stamps) // 2])
+
+
+def _seen(features: Mapping[Modality, Features]) -> list[str]:
+    shares = {m: np.isfinite(f.values).any(axis=1).mean() if len(f.values) else 0.0 for m, f in features.items()}
+    return [f"{m} in {share:.0%} of {len(features[m].values)} frames" for m, share in shares.items()]
+
+
+def _frame(id_: str, video_dir: Path, time_s: float) -> NDArray[np.uint8] | None:
+    from bemerc.extract.jobs import jobs_from_folder
+    from bemerc.media import Video
+
+    clip = next((j.path for j in jobs_from_folder(video_dir) if id_ == j.id or id_.endswith(f"/{j.id}")), None)
+    if clip is None:
+        return None
+    with Video(clip) as video:
+        return next((f.rgb() for f in video if f.timestamp_s >= time_s - 1e-6), None)
+
+
+# ------------------------------------------------------------------------------------------------------------- drawing
+
+
+def draw(title: str, sight: Sight, at: int | None, out: Path) -> None:
+    """Write the PNG: ``at`` is the face's frame to show. What is not known leaves its panel with a word that says so."""
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+
+    figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.25), height_ratios=(2.2, 1, 1))
+    figure.suptitle(title)
+    face, pose, audio = (sight.features.get(m) for m in MODALITIES)
+    _draw_person(figure.add_subplot(grid[:, 0]), sight, at)
+    units = figure.add_subplot(grid[0, 1])
+    _draw_units(units, face, at)
+    _draw_angles(figure.add_subplot(grid[1, 1], sharex=units), face, pose)
+    _draw_voice(figure.add_subplot(grid[2, 1], sharex=units), audio)
+    units.set_xlim(0, max([f.timestamps_s[-1] for f in sight.features.values() if len(f.timestamps_s)], default=1.0))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, format="png", metadata={"Software": None})
+    except OSError as error:
+        raise BemercError(f"{out}: the picture cannot be written ({error}). Name another file with --out.") from error
+
+
+def _draw_person(axes: Axes, sight: Sight, at: int | None) -> None:
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    pose, time_s = sight.features.get("pose"), _time_s(sight.features, at)
+    size = None if sight.frame is None else (sight.frame.shape[1], sight.frame.shape[0])
+    if sight.frame is not None:
+        axes.imshow(sight.frame)
+    else:
+        axes.invert_yaxis()
+    if at is not None and sight.landmarks is not None:
+        points = sight.landmarks[at]
+        for line in _LINES:
+            axes.plot(*points[list(line), :2].T, color=_FACE, linewidth=0.9)
+    if pose is not None and time_s is not None and len(pose.values):
+        # Keypoints are fractions of the frame; without the frame its shape is not known, and 16:9 is most likely.
+        _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, sight)
+    if size is not None:
+        axes.set_xlim(0, size[0])
+        axes.set_ylim(size[1], 0)
+    when = "" if time_s is None else f"{time_s:.2f} s"
+    axes.set_title(when if sight.frame is not None else f"{when} (no clip at hand)", fontsize=9)
+
+
+def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, sight: Sight) -> None:
+    if sight.frame is None and at is not None and sight.landmarks is not None:
+        return  # the mesh is in pixels and nobody knows of how many
+    for first, second in _BONES:
+        ends = np.array(
+            [[pose.column(f"{name}_{part}")[row] for part in ("x", "y", "visibility")] for name in (first, second)]
+        )
+        if (ends[:, 2] >= _VISIBLE).all():
+            axes.plot(ends[:, 0] * size[0], ends[:, 1] * size[1], color=_BODY, linewidth=2, marker="o", markersize=4)
+
+
+def _draw_units(axes: Axes, face: Features | None, at: int | None) -> None:
+    names = [] if face is None else [name for name in face.columns if name.startswith("AU")]
+    if face is None or at is None:
+        _empty(axes, "no face")
+        return
+    values = np.stack([face.column(name) for name in names])
+    half = np.median(np.diff(face.timestamps_s)) / 2 if len(face.timestamps_s) > 1 else 0.02
+    edges = np.append(face.timestamps_s - half, face.timestamps_s[-1] + half)
+    shown = axes.pcolormesh(edges, np.arange(len(names) + 1), values, cmap="Blues", vmin=0, vmax=5)
+    axes.set_yticks(np.arange(len(names)) + 0.5, [name.removesuffix("_r") for name in names], fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(face.timestamps_s[at], color=_BODY, linewidth=1)
+    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01)
+    bar.set_label("intensity", fontsize=8)
+
+
+def _draw_angles(axes: Axes, face: Features | None, pose: Features | None) -> None:
+    lines = [
+        (face, "pose_pitch_deg", "nod", _FACE, "-"),
+        (face, "pose_yaw_deg", "turn", _FACE, "--"),
+        (face, "pose_roll_deg", "tilt", _FACE, ":"),
+        (pose, "lean_deg", "lean", _BODY, "-"),
+        (pose, "sway_deg", "sway", _BODY, "--"),
+    ]
+    for features, name, label, color, style in lines:
+        if features is not None and name in features.columns and np.isfinite(features.column(name)).any():
+            axes.plot(features.timestamps_s, features.column(name), style, color=color, linewidth=1.2, label=label)
+    if not axes.lines:
+        _empty(axes, "no head, no body")
+        return
+    axes.set_ylabel("degrees", fontsize=8)
+    axes.legend(loc="upper right", fontsize=7, ncols=5, frameon=False)
+
+
+def _draw_voice(axes: Axes, audio: Features | None) -> None:
+    axes.set_xlabel("seconds", fontsize=8)
+    if audio is None or not len(audio.values) or not {"pitch_hz", "energy_db"} <= set(audio.columns):
+        _empty(axes, "no sound")
+        return
+    axes.plot(audio.timestamps_s, audio.column("energy_db"), color=_PALE, linewidth=1)
+    axes.set_ylabel("energy, dB", fontsize=8)
+    pitch: Any = axes.twinx()
+    pitch.plot(audio.timestamps_s, audio.column("pitch_hz"), ".", color=_SOUND, markersize=2.5)
+    pitch.set_ylabel("pitch, Hz", color=_SOUND, fontsize=8)
+
+
+def _empty(axes: Axes, word: str) -> None:
+    axes.text(0.5, 0.5, word, ha="center", va="center", color=_PALE, transform=axes.transAxes)
+    axes.set_yticks([])
