@@ -21,10 +21,12 @@ vouch for instead of handing on wrong numbers.
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +140,7 @@ def write_cache(
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         with _Disk(partial, "w+") as disk:
             with h5py.File(disk, "w") as file:
                 file.attrs.update(head)
@@ -152,6 +155,13 @@ def write_cache(
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left of this cache; what is younger than an hour may be somebody's work."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
 
 
 class _Disk(io.FileIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -139,6 +140,16 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_cache(tmp_path: Path, room
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    old, young, other = (tmp_path / name for name in (".a.h5.1.partial", ".a.h5.2.partial", ".b.h5.3.partial"))
+    for left in (old, young, other):
+        left.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))
+    write(tmp_path / "a.h5", clips(1), notes={})
+    assert [left.exists() for left in (old, young, other)] == [False, True, True]
 
 
 def test_ids_out_of_order_are_our_own_mistake(tmp_path: Path) -> None:

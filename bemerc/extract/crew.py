@@ -73,12 +73,11 @@ class Crew:
                 continue
             for connection in wait(list(busy), _POLL_S):
                 self._hear(busy[connection])  # type: ignore[index]
-            for worker in busy.values():
-                if worker.silent_s() > (self._timeout_s if worker.ready else max(_START_S, self._timeout_s)):
+            for worker in [worker for worker in self._workers if worker.task]:
+                limit_s = self._timeout_s if worker.ready else max(_START_S, self._timeout_s)
+                if worker.silent_s() > limit_s:
                     worker.end()
-                    self._bury(
-                        worker, f"its worker gave no sign of life for {worker.silent_s():.0f} s and was stopped."
-                    )
+                    self._bury(worker, f"its worker gave no sign of life for {limit_s:g} s and was stopped.")
 
     def _hand_out(self) -> None:
         for worker in [worker for worker in self._workers if not worker.task and worker.is_dead()]:

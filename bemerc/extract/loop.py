@@ -130,6 +130,7 @@ def run(
     store or caches cannot be written, BemercError when workers cannot start. On any of them, and on KeyboardInterrupt,
     what was finished is kept and the same call goes on from there.
     """
+    assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
     store = Store(store_dir)
     store.sweep()

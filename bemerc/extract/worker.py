@@ -43,7 +43,7 @@ def main() -> None:
 
 def _serve(connection: Connection) -> None:
     setup: Setup = connection.recv()
-    bench = _Bench(setup.measures)
+    bench = Bench(setup.measures)
     bench.warm_up()
     connection.send(("ready",))
     report = _Report(connection, Store(setup.store))
@@ -52,7 +52,7 @@ def _serve(connection: Connection) -> None:
         task: Task = connection.recv()
         report.begin(task)
         try:
-            (_sound if sound else _video)(task, bench, report)
+            (measure_sound if sound else measure_video)(task, bench, report)
         except BemercError as error:  # not the clip's fault: the store refuses
             connection.send(("stop", str(error)))
             return
@@ -98,7 +98,7 @@ def _identity_now(path: Path) -> Identity | None:
         return None
 
 
-class _Bench:
+class Bench:
     """Open extractors, taken for one utterance and put back for the next."""
 
     def __init__(self, measures: tuple[Measure, ...]) -> None:
@@ -136,7 +136,7 @@ def _checked(features: Features, measure: Measure) -> Features:
 class _Live:
     """An utterance that is on screen: its extractors, and when each takes its next frame."""
 
-    def __init__(self, want: Want, bench: _Bench) -> None:
+    def __init__(self, want: Want, bench: Bench) -> None:
         self.want, self.bench = want, bench
         self.extractors = {modality: bench.take(modality) for modality in want.names}
         self._slots: dict[str, int] = {}
@@ -178,7 +178,7 @@ class _Live:
             self.bench.put_back(modality, extractor)
 
 
-def _video(task: Task, bench: _Bench, report: _Report) -> None:
+def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     """One pass over the picture; utterances begin and end as their times come."""
     waiting = sorted(task.wants, key=lambda want: want.piece.start_s or 0.0, reverse=True)
     live: list[_Live] = []
@@ -243,7 +243,7 @@ def _starts_too_late(piece: Piece, duration_s: float) -> MediaError:
 # --------------------------------------------------------------------------------------------------------------- sound
 
 
-def _sound(task: Task, bench: _Bench, report: _Report) -> None:
+def measure_sound(task: Task, bench: Bench, report: _Report) -> None:
     """Decode the track once and cut every utterance from it."""
     ends = [want.piece.end_s for want in task.wants]
     try:
@@ -264,7 +264,7 @@ def _sound(task: Task, bench: _Bench, report: _Report) -> None:
         report.done(want, {"audio": Finished(features, duration_s, note=note if end_s is None else "")})
 
 
-def _heard(bench: _Bench, waveform: NDArray[np.float32]) -> Features:
+def _heard(bench: Bench, waveform: NDArray[np.float32]) -> Features:
     measure = bench.measures["audio"]
     extractor = bench.take("audio")
     features = _checked(extractor.clip(waveform), measure)
