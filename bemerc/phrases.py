@@ -25,7 +25,7 @@ NO_BODY = "No body was visible."
 NO_VOICE = "No voice was heard."
 NOTHING = {
     "facial_expression": "no facial movement stands out",
-    "body_language": "no turn of the head stands out",
+    "body_language": "no gesture stands out",
     "posture": "no change of posture stands out",
 }
 UNSEEN = "out of sight for a part"
@@ -111,10 +111,10 @@ def movement(place: int) -> str:
     return f"{('little', 'little', 'some', 'much', 'much')[place]} movement"
 
 
-def sentence(field: str, acts: Sequence[Act], others: Sequence[str]) -> str:
-    """Acts strongest first, then everything else, as one sentence."""
-    first = ", ".join(act(a) for a in acts) or NOTHING[field]
-    text = "; ".join([first, *others])
+def sentence(field: str, acts: Sequence[Act], events: Sequence[str], others: Sequence[str]) -> str:
+    """Acts strongest first, then events (flashes, nods), then everything else, as one sentence."""
+    first = ", ".join(act(a) for a in acts) or ("" if events else NOTHING[field])
+    text = "; ".join(piece for piece in (first, *events, *others) if piece)
     return f"{text[0].upper()}{text[1:]}."
 
 

@@ -1,0 +1,209 @@
+"""What was done in one clip: which column left its rest, how far, when and for how long; flashes, blinks, nods, shakes.
+
+The plain choice takes each column's mean over the clip. Here every finding is a set of frames, so that the describer can
+say when and how long, and can tell the short from the slight. What moves for reasons of its own is kept apart: lids that
+shut hide the eyes, and lips that speak flash with every syllable. The rules are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc import events, phrases, references
+from bemerc.cache import Features
+from bemerc.corpus import Modality
+from bemerc.phrases import Act
+from bemerc.references import Item, Level, Measures, References
+
+Array = NDArray[np.float64]
+Clip = Mapping[Modality, Features]
+Levels = Mapping[str, Level]
+
+THROUGHOUT = 0.75  # active for this share of what was seen
+BRIEF_S = 0.4
+BLINK = 1.0
+FLASH = 0.8  # without references
+NOD_DEG, NOD_S = 2.5, 0.5  # each way of a nod or a shake is at least this far and takes at most this long
+# Lids move with every blink, and lips press, part and round with every syllable; that is no micro-expression.
+RESTLESS_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28)}
+# While the lids are shut, how high they are and where the eyes look is not to be seen.
+UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """An act, the item that did it, and the frames (T,) in which it was under way."""
+
+    item: Item
+    act: Act
+    active: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Flash:
+    """A micro-expression: the item, its frames, and its third of the clip (index in phrases.TIMES)."""
+
+    item: Item
+    run: events.Run
+    time: int
+
+    def is_all_of(self, done: Done) -> bool:
+        """Whether an act was nothing but this flash."""
+        inside = done.active[max(0, self.run.first - 2) : self.run.last + 3].sum()
+        return done.item == self.item and bool(done.active[self.run.apex]) and int(inside) == int(done.active.sum())
+
+    def is_part_of(self, done: Done) -> bool:
+        """Whether the same item was under way anyhow."""
+        return done.item == self.item and bool(done.active[self.run.apex]) and not self.is_all_of(done)
+
+
+# ------------------------------------------------------------------------------------------------------------ at rest
+
+
+def levels(clip: Clip) -> Levels:
+    """Where each described column rests in this clip: what later turns of the speaker are judged against."""
+    return {item.column: references.level(series, item.intensity) for item, series in _items_of(clip)}
+
+
+def rests(own: Levels, earlier: Sequence[Levels], usual: References) -> Measures:
+    """Where each column is at rest in this clip, as far as the speaker's earlier turns and train lead one to expect."""
+    return {
+        column: references.rest(value, [e[column][1] for e in earlier if column in e], usual.rest.get(column))
+        for column, value in own.items()
+    }
+
+
+def reached(clip: Clip, at_rest: Measures) -> Measures:
+    """How far each item went from rest, by its key: what References are fitted on."""
+    return {item.key: references.reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
+
+
+def flash_heights(clip: Clip) -> Measures:
+    """The largest flash of each unit, 0 where it did not flash: what References are fitted on."""
+    face = clip.get("face")
+    if face is None or not len(face.values):
+        return {}
+    heights = {item.key: 0.0 for item in phrases.UNITS}
+    for flash in _bursts(face):
+        heights[flash.item.key] = max(heights[flash.item.key], flash.run.height)
+    return heights
+
+
+# --------------------------------------------------------------------------------------------------------- what was done
+
+
+def done(frames: Features, items: Sequence[Item], at_rest: Measures, usual: References) -> list[Done]:
+    """What was done, strongest first."""
+    found: list[tuple[float, Done]] = []
+    for item in items:
+        if item.column not in frames.columns:
+            continue
+        away = _away(_open_series(frames, item.column), item, at_rest)
+        limits = usual.reaches.get(item.key, item.least)
+        height = references.reach(away)
+        if height >= limits[0]:
+            active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
+            strength = int(np.searchsorted(limits, height, side="right")) - 1
+            found.append((height / limits[1], Done(item, _act(item.phrase, strength, active, frames), active)))
+    return [act for _, act in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _act(phrase: str, strength: int, active: NDArray[np.bool_], frames: Features) -> Act:
+    share = active.sum() / max(int(seen(frames, phrases.ITEMS).sum()), 1)
+    if share >= THROUGHOUT:
+        return Act(phrase, strength, phrases.TIMES.index("throughout"))
+    time = _third(float(frames.timestamps_s[active].mean()), frames)
+    return Act(phrase, strength, time, brief=bool(active.sum() * frame_s(frames) < BRIEF_S))
+
+
+def _third(moment_s: float, frames: Features) -> int:
+    start = float(frames.timestamps_s[0])
+    return min(2, int(3 * (moment_s - start) / max(duration_s(frames), 1e-9)))
+
+
+def flashes(face: Features, usual: References) -> list[Flash]:
+    """Micro-expressions, the largest first; of what flashed at one moment the largest alone."""
+    least = {item.key: usual.flashes.get(item.key, FLASH) for item in phrases.UNITS}
+    found = [flash for flash in _bursts(face) if flash.run.height >= least[flash.item.key]]
+    kept: list[Flash] = []
+    for flash in sorted(found, key=lambda flash: -flash.run.height / least[flash.item.key]):
+        if not any(other.run.first <= flash.run.apex <= other.run.last for other in kept):
+            kept.append(flash)
+    return kept
+
+
+def _bursts(face: Features) -> list[Flash]:
+    """Everything that flashed, however slightly; what comes with a blink is the blink's."""
+    blinking = blinks(face)
+    return [
+        Flash(item, run, _third(float(face.timestamps_s[run.apex]), face))
+        for item in phrases.UNITS
+        if item.column in face.columns and item.column not in RESTLESS_UNITS
+        for run in events.flashes(series_of(face, item.column), frame_s(face), references.LEAST_FLASH)
+        if not any(b.first - 1 <= run.apex <= b.last + 1 for b in blinking)
+    ]
+
+
+def blinks(face: Features) -> list[events.Run]:
+    """The frames of each blink; none where the column is not there."""
+    return events.blinks(series_of(face, "AU45_r"), frame_s(face), BLINK) if "AU45_r" in face.columns else []
+
+
+def swings(face: Features, column: str) -> int:
+    """How often the head went to and fro by this angle: nods by pitch, shakes by yaw."""
+    if column not in face.columns or frame_s(face) <= 0:
+        return 0
+    return events.swings(events.smooth(series_of(face, column)), NOD_DEG, round(NOD_S / frame_s(face)))
+
+
+# --------------------------------------------------------------------------------------------------------------- series
+
+
+def seen(frames: Features, items: Sequence[Item]) -> NDArray[np.bool_]:
+    """(T,) frames in which any column of ``items`` was measured."""
+    columns = [frames.columns.index(i.column) for i in items if i.column in frames.columns]
+    return np.asarray(np.isfinite(frames.values[:, columns]).any(axis=1))
+
+
+def series_of(frames: Features, name: str) -> Array:
+    """One column (T,), NaN where it was not measured."""
+    series = frames.column(name).astype(np.float64)
+    return np.where(np.isfinite(series), series, np.nan)
+
+
+def frame_s(frames: Features) -> float:
+    """Seconds from frame to frame (the median step); 0 for a single frame."""
+    return float(np.median(np.diff(frames.timestamps_s))) if len(frames.timestamps_s) > 1 else 0.0
+
+
+def duration_s(frames: Features) -> float:
+    """Seconds from the first frame to the end of the last; 0 without frames."""
+    stamps = frames.timestamps_s
+    return float(stamps[-1] - stamps[0]) + frame_s(frames) if len(stamps) else 0.0
+
+
+def _items_of(clip: Clip) -> list[tuple[Item, Array]]:
+    """Every item that a clip's columns can tell of, with its series."""
+    return [
+        (item, _open_series(frames, item.column))
+        for frames in clip.values()
+        for item in phrases.ITEMS
+        if item.column in frames.columns and len(frames.values)
+    ]
+
+
+def _open_series(frames: Features, name: str) -> Array:
+    """A series without the frames in which shut lids keep it from being seen."""
+    series = series_of(frames, name)
+    if name in UNDER_LIDS:
+        for blink in blinks(frames):
+            series[max(0, blink.first - 1) : blink.last + 2] = np.nan
+    return series
+
+
+def _away(series: Array, item: Item, at_rest: Measures) -> Array:
+    return item.sign * (series - at_rest[item.column])
