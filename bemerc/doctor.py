@@ -23,7 +23,6 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("av", "av", "no clip can be read"),
     ("mediapipe", "mediapipe", "no face and no pose"),
     ("opencv-python", "cv2", "no face and no pose"),
-    ("librosa", "librosa", "no prosody from the sound"),
     ("torch", "torch", "no training and no prediction"),
     ("transformers", "transformers", "no training and no prediction"),
     ("peft", "peft", "no training and no prediction"),

@@ -18,6 +18,7 @@ STORE = DATA / "store"
 TOKENS = DATA / "tokens.h5"
 DESCRIPTIONS = DATA / "descriptions.jsonl"
 REFERENCES = DATA / "references.json"
+PREDICTIONS = RESULTS / "predictions"
 
 
 def stage(script: Callable[[], None]) -> Callable[[], None]:

@@ -1,0 +1,106 @@
+"""Align, stage 1: the model learns to say what the behavior is, from behavior tokens alone.
+
+One question per slot (facial expression, body language, posture, voice), without the words that were said: they could
+give the description away. Idea and name of the stage are BeMERC's; the questions are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bemerc import dataset, model, predict, prompt, train
+from bemerc.corpus import MODALITIES, Manifest, Modality, Split
+from bemerc.describe import Description
+from bemerc.errors import ModelError
+from bemerc.tokens import TokenFile
+
+
+def run(
+    manifest: Manifest,
+    tokens: TokenFile,
+    descriptions: Mapping[str, Description],
+    references: Any,
+    model_params: model.Params,
+    params: train.Params,
+    out: Path,
+) -> train.Epoch:
+    """Train on train's descriptions, pick the epoch on dev's, save the model folder ``out``."""
+    torch.manual_seed(params.seed)
+    widths = {m: width for m, width in tokens.widths.items() if width}
+    learner = model.build(model_params, widths, tokens.k)
+    encoder = predict.encoder_for(learner, prompt.Params(), params.max_length)
+    trees = {s: _trees(manifest, s, descriptions, encoder, params, tuple(widths)) for s in ("train", "dev")}
+    for split, found in trees.items():
+        if not found:
+            raise ModelError(f"align: {split} has no utterance with a description. Run 'dvc repro describe' again.")
+
+    def score(of: model.BehaviorModel) -> train.Score:
+        loss = _loss(of, trees["dev"], tokens, params.batch)
+        return train.Score(-loss, 0.0, {"loss": loss})
+
+    best = train.fit(learner, trees["train"], tokens, score, params, out / "train_log.jsonl", "align")
+    sections = {"model": asdict(model_params), "prompt": asdict(prompt.Params()), "align": asdict(params)}
+    learner.save(out, facts("align", "TVB", learner, manifest, tokens, references, sections, best))
+    return best
+
+
+def facts(
+    task: Literal["align", "merc"],
+    variant: str,
+    learner: model.BehaviorModel,
+    manifest: Manifest,
+    tokens: TokenFile,
+    references: Any,
+    sections: Mapping[str, Any],
+    best: train.Epoch,
+) -> model.Facts:
+    """What a trained model says of itself; ``sections`` are the params that made it."""
+    modalities = tuple(m for m in MODALITIES if m in learner.projectors)
+    return model.Facts(
+        task=task,
+        variant=variant,
+        modalities=modalities,
+        labels=manifest.labels,
+        corpora=manifest.corpora,
+        backbone=learner.params.name_or_path,
+        fingerprint=learner.backbone,
+        k=tokens.k,
+        columns={m: tuple(tokens.columns[m]) for m in modalities},
+        tokens={"params": tokens.params, "calibration": tokens.calibration.to_json()},
+        references=references,
+        params=sections,
+        dev=best.dev,
+    )
+
+
+def _trees(
+    manifest: Manifest,
+    split: Split,
+    descriptions: Mapping[str, Description],
+    encoder: dataset.Encoder,
+    params: train.Params,
+    modalities: tuple[Modality, ...],
+) -> list[dataset.Tree]:
+    examples = [
+        encoder.encode(one)
+        for utterance in manifest.by_split(split)
+        if utterance.id in descriptions
+        for one in prompt.align_prompts(utterance.id, asdict(descriptions[utterance.id]), modalities)
+    ]
+    return dataset.grow(examples, params.row_tokens)
+
+
+def _loss(of: model.BehaviorModel, trees: Sequence[dataset.Tree], tokens: TokenFile, batch: int) -> float:
+    """Mean loss per target token over the trees."""
+    total = count = 0.0
+    with torch.inference_mode():
+        for group in dataset.batches(trees, batch):
+            parts = of.target_log_probs(dataset.collate(group, tokens))
+            total -= float(parts.sum())
+            count += len(parts)
+    return total / count

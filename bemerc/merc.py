@@ -1,0 +1,125 @@
+"""Merc, stage 2: the model learns to name the emotion of an utterance from the conversation and the speaker's behavior.
+
+A variant is a choice of inputs: T words, TV and voice, TB and face and body, TVB all. Variants with behavior start from
+align; T has no behavior to be aligned with and starts from the backbone, so that the ladder compares what is read, not
+what was rehearsed. Dev picks the epoch by weighted F1; the test split is not looked at here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bemerc import dataset, evaluate, model, predict, prompt, train
+from bemerc.align import facts
+from bemerc.corpus import Manifest, Modality
+from bemerc.errors import ModelError
+from bemerc.tokens import TokenFile
+
+VARIANTS: dict[str, tuple[Modality, ...]] = {
+    "T": (),
+    "TV": ("audio",),
+    "TB": ("face", "pose"),
+    "TVB": ("face", "pose", "audio"),
+}
+
+
+def run(
+    variant: str,
+    manifest: Manifest,
+    tokens: TokenFile,
+    references: Any,
+    start: Path | None,
+    shape: prompt.Params,
+    model_params: model.Params,
+    params: train.Params,
+    out: Path,
+) -> train.Epoch:
+    """Train ``variant`` on train's labels from the align model ``start`` (None: from the backbone); save folder ``out``.
+
+    Raises ModelError where the variant is unknown, ``start`` does not fit, or train or dev has no labels.
+    """
+    modalities = _modalities(variant, tokens)
+    _must_have_labels(manifest)
+    torch.manual_seed(params.seed)
+    widths = {m: tokens.widths[m] for m in modalities}
+    if start is not None and modalities:
+        found = model.read_facts(start)
+        if found.task != "align":
+            raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
+        model.check_tokens(found, tokens.k, tokens.columns, start)
+    learner = model.build(model_params, widths, tokens.k, start if modalities else None)
+    encoder = predict.encoder_for(learner, shape, params.max_length)
+    score = _dev_scorer(manifest, tokens, modalities, shape, encoder, params)
+    trees = dataset.grow(
+        [
+            encoder.encode(prompt.merc_prompt(dialogue, index, manifest.labels, modalities, shape))
+            for dialogue in manifest.dialogues()
+            for index, utterance in enumerate(dialogue.utterances)
+            if utterance.split == "train" and utterance.label is not None
+        ],
+        params.row_tokens,
+    )
+    best = train.fit(learner, trees, tokens, score, params, out / "train_log.jsonl", f"merc {variant}")
+    sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
+    learner.save(out, facts("merc", variant, learner, manifest, tokens, references, sections, best))
+    return best
+
+
+def _modalities(variant: str, tokens: TokenFile) -> tuple[Modality, ...]:
+    if variant not in VARIANTS:
+        raise ModelError(f"'{variant}' is no variant; the variants are {', '.join(VARIANTS)}.")
+    missing = [m for m in VARIANTS[variant] if not tokens.widths.get(m)]
+    if missing:
+        raise ModelError(
+            f"Variant {variant} reads {', '.join(missing)}, of which the token file {tokens.path} has nothing. "
+            "Extract it, or train another variant."
+        )
+    return VARIANTS[variant]
+
+
+def _must_have_labels(manifest: Manifest) -> None:
+    for split in ("train", "dev"):
+        known = {u.label for u in manifest.utterances if u.split == split and u.label is not None}
+        if not known:
+            raise ModelError(f"merc: {split} has no labelled utterance. See `bemerc corpus check`, then prepare again.")
+    lacking = [label for label in manifest.labels if label not in {u.label for u in manifest.by_split("train")}]
+    if lacking:
+        raise ModelError(
+            f"merc: train has no utterance with the label {', '.join(lacking)}, so it could never be learned. "
+            "Change prepare.labels, or prepare.label_map."
+        )
+
+
+def _dev_scorer(
+    manifest: Manifest,
+    tokens: TokenFile,
+    modalities: tuple[Modality, ...],
+    shape: prompt.Params,
+    encoder: dataset.Encoder,
+    params: train.Params,
+) -> Any:
+    """Dev's weighted F1 decides, the log-probability of the right labels breaks ties."""
+    labels = manifest.labels
+    gold = {u.id: labels.index(u.label) for u in manifest.by_split("dev") if u.label is not None}
+    asked = [one for one in predict.prompts(manifest, ("dev",), labels, modalities, shape) if one[0].id in gold]
+    how = predict.Params(batch=max(params.batch, 48), row_tokens=params.row_tokens and 2 * params.row_tokens)
+
+    def score(of: model.BehaviorModel) -> train.Score:
+        sums = predict.score_labels(of, encoder, asked, tokens, how, quiet=True)
+        right = np.array([gold[id] for id in sums])
+        logs = np.stack([row - np.logaddexp.reduce(row) for row in sums.values()])
+        counts = evaluate.confusion(right, logs.argmax(axis=1), len(labels))
+        surety = float(logs[np.arange(len(right)), right].mean())
+        value = float(evaluate.weighted_f1(counts))
+        return train.Score(
+            value,
+            surety,
+            {"weighted_f1": value, "accuracy": float(evaluate.accuracy(counts)), "loss": -surety},
+        )
+
+    return score

@@ -1,0 +1,140 @@
+"""A probability for every label of every utterance, by scoring the labels; nothing is generated and nothing parsed.
+
+Peers let the model write and search its answer for a label. Here every label's own tokens, up to the mark that ends the
+answer, are scored exactly (sum of token log-probabilities) and the sums become probabilities. The prompt is computed once
+for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (dataset.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bemerc import dataset, model, prompt
+from bemerc.corpus import Manifest, Modality, Split
+from bemerc.errors import ModelError
+from bemerc.prediction import Prediction
+from bemerc.progress import bar
+
+if TYPE_CHECKING:
+    from bemerc.tokens import TokenFile
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: predict.
+
+    batch       utterances per step, about
+    row_tokens  positions that the utterances of a dialogue may share a tree of
+    device      auto: a GPU where there is one
+    """
+
+    batch: int = 48
+    row_tokens: int = 1024
+    device: str = "auto"
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        if self.batch < 1:
+            yield f"batch: must be at least 1, not {self.batch}."
+        if self.row_tokens < 0:
+            yield f"row_tokens: must not be negative, not {self.row_tokens}."
+        if self.device not in ("auto", "cpu", "cuda"):
+            yield f"device: must be auto, cpu or cuda, not {self.device!r}."
+
+
+def run(
+    folder: Path, manifest: Manifest, tokens: TokenFile, splits: Sequence[Split], params: Params
+) -> list[Prediction]:
+    """Predictions of the model in ``folder`` for every labelled or unlabelled utterance of ``splits``, in id order.
+
+    Raises ModelError where the folder holds no merc model, or the tokens are not of the kind it was trained on.
+    """
+    loaded, facts = model.load(folder, device=params.device)
+    if facts.task != "merc":
+        raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
+    model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    shape = prompt.Params(**facts.params["prompt"])
+    max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
+    encoder = encoder_for(loaded, shape, max_length)
+    found = score_labels(loaded, encoder, prompts(manifest, splits, facts.labels, facts.modalities, shape), tokens, params)
+    gold = {u.id: u.label for u in manifest.utterances}
+    return [prediction(id, gold[id], facts.labels, sums) for id, sums in sorted(found.items())]
+
+
+def prompts(
+    manifest: Manifest,
+    splits: Sequence[Split],
+    labels: Sequence[str],
+    modalities: Sequence[Modality],
+    shape: prompt.Params,
+) -> list[tuple[prompt.Prompt, tuple[str, ...]]]:
+    """Every utterance of the splits with the labels to score, dialogue by dialogue."""
+    return [
+        (prompt.merc_prompt(dialogue, index, labels, modalities, shape), tuple(labels))
+        for dialogue in manifest.dialogues()
+        for index, utterance in enumerate(dialogue.utterances)
+        if utterance.split in splits
+    ]
+
+
+def encoder_for(loaded: model.BehaviorModel, shape: prompt.Params, max_length: int) -> dataset.Encoder:
+    """The encoder of a model's tokenizer, inside its chat template where params ask for it."""
+    tokenizer = loaded.tokenizer
+    frame = None
+    if shape.template == "chat":
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError(f"prompt.template is chat, but the tokenizer of '{loaded.params.name_or_path}' has none.")
+
+        def render(message: str) -> str:
+            said = [{"role": "user", "content": message}]
+            return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
+
+        frame = prompt.chat_frame(render)
+    return dataset.Encoder(tokenizer, loaded.k, min(max_length, loaded.max_length), frame)
+
+
+def score_labels(
+    loaded: model.BehaviorModel,
+    encoder: dataset.Encoder,
+    asked: Sequence[tuple[prompt.Prompt, tuple[str, ...]]],
+    tokens: TokenFile | None,
+    params: Params,
+    quiet: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """Utterance id -> (C,) log-probability of each label's tokens, the ending mark included."""
+    examples = [
+        encoder.encode(replace(one, target=prompt.label_target(label))) for one, labels in asked for label in labels
+    ]
+    classes = len(asked[0][1]) if asked else 1
+    sums: dict[str, list[float]] = {}
+    groups = dataset.batches(dataset.grow(examples, params.row_tokens), params.batch * classes)
+    with torch.inference_mode(), _shown(len(asked), quiet) as advance:
+        for group in groups:
+            batch = dataset.collate(group, tokens)
+            parts = loaded.target_log_probs(batch).double().cpu().numpy()
+            totals = np.bincount(batch.example, weights=parts, minlength=len(batch.ids))
+            for id, total in zip(batch.ids, totals, strict=True):
+                sums.setdefault(id, []).append(float(total))
+            advance(len(batch.ids) // classes)
+    return {id: np.array(of) for id, of in sums.items()}
+
+
+def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[np.float64]) -> Prediction:
+    """(C,) label log-probabilities -> probabilities that add up to one, and the likeliest label."""
+    shifted = np.exp(sums - sums.max())
+    chances = shifted / shifted.sum()
+    scores = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
+    return Prediction(id, gold, labels[int(np.argmax(chances))], scores, None)
+
+
+def _shown(total: int, quiet: bool) -> Any:
+    import contextlib
+
+    return contextlib.nullcontext(lambda count: None) if quiet else bar("Scoring labels", total, "utterances")

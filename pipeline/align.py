@@ -1,0 +1,26 @@
+"""Behavior tokens -> description, stage 1: the model learns to say what the behavior is.
+
+in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl, the backbone.  out: models/align/
+"""
+
+import json
+
+from bemerc import align, describe, model, tokens, train
+from bemerc.config import load
+from bemerc.corpus import read_manifest
+from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, stage
+
+
+@stage
+def main() -> None:
+    references = json.loads(REFERENCES.read_text(encoding="utf-8"))
+    model_params, params = load(PARAMS, "model", model.Params), load(PARAMS, "align", train.Params)
+    descriptions = describe.read_descriptions(DESCRIPTIONS)
+    with tokens.open_tokens(TOKENS) as read:
+        out = MODELS / "align"
+        best = align.run(read_manifest(MANIFEST), read, descriptions, references, model_params, params, out)
+    print(f"align in {out}; best epoch {best.epoch}, dev loss {best.dev['loss']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Predictions -> what they are worth: metrics, plots, pictures and a report, with plain regressions beside the models.
+
+in: data/manifest.jsonl, data/tokens.h5, results/predictions/*.jsonl, the training logs, and for the embedded sample the
+truth beside it.  out: results/metrics.json, results/plots/, results/report.md
+"""
+
+from bemerc import evaluate, findings, report, wording
+from bemerc.config import load, read_section
+from pipeline import DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
+
+
+@stage
+def main() -> None:
+    params = load(PARAMS, "evaluate", evaluate.Params)
+    truth = None
+    if read_section(PARAMS, "prepare")["corpora"] == ["sample"]:
+        truth = findings.sample_truth(DATA / "sample" / "truth.jsonl", read_section(PARAMS, "sample")["hint_share"])
+    given = {variant: PREDICTIONS / f"{variant}.jsonl" for variant in params.variants}
+    logs = {variant: MODELS / "merc" / variant / "train_log.jsonl" for variant in params.variants}
+    metrics = report.run(MANIFEST, given, TOKENS, RESULTS, params, truth, logs)
+    print(wording.format_table(metrics))
+    print(f"The report is in {RESULTS / 'report.md'}")
+
+
+if __name__ == "__main__":
+    main()
