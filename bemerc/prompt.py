@@ -1,0 +1,225 @@
+"""Every word that the language model sees, and the way back from its words to a label.
+
+A prompt is kept in parts, not as one string: the head (role, labels), one part per turn of the history, the branch (which
+turn, its behavior, the question) and the target. What is constant stands first and what belongs to one utterance alone
+stands last, so that the utterances of a dialogue share everything up to their branch and ``dataset`` can lay a whole
+dialogue out as one tree. The behavior of an utterance is a Placeholder between the words, never a marker inside a string:
+nothing that a speaker says can be taken for one.
+
+Roles, history between ### marks and the question at the end follow InstructERC; the wording, the order and the anchored
+window are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bemerc.corpus import MODALITIES, Dialogue, Modality, Utterance
+
+# What a reader of a rendered prompt sees where behavior tokens will stand, and the word that introduces them.
+MARKS: dict[Modality, str] = {"face": "<face>", "pose": "<pose>", "audio": "<audio>"}
+LEADS: dict[Modality, str] = {"face": "Face", "pose": "Body", "audio": "Voice"}
+
+# Slots of a description -> what the align prompt asks for, and the modality without which nobody could answer.
+SLOTS: dict[str, tuple[str, Modality]] = {
+    "facial_expression": ("facial expression", "face"),
+    "body_language": ("body language", "pose"),
+    "posture": ("posture", "pose"),
+    "voice": ("voice", "audio"),
+}
+
+MERC_ROLE = "Name the emotion that the speaker of the last line is perceived to show, by words and behavior."
+ALIGN_ROLE = "Describe what a person shows, by behavior."
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: prompt.
+
+    window    turns of history, the target's included: ``sliding`` holds at most so many, ``anchored`` up to twice as many
+    windowing ``anchored``: the window moves in steps of its own length, so that a block of turns shares one history;
+              ``sliding``: always the last ``window`` turns, one computation per utterance
+    template  ``plain`` text, or ``chat``: inside the tokenizer's own chat template
+    restate   whether the branch says the target's words again, as InstructERC does
+    """
+
+    window: int = 12
+    windowing: Literal["anchored", "sliding"] = "anchored"
+    template: Literal["plain", "chat"] = "plain"
+    restate: bool = True
+
+    def check(self) -> list[str]:
+        return [] if self.window >= 1 else [f"window: must be at least 1, not {self.window}."]
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """Where the K behavior tokens of one utterance and modality stand."""
+
+    modality: Modality
+    utterance: str
+
+
+@dataclass(frozen=True)
+class Markup:
+    """Words of a chat template: the only text in which the tokenizer may see its special tokens."""
+
+    text: str
+
+
+Piece = str | Markup | Placeholder
+Part = tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question to the model.
+
+    id       of the utterance that it asks about
+    head     what is the same for every utterance
+    history  one part per turn, oldest first; the last one is never dropped, the others from the oldest
+    branch   what belongs to this utterance alone, up to the word before the answer
+    target   the answer
+    """
+
+    id: str
+    head: Part
+    history: tuple[Part, ...]
+    branch: Part
+    target: str
+
+    @property
+    def text(self) -> str:
+        """The prompt as people read it, with a mark for every placeholder, without the target."""
+        return "".join(_readable(piece) for part in (self.head, *self.history, self.branch) for piece in part)
+
+
+@dataclass(frozen=True)
+class ChatFrame:
+    """What a chat template puts before and after the one message that we send."""
+
+    before: str
+    after: str
+
+
+def merc_prompt(
+    dialogue: Dialogue, index: int, labels: Sequence[str], modalities: Sequence[Modality], params: Params
+) -> Prompt:
+    """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none."""
+    turn = dialogue.utterances[index]
+    first = history_start(index, params)
+    history = tuple((_line(u),) for u in dialogue.utterances[first : index + 1])
+    speaker = _one_line(turn.speaker)
+    said = f": {_quoted(turn)}" if params.restate else ""
+    branch = (
+        f"###\nThe last line, by {speaker}{said}\n",
+        *behavior(turn.id, modalities),
+        "Emotion:",
+    )
+    return Prompt(turn.id, (merc_head(labels),), history, branch, label_target(turn.label) if turn.label else "")
+
+
+def align_prompts(id: str, description: Mapping[str, str], modalities: Sequence[Modality]) -> tuple[Prompt, ...]:
+    """Ask for every slot of one description that the modalities can answer, one prompt per slot.
+
+    The words that were said are not in it: they could give the description away. The behavior stands in the history, so
+    that the slots share it.
+    """
+    head, tokens = (align_head(),), behavior(id, modalities)
+    return tuple(
+        Prompt(id, head, (tokens,), (slot_question(slot),), " " + _one_line(description[slot]))
+        for slot, (_, needed) in SLOTS.items()
+        if needed in modalities and description.get(slot)
+    )
+
+
+def merc_head(labels: Sequence[str]) -> str:
+    """Role and label set, up to the mark that opens the history."""
+    return f"{MERC_ROLE}\nLabels: {', '.join(labels)}.\nThe conversation so far:\n###\n"
+
+
+def align_head() -> str:
+    """Role of the align prompt."""
+    return f"{ALIGN_ROLE}\n###\n"
+
+
+def slot_question(slot: str) -> str:
+    """The branch of the align prompt for one slot of the description."""
+    return f"###\nDescribe the {SLOTS[slot][0]}.\nDescription:"
+
+
+def behavior(id: str, modalities: Sequence[Modality]) -> Part:
+    """One line per modality, always in the same order; nothing for a variant that has words only."""
+    pieces: list[Piece] = []
+    for modality in MODALITIES:
+        if modality in modalities:
+            pieces += [f"{LEADS[modality]}:", Placeholder(modality, id), "\n"]
+    return tuple(pieces)
+
+
+def history_start(index: int, params: Params) -> int:
+    """Index of the oldest turn that the prompt for turn ``index`` holds.
+
+    Anchored: ``max(0, w * (floor(t / w) - 1))``, so between w + 1 and 2w turns once the dialogue is long enough, and the
+    same start for w neighbours; sliding: the last w turns.
+    """
+    w = params.window
+    return max(0, w * (index // w - 1) if params.windowing == "anchored" else index - w + 1)
+
+
+def label_target(label: str) -> str:
+    """The answer for a label: the space belongs to the word in most tokenizers."""
+    return f" {label}"
+
+
+def read_label(text: str, labels: Sequence[str]) -> str | None:
+    """The way back: the label that a generated answer opens with, as a word of its own, or None; never a guess."""
+    answer = text.strip().casefold()
+    found = [label for label in labels if re.match(re.escape(label.casefold()) + r"(?!\w)", answer)]
+    return max(found, key=len) if found else None
+
+
+def read_slot(text: str) -> str:
+    """The way back for one slot of a description: the first line of the answer."""
+    return text.strip().split("\n", 1)[0].strip()
+
+
+def chat_frame(render: Callable[[str], str]) -> ChatFrame:
+    """Take a chat template apart; ``render`` wraps one user message with the template and opens the answer.
+
+    Raises ValueError where the template does not leave the message whole.
+    """
+    message = "MESSAGE"
+    before, found, after = render(message).partition(message)
+    if not found:
+        raise ValueError("the chat template does not show the message that it was given")
+    return ChatFrame(before, after)
+
+
+def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
+    """The same prompt inside a chat template. The target loses its space: the template ends where the answer begins."""
+    head = (Markup(frame.before), *prompt.head)
+    branch = (*prompt.branch, Markup(frame.after))
+    return replace(prompt, head=head, branch=branch, target=prompt.target.lstrip())
+
+
+def _line(turn: Utterance) -> str:
+    return f"{_one_line(turn.speaker)}: {_quoted(turn)}\n"
+
+
+def _quoted(turn: Utterance) -> str:
+    return f'"{_one_line(turn.text)}"'
+
+
+def _one_line(text: str) -> str:
+    """A line break inside what somebody said would look like the next turn."""
+    return " ".join(text.split())
+
+
+def _readable(piece: Piece) -> str:
+    if isinstance(piece, Placeholder):
+        return MARKS[piece.modality]
+    return piece.text if isinstance(piece, Markup) else piece
