@@ -429,7 +429,7 @@ def _flows(x: Array, y: Array) -> dict[str, Array]:
         "head_y": flow(zero, 40 * head),
         "lean": flow((x - TRUNK[0]) * body * (1 + 0.3 * head), (y - 250) * body + 60 * head),
         "slump": flow(14 * (left - right), 24 * head + 12 * (left + right)),
-        "shrug": flow(zero, -28 * raised),
+        "shrug": flow(zero, np.float32(-28) * raised),
         "tilt": flow(zero, 14 * (right - left)),
         "sway": flow(40 * high * body, zero),
     }
