@@ -54,13 +54,25 @@ def flashes(values: Array, frame_s: float, threshold: float) -> list[Run]:
     restless = restless[np.isfinite(restless)]
     floor = max(threshold, RESTLESS * float(np.median(restless))) if restless.size else np.inf
     found: list[Run] = []
-    for apex in np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable").tolist():
-        if np.isfinite(values[apex]) and not any(run.first <= apex <= run.last for run in found):
-            run = _burst(values, apex, reach)
-            enough = run.height >= floor and run.last - run.first + 1 >= MIN_FRAMES
-            if enough and _lasts(run, frame_s, FLASH_S) and values[run.first : run.last + 1].max() <= values[apex]:
-                found.append(run)
+    taken = np.zeros(len(values), bool)
+    for apex in _peaks(values):
+        run = _burst(values, apex, reach) if not taken[apex] else None
+        if run is not None and run.height >= floor and _is_flash(values, run, frame_s):
+            found.append(run)
+            taken[run.first : run.last + 1] = True
     return sorted(found, key=lambda run: run.first)
+
+
+def _peaks(values: Array) -> list[int]:
+    """Frames that no neighbour exceeds, the highest first."""
+    filled = np.concatenate([[-np.inf], np.nan_to_num(values, nan=-np.inf), [-np.inf]])
+    peaks = np.flatnonzero((filled[1:-1] >= filled[:-2]) & (filled[1:-1] >= filled[2:]) & np.isfinite(values))
+    return [int(frame) for frame in peaks[np.argsort(-values[peaks], kind="stable")]]
+
+
+def _is_flash(values: Array, run: Run, frame_s: float) -> bool:
+    highest = values[run.first : run.last + 1].max() <= values[run.apex]
+    return bool(highest) and run.last - run.first + 1 >= MIN_FRAMES and _lasts(run, frame_s, FLASH_S)
 
 
 def _burst(values: Array, apex: int, reach: int) -> Run:
