@@ -23,7 +23,7 @@ from bemerc.cache import Features
 
 Array = NDArray[np.float64]
 
-VERSION = "prosody/1"
+VERSION = "prosody/2"
 SAMPLE_RATE_HZ = 16000
 WINDOW = 400  # 25 ms: energy and spectrum
 FFT = 512
@@ -167,6 +167,8 @@ def mel_filters() -> Array:
 
 # Boersma (1993), "Accurate short-term analysis of the fundamental frequency": his values; costs are for frames 10 ms apart.
 _CANDIDATES = 8
+_PASS_HZ, _STOP_HZ = 1500.0, 3000.0
+_FINER = 2
 _SILENCE = 0.03
 _OCTAVE_COST = 0.01
 _OCTAVE_JUMP_COST = 0.35
@@ -195,33 +197,43 @@ def track_pitch(sound: Array, timestamps_s: Array, params: Params) -> tuple[Arra
 def _candidates(sound: Array, middles: NDArray[np.int64], loudest: float, params: Params) -> tuple[Array, Array, Array]:
     """hz (T, 8) with NaN where there are fewer peaks, their heights (T, 8), and how silent each frame is (T,)."""
     width = round(3 / params.pitch_floor_hz * SAMPLE_RATE_HZ)
-    shortest, longest = int(SAMPLE_RATE_HZ / params.pitch_ceiling_hz), int(SAMPLE_RATE_HZ / params.pitch_floor_hz) + 2
+    rate = SAMPLE_RATE_HZ * _FINER
+    shortest, longest = int(rate / params.pitch_ceiling_hz), int(rate / params.pitch_floor_hz) + 2
     frames = _frames(sound, middles, width)
     frames = frames - frames.mean(axis=1, keepdims=True)
     window = np.hanning(width + 2)[1:-1]
-    own = _autocorrelation(window[None], longest + 1)
-    correlation = _autocorrelation(frames * window, longest + 1)
+    own = _autocorrelation(window[None], longest + 1, low_pass=False)
+    correlation = _autocorrelation(frames * window, longest + 1, low_pass=True)
     correlation = correlation / np.maximum(correlation[:, :1], FLOOR) / (own / own[:, :1])
     before, here, after = correlation[:, :-2], correlation[:, 1:-1], correlation[:, 2:]
-    peak = (here > before) & (here >= after) & (np.arange(1, longest) >= shortest)
-    ranked = np.argsort(np.where(peak, -here, np.inf), axis=1, kind="stable")[:, :_CANDIDATES]
+    lags = np.arange(1, longest)
+    peak = (here > before) & (here >= after) & (lags >= shortest)
+    worth = here - _OCTAVE_COST * np.log2(lags)  # a high voice has more periods in reach than there are candidates
+    ranked = np.argsort(np.where(peak, -worth, np.inf), axis=1, kind="stable")[:, :_CANDIDATES]
     b, h, a = (np.take_along_axis(part, ranked, axis=1) for part in (before, here, after))
     bend = np.minimum(b - 2 * h + a, -1e-12)
     shift = np.clip(0.5 * (b - a) / bend, -0.5, 0.5)  # the parabola through three samples has its top here
     there = np.take_along_axis(peak, ranked, axis=1)
-    hz = np.where(there, SAMPLE_RATE_HZ / (ranked + 1 + shift), np.nan)
+    hz = np.where(there, rate / (ranked + 1 + shift), np.nan)
     hz = np.where((hz >= params.pitch_floor_hz) & (hz <= params.pitch_ceiling_hz), hz, np.nan)
     height = np.where(np.isnan(hz), 0.0, np.minimum(h - 0.25 * (b - a) * shift, 1.0))
-    loud = np.abs(frames).max(axis=1) / max(loudest, FLOOR)
-    silence = np.maximum(0.0, 2 - loud * (1 + params.voicing_threshold) / _SILENCE)
+    core = np.abs(frames[:, width // 3 : width - width // 3])  # the window's ends may reach into a word
+    silence = np.maximum(0.0, 2 - core.max(axis=1) / max(loudest, FLOOR) * (1 + params.voicing_threshold) / _SILENCE)
     return hz, height, silence
 
 
-def _autocorrelation(frames: Array, lags: int) -> Array:
-    """(T, W) -> (T, lags) through the spectrum."""
-    size = 1 << (frames.shape[1] + lags - 1).bit_length()
+def _autocorrelation(frames: Array, lags: int, low_pass: bool) -> Array:
+    """(T, W) -> (T, lags) at half samples, through the spectrum.
+
+    High harmonics make peaks so narrow that even a half sample misses them, and then twice the period looks better.
+    """
+    size = 1 << (frames.shape[1] + lags // _FINER).bit_length()
     spectrum = np.fft.rfft(frames, size)
-    return np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[:, :lags]
+    power = spectrum.real**2 + spectrum.imag**2
+    if low_pass:
+        share = np.clip((np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ) - _PASS_HZ) / (_STOP_HZ - _PASS_HZ), 0, 1)
+        power = power * (0.5 + 0.5 * np.cos(np.pi * share))
+    return np.fft.irfft(power, size * _FINER)[:, :lags]
 
 
 def _best_path(hz: Array, strength: Array, dearness: float) -> NDArray[np.int64]:
