@@ -1,0 +1,364 @@
+"""Prompts -> examples (token ids and loss mask, born together) -> trees -> batches of arrays.
+
+The obvious dataset is one padded row per utterance, in which the history of a dialogue of n turns is computed n times.
+Here an example is a path of nodes (head, one node per turn, branch, target), and examples that begin alike share the
+beginning: a row is a tree in which every position sees its own node up to itself and the nodes that it descends from,
+and stands at the position id that it would have alone. A single prompt is a tree without branches, so both layouts are
+one data structure and one code path. (Tree attention is known from speculative decoding; its use here is ours.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.corpus import MODALITIES, Modality
+from bemerc.errors import BemercError
+from bemerc.prompt import ChatFrame, Markup, Part, Placeholder, Prompt, in_chat
+
+if TYPE_CHECKING:
+    from bemerc.tokens import TokenFile
+
+WORDS = -1  # in ``modality``: this position is a word, not a behavior token
+PADDING = -1  # in ``node``: this position is not there
+
+
+class DatasetError(BemercError):
+    """An example cannot be made: its target does not fit, or its behavior tokens are not there."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One part of a prompt as the model takes it.
+
+    ids       token ids; 0 where a behavior token stands
+    modality  per position: WORDS, or the index in MODALITIES
+    behavior  whose tokens stand there, in order
+    target    whether loss is taken on these ids
+    """
+
+    ids: tuple[int, ...]
+    modality: tuple[int, ...]
+    behavior: tuple[Placeholder, ...]
+    target: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with one answer, as a path of nodes from the head to the target; the target is never cut."""
+
+    id: str
+    nodes: tuple[Node, ...]
+
+    def __len__(self) -> int:
+        return sum(len(node.ids) for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Examples that share what they have in common; L positions, S nodes, P target tokens.
+
+    ids, position, node, modality  (L,); ``position`` counts from the head along the example's own path
+    ancestors  (S, S) bool: [i, j] where node i descends from node j or is node j
+    behavior   whose tokens stand in the tree, in the order of their positions
+    source     (P,) the position from which each target token is predicted
+    token      (P,) the target tokens
+    example    (P,) the example, as an index into ``examples``
+    """
+
+    ids: NDArray[np.int64]
+    position: NDArray[np.int64]
+    node: NDArray[np.int64]
+    modality: NDArray[np.int64]
+    ancestors: NDArray[np.bool_]
+    behavior: tuple[Placeholder, ...]
+    source: NDArray[np.int64]
+    token: NDArray[np.int64]
+    example: NDArray[np.int64]
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trees side by side; B rows of L positions, padded on the right.
+
+    input_ids, position_ids, node, modality  (B, L) int64; ``node`` is PADDING where nothing stands
+    ancestors  (B, S, S) bool
+    behavior   modality -> (values (N, K, D') float32, mask (N, K) bool), in the order in which a row-by-row walk over
+               ``modality`` meets them
+    source     (M,) the positions whose logits are needed, as row * L + column, each once
+    which      (P,) index into ``source``, for every target token
+    token      (P,) the target tokens
+    example    (P,) index of the example, for every target token
+    ids        the examples' ids, in order
+    """
+
+    input_ids: NDArray[np.int64]
+    position_ids: NDArray[np.int64]
+    node: NDArray[np.int64]
+    modality: NDArray[np.int64]
+    ancestors: NDArray[np.bool_]
+    behavior: Mapping[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]]
+    source: NDArray[np.int64]
+    which: NDArray[np.int64]
+    token: NDArray[np.int64]
+    example: NDArray[np.int64]
+    ids: tuple[str, ...]
+
+    @property
+    def positions(self) -> int:
+        """How many positions hold something."""
+        return int((self.node != PADDING).sum())
+
+
+class Encoder:
+    """Prompts -> examples, for one tokenizer; what was encoded once is remembered, since turns recur in every history."""
+
+    def __init__(self, tokenizer: Any, k: int, max_length: int, frame: ChatFrame | None = None) -> None:
+        self.k, self.max_length, self.frame = k, max_length, frame
+        self._tokenizer = tokenizer
+        self._known: dict[tuple[Part, bool], Node] = {}
+        self._words: dict[str, tuple[int, ...]] = {}
+        # A chat template opens with its own mark.
+        self._begin = () if frame or tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
+        self._end = int(tokenizer.eos_token_id)
+
+    def encode(self, prompt: Prompt) -> Example:
+        """The prompt as a path of nodes, its oldest turns left out until it fits ``max_length``.
+
+        Raises DatasetError with the id and both lengths where the target utterance alone does not fit.
+        """
+        framed = in_chat(prompt, self.frame) if self.frame else prompt
+        head, branch = self._node(framed.head, self._begin), self._node(framed.branch)
+        target = self._target(framed.target)
+        turns = [self._node(part) for part in framed.history]
+        room = self.max_length - sum(len(node.ids) for node in (head, branch, target))
+        kept = _newest(turns, room)
+        if turns and not kept:
+            length = self.max_length - room + len(turns[-1].ids)
+            raise DatasetError(
+                f"{prompt.id}: the target utterance alone takes {length} tokens, but max_length is {self.max_length}. "
+                "Raise max_length, or take fewer behavior tokens."
+            )
+        return Example(prompt.id, (head, *kept, branch, target))
+
+    def _target(self, text: str) -> Node:
+        """The answer and the mark that ends it: without the mark, a label would score what it shares with longer ones."""
+        ids = (*self._encode_words(text), self._end)
+        return Node(ids, (WORDS,) * len(ids), (), True)
+
+    def _node(self, part: Part, begin: tuple[int, ...] = ()) -> Node:
+        key = (part, bool(begin))
+        if key not in self._known:
+            self._known[key] = self._encode_part(part, begin)
+        return self._known[key]
+
+    def _encode_part(self, part: Part, begin: tuple[int, ...]) -> Node:
+        ids, modality = list(begin), [WORDS] * len(begin)
+        for piece in part:
+            if isinstance(piece, Placeholder):
+                ids += [0] * self.k
+                modality += [MODALITIES.index(piece.modality)] * self.k
+            else:
+                words = self._encode_markup(piece) if isinstance(piece, Markup) else self._encode_words(piece)
+                ids += words
+                modality += [WORDS] * len(words)
+        behavior = tuple(piece for piece in part if isinstance(piece, Placeholder))
+        return Node(tuple(ids), tuple(modality), behavior, False)
+
+    def _encode_words(self, text: str) -> tuple[int, ...]:
+        """What people said may hold "</s>"; split, it is only words."""
+        if text not in self._words:
+            found = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            self._words[text] = tuple(found)
+        return self._words[text]
+
+    def _encode_markup(self, piece: Markup) -> tuple[int, ...]:
+        return tuple(self._tokenizer(piece.text, add_special_tokens=False)["input_ids"])
+
+
+def _newest(turns: Sequence[Node], room: int) -> tuple[Node, ...]:
+    """As many of the newest turns as fit."""
+    kept: list[Node] = []
+    for turn in reversed(turns):
+        room -= len(turn.ids)
+        if room < 0:
+            break
+        kept.append(turn)
+    return tuple(reversed(kept))
+
+
+def grow(examples: Sequence[Example], row_tokens: int) -> list[Tree]:
+    """Neighbours with the same head share a tree, up to ``row_tokens`` positions; 0: every example stands alone.
+
+    An example longer than ``row_tokens`` has a tree of its own: rows are filled, never cut.
+    """
+    trees: list[Tree] = []
+    row: list[Example] = []
+    known: set[tuple[Node, ...]] = set()
+    length = 0
+    for example in examples:
+        paths = [example.nodes[:depth] for depth in range(1, len(example.nodes) + 1)]
+        added = sum(len(path[-1].ids) for path in paths if path not in known)
+        if row and (row[0].nodes[0] is not example.nodes[0] or length + added > row_tokens):
+            trees.append(tree(row))
+            row, known, length = [], set(), 0
+            added = len(example)
+        row.append(example)
+        known.update(paths)
+        length += added
+    return [*trees, tree(row)] if row else trees
+
+
+def tree(examples: Sequence[Example]) -> Tree:
+    """Lay out examples so that common beginnings stand once, in the order in which they are first met."""
+    layout = _Layout()
+    for index, example in enumerate(examples):
+        layout.add(index, example)
+    return layout.finish(tuple(examples))
+
+
+class _Layout:
+    """A tree while it grows."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, Node], int] = {}  # (parent, node) -> number
+        self.nodes: list[Node] = []
+        self.parents: list[int] = []
+        self.starts: list[int] = []  # where the node begins in the row
+        self.depths: list[int] = []  # where it begins on its path
+        self.length = 0
+        self.targets: list[tuple[int, int, int]] = []  # source, token, example
+
+    def add(self, index: int, example: Example) -> None:
+        parent = -1
+        for node in example.nodes:
+            if node.target:
+                self._aim(index, parent, node)
+            parent = self._place(parent, node)
+
+    def _place(self, parent: int, node: Node) -> int:
+        number = self.found.get((parent, node))
+        if number is None:
+            number = self.found[parent, node] = len(self.nodes)
+            self.nodes.append(node)
+            self.parents.append(parent)
+            self.starts.append(self.length)
+            self.depths.append(0 if parent < 0 else self.depths[parent] + len(self.nodes[parent].ids))
+            self.length += len(node.ids)
+        return number
+
+    def _aim(self, index: int, parent: int, node: Node) -> None:
+        """Each target token is predicted from the position before it: the first from the end of the branch."""
+        start = self.starts[self._place(parent, node)]
+        before = self.starts[parent] + len(self.nodes[parent].ids) - 1
+        for offset, token in enumerate(node.ids):
+            self.targets.append((before if offset == 0 else start + offset - 1, token, index))
+
+    def finish(self, examples: tuple[Example, ...]) -> Tree:
+        lengths = np.array([len(node.ids) for node in self.nodes])
+        within = np.concatenate([np.arange(n) for n in lengths])
+        targets = np.array(self.targets, np.int64).reshape(-1, 3)
+        return Tree(
+            ids=np.concatenate([np.array(node.ids, np.int64) for node in self.nodes]),
+            position=np.repeat(np.array(self.depths), lengths) + within,
+            node=np.repeat(np.arange(len(self.nodes)), lengths),
+            modality=np.concatenate([np.array(node.modality, np.int64) for node in self.nodes]),
+            ancestors=_ancestors(self.parents),
+            behavior=tuple(place for node in self.nodes for place in node.behavior),
+            source=targets[:, 0],
+            token=targets[:, 1],
+            example=targets[:, 2],
+            examples=examples,
+        )
+
+
+def _ancestors(parents: Sequence[int]) -> NDArray[np.bool_]:
+    """(S, S): a node sees itself and what its parent sees; parents come before their children."""
+    seen = np.eye(len(parents), dtype=bool)
+    for number, parent in enumerate(parents):
+        if parent >= 0:
+            seen[number] |= seen[parent]
+    return seen
+
+
+def collate(trees: Sequence[Tree], tokens: TokenFile | None) -> Batch:
+    """Trees -> one batch. Raises DatasetError where an utterance's behavior is asked for and not in the token file."""
+    length, nodes = max(map(len, trees)), max(len(t.ancestors) for t in trees)
+    ancestors = np.zeros((len(trees), nodes, nodes), bool)
+    for row, t in enumerate(trees):
+        ancestors[row, : len(t.ancestors), : len(t.ancestors)] = t.ancestors
+    source, which = np.unique(
+        np.concatenate([row * length + t.source for row, t in enumerate(trees)]), return_inverse=True
+    )
+    first = np.cumsum([0] + [len(t.examples) for t in trees])
+    return Batch(
+        input_ids=_pad([t.ids for t in trees], length, 0),
+        position_ids=_pad([t.position for t in trees], length, 0),
+        node=_pad([t.node for t in trees], length, PADDING),
+        modality=_pad([t.modality for t in trees], length, WORDS),
+        ancestors=ancestors,
+        behavior=_behavior([place for t in trees for place in t.behavior], tokens),
+        source=source,
+        which=which,
+        token=np.concatenate([t.token for t in trees]),
+        example=np.concatenate([start + t.example for start, t in zip(first, trees, strict=False)]),
+        ids=tuple(example.id for t in trees for example in t.examples),
+    )
+
+
+def _pad(rows: Sequence[NDArray[np.int64]], length: int, fill: int) -> NDArray[np.int64]:
+    padded = np.full((len(rows), length), fill, np.int64)
+    for row, values in enumerate(rows):
+        padded[row, : len(values)] = values
+    return padded
+
+
+def _behavior(
+    places: Iterable[Placeholder], tokens: TokenFile | None
+) -> dict[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    found: dict[Modality, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {}
+    for place in places:
+        if tokens is None or place.utterance not in tokens:
+            raise DatasetError(
+                f"{place.utterance}: the token file has no behavior of this utterance. Run 'dvc repro tokens' again."
+            )
+        read = tokens[place.utterance][place.modality]
+        found.setdefault(place.modality, []).append((read.values, read.mask))
+    return {m: (np.stack([v for v, _ in pairs]), np.stack([k for _, k in pairs])) for m, pairs in found.items()}
+
+
+def batches(trees: Sequence[Tree], size: int, shuffle: np.random.Generator | None = None) -> Iterator[list[Tree]]:
+    """Groups of trees with about ``size`` examples each and little padding.
+
+    Shuffled: trees in random order, sorted by length within stretches of eight groups, the groups again in random order.
+    Else: the longest first, so that what does not fit in memory fails at once.
+    """
+    if shuffle is None:
+        order = sorted(range(len(trees)), key=lambda i: -len(trees[i]))
+        yield from _groups([trees[i] for i in order], size)
+        return
+    mixed = [trees[i] for i in shuffle.permutation(len(trees))]
+    groups: list[list[Tree]] = []
+    for stretch in _groups(mixed, 8 * size):
+        groups += _groups(sorted(stretch, key=len), size)
+    for i in shuffle.permutation(len(groups)):
+        yield groups[i]
+
+
+def _groups(trees: Iterable[Tree], size: int) -> Iterator[list[Tree]]:
+    group: list[Tree] = []
+    for t in trees:
+        group.append(t)
+        if sum(len(t.examples) for t in group) >= size:
+            yield group
+            group = []
+    if group:
+        yield group
