@@ -9,18 +9,23 @@ utterance with its label, is the business of ``primer``. Everything after it tre
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bemerc import primer
 from bemerc.errors import ModelError
 from bemerc.progress import bar
+
+if TYPE_CHECKING:
+    from bemerc.corpus import Manifest
+    from bemerc.description import Description
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 COPY = 0.7
@@ -68,6 +73,17 @@ class Losses:
 
     text: float
     drill: float
+
+
+def run(manifest: Manifest, descriptions: Mapping[str, Description], out: Path, params: Params) -> float:
+    """The embedded backbone of a manifest: train's texts, and as many drills as the steps ask for.
+
+    Returns the loss per token of text at the end, nats.
+    """
+    told = {key: asdict(description) for key, description in descriptions.items()}
+    drills = primer.drills(manifest, max(1, params.steps) * params.drills, params.seed)
+    pairs = [(drill.question, drill.words) for drill in drills]
+    return build(primer.texts(manifest, told, params.seed), pairs, out, params).text
 
 
 def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out: Path, params: Params) -> Losses:
