@@ -30,9 +30,11 @@ def pose_deg(face: Aligned) -> Array:
     """(T, 3) pitch, yaw, roll in degrees: pitch + nodding down, yaw + turned to the image's right, roll + clockwise
     in the image. NaN where there is no face."""
     forward, across = -face.rotation[:, :, 2], face.rotation[:, :, 0]
-    pitch = np.arcsin(np.clip(forward[:, 1], -1, 1))
-    yaw = np.arctan2(forward[:, 0], -forward[:, 2])
     roll = np.arctan2(across[:, 1], across[:, 0])
+    cos, sin = np.cos(roll), np.sin(roll)
+    # Nods and turns are told in the tilted head's own directions: a nod stays a nod on somebody who lies on one ear.
+    right, down = cos * forward[:, 0] + sin * forward[:, 1], cos * forward[:, 1] - sin * forward[:, 0]
+    pitch, yaw = np.arcsin(np.clip(down, -1, 1)), np.arctan2(right, -forward[:, 2])
     return np.asarray(np.degrees(np.stack([pitch, yaw, roll], axis=1)))
 
 
