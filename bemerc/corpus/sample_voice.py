@@ -20,7 +20,7 @@ from bemerc.corpus.sample_cases import LABELS
 from bemerc.errors import BemercError
 
 RATE_HZ = 22050  # espeak-ng's own
-WORDS_PER_MINUTE = 235.0  # of a neutral voice; clips are short
+WORDS_PER_MINUTE = 260.0  # of a neutral voice; clips are short
 LOUDNESS = 0.055  # RMS of a neutral voice where it speaks, full scale 1
 LEAD_S, TAIL_S = (0.04, 0.12), 0.04  # silence before the first word, and the least after the last
 
