@@ -6,6 +6,7 @@ can cause ends in a sentence and exit code 1, never in a stack trace; Ctrl-C end
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,7 +16,12 @@ from typer.core import TyperGroup
 from bemerc.errors import BemercError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from bemerc.corpus import Manifest, Modality
+    from bemerc.model import Facts
+    from bemerc.prediction import Prediction
+    from bemerc.references import References
 
 T = TypeVar("T")
 
@@ -93,7 +99,7 @@ def describe(
 
     manifest = _clips(video_dir)
     caches = _extract(manifest, out, workers, params)
-    known = _model_facts(model).references if model else None
+    known = _references(model) if model else None
     file = out / "descriptions.jsonl"
     describer.run(manifest, caches, file, _section(params, "describe", describer.Params), known)
     for id, description in describer.read_descriptions(file).items():
@@ -117,15 +123,121 @@ def inspect(
 
     with open_cache(cache) as opened:
         if id is None:
-            from bemerc.cache import format_summary, summary
+            from bemerc.cache import summary
 
-            typer.echo(format_summary(summary(opened)))
+            typer.echo(_in_words(summary(opened), opened.failures, opened.ids))
             return
     from bemerc import picture
+    from bemerc.corpus import MODALITIES
 
-    beside = {m: cache.with_name(f"{m}.h5") for m in ("face", "pose", "audio") if cache.with_name(f"{m}.h5").is_file()}
+    beside = {m: cache.with_name(f"{m}.h5") for m in MODALITIES if cache.with_name(f"{m}.h5").is_file()}
     path = out or Path(f"{id.replace('/', '_')}.png")
     typer.echo(picture.save(id, beside, path, video_dir))
+
+
+@app.command()
+def predict(
+    video_dir: VideoDir,
+    model: ModelDir,
+    out: Features = Path("features"),
+    workers: Workers = 0,
+    params: MaybeParams = None,
+) -> None:
+    """Clips in, emotions out: extract, make tokens as the model's train had them, score its labels.
+
+    Words come from subtitles beside a video (talk.srt, talk.vtt); clips without any are judged by behavior alone.
+
+    Example: bemerc predict --video-dir clips --model models/merc/TVB
+    """
+    from bemerc.prediction import write_predictions
+
+    found = _predict(video_dir, model, out, workers, params)
+    file = out / "predictions.jsonl"
+    write_predictions(file, found)
+    width = max(len(one.id) for one in found)
+    for one in found:
+        best = sorted(one.scores.items(), key=lambda item: -item[1])[:3]
+        typer.echo(f"{one.id:<{width}}  " + "  ".join(f"{label} {chance:.2f}" for label, chance in best))
+    typer.echo(
+        f"\n{len(found)} predictions in {file}. They say what emotion people would perceive, not what one feels."
+    )
+    if "sample" in _facts(model).corpora:
+        typer.echo("This model was trained on the embedded sample, a warped portrait: on real people it says nothing.")
+
+
+@app.command()
+def train(
+    stage: Annotated[int, typer.Option("--stage", min=1, max=2, help="1 = align, 2 = merc.")],
+    variant: Annotated[str, typer.Option("--variant", help="Inputs of stage 2: T, TV, TB or TVB.")] = "TVB",
+    data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl and tokens.h5.")] = Path("data"),
+    models: Annotated[Path, typer.Option("--models", help="Folder for align/ and merc/VARIANT/.")] = Path("models"),
+    params: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Tune the LLM on cached behavior tokens: stage 1 says what the behavior is, stage 2 names the emotion.
+
+    Stage 2 starts from what stage 1 left in the models folder. `dvc repro` runs both, and everything before them.
+
+    Example: bemerc train --stage 2 --variant TVB
+    """
+    import json
+
+    from bemerc import align, describe, merc, model, prompt, tokens
+    from bemerc.config import load
+    from bemerc.corpus import read_manifest
+    from bemerc.train import Params
+
+    manifest, known = read_manifest(data / "manifest.jsonl"), data / "references.json"
+    references = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else None
+    shape = load(params, "model", model.Params)
+    with tokens.open_tokens(data / "tokens.h5") as read:
+        if stage == 1:
+            descriptions = describe.read_descriptions(data / "descriptions.jsonl")
+            tuning = load(params, "align", Params)
+            out = models / "align"
+            best = align.run(manifest, read, descriptions, references, shape, tuning, out)
+        else:
+            tuning, wording = load(params, "merc", Params), load(params, "prompt", prompt.Params)
+            out, start = models / "merc" / variant, models / "align"
+            best = merc.run(variant, manifest, read, references, start, wording, shape, tuning, out)
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in best.dev.items())
+    typer.echo(f"Best epoch on dev: {best.epoch} ({numbers}). The model is in {out}")
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[list[Path] | None, typer.Argument(help="Prediction files, one per variant.")] = None,
+    data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl and tokens.h5.")] = Path("data"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, plots/ and report.md.")] = Path(
+        "results"
+    ),
+    show: Annotated[bool, typer.Option("--show", help="Print the metrics that are there, and judge nothing.")] = False,
+) -> None:
+    """Judge predictions on test: accuracy and F1 with intervals, plain regressions beside them, a report with pictures.
+
+    Example: bemerc evaluate results/predictions/TV.jsonl results/predictions/TVB.jsonl --out judged
+    """
+    import json
+
+    from bemerc import wording
+
+    file = out / "metrics.json"
+    if show:
+        if not file.is_file():
+            raise BemercError(f"{file}: there are no metrics here yet. Run 'dvc repro', or judge predictions first.")
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+    else:
+        from bemerc import evaluate as judge
+        from bemerc import report
+
+        if not predictions:
+            raise BemercError("Name the prediction files to judge, or --show to see the metrics that are there.")
+        given = {path.stem: path for path in predictions}
+        if len(given) < len(predictions):
+            raise BemercError("Two prediction files have one name; the name is the variant's, so rename one.")
+        params = judge.Params(variants=tuple(given))
+        metrics = report.run(data / "manifest.jsonl", given, data / "tokens.h5", out, params)
+    typer.echo(wording.format_table(metrics))
+    typer.echo(f"The report is in {out / 'report.md'}")
 
 
 @app.command()
@@ -178,6 +290,55 @@ def _section(params: Path | None, section: str, cls: type[T]) -> T:
     return cls() if params is None else load(params, section, cls)
 
 
+def _facts(model: Path) -> Facts:
+    from bemerc.model import read_facts
+
+    return read_facts(model)
+
+
+def _references(model: Path) -> References | None:
+    """What is usual in the model's train, where its folder says so."""
+    import json
+
+    from bemerc.references import References
+
+    found = _facts(model).references
+    return References.from_json(json.dumps(found)) if found else None
+
+
+def _predict(video_dir: Path, model: Path, out: Path, workers: int, params: Path | None) -> list[Prediction]:
+    from bemerc import predict as scorer
+    from bemerc import tokens
+    from bemerc.calibration import Calibration
+
+    facts = _facts(model)
+    manifest = _clips(video_dir)
+    caches = _extract(manifest, out, workers, params)
+    wanted = tokens.Params(**facts.tokens["params"])
+    tokens.run(manifest, caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"]))
+    with tokens.open_tokens(out / "tokens.h5") as read:
+        return scorer.run(model, manifest, read, ("test",), _section(params, "predict", scorer.Params))
+
+
+def _in_words(found: dict[str, Any], failures: Mapping[str, str], ids: Sequence[str]) -> str:
+    """A cache's summary for the terminal."""
+    rate = "every frame" if found["rate"] == "clip" else f"{found['rate']:g} per second"
+    lines = [
+        f"{found['path']}: {found['modality']} of {found['utterances']} utterances, {found['hours']:.2f} hours",
+        f"{found['rows']} rows, {rate}, by {found['extractor']}, {found['bytes'] / 1e6:.1f} MB"
+        + (", raw landmarks kept" if found["landmarks"] else ""),
+        "",
+        f"{'column':<24} {'seen':>6} {'mean':>9} {'std':>9} {'min':>9} {'max':>9}",
+    ]
+    for name, numbers in found["columns"].items():
+        cells = [numbers.get(key, float("nan")) for key in ("mean", "std", "min", "max")]
+        seen = 1 - numbers["nan_share"]
+        lines.append(f"{name:<24} {seen:>6.0%} " + " ".join(f"{cell:>9.3f}" for cell in cells))
+    lines += ["", "utterances: " + ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")]
+    lines += [f"without rows: {id}: {reason}" for id, reason in sorted(failures.items())[:10]]
+    return "\n".join(lines)
+
+
 def _clips(video_dir: Path) -> Manifest:
     """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues."""
     from bemerc.corpus import recording
@@ -193,13 +354,16 @@ def _extract(
     from bemerc.extract.jobs import jobs_from_manifest
 
     jobs = jobs_from_manifest(manifest)
-    video = _section(params, "extract_video", loop.VideoParams)
-    audio = _section(params, "extract_audio", loop.AudioParams)
+    # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
+    video = replace(_section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
+    audio = replace(_section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
     outcomes = [
         loop.extract_video(jobs, out, out / "store", video, workers),
         loop.extract_audio(jobs, out, out / "store", audio, workers),
     ]
     for outcome in outcomes if say else ():
+        for id, reason in sorted({**outcome.absent, **outcome.failures}.items()):
+            typer.echo(f"{id}: {reason}")
         typer.echo(outcome.sentence())
     return {"face": out / "face.h5", "pose": out / "pose.h5", "audio": out / "audio.h5"}
 
