@@ -25,6 +25,7 @@ Levels = Mapping[str, Level]
 
 THROUGHOUT = 0.75  # active for this share of what was seen
 BRIEF_S = 0.4
+STEADY = 3.0  # an act goes this many times as far as the column trembles anyhow
 BLINK = 1.0
 FLASH = 0.8  # without references
 NOD_DEG, NOD_S = 2.5, 0.5  # each way of a nod or a shake is at least this far and takes at most this long
@@ -105,11 +106,18 @@ def done(frames: Features, items: Sequence[Item], at_rest: Measures, usual: Refe
         away = _away(_open_series(frames, item.column), item, at_rest)
         limits = usual.reaches.get(item.key, item.least)
         height = references.reach(away)
-        if height >= limits[0]:
+        if height >= max(limits[0], STEADY * _tremble(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1
             found.append((height / limits[1], Done(item, _act(item.phrase, strength, active, frames), active)))
     return [act for _, act in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _tremble(series: Array) -> float:
+    """How far a series (T,) usually goes from one frame to the next."""
+    steps = np.abs(np.diff(series))
+    steps = steps[np.isfinite(steps)]
+    return float(np.median(steps)) if steps.size else 0.0
 
 
 def _act(phrase: str, strength: int, active: NDArray[np.bool_], frames: Features) -> Act:
