@@ -17,7 +17,8 @@ Array = NDArray[np.float64]
 SPEAKING_RANGE_DB = 25.0  # frames this far below the clip's loud frames are a pause
 SYLLABLE_DIP_DB = 2.0  # de Jong & Wempe (2009): a nucleus stands this far above the dips beside it
 SYLLABLE_WINDOW_S = 0.07
-MIN_VOICED_S = 0.1  # less voiced time than this is a click or a noise, not a voice
+# Less voiced time than this, or a smaller share of the loud time, is a click or a hum and not a voice.
+MIN_VOICED_S, MIN_VOICED_SHARE = 0.1, 0.15
 REFERENCE_HZ = 100.0
 
 
@@ -62,12 +63,13 @@ def speaking(energy_db: Array) -> NDArray[np.bool_]:
 def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
     """The five measures of one clip from its frames (T,), ``frame_s`` seconds apart.
 
-    Where less than 0.1 s is voiced there is no voice and every measure is NaN.
+    Where less than 0.1 s, or less than 15 % of the loud time, is voiced there is no voice and every measure is NaN.
     """
     pitch = semitones(pitch_hz)
     voiced = np.isfinite(pitch)
     spoken = speaking(energy_db)
-    if voiced.sum() * frame_s < MIN_VOICED_S or not spoken.any():
+    enough = voiced.sum() * frame_s >= MIN_VOICED_S and (voiced & spoken).sum() >= MIN_VOICED_SHARE * spoken.sum()
+    if not enough or not spoken.any():
         return UNHEARD
     heard = energy_db[spoken]
     nuclei = syllable_nuclei(energy_db, spoken & _near(voiced, frame_s), frame_s)

@@ -335,6 +335,13 @@ def test_syllables_are_counted() -> None:
         assert measured["pitch_st"] == pytest.approx(12 * np.log2(1.6), abs=0.5)
 
 
+def test_a_hum_in_a_noise_is_no_voice() -> None:
+    clip = audio(2.0)
+    clip.values[20:, AUDIO.index("pitch_hz")] = np.nan
+    clip.values[:, AUDIO.index("energy_db")] = -60.0
+    assert describe.describe({"audio": clip}).voice == "No voice was heard."
+
+
 # ------------------------------------------------------------------------------------------------------------- the stage
 
 
