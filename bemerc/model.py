@@ -57,7 +57,7 @@ class Params:
     gradient_checkpointing: bool = False
     rank: int = 16
     alpha: float = 32.0
-    lora_dropout: float = 0.1
+    lora_dropout: float = 0.3
     targets: tuple[str, ...] = ("all-linear",)
     projector_hidden: int = 128
     projector_dropout: float = 0.2
