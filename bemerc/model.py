@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -263,7 +264,8 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
             task_type="CAUSAL_LM",
         )
         try:
-            adapted = peft.get_peft_model(lm, shape)
+            with _quiet():
+                adapted = peft.get_peft_model(lm, shape)
         except ValueError as error:
             raise ModelError(f"model.targets: {error}") from None
     else:
@@ -396,7 +398,8 @@ def _adapter(lm: Any, folder: Path, trainable: bool) -> Any:
         raise ModelError(
             f"{folder}: adapter_model.safetensors is not there; pickled weights are refused. Train it again."
         )
-    return peft.PeftModel.from_pretrained(lm, str(folder), is_trainable=trainable)
+    with _quiet():
+        return peft.PeftModel.from_pretrained(lm, str(folder), is_trainable=trainable)
 
 
 def _load_projectors(model: BehaviorModel, folder: Path) -> None:
@@ -420,13 +423,15 @@ def _device(name: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Loading bars of transformers, one per model, say nothing that ours do not."""
+    """Loading bars of transformers, one per model, say nothing that ours do not; nor does PEFT's use of an older name."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()

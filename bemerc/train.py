@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import contextlib
 import json
 import math
 import pickle
@@ -143,13 +142,13 @@ def fit(
     per_epoch = sum(1 for _ in dataset.batches(trees, params.batch, np.random.default_rng(0)))
     steps = params.epochs * per_epoch
     mark = _mark(model, trees, tokens, params)
-    checkpoint = _Checkpoint(log.parent.with_name(f"{log.parent.name}.checkpoint"), model, optimizer, mark)
+    checkpoint = _Checkpoint(log.parent.with_name(f"{log.parent.name}.checkpoint"), model, optimizer, mean, mark)
     state = checkpoint.load()
     with bar(what, steps, "steps") as advance:
         advance(state.epoch * per_epoch + state.step)
         while state.epoch < params.epochs and not _over(state, params):
             _epoch(model, trees, tokens, optimizer, params, state, (per_epoch, steps), advance, checkpoint)
-            _close_epoch(model, optimizer, score, state)
+            _close_epoch(model, optimizer, mean, score, state)
             _write_log(log, state.lines)
             checkpoint.save(state)
     assert state.best is not None
@@ -166,10 +165,15 @@ def _over(state: _State, params: Params) -> bool:
 
 
 def _close_epoch(
-    model: BehaviorModel, optimizer: torch.optim.AdamW, score: Callable[[BehaviorModel], Score], state: _State
+    model: BehaviorModel,
+    optimizer: torch.optim.AdamW,
+    mean: _Mean,
+    score: Callable[[BehaviorModel], Score],
+    state: _State,
 ) -> None:
-    """Score dev, write the epoch's line, keep its weights where it is the best."""
-    found = score(model.eval())
+    """Let dev score the mean weights, write the epoch's line, keep the weights where they are the best."""
+    with mean.in_place():
+        found = score(model.eval())
     better = state.best is None or (found.value, found.surety) > (state.best[0].value, state.best[0].surety)
     state.total_s += state.seconds
     line = Epoch(
@@ -183,7 +187,7 @@ def _close_epoch(
     )
     state.lines.append(line.line())
     if better:
-        state.best = found, line, {name: p.detach().clone() for name, p in model.trainable().items()}
+        state.best = found, line, mean.copy()
     state.epoch, state.step, state.positions, state.seconds = state.epoch + 1, 0, 0, 0.0
     state.losses, state.weights = [], []
 
@@ -196,8 +200,8 @@ def _write_log(path: Path, lines: Sequence[str]) -> None:
 class _Checkpoint:
     """A file from which training goes on as if nothing had happened; one of another training is passed over."""
 
-    def __init__(self, path: Path, model: BehaviorModel, optimizer: torch.optim.AdamW, mark: str) -> None:
-        self.path, self.model, self.optimizer, self.mark = path, model, optimizer, mark
+    def __init__(self, path: Path, model: BehaviorModel, optimizer: torch.optim.AdamW, mean: _Mean, mark: str) -> None:
+        self.path, self.model, self.optimizer, self.mean, self.mark = path, model, optimizer, mean, mark
         self.saved = time.monotonic()
 
     def save(self, state: _State) -> None:
@@ -207,6 +211,8 @@ class _Checkpoint:
             "mark": self.mark,
             "state": _as_plain(state),
             "weights": {name: p.detach() for name, p in self.model.trainable().items()},
+            "mean": self.mean.mean,
+            "mean_steps": self.mean.steps,
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -240,6 +246,7 @@ class _Checkpoint:
         with torch.no_grad():
             for name, parameter in self.model.trainable().items():
                 parameter.copy_(held["weights"][name])
+        self.mean.mean, self.mean.steps = self.mean.copy_of(held["mean"]), held["mean_steps"]
         self.optimizer.load_state_dict(held["optimizer"])
         torch.set_rng_state(held["random"])
         if held["random_cuda"] and torch.cuda.is_available():
@@ -294,13 +301,13 @@ class _Mean:
         self.weights, self.average, self.steps = model.trainable(), average, 0
         self.mean = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take in the present weights; early on the mean is short, so that it does not drag the start along."""
         self.steps += 1
         kept = min(self.average, 1 - 1 / self.steps)
-        for name, weight in self.weights.items():
-            self.mean[name].lerp_(weight, 1 - kept)
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                self.mean[name].lerp_(weight, 1 - kept)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -312,14 +319,18 @@ class _Mean:
         finally:
             self._put(now)
 
-    @torch.no_grad()
-    def _put(self, values: Mapping[str, torch.Tensor]) -> None:
-        for name, weight in self.weights.items():
-            weight.copy_(values[name])
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(values[name])
 
-    def copy(self) -> dict[str, torch.Tensor]:
+    def copy(self) -> dict[str, Tensor]:
         """The mean as it is now."""
         return {name: value.clone() for name, value in self.mean.items()}
+
+    def copy_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``values`` where the weights lie."""
+        return {name: values[name].to(weight.device) for name, weight in self.weights.items()}
 
 
 def _optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:
@@ -356,6 +367,7 @@ def _epoch(
         _set_rate(optimizer, state.epoch * plan[0] + index, plan[1], params.warmup)
         batch = dataset.collate(group, tokens)
         state.losses.append(_step(model, batch, optimizer, params.clip, state.epoch + 1, index + 1))
+        checkpoint.mean.update()
         state.weights.append(len(batch.ids))
         state.positions += batch.positions
         state.seconds += time.monotonic() - start
