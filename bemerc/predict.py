@@ -63,7 +63,9 @@ def run(
     shape = prompt.Params(**facts.params["prompt"])
     max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
     encoder = encoder_for(loaded, shape, max_length)
-    found = score_labels(loaded, encoder, prompts(manifest, splits, facts.labels, facts.modalities, shape), tokens, params)
+    found = score_labels(
+        loaded, encoder, prompts(manifest, splits, facts.labels, facts.modalities, shape), tokens, params
+    )
     gold = {u.id: u.label for u in manifest.utterances}
     return [prediction(id, gold[id], facts.labels, sums) for id, sums in sorted(found.items())]
 

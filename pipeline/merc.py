@@ -22,9 +22,7 @@ def main() -> None:
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
     with tokens.open_tokens(TOKENS) as read:
         start = MODELS / "align"
-        best = merc.run(
-            variant, read_manifest(MANIFEST), read, references, start, shape, model_params, params, out
-        )
+        best = merc.run(variant, read_manifest(MANIFEST), read, references, start, shape, model_params, params, out)
     print(f"merc {variant} in {out}; best epoch {best.epoch}, dev weighted F1 {best.dev['weighted_f1']:.3f}")
 
 
