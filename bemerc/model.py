@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -275,7 +276,9 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
     if start is not None:
         _load_projectors(model, start)
     if params.gradient_checkpointing:
-        lm.gradient_checkpointing_enable()
+        # transformers 5.2x gave it a new name and warns of the old one.
+        enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
+        enable()
         lm.enable_input_require_grads()
     return model
 
@@ -314,7 +317,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
                 use_safetensors=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(params.name_or_path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"model.name_or_path '{params.name_or_path}': no causal language model could be loaded from there ({first}). "
@@ -398,8 +401,12 @@ def _adapter(lm: Any, folder: Path, trainable: bool) -> Any:
         raise ModelError(
             f"{folder}: adapter_model.safetensors is not there; pickled weights are refused. Train it again."
         )
-    with _quiet():
-        return peft.PeftModel.from_pretrained(lm, str(folder), is_trainable=trainable)
+    try:
+        with _quiet():
+            return peft.PeftModel.from_pretrained(lm, str(folder), is_trainable=trainable)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{folder}: PEFT could not load the adapter ({first}). Train it again.") from None
 
 
 def _load_projectors(model: BehaviorModel, folder: Path) -> None:
@@ -411,7 +418,7 @@ def _load_projectors(model: BehaviorModel, folder: Path) -> None:
         if missing:
             raise ModelError(f"{folder}: it has no projector for {', '.join(missing)}. Train it with these modalities.")
         model.projectors.load_state_dict({name: found[name] for name in wanted})
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder / PROJECTORS}: the projectors do not fit ({error}). Train it again.") from None
 
 
