@@ -1,0 +1,96 @@
+"""The command line as a user meets it: help at once, an example for every command, a sentence for every fault."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clips import write_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = [
+    ["extract"],
+    ["describe"],
+    ["predict"],
+    ["train"],
+    ["evaluate"],
+    ["inspect"],
+    ["doctor"],
+    ["corpus", "check"],
+]
+
+
+def bemerc(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    command = [sys.executable, "-m", "bemerc.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=surroundings)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example_that_names_options_that_exist(command: list[str]) -> None:
+    answer = bemerc(*command, "--help")
+    assert answer.returncode == 0
+    example = re.search(r"Example: (bemerc .+)", answer.stdout)
+    assert example is not None
+    for option in re.findall(r"--[a-z-]+", example[1]):
+        assert f"{option} " in answer.stdout.replace(example[0], "") or f"{option}\n" in answer.stdout
+
+
+def test_the_readme_names_commands_and_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    known = {command[0] for command in COMMANDS}
+    assert set(re.findall(r"(?:^|`)bemerc ([a-z]+)", text, re.MULTILINE)) <= known
+    for name in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / name).exists(), name
+    tree = text.split("```")[5]
+    for name in re.findall(r"\b(\w+\.py)\b", tree):
+        assert list((ROOT / "bemerc").rglob(name)) or list(ROOT.glob(f"*/{name}")), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["extract", "--video-dir", "nowhere"], "no such folder"),
+        (["predict", "--video-dir", "nowhere", "--model", "nowhere"], "no model folder"),
+        (["inspect", "nothing.h5"], "no frame cache here"),
+        (["evaluate", "--show", "--out", "nowhere"], "no metrics here yet"),
+        (["evaluate"], "Name the prediction files"),
+        (["train", "--stage", "2"], "no manifest here"),
+        (["corpus", "check", "meld", "--params", "none.yaml"], "no such params file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_user_can_cause_is_a_sentence(tmp_path: Path, arguments: list[str], says: str) -> None:
+    answer = bemerc(*arguments, cwd=tmp_path)
+    assert answer.returncode == 1
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_an_unknown_params_key_is_told_with_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    write_clip(tmp_path / "clips" / "a.mp4")
+    (tmp_path / "p.yaml").write_text("extract_video: {pose: {rate: 4.0}}\nextract_audio: {}\n", encoding="utf-8")
+    answer = bemerc("extract", "--video-dir", "clips", "--params", "p.yaml", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert "pose.rate: unknown key; did you mean 'rate_hz'?" in answer.stderr
+
+
+def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write_clip(clips / "größe.mp4")
+    (clips / "empty.mp4").write_bytes(b"")
+    (clips / "text.mp4").write_text("this is no video", encoding="utf-8")
+    answer = bemerc("extract", "--video-dir", clips, "--out", tmp_path / "out", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "empty: " in answer.stdout
+    assert "text: " in answer.stdout
+    assert all((tmp_path / "out" / f"{m}.h5").is_file() for m in ("face", "pose", "audio"))
+    seen = bemerc("inspect", tmp_path / "out" / "face.h5", cwd=tmp_path)
+    assert "face of 3 utterances" in seen.stdout
