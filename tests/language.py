@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ K = 2
 TINY = backbone.Params(
     vocabulary=500, hidden=32, layers=2, heads=2, context=512, steps=60, texts=2, length=32, drills=8, lr=0.01
 )
+# Large enough to learn from a hundred utterances.
+READER = replace(TINY, hidden=64, steps=200, drills=24, lr=5e-3)
 TRAINING = train.Params(
     epochs=2,
     patience=0,
@@ -74,7 +77,7 @@ def describe(of: Manifest) -> dict[str, Description]:
 def build(folder: Path, of: Manifest, params: backbone.Params = TINY) -> model.Params:
     """A backbone in ``folder``, and the params of a model on it."""
     told = {key: vars(description) for key, description in describe(of).items()}
-    drills = [(d.question, d.words) for d in primer.drills(of, 50)]
+    drills = [(d.question, d.words) for d in primer.drills(of, max(50, params.steps * params.drills))]
     backbone.build(primer.texts(of, told), drills, folder, params)
     return model.Params(name_or_path=str(folder), device="cpu", rank=4, alpha=8.0, projector_hidden=8)
 

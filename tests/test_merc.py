@@ -1,0 +1,210 @@
+"""Align, merc and predict on a made world: behavior is learned, test is never looked at, scores are exact, misfits are sentences."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bemerc import align, dataset, merc, model, predict, prompt
+from bemerc.corpus import Manifest
+from bemerc.errors import ModelError
+from bemerc.prediction import read_predictions, write_predictions
+from bemerc.tokens import TokenFile
+from tests import language
+from tests.language import TRAINING
+
+HOW = predict.Params(device="cpu")
+LONGER = replace(TRAINING, epochs=14, adapter_lr=0.02, projector_lr=0.02)
+
+
+class World:
+    """A manifest, its tokens, a backbone and an align model on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: Manifest = language.manifest({"train": 24, "dev": 6, "test": 6})
+        self.tokens: TokenFile = language.write(folder / "tokens.h5", self.manifest)
+        self.params = language.build(folder / "backbone", self.manifest, language.READER)
+        self.align = folder / "align"
+        said = language.describe(self.manifest)
+        self.best = align.run(self.manifest, self.tokens, said, {"known": 1}, self.params, LONGER, self.align)
+
+    def merc(self, out: Path, variant: str = "TVB", manifest: Manifest | None = None, **changed: object) -> object:
+        given = {"start": self.align, "params": replace(TRAINING, epochs=1), "tokens": self.tokens} | changed
+        return merc.run(
+            variant,
+            manifest or self.manifest,
+            given["tokens"],
+            {"known": 1},
+            given["start"],
+            prompt.Params(),
+            self.params,
+            given["params"],
+            out,
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def changed(manifest: Manifest, split: str, **values: object) -> Manifest:
+    made = tuple(replace(u, **values) if u.split == split else u for u in manifest.utterances)
+    return replace(manifest, utterances=made)
+
+
+def accuracy(world: World, folder: Path) -> float:
+    found = predict.run(folder, world.manifest, world.tokens, ("test",), HOW)
+    return float(np.mean([p.label == p.gold for p in found]))
+
+
+def test_align_learns_to_say_what_the_tokens_show(world: World) -> None:
+    log = [json.loads(line) for line in (world.align / "train_log.jsonl").read_text().splitlines()]
+    assert min(line["dev_loss"] for line in log) < 0.85 * log[0]["dev_loss"]
+    known = model.read_facts(world.align)
+    assert (known.task, known.variant, known.references) == ("align", "TVB", {"known": 1})
+    assert known.dev["loss"] == world.best.dev["loss"]
+
+
+def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Path) -> None:
+    world.merc(tmp_path / "TVB", params=LONGER)
+    world.merc(tmp_path / "T", "T", params=LONGER)
+    reached, without = (accuracy(world, tmp_path / name) for name in ("TVB", "T"))
+    assert reached > 0.7
+    assert reached > without + 0.2
+
+
+@pytest.mark.parametrize(("variant", "modalities"), merc.VARIANTS.items())
+def test_every_variant_trains_and_reads_what_it_says(
+    world: World, tmp_path: Path, variant: str, modalities: tuple[str, ...]
+) -> None:
+    world.merc(tmp_path / "m", variant)
+    known = model.read_facts(tmp_path / "m")
+    assert known.modalities == modalities
+    assert set(known.columns) == set(modalities)
+    found = predict.run(tmp_path / "m", world.manifest, world.tokens, ("dev", "test"), HOW)
+    assert [p.id for p in found] == sorted(u.id for u in world.manifest.utterances if u.split != "train")
+    write_predictions(tmp_path / "p.jsonl", found)
+    assert len(read_predictions(tmp_path / "p.jsonl")) == len(found)
+
+
+def test_test_is_never_looked_at(world: World, tmp_path: Path) -> None:
+    poisoned = changed(world.manifest, "test", label="anger", text="poison poison poison")
+    for name, manifest in (("a", world.manifest), ("b", poisoned)):
+        world.merc(tmp_path / name, manifest=manifest)
+    a, b = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "ab")
+    assert a == b
+    assert (tmp_path / "a/projectors.safetensors").read_bytes() == (tmp_path / "b/projectors.safetensors").read_bytes()
+
+
+def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, tmp_path: Path) -> None:
+    world.merc(tmp_path / "m")
+    made, known = model.load(tmp_path / "m", device="cpu")
+    encoder = predict.encoder_for(made, prompt.Params(), 512)
+    sums: dict[str, list[float]] = {}
+    with torch.inference_mode():
+        for asked, labels in predict.prompts(
+            world.manifest, ("test",), known.labels, known.modalities, prompt.Params()
+        ):
+            for label in labels:
+                one = encoder.encode(replace(asked, target=prompt.label_target(label)))
+                batch = dataset.collate(dataset.grow([one], 0), world.tokens)
+                sums.setdefault(asked.id, []).append(float(made.target_log_probs(batch).double().sum()))
+    for found in predict.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW):
+        exact = np.exp(np.array(sums[found.id]) - np.logaddexp.reduce(sums[found.id]))
+        assert list(found.scores.values()) == pytest.approx(exact, abs=1e-5)
+        assert sum(found.scores.values()) == pytest.approx(1, abs=1e-12)
+        assert found.label == known.labels[int(exact.argmax())]
+
+
+@pytest.mark.parametrize("how", [replace(HOW, row_tokens=0), replace(HOW, batch=1), replace(HOW, row_tokens=300)])
+def test_how_it_is_computed_changes_no_score(world: World, how: predict.Params) -> None:
+    world.merc(world.folder / "same") if not (world.folder / "same").exists() else None
+    usual, other = (predict.run(world.folder / "same", world.manifest, world.tokens, ("test",), h) for h in (HOW, how))
+    for a, b in zip(usual, other, strict=True):
+        assert a.label == b.label
+        assert list(a.scores.values()) == pytest.approx(list(b.scores.values()), abs=1e-5)
+
+
+def test_unlabelled_clips_get_predictions_without_gold(world: World, tmp_path: Path) -> None:
+    world.merc(tmp_path / "m")
+    found = predict.run(tmp_path / "m", changed(world.manifest, "test", label=None), world.tokens, ("test",), HOW)
+    assert {p.gold for p in found} == {None}
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_a_split_without_labels_is_a_sentence(world: World, tmp_path: Path, split: str) -> None:
+    with pytest.raises(ModelError, match=f"{split} has no labelled utterance"):
+        world.merc(tmp_path / "m", manifest=changed(world.manifest, split, label=None))
+
+
+def test_an_empty_dev_is_a_sentence_for_align_and_merc(world: World, tmp_path: Path) -> None:
+    bare = replace(world.manifest, utterances=world.manifest.by_split("train"))
+    with pytest.raises(ModelError, match="dev has no labelled utterance"):
+        world.merc(tmp_path / "m", manifest=bare)
+    with pytest.raises(ModelError, match="dev has no utterance with a description"):
+        align.run(bare, world.tokens, language.describe(bare), None, world.params, TRAINING, tmp_path / "a")
+
+
+def test_a_label_that_train_lacks_is_named(world: World, tmp_path: Path) -> None:
+    utterances = tuple(u for u in world.manifest.utterances if u.split != "train" or u.label != "joy")
+    with pytest.raises(ModelError, match="train has no utterance with the label joy"):
+        world.merc(tmp_path / "m", manifest=replace(world.manifest, utterances=utterances))
+
+
+def test_what_does_not_fit_is_a_sentence(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="'TX' is no variant; the variants are T, TV, TB, TVB"):
+        world.merc(tmp_path / "m", "TX")
+    other = language.write(tmp_path / "other.h5", world.manifest, language.WIDTHS | {"face": 6})
+    with pytest.raises(ModelError, match="face tokens have 5 columns, these have 6; they differ in face_5"):
+        world.merc(tmp_path / "m", tokens=other)
+    words = language.write(tmp_path / "words.h5", world.manifest, {"face": 5})
+    with pytest.raises(ModelError, match=r"Variant TV reads audio, of which the token file .* has nothing"):
+        world.merc(tmp_path / "m", "TV", tokens=words)
+    world.merc(tmp_path / "m")
+    with pytest.raises(ModelError, match="merc starts from an align model, this one was trained for merc"):
+        world.merc(tmp_path / "n", start=tmp_path / "m")
+    with pytest.raises(ModelError, match="was trained to align, not to name emotions"):
+        predict.run(world.align, world.manifest, world.tokens, ("test",), HOW)
+    with pytest.raises(ModelError, match="face tokens have 5 columns"):
+        predict.run(tmp_path / "m", world.manifest, other, ("test",), HOW)
+
+
+def test_an_utterance_that_the_token_file_lacks_is_named(world: World, tmp_path: Path) -> None:
+    few = replace(world.manifest, utterances=world.manifest.by_split("dev") + world.manifest.by_split("train"))
+    lacking = language.write(tmp_path / "t.h5", few)
+    world.merc(tmp_path / "m")
+    with pytest.raises(dataset.DatasetError, match=r"made/test/d0_u\d: the token file has no behavior"):
+        predict.run(tmp_path / "m", world.manifest, lacking, ("test",), HOW)
+
+
+def test_a_chat_template_is_used_where_there_is_one(world: World, tmp_path: Path) -> None:
+    made = model.build(world.params, {}, language.K)
+    with pytest.raises(ModelError, match=r"prompt\.template is chat, but the tokenizer"):
+        predict.encoder_for(made, prompt.Params(template="chat"), 512)
+    made.tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[answer] {% endif %}"
+    )
+    encoder = predict.encoder_for(made, prompt.Params(template="chat"), 512)
+    asked = prompt.merc_prompt(world.manifest.dialogues()[0], 1, world.manifest.labels, (), prompt.Params())
+    said = made.tokenizer.decode([i for node in encoder.encode(asked).nodes for i in node.ids])
+    assert said.startswith("<|begin|>[user] Name the emotion")
+    assert said.count("<|begin|>") == 1
+    assert "[answer] " in said
+
+
+def test_the_language_wing_needs_no_video_libraries() -> None:
+    code = (
+        "import sys, bemerc.train, bemerc.merc, bemerc.align, bemerc.predict;"
+        "assert not {'cv2', 'av', 'mediapipe', 'librosa'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
