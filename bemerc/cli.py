@@ -151,13 +151,14 @@ def predict(
     """
     from bemerc.prediction import write_predictions
 
-    found = _predict(video_dir, model, out, workers, params)
+    found, unseen = _predict(video_dir, model, out, workers, params)
     file = out / "predictions.jsonl"
     write_predictions(file, found)
     width = max(len(one.id) for one in found)
     for one in found:
         best = sorted(one.scores.items(), key=lambda item: -item[1])[:3]
-        typer.echo(f"{one.id:<{width}}  " + "  ".join(f"{label} {chance:.2f}" for label, chance in best))
+        without = f"  (nothing measured of: {', '.join(unseen[one.id])})" if unseen[one.id] else ""
+        typer.echo(f"{one.id:<{width}}  " + "  ".join(f"{label} {chance:.2f}" for label, chance in best) + without)
     typer.echo(
         f"\n{len(found)} predictions in {file}. They say what emotion people would perceive, not what one feels."
     )
@@ -306,7 +307,10 @@ def _references(model: Path) -> References | None:
     return References.from_json(json.dumps(found)) if found else None
 
 
-def _predict(video_dir: Path, model: Path, out: Path, workers: int, params: Path | None) -> list[Prediction]:
+def _predict(
+    video_dir: Path, model: Path, out: Path, workers: int, params: Path | None
+) -> tuple[list[Prediction], dict[str, list[Modality]]]:
+    """Predictions, and of each utterance the modalities that the model reads and nothing was measured of."""
     from bemerc import predict as scorer
     from bemerc import tokens
     from bemerc.calibration import Calibration
@@ -317,7 +321,9 @@ def _predict(video_dir: Path, model: Path, out: Path, workers: int, params: Path
     wanted = tokens.Params(**facts.tokens["params"])
     tokens.run(manifest, caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"]))
     with tokens.open_tokens(out / "tokens.h5") as read:
-        return scorer.run(model, manifest, read, ("test",), _section(params, "predict", scorer.Params))
+        found = scorer.run(model, manifest, read, ("test",), _section(params, "predict", scorer.Params))
+        blind = {id: [m for m in facts.modalities if not read[id][m].mask.any()] for id in read.ids}
+        return found, blind
 
 
 def _in_words(found: dict[str, Any], failures: Mapping[str, str], ids: Sequence[str]) -> str:
