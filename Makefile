@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# One thread per process: what runs in parallel here is processes, and oversubscribed threads only slow each other down.
+# Threads that wait must not spin: beside any other work on the machine a training step would take ten times as long.
+export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
