@@ -149,6 +149,10 @@ class Encoder:
             )
         return Example(prompt.id, (head, *kept, branch, target))
 
+    def question(self, prompt: Prompt) -> Example:
+        """The prompt without its answer, for a model that is to write one itself."""
+        return Example(prompt.id, self.encode(prompt).nodes[:-1])
+
     def _target(self, text: str) -> Node:
         """The answer and the mark that ends it: without the mark, a label would score what it shares with longer ones."""
         ids = (*self._encode_words(text), self._end)

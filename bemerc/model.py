@@ -206,6 +206,27 @@ class BehaviorModel(nn.Module):
         logits: Tensor = out.logits[0]
         return logits
 
+    def write(self, batch: Batch, limit: int) -> list[list[int]]:
+        """The likeliest next token after every prompt, over and over: B lists of at most ``limit`` ids, no end mark.
+
+        The rows are single prompts of one length without targets, so that no position is padding.
+        """
+        assert (batch.node >= 0).all(), "prompts of one length"
+        ids = self._here(batch.input_ids)
+        given: dict[str, Any] = {"inputs_embeds": self._embed(ids, self._here(batch.modality), batch)}
+        written = torch.empty(len(ids), 0, dtype=torch.long, device=self.device)
+        ended = torch.zeros(len(ids), dtype=torch.bool, device=self.device)
+        cache = None
+        for _ in range(limit):
+            out = self.lm(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache, best = out.past_key_values, out.logits[:, -1].argmax(-1)
+            written = torch.cat([written, best.unsqueeze(1)], dim=1)
+            ended |= best == self.tokenizer.eos_token_id
+            if bool(ended.all()):
+                break
+            given = {"input_ids": best.unsqueeze(1)}
+        return [_until(row, self.tokenizer.eos_token_id) for row in written.tolist()]
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Adapter and projectors by name; all else is frozen."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
@@ -223,6 +244,10 @@ class BehaviorModel(nn.Module):
         for file in sorted(partial.iterdir(), key=lambda path: path.name == FACTS):
             file.replace(folder / file.name)
         partial.rmdir()
+
+
+def _until(ids: list[int], end: int) -> list[int]:
+    return ids[: ids.index(end)] if end in ids else ids
 
 
 def tree_mask(node: Tensor, ancestors: Tensor, dtype: torch.dtype) -> Tensor:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bemerc import dataset, model, prompt
 from bemerc.corpus import Manifest, Modality, Split
+from bemerc.description import Description
 from bemerc.errors import ModelError
 from bemerc.prediction import Prediction
 from bemerc.progress import bar
@@ -84,6 +85,33 @@ def prompts(
         for index, utterance in enumerate(dialogue.utterances)
         if utterance.split in splits
     ]
+
+
+def generate_descriptions(
+    folder: Path, ids: Sequence[str], tokens: TokenFile, params: Params, limit: int = 128
+) -> dict[str, Description]:
+    """What the align model in ``folder`` says of each utterance's behavior, the likeliest token at every step.
+
+    Slots that the model's modalities cannot answer are empty. Raises ModelError where the folder holds no align model, or
+    the tokens are not of its kind.
+    """
+    loaded, facts = model.load(folder, device=params.device)
+    if facts.task != "align":
+        raise ModelError(f"{folder}: this model was trained for {facts.task}, not to describe. Name an align model.")
+    model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    encoder = encoder_for(loaded, prompt.Params(**facts.params["prompt"]), loaded.max_length)
+    said: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
+    with torch.inference_mode(), bar("descriptions", len(ids) * len(prompt.SLOTS), "slots") as advance:
+        for slot in prompt.SLOTS:
+            # One slot's prompts are the same words around K tokens per modality: all of one length.
+            asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, facts.modalities)]
+            for start in range(0, len(asked), params.batch):
+                group = asked[start : start + params.batch]
+                rows = [dataset.tree([encoder.question(one)]) for one in group]
+                for one, written in zip(group, loaded.write(dataset.collate(rows, tokens), limit), strict=True):
+                    said[one.id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
+            advance(len(ids))
+    return {id: Description(**slots) for id, slots in said.items()}
 
 
 def encoder_for(loaded: model.BehaviorModel, shape: prompt.Params, max_length: int) -> dataset.Encoder:

@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "align": {"dataset", "model", "predict", "prompt", "train", "corpus", "describe", "tokens"},
     "merc": {"align", "dataset", "model", "predict", "prompt", "train", "corpus", "tokens"},
     "train": {"dataset", "model", "corpus", "tokens", "describe", "prompt", "prediction", "predict", "progress"},
-    "predict": {"dataset", "model", "prompt", "corpus", "prediction", "tokens", "describe", "progress"},
+    "predict": {"dataset", "model", "prompt", "corpus", "prediction", "tokens", "description", "progress"},
     "evaluate": {"corpus", "prediction"},
     "baselines": {"corpus", "tokens"},
     "findings": {"corpus", "prediction", "evaluate", "baselines", "tokens"},

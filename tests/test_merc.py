@@ -74,6 +74,45 @@ def test_align_learns_to_say_what_the_tokens_show(world: World) -> None:
     assert known.dev["loss"] == world.best.dev["loss"]
 
 
+def test_an_align_model_describes_in_the_words_it_was_taught(world: World) -> None:
+    known, ids = language.describe(world.manifest), [u.id for u in world.manifest.by_split("test")]
+    found = predict.generate_descriptions(world.align, ids, world.tokens, HOW, limit=40)
+    assert list(found) == ids
+    taught = {sentence for description in known.values() for sentence in vars(description).values()}
+    assert {sentence for description in found.values() for sentence in vars(description).values()} <= taught
+    alone = predict.generate_descriptions(world.align, ids[:3], world.tokens, replace(HOW, batch=1), limit=40)
+    assert alone == {id: found[id] for id in ids[:3]}
+
+
+def test_what_is_written_is_the_likeliest_token_at_every_step(world: World) -> None:
+    made, known = model.load(world.align, device="cpu")
+    encoder = predict.encoder_for(made, prompt.Params(), 512)
+    id = world.manifest.by_split("test")[2].id
+    asked = prompt.align_prompts(id, {"facial_expression": "?"}, known.modalities)[0]
+    batch = dataset.collate([dataset.tree([encoder.question(asked)])], world.tokens)
+    with torch.inference_mode():
+        written = made.write(batch, 12)[0]
+        so_far = ""
+        for step, token in enumerate(written):
+            scores = {}
+            for other in (token, *range(40, 80)):
+                text = made.tokenizer.decode([*written[:step], other])
+                if made.tokenizer(text, add_special_tokens=False)["input_ids"] != [*written[:step], other]:
+                    continue
+                one = encoder.encode(replace(asked, target=text))
+                parts = made.target_log_probs(dataset.collate(dataset.grow([one], 0), world.tokens))
+                scores[other] = float(parts[step])
+            assert token not in scores or scores[token] == max(scores.values())
+            so_far += made.tokenizer.decode([token])
+    assert so_far.strip()
+
+
+def test_only_an_align_model_describes(world: World, tmp_path: Path) -> None:
+    world.merc(tmp_path / "m")
+    with pytest.raises(ModelError, match="was trained for merc, not to describe"):
+        predict.generate_descriptions(tmp_path / "m", [], world.tokens, HOW)
+
+
 def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Path) -> None:
     world.merc(tmp_path / "TVB", params=LONGER)
     world.merc(tmp_path / "T", "T", params=LONGER)
