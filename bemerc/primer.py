@@ -2,8 +2,9 @@
 
 A real LLM can be asked what stands in a line; a tiny one, trained on a few hundred utterances as plain text, cannot, and
 then no tuning on as few makes it attend to the behavior tokens. Drills teach that skill and nothing else: in a line of
-random words and in the places where behavior tokens will stand, which words were there? No drill holds a sentence that
-anybody said, and the answers and slots hold label words at random, so that no utterance is ever paired with its label.
+random words and in the places where behavior tokens will stand, which words were there? Every label counts as right beside
+them, so that tuning starts among the labels and not among all words. No drill holds a sentence that anybody said, and
+slots hold label words at random, so that no utterance is ever paired with its label.
 All of this is ours.
 """
 
@@ -26,7 +27,7 @@ SLOT_WEIGHT = 2  # a place holds one or two words, a line up to ten
 @dataclass(frozen=True)
 class Drill:
     """question  a prompt up to the word before the answer, words in the places of the behavior tokens
-    words     what stood in the last line and in those places; any of them is right
+    words     what stood in the last line and in those places, and every label; any of them is right
     """
 
     question: str
@@ -79,7 +80,7 @@ class _Maker:
         slots = {m: [self.slot_word() for _ in range(self.rng.randint(1, 2))] for m in modalities}
         before = (prompt.head, *prompt.history) if self.rng.random() < FRAMED else ()
         question = "".join(_filled(part, slots) for part in (*before, prompt.branch))
-        words = lines[-1] + SLOT_WEIGHT * [word for slot in slots.values() for word in slot]
+        words = lines[-1] + SLOT_WEIGHT * [word for slot in slots.values() for word in slot] + list(self.labels)
         return Drill(question, tuple(f" {word}" for word in words))
 
     def line(self) -> list[str]:

@@ -4,7 +4,7 @@ in: data/manifest.jsonl, data/tokens.h5, results/predictions/*.jsonl, the traini
 truth beside it.  out: results/metrics.json, results/plots/, results/report.md
 """
 
-from bemerc import evaluate, findings, report, wording
+from bemerc import evaluate, findings, report
 from bemerc.config import load, read_section
 from pipeline import DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
 
@@ -17,9 +17,8 @@ def main() -> None:
         truth = findings.sample_truth(DATA / "sample" / "truth.jsonl", read_section(PARAMS, "sample")["hint_share"])
     given = {variant: PREDICTIONS / f"{variant}.jsonl" for variant in params.variants}
     logs = {variant: MODELS / "merc" / variant / "train_log.jsonl" for variant in params.variants}
-    metrics = report.run(MANIFEST, given, TOKENS, RESULTS, params, truth, logs)
-    print(wording.format_table(metrics))
-    print(f"The report is in {RESULTS / 'report.md'}")
+    report.run(MANIFEST, given, TOKENS, RESULTS, params, truth, logs)
+    print(f"The report is in {RESULTS / 'report.md'}; its table in a terminal: bemerc evaluate --show")
 
 
 if __name__ == "__main__":

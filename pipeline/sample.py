@@ -1,9 +1,10 @@
 """Make the embedded sample corpus: conversations of a warped portrait with a synthesised voice, in MELD's shape.
 
-in: nothing.  out: data/sample (three CSV files, clips, and beside them the truth that no model is given)
+in: nothing.  out: data/sample (three CSV files, clips, and beside them the truth that no model is given); a word of
+explanation instead where prepare.corpora does not ask for it
 """
 
-from bemerc.config import load
+from bemerc.config import load, read_section
 from bemerc.corpus import sample
 from bemerc.progress import bar
 from pipeline import DATA, PARAMS, cores, stage
@@ -12,6 +13,10 @@ from pipeline import DATA, PARAMS, cores, stage
 @stage
 def main() -> None:
     params = load(PARAMS, "sample", sample.Params)
+    if "sample" not in read_section(PARAMS, "prepare")["corpora"]:
+        (DATA / "sample").mkdir(parents=True, exist_ok=True)
+        (DATA / "sample" / "README.txt").write_text("Not made: prepare.corpora does not name it.\n", encoding="utf-8")
+        return
     with bar("Making clips", params.dialogues * params.turns, "clips") as advance:
         ceilings = sample.make(
             params, DATA / "sample", workers=cores(), progress=lambda done, total: advance(params.turns)

@@ -44,11 +44,12 @@ def test_train_is_read_and_so_are_its_descriptions() -> None:
     assert {text.rsplit(" ", 1)[-1] for text in read if text.startswith("Name")} <= set(LABELS)
 
 
-def test_every_right_word_of_a_drill_stands_in_its_branch() -> None:
+def test_every_right_word_of_a_drill_stands_in_its_branch_or_is_a_label() -> None:
     for drill in drills(manifest(), 200):
         branch = drill.question[drill.question.rindex("###") :]
-        assert drill.words
-        assert all(word.strip() in branch for word in drill.words)
+        words = [word.strip() for word in drill.words]
+        assert set(LABELS) < set(words), "every label is right once, whatever was said"
+        assert all(word in branch for word in words if word not in LABELS)
         assert drill.question.endswith("Emotion:")
 
 
@@ -56,7 +57,7 @@ def test_some_drills_have_the_whole_frame_and_places_hold_labels_as_well() -> No
     made = drills(manifest(), 300)
     framed = sum(d.question.startswith("Name") for d in made)
     assert 15 < framed < 90
-    assert any(" sadness" in d.words for d in made)
+    assert any(d.words.count(" sadness") > 1 for d in made)
 
 
 def test_same_seed_same_drills() -> None:
