@@ -222,24 +222,39 @@ def accuracy_gap(a: str, b: str) -> Callable[[Mapping[str, Floats]], Floats]:
 
 @dataclass(frozen=True)
 class UnitAgreement:
-    """How stored action units follow planted ones, U units.
+    """How stored action units follow planted ones, U units; r is Pearson's, stored (row) with planted (column).
 
-    pooled  (U, U) Pearson r of stored (row) with planted (column) over all frames of all clips, each clip minus its own
-            resting level (10th percentile, as tokens take it off): the diagonal should be high, the rest low
+    stored  (U, U) over all frames of all clips, exactly as they are stored: faces differ at rest, so this is lowest
+    pooled  (U, U) over all frames, each speaker's own mean taken off, as calibration does before a model sees them:
+            the diagonal should be high, the rest low
     within  (U,) median r within the clips whose planted intensity moves
     """
 
+    stored: Floats
     pooled: Floats
     within: Floats
 
 
-def unit_agreement(clips: Sequence[tuple[Floats, Floats]]) -> UnitAgreement:
-    """From (stored (T, U), planted (T, U)) of every clip, the same units in the same order, frames with a face only."""
-    rested = [(a - np.percentile(a, 10, axis=0), b - np.percentile(b, 10, axis=0)) for a, b in clips if len(a)]
-    pooled_r = correlations(np.concatenate([a for a, _ in rested]), np.concatenate([b for _, b in rested]))
-    each = np.array([np.where(b.std(0) > MOVES, np.diag(correlations(a, b)), np.nan) for a, b in rested])
+def unit_agreement(clips: Sequence[tuple[Floats, Floats]], speakers: Sequence[str]) -> UnitAgreement:
+    """From (stored (T, U), planted (T, U)) of every clip, the same units in the same order, frames with a face only;
+    and whose clip it is."""
+    stored, planted = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
+    whose = np.repeat(np.unique(speakers, return_inverse=True)[1], [len(a) for a, _ in clips])
+    means = [_group_means(values, whose) for values in (stored, planted)]
+    each = np.array([np.where(b.std(0) > MOVES, np.diag(correlations(a, b)), np.nan) for a, b in clips if len(a)])
     known = [column[np.isfinite(column)] for column in each.T]
-    return UnitAgreement(pooled_r, np.array([np.median(of) if len(of) else np.nan for of in known]))
+    return UnitAgreement(
+        correlations(stored, planted),
+        correlations(stored - means[0], planted - means[1]),
+        np.array([np.median(of) if len(of) else np.nan for of in known]),
+    )
+
+
+def _group_means(values: Floats, groups: NDArray[np.intp]) -> Floats:
+    """Every row's own group's mean: (N, U) and (N,) group numbers -> (N, U)."""
+    sums = np.zeros((int(groups.max(initial=-1)) + 1, values.shape[1]))
+    np.add.at(sums, groups, values)
+    return np.asarray((sums / np.maximum(np.bincount(groups), 1)[:, None])[groups])
 
 
 def correlations(measured: Floats, planted: Floats) -> Floats:

@@ -179,13 +179,18 @@ def test_correlations_are_numpys() -> None:
 
 def test_units_that_follow_agree_and_a_mixed_up_one_shows_off_the_diagonal() -> None:
     rng = np.random.default_rng(0)
-    clips = []
-    for _ in range(20):
+    clips, speakers = [], []
+    rests = {"Ann": np.array([20.0, 0, 9]), "Ben": np.array([-20.0, 3, 0])}
+    for number in range(20):
+        speaker = ("Ann", "Ben")[number % 2]
         planted = np.cumsum(rng.normal(0, 0.3, (40, 3)), axis=0) * (rng.random(3) < 0.7)
         stored = np.stack([2 * planted[:, 0], planted[:, 1] + rng.normal(0, 0.05, 40), planted[:, 1]], axis=1)
-        clips.append((stored + rng.normal(0, 5, 3), planted))  # every face has its own rest
+        clips.append((stored + rests[speaker], planted))  # every face has its own rest
+        speakers.append(speaker)
     clips.append((np.zeros((0, 3)), np.zeros((0, 3))))
-    found = controls.unit_agreement(clips)
+    speakers.append("Ann")
+    found = controls.unit_agreement(clips, speakers)
+    assert found.stored[0, 0] < 0.9
     assert np.diag(found.pooled)[:2] == pytest.approx(1, abs=0.05)
     assert found.pooled[2, 1] == pytest.approx(1, abs=1e-9)
     assert abs(found.pooled[2, 2]) < 0.5

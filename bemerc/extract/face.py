@@ -18,7 +18,7 @@ from bemerc.extract import action_units, head
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, FaceMesh
 from bemerc.extract.mesh import align
 
-VERSION = f"mediapipe-mesh-{RELEASE}/2"
+VERSION = f"mediapipe-mesh-{RELEASE}/3"
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 
 
