@@ -15,6 +15,7 @@ vouch for instead of handing on wrong numbers.
     timestamps_s (sumT,)  float64, seconds from the utterance's start
     failures/{ids, reasons}   utterances without rows, and why
     notes/{ids, reasons}      utterances with rows that one should know something about (a truncated clip, say)
+    sources/{ids, sha256}     of which file each utterance was measured, where the writer knew
     landmarks   (sumT, P, 3) int16 and landmarks_scale (sumT, 4) float32, where the extractor keeps raw points:
                 point = landmarks * landmarks_scale[:, 3] + landmarks_scale[:, :3]; -32768 stands for NaN
 """
@@ -116,6 +117,7 @@ def write_cache(
     clips: Iterable[tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]],
     failures: Mapping[str, str],
     notes: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
     contents: str = "",
 ) -> None:
     """Write one frame cache: a temporary name first, renamed when it is complete. Memory does not grow with the corpus.
@@ -123,6 +125,7 @@ def write_cache(
     clips     (id, features, duration_s, landmarks or None) in sorted id order; landmarks (T, P, 3) float32 or packed
     failures  id -> reason; these ids must not be among ``clips`` and get no rows
     notes     id -> a sentence on it; may be filled while ``clips`` is consumed
+    sources   id -> SHA-256 of the file that it was measured of
     contents  what the cache was made of, as a hash; a later run compares it to see that there is nothing to do
 
     The same arguments give the same bytes. CacheError if the disk refuses; ids out of order are our own mistake.
@@ -146,6 +149,7 @@ def write_cache(
                 file.attrs.update(head)
                 rows = disk.while_there_is_room(_in_order(clips, failures, tuple(columns)))
                 _write_body(file, tuple(columns), rows, failures, {} if notes is None else notes)
+                _pairs(file, "sources", "sha256", sources or {})
             disk.check()
             os.fsync(disk.fileno())
         partial.replace(path)
@@ -252,9 +256,13 @@ def _write_body(
     file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
     file.create_dataset("duration_s", data=np.asarray(durations, np.float64))
     for name, reasons in (("failures", failures), ("notes", notes)):
-        group = file.create_group(name)
-        _strings(group, "ids", sorted(reasons))
-        _strings(group, "reasons", [reasons[id_] for id_ in sorted(reasons)])
+        _pairs(file, name, "reasons", reasons)
+
+
+def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) -> None:
+    group = file.create_group(name)
+    _strings(group, "ids", sorted(texts))
+    _strings(group, second, [texts[id_] for id_ in sorted(texts)])
 
 
 def _check_row(id_: str, features: Features, columns: tuple[str, ...]) -> None:
@@ -358,7 +366,8 @@ def open_cache(path: Path | str, modality: Modality | None = None) -> FrameCache
 class FrameCache:
     """An open frame cache of N utterances; see the module's text for the file. Made by open_cache.
 
-    modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), contents
+    modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
+    (id -> SHA-256 of what it was measured of; empty where the writer did not know), contents
     """
 
     def __init__(self, path: Path, file: h5py.File, modality: Modality | None) -> None:
@@ -376,8 +385,9 @@ class FrameCache:
         self.ids = _read_strings(path, file, "ids")
         self._offsets: NDArray[np.int64] = _read_array(path, file, "offsets", np.dtype(np.int64))
         self._duration_s: NDArray[np.float64] = _read_array(path, file, "duration_s", np.dtype(np.float64))
-        self.failures = _read_reasons(path, file, "failures")
-        self.notes = _read_reasons(path, file, "notes")
+        self.failures = _read_pairs(path, file, "failures", "reasons")
+        self.notes = _read_pairs(path, file, "notes", "reasons")
+        self.sources = _read_pairs(path, file, "sources", "sha256") if "sources" in file else {}
         self._position = {id_: i for i, id_ in enumerate(self.ids)}
         self._values, self._timestamps_s = _member(path, file, "values"), _member(path, file, "timestamps_s")
         self.has_landmarks = "landmarks" in file
@@ -509,7 +519,8 @@ def _check_head(path: Path, file: h5py.File, modality: Modality | None) -> None:
 
 def _check_links(path: Path, file: h5py.File) -> None:
     """A file from elsewhere may point at any other file on this machine; a cache has no reason to."""
-    for group in (file, *(file[name] for name in ("failures", "notes") if file.get(name, getclass=True) is h5py.Group)):
+    groups = [name for name in ("failures", "notes", "sources") if file.get(name, getclass=True) is h5py.Group]
+    for group in (file, *(file[name] for name in groups)):
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise CacheError(
@@ -556,14 +567,14 @@ def _read_strings(path: Path, group: h5py.Group, name: str) -> tuple[str, ...]:
         raise CacheError(f"{path}: '{name}' is not UTF-8 ({error}).") from None
 
 
-def _read_reasons(path: Path, file: h5py.File, name: str) -> dict[str, str]:
+def _read_pairs(path: Path, file: h5py.File, name: str, second: str) -> dict[str, str]:
     group = file.get(name)
     if not isinstance(group, h5py.Group):
         raise CacheError(f"{path}: the group '{name}' is missing. Extract the cache again.")
-    ids, reasons = _read_strings(path, group, "ids"), _read_strings(path, group, "reasons")
-    if len(ids) != len(reasons):
-        raise CacheError(f"{path}: '{name}' has {len(ids)} ids and {len(reasons)} reasons.")
-    return dict(zip(ids, reasons, strict=True))
+    ids, texts = _read_strings(path, group, "ids"), _read_strings(path, group, second)
+    if len(ids) != len(texts):
+        raise CacheError(f"{path}: '{name}' has {len(ids)} ids and {len(texts)} {second}.")
+    return dict(zip(ids, texts, strict=True))
 
 
 def _check_shapes(cache: FrameCache, file: h5py.File) -> None:
@@ -582,8 +593,8 @@ def _check_shapes(cache: FrameCache, file: h5py.File) -> None:
         faults.append("two columns share a name")
     if stamps.shape != (total,) or stamps.dtype != np.float64:
         faults.append(f"timestamps of {stamps.dtype} {stamps.shape} for {total} rows")
-    if not set(cache.failures) | set(cache.notes) <= set(cache._position):
-        faults.append("failures or notes of ids that are not in the cache")
+    if not {*cache.failures, *cache.notes, *cache.sources} <= set(cache._position):
+        faults.append("failures, notes or sources of ids that are not in the cache")
     if cache.has_landmarks:
         faults += _landmark_faults(cache.path, file, total)
     if faults:

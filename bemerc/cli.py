@@ -1,4 +1,4 @@
-"""The door for people: ``bemerc extract``, ``describe``, ``predict``, ``train``, ``evaluate``, ``inspect``, ``corpus check``, ``doctor``.
+"""The door for people: ``bemerc extract``, ``describe``, ``predict``, ``train``, ``evaluate``, ``inspect``, ``corpus check``, ``cache ...``, ``doctor``.
 
 Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once. What a user
 can cause ends in a sentence and exit code 1, never in a stack trace; Ctrl-C ends in a sentence and exit code 130.
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from bemerc.cli_cache import cache_app
 from bemerc.errors import BemercError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from bemerc.corpus import Manifest, Modality
     from bemerc.model import Facts
     from bemerc.prediction import Prediction
@@ -55,6 +54,7 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a corpus before the work begins.")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(cache_app, name="cache")
 
 VideoDir = Annotated[Path, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
 Features = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]
@@ -123,9 +123,9 @@ def inspect(
 
     with open_cache(cache) as opened:
         if id is None:
-            from bemerc.cache import summary
+            from bemerc.audit import in_words
 
-            typer.echo(_in_words(summary(opened), opened.failures, opened.ids))
+            typer.echo(in_words(opened))
             return
     from bemerc import picture
     from bemerc.corpus import MODALITIES
@@ -324,25 +324,6 @@ def _predict(
         found = scorer.run(model, manifest, read, ("test",), _section(params, "predict", scorer.Params))
         blind = {id: [m for m in facts.modalities if not read[id][m].mask.any()] for id in read.ids}
         return found, blind
-
-
-def _in_words(found: dict[str, Any], failures: Mapping[str, str], ids: Sequence[str]) -> str:
-    """A cache's summary for the terminal."""
-    rate = "every frame" if found["rate"] == "clip" else f"{found['rate']:g} per second"
-    lines = [
-        f"{found['path']}: {found['modality']} of {found['utterances']} utterances, {found['hours']:.2f} hours",
-        f"{found['rows']} rows, {rate}, by {found['extractor']}, {found['bytes'] / 1e6:.1f} MB"
-        + (", raw landmarks kept" if found["landmarks"] else ""),
-        "",
-        f"{'column':<24} {'seen':>6} {'mean':>9} {'std':>9} {'min':>9} {'max':>9}",
-    ]
-    for name, numbers in found["columns"].items():
-        cells = [numbers.get(key, float("nan")) for key in ("mean", "std", "min", "max")]
-        seen = 1 - numbers["nan_share"]
-        lines.append(f"{name:<24} {seen:>6.0%} " + " ".join(f"{cell:>9.3f}" for cell in cells))
-    lines += ["", "utterances: " + ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")]
-    lines += [f"without rows: {id}: {reason}" for id, reason in sorted(failures.items())[:10]]
-    return "\n".join(lines)
 
 
 def _clips(video_dir: Path) -> Manifest:

@@ -22,6 +22,8 @@ COMMANDS = [
     ["inspect"],
     ["doctor"],
     ["corpus", "check"],
+    ["cache", "info"],
+    ["cache", "validate"],
 ]
 
 

@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "corpus.recording": {"corpus", "media"},
     "extract": {"extract", "corpus", "media", "cache", "progress"},
     "exchange": {"corpus", "cache"},
+    "audit": {"corpus", "cache", "extract", "progress"},
     "voice": set(),
     "events": set(),
     "pooling": {"voice"},
@@ -81,7 +82,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"corpus", "prediction", "evaluate", "tokens", "findings", "wording", "plots"},
     "picture": {"cache", "corpus", "media", "extract"},
 }
-ANYTHING = {"cli", "doctor", "controls"}
+ANYTHING = {"cli", "cli_cache", "doctor", "controls"}
 
 
 def module_name(path: Path) -> str:
@@ -170,6 +171,7 @@ def loaded_by(module: str) -> set[str]:
         ("bemerc.extract.face", {"torch", "transformers", "peft"}),
         ("bemerc.extract.pose", {"torch", "transformers", "peft"}),
         ("bemerc.extract.audio", {"torch", "transformers", "peft"}),
+        ("bemerc.audit", HEAVY),
         ("bemerc.tokens", HEAVY),
         ("bemerc.describe", HEAVY),
         ("bemerc.prediction", HEAVY),

@@ -178,12 +178,14 @@ class _Plan:
     """What is known before any clip is opened.
 
     names   id -> modality -> the piece in the store, for utterances whose clip could be hashed
+    clips   id -> the clip's hash, for the same ones
     lost    id -> reason, for those whose clip cannot be read
     absent  id -> reason, for those that have no clip
     tasks   what the store lacks, one task per clip, longest first
     """
 
     names: Mapping[str, Mapping[str, str]]
+    clips: Mapping[str, str]
     lost: Mapping[str, str]
     absent: Mapping[str, str]
     tasks: Sequence[Task]
@@ -192,6 +194,7 @@ class _Plan:
 def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Plan:
     files = _files({job.path for job in jobs if job.path is not None}, Contents(store))
     names: dict[str, dict[str, str]] = {}
+    clips: dict[str, str] = {}
     lost, absent = {}, {}
     groups: dict[str, tuple[Path, Identity, dict[Piece, dict[str, str]]]] = {}
     for job in jobs:
@@ -202,6 +205,7 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
         elif reason is not None:
             lost[job.id] = reason
         elif isinstance(found, tuple):
+            clips[job.id] = found[1]
             names[job.id] = {
                 m.modality: fingerprint(found[1], job.piece, m.modality, m.version, to_mapping(m.params))
                 for m in measures
@@ -211,7 +215,7 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
                 groups.setdefault(found[1], (job.path, found[0], {}))[2][job.piece] = left
     tasks = [_task(content, *group) for content, group in groups.items()]
     tasks.sort(key=lambda task: (-task.identity.size, task.content))
-    return _Plan(names, lost, absent, tasks)
+    return _Plan(names, clips, lost, absent, tasks)
 
 
 def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Identity, str] | str]:
@@ -301,7 +305,8 @@ def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts
     reasons = verdicts.failures | verdicts.absent
     names = {id_: plan.names[id_][m.modality] for id_ in sorted(plan.names) if id_ not in reasons}
     params = to_mapping(m.params)
-    contents = _digest([SCHEMA_VERSION, m.version, params, names, reasons])
+    sources = {id_: plan.clips[id_] for id_ in sorted(plan.clips)}
+    contents = digest(m.version, params, names, reasons, sources)
     if _is_sealed(path, contents):
         return
     notes: dict[str, str] = {}
@@ -316,6 +321,7 @@ def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts
             clips=_pieces(m, names, store, notes, advance),
             failures=reasons,
             notes=notes,
+            sources=sources,
             contents=contents,
         )
 
@@ -331,7 +337,11 @@ def _pieces(
         advance(1)
 
 
-def _digest(parts: Any) -> str:
+def digest(
+    version: str, params: Any, names: Mapping[str, str], reasons: Mapping[str, str], sources: Mapping[str, str]
+) -> str:
+    """What a cache is made of, as one hash: extractor, params, pieces of the store, failures, clips."""
+    parts = [SCHEMA_VERSION, version, params, names, reasons, sources]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

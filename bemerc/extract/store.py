@@ -225,20 +225,27 @@ class Contents:
         return content if seen == now else None
 
     def read(self, paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Path, tuple[Identity, str] | str]:
-        """Hash files, four at a time; each becomes its identity and hash, or the sentence why it cannot be read."""
-        found: dict[Path, tuple[Identity, str] | str] = {}
+        """Hash files and remember; see ``hash_files``."""
+        found = hash_files(paths, advance)
         lines = []
-        with ThreadPoolExecutor(4) as pool:
-            for path, result in pool.map(_hashed, paths):
-                found[path] = result
-                advance(1)
-                if not isinstance(result, str) and time.time() - result[0].mtime_ns / 1e9 > _TICK_S:
-                    name = os.path.abspath(path)  # noqa: PTH100
-                    lines.append(json.dumps([name, *asdict(result[0]).values(), result[1]]) + "\n")
+        for path, result in found.items():
+            if not isinstance(result, str) and time.time() - result[0].mtime_ns / 1e9 > _TICK_S:
+                name = os.path.abspath(path)  # noqa: PTH100
+                lines.append(json.dumps([name, *asdict(result[0]).values(), result[1]]) + "\n")
         if lines:
             with disk(self._path.parent), self._path.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
         return found
+
+
+def hash_files(paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Path, tuple[Identity, str] | str]:
+    """Hash files, four at a time; each becomes its identity and hash, or the sentence why it cannot be read."""
+    found: dict[Path, tuple[Identity, str] | str] = {}
+    with ThreadPoolExecutor(4) as pool:
+        for path, result in pool.map(_hashed, paths):
+            found[path] = result
+            advance(1)
+    return found
 
 
 def _hashed(path: Path) -> tuple[Path, tuple[Identity, str] | str]:
