@@ -18,6 +18,10 @@ from bemerc.cache import Features
 from bemerc.corpus import Modality
 from bemerc.phrases import Act
 from bemerc.references import Item, Level, Measures, References
+from bemerc.spotting import blinks as blinks
+from bemerc.spotting import frame_s as frame_s
+from bemerc.spotting import micro_expressions
+from bemerc.spotting import series_of as series_of
 
 Array = NDArray[np.float64]
 Clip = Mapping[Modality, Features]
@@ -26,11 +30,7 @@ Levels = Mapping[str, Level]
 THROUGHOUT = 0.75  # active for this share of what was seen
 BRIEF_S = 0.4
 STEADY = 3.0  # an act goes this many times as far as the column trembles anyhow
-BLINK = 1.0
-FLASH = 0.8  # without references
 NOD_DEG, NOD_S = 2.5, 0.5  # each way of a nod or a shake is at least this far and takes at most this long
-# Lids move with every blink, and lips press, part and round with every syllable; that is no micro-expression.
-RESTLESS_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28)}
 # While the lids are shut, how high they are and where the eyes look is not to be seen.
 UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
@@ -83,17 +83,6 @@ def reached(clip: Clip, at_rest: Measures) -> Measures:
     return {item.key: references.reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
 
 
-def flash_heights(clip: Clip) -> Measures:
-    """The largest flash of each unit, 0 where it did not flash: what References are fitted on."""
-    face = clip.get("face")
-    if face is None or not len(face.values):
-        return {}
-    heights = {item.key: 0.0 for item in phrases.UNITS}
-    for flash in _bursts(face):
-        heights[flash.item.key] = max(heights[flash.item.key], flash.run.height)
-    return heights
-
-
 # --------------------------------------------------------------------------------------------------------- what was done
 
 
@@ -133,32 +122,18 @@ def _third(moment_s: float, frames: Features) -> int:
     return min(2, int(3 * (moment_s - start) / max(duration_s(frames), 1e-9)))
 
 
-def flashes(face: Features, usual: References) -> list[Flash]:
-    """Micro-expressions, the largest first; of what flashed at one moment the largest alone."""
-    least = {item.key: usual.flashes.get(item.key, FLASH) for item in phrases.UNITS}
-    found = [flash for flash in _bursts(face) if flash.run.height >= least[flash.item.key]]
-    kept: list[Flash] = []
-    for flash in sorted(found, key=lambda flash: -flash.run.height / least[flash.item.key]):
-        if not any(other.run.first <= flash.run.apex <= other.run.last for other in kept):
-            kept.append(flash)
-    return kept
-
-
-def _bursts(face: Features) -> list[Flash]:
-    """Everything that flashed, however slightly; what comes with a blink is the blink's."""
-    blinking = blinks(face)
+def flashes(face: Features) -> list[Flash]:
+    """Micro-expressions, the clearest first: each told by the unit that stood out most."""
+    items = {item.column: item for item in phrases.UNITS}
     return [
-        Flash(item, run, _third(float(face.timestamps_s[run.apex]), face))
-        for item in phrases.UNITS
-        if item.column in face.columns and item.column not in RESTLESS_UNITS
-        for run in events.flashes(series_of(face, item.column), frame_s(face), references.LEAST_FLASH)
-        if not any(b.first - 1 <= run.apex <= b.last + 1 for b in blinking)
+        Flash(
+            items[event.unit],
+            events.Run(event.onset, event.offset, event.apex, event.units[event.unit]),
+            _third(float(face.timestamps_s[event.apex]), face),
+        )
+        for event in micro_expressions(face)
+        if event.unit in items
     ]
-
-
-def blinks(face: Features) -> list[events.Run]:
-    """The frames of each blink; none where the column is not there."""
-    return events.blinks(series_of(face, "AU45_r"), frame_s(face), BLINK) if "AU45_r" in face.columns else []
 
 
 def swings(face: Features, column: str) -> int:
@@ -175,17 +150,6 @@ def seen(frames: Features, items: Sequence[Item]) -> NDArray[np.bool_]:
     """(T,) frames in which any column of ``items`` was measured."""
     columns = [frames.columns.index(i.column) for i in items if i.column in frames.columns]
     return np.asarray(np.isfinite(frames.values[:, columns]).any(axis=1))
-
-
-def series_of(frames: Features, name: str) -> Array:
-    """One column (T,), NaN where it was not measured."""
-    series = frames.column(name).astype(np.float64)
-    return np.where(np.isfinite(series), series, np.nan)
-
-
-def frame_s(frames: Features) -> float:
-    """Seconds from frame to frame (the median step); 0 for a single frame."""
-    return float(np.median(np.diff(frames.timestamps_s))) if len(frames.timestamps_s) > 1 else 0.0
 
 
 def duration_s(frames: Features) -> float:

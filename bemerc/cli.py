@@ -105,7 +105,9 @@ def describe(
     for id, description in describer.read_descriptions(file).items():
         typer.echo(f"{id}\n  {description.facial_expression}\n  {description.body_language}")
         typer.echo(f"  {description.posture}\n  {description.voice}")
-    typer.echo(f"\nDescriptions are in {file}")
+    typer.echo(
+        f"\nDescriptions are in {file}, micro-expressions and blinks with their times in {out / describer.EVENTS}"
+    )
 
 
 @app.command()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bemerc import acts, phrases, references, voice
+from bemerc import acts, phrases, references, spotting, voice
 from bemerc.acts import Clip, Levels
 from bemerc.cache import Features, FrameCache, open_cache
 from bemerc.calibration import earlier_turns
@@ -24,6 +24,7 @@ from bemerc.corpus import Manifest, Modality, Utterance
 from bemerc.description import Description as Description
 from bemerc.description import read_descriptions as read_descriptions
 from bemerc.description import write_descriptions as write_descriptions
+from bemerc.description import write_lines
 from bemerc.phrases import slots as slots
 from bemerc.progress import bar
 from bemerc.references import GENERAL, Item, Measures
@@ -32,6 +33,7 @@ from bemerc.references import References as References
 SEEN = 0.8  # below this share of frames the sentence says that something was out of sight
 MIN_FRAMES = 3
 FLASHES = 2  # named at most
+EVENTS = "events.jsonl"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def run(
     params: Params,
     known: References | None = None,
 ) -> References:
-    """Caches -> descriptions of every utterance in ``out``. Without references they are fitted on the manifest's train
+    """Caches -> descriptions of every utterance in ``out``, and events.jsonl beside it. Without references they are fitted on the manifest's train
     utterances; where there are none of these either, general ones stand in. Returns the references used."""
     with ExitStack() as stack:
         caches = {m: stack.enter_context(open_cache(p, m)) for m, p in cache_paths.items() if p is not None}
@@ -70,7 +72,10 @@ def run(
                 before = [levels[u.id] for u in earlier[utterance.id]]
                 described[utterance.id] = describe(clip, usual, before, params)
                 advance(1)
+        faces = {u.id: caches["face"][u.id] for u in manifest.utterances if "face" in caches and u.id in caches["face"]}
+        spotted = [spotting.to_line(key, faces[key]) for key in sorted(faces)]
     write_descriptions(out, described)
+    write_lines(out.with_name(EVENTS), spotted)
     return usual
 
 
@@ -82,16 +87,15 @@ def fit(manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> References
     levels = {u.id: acts.levels(read_clip(caches, u.id)) for u in train}
     rest = references.fit_rest((u.speaker, levels[u.id]) for u in train)
     earlier = earlier_turns(manifest)
-    reached, flashed, measured = [], [], []
+    reached, measured = [], []
     with bar("references", len(train), "utterances") as advance:
         for utterance in train:
             clip, before = read_clip(caches, utterance.id), [levels[u.id] for u in earlier[utterance.id]]
-            reached.append(acts.reached(clip, acts.rests(levels[utterance.id], before, References(rest, {}, {}, {}))))
-            flashed.append(acts.flash_heights(clip))
+            reached.append(acts.reached(clip, acts.rests(levels[utterance.id], before, References(rest, {}, {}))))
             measured.append(measures(clip))
             advance(1)
     reaches = references.fit_reaches(phrases.ITEMS, reached)
-    return References(rest, reaches, references.fit_flashes(flashed), references.fit_quantiles(measured))
+    return References(rest, reaches, references.fit_quantiles(measured))
 
 
 def _in_turn(manifest: Manifest) -> list[Utterance]:
@@ -144,7 +148,7 @@ def _face(face: Features | None, at_rest: Measures, usual: References, params: P
     problem = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
     if problem or face is None:
         return problem
-    done, flashes = acts.done(face, phrases.UNITS, at_rest, usual), acts.flashes(face, usual)
+    done, flashes = acts.done(face, phrases.UNITS, at_rest, usual), acts.flashes(face)
     named = [d.act for d in done if not any(flash.is_all_of(d) for flash in flashes)]
     flashed = [phrases.flash(f.item.phrase, f.time) for f in flashes if not any(f.is_part_of(d) for d in done)]
     blinked = [phrases.count(len(acts.blinks(face)), "blink")] if "AU45_r" in face.columns else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,11 +26,13 @@ class Description:
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description]) -> None:
-    """One JSON line per utterance, by sorted id: id and the four sentences; the file appears when it is complete.
+    """One JSON line per utterance, by sorted id: id and the four sentences. CorpusError where the disk refuses."""
+    rows = ({"id": key} | asdict(descriptions[key]) for key in sorted(descriptions))
+    write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows])
 
-    CorpusError where the disk refuses.
-    """
-    lines = [json.dumps({"id": key} | asdict(descriptions[key]), ensure_ascii=False) for key in sorted(descriptions)]
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """The file appears when it is complete. CorpusError where the disk refuses."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +41,7 @@ def write_descriptions(path: Path, descriptions: Mapping[str, Description]) -> N
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise CorpusError(
-            f"{path}: the descriptions could not be written ({error.strerror}). Make room and run again."
-        ) from error
+        raise CorpusError(f"{path}: it could not be written ({error.strerror}). Make room and run again.") from error
 
 
 def read_descriptions(path: Path) -> dict[str, Description]:

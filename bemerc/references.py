@@ -28,8 +28,6 @@ Measures = Mapping[str, float]
 QUANTILES = (0.10, 0.25, 0.75, 0.90)
 REACHES = (0.75, 0.87, 0.95)  # shares of train's clips below "slight", "clear" and "strong"
 PRIOR_TURNS = 2.0  # train's rest weighs as much as this many earlier turns
-RARE = 0.98  # share of train's clips whose largest flash of a unit is smaller than one that is worth telling
-LEAST_FLASH = 0.5
 SLACK = 2.0  # a clip's own rest counts as rest up to this many of train's deviations from what is expected
 
 
@@ -58,13 +56,11 @@ class References:
 
     rest       column -> (where clips rest, standard deviation between speakers)
     reaches    item key -> how far from rest is slight, clear, strong
-    flashes    item key -> how far a flash must stand out to be rarer than two in a hundred clips
     quantiles  measure -> its .10, .25, .75 and .90 quantiles over clips
     """
 
     rest: Mapping[str, tuple[float, float]]
     reaches: Mapping[str, tuple[float, float, float]]
-    flashes: Mapping[str, float]
     quantiles: Mapping[str, tuple[float, float, float, float]]
 
     def to_json(self) -> str:
@@ -75,11 +71,10 @@ class References:
         """CacheError where the text is not what to_json wrote."""
         try:
             found = json.loads(text)
-            flashes = {str(key): float(value) for key, value in found["flashes"].items()}
             rest, reaches, quantiles = (
                 _numbers(found[k], n) for k, n in (("rest", 2), ("reaches", 3), ("quantiles", 4))
             )
-            return References(rest, reaches, flashes, quantiles)
+            return References(rest, reaches, quantiles)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CacheError(f"These are not describer references ({error}). Run the describe stage again.") from error
 
@@ -93,7 +88,6 @@ def _numbers(found: Mapping[str, Any], size: int) -> Any:
 
 # General values for where nothing was fitted: adult speech between the sexes, in semitones above 100 Hz.
 GENERAL = References(
-    {},
     {},
     {},
     {
@@ -162,12 +156,6 @@ def fit_reaches(items: Sequence[Item], reached: Iterable[Measures]) -> dict[str,
             slight, clear, strong = np.maximum(np.quantile(values[item.key], shares), floor)
             result[item.key] = (float(slight), float(clear), float(strong))
     return result
-
-
-def fit_flashes(heights: Iterable[Measures]) -> dict[str, float]:
-    """Height of the largest flash per item key in each of train's clips, 0 where there was none -> what is rare."""
-    found = _columns(heights)
-    return {key: max(LEAST_FLASH, float(np.quantile(values, RARE))) for key, values in found.items()}
 
 
 def fit_quantiles(measures: Iterable[Measures]) -> dict[str, tuple[float, float, float, float]]:

@@ -1,6 +1,7 @@
 """Frame caches -> facial expression, body language, posture and voice of every utterance, in plain English, by rules.
 
-in: data/manifest.jsonl, data/cache/*.h5.  out: data/descriptions.jsonl, data/references.json (train's quantiles)
+in: data/manifest.jsonl, data/cache/*.h5.  out: data/descriptions.jsonl, data/events.jsonl (micro-expressions and
+blinks), data/references.json (train's quantiles)
 """
 
 from bemerc import describe

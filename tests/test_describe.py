@@ -128,7 +128,7 @@ def test_posture() -> None:
 
 def test_the_voice_by_quantiles() -> None:
     quantiles = {name: (1.0, 2.0, 3.0, 4.0) for name in voice.MEASURES} | {"volume_db": (-50.0, -40.0, -30.0, -25.0)}
-    told = describe.describe({"audio": audio()}, references.References({}, {}, {}, quantiles)).voice
+    told = describe.describe({"audio": audio()}, references.References({}, {}, quantiles)).voice
     assert re.fullmatch(
         r"Volume very high with very high variation, pitch very high with \w+ variation, speaking rate very high\.",
         told,
@@ -249,7 +249,7 @@ def test_what_is_strong_for_a_still_corpus_is_slight_for_a_lively_one() -> None:
     clip = face(AU12_r=bump(2, 0.5, 1.5, 1.5))
 
     def usual(limits: tuple[float, float, float]) -> references.References:
-        return references.References({"AU12_r": (0.0, 0.2)}, {"AU12_r+": limits}, {}, {})
+        return references.References({"AU12_r": (0.0, 0.2)}, {"AU12_r+": limits}, {})
 
     still, lively = (
         describe.describe({"face": clip}, usual(x)).facial_expression for x in ((0.4, 0.8, 1.2), (1.4, 2.5, 4.0))
@@ -260,7 +260,7 @@ def test_what_is_strong_for_a_still_corpus_is_slight_for_a_lively_one() -> None:
 
 def test_a_held_expression_shows_against_train_and_a_different_face_does_not() -> None:
     held, other = face(AU12_r=3.0), face(AU12_r=0.7)
-    usual = references.References({"AU12_r": (0.3, 0.3)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {}, {})
+    usual = references.References({"AU12_r": (0.3, 0.3)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {})
     assert "strongly throughout" in describe.describe({"face": replace_height(held, 4.0)}, usual).facial_expression
     assert "stands out" in describe.describe({"face": other}, usual).facial_expression
     assert "stands out" in describe.describe({"face": held}).facial_expression, "a single clip has only itself"
@@ -273,7 +273,7 @@ def replace_height(clip: Features, height: float) -> Features:
 
 
 def test_earlier_turns_teach_where_a_speaker_rests() -> None:
-    usual = references.References({"AU12_r": (0.0, 0.2)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {}, {})
+    usual = references.References({"AU12_r": (0.0, 0.2)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {})
     clip = {"face": face(AU12_r=1.6)}
     assert "lip corners" in describe.describe(clip, usual).facial_expression.lower()  # type: ignore[arg-type]
     before = [acts.levels(clip)] * 4  # type: ignore[arg-type]
@@ -282,10 +282,10 @@ def test_earlier_turns_teach_where_a_speaker_rests() -> None:
 
 def test_references_survive_json_and_nonsense_is_refused() -> None:
     usual = references.References(
-        {"AU12_r": (0.1, 0.2)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {"AU12_r+": 0.9}, {"rate_hz": (1.0, 2.0, 3.0, 4.0)}
+        {"AU12_r": (0.1, 0.2)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {"rate_hz": (1.0, 2.0, 3.0, 4.0)}
     )
     assert references.References.from_json(usual.to_json()) == usual
-    for text in ("", "{}", '{"rest": {"a": [1]}, "reaches": {}, "flashes": {}, "quantiles": {}}', '{"rest": 3}'):
+    for text in ("", "{}", '{"rest": {"a": [1]}, "reaches": {}, "quantiles": {}}', '{"rest": 3}'):
         with pytest.raises(CacheError, match="not describer references"):
             references.References.from_json(text)
 

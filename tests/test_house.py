@@ -46,13 +46,14 @@ ALLOWED: dict[str, set[str]] = {
     "audit": {"corpus", "cache", "extract", "progress"},
     "voice": set(),
     "events": set(),
+    "spotting": {"cache", "events"},
     "pooling": {"voice"},
     "calibration": {"cache", "corpus", "pooling"},
     "tokens": {"cache", "corpus", "calibration", "pooling", "progress"},
     "references": {"events"},
     "description": set(),
     "phrases": {"description", "references"},
-    "acts": {"cache", "corpus", "events", "phrases", "references"},
+    "acts": {"cache", "corpus", "events", "phrases", "references", "spotting"},
     "describe": {
         "acts",
         "cache",
@@ -62,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         "events",
         "phrases",
         "references",
+        "spotting",
         "voice",
         "progress",
     },
@@ -209,7 +211,7 @@ def test_the_samples_recipes_share_nothing_with_those_who_read_them() -> None:
         *sorted(PACKAGE.glob("tokens*.py")),
         *(
             PACKAGE / f"{name}.py"
-            for name in ("pooling", "voice", "calibration", "events", "references", "phrases", "acts")
+            for name in ("pooling", "voice", "calibration", "events", "references", "phrases", "spotting", "acts")
         ),
     ]
     assert makers

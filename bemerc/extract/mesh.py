@@ -53,8 +53,9 @@ def average_face() -> Array:
         return np.asarray(file["points"], np.float64)
 
 
-def align(landmarks: NDArray[np.float32]) -> Aligned:
-    """Landmarks (T, 478, 3) in pixels (z on the scale of x), NaN rows where there is no face -> Aligned.
+def align(landmarks: NDArray[np.float32], onto: Array | None = None) -> Aligned:
+    """Landmarks (T, 478, 3) in pixels (z on the scale of x), NaN rows where there is no face -> Aligned, onto the
+    average face or another (478, 3).
 
     A similarity (rotation, uniform scale, shift) in three dimensions, least squares over the anchors (Umeyama 1991).
     """
@@ -63,12 +64,13 @@ def align(landmarks: NDArray[np.float32]) -> Aligned:
     rotation = np.full((len(landmarks), 3, 3), np.nan)
     scale = np.full(len(landmarks), np.nan)
     if seen.any():
-        points[seen], rotation[seen], scale[seen] = _fit(landmarks[seen].astype(np.float64))
+        points[seen], rotation[seen], scale[seen] = _fit(
+            landmarks[seen].astype(np.float64), average_face() if onto is None else onto
+        )
     return Aligned(points, rotation, scale)
 
 
-def _fit(landmarks: Array) -> tuple[Array, Array, Array]:
-    target = average_face()
+def _fit(landmarks: Array, target: Array) -> tuple[Array, Array, Array]:
     middle = _WEIGHTS @ target[ANCHORS]
     centre = np.einsum("n,tnj->tj", _WEIGHTS, landmarks[:, ANCHORS])[:, None]
     source = landmarks[:, ANCHORS] - centre

@@ -1,0 +1,114 @@
+"""How many planted micro-expressions are spotted, and how many that are none: ``python -m benchmarks.micro_expressions``
+
+    python -m benchmarks.micro_expressions [--data data ...] [--clips DIR]
+
+--data   folders of the pipeline (with sample/truth.jsonl and cache/face.h5): precision, recall, and how well the frames fit.
+         The units are worked out anew from the stored landmarks, so that an older cache will do.
+--clips  a folder of real videos: what is spotted per minute. Nobody marked them, so all of it counts as false alarms.
+
+A spotted event counts as right where it overlaps a planted one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bemerc import spotting
+from bemerc.cache import Features, open_cache
+from bemerc.extract import face
+from bemerc.extract.action_units import COLUMNS, from_landmarks
+from bemerc.media import Video
+from bemerc.spotting import Event
+
+
+@dataclass
+class Count:
+    """What was planted, found, right, right about the unit; overlaps (shared frames over all); minutes looked at."""
+
+    planted: int = 0
+    found: int = 0
+    right: int = 0
+    same_unit: int = 0
+    minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.overlaps: list[float] = []
+
+    def add(self, spotted: list[Event], planted: list[dict[str, Any]], minutes: float) -> None:
+        self.planted += len(planted)
+        self.found += len(spotted)
+        self.minutes += minutes
+        for truth in planted:
+            hits = [event for event in spotted if event.onset <= truth["offset"] and event.offset >= truth["onset"]]
+            if hits:
+                best = max(hits, key=lambda event: event.score)
+                self.right += 1
+                self.same_unit += best.unit == f"{truth['unit']}_r"
+                shared = min(best.offset, truth["offset"]) - max(best.onset, truth["onset"]) + 1
+                whole = max(best.offset, truth["offset"]) - min(best.onset, truth["onset"]) + 1
+                self.overlaps.append(shared / whole)
+
+    def told(self) -> str:
+        right = max(self.right, 1)
+        return (
+            f"{self.planted} planted in {self.minutes:.1f} minutes, {self.found} spotted: "
+            f"precision {self.right / max(self.found, 1):.2f}, recall {self.right / max(self.planted, 1):.2f}, "
+            f"{(self.found - self.right) / self.minutes:.2f} false alarms per minute; of the right ones "
+            f"{self.same_unit / right:.2f} name the unit, mean overlap {np.mean(self.overlaps or [0]):.2f}, "
+            f"at least half {np.mean(np.array(self.overlaps or [0]) >= 0.5):.2f}"
+        )
+
+
+def planted_clips(data: Path) -> Iterator[tuple[Features, list[dict[str, Any]]]]:
+    lines = (data / "sample" / "truth.jsonl").read_text(encoding="utf-8").splitlines()
+    truth = {row["id"]: row["events"] for row in map(json.loads, lines)}
+    with open_cache(data / "cache" / "face.h5", "face") as cache:
+        for id_ in cache.ids:
+            stored, landmarks = cache[id_], cache.landmarks(id_)
+            if landmarks is not None:
+                stored = Features(from_landmarks(landmarks), stored.timestamps_s, COLUMNS)
+            yield stored, [event for event in truth[id_] if event["kind"] == "micro_expression"]
+
+
+def real_clips(folder: Path) -> Iterator[tuple[str, Features]]:
+    extractor = face.open_extractor(face.Params())
+    for path in sorted(folder.iterdir()):
+        extractor.reset()
+        with Video(path) as video:
+            for frame in video:
+                extractor.frame(frame.rgb(), frame.timestamp_s)
+        yield path.name, extractor.finish()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="*", default=[Path("data")])
+    parser.add_argument("--clips", type=Path)
+    args = parser.parse_args()
+    for data in args.data:
+        count = Count()
+        for clip, planted in planted_clips(data):
+            minutes = len(clip.timestamps_s) * spotting.frame_s(clip) / 60
+            count.add(spotting.micro_expressions(clip), planted, minutes)
+        print(f"{data}: {count.told()}", flush=True)
+    total, minutes = 0, 0.0
+    for name, clip in real_clips(args.clips) if args.clips else ():
+        seen_s = float(np.isfinite(clip.values[:, 0]).sum()) * spotting.frame_s(clip)
+        events = spotting.spot(clip)
+        bursts = [event for event in events if event.kind == "micro-expression"]
+        total, minutes = total + len(bursts), minutes + seen_s / 60
+        named = ", ".join(f"{event.unit[:4]} at {clip.timestamps_s[event.apex]:.2f} s" for event in bursts)
+        print(f"{name}: {seen_s:.1f} s with a face, {len(events) - len(bursts)} blinks, spotted: {named or 'nothing'}")
+    if minutes:
+        print(f"{total} spotted in {minutes:.2f} minutes of real video: {total / minutes:.1f} per minute")
+
+
+if __name__ == "__main__":
+    main()
