@@ -60,6 +60,10 @@ VideoDir = Annotated[Path, typer.Option("--video-dir", help="Folder of clips; a 
 Features = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder, such as models/merc/TVB.")]
 MaybeModel = Annotated[Path | None, typer.Option("--model", help="Model folder to take train's references from.")]
+MaybeClips = Annotated[Path | None, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
+CachesDir = Annotated[
+    Path | None, typer.Option("--caches", help="Use the caches in this folder (imported, say) and measure nothing.")
+]
 MaybeParams = Annotated[Path | None, typer.Option("--params", help="Params file; without it the defaults hold.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Params file.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Worker processes; 0 = one per core.")]
@@ -82,26 +86,26 @@ def extract(
 
 @app.command()
 def describe(
-    video_dir: VideoDir,
+    video_dir: MaybeClips = None,
     out: Features = Path("features"),
     model: MaybeModel = None,
     workers: Workers = 0,
     params: MaybeParams = None,
+    caches: CachesDir = None,
 ) -> None:
     """Say in plain English what face, body and voice do in every clip of a folder.
 
     Strong and weak are judged against the people that the model was trained on where --model names one, else against
-    general references. Extracts what is not extracted yet.
+    general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use.
 
     Example: bemerc describe --video-dir clips
     """
     from bemerc import describe as describer
 
-    manifest = _clips(video_dir)
-    caches = _extract(manifest, out, workers, params)
+    manifest, measured = _measured(video_dir, caches, out, workers, params)
     known = _references(model) if model else None
     file = out / "descriptions.jsonl"
-    describer.run(manifest, caches, file, _section(params, "describe", describer.Params), known)
+    describer.run(manifest, measured, file, _section(params, "describe", describer.Params), known)
     for id, description in describer.read_descriptions(file).items():
         typer.echo(f"{id}\n  {description.facial_expression}\n  {description.body_language}")
         typer.echo(f"  {description.posture}\n  {description.voice}")
@@ -139,11 +143,12 @@ def inspect(
 
 @app.command()
 def predict(
-    video_dir: VideoDir,
     model: ModelDir,
+    video_dir: MaybeClips = None,
     out: Features = Path("features"),
     workers: Workers = 0,
     params: MaybeParams = None,
+    caches: CachesDir = None,
 ) -> None:
     """Clips in, emotions out: extract, make tokens as the model's train had them, score its labels.
 
@@ -153,7 +158,7 @@ def predict(
     """
     from bemerc.prediction import write_predictions
 
-    found, unseen = _predict(video_dir, model, out, workers, params)
+    found, unseen = _predict(video_dir, caches, model, out, workers, params)
     file = out / "predictions.jsonl"
     write_predictions(file, found)
     width = max(len(one.id) for one in found)
@@ -310,7 +315,7 @@ def _references(model: Path) -> References | None:
 
 
 def _predict(
-    video_dir: Path, model: Path, out: Path, workers: int, params: Path | None
+    video_dir: Path | None, given: Path | None, model: Path, out: Path, workers: int, params: Path | None
 ) -> tuple[list[Prediction], dict[str, list[Modality]]]:
     """Predictions, and of each utterance the modalities that the model reads and nothing was measured of."""
     from bemerc import predict as scorer
@@ -318,8 +323,7 @@ def _predict(
     from bemerc.calibration import Calibration
 
     facts = _facts(model)
-    manifest = _clips(video_dir)
-    caches = _extract(manifest, out, workers, params)
+    manifest, caches = _measured(video_dir, given, out, workers, params)
     wanted = tokens.Params(**facts.tokens["params"])
     tokens.run(manifest, caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"]))
     with tokens.open_tokens(out / "tokens.h5") as read:
@@ -333,6 +337,33 @@ def _clips(video_dir: Path) -> Manifest:
     from bemerc.corpus import recording
 
     return recording.read_dir(video_dir).manifest(video_dir)
+
+
+def _measured(
+    video_dir: Path | None, given: Path | None, out: Path, workers: int, params: Path | None
+) -> tuple[Manifest, dict[Modality, Path | None]]:
+    """Clips measured now, or the caches of the folder ``given``, whose ids are the utterances where no clips are named."""
+    if given is None:
+        if video_dir is None:
+            raise BemercError("Name a folder of clips with --video-dir, or a folder of caches with --caches.")
+        manifest = _clips(video_dir)
+        return manifest, _extract(manifest, out, workers, params)
+    from bemerc.cache import open_cache
+    from bemerc.cli_cache import caches_at
+    from bemerc.corpus import MODALITIES, folder
+
+    files = caches_at(given)
+    ids: set[str] = set()
+    for modality, file in files.items():
+        with open_cache(file, modality if given.is_dir() else None) as cache:  # type: ignore[arg-type]
+            ids.update(cache.ids)
+    manifest = _clips(video_dir) if video_dir is not None else folder.from_ids(ids).manifest(given)
+    if not any(u.id in ids for u in manifest.utterances):
+        raise BemercError(
+            f"{given}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return manifest, {modality: files.get(modality) for modality in MODALITIES}
 
 
 def _extract(

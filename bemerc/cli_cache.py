@@ -12,6 +12,7 @@ from bemerc.errors import BemercError, CacheError
 
 if TYPE_CHECKING:
     from bemerc.corpus import Manifest
+    from bemerc.exchange import Imported
 
 cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Frame caches: look, check, export, import.")
 
@@ -90,7 +91,9 @@ def caches_at(path: Path) -> dict[str, Path]:
     found: dict[str, Path] = {m: path / f"{m}.h5" for m in MODALITIES if (path / f"{m}.h5").is_file()}
     if not found:
         names = ", ".join(f"{m}.h5" for m in MODALITIES)
-        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' makes them.")
+        raise CacheError(
+            f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
+        )
     return found
 
 
@@ -117,3 +120,115 @@ def _store(cache: Path, named: Path | None) -> Path | None:
         raise BemercError(f"{named}: there is no such store of finished clips.")
     folder = cache.absolute().parent
     return named or next((up / "store" for up in (folder, folder.parent) if (up / "store").is_dir()), None)
+
+
+@cache_app.command("export")
+def export(
+    path: CachePath,
+    out: Annotated[Path, typer.Argument(help="Folder for csv and npy, file for parquet and mmsa.")],
+    to: Annotated[str, typer.Option("--to", help="csv | parquet | mmsa | npy")],
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="For mmsa: the manifest.jsonl with splits, words and labels.")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="For npy: one mean vector per utterance (UTT).")] = False,
+) -> None:
+    """Give a cache to another tool: csv and parquet with OpenFace's column names, MMSA's pickle, MERTools' .npy folders.
+
+    csv: OUT/ID.csv for each utterance. parquet: all in the file OUT. npy: OUT/ID.npy of (T, D). mmsa: the file OUT. Of a
+    folder of caches csv, parquet and npy are written per modality, below OUT.
+
+    Example: bemerc cache export features/face.h5 openface --to csv
+    """
+    from bemerc.cache import open_cache
+    from bemerc.exchange import outgoing
+
+    if to not in ("csv", "parquet", "mmsa", "npy"):
+        raise BemercError(f"--to {to}: the layouts are csv, parquet, mmsa and npy.")
+    files = caches_at(path)
+    with ExitStack() as stack:
+        opened = {file: stack.enter_context(open_cache(file)) for file in files.values()}
+        if to == "mmsa":
+            caches = {cache.modality: cache for cache in opened.values()}
+            count = outgoing.to_mmsa(caches, out, read_corpus(manifest))
+            typer.echo(
+                f"{count} utterances of {', '.join(caches)} are in {out}. Text features are made by MMSA from raw_text."
+            )
+            return
+        for file, cache in opened.items():
+            place = out / file.stem if path.is_dir() else out
+            if to == "csv":
+                count = outgoing.to_csv(cache, place)
+            elif to == "npy":
+                count = outgoing.to_npy(cache, place, whole=whole)
+            else:
+                place = place.with_suffix(".parquet") if path.is_dir() else place
+                count = outgoing.to_parquet(cache, place)
+            typer.echo(f"{count} utterances of {cache.modality} are in {place}")
+
+
+@cache_app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="OpenFace's CSVs, an MMSA pickle, or a MERTools folder of .npy.")],
+    source: Annotated[str, typer.Option("--from", help="openface | mmsa | mertools")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5.")] = Path("imported"),
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="A manifest.jsonl whose utterances the files belong to.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option("--modality", help="For mertools: face | pose | audio.")] = None,
+    rate_hz: Annotated[
+        float | None, typer.Option("--rate-hz", help="Rows per second, where files do not say it.")
+    ] = None,
+    columns: Annotated[Path | None, typer.Option("--columns", help="A file with the columns' names.")] = None,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", help="For openface: frames below it count as unseen.")
+    ] = 0.8,
+) -> None:
+    """Make frame caches of other tools' features, with where they come from. They are used as extracted ones are.
+
+    Utterances are called by their files' names, or by a manifest's ids where one is named. A pickle may hold arrays and
+    plain types and nothing else; any other is refused unread.
+
+    Example: bemerc cache import openface --from openface --out imported
+    """
+    from bemerc.exchange import incoming
+
+    if rate_hz is not None and not rate_hz > 0:
+        raise BemercError(f"--rate-hz {rate_hz}: rows per second are more than 0.")
+    corpus = read_corpus(manifest)
+    names = incoming.read_names(columns) if columns is not None else ()
+    if source == "openface":
+        made = [incoming.from_openface(path, out, corpus, min_confidence)]
+    elif source == "mmsa":
+        made = incoming.from_mmsa(path, out, corpus, rate_hz, names)
+    elif source == "mertools":
+        made = [incoming.from_mertools(path, out, corpus, incoming.modality_of(modality), rate_hz, names)]
+    else:
+        raise BemercError(f"--from {source}: features come from openface, mmsa or mertools.")
+    for one in made:
+        _tell(one)
+
+
+def _tell(made: Imported) -> None:
+    """What an import gave, and how much of it is known by name to what comes after."""
+    from bemerc.phrases import ITEMS
+    from bemerc.pooling import plan
+
+    for id_, reason in sorted(made.failures.items())[:10]:
+        typer.echo(f"{id_}: {reason}")
+    if len(made.failures) > 10:
+        typer.echo(f"and {len(made.failures) - 10} more, which 'bemerc cache info {made.path} --json' lists")
+    pooled = {item.signal for item in plan(made.columns)}
+    said = {*(item.column for item in ITEMS), "AU45_r", "pitch_hz", "energy_db"} & set(made.columns)
+    typer.echo(
+        f"{made.utterances - len(made.failures)} of {made.utterances} utterances are in {made.path}; of {len(made.columns)} columns "
+        f"{len(pooled)} go into behavior tokens and {len(said)} into descriptions."
+    )
+    if not said:
+        typer.echo("Descriptions know columns by names such as AU12_r or pitch_hz: name yours with --columns.")
+
+
+def read_corpus(manifest: Path | None) -> Manifest | None:
+    """A manifest where one is named."""
+    from bemerc.corpus import read_manifest
+
+    return None if manifest is None else read_manifest(manifest)

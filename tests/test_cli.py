@@ -24,6 +24,8 @@ COMMANDS = [
     ["corpus", "check"],
     ["cache", "info"],
     ["cache", "validate"],
+    ["cache", "export"],
+    ["cache", "import"],
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,18 @@ def read(directory: Path, name: str = "", speaker: str = SPEAKER) -> Reading:
         )
         position[dialogue] += 1
     return Reading(name, tuple(utterances), findings=tuple(findings))
+
+
+def from_ids(ids: Iterable[str]) -> Reading:
+    """Utterances of which only the ids are known, such as those of imported features: what stands before an id's last /
+    is its dialogue, and turns follow in the order of their names."""
+    position: Counter[str] = Counter()
+    utterances = []
+    for id_ in sorted(ids, key=lambda id_: [natural(part) for part in id_.split("/")]):
+        dialogue = id_.rpartition("/")[0] or "clips"
+        utterances.append(Utterance(id_, dialogue, position[dialogue], SPEAKER, "", None, "test", None))
+        position[dialogue] += 1
+    return Reading("", tuple(utterances))
 
 
 def _clips(directory: Path) -> tuple[list[Path], list[Finding]]:

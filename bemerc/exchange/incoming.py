@@ -1,0 +1,389 @@
+"""Reading other tools' features: OpenFace's tables, MMSA's pickles, MERTools' folders of .npy, each into a frame cache.
+
+What these files do not say is asked for rather than guessed: MMSA and MERTools keep no times and no column names, so a rate
+must be named, and columns are numbered unless a file names them. Numbered columns go into behavior tokens as they are;
+sentences need names.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc import openface
+from bemerc.cache import Features
+from bemerc.corpus import MODALITIES, Manifest, Modality
+from bemerc.errors import CacheError
+from bemerc.exchange import Imported, Item, Wanted, match, pickles, seal
+from bemerc.progress import bar
+
+Table = NDArray[np.float32]
+_SPLITS = ("train", "valid", "test")
+# A table's memory before it is read: what no utterance has.
+_MOST_NUMBERS = 1 << 28
+_MMSA: tuple[tuple[str, Modality], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"))
+NO_FILE = "There is no file for it among those that were imported."
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(path: Path, suffix: str) -> tuple[Path, list[Path]]:
+    """The folder that names are relative to, and the files with ``suffix`` at or below ``path``."""
+    if path.is_file():
+        return path.parent, [path]
+    if not path.is_dir():
+        raise CacheError(f"{path}: there is no such file or folder.")
+    found = [file for file in sorted(path.rglob(f"*{suffix}")) if file.is_file() and not file.name.startswith(".")]
+    if not found:
+        raise CacheError(f"{path}: there is no {suffix} file in this folder or below.")
+    return path, found
+
+
+# ------------------------------------------------------------------------------------------------------------ OpenFace
+
+
+def from_openface(
+    path: Path, out: Path, manifest: Manifest | None, min_confidence: float = openface.CONFIDENT
+) -> Imported:
+    """Tables by OpenFace 2 -> face.h5 in ``out``. A table that cannot be read is a failure with its reason.
+
+    An utterance that is a part of a long clip gets the rows of its part; times start at 0 again.
+    """
+    folder, files = _files(path, ".csv")
+    by_name = {openface.name_of(file, folder): file for file in files}
+    columns, faults = _columns(by_name)
+    if not columns:
+        raise CacheError("\n".join(f"{by_name[name]}: {reason}" for name, reason in list(faults.items())[:5]))
+    wanted = match(list(by_name), manifest)
+    read = functools.lru_cache(4)(functools.partial(openface.read, columns=columns, min_confidence=min_confidence))
+
+    def items() -> Iterator[Item]:
+        with bar("Reading tables", len(wanted), "utterances") as advance:
+            for one in sorted(wanted, key=lambda one: (one.name or "", one.id)):
+                yield _sheet(one, by_name, read)
+                advance(1)
+
+    provenance = {"units": openface.IN_DEGREES, "min_confidence": min_confidence}
+    return seal(
+        out / "face.h5",
+        modality="face",
+        columns=columns,
+        rate="clip",
+        tool="openface",
+        provenance=provenance,
+        items=items(),
+    )
+
+
+def _columns(by_name: Mapping[str, Path]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The columns that any table has, in our order, and what is wrong with the headers of others."""
+    found: set[str] = set()
+    faults = {}
+    for name, file in by_name.items():
+        try:
+            found |= set(openface.columns_of(file))
+        except CacheError as error:
+            faults[name] = str(error)
+    return tuple(ours for _, ours, _ in openface.NAMES if ours in found), faults
+
+
+def _sheet(one: Wanted, by_name: Mapping[str, Path], read: Callable[[Path], openface.Sheet]) -> Item:
+    if one.name is None:
+        return Item(one.id, NO_FILE)
+    file = by_name[one.name]
+    content = sha256(file)
+    if one.crop is not None:
+        return Item(
+            one.id, "It is a part of the picture, and a table does not say which of its faces is in it.", sha256=content
+        )
+    try:
+        sheet = read(file)
+    except CacheError as error:
+        return Item(one.id, str(error), sha256=content)
+    features, duration_s = sheet.features, sheet.duration_s
+    if one.start_s is not None or one.end_s is not None:
+        features, duration_s = _part(features, duration_s, one)
+        if duration_s <= 0:
+            return Item(
+                one.id, f"It starts at {one.start_s} s, and its table ends at {sheet.duration_s:.2f} s.", sha256=content
+            )
+    return Item(one.id, features, duration_s, sheet.note, content)
+
+
+def _part(features: Features, duration_s: float, one: Wanted) -> tuple[Features, float]:
+    start_s = one.start_s or 0.0
+    end_s = duration_s if one.end_s is None else min(one.end_s, duration_s)
+    mine = (features.timestamps_s >= start_s) & (features.timestamps_s < end_s)
+    cut = Features(features.values[mine], features.timestamps_s[mine] - start_s, features.columns)
+    return cut, end_s - start_s
+
+
+# ---------------------------------------------------------------------------------------------------------------- MMSA
+
+
+def from_mmsa(
+    path: Path, out: Path, manifest: Manifest | None, rate_hz: float | None, names: Sequence[str] = ()
+) -> list[Imported]:
+    """An MMSA pickle -> a cache per modality: vision as face.h5, audio as audio.h5. Text features are left out.
+
+    Rows after an utterance's stated length are padding; where no lengths are stated, rows of zeros at either end are.
+    Other rows of zeros in vision are frames without a face, and NaN here. ``names`` name vision's columns.
+    """
+    splits = _splits(path, pickles.load(path))
+    found: list[Imported] = []
+    content = sha256(path)
+    for theirs, modality in _MMSA:
+        tables: dict[str, tuple[Table, NDArray[np.float64] | None]] = {}
+        for split in splits.values():
+            if split.get(theirs) is not None:
+                tables |= _mmsa_tables(path, split, theirs)
+        if not tables:
+            continue
+        named = next((split[f"{theirs}_columns"] for split in splits.values() if f"{theirs}_columns" in split), None)
+        given = [str(name) for name in named] if named is not None else names if theirs == "vision" else ()
+        columns = _named(given, _width(path, theirs, [table for table, _ in tables.values()]), f"mmsa_{theirs}")
+        timed = all(stamps is not None for _, stamps in tables.values())
+        if not timed and rate_hz is None:
+            raise CacheError(
+                f"{path}: it does not say when its rows of {theirs} are. Name their rate: --rate-hz 25, say."
+            )
+        wanted = match(list(tables), manifest)
+        found.append(
+            seal(
+                out / f"{modality}.h5",
+                modality=modality,
+                columns=columns,
+                rate="clip" if timed or rate_hz is None else rate_hz,
+                tool="mmsa",
+                provenance={"file": path.name, "key": theirs, "rate_hz": rate_hz, "units": "as in the file"},
+                items=(_mmsa_item(one, tables, columns, rate_hz, content) for one in wanted),
+            )
+        )
+    if not found:
+        raise CacheError(f"{path}: its splits hold neither vision nor audio.")
+    return found
+
+
+def _splits(path: Path, content: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(content, dict):
+        raise CacheError(f"{path}: an MMSA pickle holds train, valid and test; this one is a {type(content).__name__}.")
+    splits = {name: content[name] for name in _SPLITS if isinstance(content.get(name), dict)}
+    if not splits:
+        raise CacheError(
+            f"{path}: an MMSA pickle holds train, valid and test; this one holds {', '.join(map(str, content))[:80]}."
+        )
+    for name, split in splits.items():
+        if "id" not in split:
+            raise CacheError(f"{path}: its split {name} has no ids. They are what utterances are known by.")
+    return splits
+
+
+def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, tuple[Table, NDArray[np.float64] | None]]:
+    """Utterance -> (its rows (T, D), their times where the file says them), of one split."""
+    ids = [_text(id_) for id_ in split["id"]]
+    rows, lengths, times = split[key], split.get(f"{key}_lengths"), split.get(f"{key}_timestamps_s")
+    for what, listed in ((key, rows), (f"{key}_lengths", lengths), (f"{key}_timestamps_s", times)):
+        if listed is not None and len(listed) != len(ids):
+            raise CacheError(f"{path}: {len(ids)} ids and {len(listed)} of {what}.")
+    found: dict[str, tuple[Table, NDArray[np.float64] | None]] = {}
+    for i, id_ in enumerate(ids):
+        if id_ in found:
+            raise CacheError(f"{path}: two utterances are called '{id_}'.")
+        table = _table(path, id_, rows[i])
+        start, end = (0, int(lengths[i])) if lengths is not None else _padding(table)
+        if not 0 <= end <= len(table):
+            raise CacheError(f"{path}, {id_}: {end} of {len(table)} rows of {key} are said to be filled.")
+        kept = table[start:end].copy()
+        if key != "audio":
+            kept[(kept == 0).all(axis=1)] = np.nan
+        stamps = None if times is None else np.asarray(times[i], np.float64)[start:end]
+        found[id_] = kept, stamps
+    return found
+
+
+def _text(id_: Any) -> str:
+    return unicodedata.normalize("NFC", id_.decode("utf-8", "replace") if isinstance(id_, bytes) else str(id_))
+
+
+def _padding(table: Table) -> tuple[int, int]:
+    filled = np.flatnonzero((table != 0).any(axis=1))
+    return (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
+
+
+def _mmsa_item(
+    one: Wanted,
+    tables: Mapping[str, tuple[Table, NDArray[np.float64] | None]],
+    columns: tuple[str, ...],
+    rate_hz: float | None,
+    content: str,
+) -> Item:
+    if one.name is None:
+        return Item(one.id, NO_FILE)
+    table, stamps = tables[one.name]
+    return _item(one.id, table, stamps if stamps is not None else _stamps(table, rate_hz), columns, content)
+
+
+# ------------------------------------------------------------------------------------------------------------ MERTools
+
+
+def from_mertools(
+    path: Path,
+    out: Path,
+    manifest: Manifest | None,
+    modality: Modality,
+    rate_hz: float | None,
+    names: Sequence[str] = (),
+) -> Imported:
+    """A folder of features per utterance -> one cache. ``name.npy`` of (T, D), or (D,) for a whole utterance; or a folder
+    ``name/`` of one .npy per frame, in the order of their names.
+
+    A whole utterance's vector is one row at time 0. An array that cannot be read is a failure with its reason.
+    """
+    folder, files = _files(path, ".npy")
+    groups = _groups(folder, files)
+    first = next((table for table in map(_load, groups.values()) if not isinstance(table, str)), None)
+    if first is None:
+        raise CacheError(f"{path}: not one of its .npy files can be read: {_load(next(iter(groups.values())))}")
+    whole = all(len(group) == 1 for group in groups.values()) and _is_vector(files[0])
+    if rate_hz is None and not whole:
+        raise CacheError(f"{path}: its arrays do not say when their rows are. Name their rate: --rate-hz 25, say.")
+    columns = _named(names, first.shape[1], re.sub(r"\W", "_", folder.name.removesuffix("-FRA").removesuffix("-UTT")))
+    wanted = match(list(groups), manifest)
+
+    def items() -> Iterator[Item]:
+        with bar("Reading arrays", len(wanted), "utterances") as advance:
+            for one in wanted:
+                yield _npy_item(one, groups, columns, rate_hz)
+                advance(1)
+
+    rate: Literal["clip"] | float = "clip" if rate_hz is None else rate_hz
+    provenance = {"folder": folder.name, "rate_hz": rate_hz, "units": "as in the files"}
+    return seal(
+        out / f"{modality}.h5",
+        modality=modality,
+        columns=columns,
+        rate=rate,
+        tool="mertools",
+        provenance=provenance,
+        items=items(),
+    )
+
+
+def _groups(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Name -> its files: a folder whose arrays are all called by digits holds an utterance's frames."""
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        numbered = re.fullmatch(r"(frame_?)?\d+", file.stem) is not None
+        frame = file.parent != folder and numbered and _is_vector(file)
+        name = (
+            openface.name_of(file.parent / "x", folder).removesuffix("/x") if frame else openface.name_of(file, folder)
+        )
+        groups.setdefault(name, []).append(file)
+    return {name: sorted(group, key=lambda f: (len(f.stem), f.stem)) for name, group in groups.items()}
+
+
+def _is_vector(file: Path) -> bool:
+    try:
+        return int(np.load(file, mmap_mode="r", allow_pickle=False).ndim) == 1
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _load(files: Sequence[Path]) -> Table | str:
+    """(T, D) of one utterance, or the sentence why not."""
+    try:
+        parts = [_table(file, file.name, np.load(file, mmap_mode="r", allow_pickle=False)) for file in files]
+        return np.asarray(np.concatenate(parts), np.float32)
+    except CacheError as error:
+        return str(error)
+    except (OSError, ValueError, EOFError) as error:
+        return f"The array cannot be read ({error})."
+
+
+def _npy_item(one: Wanted, groups: Mapping[str, list[Path]], columns: tuple[str, ...], rate_hz: float | None) -> Item:
+    if one.name is None:
+        return Item(one.id, NO_FILE)
+    files = groups[one.name]
+    content = sha256(files[0])
+    if len(files) > 1:
+        content = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+    table = _load(files)
+    if isinstance(table, str):
+        return Item(one.id, table, sha256=content)
+    return _item(one.id, table, _stamps(table, rate_hz), columns, content)
+
+
+# ------------------------------------------------------------------------------------------------------------- arrays
+
+
+def _table(where: Path, id_: str, array: Any) -> Table:
+    """One utterance's rows as (T, D) float32; a vector is one row. CacheError for what is no such thing."""
+    found = np.asarray(array)
+    if found.dtype.kind not in "fiub" or found.ndim not in (1, 2) or not found.shape[-1] or found.size > _MOST_NUMBERS:
+        raise CacheError(f"{where}, {id_}: rows of numbers are wanted, not {found.dtype} of shape {found.shape}.")
+    rows: Table = np.atleast_2d(found).astype(np.float32)
+    rows[~np.isfinite(rows)] = np.nan
+    return rows
+
+
+def _stamps(table: Table, rate_hz: float | None) -> NDArray[np.float64]:
+    return np.arange(len(table), dtype=np.float64) / (rate_hz or 1.0)
+
+
+def _item(id_: str, table: Table, stamps: NDArray[np.float64], columns: tuple[str, ...], content: str) -> Item:
+    if table.shape[1] != len(columns):
+        return Item(id_, f"It has {table.shape[1]} columns, and the others have {len(columns)}.", sha256=content)
+    if len(stamps) > 1 and not (np.diff(stamps) > 0).all():
+        return Item(id_, "Its times do not grow from row to row.", sha256=content)
+    step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
+    duration_s = float(stamps[-1]) + step_s if len(stamps) > 1 else float("nan")
+    return Item(id_, Features(table, stamps, columns), duration_s, sha256=content)
+
+
+def _width(path: Path, key: str, tables: Sequence[Table]) -> int:
+    widths = {table.shape[1] for table in tables}
+    if len(widths) != 1:
+        raise CacheError(
+            f"{path}: utterances have {', '.join(map(str, sorted(widths)[:4]))} columns of {key}; one number is wanted."
+        )
+    return widths.pop()
+
+
+def _named(names: Sequence[str], width: int, stem: str) -> tuple[str, ...]:
+    """The columns' names, or numbers behind ``stem`` where there are none."""
+    if not names:
+        return tuple(f"{stem}_{i:04d}" for i in range(width))
+    if len(names) != width or len(set(names)) != width:
+        raise CacheError(
+            f"{len(names)} names ({len(set(names))} of them different) for {width} columns; one each is wanted."
+        )
+    return tuple(names)
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Column names from a file, one per line or separated by commas."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CacheError(f"{path}: these names cannot be read ({error}).") from None
+    return tuple(name.strip() for name in re.split(r"[\n,]", text) if name.strip())
+
+
+def modality_of(name: str | None) -> Modality:
+    """A modality by its name. CacheError with the known ones."""
+    found = next((modality for modality in MODALITIES if modality == name), None)
+    if found is None:
+        raise CacheError(f"Which modality is it? Name it: --modality {' | '.join(MODALITIES)}, not {name}.")
+    return found

@@ -1,0 +1,293 @@
+"""Frame caches for other tools: CSV and Parquet (a face with OpenFace's names), MMSA's pickle, MERTools' .npy folders.
+
+Each layout keeps its readers' habits, and where a habit hides something the file beside it says so: what was not measured
+is an empty cell, null or NaN, but MMSA's models know no NaN and get zeros, with the mask of what was seen beside them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc import openface
+from bemerc.cache import Features, FrameCache
+from bemerc.corpus import Manifest, Modality
+from bemerc.errors import BemercError, CacheError
+from bemerc.progress import bar
+
+_MMSA_KEYS: dict[Modality, str] = {"face": "vision", "pose": "pose", "audio": "audio"}
+_MMSA_SPLITS = {"train": "train", "dev": "valid", "test": "test"}
+# MMSA pads every utterance to the longest: one mis-cut clip of minutes makes a file of gigabytes.
+_MOST_BYTES = 2 << 30
+_LONGEST_NAME = 255
+_NOTE = """Written by bemerc from {path} ({extractor}).
+
+{modality} frames, one row each. An empty cell was not measured. timestamp: seconds from the utterance's start.
+"""
+_NOTE_FACE = """
+Columns as OpenFace 2 calls them; success is 1 where a face was seen; angles are radians.
+confidence   {confidence}
+AUxx_r       0 to 5, uncalibrated; AU28_r does not exist in OpenFace and is left out
+AUxx_c       {presence}
+pose_R*      of the face as seen along the camera's line to it; OpenFace corrects for perspective with an assumed lens
+"""
+
+
+def table(cache: FrameCache, id_: str) -> list[tuple[str, NDArray[np.float64]]]:
+    """One utterance as columns: OpenFace's for a face; frame, timestamp and our own names for anything else."""
+    features = cache[id_]
+    if cache.modality == "face":
+        return list(openface.as_table(features))
+    frames = np.arange(1, len(features.values) + 1, dtype=np.float64)
+    values = [(name, features.values[:, i].astype(np.float64)) for i, name in enumerate(features.columns)]
+    return [("frame", frames), ("timestamp", features.timestamps_s), *values]
+
+
+# ------------------------------------------------------------------------------------------------------------ csv, npy
+
+
+def to_csv(cache: FrameCache, out: Path) -> int:
+    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. The number of files written."""
+    written = _each(cache, out, ".csv", lambda id_: _csv_text(table(cache, id_)))
+    _put(out / "README.txt", _about(cache).encode())
+    return written
+
+
+def _csv_text(columns: Sequence[tuple[str, NDArray[np.float64]]]) -> bytes:
+    whole = {"frame", "face_id", "success"}
+    cells = [[_cell(v, name, whole) for v in values.tolist()] for name, values in columns]
+    lines = [",".join(name for name, _ in columns), *(",".join(row) for row in zip(*cells, strict=True))]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(value: float, name: str, whole: set[str]) -> str:
+    if value != value:
+        return ""
+    if name in whole or name.endswith("_c"):
+        return str(int(value))
+    return format(value, ".9g" if name == "timestamp" else ".6g")
+
+
+def _about(cache: FrameCache) -> str:
+    about = _NOTE.format(path=cache.path.name, extractor=cache.extractor, modality=cache.modality)
+    if cache.modality != "face":
+        return about
+    own = "confidence" in cache.columns
+    confidence = "OpenFace's own" if own else "our quality of the frame, 0 to 1, which is not OpenFace's confidence"
+    derived = not any(name.endswith("_c") for name in cache.columns)
+    presence = "AUxx_r >= 1, the least that OpenFace calls present; its own comes from another classifier"
+    return about + _NOTE_FACE.format(confidence=confidence, presence=presence if derived else "OpenFace's own")
+
+
+def to_npy(cache: FrameCache, out: Path, *, whole: bool = False) -> int:
+    """One .npy per utterance as MERTools lays features out: ``out/ID.npy`` of (T, D) float32, or with ``whole`` (D,), the
+    mean of what was measured; columns.json beside them. Utterances without rows get no file."""
+    kept = [id_ for id_ in cache if cache.frames(id_)]
+    written = _each(cache, out, ".npy", lambda id_: _npy_bytes(cache[id_], whole), kept)
+    about = {"columns": list(cache.columns), "rate": cache.rate, "extractor": cache.extractor, "missing": "NaN"}
+    _put(out / "columns.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+    return written
+
+
+def _npy_bytes(features: Features, whole: bool) -> bytes:
+    values = features.values
+    if whole:
+        seen = np.isfinite(values)
+        total = np.where(seen, values, 0).sum(axis=0)
+        values = np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan).astype(np.float32)
+    memory = io.BytesIO()
+    np.save(memory, values)
+    return memory.getvalue()
+
+
+def _each(
+    cache: FrameCache, out: Path, suffix: str, content: Callable[[str], bytes], ids: Sequence[str] | None = None
+) -> int:
+    """Write one file per utterance; all names are looked at before the first is written."""
+    ids = cache.ids if ids is None else ids
+    paths = [file_of(out, id_, suffix) for id_ in ids]
+    with bar(f"Writing {suffix}", len(ids), "utterances") as advance:
+        for id_, path in zip(ids, paths, strict=True):
+            _put(path, content(id_))
+            advance(1)
+    return len(ids)
+
+
+def file_of(out: Path, id_: str, suffix: str) -> Path:
+    """Where an utterance's file goes below ``out``; a / in the id is a folder. CacheError for an id that no file below
+    ``out`` can be called by: one that leads elsewhere, or with a part that file systems do not take."""
+    parts = id_.split("/")
+    if (
+        any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts)
+        or PurePosixPath(id_).is_absolute()
+    ):
+        raise CacheError(
+            f"'{id_}': this id would lead out of {out}, so no file is called by it. Export to parquet, which needs none."
+        )
+    longest = max(len(part.encode()) for part in (*parts[:-1], parts[-1] + suffix))
+    if longest > _LONGEST_NAME:
+        raise CacheError(
+            f"'{id_[:60]}...': this id makes a file name of {longest} bytes, and {_LONGEST_NAME} are the most. Export to parquet, "
+            "which needs no names."
+        )
+    return out.joinpath(*parts[:-1], parts[-1] + suffix)
+
+
+def _put(path: Path, content: bytes) -> None:
+    _put_with(path, lambda file: file.write(content))
+
+
+# ------------------------------------------------------------------------------------------------------------- parquet
+
+
+def to_parquet(cache: FrameCache, out: Path) -> int:
+    """All utterances in one Parquet file, a row per frame, with a column ``id``; the notes lie in the file's metadata."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise BemercError("Parquet needs pyarrow: pip install 'bemerc[parquet]'. Or export to csv.") from None
+    names = [name for name, _ in table(cache, cache.ids[0])] if len(cache) else []
+    schema = pyarrow.schema(
+        [
+            ("id", pyarrow.string()),
+            *((name, pyarrow.float64() if name == "timestamp" else pyarrow.float32()) for name in names),
+        ],
+        metadata={"bemerc": _about(cache), "params": json.dumps(cache.params, ensure_ascii=False)},
+    )
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            pyarrow.parquet.ParquetWriter(partial, schema) as writer,
+            bar("Writing", len(cache), "utterances") as advance,
+        ):
+            for block in _blocks(cache):
+                writer.write_table(_arrow(pyarrow, cache, block, schema))
+                advance(len(block))
+        partial.replace(out)
+    except OSError as error:
+        raise CacheError(
+            f"{out}: this file could not be written ({error.strerror or error}). Make room and run again."
+        ) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return len(cache)
+
+
+def _blocks(cache: FrameCache) -> Iterator[list[str]]:
+    """Utterances in lots of some 50,000 rows: one row group each."""
+    block: list[str] = []
+    rows = 0
+    for id_ in cache:
+        block.append(id_)
+        rows += cache.frames(id_)
+        if rows >= 50_000:
+            yield block
+            block, rows = [], 0
+    if block:
+        yield block
+
+
+def _arrow(pyarrow: Any, cache: FrameCache, ids: Sequence[str], schema: Any) -> Any:
+    tables = [dict(table(cache, id_)) for id_ in ids]
+    named = [id_ for id_ in ids for _ in range(cache.frames(id_))]
+    columns = [pyarrow.array(named, pyarrow.string())]
+    for field in list(schema)[1:]:
+        values = np.concatenate([one[field.name] for one in tables])
+        columns.append(pyarrow.array(values, field.type, mask=np.isnan(values)))
+    return pyarrow.table(columns, schema=schema)
+
+
+# ---------------------------------------------------------------------------------------------------------------- MMSA
+
+
+def to_mmsa(caches: Mapping[Modality, FrameCache], out: Path, manifest: Manifest | None) -> int:
+    """MMSA's pickle: {"train" | "valid" | "test": {"id", "raw_text", "vision", "audio", ...}}, N utterances padded to (N, T, D).
+
+    Face is its vision, audio its audio; pose is under its own name. Zeros stand where nothing was measured, and
+    ``*_seen`` (N, T) says where something was; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
+    all utterances are test, without words or labels. MMSA's text features are made by its own models from raw_text.
+    """
+    rows = _rows(caches, manifest)
+    size = sum(_padded_bytes(cache, split["id"]) for split in rows.values() for cache in caches.values())
+    if size > _MOST_BYTES:
+        raise CacheError(
+            f"{out}: padded to the longest utterance these caches take {size / 1e9:.1f} GB, and {_MOST_BYTES / 1e9:.1f} GB is the most. "
+            "Leave out the longest clips (prepare.*.longest_s in params.yaml), or export to npy."
+        )
+    content = {}
+    for name, split in rows.items():
+        content[name] = dict(split)
+        for modality, cache in caches.items():
+            content[name] |= _padded(cache, split["id"], _MMSA_KEYS[modality])
+    _put_with(out, lambda file: pickle.dump(content, file, protocol=4))
+    return sum(len(split["id"]) for split in rows.values())
+
+
+def _rows(caches: Mapping[Modality, FrameCache], manifest: Manifest | None) -> dict[str, dict[str, Any]]:
+    """Split -> ids, words and labels of the utterances that any of the caches has."""
+    if manifest is None:
+        ids = sorted(set().union(*(cache.ids for cache in caches.values())))
+        return {"test": {"id": ids, "raw_text": np.array([""] * len(ids))}}
+    found = {}
+    for ours, theirs in _MMSA_SPLITS.items():
+        mine = [u for u in manifest.utterances if u.split == ours and any(u.id in cache for cache in caches.values())]
+        number = {label: i for i, label in enumerate(manifest.labels)}
+        found[theirs] = {
+            "id": [u.id for u in mine],
+            "raw_text": np.array([u.text for u in mine], dtype=np.str_),
+            "annotations": np.array([u.label or "" for u in mine], dtype=np.str_),
+            "classification_labels": np.array([-1 if u.label is None else number[u.label] for u in mine], np.int64),
+        }
+    return found
+
+
+def _longest(cache: FrameCache, ids: Sequence[str]) -> int:
+    return max([cache.frames(id_) for id_ in ids if id_ in cache], default=0)
+
+
+def _padded_bytes(cache: FrameCache, ids: Sequence[str]) -> int:
+    return 4 * len(ids) * _longest(cache, ids) * (len(cache.columns) + 3)
+
+
+def _padded(cache: FrameCache, ids: Sequence[str], key: str) -> dict[str, Any]:
+    longest = _longest(cache, ids)
+    values = np.zeros((len(ids), longest, len(cache.columns)), np.float32)
+    times = np.zeros((len(ids), longest))
+    seen = np.zeros((len(ids), longest), bool)
+    lengths = [cache.frames(id_) if id_ in cache else 0 for id_ in ids]
+    for i, (id_, length) in enumerate(zip(ids, lengths, strict=True)):
+        if length:
+            features = cache[id_]
+            values[i, :length] = np.nan_to_num(features.values, nan=0.0)
+            times[i, :length] = features.timestamps_s
+            seen[i, :length] = np.isfinite(features.values).any(axis=1)
+    told = {"lengths": lengths, "columns": list(cache.columns), "timestamps_s": times, "seen": seen}
+    return {key: values} | {f"{key}_{what}": found for what, found in told.items()}
+
+
+def _put_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """A file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            write(file)
+        partial.replace(path)
+    except OSError as error:
+        raise CacheError(
+            f"{path}: this file could not be written ({error.strerror}). Make room and run again."
+        ) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
