@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bemerc.cache import pack_landmarks, unpack_landmarks
 from bemerc.extract import action_units, blendshapes, face, mesh
+from bemerc.extract.mediapipe_models import BlendshapeModel, BrokenTaskFile
 from tests.test_mesh import Array, batch, seen, turn
 
 NAMES = [f"AU{unit:02d}" for unit in action_units.UNITS]
@@ -103,3 +106,35 @@ def test_blendshapes_do_not_know_place_size_and_tilt() -> None:
     found = dict(zip(blendshapes.SHAPES, blendshapes.scores(points)[0], strict=True))
     assert found["mouthSmileLeft"] > 0.5
     assert found["mouthFrownLeft"] < 0.1
+
+
+TASK = Path(__file__).resolve().parents[2] / "shared" / "models" / "face_landmarker.task"
+
+
+@pytest.mark.skipif(not TASK.is_file(), reason="MediaPipe's face_landmarker.task is not here")
+def test_the_users_own_model_is_asked_directly_and_the_network_repeats_it() -> None:
+    rest, brows = mesh.average_face(), moved(INNER_BROWS, (0, -0.09)) - mesh.average_face()
+    faces = np.stack([rest + x * brows + y * (smile() - rest) for x in (0, 0.5, 1) for y in (0, 0.5, 1)])
+    model = BlendshapeModel(TASK)
+    told, repeated = model(faces), blendshapes.scores(faces)
+    moves = np.flatnonzero(told.std(axis=0) >= 0.05)
+    r = [np.corrcoef(told[:, i], repeated[:, i])[0, 1] for i in moves]
+    assert len(moves) >= 4
+    assert np.median(r) > 0.9
+    landmarks = batch(*(seen(one) for one in faces))
+    own, ours = (action_units.intensities(mesh.align(landmarks), shapes) for shapes in (model, blendshapes.scores))
+    assert 0 < np.abs(own - ours).max() < 1
+    model.close()
+
+
+def test_a_task_file_is_named_by_its_content_and_a_wrong_one_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "face_landmarker.task"
+    params = face.Params(blendshapes=str(file))
+    assert "there is no file" in next(iter(params.check()))
+    file.write_bytes(b"not a task")
+    assert not list(params.check())
+    before = face.version(params)
+    with pytest.raises(BrokenTaskFile, match="no blendshape model"):
+        face.open_extractor(params)
+    file.write_bytes(b"another")
+    assert len({before, face.version(params), face.version(face.Params())}) == 3

@@ -10,6 +10,7 @@ taking it off is calibration, done later. docs/action_units.md tells per unit ho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
@@ -20,6 +21,7 @@ from bemerc.extract import blendshapes
 from bemerc.extract.mesh import Aligned, Array, align, average_face
 
 UNITS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+Shapes = Callable[[Array], Array]  # aligned points (T, 478, 3), no NaN -> (T, 52)
 COLUMNS: tuple[str, ...] = tuple(f"AU{unit:02d}_r" for unit in UNITS)
 
 
@@ -28,20 +30,23 @@ def from_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     return intensities(align(landmarks))
 
 
-def intensities(face: Aligned) -> NDArray[np.float32]:
-    """(T, 18) float32 in [0, 5], in the order of COLUMNS; NaN rows where there is no face."""
+def intensities(face: Aligned, shapes: Shapes = blendshapes.scores) -> NDArray[np.float32]:
+    """(T, 18) float32 in [0, 5], in the order of COLUMNS; NaN rows where there is no face.
+
+    shapes  who tells the blendshapes: the network, or MediaPipe's own model where the user has it
+    """
     found = np.full((len(face.points), len(UNITS)), np.nan, np.float32)
     seen = np.isfinite(face.scale)
     if seen.any():
-        found[seen] = _squeezed(linear(face.points[seen]))
+        found[seen] = _squeezed(linear(face.points[seen], shapes))
     return found
 
 
-def linear(points: Array) -> Array:
+def linear(points: Array, shapes: Shapes = blendshapes.scores) -> Array:
     """Aligned points (T, 478, 3), no NaN -> (T, 18) intensities before they are squeezed into [0, 5]."""
     weights, blend, rest = _fitted()
     moved = (points - average_face())[:, :, :2].reshape(len(points), -1)
-    return np.asarray(moved @ weights + blendshapes.scores(points) @ blend - rest)
+    return np.asarray(moved @ weights + shapes(points) @ blend - rest)
 
 
 def _squeezed(raw: Array) -> Array:

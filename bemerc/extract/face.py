@@ -7,18 +7,21 @@ ones, so that a better formula, applied to the cache later, starts from exactly 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features, PackedLandmarks, pack_landmarks, unpack_landmarks
 from bemerc.extract import action_units, head
-from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, FaceMesh
+from bemerc.extract.blendshapes import scores
+from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel, FaceMesh
 from bemerc.extract.mesh import align
 
-VERSION = f"mediapipe-mesh-{RELEASE}/3"
+VERSION = f"mediapipe-mesh-{RELEASE}/4"
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 
 
@@ -30,12 +33,15 @@ class Params:
     tracking_confidence   a face is lost when the mesh's belief in it falls below this
     max_side              frames with a longer side are scaled down to it first, in pixels
     landmarks             keep the raw points in the cache (they can identify people)
+    blendshapes           a face_landmarker.task of MediaPipe, whose blendshape model then tells the action units their
+                          shapes; null for the network that comes with bemerc and repeats that model
     """
 
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
     max_side: int = 1280
     landmarks: bool = True
+    blendshapes: str | None = None
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
@@ -44,6 +50,15 @@ class Params:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
         if self.max_side < 64:
             yield f"max_side: {self.max_side} must be at least 64 pixels."
+        if self.blendshapes is not None and not Path(self.blendshapes).is_file():
+            yield f"blendshapes: there is no file {self.blendshapes}; null for the network that comes with bemerc."
+
+
+def version(params: Params) -> str:
+    """VERSION, and the user's model by its content: another file under the same name is another measurement."""
+    if params.blendshapes is None:
+        return VERSION
+    return f"{VERSION}+{hashlib.sha256(Path(params.blendshapes).read_bytes()).hexdigest()[:16]}"
 
 
 def columns(params: Params) -> tuple[str, ...]:
@@ -67,6 +82,7 @@ class FaceExtractor:
         self.params = params
         self.landmarks: PackedLandmarks | None = None
         self._mesh = FaceMesh(params.detection_confidence, params.tracking_confidence)
+        self._shapes = scores if params.blendshapes is None else BlendshapeModel(Path(params.blendshapes))
         self._clear()
 
     def reset(self) -> None:
@@ -99,7 +115,7 @@ class FaceExtractor:
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
         packed = pack_landmarks(np.stack(self._points))
         self.landmarks = packed if self.params.landmarks else None
-        values = measure(unpack_landmarks(packed), self._size, np.array(self._presence, np.float32))
+        values = measure(unpack_landmarks(packed), self._size, np.array(self._presence, np.float32), self._shapes)
         return Features(values, timestamps_s, names)
 
     def close(self) -> None:
@@ -108,14 +124,17 @@ class FaceExtractor:
 
 
 def measure(
-    landmarks: NDArray[np.float32], frame_size: tuple[int, int], presence: NDArray[np.float32]
+    landmarks: NDArray[np.float32],
+    frame_size: tuple[int, int],
+    presence: NDArray[np.float32],
+    shapes: action_units.Shapes = scores,
 ) -> NDArray[np.float32]:
     """All columns of a clip: landmarks (T, 478, 3) in pixels of a frame of ``frame_size`` (width, height), presence (T,)
-    -> (T, D) float32."""
+    -> (T, D) float32. shapes as in action_units."""
     face = align(landmarks)
     return np.column_stack(
         [
-            action_units.intensities(face),
+            action_units.intensities(face, shapes),
             head.pose_deg(face),
             head.gaze_deg(face),
             _place(landmarks, frame_size),

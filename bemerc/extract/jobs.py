@@ -75,7 +75,9 @@ def measure(modality: Modality, module: str, params: Any) -> Measure:
     """Ask an extractor's module (without opening it) what it measures with these params."""
     extractor = importlib.import_module(module)
     rate_hz = getattr(params, "rate_hz", None)  # face has none: it takes every frame
-    return Measure(modality, module, params, extractor.VERSION, extractor.columns(params), rate_hz)
+    # Where a model file that the user names decides the numbers, the version names its content.
+    version = extractor.version(params) if hasattr(extractor, "version") else extractor.VERSION
+    return Measure(modality, module, params, version, extractor.columns(params), rate_hz)
 
 
 @dataclass(frozen=True)
