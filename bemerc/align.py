@@ -28,8 +28,9 @@ def run(
     model_params: model.Params,
     params: train.Params,
     out: Path,
+    board: Path | None = None,
 ) -> train.Epoch:
-    """Train on train's descriptions, pick the epoch on dev's, save the model folder ``out``."""
+    """Train on train's descriptions, pick the epoch on dev's, save the model folder ``out``; ``board``: for TensorBoard."""
     torch.manual_seed(params.seed)
     widths = {m: width for m, width in tokens.widths.items() if width}
     learner = model.build(model_params, widths, tokens.k)
@@ -43,10 +44,15 @@ def run(
         loss = _loss(of, trees["dev"], tokens, params.batch)
         return train.Score(-loss, 0.0, {"loss": loss})
 
-    best = train.fit(learner, trees["train"], tokens, score, params, out / "train_log.jsonl", "align")
+    fitted = train.fit(learner, trees["train"], tokens, score, params, out, "align", board)
     sections = {"model": asdict(model_params), "prompt": asdict(prompt.Params()), "align": asdict(params)}
-    learner.save(out, facts("align", "TVB", learner, manifest, tokens, references, sections, best))
-    return best
+    train.save(
+        learner,
+        out,
+        fitted,
+        lambda epoch: facts("align", "TVB", learner, manifest, tokens, references, sections, epoch),
+    )
+    return fitted.best
 
 
 def facts(
@@ -57,7 +63,7 @@ def facts(
     tokens: TokenFile,
     references: Any,
     sections: Mapping[str, Any],
-    best: train.Epoch,
+    epoch: train.Epoch,
 ) -> model.Facts:
     """What a trained model says of itself; ``sections`` are the params that made it."""
     modalities = tuple(m for m in MODALITIES if m in learner.projectors)
@@ -74,7 +80,7 @@ def facts(
         tokens={"params": tokens.params, "calibration": tokens.calibration.to_json()},
         references=references,
         params=sections,
-        dev=best.dev,
+        dev=epoch.dev,
     )
 
 

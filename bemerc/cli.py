@@ -180,10 +180,12 @@ def train(
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl and tokens.h5.")] = Path("data"),
     models: Annotated[Path, typer.Option("--models", help="Folder for align/ and merc/VARIANT/.")] = Path("models"),
     params: ParamsFile = Path("params.yaml"),
+    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's events.")] = None,
 ) -> None:
     """Tune the LLM on cached behavior tokens: stage 1 says what the behavior is, stage 2 names the emotion.
 
-    Stage 2 starts from what stage 1 left in the models folder. `dvc repro` runs both, and everything before them.
+    Stage 2 starts from what stage 1 left in the models folder. `dvc repro` runs both, and everything before them. Killed,
+    the same command goes on where it stood. Several GPUs: accelerate launch --multi_gpu -m bemerc.cli train --stage 2
 
     Example: bemerc train --stage 2 --variant TVB
     """
@@ -202,11 +204,11 @@ def train(
             descriptions = describe.read_descriptions(data / "descriptions.jsonl")
             tuning = load(params, "align", Params)
             out = models / "align"
-            best = align.run(manifest, read, descriptions, references, shape, tuning, out)
+            best = align.run(manifest, read, descriptions, references, shape, tuning, out, tensorboard)
         else:
             tuning, wording = load(params, "merc", Params), load(params, "prompt", prompt.Params)
             out, start = models / "merc" / variant, models / "align"
-            best = merc.run(variant, manifest, read, references, start, wording, shape, tuning, out)
+            best = merc.run(variant, manifest, read, references, start, wording, shape, tuning, out, tensorboard)
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in best.dev.items())
     typer.echo(f"Best epoch on dev: {best.epoch} ({numbers}). The model is in {out}")
 

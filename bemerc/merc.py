@@ -38,8 +38,11 @@ def run(
     model_params: model.Params,
     params: train.Params,
     out: Path,
+    board: Path | None = None,
 ) -> train.Epoch:
     """Train ``variant`` on train's labels from the align model ``start`` (None: from the backbone); save folder ``out``.
+
+    ``board`` is a folder for TensorBoard.
 
     Raises ModelError where the variant is unknown, ``start`` does not fit, or train or dev has no labels.
     """
@@ -64,10 +67,15 @@ def run(
         ],
         params.row_tokens,
     )
-    best = train.fit(learner, trees, tokens, score, params, out / "train_log.jsonl", f"merc {variant}")
+    fitted = train.fit(learner, trees, tokens, score, params, out, f"merc {variant}", board)
     sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
-    learner.save(out, facts("merc", variant, learner, manifest, tokens, references, sections, best))
-    return best
+    train.save(
+        learner,
+        out,
+        fitted,
+        lambda epoch: facts("merc", variant, learner, manifest, tokens, references, sections, epoch),
+    )
+    return fitted.best
 
 
 def _modalities(variant: str, tokens: TokenFile) -> tuple[Modality, ...]:

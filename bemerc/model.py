@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -231,19 +232,27 @@ class BehaviorModel(nn.Module):
         """Adapter and projectors by name; all else is frozen."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def save(self, folder: Path, facts: Facts) -> None:
-        """Write adapter, projectors and bemerc.json; the folder appears when it is complete."""
+    def save(self, folder: Path, facts: Facts, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write adapter, projectors and bemerc.json; the folder appears when it is complete.
+
+        ``weights`` stand in for the model's own of the same names: another epoch's, or whole ones where these are shards.
+        """
         partial = folder.with_name(f"{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
-        self.lm.save_pretrained(partial)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.projectors.state_dict().items()}
-        save_file(weights, partial / PROJECTORS)
+        own = {name: value.detach() for name, value in self.trainable().items()} | dict(weights or {})
+        held = {name: value.cpu().contiguous() for name, value in own.items()}
+        self.lm.save_pretrained(partial, state_dict=_under("lm.", held))
+        save_file(_under("projectors.", held), partial / PROJECTORS)
         document = {"schema_version": SCHEMA_VERSION, **asdict(facts)}
         (partial / FACTS).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(partial.iterdir(), key=lambda path: path.name == FACTS):
             file.replace(folder / file.name)
         partial.rmdir()
+
+
+def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
 def _until(ids: list[int], end: int) -> list[int]:
@@ -450,7 +459,8 @@ def _load_projectors(model: BehaviorModel, folder: Path) -> None:
 def _device(name: str) -> str:
     if name != "auto":
         return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    # Under `accelerate launch` every process has a GPU of its own.
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 @contextlib.contextmanager

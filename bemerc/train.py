@@ -3,6 +3,9 @@
 A trainer of a library would bring its own collator, its own padding and its own idea of which epoch is best. Here a step
 is a batch of trees (dataset.py), the loss is taken on targets alone, and the caller's dev scorer picks the epoch: a
 higher score wins, between equal scores the one that is surer of dev's answers. Test data never enters this module.
+
+Devices, precision and processes are accelerate's business. A step's examples are ``batch`` however many processes share
+them and in however many parts each computes its own: the gradient is the same sum over the same targets.
 """
 
 from __future__ import annotations
@@ -11,29 +14,40 @@ import contextlib
 import hashlib
 import json
 import math
-import pickle
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed.fsdp import register_fsdp_forward_method
 
 from bemerc import dataset
+from bemerc.checkpoint import Checkpoint, State
+from bemerc.checkpoint import Score as Score
 from bemerc.errors import ModelError
+from bemerc.journal import Epoch as Epoch
+from bemerc.journal import Journal, Step, memory_gb
 from bemerc.progress import bar
+from bemerc.weights import Mean, place
 
 if TYPE_CHECKING:
-    from bemerc.dataset import Tree
-    from bemerc.model import BehaviorModel
+    from bemerc.dataset import Batch, Tree
+    from bemerc.model import BehaviorModel, Facts
     from bemerc.tokens import TokenFile
 
-# Training may lose so much when it is killed. A constant and no parameter: it changes nothing in what comes out.
-CHECKPOINT_S = 60.0
+# A loss has run away when its median over the last 20 steps is above twice that of the first five, and a nat more.
+BEGINNING, RECENT = 5, 20
+PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 @dataclass(frozen=True)
@@ -41,9 +55,11 @@ class Params:
     """params.yaml: align and merc, one section each.
 
     epochs, patience  most epochs, and how many in a row may fail to improve dev before training stops; 0 = never stop early
-    batch             examples per step, about: a tree is never cut
+    batch             examples per step, about, over all processes: a tree is never cut
+    accumulate        parts that a step is computed in, one after the other: less memory, the same gradient
     row_tokens        positions that examples with a common beginning may share a tree of; 0: every example alone
     max_length        longest path of an example in tokens; the oldest turns are left out until it fits
+    precision         what is multiplied in, by autocast; model.dtype is what the frozen weights are stored in
     adapter_lr, projector_lr  peak learning rates, after a warm-up over ``warmup`` of the steps, falling as a cosine
     weight_decay, clip  of AdamW; the gradients' largest norm
     average           of weights over steps, w <- average * w + (1 - average) * new; dev judges the average, and it is what
@@ -54,8 +70,10 @@ class Params:
     epochs: int
     patience: int
     batch: int
+    accumulate: int
     row_tokens: int
     max_length: int
+    precision: Literal["float32", "bfloat16", "float16"]
     adapter_lr: float
     projector_lr: float
     warmup: float
@@ -66,7 +84,7 @@ class Params:
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        for name in ("epochs", "batch", "max_length"):
+        for name in ("epochs", "batch", "accumulate", "max_length"):
             if getattr(self, name) < 1:
                 yield f"{name}: must be at least 1, not {getattr(self, name)}."
         for name in ("adapter_lr", "projector_lr", "clip"):
@@ -81,45 +99,13 @@ class Params:
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a dev scorer found: ``value`` decides, ``surety`` breaks ties (both higher is better), ``numbers`` are logged."""
+class Fitted:
+    """What training leaves: the epoch that dev likes best and the last one, each with its line and its weights."""
 
-    value: float
-    surety: float
-    numbers: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of train_log.jsonl."""
-
-    epoch: int
-    loss: float
-    lr: float
-    tokens_per_s: float
-    seconds: float
-    best: bool
-    dev: dict[str, float]
-
-    def line(self) -> str:
-        """As JSON, the dev numbers beside the others."""
-        plain = {key: value for key, value in asdict(self).items() if key != "dev"}
-        return json.dumps(plain | {f"dev_{name}": value for name, value in self.dev.items()})
-
-
-@dataclass
-class _State:
-    """Where training stands, beside the weights: what a checkpoint must hold for the rest to come out bit for bit."""
-
-    epoch: int = 0
-    step: int = 0  # steps done in this epoch
-    losses: list[float] = field(default_factory=list)
-    weights: list[int] = field(default_factory=list)
-    positions: int = 0
-    seconds: float = 0.0  # of this epoch
-    total_s: float = 0.0
-    lines: list[str] = field(default_factory=list)
-    best: tuple[Score, Epoch, dict[str, Tensor]] | None = None
+    best: Epoch
+    best_weights: Mapping[str, Tensor]
+    last: Epoch
+    last_weights: Mapping[str, Tensor]
 
 
 def fit(
@@ -128,138 +114,288 @@ def fit(
     tokens: TokenFile | None,
     score: Callable[[BehaviorModel], Score],
     params: Params,
-    log: Path,
+    folder: Path,
     what: str,
-) -> Epoch:
-    """Train adapter and projectors on ``trees``; leaves the best epoch's weights in ``model`` and returns its line.
+    board: Path | None = None,
+) -> Fitted:
+    """Train adapter and projectors on ``trees``, with the log in ``folder``; leaves the best epoch's weights in ``model``.
 
-    Deterministic on the CPU: same weights, trees, params and thread count, same numbers, also where a killed run went on
-    from its checkpoint, which lies beside the log's folder until training ends. Raises ModelError when the loss is no
-    longer a number, the device's memory does not suffice or the disk is full.
+    ``board`` is a folder for TensorBoard. Deterministic on the CPU: same weights, trees, params and thread count, same
+    numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until training ends. Under
+    ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
+    which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
+    device's memory does not suffice, the disk is full, or float16 is asked of a CPU.
     """
-    torch.manual_seed(params.seed)
-    optimizer, mean = _optimizer(model, params), _Mean(model, params.average)
-    per_epoch = sum(1 for _ in dataset.batches(trees, params.batch, np.random.default_rng(0)))
-    steps = params.epochs * per_epoch
-    mark = _mark(model, trees, tokens, params)
-    checkpoint = _Checkpoint(log.parent.with_name(f"{log.parent.name}.checkpoint"), model, optimizer, mean, mark)
-    state = checkpoint.load()
-    with bar(what, steps, "steps") as advance:
-        advance(state.epoch * per_epoch + state.step)
-        while state.epoch < params.epochs and not _over(state, params):
-            _epoch(model, trees, tokens, optimizer, params, state, (per_epoch, steps), advance, checkpoint)
-            _close_epoch(model, optimizer, mean, score, state)
-            _write_log(log, state.lines)
-            checkpoint.save(state)
-    assert state.best is not None
-    with torch.no_grad():
-        for name, parameter in model.trainable().items():
-            parameter.copy_(state.best[2][name])
-    checkpoint.remove()
-    return state.best[1]
+    crew = _crew(model, params)
+    torch.manual_seed(params.seed + crew.process_index)
+    mark = _mark(model, trees, tokens, params, crew.num_processes)
+    module, optimizer = crew.prepare(model, _optimizer(model, params))
+    register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
+    mean = Mean(model.trainable(), params.average)
+    file = folder.with_name(f"{folder.name}.checkpoint")
+    checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, crew)
+    journal = Journal(folder, board, mute=not crew.is_main_process)
+    run = _Run(model, module, optimizer, mean, trees, tokens, params, crew, checkpoint, journal, checkpoint.load())
+    fitted = run.to_the_end(score, what)
+    journal.close()
+    for name, weight in model.trainable().items():
+        place(fitted.best_weights[name], weight)
+    crew.unwrap_model(module, keep_fp32_wrapper=False)
+    return fitted
 
 
-def _over(state: _State, params: Params) -> bool:
-    """Whether dev has not improved for too long."""
-    return bool(params.patience and state.best and state.epoch - state.best[1].epoch >= params.patience)
+def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Epoch], Facts]) -> None:
+    """Write the best epoch's model in ``folder`` and the last one's in ``folder``/last; under several processes one writes."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        model.save(folder / "last", facts(fitted.last), fitted.last_weights)
+        model.save(folder, facts(fitted.best), fitted.best_weights)
 
 
-def _close_epoch(
-    model: BehaviorModel,
-    optimizer: torch.optim.AdamW,
-    mean: _Mean,
-    score: Callable[[BehaviorModel], Score],
-    state: _State,
-) -> None:
-    """Let dev score the mean weights, write the epoch's line, keep the weights where they are the best."""
-    with mean.in_place():
-        found = score(model.eval())
-    better = state.best is None or (found.value, found.surety) > (state.best[0].value, state.best[0].surety)
-    state.total_s += state.seconds
-    line = Epoch(
-        epoch=state.epoch + 1,
-        loss=float(np.average(state.losses, weights=state.weights)),
-        lr=optimizer.param_groups[0]["lr"],
-        tokens_per_s=state.positions / max(state.seconds, 1e-9),
-        seconds=state.total_s,
-        best=better,
-        dev=found.numbers,
-    )
-    state.lines.append(line.line())
-    if better:
-        state.best = found, line, mean.copy()
-    state.epoch, state.step, state.positions, state.seconds = state.epoch + 1, 0, 0, 0.0
-    state.losses, state.weights = [], []
+def _crew(model: BehaviorModel, params: Params) -> Accelerator:
+    """The processes and devices that ``accelerate launch`` set up, or this process alone."""
+    on_cpu = model.device.type == "cpu"
+    if on_cpu and params.precision == "float16":
+        raise ModelError("precision: float16 needs a GPU, and the model is on the CPU. Set it to bfloat16 or float32.")
+    AcceleratorState._reset_state()  # accelerate keeps the first training's precision for the whole process
+    crew = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[params.precision])
+    crew.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
+    return crew
 
 
-def _write_log(path: Path, lines: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+@dataclass
+class _Run:
+    """One training under way: ``model`` is what is asked, ``module`` the same wrapped for several processes."""
 
+    model: BehaviorModel
+    module: Any
+    optimizer: Any
+    mean: Mean
+    trees: Sequence[Tree]
+    tokens: TokenFile | None
+    params: Params
+    crew: Accelerator
+    checkpoint: Checkpoint
+    journal: Journal
+    state: State
 
-class _Checkpoint:
-    """A file from which training goes on as if nothing had happened; one of another training is passed over."""
+    def __post_init__(self) -> None:
+        self.per_epoch = sum(1 for _ in dataset.batches(self.trees, self.params.batch, np.random.default_rng(0)))
+        self.steps = self.params.epochs * self.per_epoch
+        self.journal.go_on_from(self.state.lines)
 
-    def __init__(self, path: Path, model: BehaviorModel, optimizer: torch.optim.AdamW, mean: _Mean, mark: str) -> None:
-        self.path, self.model, self.optimizer, self.mean, self.mark = path, model, optimizer, mean, mark
-        self.saved = time.monotonic()
+    def to_the_end(self, score: Callable[[BehaviorModel], Score], what: str) -> Fitted:
+        """Epoch after epoch, until there are enough or dev has not improved for too long."""
+        with self._bar(what) as advance:
+            advance(self.done)
+            while self.state.epoch < self.params.epochs and not self._over():
+                self._epoch(advance)
+                self._close_epoch(score)
+                self._save()
+        assert self.state.best is not None
+        assert self.state.last is not None
+        self.checkpoint.remove()
+        _, best, weights = self.state.best
+        return Fitted(best, weights, self.state.last, self.mean.copy())
 
-    def save(self, state: _State) -> None:
-        """Write the checkpoint; where the disk is full, the last good one stays and ModelError says so."""
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        held = {
-            "mark": self.mark,
-            "state": _as_plain(state),
-            "weights": {name: p.detach() for name, p in self.model.trainable().items()},
-            "mean": self.mean.mean,
-            "mean_steps": self.mean.steps,
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+    @property
+    def done(self) -> int:
+        """Steps behind us."""
+        return self.state.epoch * self.per_epoch + self.state.step
+
+    def _bar(self, what: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        return bar(what, self.steps, "steps") if self.crew.is_main_process else contextlib.nullcontext(lambda _: None)
+
+    def _over(self) -> bool:
+        """Whether dev has not improved for too long."""
+        state, patience = self.state, self.params.patience
+        return bool(patience and state.best and state.epoch - state.best[1].epoch >= patience)
+
+    # ------------------------------------------------------------------------------------------------------- an epoch
+
+    def _epoch(self, advance: Callable[[int], None]) -> None:
+        """The rest of one pass over the trees, from where ``state`` stands."""
+        self.model.train()
+        # The order is a function of seed and epoch alone, so that a resumed epoch skips what it has done.
+        shuffle = np.random.default_rng([self.params.seed, self.state.epoch])
+        groups = list(dataset.batches(self.trees, self.params.batch, shuffle))[self.state.step :]
+        for group, (parts, waited) in zip(groups, ahead(groups, self._parts), strict=True):
+            start = time.monotonic()
+            _set_rate(self.optimizer, self.done, self.steps, self.params.warmup)
+            loss, due = self._step(group, parts)
+            self.mean.update()
+            self._note(group, loss, waited, time.monotonic() - start + waited)
+            advance(1)
+            if due:
+                self._save()
+
+    def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
+        """This process's share of a step, in its parts, each with the number of its targets that count.
+
+        Every process computes as many parts as the others, since they wait for each other; one that has nothing left
+        computes a tree that counts nothing.
+        """
+        shares = self.params.accumulate * self.crew.num_processes
+        parts: list[tuple[Batch, float]] = []
+        for first in range(self.crew.process_index, shares, self.crew.num_processes):
+            if first - self.crew.process_index < len(group):
+                own = group[first::shares]
+                batch = dataset.collate(own or group[:1], self.tokens)
+                parts.append((batch, float(len(batch.token)) if own else 0.0))
+        return parts
+
+    def _step(self, group: Sequence[Tree], parts: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
+        """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""
+        targets = sum(len(tree.token) for tree in group)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(held, partial)
-            partial.replace(self.path)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            with contextlib.suppress(OSError):
-                partial.unlink()
+            self.optimizer.zero_grad(set_to_none=True)
+            own = 0.0
+            for number, (batch, count) in enumerate(parts, 1):
+                with contextlib.nullcontext() if number == len(parts) else self.crew.no_sync(self.module):
+                    loss = self.module(batch) * (count / targets)
+                    # Gradients are averaged over processes, and ours are parts of one sum.
+                    self.crew.backward(loss * self.crew.num_processes)
+                own += float(loss.detach())
+            value, due = self._agreed(own)
+            self._must_be_sound(value)
+            norm = self.crew.clip_grad_norm_(
+                [p for g in self.optimizer.param_groups for p in g["params"]], self.params.clip
+            )
+            if self.crew.scaler is None:  # with float16 its scaler skips such a step and goes on more carefully
+                self._must_be_a_number(float(norm), "gradient")
+            self.optimizer.step()
+            return value, due
+        except torch.cuda.OutOfMemoryError:
+            rows = max(batch.input_ids.shape[1] for batch, _ in parts)
             raise ModelError(
-                f"{self.path}: the checkpoint could not be written ({error}). The last good one stays: make room and run "
-                "again, and training goes on from there."
+                f"The GPU's memory does not suffice for a batch of {len(parts[0][0].ids)} examples in rows of {rows} "
+                "positions. Lower batch or row_tokens, raise accumulate, or set model.gradient_checkpointing: true."
             ) from None
-        self.saved = time.monotonic()
 
-    def due(self) -> bool:
-        return time.monotonic() - self.saved >= CHECKPOINT_S
+    def _agreed(self, own: float) -> tuple[float, bool]:
+        """The loss over all processes, and the main one's wish for a checkpoint."""
+        due = self.checkpoint.due()
+        if self.crew.num_processes == 1:
+            return own, due
+        both = torch.tensor(
+            [own, float(due and self.crew.is_main_process)], dtype=torch.float32, device=self.crew.device
+        )
+        value, wished = self.crew.reduce(both, "sum").tolist()
+        return value, bool(wished)
 
-    def load(self) -> _State:
-        """The state to go on from; a fresh one where there is no checkpoint of this very training."""
-        if not self.path.is_file():
-            return _State()
+    def _must_be_sound(self, loss: float) -> None:
+        """Raise ModelError where the loss is no number, or has run away from where it began."""
+        self._must_be_a_number(loss, "loss")
+        state = self.state
+        state.first = [*state.first, loss][:BEGINNING]
+        state.recent = [*state.recent, loss][-RECENT:]
+        began, now = float(np.median(state.first)), float(np.median(state.recent))
+        if len(state.recent) == RECENT and now > 2 * began + 1:
+            raise ModelError(
+                f"The loss runs away: it began at {began:.2f} and was {now:.2f} over the last {RECENT} steps, in "
+                f"{self._where()}. Lower adapter_lr and projector_lr, or clip."
+            )
+
+    def _must_be_a_number(self, value: float, name: str) -> None:
+        if not math.isfinite(value):
+            raise ModelError(
+                f"The {name} became {value} in {self._where()}. Lower adapter_lr and projector_lr, or use float32."
+            )
+
+    def _where(self) -> str:
+        return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
+
+    def _note(self, group: Sequence[Tree], loss: float, waited: float, seconds: float) -> None:
+        """Count a step and write its line."""
+        state, positions = self.state, sum(map(len, group))
+        state.step += 1
+        state.losses.append(loss)
+        state.examples.append(sum(len(tree.examples) for tree in group))
+        state.positions += positions
+        state.seconds += seconds
+        state.waited += waited
+        left_s = (state.total_s + state.seconds) / self.done * (self.steps - self.done)
+        rate = positions / max(seconds, 1e-9)
+        self.journal.add(
+            Step(state.epoch + 1, self.done, loss, self._lr, rate, waited / max(seconds, 1e-9), self._memory, left_s)
+        )
+
+    @property
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def _memory(self) -> float:
+        return memory_gb(self.crew.device)
+
+    # ----------------------------------------------------------------------------------------------------- and its end
+
+    def _close_epoch(self, score: Callable[[BehaviorModel], Score]) -> None:
+        """Let dev score the mean weights, write the epoch's line, keep the weights where they are the best."""
+        state, start = self.state, time.monotonic()
+        with self.mean.in_place():
+            found = self._scored(score)
+        better = state.best is None or (found.value, found.surety) > (state.best[0].value, state.best[0].surety)
+        state.total_s += state.seconds + time.monotonic() - start
+        line = Epoch(
+            epoch=state.epoch + 1,
+            loss=float(np.average(state.losses, weights=state.examples)),
+            lr=self._lr,
+            tokens_per_s=state.positions / max(state.seconds, 1e-9),
+            wait=state.waited / max(state.seconds, 1e-9),
+            memory_gb=self._memory,
+            seconds=state.total_s,
+            best=better,
+            dev=found.numbers,
+        )
+        self.journal.add(line)
+        state.last = line
+        if better:
+            state.best = found, line, self.mean.copy()
+        state.epoch, state.step, state.positions, state.seconds, state.waited = state.epoch + 1, 0, 0, 0.0, 0.0
+        state.losses, state.examples = [], []
+
+    def _scored(self, score: Callable[[BehaviorModel], Score]) -> Score:
+        """Every process scores dev, since sharded weights need them all; what the main one finds holds."""
         try:
-            held = torch.load(self.path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-            return _State()  # cut short by a crash of the machine: what it held can be computed again
-        if not isinstance(held, dict) or held.get("mark") != self.mark:
-            return _State()
-        with torch.no_grad():
-            for name, parameter in self.model.trainable().items():
-                parameter.copy_(held["weights"][name])
-        self.mean.mean, self.mean.steps = self.mean.copy_of(held["mean"]), held["mean_steps"]
-        self.optimizer.load_state_dict(held["optimizer"])
-        torch.set_rng_state(held["random"])
-        if held["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(held["random_cuda"])
-        return _from_plain(held["state"])
+            found = [score(self.model.eval())]
+        except torch.cuda.OutOfMemoryError:
+            raise ModelError(
+                "The GPU's memory does not suffice for judging dev. Lower row_tokens or batch, or max_length."
+            ) from None
+        broadcast_object_list(found)
+        return found[0]
 
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+    def _save(self) -> None:
+        self.state.lines = self.journal.lines
+        self.checkpoint.save(self.state)
 
 
-def _mark(model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params) -> str:
-    """What makes this training this one: params, starting weights, backbone, examples and their behavior."""
-    digest = hashlib.sha256(json.dumps(asdict(params), sort_keys=True).encode())
+def ahead(groups: Iterable[Any], make: Callable[[Any], Any]) -> Iterator[tuple[Any, float]]:
+    """``make`` of every group and how long it was waited for, seconds; the next one is made while this one is in use.
+
+    One thread and one item ahead: nearly all of a step is spent outside Python, where the thread can work.
+    """
+    with ThreadPoolExecutor(1, "batches") as pool:
+        waiting: Future[Any] | None = None
+        for group in groups:
+            coming = pool.submit(make, group)
+            if waiting is not None:
+                yield _waited(waiting)
+            waiting = coming
+        if waiting is not None:
+            yield _waited(waiting)
+
+
+def _waited(coming: Future[Any]) -> tuple[Any, float]:
+    start = time.monotonic()
+    return coming.result(), time.monotonic() - start
+
+
+def _mark(
+    model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params, processes: int = 1
+) -> str:
+    """What makes this training this one: params, processes, starting weights, backbone, examples and their behavior."""
+    digest = hashlib.sha256(json.dumps([asdict(params), processes], sort_keys=True).encode())
     digest.update(model.backbone.encode())
     for name, parameter in model.trainable().items():
         digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
@@ -268,17 +404,6 @@ def _mark(model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None,
         for values, mask in dataset.collate([tree], tokens).behavior.values():
             digest.update(values.tobytes() + mask.tobytes())
     return digest.hexdigest()
-
-
-def _as_plain(state: _State) -> dict[str, Any]:
-    plain = {f.name: getattr(state, f.name) for f in fields(_State) if f.name != "best"}
-    best = state.best
-    return plain | {"best": None if best is None else (asdict(best[0]), asdict(best[1]), best[2])}
-
-
-def _from_plain(plain: dict[str, Any]) -> _State:
-    best = plain.pop("best")
-    return _State(**plain, best=None if best is None else (Score(**best[0]), Epoch(**best[1]), best[2]))
 
 
 def weighted_f1(gold: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
@@ -294,45 +419,6 @@ def weighted_f1(gold: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
     return float(total / len(gold))
 
 
-class _Mean:
-    """A running mean of the trainable weights."""
-
-    def __init__(self, model: BehaviorModel, average: float) -> None:
-        self.weights, self.average, self.steps = model.trainable(), average, 0
-        self.mean = {name: weight.detach().clone() for name, weight in self.weights.items()}
-
-    def update(self) -> None:
-        """Take in the present weights; early on the mean is short, so that it does not drag the start along."""
-        self.steps += 1
-        kept = min(self.average, 1 - 1 / self.steps)
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                self.mean[name].lerp_(weight, 1 - kept)
-
-    @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the mean for its weights while this lasts."""
-        now = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self._put(self.mean)
-        try:
-            yield
-        finally:
-            self._put(now)
-
-    def _put(self, values: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(values[name])
-
-    def copy(self) -> dict[str, Tensor]:
-        """The mean as it is now."""
-        return {name: value.clone() for name, value in self.mean.items()}
-
-    def copy_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``values`` where the weights lie."""
-        return {name: values[name].to(weight.device) for name, weight in self.weights.items()}
-
-
 def _optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:
     named = model.trainable()
     groups = [
@@ -345,61 +431,7 @@ def _optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:
     return torch.optim.AdamW(kept, betas=(0.9, 0.98), weight_decay=params.weight_decay)
 
 
-def _epoch(
-    model: BehaviorModel,
-    trees: Sequence[Tree],
-    tokens: TokenFile | None,
-    optimizer: torch.optim.AdamW,
-    params: Params,
-    state: _State,
-    plan: tuple[int, int],
-    advance: Callable[[int], None],
-    checkpoint: _Checkpoint,
-) -> None:
-    """The rest of one pass over the trees, from where ``state`` stands; ``plan`` = (steps per epoch, steps in all)."""
-    model.train()
-    # The order is a function of seed and epoch alone, so that a resumed epoch skips what it has done.
-    shuffle = np.random.default_rng([params.seed, state.epoch])
-    for index, group in enumerate(dataset.batches(trees, params.batch, shuffle)):
-        if index < state.step:
-            continue
-        start = time.monotonic()
-        _set_rate(optimizer, state.epoch * plan[0] + index, plan[1], params.warmup)
-        batch = dataset.collate(group, tokens)
-        state.losses.append(_step(model, batch, optimizer, params.clip, state.epoch + 1, index + 1))
-        checkpoint.mean.update()
-        state.weights.append(len(batch.ids))
-        state.positions += batch.positions
-        state.seconds += time.monotonic() - start
-        state.step = index + 1
-        advance(1)
-        if checkpoint.due():
-            checkpoint.save(state)
-
-
-def _step(
-    model: BehaviorModel, batch: dataset.Batch, optimizer: torch.optim.AdamW, clip: float, epoch: int, step: int
-) -> float:
-    try:
-        loss = model(batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ModelError(
-                f"The loss became {value} in epoch {epoch}, step {step}. Lower adapter_lr and projector_lr, or use float32."
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
-        optimizer.step()
-        return value
-    except torch.cuda.OutOfMemoryError:
-        raise ModelError(
-            f"The GPU's memory does not suffice for a batch of {len(batch.ids)} examples in rows of "
-            f"{batch.input_ids.shape[1]} positions. Lower batch or row_tokens, or set model.gradient_checkpointing: true."
-        ) from None
-
-
-def _set_rate(optimizer: torch.optim.AdamW, step: int, steps: int, warmup: float) -> None:
+def _set_rate(optimizer: Any, step: int, steps: int, warmup: float) -> None:
     """Up in a line over the warm-up, then down a cosine to a hundredth of the peak."""
     rising = max(1.0, warmup * steps)
     falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -8,7 +8,7 @@ import json
 from bemerc import align, describe, model, tokens, train
 from bemerc.config import load
 from bemerc.corpus import read_manifest
-from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, stage
+from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
 
 
 @stage
@@ -18,7 +18,8 @@ def main() -> None:
     descriptions = describe.read_descriptions(DESCRIPTIONS)
     with tokens.open_tokens(TOKENS) as read:
         out = MODELS / "align"
-        best = align.run(read_manifest(MANIFEST), read, descriptions, references, model_params, params, out)
+        manifest, events = read_manifest(MANIFEST), board("align")
+        best = align.run(manifest, read, descriptions, references, model_params, params, out, events)
     print(f"align in {out}; best epoch {best.epoch}, dev loss {best.dev['loss']:.3f}")
 
 

@@ -9,7 +9,7 @@ import json
 from bemerc import merc, model, prompt, tokens, train
 from bemerc.config import load
 from bemerc.corpus import read_manifest
-from pipeline import MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, stage
+from pipeline import MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
 
 
 @stage
@@ -21,8 +21,8 @@ def main() -> None:
     params, out = load(PARAMS, "merc", train.Params), MODELS / "merc" / variant
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
     with tokens.open_tokens(TOKENS) as read:
-        start = MODELS / "align"
-        best = merc.run(variant, read_manifest(MANIFEST), read, references, start, shape, model_params, params, out)
+        start, manifest, events = MODELS / "align", read_manifest(MANIFEST), board(variant)
+        best = merc.run(variant, manifest, read, references, start, shape, model_params, params, out, events)
     print(f"merc {variant} in {out}; best epoch {best.epoch}, dev weighted F1 {best.dev['weighted_f1']:.3f}")
 
 

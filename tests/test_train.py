@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from bemerc import dataset, model, predict, prompt, train
+from bemerc import checkpoint, dataset, model, predict, prompt, train
 from bemerc.corpus import MODALITIES
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
+from bemerc.weights import Mean
 from tests import language
 from tests.language import TRAINING
 
@@ -47,8 +52,10 @@ class World:
             weight = float(sum(p.detach().double().sum() for p in of.trainable().values()))
             return train.Score(weight if scores is None else next(scores), 0.0, {"weight": weight})
 
-        best = train.fit(found, self.trees, self.tokens, score, params, out / "train_log.jsonl", "test")
-        return {name: p.detach().clone() for name, p in found.trainable().items()}, best
+        fitted = train.fit(found, self.trees, self.tokens, score, params, out, "test")
+        now = {name: p.detach().clone() for name, p in found.trainable().items()}
+        assert same(now, fitted.best_weights)
+        return now, fitted.best
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +63,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-def lines(out: Path) -> list[dict]:
+def everything(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
 
 
+def lines(out: Path) -> list[dict]:
+    """The log's lines of epochs."""
+    return [line for line in everything(out) if "step" not in line]
+
+
 def numbers(out: Path) -> list[dict]:
-    return [{k: v for k, v in line.items() if k not in ("seconds", "tokens_per_s")} for line in lines(out)]
+    """All that must be the same when a training is repeated."""
+    free = ("seconds", "tokens_per_s", "wait", "memory_gb", "left_s")
+    return [{k: v for k, v in line.items() if k not in free} for line in everything(out)]
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -78,7 +92,7 @@ def test_loss_falls_and_only_adapter_and_projectors_move(world: World, tmp_path:
         world.tokens,
         lambda _: train.Score(float(next(score)), 0.0, {}),
         replace(TRAINING, epochs=30, adapter_lr=0.05, projector_lr=0.05),
-        tmp_path / "m" / "train_log.jsonl",
+        tmp_path / "m",
         "test",
     )
     losses = [line["loss"] for line in lines(tmp_path / "m")]
@@ -107,19 +121,19 @@ def test_a_killed_training_goes_on_bit_for_bit(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
 ) -> None:
     whole, best = world.fit(tmp_path / "whole")
-    monkeypatch.setattr(train, "CHECKPOINT_S", 0.0)
-    real, done = train._step, iter(range(1000))
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
+    real, done = train._Run._step, iter(range(1000))
 
-    def dying(*given: object) -> float:
+    def dying(*given: object) -> tuple[float, bool]:
         if next(done) == kill_at:
             raise Killed
         return real(*given)
 
-    monkeypatch.setattr(train, "_step", dying)
+    monkeypatch.setattr(train._Run, "_step", dying)
     with pytest.raises(Killed):
         world.fit(tmp_path / "cut")
     assert (tmp_path / "cut.checkpoint").is_file()
-    monkeypatch.setattr(train, "_step", real)
+    monkeypatch.setattr(train._Run, "_step", real)
     torch.manual_seed(999)
     again, resumed = world.fit(tmp_path / "cut")
     assert same(whole, again)
@@ -145,20 +159,28 @@ def test_other_tokens_are_another_training(world: World, tmp_path: Path) -> None
     assert marks[0] == marks[2] != marks[1]
 
 
-def test_a_full_disk_is_a_sentence_and_the_last_good_checkpoint_stays(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to let any file of this process grow beyond ``size`` bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_a_sentence_and_the_last_good_checkpoint_stays(world: World, tmp_path: Path) -> None:
     (tmp_path / "m.checkpoint").write_bytes(b"good")
-
-    def full(_: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(ModelError, match=r"could not be written .*last good one stays"):
+    with files_of_at_most(20_000), pytest.raises(ModelError, match=r"could not be written .*last good one stays"):
         world.fit(tmp_path / "m")
     assert (tmp_path / "m.checkpoint").read_bytes() == b"good"
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_full_disk_under_the_log_is_a_sentence(world: World, tmp_path: Path) -> None:
+    with files_of_at_most(100), pytest.raises(ModelError, match=r"train_log.jsonl: the log could not be written"):
+        world.fit(tmp_path / "m")
 
 
 def test_dev_picks_the_epoch_and_ties_go_to_the_surer(world: World, tmp_path: Path) -> None:
@@ -187,14 +209,148 @@ def test_the_mean_of_the_weights_is_what_dev_judges(world: World, tmp_path: Path
         seen.append({name: p.detach().clone() for name, p in of.trainable().items()})
         return train.Score(float(len(seen)), 0.0, {})
 
-    train.fit(found, world.trees, world.tokens, score, TRAINING, tmp_path / "c" / "train_log.jsonl", "test")
+    train.fit(found, world.trees, world.tokens, score, TRAINING, tmp_path / "c", "test")
     assert same(seen[-1], dict(found.trainable()))
 
 
-def test_a_mean_of_weights_by_its_definition(world: World) -> None:
+def test_the_last_epoch_is_kept_beside_the_best(world: World, tmp_path: Path) -> None:
     found = world.model()
-    mean = train._Mean(found, 0.75)
-    name, weight = next(iter(found.trainable().items()))
+    scores = iter([0.9, 0.1, 0.2])
+    fitted = train.fit(
+        found,
+        world.trees,
+        world.tokens,
+        lambda _: train.Score(next(scores), 0.0, {"loss": 1.0}),
+        replace(TRAINING, epochs=3),
+        tmp_path / "m",
+        "test",
+    )
+    assert (fitted.best.epoch, fitted.last.epoch) == (1, 3)
+    train.save(found, tmp_path / "m", fitted, lambda epoch: facts(world, epoch))
+    for folder, weights, epoch in (("m", fitted.best_weights, 1), ("m/last", fitted.last_weights, 3)):
+        loaded, known = model.load(tmp_path / folder, device="cpu")
+        assert same(dict(weights), dict(loaded.named_parameters()))
+        assert known.dev["loss"] == epoch
+    assert not same(dict(fitted.best_weights), dict(fitted.last_weights))
+
+
+def facts(world: World, epoch: train.Epoch) -> model.Facts:
+    return model.Facts(
+        task="merc",
+        variant="TVB",
+        modalities=MODALITIES,
+        labels=world.manifest.labels,
+        corpora=("made",),
+        backbone=world.params.name_or_path,
+        fingerprint=world.model().backbone,
+        k=world.tokens.k,
+        columns=world.tokens.columns,
+        tokens={},
+        references=None,
+        params={"model": asdict(world.params)},
+        dev={"loss": float(epoch.epoch)},
+    )
+
+
+def test_a_step_in_parts_is_the_same_step(world: World, tmp_path: Path) -> None:
+    one, parts = (replace(TRAINING, row_tokens=0, accumulate=n) for n in (1, 3))
+    still = replace(world.params, lora_dropout=0.0, projector_dropout=0.0, token_dropout=0.0)
+    usual, world.params = world.params, still
+    try:
+        for name, params in (("a", one), ("b", parts)):
+            world.trees, kept = dataset.grow([e for t in world.trees for e in t.examples], 0), world.trees
+            world.fit(tmp_path / name, params)
+            world.trees = kept
+    finally:
+        world.params = usual
+    for a, b in zip(everything(tmp_path / "a"), everything(tmp_path / "b"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+
+
+def test_bfloat16_multiplies_more_coarsely_and_keeps_its_weights(world: World, tmp_path: Path) -> None:
+    exact, _ = world.fit(tmp_path / "a")
+    coarse, _ = world.fit(tmp_path / "b", replace(TRAINING, precision="bfloat16"))
+    assert all(weight.dtype == torch.float32 for weight in coarse.values())
+    for a, b in zip(lines(tmp_path / "a"), lines(tmp_path / "b"), strict=True):
+        assert a["loss"] != b["loss"] == pytest.approx(a["loss"], rel=0.05)
+    assert not same(exact, coarse)
+
+
+def test_float16_on_a_cpu_is_a_sentence(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="float16 needs a GPU"):
+        world.fit(tmp_path / "m", replace(TRAINING, precision="float16"))
+
+
+def test_the_log_tells_of_every_step_what_a_watcher_wants_to_know(world: World, tmp_path: Path) -> None:
+    world.fit(tmp_path / "m")
+    steps = [line for line in everything(tmp_path / "m") if "step" in line]
+    assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
+    assert {"loss", "lr", "tokens_per_s", "wait", "memory_gb", "left_s"} <= set(steps[0])
+    assert steps[-1]["left_s"] == 0 < steps[0]["left_s"]
+    assert all(0 <= line["wait"] <= 1 and 0.01 < line["memory_gb"] < 100 for line in steps)
+    for line in lines(tmp_path / "m"):
+        own = [step["loss"] for step in steps if step["epoch"] == line["epoch"]]
+        assert min(own) <= line["loss"] <= max(own)
+    head, *rows = (tmp_path / "m" / "steps.csv").read_text().splitlines()
+    assert head == "step,loss,lr"
+    assert [float(row.split(",")[1]) for row in rows] == [line["loss"] for line in steps]
+    head, *rows = (tmp_path / "m" / "epochs.csv").read_text().splitlines()
+    assert head == "epoch,loss,dev_weight"
+    assert len(rows) == TRAINING.epochs
+
+
+def test_tensorboard_holds_the_same_numbers(world: World, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is an extra")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train.fit(
+        world.model(),
+        world.trees,
+        world.tokens,
+        lambda _: train.Score(0.5, 0.0, {"loss": 2.0}),
+        TRAINING,
+        tmp_path / "m",
+        "test",
+        tmp_path / "board",
+    )
+    read = EventAccumulator(str(tmp_path / "board"))
+    read.Reload()
+    steps = [line for line in everything(tmp_path / "m") if "step" in line]
+    assert [e.value for e in read.Scalars("step/loss")] == pytest.approx([line["loss"] for line in steps], rel=1e-6)
+    assert [e.value for e in read.Scalars("epoch/dev_loss")] == [2.0] * TRAINING.epochs
+
+
+def test_a_batch_is_made_while_the_one_before_is_used() -> None:
+    made: list[int] = []
+
+    def make(group: int) -> int:
+        time.sleep(0.02)
+        made.append(group)
+        return -group
+
+    waits = []
+    for group, (item, waited) in zip(range(1, 6), train.ahead(range(1, 6), make), strict=True):
+        assert item == -group
+        assert len(made) <= group + 1
+        waits.append(waited)
+        time.sleep(0.05)
+    assert waits[0] > 0.015
+    assert max(waits[1:]) < 0.01
+
+
+def test_a_fault_in_a_batch_comes_through(world: World, tmp_path: Path) -> None:
+    def make(group: int) -> int:
+        if group == 2:
+            raise dataset.DatasetError("utterance 2")
+        return group
+
+    with pytest.raises(dataset.DatasetError, match="utterance 2"):
+        list(train.ahead(range(5), make))
+
+
+def test_a_mean_of_weights_by_its_definition() -> None:
+    name, weight = "w", torch.nn.Parameter(torch.zeros(2, 3))
+    mean = Mean({name: weight}, 0.75)
     expected = 0.0
     for step, value in enumerate((4.0, 8.0, -2.0, 1.0, 6.0), 1):
         kept = min(0.75, 1 - 1 / step)
@@ -211,6 +367,51 @@ def test_a_mean_of_weights_by_its_definition(world: World) -> None:
 def test_a_loss_that_is_no_number_stops_with_a_sentence(world: World, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"The loss became nan in epoch \d+, step \d+. Lower adapter_lr"):
         world.fit(tmp_path / "m", replace(TRAINING, adapter_lr=1e30, projector_lr=1e30, clip=1e30, epochs=5))
+
+
+def test_a_loss_that_runs_away_stops_with_a_sentence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, scale = model.BehaviorModel.forward, iter(1.2**n for n in range(1000))
+    monkeypatch.setattr(model.BehaviorModel, "forward", lambda self, batch: real(self, batch) * next(scale))
+    with pytest.raises(ModelError, match=r"The loss runs away: it began at .* Lower adapter_lr"):
+        world.fit(tmp_path / "m", replace(TRAINING, epochs=20))
+    assert 20 <= len(everything(tmp_path / "m")) < 40
+
+
+def test_what_counts_as_running_away(world: World) -> None:
+    def watched(losses: list[float]) -> None:
+        run = SimpleNamespace(
+            state=checkpoint.State(), _where=lambda: "epoch 1, step 1", _must_be_a_number=lambda *_: 0
+        )
+        for loss in losses:
+            train._Run._must_be_sound(run, loss)  # type: ignore[arg-type]
+
+    watched([2.0] * 20 + [400.0] * 3 + [2.0] * 20)  # one bad batch
+    watched([0.1] * 20 + [0.9] * 40)  # small losses vary
+    with pytest.raises(ModelError, match=r"began at 2.00 and was 6.00 over the last 20 steps"):
+        watched([2.0] * 20 + [6.0] * 40)
+
+
+def test_a_gradient_that_is_no_number_stops_with_a_sentence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(ModelError, match="The gradient became nan in epoch 1, step 1"):
+        world.fit(tmp_path / "m")
+
+
+@pytest.mark.parametrize(("where", "match"), [("step", "raise accumulate"), ("dev", "judging dev")])
+def test_memory_that_does_not_suffice_is_a_sentence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, match: str
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    if where == "step":
+        monkeypatch.setattr(model.BehaviorModel, "forward", full)
+    with pytest.raises(ModelError, match=match):
+        train.fit(world.model(), world.trees, world.tokens, full, TRAINING, tmp_path / "m", "test")
 
 
 def test_weighted_f1_is_scikit_learns() -> None:
@@ -236,5 +437,12 @@ def test_rates_warm_up_and_fall_to_almost_nothing() -> None:
 
 def test_params_that_cannot_be_are_named() -> None:
     assert list(TRAINING.check()) == []
-    bad = replace(TRAINING, epochs=0, adapter_lr=0.0, patience=-1, warmup=1.0, average=1.0)
-    assert [fault.split(":")[0] for fault in bad.check()] == ["epochs", "adapter_lr", "patience", "warmup", "average"]
+    bad = replace(TRAINING, epochs=0, accumulate=0, adapter_lr=0.0, patience=-1, warmup=1.0, average=1.0)
+    assert [fault.split(":")[0] for fault in bad.check()] == [
+        "epochs",
+        "accumulate",
+        "adapter_lr",
+        "patience",
+        "warmup",
+        "average",
+    ]

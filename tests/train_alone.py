@@ -1,0 +1,59 @@
+"""A training in a process of its own, to be killed or to be one of several: python -m tests.train_alone WORLD OUT SECONDS
+
+WORLD holds a backbone and tokens.h5 as test_train.py makes them; SECONDS is how long a step is made to take at least.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from bemerc import checkpoint, dataset, model, predict, prompt, tokens, train
+from bemerc.corpus import MODALITIES
+from tests import language
+
+# Dropout is drawn by every process for itself; without it the losses must be the same.
+STILL = {"lora_dropout": 0.0, "projector_dropout": 0.0, "token_dropout": 0.0}
+# A tree per example, so that every process has some; one epoch ends in a step that does not go round.
+PARAMS = replace(language.TRAINING, epochs=3, batch=5, row_tokens=0)
+
+
+def fit(world: Path, out: Path, seconds: float = 0.0) -> train.Fitted:
+    manifest = language.manifest()
+    shape = model.Params(str(world / "backbone"), device="cpu", rank=4, alpha=8.0, projector_hidden=8, **STILL)
+    torch.manual_seed(0)
+    made = model.build(shape, language.WIDTHS, language.K)
+    encoder = predict.encoder_for(made, prompt.Params(), 512)
+    examples = [
+        encoder.encode(prompt.merc_prompt(d, i, manifest.labels, MODALITIES, prompt.Params()))
+        for d in manifest.dialogues()
+        for i, u in enumerate(d.utterances)
+        if u.split == "train"
+    ]
+
+    def score(of: model.BehaviorModel) -> train.Score:
+        time.sleep(seconds)
+        weight = float(sum(p.detach().double().sum() for p in of.trainable().values()))
+        return train.Score(weight, 0.0, {"weight": weight})
+
+    with tokens.open_tokens(world / "tokens.h5") as read:
+        return train.fit(made, dataset.grow(examples, PARAMS.row_tokens), read, score, PARAMS, out, "alone")
+
+
+def main() -> None:
+    world, out, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+    checkpoint.CHECKPOINT_S = 0.0
+    real = train._Run._note
+
+    def slowly(*given: object) -> None:
+        real(*given)
+        time.sleep(seconds)
+
+    train._Run._note = slowly
+    fit(world, out, seconds)
+
+
+if __name__ == "__main__":
+    main()
