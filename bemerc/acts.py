@@ -30,7 +30,10 @@ Levels = Mapping[str, Level]
 THROUGHOUT = 0.75  # active for this share of what was seen
 BRIEF_S = 0.4
 STEADY = 3.0  # an act goes this many times as far as the column trembles anyhow
-NOD_DEG, NOD_S = 2.5, 0.5  # each way of a nod or a shake is at least this far and takes at most this long
+# Each way of a nod or a shake is at least this far and takes at most this long. Speaking moves the chin, and with it the
+# pitch, by a degree or two; nothing moves the yaw.
+SWING_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
+SWING_S = 0.5
 # While the lids are shut, how high they are and where the eyes look is not to be seen.
 UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
@@ -140,7 +143,7 @@ def swings(face: Features, column: str) -> int:
     """How often the head went to and fro by this angle: nods by pitch, shakes by yaw."""
     if column not in face.columns or frame_s(face) <= 0:
         return 0
-    return events.swings(events.smooth(series_of(face, column)), NOD_DEG, round(NOD_S / frame_s(face)))
+    return events.swings(events.smooth(series_of(face, column)), SWING_DEG[column], round(SWING_S / frame_s(face)))
 
 
 # --------------------------------------------------------------------------------------------------------------- series

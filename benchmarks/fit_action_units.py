@@ -103,7 +103,7 @@ def people(folder: Path) -> list[Person]:
             scale = CROP / (2.2 * side)
             place = np.array([[scale, 0, CROP / 2 - x * scale], [0, scale, CROP / 2 - y * scale]])
             crop = cv2.warpAffine(rgb, place, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            landmarks = _meshed(finder, [crop] * 4)
+            landmarks = meshed(finder, [crop] * 4)
             if landmarks is not None and abs(pose_deg(mesh.align(landmarks[None]))[0, 1]) < MAX_YAW:
                 found.append(Person(path.name, crop, landmarks))
     return found
@@ -130,7 +130,7 @@ def _boxes(rgb: NDArray[np.uint8], detectors: list[object]) -> list[tuple[float,
     return kept
 
 
-def _meshed(finder: FaceMesh, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
+def meshed(finder: FaceMesh, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
     """The mesh of the last of these pictures, in its pixels; the ones before let the tracker settle."""
     finder.reset()
     for number, picture in enumerate(pictures):
@@ -187,7 +187,7 @@ def warps(persons: list[Person], per_face: int, seed: int) -> Warps:
         for intensities, look, size in _orders(per_face, rng):
             drawn = draw(portrait, intensities, look, rng)
             noise = int(rng.integers(0, 9))
-            seen = _meshed(finder, [_camera(picture, size, noise, rng) for picture in (person.crop, drawn, drawn)])
+            seen = meshed(finder, [_camera(picture, size, noise, rng) for picture in (person.crop, drawn, drawn)])
             if seen is not None:
                 landmarks.append(seen)
                 planted.append(intensities)
@@ -432,7 +432,7 @@ def on_another_portrait(seed: int, clips: int = 40, frames: int = 30) -> None:
 
     rng, finder = np.random.default_rng(seed), FaceMesh(0.5, 0.5)
     crop = cv2.resize(data.astronaut()[:360, 60:420], (CROP, CROP), interpolation=cv2.INTER_LINEAR)
-    landmarks = _meshed(finder, [crop] * 4)
+    landmarks = meshed(finder, [crop] * 4)
     assert landmarks is not None, "the portrait has a face"
     portrait = Portrait(crop, landmarks)
     r: dict[int, list[float]] = {unit: [] for unit in UNITS}
