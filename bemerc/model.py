@@ -153,6 +153,7 @@ class BehaviorModel(nn.Module):
         super().__init__()
         self.lm, self.tokenizer, self.params, self.k = lm, tokenizer, params, k
         self.backbone = backbone  # the fingerprint of the language model without its adapter
+        self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
         words = lm.get_input_embeddings().weight
         scale = float(words.detach().float().pow(2).mean().sqrt())
         self.projectors = nn.ModuleDict(

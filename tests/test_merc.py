@@ -21,7 +21,9 @@ from tests import language
 from tests.language import TRAINING
 
 HOW = predict.Params(device="cpu")
-LONGER = replace(TRAINING, epochs=14, adapter_lr=0.02, projector_lr=0.02)
+# A long rise of gentle rates. With 0.02 for both after a tenth of the steps, whether the adapter ever looked at behavior or
+# settled on the labels' frequencies hung on rounding: on the seed, and on how many threads a sum was split over.
+LONGER = replace(TRAINING, epochs=14, adapter_lr=0.003, projector_lr=0.01, warmup=0.3)
 
 
 class World:
@@ -68,7 +70,8 @@ def accuracy(world: World, folder: Path) -> float:
 
 def test_align_learns_to_say_what_the_tokens_show(world: World) -> None:
     log = [json.loads(line) for line in (world.align / "train_log.jsonl").read_text().splitlines()]
-    assert min(line["dev_loss"] for line in log) < 0.85 * log[0]["dev_loss"]
+    dev = [line["dev_loss"] for line in log if "dev_loss" in line]
+    assert min(dev) < 0.85 * dev[0]
     known = model.read_facts(world.align)
     assert (known.task, known.variant, known.references) == ("align", "TVB", {"known": 1})
     assert known.dev["loss"] == world.best.dev["loss"]
@@ -113,11 +116,12 @@ def test_only_an_align_model_describes(world: World, tmp_path: Path) -> None:
         predict.generate_descriptions(tmp_path / "m", [], world.tokens, HOW)
 
 
-def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Path) -> None:
-    world.merc(tmp_path / "TVB", params=LONGER)
-    world.merc(tmp_path / "T", "T", params=LONGER)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Path, seed: int) -> None:
+    for variant in ("TVB", "T"):
+        world.merc(tmp_path / variant, variant, params=replace(LONGER, seed=seed))
     reached, without = (accuracy(world, tmp_path / name) for name in ("TVB", "T"))
-    assert reached > 0.7
+    assert reached > 0.8  # every seventh utterance shows nothing
     assert reached > without + 0.2
 
 
