@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -380,6 +381,10 @@ def test_the_stage_writes_every_utterance_and_reads_back(tmp_path: Path) -> None
     assert list(told) == [u.id for u in manifest.utterances]
     assert {d.voice for d in told.values()} == {"No voice was heard."}
     assert len({d.facial_expression for d in told.values()}) > 6
+    lines = [json.loads(line) for line in (tmp_path / describe.EVENTS).read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == sorted(told), (
+        "events lie beside the descriptions, of every clip with a face"
+    )
     before = (tmp_path / "out.jsonl").read_bytes()
     describe.run(manifest, paths, tmp_path / "out.jsonl", describe.Params(), usual)
     assert (tmp_path / "out.jsonl").read_bytes() == before
