@@ -175,6 +175,7 @@ def loaded_by(module: str) -> set[str]:
         ("bemerc.corpus", HEAVY),
         ("bemerc.extract.loop", HEAVY),
         ("bemerc.extract.face", {"torch", "transformers", "peft"}),
+        ("bemerc.extract.openface", HEAVY),
         ("bemerc.extract.pose", {"torch", "transformers", "peft"}),
         ("bemerc.extract.audio", {"torch", "transformers", "peft"}),
         ("bemerc.audit", HEAVY),

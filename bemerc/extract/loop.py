@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bemerc.cache import SCHEMA_VERSION, Features, PackedLandmarks, open_cache, write_cache
 from bemerc.config import to_mapping
 from bemerc.errors import CacheError, MediaError
-from bemerc.extract import audio, face, pose
+from bemerc.extract import audio, face, openface, pose
 from bemerc.extract.crew import Crew
 from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure
 from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, fingerprint, identity
@@ -36,11 +36,14 @@ _LISTED = 5
 class VideoParams:
     """Section ``extract_video``.
 
+    face_backend      mesh: the bundled face mesh, by the section face | openface: the user's OpenFace 2, by the section openface
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
     clip_timeout_s    a clip is given up when its worker gives no sign of life (no frame done) for so long
     """
 
+    face_backend: Literal["mesh", "openface"] = "mesh"
     face: face.Params = field(default_factory=face.Params)
+    openface: openface.Params = field(default_factory=openface.Params)
     pose: pose.Params = field(default_factory=pose.Params)
     max_failed_share: float = 0.1
     clip_timeout_s: float = 120.0
@@ -103,7 +106,9 @@ def extract_video(
     jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: VideoParams, workers: int = 0
 ) -> Outcome:
     """Face and body from one decode per clip: ``face.h5`` and ``pose.h5`` in ``out_dir``. Raises as ``run`` does."""
-    measures = (measure("face", face.__name__, params.face), measure("pose", pose.__name__, params.pose))
+    own = params.face_backend == "mesh"
+    faces = measure("face", *((face.__name__, params.face) if own else (openface.__name__, params.openface)))
+    measures = (faces, measure("pose", pose.__name__, params.pose))
     return run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
 
 

@@ -15,6 +15,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def _serve(connection: Connection) -> None:
     bench.warm_up()
     connection.send(("ready",))
     report = _Report(connection, Store(setup.store))
+    bench.alive = report.beat
     sound = all(measure.modality == "audio" for measure in setup.measures)
     while True:
         task: Task = connection.recv()
@@ -104,6 +106,7 @@ class Bench:
     def __init__(self, measures: tuple[Measure, ...]) -> None:
         self.measures: dict[str, Measure] = {measure.modality: measure for measure in measures}
         self._free: dict[str, list[Any]] = {modality: [] for modality in self.measures}
+        self.alive: Callable[[], None] = lambda: None
 
     def warm_up(self) -> None:
         """Open one of each, so that a missing library shows before the first clip."""
@@ -115,6 +118,8 @@ class Bench:
         if not self._free[modality]:
             self._free[modality].append(importlib.import_module(measure.module).open_extractor(measure.params))
         extractor = self._free[modality].pop()
+        if hasattr(extractor, "alive"):  # it may be long at one thing, and says meanwhile that it lives
+            extractor.alive = self.alive
         extractor.reset()
         return extractor
 
@@ -165,10 +170,14 @@ class _Live:
         return due
 
     def results(self, duration_s: float, note: str) -> dict[str, Finished | Refused]:
-        """Finish all extractors."""
+        """Finish all extractors; one that cannot says why."""
         found: dict[str, Finished | Refused] = {}
         for modality, extractor in self.extractors.items():
-            features = _checked(extractor.finish(), self.bench.measures[modality])
+            try:
+                features = _checked(extractor.finish(), self.bench.measures[modality])
+            except MediaError as error:  # this modality alone could not be measured
+                found[modality] = Refused(str(error))
+                continue
             found[modality] = Finished(features, duration_s, getattr(extractor, "landmarks", None), note)
         return found
 
