@@ -124,13 +124,16 @@ def _utterance(cache: FrameCache, id_: str) -> Iterator[_Told]:
         if duration_s >= _MISSING_S:
             yield "no rows", f"It lasts {duration_s:.2f} s and has no rows, and no reason is given.", False
         return
-    yield from _clock(stamps, duration_s, cache.rate, id_ in cache.notes)
+    # A sound track may well end before the picture does.
+    yield from _clock(stamps, duration_s, cache.rate, id_ in cache.notes, may_end_early=cache.modality == "audio")
     yield from _values(rows, features.columns)
     if cache.has_landmarks:
         yield from _landmarks(cache, id_, rows)
 
 
-def _clock(stamps: NDArray[np.float64], duration_s: float, rate: str | float, noted: bool) -> Iterator[_Told]:
+def _clock(
+    stamps: NDArray[np.float64], duration_s: float, rate: str | float, noted: bool, *, may_end_early: bool
+) -> Iterator[_Told]:
     """Timestamps against themselves, the duration and the rate."""
     if not np.isfinite(stamps).all() or stamps[0] < -_SLACK:
         yield "timestamps", f"Its timestamps run from {stamps[0]} to {stamps[-1]} s; they start at 0 or later.", True
@@ -155,7 +158,11 @@ def _clock(stamps: NDArray[np.float64], duration_s: float, rate: str | float, no
         yield "duration", f"Its last row is at {stamps[-1]:.2f} s and it lasts {duration_s:.2f} s.", True
     missing_s = duration_s - stamps[-1] - step_s
     if missing_s > max(_MISSING_S, _MISSING_SHARE * duration_s) and not noted:
-        yield "duration", f"It lasts {duration_s:.2f} s and its rows end at {stamps[-1] + step_s:.2f} s.", True
+        yield (
+            "duration",
+            f"It lasts {duration_s:.2f} s and its rows end at {stamps[-1] + step_s:.2f} s.",
+            not may_end_early,
+        )
 
 
 def _rate(stamps: NDArray[np.float64], rate_hz: float) -> Iterator[_Told]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -278,7 +279,9 @@ def _padded(cache: FrameCache, ids: Sequence[str], key: str) -> dict[str, Any]:
 
 def _put_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """A file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(
+        f".{os.getpid()}.partial"
+    )  # not longer than the name itself, which may be as long as can be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:

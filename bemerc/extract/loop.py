@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -137,6 +137,8 @@ def run(
     """
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
+    paths: dict[str, Path] = {m.modality: out_dir / f"{m.modality}.h5" for m in measures}
+    _spare_imported(paths.values())
     store = Store(store_dir)
     store.sweep()
     plan = _plan(jobs, measures, store)
@@ -148,7 +150,6 @@ def run(
     failures = {id_: reason for v in verdicts.values() for id_, reason in v.failures.items()}
     absent = {id_: reason for v in verdicts.values() for id_, reason in v.absent.items()}
     limit.check(failures)
-    paths: dict[str, Path] = {m.modality: out_dir / f"{m.modality}.h5" for m in measures}
     for m in measures:
         _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
     return Outcome(paths, len(jobs), measured, failures, absent, time.monotonic() - start)
@@ -348,6 +349,20 @@ def digest(
     """What a cache is made of, as one hash: extractor, params, pieces of the store, failures, clips."""
     parts = [SCHEMA_VERSION, version, params, names, reasons, sources]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _spare_imported(paths: Iterable[Path]) -> None:
+    """What was extracted can be extracted again; what was imported may exist nowhere else."""
+    for path in paths:
+        try:
+            with open_cache(path) as cache:
+                imported = bool(cache.params.get("imported"))
+        except CacheError:
+            continue
+        if imported:
+            raise CacheError(
+                f"{path}: this cache was imported, and extracting would replace it. Name another folder, or move it."
+            )
 
 
 def _is_sealed(path: Path, contents: str) -> bool:
