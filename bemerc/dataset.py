@@ -9,9 +9,11 @@ one data structure and one code path. (Tree attention is known from speculative 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ from bemerc.prompt import ChatFrame, Markup, Part, Placeholder, Prompt, in_chat
 
 if TYPE_CHECKING:
     from bemerc.tokens import TokenFile
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 WORDS = -1  # in ``modality``: this position is a word, not a behavior token
 PADDING = -1  # in ``node``: this position is not there
@@ -366,3 +371,24 @@ def _groups(trees: Iterable[Tree], size: int) -> Iterator[list[Tree]]:
             group = []
     if group:
         yield group
+
+
+def ahead(groups: Iterable[T], make: Callable[[T], U]) -> Iterator[tuple[U, float]]:
+    """``make`` of every group and how long it was waited for, seconds; the next one is made while this one is in use.
+
+    One thread and one item ahead: nearly all of a step is spent outside Python, where the thread can work.
+    """
+    with ThreadPoolExecutor(1, "batches") as pool:
+        waiting: Future[U] | None = None
+        for group in groups:
+            coming = pool.submit(make, group)
+            if waiting is not None:
+                yield _waited(waiting)
+            waiting = coming
+        if waiting is not None:
+            yield _waited(waiting)
+
+
+def _waited(coming: Future[U]) -> tuple[U, float]:
+    start = time.monotonic()
+    return coming.result(), time.monotonic() - start

@@ -146,8 +146,7 @@ def score_labels(
     sums: dict[str, list[float]] = {}
     groups = dataset.batches(dataset.grow(examples, params.row_tokens), params.batch * classes)
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
-        for group in groups:
-            batch = dataset.collate(group, tokens)
+        for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
             totals = np.bincount(batch.example, weights=parts, minlength=len(batch.ids))
             for id, total in zip(batch.ids, totals, strict=True):

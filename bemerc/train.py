@@ -16,8 +16,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -156,7 +155,8 @@ def _crew(model: BehaviorModel, params: Params) -> Accelerator:
     on_cpu = model.device.type == "cpu"
     if on_cpu and params.precision == "float16":
         raise ModelError("precision: float16 needs a GPU, and the model is on the CPU. Set it to bfloat16 or float32.")
-    AcceleratorState._reset_state()  # accelerate keeps the first training's precision for the whole process
+    # accelerate keeps the first training's precision and device for the whole process.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     crew = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[params.precision])
     crew.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
     return crew
@@ -218,7 +218,7 @@ class _Run:
         # The order is a function of seed and epoch alone, so that a resumed epoch skips what it has done.
         shuffle = np.random.default_rng([self.params.seed, self.state.epoch])
         groups = list(dataset.batches(self.trees, self.params.batch, shuffle))[self.state.step :]
-        for group, (parts, waited) in zip(groups, ahead(groups, self._parts), strict=True):
+        for group, (parts, waited) in zip(groups, dataset.ahead(groups, self._parts), strict=True):
             start = time.monotonic()
             _set_rate(self.optimizer, self.done, self.steps, self.params.warmup)
             loss, due = self._step(group, parts)
@@ -368,27 +368,6 @@ class _Run:
     def _save(self) -> None:
         self.state.lines = self.journal.lines
         self.checkpoint.save(self.state)
-
-
-def ahead(groups: Iterable[Any], make: Callable[[Any], Any]) -> Iterator[tuple[Any, float]]:
-    """``make`` of every group and how long it was waited for, seconds; the next one is made while this one is in use.
-
-    One thread and one item ahead: nearly all of a step is spent outside Python, where the thread can work.
-    """
-    with ThreadPoolExecutor(1, "batches") as pool:
-        waiting: Future[Any] | None = None
-        for group in groups:
-            coming = pool.submit(make, group)
-            if waiting is not None:
-                yield _waited(waiting)
-            waiting = coming
-        if waiting is not None:
-            yield _waited(waiting)
-
-
-def _waited(coming: Future[Any]) -> tuple[Any, float]:
-    start = time.monotonic()
-    return coming.result(), time.monotonic() - start
 
 
 def _mark(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bemerc.backbone import train_tokenizer
 from bemerc.corpus import LABEL_SETS, MODALITIES, Dialogue, Modality, Utterance
-from bemerc.dataset import PADDING, WORDS, DatasetError, Encoder, Example, Node, batches, collate, grow, tree
+from bemerc.dataset import PADDING, WORDS, DatasetError, Encoder, Example, Node, ahead, batches, collate, grow, tree
 from bemerc.prompt import Params, align_prompts, chat_frame, merc_prompt
 from bemerc.tokens import BehaviorTokens
 
@@ -189,3 +190,31 @@ def test_batches_hold_every_tree_once_and_differ_by_seed_alone(encoder: Encoder)
 def test_words_never_need_hdf5_rows(tmp_path: Path, encoder: Encoder) -> None:
     prompt = merc_prompt(dialogue(1), 0, LABELS, (), Params())
     assert collate([tree([encoder.encode(prompt)])], None).behavior == {}
+
+
+def test_a_batch_is_made_while_the_one_before_is_used() -> None:
+    made: list[int] = []
+
+    def make(group: int) -> int:
+        time.sleep(0.02)
+        made.append(group)
+        return -group
+
+    waits = []
+    for group, (item, waited) in zip(range(1, 6), ahead(range(1, 6), make), strict=True):
+        assert item == -group
+        assert len(made) <= group + 1
+        waits.append(waited)
+        time.sleep(0.05)
+    assert waits[0] > 0.015
+    assert max(waits[1:]) < 0.01
+
+
+def test_a_fault_in_a_batch_comes_through() -> None:
+    def make(group: int) -> int:
+        if group == 2:
+            raise DatasetError("utterance 2")
+        return group
+
+    with pytest.raises(DatasetError, match="utterance 2"):
+        list(ahead(range(5), make))

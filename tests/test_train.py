@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -318,34 +317,6 @@ def test_tensorboard_holds_the_same_numbers(world: World, tmp_path: Path) -> Non
     steps = [line for line in everything(tmp_path / "m") if "step" in line]
     assert [e.value for e in read.Scalars("step/loss")] == pytest.approx([line["loss"] for line in steps], rel=1e-6)
     assert [e.value for e in read.Scalars("epoch/dev_loss")] == [2.0] * TRAINING.epochs
-
-
-def test_a_batch_is_made_while_the_one_before_is_used() -> None:
-    made: list[int] = []
-
-    def make(group: int) -> int:
-        time.sleep(0.02)
-        made.append(group)
-        return -group
-
-    waits = []
-    for group, (item, waited) in zip(range(1, 6), train.ahead(range(1, 6), make), strict=True):
-        assert item == -group
-        assert len(made) <= group + 1
-        waits.append(waited)
-        time.sleep(0.05)
-    assert waits[0] > 0.015
-    assert max(waits[1:]) < 0.01
-
-
-def test_a_fault_in_a_batch_comes_through(world: World, tmp_path: Path) -> None:
-    def make(group: int) -> int:
-        if group == 2:
-            raise dataset.DatasetError("utterance 2")
-        return group
-
-    with pytest.raises(dataset.DatasetError, match="utterance 2"):
-        list(train.ahead(range(5), make))
 
 
 def test_a_mean_of_weights_by_its_definition() -> None:
