@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -215,11 +215,11 @@ def grow(examples: Sequence[Example], row_tokens: int) -> list[Tree]:
     length = 0
     for example in examples:
         paths = [example.nodes[:depth] for depth in range(1, len(example.nodes) + 1)]
-        added = sum(len(path[-1].ids) for path in paths if path not in known)
+        added = sum(len(_laid(path[-1]).ids) for path in paths if path not in known)
         if row and (row[0].nodes[0] is not example.nodes[0] or length + added > row_tokens):
             trees.append(tree(row))
             row, known, length = [], set(), 0
-            added = len(example)
+            added = sum(len(_laid(node).ids) for node in example.nodes)
         row.append(example)
         known.update(paths)
         length += added
@@ -232,6 +232,11 @@ def tree(examples: Sequence[Example]) -> Tree:
     for index, example in enumerate(examples):
         layout.add(index, example)
     return layout.finish(tuple(examples))
+
+
+def _laid(node: Node) -> Node:
+    """What of a node stands in a row: of a target all but its last token, from which nothing is predicted."""
+    return replace(node, ids=node.ids[:-1], modality=node.modality[:-1]) if node.target else node
 
 
 class _Layout:
@@ -254,6 +259,7 @@ class _Layout:
             parent = self._place(parent, node)
 
     def _place(self, parent: int, node: Node) -> int:
+        node = _laid(node)
         number = self.found.get((parent, node))
         if number is None:
             number = self.found[parent, node] = len(self.nodes)

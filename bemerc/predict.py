@@ -7,6 +7,7 @@ for all labels, and a dialogue's history once for all its utterances: labels are
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,12 +33,12 @@ class Params:
     """params.yaml: predict.
 
     batch       utterances per step, about
-    row_tokens  positions that the utterances of a dialogue may share a tree of
+    row_tokens  positions that the utterances of a dialogue may share a tree of; where it is cut, its history is computed anew
     device      auto: a GPU where there is one
     """
 
     batch: int = 48
-    row_tokens: int = 1024
+    row_tokens: int = 4096
     device: str = "auto"
 
     def check(self) -> Iterator[str]:
@@ -144,7 +145,10 @@ def score_labels(
     ]
     classes = len(asked[0][1]) if asked else 1
     sums: dict[str, list[float]] = {}
-    groups = dataset.batches(dataset.grow(examples, params.row_tokens), params.batch * classes)
+    # A tree per dialogue (per block of the window): neighbours that share the head alone would only look past each other.
+    alike = itertools.groupby(examples, key=lambda example: example.nodes[1])
+    trees = [tree for _, some in alike for tree in dataset.grow(list(some), params.row_tokens)]
+    groups = dataset.batches(trees, params.batch * classes)
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
         for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
