@@ -63,7 +63,7 @@ def face_cache(path: Path, ids: Sequence[str] = ("a", "d/größe"), **changes: A
     for id_ in sorted(ids):
         values = generator.uniform(0, 1, (30, len(columns))).astype(np.float32)
         values[:, 0] = np.linspace(0, 3, 30)
-        values[2] = np.nan
+        values[2] = values[7, 3] = np.nan
         rows.append((id_, Features(values, np.arange(30) / 25, columns), 1.2, None))
     given: dict[str, Any] = {
         "modality": "face",
@@ -255,7 +255,8 @@ def test_mmsa_there_and_back(tmp_path: Path) -> None:
     assert content["valid"]["vision"].shape == (1, 30, 24)
     assert (content["train"]["raw_text"].tolist(), content["train"]["classification_labels"].tolist()) == (["a"], [1])
     assert not np.isnan(content["train"]["vision"]).any()
-    assert content["train"]["vision_seen"][0].sum() == 29
+    assert content["train"]["vision_seen"][0, :, 0].sum() == 29
+    assert content["train"]["vision"][0, 7, 3] == 0
     (made,) = from_mmsa(tmp_path / "mmsa.pkl", tmp_path / "out", None, None)
     with open_cache(made.path, "face") as cache:
         for id_ in ("a", "d/größe"):

@@ -193,8 +193,10 @@ def _splits(path: Path, content: Any) -> dict[str, dict[str, Any]]:
 def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, tuple[Table, NDArray[np.float64] | None]]:
     """Utterance -> (its rows (T, D), their times where the file says them), of one split."""
     ids = [_text(id_) for id_ in split["id"]]
-    rows, lengths, times = split[key], split.get(f"{key}_lengths"), split.get(f"{key}_timestamps_s")
-    for what, listed in ((key, rows), (f"{key}_lengths", lengths), (f"{key}_timestamps_s", times)):
+    rows = split[key]
+    lengths, times, seen = (split.get(f"{key}_{what}") for what in ("lengths", "timestamps_s", "seen"))
+    told = (("lengths", lengths), ("timestamps_s", times), ("seen", seen))
+    for what, listed in ((key, rows), *((f"{key}_{what}", listed) for what, listed in told)):
         if listed is not None and len(listed) != len(ids):
             raise CacheError(f"{path}: {len(ids)} ids and {len(listed)} of {what}.")
     found: dict[str, tuple[Table, NDArray[np.float64] | None]] = {}
@@ -206,7 +208,9 @@ def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, tu
         if not 0 <= end <= len(table):
             raise CacheError(f"{path}, {id_}: {end} of {len(table)} rows of {key} are said to be filled.")
         kept = table[start:end].copy()
-        if key != "audio":
+        if seen is not None and np.shape(seen[i]) == table.shape:  # our own export says what its zeros mean
+            kept[~np.asarray(seen[i], bool)[start:end]] = np.nan
+        elif key != "audio":
             kept[(kept == 0).all(axis=1)] = np.nan
         stamps = None if times is None else np.asarray(times[i], np.float64)[start:end]
         found[id_] = kept, stamps

@@ -6,6 +6,7 @@ is an empty cell, null or NaN, but MMSA's models know no NaN and get zeros, with
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -176,9 +177,7 @@ def to_parquet(cache: FrameCache, out: Path) -> int:
                 advance(len(block))
         partial.replace(out)
     except OSError as error:
-        raise CacheError(
-            f"{out}: this file could not be written ({error.strerror or error}). Make room and run again."
-        ) from None
+        raise CacheError(_cannot_write(out, error)) from None
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -216,7 +215,7 @@ def to_mmsa(caches: Mapping[Modality, FrameCache], out: Path, manifest: Manifest
     """MMSA's pickle: {"train" | "valid" | "test": {"id", "raw_text", "vision", "audio", ...}}, N utterances padded to (N, T, D).
 
     Face is its vision, audio its audio; pose is under its own name. Zeros stand where nothing was measured, and
-    ``*_seen`` (N, T) says where something was; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
+    ``*_seen`` (N, T, D) says where something was; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
     all utterances are test, without words or labels. MMSA's text features are made by its own models from raw_text.
     """
     rows = _rows(caches, manifest)
@@ -258,21 +257,21 @@ def _longest(cache: FrameCache, ids: Sequence[str]) -> int:
 
 
 def _padded_bytes(cache: FrameCache, ids: Sequence[str]) -> int:
-    return 4 * len(ids) * _longest(cache, ids) * (len(cache.columns) + 3)
+    return len(ids) * _longest(cache, ids) * (5 * len(cache.columns) + 8)
 
 
 def _padded(cache: FrameCache, ids: Sequence[str], key: str) -> dict[str, Any]:
     longest = _longest(cache, ids)
     values = np.zeros((len(ids), longest, len(cache.columns)), np.float32)
     times = np.zeros((len(ids), longest))
-    seen = np.zeros((len(ids), longest), bool)
+    seen = np.zeros(values.shape, bool)
     lengths = [cache.frames(id_) if id_ in cache else 0 for id_ in ids]
     for i, (id_, length) in enumerate(zip(ids, lengths, strict=True)):
         if length:
             features = cache[id_]
             values[i, :length] = np.nan_to_num(features.values, nan=0.0)
             times[i, :length] = features.timestamps_s
-            seen[i, :length] = np.isfinite(features.values).any(axis=1)
+            seen[i, :length] = np.isfinite(features.values)
     told = {"lengths": lengths, "columns": list(cache.columns), "timestamps_s": times, "seen": seen}
     return {key: values} | {f"{key}_{what}": found for what, found in told.items()}
 
@@ -288,9 +287,13 @@ def _put_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
         partial.replace(path)
     except OSError as error:
-        raise CacheError(
-            f"{path}: this file could not be written ({error.strerror}). Make room and run again."
-        ) from None
+        raise CacheError(_cannot_write(path, error)) from None
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "Make room and run again." if full else "Name another place."
+    return f"{path}: this file could not be written ({error.strerror or error}). {advice}"
