@@ -148,11 +148,6 @@ class Checkpoint:
             return None  # cut short by a crash of the machine: what it held can be computed again
         return held if isinstance(held, dict) and held.get("mark") == self.mark else None
 
-    def remove(self) -> None:
-        """Training is over."""
-        if self.crew.is_main_process:
-            self.path.unlink(missing_ok=True)
-
 
 def _gathered(optimizer: Mapping[str, Any]) -> dict[str, Any]:
     """An optimizer's state with every moment in one piece."""

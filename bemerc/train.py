@@ -27,6 +27,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 
@@ -99,12 +100,16 @@ class Params:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training leaves: the epoch that dev likes best and the last one, each with its line and its weights."""
+    """What training leaves: the epoch that dev likes best and the last one, each with its line and its weights.
+
+    ``checkpoint`` is removed by ``save``: should the disk be full then, nothing is to be trained a second time.
+    """
 
     best: Epoch
     best_weights: Mapping[str, Tensor]
     last: Epoch
     last_weights: Mapping[str, Tensor]
+    checkpoint: Path
 
 
 def fit(
@@ -120,7 +125,7 @@ def fit(
     """Train adapter and projectors on ``trees``, with the log in ``folder``; leaves the best epoch's weights in ``model``.
 
     ``board`` is a folder for TensorBoard. Deterministic on the CPU: same weights, trees, params and thread count, same
-    numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until training ends. Under
+    numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until ``save``. Under
     ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
     which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
     device's memory does not suffice, the disk is full, or float16 is asked of a CPU.
@@ -144,10 +149,21 @@ def fit(
 
 
 def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Epoch], Facts]) -> None:
-    """Write the best epoch's model in ``folder`` and the last one's in ``folder``/last; under several processes one writes."""
-    if int(os.environ.get("RANK", 0)) == 0:
+    """Write the best epoch's model in ``folder`` and the last one's in ``folder``/last; under several processes one writes.
+
+    Raises ModelError where the disk is full.
+    """
+    if int(os.environ.get("RANK", 0)) > 0:
+        return
+    try:
         model.save(folder / "last", facts(fitted.last), fitted.last_weights)
         model.save(folder, facts(fitted.best), fitted.best_weights)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder}: the model could not be written ({error}). Make room and run again: what was trained is in "
+            f"{fitted.checkpoint} and is not trained anew."
+        ) from None
+    fitted.checkpoint.unlink(missing_ok=True)
 
 
 def _crew(model: BehaviorModel, params: Params) -> Accelerator:
@@ -193,9 +209,8 @@ class _Run:
                 self._save()
         assert self.state.best is not None
         assert self.state.last is not None
-        self.checkpoint.remove()
         _, best, weights = self.state.best
-        return Fitted(best, weights, self.state.last, self.mean.copy())
+        return Fitted(best, weights, self.state.last, self.mean.copy(), self.checkpoint.path)
 
     @property
     def done(self) -> int:

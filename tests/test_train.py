@@ -138,7 +138,6 @@ def test_a_killed_training_goes_on_bit_for_bit(
     assert same(whole, again)
     assert numbers(tmp_path / "whole") == numbers(tmp_path / "cut")
     assert resumed.epoch == best.epoch
-    assert not (tmp_path / "cut.checkpoint").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"cut short", None])
@@ -225,12 +224,32 @@ def test_the_last_epoch_is_kept_beside_the_best(world: World, tmp_path: Path) ->
         "test",
     )
     assert (fitted.best.epoch, fitted.last.epoch) == (1, 3)
+    assert fitted.checkpoint.is_file()
     train.save(found, tmp_path / "m", fitted, lambda epoch: facts(world, epoch))
+    assert not fitted.checkpoint.exists()
     for folder, weights, epoch in (("m", fitted.best_weights, 1), ("m/last", fitted.last_weights, 3)):
         loaded, known = model.load(tmp_path / folder, device="cpu")
         assert same(dict(weights), dict(loaded.named_parameters()))
         assert known.dev["loss"] == epoch
     assert not same(dict(fitted.best_weights), dict(fitted.last_weights))
+
+
+def test_a_full_disk_at_the_end_costs_no_training(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> tuple[model.BehaviorModel, train.Fitted]:
+        found = world.model()
+        given = (found, world.trees, world.tokens, lambda _: train.Score(0.5, 0.0, {"loss": 1.0}))
+        return found, train.fit(*given, TRAINING, tmp_path / "m", "test")
+
+    found, fitted = trained()
+    with files_of_at_most(5_000), pytest.raises(ModelError, match=r"the model could not be written .*not trained anew"):
+        train.save(found, tmp_path / "m", fitted, lambda epoch: facts(world, epoch))
+    monkeypatch.setattr(train._Run, "_step", lambda *_: pytest.fail("trained a second time"))
+    found, again = trained()
+    assert same(dict(fitted.best_weights), dict(again.best_weights))
+    train.save(found, tmp_path / "m", again, lambda epoch: facts(world, epoch))
+    assert same(dict(again.best_weights), dict(model.load(tmp_path / "m", device="cpu")[0].named_parameters()))
 
 
 def facts(world: World, epoch: train.Epoch) -> model.Facts:
