@@ -26,6 +26,7 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("torch", "torch", "no training and no prediction"),
     ("transformers", "transformers", "no training and no prediction"),
     ("peft", "peft", "no training and no prediction"),
+    ("accelerate", "accelerate", "no training"),
     ("scikit-learn", "sklearn", "no baselines in the report"),
     ("matplotlib", "matplotlib", "no pictures"),
     ("dvc", "dvc", "no 'dvc repro'; the bemerc commands work"),

@@ -1,7 +1,8 @@
 """Training and labelling against what one would write with the usual libraries: ``python -m benchmarks.training --meld DIR``
 
 DIR holds MELD's train_sent_emo.csv. Ratios in one call: same backbone, same weights, same prompts, same answers, each
-measurement in a process of its own with one thread, so that a peak of memory is one measurement's.
+measurement in a process of its own with one thread, so that a peak of memory is one measurement's; seconds are the
+process's own (CPU time), so that other work on the machine falls on neither side.
 
   ours   bemerc.train and bemerc.predict as they are: a dialogue is computed once, logits at targets alone
   peer   Hugging Face Trainer and PEFT as a user would write it: one prompt per utterance, inputs_embeds, padding to the
@@ -206,11 +207,13 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
         seed=0,
     )
     trees = dataset.grow(world.examples, params.row_tokens)
-    sizes: list[tuple[float, float, int]] = []
+    marks: list[tuple[float, int]] = []
+    shares: list[tuple[float, float]] = []
     real = train._Run._note
 
     def noted(run: Any, group: Any, loss: float, waited: float, seconds: float) -> None:
-        sizes.append((seconds, waited, sum(len(tree.examples) for tree in group)))
+        marks.append((time.process_time(), sum(len(tree.examples) for tree in group)))
+        shares.append((waited, seconds))
         real(run, group, loss, waited, seconds)
 
     train._Run._note = noted  # type: ignore[method-assign]
@@ -218,12 +221,12 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
         world.model, trees, world.tokens, lambda _: train.Score(0.0, 0.0, {"loss": 0.0}), params, out, "ours"
     )
     torch.save(dict(fitted.last_weights), out / "trained.pt")
-    timed = sizes[LEFT_OUT:]
-    seconds, done = sum(s for s, _, _ in timed), sum(n for _, _, n in timed)
+    timed = marks[LEFT_OUT:]
+    done = sum(n for _, n in timed)
     return {
-        "per_s": done / seconds,
+        "per_s": done / (timed[-1][0] - marks[LEFT_OUT - 1][0]),
         "per_step": done / len(timed),
-        "wait": sum(w for _, w, _ in timed) / seconds,
+        "wait": sum(w for w, _ in shares[LEFT_OUT:]) / sum(s for _, s in shares[LEFT_OUT:]),
         "peak_gb": peak_gb(),
         "resident_gb": world.resident_gb,
     }
@@ -233,12 +236,12 @@ def label_ours(world: World) -> tuple[float, dict[str, list[float]]]:
     """Seconds for all dialogues, one dialogue after the other, and the label scores."""
     seconds, found = 0.0, {}
     for number, asked in enumerate([world.asked[:4], *by_dialogue(world)]):
-        start = time.monotonic()
+        start = time.process_time()
         sums = predict.score_labels(
             world.model, world.encoder, asked, world.tokens, predict.Params(device="cpu"), quiet=True
         )
         if number:  # the first one warms up
-            seconds += time.monotonic() - start
+            seconds += time.process_time() - start
             found |= {id: list(map(float, row)) for id, row in sums.items()}
     return seconds, found
 
@@ -304,10 +307,10 @@ class Timed(Trainer):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.marks: list[tuple[float, int]] = [(time.monotonic(), 0)]
+        self.marks: list[tuple[float, int]] = []
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *more: Any, **named: Any) -> Tensor:
-        self.marks.append((time.monotonic(), len(inputs["input_ids"])))
+        self.marks.append((time.process_time(), len(inputs["input_ids"])))
         found: Tensor = super().training_step(model, inputs, *more, **named)
         return found
 
@@ -329,7 +332,7 @@ def train_peer(world: World, out: Path, batch: int) -> dict[str, float]:
         model=Peer(world.model), args=arguments, train_dataset=rows(world), data_collator=lambda b: collate(world, b)
     )
     trainer.train()
-    marks = [*trainer.marks[1:], (time.monotonic(), 0)][LEFT_OUT:]
+    marks = [*trainer.marks, (time.process_time(), 0)][LEFT_OUT:]
     done, seconds = sum(n for _, n in marks[:-1]), marks[-1][0] - marks[0][0]
     return {
         "per_s": done / seconds,
@@ -349,7 +352,7 @@ def label_peer(world: World) -> tuple[float, dict[str, str]]:
         for number, (example, (one, _)) in enumerate(
             zip([world.examples[0], *world.examples], [world.asked[0], *world.asked], strict=True)
         ):
-            start = time.monotonic()
+            start = time.process_time()
             nodes = example.nodes[:-1]
             ids = torch.tensor([[i for node in nodes for i in node.ids]])
             modality = torch.tensor([[m for node in nodes for m in node.modality]])
@@ -365,7 +368,7 @@ def label_peer(world: World) -> tuple[float, dict[str, str]]:
             said = tokenizer.decode(written[0], skip_special_tokens=True)
             answer = prompt.read_label(said, world.of.labels) or ""
             if number:
-                seconds += time.monotonic() - start
+                seconds += time.process_time() - start
                 found[one.id] = answer
     return seconds, found
 
