@@ -95,10 +95,8 @@ def check(cache: FrameCache, also: Sequence[Finding] = ()) -> Report:
                 findings += [Finding(id_, *rest) for rest in _utterance(cache, id_)]
                 if cache.frames(id_) and np.isnan(cache[id_].values).all():
                     unseen.append(id_)
-            except OSError as error:  # a chunk whose bytes are damaged
-                findings.append(
-                    Finding(id_, "unreadable", f"Its rows cannot be read ({error}). Extract it again.", True)
-                )
+            except (CacheError, OSError, RuntimeError) as error:  # a chunk whose bytes are damaged
+                findings.append(Finding(id_, "unreadable", f"Its rows cannot be read: {error}", True))
             advance(1)
     told: dict[str, Any] = {}
     if not any(finding.what == "unreadable" for finding in findings):

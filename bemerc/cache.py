@@ -54,6 +54,8 @@ _CHUNK_BYTES = 1 << 16
 # Steps between the outermost points of a face: with 1024 a 100-pixel face is kept to a tenth of a pixel.
 _LANDMARK_STEPS = 1024
 _NO_POINT = np.int16(-32768)
+# What h5py raises where a file's own tables hold nonsense, and what its words raise where they are not what was written.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -358,9 +360,16 @@ def open_cache(path: Path | str, modality: Modality | None = None) -> FrameCache
         raise CacheError(f"{path}: this is not a readable HDF5 file ({error}). Extract it again.") from None
     try:
         return FrameCache(path, file, modality)
+    except _DAMAGE as error:
+        file.close()
+        raise CacheError(f"{path}: this cache is damaged ({_first_line(error)}). Extract it again.") from None
     except BaseException:
         file.close()
         raise
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip("'\"") or type(error).__name__).splitlines()[0]
 
 
 class FrameCache:
@@ -415,9 +424,14 @@ class FrameCache:
         return id_ in self._position
 
     def __getitem__(self, id_: str) -> Features:
-        """The features of one utterance, T = 0 where it failed; CacheError for an id that is not in the cache."""
+        """The features of one utterance, T = 0 where it failed; CacheError for an id that is not in the cache and for damaged rows."""
         rows = self._rows(id_)
-        return Features(self._values[rows], self._timestamps_s[rows], self.columns)
+        try:
+            return Features(self._values[rows], self._timestamps_s[rows], self.columns)
+        except (OSError, RuntimeError) as error:
+            raise CacheError(
+                f"{self.path}: the rows of '{id_}' cannot be read ({_first_line(error)}). Extract it again."
+            ) from None
 
     def duration_s(self, id_: str) -> float:
         """The utterance's true length in seconds, NaN where the clip could not be read."""

@@ -247,6 +247,30 @@ def test_a_spoiled_cache_is_refused_with_the_reason(tmp_path: Path, how: str, wo
         open_cache(path)
 
 
+@pytest.mark.parametrize("sign", [b"HEAP", b"TREE", b"SNOD"])
+def test_damaged_tables_of_the_file_are_a_sentence(tmp_path: Path, sign: bytes) -> None:
+    path = write(tmp_path / "face.h5")
+    path.write_bytes(path.read_bytes().replace(sign, b"oops"))
+    with pytest.raises(CacheError, match=r"damaged|not a readable HDF5|not a frame cache"):
+        open_cache(path)
+
+
+def test_damaged_words_and_rows_are_sentences(tmp_path: Path) -> None:
+    path = write(tmp_path / "face.h5")
+    with h5py.File(path, "a") as file:
+        file.attrs["params"] = "{not JSON"
+    with pytest.raises(CacheError, match="this cache is damaged"):
+        open_cache(path)
+    path = write(tmp_path / "rows.h5")
+    with h5py.File(path) as file:
+        place = file["values"].id.get_chunk_info(0)
+    with path.open("r+b") as raw:
+        raw.seek(place.byte_offset + 20)
+        raw.write(b"\xff" * 40)
+    with open_cache(path) as cache, pytest.raises(CacheError, match=r"rows of 'm/ütt00' cannot be read"):
+        cache["m/ütt00"]
+
+
 def test_the_summary_says_what_is_in_it(tmp_path: Path) -> None:
     with open_cache(write(tmp_path / "face.h5")) as cache:
         told = summary(cache)
