@@ -66,21 +66,28 @@ CachesDir = Annotated[
 ]
 MaybeParams = Annotated[Path | None, typer.Option("--params", help="Params file; without it the defaults hold.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Params file.")]
+Asr = Annotated[
+    str | None, typer.Option("--asr", help="A Whisper (name or folder) that transcribes what has no subtitles.")
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Worker processes; 0 = one per core.")]
 
 
 @app.command()
 def extract(
-    video_dir: VideoDir, out: Features = Path("features"), workers: Workers = 0, params: MaybeParams = None
+    video_dir: VideoDir,
+    out: Features = Path("features"),
+    workers: Workers = 0,
+    params: MaybeParams = None,
+    asr: Asr = None,
 ) -> None:
     """Measure face, body and voice of every clip in a folder, once.
 
     Leaves face.h5, pose.h5 and audio.h5 in the out folder. Interrupted work goes on where it stopped, and a new clip
-    costs one clip.
+    costs one clip. A long video with subtitles beside it, or transcribed by --asr, becomes one utterance per cue.
 
     Example: bemerc extract --video-dir clips --out features
     """
-    _extract(_clips(video_dir), out, workers, params, say=True)
+    _extract(_clips(video_dir, asr, out), out, workers, params, say=True)
     typer.echo(f"Look at one: bemerc inspect {out / 'face.h5'}")
 
 
@@ -149,16 +156,18 @@ def predict(
     workers: Workers = 0,
     params: MaybeParams = None,
     caches: CachesDir = None,
+    asr: Asr = None,
 ) -> None:
     """Clips in, emotions out: extract, make tokens as the model's train had them, score its labels.
 
-    Words come from subtitles beside a video (talk.srt, talk.vtt); clips without any are judged by behavior alone.
+    Words come from subtitles beside a video (talk.srt, talk.vtt), or from --asr; clips without any are judged by
+    behavior alone.
 
     Example: bemerc predict --video-dir clips --model models/merc/TVB
     """
     from bemerc.prediction import write_predictions
 
-    found, unseen = _predict(video_dir, caches, model, out, workers, params)
+    found, unseen = _predict(video_dir, caches, model, out, workers, params, asr)
     file = out / "predictions.jsonl"
     write_predictions(file, found)
     width = max(len(one.id) for one in found)
@@ -317,7 +326,13 @@ def _references(model: Path) -> References | None:
 
 
 def _predict(
-    video_dir: Path | None, given: Path | None, model: Path, out: Path, workers: int, params: Path | None
+    video_dir: Path | None,
+    given: Path | None,
+    model: Path,
+    out: Path,
+    workers: int,
+    params: Path | None,
+    asr: str | None = None,
 ) -> tuple[list[Prediction], dict[str, list[Modality]]]:
     """Predictions, and of each utterance the modalities that the model reads and nothing was measured of."""
     from bemerc import predict as scorer
@@ -325,7 +340,7 @@ def _predict(
     from bemerc.calibration import Calibration
 
     facts = _facts(model)
-    manifest, caches = _measured(video_dir, given, out, workers, params)
+    manifest, caches = _measured(video_dir, given, out, workers, params, asr)
     wanted = tokens.Params(**facts.tokens["params"])
     tokens.run(manifest, caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"]))
     with tokens.open_tokens(out / "tokens.h5") as read:
@@ -334,21 +349,31 @@ def _predict(
         return found, blind
 
 
-def _clips(video_dir: Path) -> Manifest:
-    """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues."""
+def _clips(video_dir: Path, asr: str | None = None, out: Path = Path("features")) -> Manifest:
+    """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues.
+
+    ``asr`` transcribes those without, into out/transcripts.
+    """
     from bemerc.corpus import recording
 
-    return recording.read_dir(video_dir).manifest(video_dir)
+    if asr is None:
+        return recording.read_dir(video_dir).manifest(video_dir)
+    from bemerc import transcribe
+
+    found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
+    for video, reason in found.without.items():
+        typer.echo(f"{video}: {reason}")
+    return recording.read_dir(video_dir, transcripts=found.files).manifest(video_dir)
 
 
 def _measured(
-    video_dir: Path | None, given: Path | None, out: Path, workers: int, params: Path | None
+    video_dir: Path | None, given: Path | None, out: Path, workers: int, params: Path | None, asr: str | None = None
 ) -> tuple[Manifest, dict[Modality, Path | None]]:
     """Clips measured now, or the caches of the folder ``given``, whose ids are the utterances where no clips are named."""
     if given is None:
         if video_dir is None:
             raise BemercError("Name a folder of clips with --video-dir, or a folder of caches with --caches.")
-        manifest = _clips(video_dir)
+        manifest = _clips(video_dir, asr, out)
         return manifest, _extract(manifest, out, workers, params)
     from bemerc.cache import open_cache
     from bemerc.cli_cache import caches_at
@@ -359,7 +384,7 @@ def _measured(
     for modality, file in files.items():
         with open_cache(file, modality if given.is_dir() else None) as cache:  # type: ignore[arg-type]
             ids.update(cache.ids)
-    manifest = _clips(video_dir) if video_dir is not None else folder.from_ids(ids).manifest(given)
+    manifest = _clips(video_dir, asr, out) if video_dir is not None else folder.from_ids(ids).manifest(given)
     if not any(u.id in ids for u in manifest.utterances):
         raise BemercError(
             f"{given}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."

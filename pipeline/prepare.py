@@ -1,16 +1,35 @@
 """The corpora in use -> data/manifest.jsonl, one utterance per line.
 
-in: the folders of the corpora that ``prepare.corpora`` names.  out: data/manifest.jsonl
+in: the folders of the corpora that ``prepare.corpora`` names.  out: data/manifest.jsonl; where recordings are to be
+transcribed, their transcripts in data/transcripts, which like the store is kept and no output of DVC's
 """
 
+from pathlib import Path
+
 from bemerc.config import load
-from bemerc.corpus import SPLITS, prepare
-from pipeline import MANIFEST, PARAMS, stage
+from bemerc.corpus import SPLITS, prepare, recording
+from pipeline import DATA, MANIFEST, PARAMS, stage
+
+
+def transcripts(params: recording.Params) -> recording.Transcripts:
+    """Of the recordings without cues, where a speech recogniser is named."""
+    if params.asr is None:
+        return recording.NONE
+    from bemerc import transcribe
+
+    found = transcribe.run(
+        recording.without_cues(Path(params.folder), recording.SUFFIXES), params.asr, DATA / "transcripts"
+    )
+    for video, reason in found.without.items():
+        print(f"{video}: {reason}")
+    return found.files
 
 
 @stage
 def main() -> None:
-    manifest = prepare.run(load(PARAMS, "prepare", prepare.Params), MANIFEST)
+    params = load(PARAMS, "prepare", prepare.Params)
+    heard = transcripts(params.recording) if "recording" in params.corpora else recording.NONE
+    manifest = prepare.run(params, MANIFEST, heard)
     counts = ", ".join(f"{len(manifest.by_split(split))} {split}" for split in SPLITS)
     print(f"{len(manifest.utterances)} utterances in {len(manifest.dialogues())} dialogues: {counts}")
 

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "corpus.check": {"corpus", "media", "progress"},
     "corpus.sample": {"corpus", "media", "progress"},
     "corpus.recording": {"corpus", "media"},
+    "transcribe": {"corpus", "media", "progress"},
     "extract": {"extract", "corpus", "media", "cache", "openface", "progress"},
     "exchange": {"exchange", "corpus", "cache", "openface", "progress"},
     "openface": {"cache"},

@@ -59,18 +59,18 @@ class Params:
         return faults
 
 
-def run(params: Params, out: Path) -> Manifest:
-    """Read the corpora, write their manifest to ``out`` and return it.
+def run(params: Params, out: Path, transcripts: recording.Transcripts = recording.NONE) -> Manifest:
+    """Read the corpora, write their manifest to ``out`` and return it; ``transcripts`` of recordings without cues.
 
     Raises CorpusError, listing every fault, when a corpus cannot be read or label sets do not go together.
     """
-    readings = [read(params, name) for name in params.corpora]
+    readings = [read(params, name, transcripts) for name in params.corpora]
     labels, utterances = joined(readings, params)
     write_manifest(out, relocated(utterances, out.parent), labels, params.corpora)
     return read_manifest(out)
 
 
-def read(params: Params, name: str) -> Reading:
+def read(params: Params, name: str, transcripts: recording.Transcripts = recording.NONE) -> Reading:
     """One corpus by its name in ``corpora``, its labels still its own."""
     if name == "sample":
         if not Path(params.sample.folder).is_dir():
@@ -83,7 +83,7 @@ def read(params: Params, name: str) -> Reading:
     if name == "table":
         return table.read(params.table)
     if name == "recording":
-        return recording.read_all(params.recording)
+        return recording.read_all(params.recording, transcripts=transcripts)
     if name == "folder":
         return folder.read(Path(params.folder.folder), "folder", params.folder.speaker)
     raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")

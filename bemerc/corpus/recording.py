@@ -2,7 +2,7 @@
 
 Nothing is cut: each utterance is a span of the one video, so that one decode serves them all. Speakers come from the cues
 where these carry them (``<v Ann>`` in WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else everybody is called
-"Speaker". A cue list made by other means, such as a transcription, enters through ``from_cues``.
+"Speaker". Where there are no subtitles, a transcript of the recording (transcribe.py writes them) stands in for them.
 
 Formats: SubRip as players read it; WebVTT, www.w3.org/TR/webvtt1; a table with start_s, end_s, text, speaker, label.
 """
@@ -15,19 +15,27 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from bemerc.corpus import SPLITS, Split, Utterance, folder
 from bemerc.corpus import labels as emotion
 from bemerc.corpus.reading import Finding, Reading, renumbered, stop_at
 from bemerc.corpus.text import Decoded, is_broken, read_table
 from bemerc.corpus.text import read as read_text
-from bemerc.errors import CorpusError
+from bemerc.errors import CorpusError, MediaError
 
 SUBTITLES = (".vtt", ".srt")
 SUFFIXES = (*SUBTITLES, ".csv", ".tsv")
 TABLE_NEEDED = ("start_s", "end_s", "text")
 TABLE_OPTIONAL = ("speaker", "label")
-ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or name one."
+ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or have it transcribed (--asr MODEL, prepare.recording.asr)."
+# A clip of a folder that is no longer than a Whisper hears at once is one turn, whatever is said in it; longer ones are
+# recordings, whose cues are the turns. (Ours.)
+TURN_S = 30.0
+
+# Video -> the file with its transcript.
+Transcripts = Mapping[Path, Path]
+NONE: Transcripts = MappingProxyType({})
 
 _TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 _ARROW = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
@@ -46,11 +54,13 @@ class Params:
               test directly in it say the split, which is test elsewhere
     labels    the label set of a table's column ``label``; null where there are no labels
     speakers  take "ANN: ..." at the start of a cue for a speaker's name
+    asr       a Whisper of transformers, by name or folder, that transcribes what has no cues; null = leave it out
     """
 
     folder: str = "data/recording"
     labels: str | tuple[str, ...] | None = None
     speakers: bool = True
+    asr: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,17 +88,17 @@ def read(video: Path, cues: Path | None = None, *, labels: Sequence[str] = (), s
     return _dialogue(video, cues, "", "test", labels, speakers)
 
 
-def read_all(params: Params, name: str = "recording") -> Reading:
-    """Every recording below ``params.folder`` that has cues; those without are a finding and are left out."""
+def read_all(params: Params, name: str = "recording", transcripts: Transcripts = NONE) -> Reading:
+    """Every recording below ``params.folder`` that has cues or a transcript; those without are a finding and left out."""
     root = Path(params.folder)
     labels = emotion.label_set(params.labels) if params.labels is not None else ()
     videos = folder.read(root, name)
     utterances: list[Utterance] = []
     findings, faults = list(videos.findings), []
     for video, path, cues in _paired(videos, SUFFIXES):
+        cues = cues or transcripts.get(path)
         if cues is None:
-            reason = f"There are no subtitles for it. {ADVICE}"
-            findings.append(Finding("missing", path.as_posix(), reason, "leaves out", needs_you=True))
+            findings.append(_wordless(path, params.asr))
             continue
         try:
             one = _dialogue(path, cues, video.id, _split(path, root), labels, params.speakers)
@@ -101,17 +111,20 @@ def read_all(params: Params, name: str = "recording") -> Reading:
     return Reading(name, tuple(utterances), labels, tuple(findings))
 
 
-def read_dir(directory: Path, speakers: bool = True) -> Reading:
+def read_dir(directory: Path, speakers: bool = True, transcripts: Transcripts = NONE) -> Reading:
     """A folder as ``--video-dir`` takes it: videos with subtitles beside them are dialogues, all other clips are turns.
 
+    So is a long video with a transcript; one of at most TURN_S seconds stays one turn, the transcript its words.
     Tables do not count here: a CSV beside a clip may be anything, such as somebody's features.
     """
     clips = folder.read(directory)
     utterances: list[Utterance] = []
     findings, faults = list(clips.findings), []
     for clip, path, cues in _paired(clips, SUBTITLES):
+        if cues is None and path in transcripts and _long(path):
+            cues = transcripts[path]
         if cues is None:
-            utterances.append(clip)
+            utterances.append(replace(clip, text=_words(transcripts.get(path))))
             continue
         try:
             one = _dialogue(path, cues, clip.id, "test", (), speakers)
@@ -122,6 +135,32 @@ def read_dir(directory: Path, speakers: bool = True) -> Reading:
         findings += one.findings
     stop_at(faults)
     return Reading("", renumbered(utterances), findings=tuple(findings))
+
+
+def without_cues(directory: Path, suffixes: Sequence[str] = SUBTITLES) -> list[Path]:
+    """The clips of a folder with no cues beside them: what there is to transcribe."""
+    return [path for _, path, cues in _paired(folder.read(directory), suffixes) if cues is None]
+
+
+def _wordless(path: Path, asr: str | None) -> Finding:
+    if asr is None:
+        reason = f"There are no subtitles for it. {ADVICE}"
+        return Finding("missing", path.as_posix(), reason, "leaves out", needs_you=True)
+    reason = f"There are no subtitles for it: prepare has {asr} transcribe it, and keeps it if a word is heard."
+    return Finding("missing", path.as_posix(), reason, "leaves out")
+
+
+def _long(path: Path) -> bool:
+    from bemerc.media import probe  # only where there are transcripts: a decoder is heavy
+
+    try:
+        return probe(path).duration_s > TURN_S
+    except MediaError:
+        return False
+
+
+def _words(transcript: Path | None) -> str:
+    return " ".join(cue.text for cue in read_cues(transcript, speakers=False)[0]) if transcript else ""
 
 
 def from_cues(

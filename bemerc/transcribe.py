@@ -1,0 +1,204 @@
+"""Speech to words for recordings without subtitles, by a Whisper of transformers.
+
+The usual way is a script of its own that leaves text and throws the times away. Here the model's own timestamps become the
+cues of a WebVTT file, which enters where subtitles enter (corpus/recording.py), so that nothing after it knows the
+difference, and people can mend a transcript by hand: a file beside the video wins over one of ours. Transcripts are kept
+by what was heard and by which model, so a recording is transcribed once. A user's own file is never written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.errors import BemercError, MediaError
+from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_waveform
+from bemerc.progress import bar
+
+if TYPE_CHECKING:
+    from bemerc.corpus.recording import Cue
+
+# Below this level everywhere (dB of full scale) there is nothing to hear, and a Whisper would invent words.
+SILENCE_DB = -60.0
+# Whisper's own defaults for passing over stretches without speech (Radford et al. 2022, section 4.5).
+NO_SPEECH = 0.6
+LOG_PROB = -1.0
+
+
+class TranscribeError(BemercError):
+    """The speech recogniser cannot be had, or a transcript cannot be written."""
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """Which recordings have a transcript, and why the others have none: path -> sentence."""
+
+    files: Mapping[Path, Path]
+    without: Mapping[Path, str]
+
+
+def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto") -> Transcripts:
+    """Transcribe ``videos`` with the Whisper ``model`` (a folder or a name) into WebVTT files in ``folder``.
+
+    Recordings that were transcribed before by this model are not heard again; without any left, the model is not loaded.
+    Raises TranscribeError where the model cannot be had; a recording that cannot be heard costs itself alone.
+    """
+    places = {video: _place(video, model, folder) for video in videos}
+    left = [video for video, place in places.items() if place is None or not place.is_file()]
+    without: dict[Path, str] = {}
+    if left:
+        hear = whisper(model, device)
+        with bar("Transcribing", len(left), "recordings") as advance:
+            for video in left:
+                reason = _transcribe(video, places[video], hear, model)
+                if reason:
+                    without[video] = reason
+                advance(1)
+    files = {v: place for v, place in places.items() if place is not None and place.is_file() and v not in without}
+    # A transcript without a word is kept, so that silence is not listened to twice, but it is no subtitle.
+    wordless = [v for v, place in files.items() if "-->" not in place.read_text(encoding="utf-8")]
+    without |= dict.fromkeys(wordless, "No speech was recognised in it.")
+    return Transcripts({v: place for v, place in files.items() if v not in without}, without)
+
+
+def _place(video: Path, model: str, folder: Path) -> Path | None:
+    """Where the transcript of this very file by this model lies; None where the file cannot be read."""
+    try:
+        with video.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+    key = hashlib.sha256(f"{content} {_identity(model)}".encode()).hexdigest()[:12]
+    return folder / f"{video.stem}.{key}.vtt"
+
+
+def _identity(model: str) -> str:
+    """A model's name, and for a folder also when its weights were written: another training is another model."""
+    weights = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    return " ".join([model, *(f"{w.name}:{w.stat().st_size}:{w.stat().st_mtime_ns}" for w in weights)])
+
+
+def _transcribe(
+    video: Path, place: Path | None, hear: Callable[[NDArray[np.float32]], list[Cue]], model: str
+) -> str | None:
+    """Write one transcript; returns why there is none."""
+    if place is None:
+        return "The file cannot be read."
+    try:
+        waveform = read_waveform(video)
+    except NoTrackError:
+        return "It has no sound track, so there is nothing to transcribe."
+    except MediaError as error:
+        return str(error)
+    cues = hear(waveform) if audible(waveform) else []
+    partial = place.with_name(f"{place.name}.partial")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(webvtt(cues, model), encoding="utf-8")
+        partial.replace(place)
+    except OSError as error:
+        raise TranscribeError(f"{place}: the transcript cannot be written ({error.strerror}).") from None
+    return None
+
+
+def audible(waveform: NDArray[np.float32]) -> bool:
+    """Whether (N,) samples at 16 kHz are anywhere above SILENCE_DB, by the RMS of tenths of a second."""
+    length = SAMPLE_RATE_HZ // 10
+    whole = waveform[: len(waveform) // length * length].reshape(-1, length)
+    loudest = float(np.sqrt((whole.astype(np.float64) ** 2).mean(axis=1)).max(initial=0.0))
+    return loudest > 10 ** (SILENCE_DB / 20)
+
+
+def webvtt(cues: Iterable[Cue], model: str) -> str:
+    """Cues as a WebVTT file that says who wrote it."""
+    head = f"WEBVTT\n\nNOTE Written by bemerc with the speech recogniser {' '.join(model.split())}.\n"
+    blocks = [f"\n{_clock(c.start_s)} --> {_clock(c.end_s)}\n{_escaped(c.text)}\n" for c in cues]
+    return head + "".join(blocks)
+
+
+def _clock(seconds: float) -> str:
+    ms = round(1000 * seconds)
+    return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
+
+
+def _escaped(text: str) -> str:
+    """Marks of the format are no words; a blank line would end the cue."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+# -------------------------------------------------------------------------------------------------------------- Whisper
+
+
+def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]], list[Cue]]:
+    """Load a Whisper; returns what turns (N,) float32 samples at 16 kHz into cues.
+
+    Raises TranscribeError where it cannot be had or is no Whisper.
+    """
+    import torch
+    from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+        if config.model_type != "whisper":
+            raise TranscribeError(
+                f"{model}: speech is recognised by a Whisper, and this is a {config.model_type} model. "
+                "Name another, such as openai/whisper-small."
+            )
+        processor = AutoProcessor.from_pretrained(model)
+        network = WhisperForConditionalGeneration.from_pretrained(model, use_safetensors=True).eval()
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TranscribeError(
+            f"{model}: the speech recogniser cannot be loaded ({first}). Give a folder that holds a Whisper with its "
+            "processor, or a name that this machine can download."
+        ) from None
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    network.to(where)
+    return lambda waveform: _hear(network, processor, waveform)
+
+
+def _hear(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[Cue]:
+    """Cues of one recording of any length: windows of 30 s, each begun where the last one's last whole cue ended."""
+    import torch
+
+    window_s = processor.feature_extractor.chunk_length
+    long = len(waveform) > window_s * SAMPLE_RATE_HZ
+    given = processor(
+        waveform,
+        sampling_rate=SAMPLE_RATE_HZ,
+        return_tensors="pt",
+        return_attention_mask=True,
+        truncation=False,
+        padding="longest" if long else "max_length",
+    ).to(network.device)
+    # The thresholds are for windows of a longer recording; transformers takes them there alone.
+    careful = {"no_speech_threshold": NO_SPEECH, "logprob_threshold": LOG_PROB, "temperature": 0.0} if long else {}
+    with torch.inference_mode():
+        found = network.generate(
+            given["input_features"].to(network.dtype),
+            attention_mask=given["attention_mask"],
+            return_timestamps=True,
+            return_segments=True,
+            condition_on_prev_tokens=False,
+            **careful,
+        )
+    return cues_of(found["segments"][0], processor.tokenizer, len(waveform) / SAMPLE_RATE_HZ)
+
+
+def cues_of(segments: Iterable[Mapping[str, Any]], tokenizer: Any, duration_s: float) -> list[Cue]:
+    """Whisper's segments (start and end in seconds, token ids) as cues inside the recording; those without words go."""
+    from bemerc.corpus.recording import Cue
+
+    found = []
+    for segment in segments:
+        text = tokenizer.decode(segment["tokens"], skip_special_tokens=True).strip()
+        start_s, end_s = float(segment["start"]), min(float(segment["end"]), duration_s)
+        if text and end_s > start_s:
+            found.append(Cue(start_s, end_s, text))
+    return found
