@@ -28,7 +28,8 @@ def test_a_short_clip_is_one_turn_with_its_words_and_a_long_one_a_dialogue(whisp
     clips = tmp_path / "clips"
     short, long = write_clip(clips / "a.mp4", 2.0), write_clip(clips / "b.wav", 40.0, picture=False)
     found = transcribe.run(recording.without_cues(clips), whisper, tmp_path / "out")
-    assert set(found.files) == {short, long} and not found.without
+    assert set(found.files) == {short, long}
+    assert not found.without
     turns = recording.read_dir(clips, transcripts=found.files).utterances
     assert [(u.id, u.text, u.start_s, u.end_s) for u in turns] == [
         ("a", SAID.strip(), None, None),
@@ -56,8 +57,10 @@ def test_silence_no_track_and_a_broken_file_cost_themselves_alone(whisper: str, 
     gone = tmp_path / "gone.mp4"
     found = transcribe.run([heard, silent, mute, broken, gone], whisper, tmp_path / "out")
     assert set(found.files) == {heard}
-    assert "No speech" in found.without[silent] and "sound track" in found.without[mute]
-    assert "cannot be opened" in found.without[broken] and "cannot be read" in found.without[gone]
+    assert "No speech" in found.without[silent]
+    assert "sound track" in found.without[mute]
+    assert "cannot be opened" in found.without[broken]
+    assert "cannot be read" in found.without[gone]
 
 
 def test_subtitles_of_ones_own_are_left_alone(tmp_path: Path) -> None:
@@ -68,7 +71,10 @@ def test_subtitles_of_ones_own_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_transcript_survives_the_way_through_its_file(tmp_path: Path) -> None:
-    said = [recording.Cue(0.0, 1.25, "5 < 6 && <b>not bold</b>"), recording.Cue(3599.9996, 3601.0, "ANN: ümlaut\n\nline")]
+    said = [
+        recording.Cue(0.0, 1.25, "5 < 6 && <b>not bold</b>"),
+        recording.Cue(3599.9996, 3601.0, "ANN: ümlaut\n\nline"),
+    ]
     file = tmp_path / "a.vtt"
     file.write_text(transcribe.webvtt(said, "some/whisper"), encoding="utf-8")
     cues, _ = recording.read_cues(file, speakers=False)
