@@ -429,7 +429,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the controls and write their table.")
     parser.add_argument("--corpora", type=int, default=3, help="corpus seeds")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds on each corpus")
-    parser.add_argument("--dialogues", type=int, default=200, help="dialogues in each corpus; a quarter is test")
+    parser.add_argument("--dialogues", type=int, default=120, help="dialogues in each corpus; a quarter is test")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "build" / "controls", help="where the work lies; resumed if it is there"
     )
