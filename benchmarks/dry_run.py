@@ -14,7 +14,6 @@ import os
 import platform
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -161,7 +160,7 @@ def _stepped(work: Path) -> bool:
 
 
 def measure(work: Path, what: str, command: list[str], enough: Callable[[Path], bool] | None) -> Taken:
-    """Run one step in ``work``; stops it with Ctrl-C's signal once ``enough`` says so."""
+    """Run one step in ``work``; stops it once ``enough`` says so."""
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     began = time.monotonic()
     with (work / "log.txt").open("a", encoding="utf-8") as log:
@@ -169,8 +168,8 @@ def measure(work: Path, what: str, command: list[str], enough: Callable[[Path], 
         if enough is not None:
             while process.poll() is None and not enough(work):
                 time.sleep(0.2)
-            stopped = process.returncode is None
-            process.send_signal(signal.SIGINT) if stopped else None
+            if process.returncode is None:
+                process.terminate()
         _, status, used = os.wait4(process.pid, 0) if process.returncode is None else (0, process.returncode, None)
     process.returncode = os.waitstatus_to_exitcode(status) if used else process.returncode
     if used is None or (process.returncode and enough is None):
