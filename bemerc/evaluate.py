@@ -117,7 +117,7 @@ def reference(manifest: Manifest, split: Split = "test") -> Reference:
         )
     code = {label: i for i, label in enumerate(manifest.labels)}
     dialogue = {name: i for i, name in enumerate(sorted({u.dialogue for u in judged}))}
-    trained = {u.speaker for u in manifest.by_split("train")}
+    trained = {u.speaker for u in manifest.by_split("train") if u.speaker}
     shift = shifts(manifest)
     return Reference(
         ids=tuple(u.id for u in judged),
@@ -131,14 +131,15 @@ def reference(manifest: Manifest, split: Split = "test") -> Reference:
 
 
 def shifts(manifest: Manifest) -> dict[str, int]:
-    """Id of every labelled utterance -> 1 (label differs from the speaker's previous one), 0 (the same), -1 (the first)."""
+    """Id of every labelled utterance -> 1 (label differs from the speaker's previous one), 0 (the same), -1 (the first, or
+    nobody knows whose it is)."""
     found: dict[str, int] = {}
     for dialogue in manifest.dialogues():
         last: dict[str, Utterance] = {}
         for turn in dialogue.utterances:
             if turn.label is None:
                 continue
-            before = last.get(turn.speaker)
+            before = last.get(turn.speaker) if turn.speaker else None
             found[turn.id] = -1 if before is None else int(before.label != turn.label)
             last[turn.speaker] = turn
     return found

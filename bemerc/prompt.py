@@ -112,7 +112,7 @@ def merc_prompt(
     turn = dialogue.utterances[index]
     first = history_start(index, params)
     history = tuple((_line(u),) for u in dialogue.utterances[first : index + 1])
-    speaker = _one_line(turn.speaker)
+    speaker = _name(turn)
     said = f": {_quoted(turn)}" if params.restate else ""
     branch = (
         f"###\nThe last line, by {speaker}{said}\n",
@@ -207,7 +207,12 @@ def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
 
 
 def _line(turn: Utterance) -> str:
-    return f"{_one_line(turn.speaker)}: {_quoted(turn)}\n"
+    return f"{_name(turn)}: {_quoted(turn)}\n"
+
+
+def _name(turn: Utterance) -> str:
+    """Who speaks, as the prompt says it where the corpus does not."""
+    return _one_line(turn.speaker) or "Speaker"
 
 
 def _quoted(turn: Utterance) -> str:

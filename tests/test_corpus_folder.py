@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bemerc.calibration import earlier_turns
 from bemerc.corpus import folder
 from bemerc.errors import CorpusError
+from bemerc.prompt import Params, merc_prompt
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -70,3 +72,14 @@ def test_nothing_there(tmp_path: Path) -> None:
         folder.read(tmp_path / "gone")
     with pytest.raises(CorpusError, match=r"no clip in it; a clip's name ends in \.mp4"):
         folder.read(fill(tmp_path, "readme.txt"))
+
+
+def test_clips_of_nobody_in_particular_are_not_measured_against_each_other(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    manifest = folder.read(tmp_path).manifest(tmp_path)
+    assert {u.speaker for u in manifest.utterances} == {""}
+    assert set(earlier_turns(manifest).values()) == {()}
+    prompt = merc_prompt(manifest.dialogues()[0], 1, ("joy",), (), Params())
+    assert 'Speaker: ""\n' in prompt.text
+    assert "The last line, by Speaker" in prompt.text

@@ -70,8 +70,8 @@ def test_subrip(video: Path, newline: str) -> None:
         ("ANN", "Hello there."),
         ("Bob Smith", "Fine."),
         ("Ann", "And you?"),
-        ("Speaker", ""),
-        ("Speaker", "No one says this: really? At 12:30, note. And more after a blank line."),
+        ("", ""),
+        ("", "No one says this: really? At 12:30, note. And more after a blank line."),
     ]
     times = [(u.start_s, u.end_s) for u in reading.utterances]
     assert times == [(1.0, 2.5), (3.0, 4.0), (3.0, 4.0), (7.0, 8.0), (3605.5, 3606.25)]
@@ -110,7 +110,7 @@ def test_webvtt(video: Path) -> None:
 def test_what_is_a_name(video: Path, line: str, speaker: str | None) -> None:
     cues = beside(video, ".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{line}\n")
     (u,) = recording.read(video, cues).utterances
-    assert u.speaker == (speaker or "Speaker")
+    assert u.speaker == (speaker or "")
     assert speaker is not None or u.text == line
 
 
@@ -118,7 +118,7 @@ def test_a_table_of_cues_with_labels(video: Path) -> None:
     cues = beside(video, ".csv", "start_s,end_s,speaker,text,label\n1:02,63.5,Ann,Hi,happy\n0,2.25,,Yo,\n")
     reading = recording.read(video, cues, labels=("neutral", "joy"))
     assert [(u.start_s, u.end_s, u.speaker, u.label) for u in reading.utterances] == [
-        (0.0, 2.25, "Speaker", None),
+        (0.0, 2.25, "", None),
         (62.0, 63.5, "Ann", "joy"),
     ]
 
@@ -182,7 +182,7 @@ def test_no_video_or_no_cues(video: Path) -> None:
 
 def test_cues_from_elsewhere_enter_in_their_order(video: Path) -> None:
     reading = recording.from_cues(video, [Cue(5.0, 6.0, "b"), Cue(1.0, 2.0, "a", speaker="Ann")])
-    assert [(u.index, u.text, u.speaker) for u in reading.utterances] == [(0, "a", "Ann"), (1, "b", "Speaker")]
+    assert [(u.index, u.text, u.speaker) for u in reading.utterances] == [(0, "a", "Ann"), (1, "b", "")]
 
 
 def test_a_folder_of_recordings(tmp_path: Path) -> None:

@@ -17,18 +17,19 @@ from bemerc.corpus import Utterance
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural
 from bemerc.errors import CorpusError
 
-SPEAKER = "Speaker"
+# Nobody is named: what is not known to be one person is never measured against its own earlier turns.
+NOBODY = ""
 
 
 @dataclass(frozen=True)
 class Params:
-    """Where the clips lie. ``speaker`` names everybody, since file names do not say who speaks."""
+    """Where the clips lie. ``speaker`` names everybody, since file names do not say who speaks; empty = they may be many."""
 
     folder: str = "data/folder"
-    speaker: str = SPEAKER
+    speaker: str = NOBODY
 
 
-def read(directory: Path, name: str = "", speaker: str = SPEAKER) -> Reading:
+def read(directory: Path, name: str = "", speaker: str = NOBODY) -> Reading:
     """All clips below ``directory`` as unlabelled utterances of the split test; ids open with ``name/`` if one is given.
 
     Raises CorpusError when the folder is not there or holds no clip.
@@ -59,7 +60,7 @@ def from_ids(ids: Iterable[str]) -> Reading:
     utterances = []
     for id_ in sorted(ids, key=lambda id_: [natural(part) for part in id_.split("/")]):
         dialogue = id_.rpartition("/")[0] or "clips"
-        utterances.append(Utterance(id_, dialogue, position[dialogue], SPEAKER, "", None, "test", None))
+        utterances.append(Utterance(id_, dialogue, position[dialogue], NOBODY, "", None, "test", None))
         position[dialogue] += 1
     return Reading("", tuple(utterances))
 

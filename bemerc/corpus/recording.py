@@ -1,8 +1,8 @@
 """One's own long recordings: a video and its subtitles become a dialogue whose cues are the utterances.
 
 Nothing is cut: each utterance is a span of the one video, so that one decode serves them all. Speakers come from the cues
-where these carry them (``<v Ann>`` in WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else everybody is called
-"Speaker". Where there are no subtitles, a transcript of the recording (transcribe.py writes them) stands in for them.
+where these carry them (``<v Ann>`` in WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else nobody is
+named. Where there are no subtitles, a transcript of the recording (transcribe.py writes them) stands in for them.
 
 Formats: SubRip as players read it; WebVTT, www.w3.org/TR/webvtt1; a table with start_s, end_s, text, speaker, label.
 """
@@ -70,7 +70,7 @@ class Cue:
     start_s: float
     end_s: float
     text: str
-    speaker: str = folder.SPEAKER
+    speaker: str = folder.NOBODY
     label: str | None = None
     line: int = 0
 
@@ -322,7 +322,7 @@ def _voices(cue: Cue, speakers: bool) -> list[Cue]:
 
 
 def _piece(cue: Cue, name: str | None, text: str) -> Cue:
-    return replace(cue, speaker=_plain(name or "") or folder.SPEAKER, text=_plain(text))
+    return replace(cue, speaker=_plain(name or "") or folder.NOBODY, text=_plain(text))
 
 
 def _named(line: str) -> tuple[str | None, str]:
@@ -375,7 +375,7 @@ def _table_cue(
         faults.append(f"{path}, line {line}: {emotion.fault(written, accepted)}")
     if start_s is None or end_s is None:
         return None
-    return Cue(start_s, end_s, cells["text"], cells.get("speaker", "").strip() or folder.SPEAKER, label, line)
+    return Cue(start_s, end_s, cells["text"], cells.get("speaker", "").strip() or folder.NOBODY, label, line)
 
 
 def _time(written: str) -> float | None:
