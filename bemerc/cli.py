@@ -79,6 +79,9 @@ def extract(
     workers: Workers = 0,
     params: MaybeParams = None,
     asr: Asr = None,
+    landmarks: Annotated[
+        bool, typer.Option("--landmarks/--no-landmarks", help="Keep raw face points; they can identify people.")
+    ] = True,
 ) -> None:
     """Measure face, body and voice of every clip in a folder, once.
 
@@ -87,7 +90,7 @@ def extract(
 
     Example: bemerc extract --video-dir clips --out features
     """
-    _extract(_clips(video_dir, asr, out), out, workers, params, say=True)
+    _extract(_clips(video_dir, asr, out), out, workers, params, say=True, landmarks=landmarks)
     typer.echo(f"Look at one: bemerc inspect {out / 'face.h5'}")
 
 
@@ -394,7 +397,7 @@ def _measured(
 
 
 def _extract(
-    manifest: Manifest, out: Path, workers: int, params: Path | None, say: bool = False
+    manifest: Manifest, out: Path, workers: int, params: Path | None, say: bool = False, landmarks: bool = True
 ) -> dict[Modality, Path | None]:
     """Measure what is not measured yet; modality -> cache."""
     from bemerc.extract import loop
@@ -403,6 +406,8 @@ def _extract(
     jobs = jobs_from_manifest(manifest)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     video = replace(_section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
+    if not landmarks:
+        video = replace(video, face=replace(video.face, landmarks=False))
     audio = replace(_section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
     outcomes = [
         loop.extract_video(jobs, out, out / "store", video, workers),

@@ -216,3 +216,16 @@ def test_an_id_that_leads_elsewhere_writes_nothing_elsewhere(tmp_path: Path) -> 
         answer = bemerc("cache", "export", path, tmp_path / "inside" / "out", "--to", to)
         assert (answer.returncode, "would lead out" in answer.stderr) == (1, True)
     assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == ["face.h5"]
+
+
+@pytest.mark.parametrize(("flag", "kept"), [("--landmarks", True), ("--no-landmarks", False)])
+def test_raw_points_are_kept_or_not_as_one_asks(tmp_path: Path, flag: str, kept: bool) -> None:
+    (tmp_path / "clips").mkdir()
+    film(tmp_path / "clips" / "a.mp4", [portrait()] * 4)
+    answer = bemerc("extract", "--video-dir", tmp_path / "clips", "--out", tmp_path / "out", "--workers", "1", flag)
+    assert answer.returncode == 0, answer.stderr
+    with open_cache(tmp_path / "out" / "face.h5", "face") as cache:
+        assert np.isfinite(cache["a"].column("AU12_r")).all()
+        assert (cache.landmarks("a") is not None) is kept
+    pieces = [np.load(path) for path in (tmp_path / "out" / "store").rglob("*.npz")]
+    assert any("points" in piece.files for piece in pieces) is kept, "nor are they left behind in the store"

@@ -47,7 +47,7 @@ def test_a_piece_comes_back_as_it_went(tmp_path: Path) -> None:
 
 
 def test_a_name_depends_on_everything_that_the_numbers_depend_on() -> None:
-    base = ("0f" * 32, Piece(), "face", "mesh/1", {"max_side": 1280})
+    base = ("0f" * 32, Piece(), "face", "mesh/1", {"tracking_confidence": 0.5})
     others = [
         ("0e" * 32, *base[1:]),
         (base[0], Piece(start_s=1.0), *base[2:]),
@@ -55,7 +55,7 @@ def test_a_name_depends_on_everything_that_the_numbers_depend_on() -> None:
         (base[0], Piece(crop=(0.0, 0.0, 0.5, 1.0)), *base[2:]),
         (*base[:2], "pose", *base[3:]),
         (*base[:3], "mesh/2", base[4]),
-        (*base[:4], {"max_side": 640}),
+        (*base[:4], {"tracking_confidence": 0.6}),
     ]
     names = {fingerprint(*arguments) for arguments in [base, *others]}
     assert len(names) == len(others) + 1

@@ -31,7 +31,6 @@ class Params:
 
     detection_confidence  a face is found when the detector's score is at least this
     tracking_confidence   a face is lost when the mesh's belief in it falls below this
-    max_side              frames with a longer side are scaled down to it first, in pixels
     landmarks             keep the raw points in the cache (they can identify people)
     blendshapes           a face_landmarker.task of MediaPipe, whose blendshape model then tells the action units their
                           shapes; null for the network that comes with bemerc and repeats that model
@@ -39,7 +38,6 @@ class Params:
 
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
-    max_side: int = 1280
     landmarks: bool = True
     blendshapes: str | None = None
 
@@ -48,8 +46,6 @@ class Params:
         for name in ("detection_confidence", "tracking_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
-        if self.max_side < 64:
-            yield f"max_side: {self.max_side} must be at least 64 pixels."
         if self.blendshapes is not None and not Path(self.blendshapes).is_file():
             yield f"blendshapes: there is no file {self.blendshapes}; null for the network that comes with bemerc."
 
@@ -100,7 +96,7 @@ class FaceExtractor:
         """One frame (H, W, 3) uint8, contiguous; all frames of a clip have one size."""
         height, width = rgb.shape[:2]
         self._size = (width, height)
-        found = self._mesh(_scaled_down(rgb, self.params.max_side), timestamp_s)
+        found = self._mesh(rgb, timestamp_s)
         points, presence = found if found is not None else (np.full((MESH_POINTS, 3), np.nan, np.float32), np.nan)
         self._points.append(points * np.array([width, height, width], np.float32))
         self._presence.append(presence)
@@ -147,14 +143,3 @@ def _place(landmarks: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArr
     """(T, 3) middle of the face's box as fractions of width and height, and its height over the frame's."""
     low, high = landmarks[:, :, :2].min(axis=1), landmarks[:, :, :2].max(axis=1)
     return np.column_stack([(low + high) / 2 / frame_size, (high - low)[:, 1] / frame_size[1]])
-
-
-def _scaled_down(rgb: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
-    if max(height, width) <= max_side:
-        return rgb
-    import cv2
-
-    factor = max_side / max(height, width)
-    size = (round(width * factor), round(height * factor))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
