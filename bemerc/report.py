@@ -1,4 +1,4 @@
-"""Predictions -> metrics.json, plot files for DVC, pictures and report.md: the edge that reads and writes.
+"""Predictions -> metrics.json, plot files for DVC, pictures, mistakes.csv and report.md: the edge that reads and writes.
 
 What is found out is worked out in findings.py, said in wording.py and drawn in plots.py; the same inputs give the same
 bytes, pictures included, so that a second run changes nothing that DVC would see.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import evaluate, plots
+from bemerc import evaluate, mistakes, plots
 from bemerc.corpus import read_manifest
 from bemerc.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
 from bemerc.prediction import Prediction, read_predictions
@@ -31,7 +31,7 @@ def run(
     truth: SampleTruth | None = None,
     train_logs: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/ and report.md.
+    """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/, mistakes.csv and report.md.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
     train_logs   variant -> its train_log.jsonl, for the training curves
@@ -47,6 +47,7 @@ def run(
     metrics = headline(found.numbers)
     write_plot_files(out / "plots", found, curves)
     draw(out / "plots", found, curves)
+    mistakes.write(out / "mistakes.csv", manifest, given)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (out / "report.md").write_text(markdown(found, bool(curves)), encoding="utf-8")
     return metrics
@@ -118,7 +119,7 @@ def _bar(found: Findings, name: str, metric: str) -> plots.Bar:
 
 
 def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """variant -> one row per epoch: ``epoch``, and the means of what its log calls a loss or measured on dev.
+    """variant -> one row per epoch: ``epoch``, and what its log calls a loss or measured on dev; steps are passed over.
 
     Seconds and rates stay out, since they differ between runs that learn the same. Variants without a log are left out.
     """
@@ -132,7 +133,12 @@ def _epochs(lines: Sequence[str]) -> list[dict[str, float]]:
     held: dict[float, dict[str, list[float]]] = {}
     for row in (json.loads(line) for line in lines if line.strip()):
         for key, value in row.items():
-            if "epoch" in row and type(value) in (int, float) and ("loss" in key or key.startswith("dev")):
+            if (
+                "epoch" in row
+                and "step" not in row
+                and type(value) in (int, float)
+                and ("loss" in key or key.startswith("dev"))
+            ):
                 held.setdefault(float(row["epoch"]), {}).setdefault(key, []).append(float(value))
     return [
         {"epoch": epoch, **{key: float(np.mean(of)) for key, of in row.items()}} for epoch, row in sorted(held.items())

@@ -173,6 +173,9 @@ def markdown(found: Findings, has_curves: bool) -> str:
         *_label_section(found),
         *_group_section(found),
         *_case_section(found),
+        "## Mistakes",
+        "Every test utterance that a variant got wrong, with what each said and how sure it was, is in "
+        "[mistakes.csv](mistakes.csv), which a spreadsheet opens; the last variant's surest mistakes stand first.",
         *(["## Training", "![Training curves](plots/training.png)"] if has_curves else []),
         *_method_section(found),
     ]

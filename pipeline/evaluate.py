@@ -1,7 +1,7 @@
 """Predictions -> what they are worth: metrics, plots, pictures and a report, with plain regressions beside the models.
 
 in: data/manifest.jsonl, data/tokens.h5, results/predictions/*.jsonl, the training logs, and for the embedded sample the
-truth beside it.  out: results/metrics.json, results/plots/, results/report.md
+truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md
 """
 
 from bemerc import evaluate, findings, report

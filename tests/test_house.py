@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "config": set(),
     "prediction": set(),
+    "mistakes": {"corpus", "prediction"},
     "cache": set(),
     "media": set(),
     "backbone": {"primer", "progress"},
@@ -86,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "findings": {"corpus", "prediction", "evaluate", "baselines", "tokens"},
     "wording": {"corpus", "baselines", "findings"},
     "plots": set(),
-    "report": {"corpus", "prediction", "evaluate", "tokens", "findings", "wording", "plots"},
+    "report": {"corpus", "prediction", "evaluate", "tokens", "findings", "wording", "plots", "mistakes"},
     "picture": {"cache", "corpus", "media", "extract"},
 }
 ANYTHING = {"cli", "cli_cache", "doctor", "controls"}
