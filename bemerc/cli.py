@@ -1,4 +1,4 @@
-"""The door for people: ``bemerc extract``, ``describe``, ``predict``, ``train``, ``evaluate``, ``inspect``, ``corpus check``, ``cache ...``, ``doctor``.
+"""The door for people: ``bemerc extract``, ``describe``, ``predict``, ``train``, ``evaluate``, ``compare``, ``inspect``, ``corpus check``, ``cache ...``, ``doctor``.
 
 Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once. What a user
 can cause ends in a sentence and exit code 1, never in a stack trace; Ctrl-C ends in a sentence and exit code 130.
@@ -260,6 +260,34 @@ def evaluate(
         metrics = report.run(data / "manifest.jsonl", given, data / "tokens.h5", out, params)
     typer.echo(wording.format_table(metrics))
     typer.echo(f"The report is in {out / 'report.md'}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Predictions files, or folders with one per training seed; the first is the baseline."),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl.")] = Path("data"),
+    latex: Annotated[bool, typer.Option("--latex", help="A table for a paper (booktabs).")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Is a run better than the first one? Differences with intervals, Holm's p, and what could have been seen at all.
+
+    Example: bemerc compare results/predictions/TV.jsonl results/predictions/TVB.jsonl --latex
+    """
+    from json import dumps
+
+    from bemerc import compare as judge
+    from bemerc import evaluate as metrics
+    from bemerc.corpus import read_manifest
+
+    manifest = read_manifest(data / "manifest.jsonl")
+    found = judge.compare(manifest, judge.load(manifest, runs), metrics.Params())
+    if json:
+        typer.echo(dumps(found.to_plain(), indent=2))
+    else:
+        typer.echo(judge.latex(found) if latex else judge.markdown(found))
 
 
 @app.command()

@@ -19,6 +19,7 @@ COMMANDS = [
     ["predict"],
     ["train"],
     ["evaluate"],
+    ["compare"],
     ["inspect"],
     ["doctor"],
     ["corpus", "check"],

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "prediction": set(),
     "mistakes": {"corpus", "prediction"},
+    "compare": {"corpus", "prediction", "evaluate"},
     "cache": set(),
     "media": set(),
     "backbone": {"primer", "progress"},

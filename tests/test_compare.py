@@ -1,0 +1,116 @@
+"""Runs against a baseline: what is equal is not told apart, what differs is, and many tries cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bemerc import compare, evaluate
+from bemerc.corpus import Manifest, Utterance, write_manifest
+from bemerc.prediction import Prediction, write_predictions
+from tests.test_cli import bemerc
+
+LABELS = ("joy", "anger", "fear")
+PARAMS = evaluate.Params(resamples=2000)
+
+
+def manifest(dialogues: int = 40) -> Manifest:
+    rng = np.random.default_rng(0)
+    turns = [
+        Utterance(f"d{d:02d}_u{t}", f"d{d:02d}", t, "A", "", LABELS[rng.integers(3)], "test", None)
+        for d in range(dialogues)
+        for t in range(5)
+    ]
+    return Manifest(tuple(turns), LABELS, ("made",), Path())
+
+
+def write(path: Path, of: Manifest, right: float, seed: int) -> Path:
+    """Predictions of which a share ``right`` is right, by chance."""
+    rng = np.random.default_rng(seed)
+    said = []
+    for u in of.utterances:
+        assert u.label is not None
+        label = u.label if rng.random() < right else LABELS[(LABELS.index(u.label) + 1) % 3]
+        said.append(Prediction(u.id, u.label, label, {name: float(name == label) for name in LABELS}))
+    write_predictions(path, said)
+    return path
+
+
+def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
+    of = manifest()
+    places = [write(tmp_path / f"{name}.jsonl", of, 0.6, seed=1) for name in ("one", "two")]
+    found = compare.compare(of, compare.load(of, places), PARAMS)
+    assert found.rows[1].against is not None
+    for one in found.rows[1].against.values():
+        assert (one.gap, one.p_holm, one.detectable) == (compare.Measured(0, 0, 0), 1.0, 0.0)
+    assert "no difference is shown" in compare.paragraph(found)
+
+
+def test_a_better_run_is_told_and_a_like_one_is_not(tmp_path: Path) -> None:
+    of = manifest()
+    places = [write(tmp_path / f"{n}.jsonl", of, share, seed=i) for i, (n, share) in enumerate(
+        (("base", 0.5), ("better", 0.8), ("like", 0.5)))]  # fmt: skip
+    found = compare.compare(of, compare.load(of, places), PARAMS)
+    better, like = (row.against["accuracy"] for row in found.rows[1:] if row.against)
+    assert better.gap.low > 0.1
+    assert better.p_holm < 0.01
+    assert like.p_holm > 0.05
+    assert 0.05 < like.detectable < 0.3
+    said = compare.paragraph(found)
+    assert "better is better than base by" in said
+    assert "Between like and base no difference is shown" in said
+
+
+def test_seeds_are_averaged_and_widen_the_interval(tmp_path: Path) -> None:
+    of = manifest()
+    base = write(tmp_path / "base.jsonl", of, 0.5, seed=0)
+    for seed, share in enumerate((0.4, 0.6, 0.8)):
+        write(tmp_path / "seeds" / f"{seed}.jsonl", of, share, seed)
+    found = compare.compare(of, compare.load(of, [base, tmp_path / "seeds"]), PARAMS)
+    alone = [compare.load(of, [base, tmp_path / "seeds" / f"{seed}.jsonl"]) for seed in range(3)]
+    levels = [compare.compare(of, runs, PARAMS).rows[1].measured["accuracy"] for runs in alone]
+    mean = found.rows[1].measured["accuracy"]
+    assert mean.value == pytest.approx(np.mean([one.value for one in levels]))
+    assert mean.high - mean.low > max(one.high - one.low for one in levels)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.5, 0.9], [1.0, 1.0]), ([0.04, 0.01], [0.04, 0.02]), ([], [])],
+)
+def test_holm(given: list[float], wanted: list[float]) -> None:
+    assert compare.holm(given) == pytest.approx(wanted)
+
+
+def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
+    of = manifest()
+    one = write(tmp_path / "one.jsonl", of, 0.5, 0)
+    with pytest.raises(compare.CompareError, match="two runs or more"):
+        compare.load(of, [one])
+    with pytest.raises(compare.CompareError, match="named twice"):
+        compare.load(of, [one, one])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(compare.CompareError, match="no predictions file"):
+        compare.load(of, [one, tmp_path / "empty"])
+    write_predictions(tmp_path / "part.jsonl", [Prediction("d00_u0", None, "joy", dict.fromkeys(LABELS, 1 / 3))])
+    with pytest.raises(evaluate.EvaluationError, match="have no prediction"):
+        compare.load(of, [one, tmp_path / "part.jsonl"])
+
+
+def test_the_command(tmp_path: Path) -> None:
+    of = manifest()
+    write_manifest(tmp_path / "data" / "manifest.jsonl", of.utterances, of.labels, of.corpora)
+    places = [write(tmp_path / name / "TVB.jsonl", of, share, 0) for name, share in (("a_1", 0.4), ("b|2", 0.7))]
+    table = bemerc("compare", *places, "--data", tmp_path / "data")
+    assert table.returncode == 0, table.stderr
+    lines = [line for line in table.stdout.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    tex = bemerc("compare", *places, "--data", tmp_path / "data", "--latex").stdout
+    assert r"a\_1" in tex
+    assert r"\toprule" in tex
+    plain = json.loads(bemerc("compare", *places, "--data", tmp_path / "data", "--json").stdout)
+    assert plain["rows"][1]["against"]["accuracy"]["gap"]["value"] > 0.1
