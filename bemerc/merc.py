@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bemerc import dataset, model, predict, prompt, train
+from bemerc import dataset, model, predict, prompt, temperature, train
 from bemerc.align import facts
 from bemerc.corpus import Manifest, Modality
 from bemerc.errors import ModelError
@@ -127,7 +127,12 @@ def _dev_scorer(
         return train.Score(
             value,
             surety,
-            {"weighted_f1": value, "accuracy": float((said == right).mean()), "loss": -surety},
+            {
+                "weighted_f1": value,
+                "accuracy": float((said == right).mean()),
+                "loss": -surety,
+                "temperature": temperature.fit(logs, right),
+            },
         )
 
     return score

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bemerc import dataset, model, prompt
+from bemerc import dataset, model, prompt, temperature
 from bemerc.corpus import Manifest, Modality, Split
 from bemerc.description import Description
 from bemerc.errors import ModelError
@@ -69,7 +69,11 @@ def run(
         loaded, encoder, prompts(manifest, splits, facts.labels, facts.modalities, shape), tokens, params
     )
     gold = {u.id: u.label for u in manifest.utterances}
-    return [prediction(id, gold[id], facts.labels, sums) for id, sums in sorted(found.items())]
+    # Models of before temperatures were fitted say nothing of theirs.
+    heat = float(facts.dev.get("temperature", 1.0))
+    return [
+        prediction(id, gold[id], facts.labels, temperature.flattened(sums, heat)) for id, sums in sorted(found.items())
+    ]
 
 
 def prompts(

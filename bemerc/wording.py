@@ -195,7 +195,7 @@ def _ladder_section(found: Findings) -> list[str]:
         for group in in_groups(found)
         for name in group
     ]
-    note = f"Per cent, with {100 * found.numbers['confidence']:g} % intervals. Calibration error: how far the probabilities are from the share that is right (ECE, 15 bins)."
+    note = f"Per cent, with {100 * found.numbers['confidence']:g} % intervals. Calibration error: how far the probabilities are from the share that is right (ECE, 15 bins); a model's are at the temperature fitted on dev."
     if found.ceilings:
         note += " Best possible accuracy: worked out by the sample's maker from what it planted where; only a made corpus has such a number."
     return [

@@ -23,7 +23,9 @@ def main() -> None:
     with tokens.open_tokens(TOKENS) as read:
         start, manifest, events = MODELS / "align", read_manifest(MANIFEST), board(variant)
         best = merc.run(variant, manifest, read, references, start, shape, model_params, params, out, events)
-    print(f"merc {variant} in {out}; best epoch {best.epoch}, dev weighted F1 {best.dev['weighted_f1']:.3f}")
+    print(
+        f"merc {variant} in {out}; best epoch {best.epoch}, dev weighted F1 {best.dev['weighted_f1']:.3f}, temperature {best.dev['temperature']:.2f}"
+    )
 
 
 if __name__ == "__main__":

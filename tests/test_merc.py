@@ -162,7 +162,8 @@ def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, t
                 batch = dataset.collate(dataset.grow([one], 0), world.tokens)
                 sums.setdefault(asked.id, []).append(float(made.target_log_probs(batch).double().sum()))
     for found in predict.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW):
-        exact = np.exp(np.array(sums[found.id]) - np.logaddexp.reduce(sums[found.id]))
+        flat = np.array(sums[found.id]) / known.dev["temperature"]
+        exact = np.exp(flat - np.logaddexp.reduce(flat))
         assert list(found.scores.values()) == pytest.approx(exact, abs=1e-5)
         assert sum(found.scores.values()) == pytest.approx(1, abs=1e-12)
         assert found.label == known.labels[int(exact.argmax())]
