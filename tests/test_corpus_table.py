@@ -96,8 +96,9 @@ def test_a_table_as_people_write_them(tmp_path: Path) -> None:
     assert [(f.kind, f.id) for f in reading.findings] == [("empty", "mine/dev/a")]
 
 
-def test_a_missing_clip_is_a_finding(tmp_path: Path) -> None:
-    reading = read(write(tmp_path / "t.csv", HEAD, "a,d,0,Ann,Hi,joy,test,gone.mp4"))
+@pytest.mark.parametrize("name", ["gone.mp4", f"{300 * 'x'}.mp4"], ids=["gone", "longer than a disk allows"])
+def test_a_missing_clip_is_a_finding(tmp_path: Path, name: str) -> None:
+    reading = read(write(tmp_path / "t.csv", HEAD, f"a,d,0,Ann,Hi,joy,test,{name}"))
     assert [(f.kind, f.id, f.needs_you) for f in reading.findings] == [("missing", "mine/test/a", True)]
 
 
