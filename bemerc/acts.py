@@ -18,10 +18,7 @@ from bemerc.cache import Features
 from bemerc.corpus import Modality
 from bemerc.phrases import Act
 from bemerc.references import Item, Level, Measures, References
-from bemerc.spotting import blinks as blinks
-from bemerc.spotting import frame_s as frame_s
-from bemerc.spotting import micro_expressions
-from bemerc.spotting import series_of as series_of
+from bemerc.spotting import blinks, micro_expressions, series_of
 
 Array = NDArray[np.float64]
 Clip = Mapping[Modality, Features]
@@ -117,7 +114,7 @@ def _act(phrase: str, strength: int, active: NDArray[np.bool_], frames: Features
     if share >= THROUGHOUT:
         return Act(phrase, strength, phrases.TIMES.index("throughout"))
     time = _third(float(frames.timestamps_s[active].mean()), frames)
-    return Act(phrase, strength, time, brief=bool(active.sum() * frame_s(frames) < BRIEF_S))
+    return Act(phrase, strength, time, brief=bool(active.sum() * events.frame_s(frames.timestamps_s) < BRIEF_S))
 
 
 def _third(moment_s: float, frames: Features) -> int:
@@ -141,9 +138,11 @@ def flashes(face: Features) -> list[Flash]:
 
 def swings(face: Features, column: str) -> int:
     """How often the head went to and fro by this angle: nods by pitch, shakes by yaw."""
-    if column not in face.columns or frame_s(face) <= 0:
+    if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
         return 0
-    return events.swings(events.smooth(series_of(face, column)), SWING_DEG[column], round(SWING_S / frame_s(face)))
+    return events.swings(
+        events.smooth(series_of(face, column)), SWING_DEG[column], round(SWING_S / events.frame_s(face.timestamps_s))
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- series
@@ -158,7 +157,7 @@ def seen(frames: Features, items: Sequence[Item]) -> NDArray[np.bool_]:
 def duration_s(frames: Features) -> float:
     """Seconds from the first frame to the end of the last; 0 without frames."""
     stamps = frames.timestamps_s
-    return float(stamps[-1] - stamps[0]) + frame_s(frames) if len(stamps) else 0.0
+    return float(stamps[-1] - stamps[0]) + events.frame_s(frames.timestamps_s) if len(stamps) else 0.0
 
 
 def _items_of(clip: Clip) -> list[tuple[Item, Array]]:

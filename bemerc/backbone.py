@@ -101,7 +101,7 @@ def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out
     # A word counts as often as it is said, and the words that drills add must be tokens as well.
     spoken = [*texts, *(question + "".join(words) for question, words in drills[: len(texts)])]
     tokenizer = train_tokenizer(spoken, params.vocabulary, params.context)
-    model = LlamaForCausalLM(_config(params, tokenizer))
+    model = LlamaForCausalLM(config(params, tokenizer))
     _carry_values_through(model)
     losses = _train(model, _stream(texts, tokenizer), _encode(drills, tokenizer), params)
     out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,8 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int, context: int) -> PreT
     )
 
 
-def _config(params: Params, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def config(params: Params, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    """The Llama that ``params`` describe, for this tokenizer."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=params.hidden,

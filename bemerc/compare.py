@@ -17,6 +17,7 @@ import numpy as np
 from bemerc import evaluate
 from bemerc.corpus import Manifest
 from bemerc.errors import BemercError
+from bemerc.figures import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
 from bemerc.prediction import read_predictions
 
 # A difference of (z for 5 % two-sided + z for 80 % power) standard errors is found four times in five.
@@ -125,11 +126,7 @@ def compare(manifest: Manifest, runs: Sequence[Run], params: evaluate.Params) ->
     judged = evaluate.reference(manifest)
     drawn, whole = {}, {}
     for run in runs:
-        counts = np.stack([evaluate.dialogue_counts(judged, given) for given in run.answers])
-        # One generator's seed for all: the same dialogues are drawn for every run, whatever its number of seeds.
-        weights = evaluate.nested_weights(len(counts), judged.dialogues, params.resamples, params.seed)
-        whole[run.name] = counts.mean(0).sum(0)
-        drawn[run.name] = evaluate.resampled(counts.reshape(-1, *counts.shape[2:]), weights)
+        whole[run.name], drawn[run.name] = evaluate.over_seeds(judged, run.answers, params.resamples, params.seed)
     base, *others = [run.name for run in runs]
     raw = {m: [_difference(whole, drawn, base, name, m, params) for name in others] for m in evaluate.METRICS}
     against = {m: _with_holm(found) for m, found in raw.items()}
@@ -179,17 +176,13 @@ def holm(p: Sequence[float]) -> list[float]:
 # ------------------------------------------------------------------------------------------------------------------ saying
 
 
-TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
-HEADLINE = "weighted_f1"
-
-
 def markdown(found: Comparison) -> str:
     """The table and a paragraph on what it shows."""
     base = found.rows[0].name
-    head = ["run", "seeds", *TITLES.values(), f"{TITLES[HEADLINE]}, minus {_cell(base)}", "p (Holm)"]
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    lines += [f"| {' | '.join([_cell(row.name), *_cells(row)])} |" for row in found.rows]
-    return "\n".join([*lines, "", paragraph(found)])
+    minus = f"{METRIC_TITLES[HEADLINE]}, minus {cell(base)}"
+    head = ["run", "seeds", *METRIC_TITLES.values(), minus, "p (Holm)"]
+    rows = [[cell(row.name), *_cells(row)] for row in found.rows]
+    return "\n".join([table(head, rows), "", paragraph(found)])
 
 
 def latex(found: Comparison) -> str:
@@ -201,16 +194,12 @@ def latex(found: Comparison) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    levels = [f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for one in row.measured.values()]
+    levels = [ranged(asdict(one)) for one in row.measured.values()]
     if row.against is None:
         return [str(row.seeds), *levels, "", ""]
     one = row.against[HEADLINE]
-    gap = f"{100 * one.gap.value:+.1f} [{100 * one.gap.low:+.1f}, {100 * one.gap.high:+.1f}]"
+    gap = ranged(asdict(one.gap), signed)
     return [str(row.seeds), *levels, gap, f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "<0.001"]
-
-
-def _cell(name: str) -> str:
-    return " ".join(name.split()).replace("|", "\\|")
 
 
 def _tex(text: str) -> str:
@@ -233,7 +222,7 @@ def paragraph(found: Comparison) -> str:
         if one.p_holm < 0.05:
             better = "better" if one.gap.value > 0 else "worse"
             said.append(
-                f"{row.name} is {better} than {base} by {abs(100 * one.gap.value):.1f} points of {TITLES[HEADLINE]}."
+                f"{row.name} is {better} than {base} by {abs(100 * one.gap.value):.1f} points of {METRIC_TITLES[HEADLINE]}."
             )
         else:
             said.append(

@@ -199,10 +199,9 @@ def pooled(
     drawn: dict[str, Floats] = {}
     for place, of in enumerate(runs):
         for name in names:
-            counts = np.stack([evaluate.dialogue_counts(of.judged, given) for given in of.answers[name]])
-            weights = evaluate.nested_weights(len(counts), of.judged.dialogues, params.resamples, params.seed + place)
-            whole[name] = whole.get(name, 0.0) + counts.mean(0).sum(0)
-            drawn[name] = drawn.get(name, 0.0) + evaluate.resampled(counts.reshape(-1, *counts.shape[2:]), weights)
+            level, draws = evaluate.over_seeds(of.judged, of.answers[name], params.resamples, params.seed + place)
+            whole[name] = whole.get(name, 0.0) + level
+            drawn[name] = drawn.get(name, 0.0) + draws
     low, high = evaluate.interval(measure(drawn), params.confidence)
     return {"value": float(measure(whole)), "low": low, "high": high}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bemerc import acts, phrases, references, spotting, voice
+from bemerc import acts, events, phrases, references, spotting, voice
 from bemerc.acts import Clip, Levels
 from bemerc.cache import Features, FrameCache, open_cache
 from bemerc.calibration import earlier_turns
@@ -133,7 +133,7 @@ def measures(clip: Clip) -> Measures:
     if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):
         found |= asdict(_measured_voice(audio))
     if pose is not None and "movement" in pose.columns:
-        moved = acts.series_of(pose, "movement")
+        moved = spotting.series_of(pose, "movement")
         found["movement"] = float(moved[np.isfinite(moved)].mean()) if np.isfinite(moved).any() else float("nan")
     return found
 
@@ -141,7 +141,11 @@ def measures(clip: Clip) -> Measures:
 def _measured_voice(audio: Features) -> voice.Voice:
     if not len(audio.values):
         return voice.UNHEARD
-    return voice.measure(acts.series_of(audio, "pitch_hz"), acts.series_of(audio, "energy_db"), acts.frame_s(audio))
+    return voice.measure(
+        spotting.series_of(audio, "pitch_hz"),
+        spotting.series_of(audio, "energy_db"),
+        events.frame_s(audio.timestamps_s),
+    )
 
 
 def _face(face: Features | None, at_rest: Measures, usual: References, params: Params) -> str:
@@ -151,7 +155,7 @@ def _face(face: Features | None, at_rest: Measures, usual: References, params: P
     done, flashes = acts.done(face, phrases.UNITS, at_rest, usual), acts.flashes(face)
     named = [d.act for d in done if not any(flash.is_all_of(d) for flash in flashes)]
     flashed = [phrases.flash(f.item.phrase, f.time) for f in flashes if not any(f.is_part_of(d) for d in done)]
-    blinked = [phrases.count(len(acts.blinks(face)), "blink")] if "AU45_r" in face.columns else []
+    blinked = [phrases.count(len(spotting.blinks(face)), "blink")] if "AU45_r" in face.columns else []
     others = blinked + _out_of_sight(face, phrases.UNITS)
     return phrases.sentence("facial_expression", named[: params.items], flashed[:FLASHES], others)
 

@@ -361,6 +361,19 @@ def nested_weights(seeds: int, dialogues: int, resamples: int, seed: int) -> Flo
     return np.asarray((of_seed[:, :, None] * of_dialogue[:, None, :]).reshape(resamples, -1), dtype=np.float64)
 
 
+def over_seeds(
+    judged: Reference, given: Sequence[Answers], resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Counts of one system's answers, one Answers per training seed: (C, C) as they are, averaged over the seeds, and
+    (R, C, C) resampled over dialogues and seeds together.
+
+    One seed of the generator for all systems draws the same dialogues for each, whatever its number of training seeds.
+    """
+    counts = np.stack([dialogue_counts(judged, one) for one in given])
+    weights = nested_weights(len(counts), judged.dialogues, resamples, seed)
+    return counts.mean(0).sum(0), resampled(counts.reshape(-1, *counts.shape[2:]), weights)
+
+
 def resampled(counts: NDArray[Any], weights: Floats) -> Floats:
     """Counts (G, C, C) per dialogue and weights (R, G) -> counts (R, C, C) per resample."""
     return np.tensordot(weights, counts.astype(np.float64), axes=1)

@@ -41,6 +41,11 @@ def runs(values: Array, threshold: float) -> list[Run]:
     return found
 
 
+def frame_s(timestamps_s: Array) -> float:
+    """Seconds between two frames: the median step, so that a dropped frame does not matter. One frame: 0."""
+    return float(np.median(np.diff(timestamps_s))) if len(timestamps_s) > 1 else 0.0
+
+
 def flashes(values: Array, frame_s: float, threshold: float) -> list[Run]:
     """Short bursts of a signal (T,): at least ``threshold`` above the lowest points of the half seconds before and
     after, 40 to 500 ms at half height; ``height`` is how far it stands out.

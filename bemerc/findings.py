@@ -22,7 +22,6 @@ from bemerc.tokens import TokenFile
 
 MAJORITY = "most_frequent_label"
 # What differences and winners are told by: the number that the field compares.
-HEADLINE = "weighted_f1"
 METRICS = tuple(evaluate.METRICS)
 
 

@@ -120,9 +120,9 @@ def _dev_scorer(
     def score(of: model.BehaviorModel) -> train.Score:
         sums = predict.score_labels(of, encoder, asked, tokens, how, quiet=True)
         right = np.array([gold[id] for id in sums])
-        logs = np.stack([row - np.logaddexp.reduce(row) for row in sums.values()])
+        logs = temperature.flattened(np.stack(list(sums.values())), 1.0)
         said = logs.argmax(axis=1)
-        surety = float(logs[np.arange(len(right)), right].mean())
+        surety = -temperature.loss(logs, right, 1.0)
         value = train.weighted_f1(right, said)
         return train.Score(
             value,

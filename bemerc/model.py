@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import ModelError
+from bemerc.progress import transformers_quiet
 
 if TYPE_CHECKING:
     from bemerc.dataset import Batch
@@ -467,14 +468,6 @@ def _device(name: str) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Loading bars of transformers, one per model, say nothing that ours do not; nor does PEFT's use of an older name."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    with transformers_quiet(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield

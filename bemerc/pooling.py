@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import voice
+from bemerc import events, voice
 
 Array = NDArray[np.float64]
 
@@ -145,7 +145,7 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
 def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[str]) -> dict[str, Array]:
     """Pitch on a scale of hearing, spectral shape while speaking (level taken out), and the clip's five measures."""
     energy, spoken = signals["energy_db"], voice.speaking(signals["energy_db"])
-    heard = voice.measure(signals["pitch_hz"], energy, frame_s(timestamps_s))
+    heard = voice.measure(signals["pitch_hz"], energy, events.frame_s(timestamps_s))
     found = {"pitch_st": voice.semitones(signals["pitch_hz"])}
     found |= {c: np.where(spoken, signals[c], np.nan) for c in SPECTRAL if c in signals}
     found |= {f"voice_{m}": np.full(len(energy), getattr(heard, m)) for m in voice.MEASURES}
@@ -157,14 +157,9 @@ def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[
     return found
 
 
-def frame_s(timestamps_s: Array) -> float:
-    """Seconds between two frames: the median step, so that a dropped frame does not matter. One frame: 0."""
-    return float(np.median(np.diff(timestamps_s))) if len(timestamps_s) > 1 else 0.0
-
-
 def _segments(timestamps_s: Array, duration_s: float, k: int) -> NDArray[np.int64]:
     """The segment of each frame (T,), 0 to k - 1. A duration that is unknown or too short gives way to the last frame."""
-    end = timestamps_s[-1] + frame_s(timestamps_s)
+    end = timestamps_s[-1] + events.frame_s(timestamps_s)
     span = duration_s if np.isfinite(duration_s) and duration_s > timestamps_s[-1] else end
     if span <= 0:
         return np.zeros(len(timestamps_s), np.int64)

@@ -25,6 +25,20 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def transformers_quiet() -> Iterator[None]:
+    """While transformers loads a model: its own bars say nothing that ours do not."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextmanager
 def _live(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import (

@@ -16,10 +16,11 @@ import numpy as np
 
 from bemerc import evaluate, mistakes, plots
 from bemerc.corpus import read_manifest
+from bemerc.figures import METRIC_TITLES
 from bemerc.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
 from bemerc.prediction import Prediction, read_predictions
 from bemerc.tokens import open_tokens
-from bemerc.wording import METRIC_TITLES, markdown, title
+from bemerc.wording import markdown, title
 
 
 def run(

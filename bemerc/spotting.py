@@ -65,14 +65,14 @@ def spot(face: Features) -> list[Event]:
 def micro_expressions(face: Features) -> list[Event]:
     """Bursts of 40 to 500 ms that stand out of their clip, the clearest first. What comes with a blink is the blink's;
     a single frame is a slip of the tracker; a burst whose rise or return was not seen is none."""
-    if frame_s(face) <= 0:
+    if events.frame_s(face.timestamps_s) <= 0:
         return []
     blinking = blinks(face)
     found = [
         (score, column, run)
         for column in face.columns
         if column.startswith("AU") and column not in RESTLESS_UNITS
-        for score, run in _bursts(series_of(face, column), frame_s(face))
+        for score, run in _bursts(series_of(face, column), events.frame_s(face.timestamps_s))
         if not any(blink.first - 1 <= run.apex <= blink.last + 1 for blink in blinking)
     ]
     return [_event(face, together) for together in _together(found) if together[0][0] >= STANDS_OUT]
@@ -148,7 +148,11 @@ def _falling(series: Array, edge: float) -> int:
 
 def blinks(face: Features) -> list[Run]:
     """The frames of each blink; none where the column is not there."""
-    return events.blinks(series_of(face, "AU45_r"), frame_s(face), BLINK) if "AU45_r" in face.columns else []
+    return (
+        events.blinks(series_of(face, "AU45_r"), events.frame_s(face.timestamps_s), BLINK)
+        if "AU45_r" in face.columns
+        else []
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- frames
@@ -158,11 +162,6 @@ def series_of(frames: Features, name: str) -> Array:
     """One column (T,), NaN where it was not measured."""
     series = frames.column(name).astype(np.float64)
     return np.where(np.isfinite(series), series, np.nan)
-
-
-def frame_s(frames: Features) -> float:
-    """Seconds from frame to frame (the median step); 0 for a single frame."""
-    return float(np.median(np.diff(frames.timestamps_s))) if len(frames.timestamps_s) > 1 else 0.0
 
 
 # ----------------------------------------------------------------------------------------------------------------- file

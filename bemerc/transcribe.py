@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bemerc.errors import BemercError, MediaError
 from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_waveform
-from bemerc.progress import bar
+from bemerc.progress import bar, transformers_quiet
 
 if TYPE_CHECKING:
     from bemerc.corpus.recording import Cue
@@ -170,15 +170,13 @@ def _quiet() -> Iterator[None]:
     """A second bar per model, and advice on how transformers calls itself, say nothing to somebody who transcribes."""
     from transformers.utils import logging
 
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
+    level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        yield
+        with transformers_quiet():
+            yield
     finally:
         logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _hear(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[Cue]:

@@ -7,15 +7,15 @@ what each step of the ladder adds, for which labels, for whom, and how the numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bemerc import baselines
 from bemerc.corpus import Manifest
-from bemerc.findings import HEADLINE, MAJORITY, Findings, in_groups, regression
+from bemerc.figures import HEADLINE, METRIC_TITLES, cell, points, ranged, signed, table
+from bemerc.findings import MAJORITY, Findings, in_groups, regression
 
 GIVEN = {"T": "words", "V": "voice", "B": "face and body"}
-METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
 CASE_TITLES = {
     "all": "words, face and voice",
@@ -41,23 +41,6 @@ def title(system: str) -> str:
         return "regression on " + " and ".join(system.removeprefix("regression_").split("_"))
     inputs = [GIVEN[letter] for letter in system if letter in GIVEN]
     return f"{system}: {', '.join(inputs)}" if inputs and set(system) <= set(GIVEN) else system
-
-
-def points(value: float | None) -> str:
-    """A fraction as per cent with one digit."""
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def signed(value: float | None) -> str:
-    """A difference of fractions as points with its sign."""
-    return "–" if value is None else f"{100 * value:+.1f}"
-
-
-def ranged(measured: Mapping[str, float | None], show: Callable[[float | None], str] = points) -> str:
-    """ "65.3 [54.1, 76.0]": value and interval."""
-    if measured["low"] is None:
-        return show(measured["value"])
-    return f"{show(measured['value'])} [{show(measured['low'])}, {show(measured['high'])}]"
 
 
 def format_table(metrics: Mapping[str, Any]) -> str:
@@ -295,14 +278,3 @@ def _method_section(found: Findings) -> list[str]:
         f"Regressions: columns standardised by train, picked on dev between a few ways and strengths; behavior tokens side by side or as mean, least and greatest. Picked: {picked}.",
         "Metrics are scikit-learn's: weighted F1 by support, macro F1 over the labels that occur.",
     ]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def cell(text: str) -> str:
-    """Text of a corpus that would break a Markdown table, made safe."""
-    return " ".join(text.replace("|", "\\|").split()) or "(no name)"

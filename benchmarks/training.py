@@ -38,7 +38,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import LlamaForCausalLM, Trainer, TrainingArguments
 
 from bemerc import backbone, dataset, journal, model, predict, prompt, tokens, train
 from bemerc.calibration import Calibration, Statistics
@@ -118,22 +118,9 @@ def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: 
     shape = prompt.Params()
     frame = prompt.merc_prompt(words.dialogues()[0], 0, words.labels, MODALITIES, shape).text
     tokenizer = backbone.train_tokenizer([*spoken, *[frame] * 200], size.vocabulary, 4096)
+    shape = backbone.Params(vocabulary=size.vocabulary, hidden=size.hidden, layers=size.layers, heads=size.heads)
     torch.manual_seed(0)
-    lm = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=size.hidden,
-            intermediate_size=3 * size.hidden,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            num_key_value_heads=size.heads,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    lm = LlamaForCausalLM(backbone.config(shape, tokenizer))
     lm.save_pretrained(folder / "backbone")
     tokenizer.save_pretrained(folder / "backbone")
     rng = np.random.default_rng(1)

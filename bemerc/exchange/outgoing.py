@@ -165,22 +165,17 @@ def to_parquet(cache: FrameCache, out: Path) -> int:
         ],
         metadata={"bemerc": _about(cache), "params": json.dumps(cache.params, ensure_ascii=False)},
     )
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(file: BinaryIO) -> None:
         with (
-            pyarrow.parquet.ParquetWriter(partial, schema) as writer,
+            pyarrow.parquet.ParquetWriter(file, schema) as writer,
             bar("Writing", len(cache), "utterances") as advance,
         ):
             for block in _blocks(cache):
                 writer.write_table(_arrow(pyarrow, cache, block, schema))
                 advance(len(block))
-        partial.replace(out)
-    except OSError as error:
-        raise CacheError(_cannot_write(out, error)) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+
+    _put_with(out, write)
     return len(cache)
 
 

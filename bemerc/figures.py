@@ -1,0 +1,37 @@
+"""Numbers and names as people read them in tables: points, signs, intervals, Markdown that a corpus's names cannot break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+# The one that decides: between epochs on dev, and in every sentence about who is better.
+HEADLINE = "weighted_f1"
+
+
+def points(value: float | None) -> str:
+    """A fraction as per cent with one digit."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of fractions as points with its sign."""
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def ranged(measured: Mapping[str, float | None], show: Callable[[float | None], str] = points) -> str:
+    """ "65.3 [54.1, 76.0]": value and interval."""
+    if measured["low"] is None:
+        return show(measured["value"])
+    return f"{show(measured['value'])} [{show(measured['low'])}, {show(measured['high'])}]"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text of a corpus that would break a Markdown table, made safe."""
+    return " ".join(text.replace("|", "\\|").split()) or "(no name)"
