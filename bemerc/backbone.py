@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bemerc import primer
 from bemerc.errors import ModelError
-from bemerc.progress import bar
+from bemerc.progress import bar, transformers_quiet
 
 if TYPE_CHECKING:
     from bemerc.corpus import Manifest
@@ -105,7 +105,8 @@ def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out
     _carry_values_through(model)
     losses = _train(model, _stream(texts, tokenizer), _encode(drills, tokenizer), params)
     out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
+    with transformers_quiet():
+        model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     return losses
 

@@ -345,6 +345,19 @@ def _strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
+def caches_at(path: Path) -> dict[str, Path]:
+    """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
+    if not path.is_dir():
+        return {path.stem: path}
+    found: dict[str, Path] = {m: path / f"{m}.h5" for m in _MODALITIES if (path / f"{m}.h5").is_file()}
+    if not found:
+        names = ", ".join(f"{m}.h5" for m in _MODALITIES)
+        raise CacheError(
+            f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
+        )
+    return found
+
+
 def open_cache(path: Path | str, modality: Modality | None = None) -> FrameCache:
     """Open and check a frame cache. Use it in a ``with`` block.
 

@@ -6,9 +6,8 @@ can cause ends in a sentence and exit code 1, never in a stack trace; Ctrl-C end
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,12 +16,7 @@ from bemerc.cli_cache import cache_app
 from bemerc.errors import BemercError
 
 if TYPE_CHECKING:
-    from bemerc.corpus import Manifest, Modality
-    from bemerc.model import Facts
-    from bemerc.prediction import Prediction
-    from bemerc.references import References
-
-T = TypeVar("T")
+    from collections.abc import Mapping
 
 
 class Door(TyperGroup):
@@ -90,7 +84,14 @@ def extract(
 
     Example: bemerc extract --video-dir clips --out features
     """
-    _extract(_clips(video_dir, asr, out), out, workers, params, say=True, landmarks=landmarks)
+    from bemerc import api
+
+    found = api.extract(video_dir, out, params=params, workers=workers, asr=asr, landmarks=landmarks)
+    _tell_unheard(found.unheard)
+    for outcome in found.outcomes:
+        for id, reason in sorted({**outcome.absent, **outcome.failures}.items()):
+            typer.echo(f"{id}: {reason}")
+        typer.echo(outcome.sentence())
     typer.echo(f"Look at one: bemerc inspect {out / 'face.h5'}")
 
 
@@ -110,17 +111,15 @@ def describe(
 
     Example: bemerc describe --video-dir clips
     """
-    from bemerc import describe as describer
+    from bemerc import api
+    from bemerc.describe import EVENTS
 
-    manifest, measured = _measured(video_dir, caches, out, workers, params)
-    known = _references(model) if model else None
-    file = out / "descriptions.jsonl"
-    describer.run(manifest, measured, file, _section(params, "describe", describer.Params), known)
-    for id, description in describer.read_descriptions(file).items():
+    found = api.describe(video_dir, out, caches=caches, model=model, params=params, workers=workers)
+    for id, description in found.items():
         typer.echo(f"{id}\n  {description.facial_expression}\n  {description.body_language}")
         typer.echo(f"  {description.posture}\n  {description.voice}")
     typer.echo(
-        f"\nDescriptions are in {file}, micro-expressions and blinks with their times in {out / describer.EVENTS}"
+        f"\nDescriptions are in {out / 'descriptions.jsonl'}, micro-expressions and blinks with their times in {out / EVENTS}"
     )
 
 
@@ -168,10 +167,12 @@ def predict(
 
     Example: bemerc predict --video-dir clips --model models/merc/TVB
     """
+    from bemerc import api
     from bemerc.prediction import write_predictions
 
-    found, unseen = _predict(video_dir, caches, model, out, workers, params, asr)
-    file = out / "predictions.jsonl"
+    answer = api.predict(model, video_dir, out, caches=caches, params=params, workers=workers, asr=asr)
+    _tell_unheard(answer.unheard)
+    found, unseen, file = answer.predictions, answer.unseen, out / "predictions.jsonl"
     write_predictions(file, found)
     width = max(len(one.id) for one in found)
     for one in found:
@@ -181,7 +182,7 @@ def predict(
     typer.echo(
         f"\n{len(found)} predictions in {file}. They say what emotion people would perceive, not what one feels."
     )
-    if "sample" in _facts(model).corpora:
+    if "sample" in answer.facts.corpora:
         typer.echo("This model was trained on the embedded sample, a warped portrait: on real people it says nothing.")
 
 
@@ -278,12 +279,10 @@ def compare(
     """
     from json import dumps
 
+    from bemerc import api
     from bemerc import compare as judge
-    from bemerc import evaluate as metrics
-    from bemerc.corpus import read_manifest
 
-    manifest = read_manifest(data / "manifest.jsonl")
-    found = judge.compare(manifest, judge.load(manifest, runs), metrics.Params())
+    found = api.compare(data / "manifest.jsonl", runs)
     if json:
         typer.echo(dumps(found.to_plain(), indent=2))
     else:
@@ -330,122 +329,9 @@ def corpus_check(
         raise typer.Exit(report.exit_code)
 
 
-# ------------------------------------------------------------------------------------------------- shared by commands
-
-
-def _section(params: Path | None, section: str, cls: type[T]) -> T:
-    """A section of the params file, or the defaults where none was named."""
-    from bemerc.config import load
-
-    return cls() if params is None else load(params, section, cls)
-
-
-def _facts(model: Path) -> Facts:
-    from bemerc.model import read_facts
-
-    return read_facts(model)
-
-
-def _references(model: Path) -> References | None:
-    """What is usual in the model's train, where its folder says so."""
-    import json
-
-    from bemerc.references import References
-
-    found = _facts(model).references
-    return References.from_json(json.dumps(found)) if found else None
-
-
-def _predict(
-    video_dir: Path | None,
-    given: Path | None,
-    model: Path,
-    out: Path,
-    workers: int,
-    params: Path | None,
-    asr: str | None = None,
-) -> tuple[list[Prediction], dict[str, list[Modality]]]:
-    """Predictions, and of each utterance the modalities that the model reads and nothing was measured of."""
-    from bemerc import predict as scorer
-    from bemerc import tokens
-    from bemerc.calibration import Calibration
-
-    facts = _facts(model)
-    manifest, caches = _measured(video_dir, given, out, workers, params, asr)
-    wanted = tokens.Params(**facts.tokens["params"])
-    tokens.run(manifest, caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"]))
-    with tokens.open_tokens(out / "tokens.h5") as read:
-        found = scorer.run(model, manifest, read, ("test",), _section(params, "predict", scorer.Params))
-        blind = {id: [m for m in facts.modalities if not read[id][m].mask.any()] for id in read.ids}
-        return found, blind
-
-
-def _clips(video_dir: Path, asr: str | None = None, out: Path = Path("features")) -> Manifest:
-    """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues.
-
-    ``asr`` transcribes those without, into out/transcripts.
-    """
-    from bemerc.corpus import recording
-
-    if asr is None:
-        return recording.read_dir(video_dir).manifest(video_dir)
-    from bemerc import transcribe
-
-    found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
-    for video, reason in found.without.items():
+def _tell_unheard(unheard: Mapping[Path, str]) -> None:
+    for video, reason in unheard.items():
         typer.echo(f"{video}: {reason}")
-    return recording.read_dir(video_dir, transcripts=found.files).manifest(video_dir)
-
-
-def _measured(
-    video_dir: Path | None, given: Path | None, out: Path, workers: int, params: Path | None, asr: str | None = None
-) -> tuple[Manifest, dict[Modality, Path | None]]:
-    """Clips measured now, or the caches of the folder ``given``, whose ids are the utterances where no clips are named."""
-    if given is None:
-        if video_dir is None:
-            raise BemercError("Name a folder of clips with --video-dir, or a folder of caches with --caches.")
-        manifest = _clips(video_dir, asr, out)
-        return manifest, _extract(manifest, out, workers, params)
-    from bemerc.cache import open_cache
-    from bemerc.cli_cache import caches_at
-    from bemerc.corpus import MODALITIES, folder
-
-    files = caches_at(given)
-    ids: set[str] = set()
-    for modality, file in files.items():
-        with open_cache(file, modality if given.is_dir() else None) as cache:  # type: ignore[arg-type]
-            ids.update(cache.ids)
-    manifest = _clips(video_dir, asr, out) if video_dir is not None else folder.from_ids(ids).manifest(given)
-    if not any(u.id in ids for u in manifest.utterances):
-        raise BemercError(
-            f"{given}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    return manifest, {modality: files.get(modality) for modality in MODALITIES}
-
-
-def _extract(
-    manifest: Manifest, out: Path, workers: int, params: Path | None, say: bool = False, landmarks: bool = True
-) -> dict[Modality, Path | None]:
-    """Measure what is not measured yet; modality -> cache."""
-    from bemerc.extract import loop
-    from bemerc.extract.jobs import jobs_from_manifest
-
-    jobs = jobs_from_manifest(manifest)
-    # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
-    video = replace(_section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
-    if not landmarks:
-        video = replace(video, face=replace(video.face, landmarks=False))
-    audio = replace(_section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
-    outcomes = [
-        loop.extract_video(jobs, out, out / "store", video, workers),
-        loop.extract_audio(jobs, out, out / "store", audio, workers),
-    ]
-    for outcome in outcomes if say else ():
-        for id, reason in sorted({**outcome.absent, **outcome.failures}.items()):
-            typer.echo(f"{id}: {reason}")
-        typer.echo(outcome.sentence())
-    return {"face": out / "face.h5", "pose": out / "pose.h5", "audio": out / "audio.h5"}
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def info(path: CachePath, json: AsJson = False) -> None:
     Example: bemerc cache info features/face.h5
     """
     from bemerc import audit
-    from bemerc.cache import open_cache, summary
+    from bemerc.cache import caches_at, open_cache, summary
 
     told = []
     for file in caches_at(path).values():
@@ -60,7 +60,7 @@ def validate(
     Example: bemerc cache validate features --deep --video-dir clips
     """
     from bemerc import audit
-    from bemerc.cache import open_cache
+    from bemerc.cache import caches_at, open_cache
 
     files = caches_at(path)
     clips = _clips_of(path, manifest, video_dir) if deep else None
@@ -80,21 +80,6 @@ def validate(
     typer.echo(audit.to_json(reports) if json else "\n".join(report.format_text() for report in reports))
     if any(report.wrong for report in reports):
         raise typer.Exit(1)
-
-
-def caches_at(path: Path) -> dict[str, Path]:
-    """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
-    from bemerc.corpus import MODALITIES
-
-    if not path.is_dir():
-        return {path.stem: path}
-    found: dict[str, Path] = {m: path / f"{m}.h5" for m in MODALITIES if (path / f"{m}.h5").is_file()}
-    if not found:
-        names = ", ".join(f"{m}.h5" for m in MODALITIES)
-        raise CacheError(
-            f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
-        )
-    return found
 
 
 def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Manifest:
@@ -139,7 +124,7 @@ def export(
 
     Example: bemerc cache export features/face.h5 openface --to csv
     """
-    from bemerc.cache import open_cache
+    from bemerc.cache import caches_at, open_cache
     from bemerc.exchange import outgoing
 
     if to not in ("csv", "parquet", "mmsa", "npy"):

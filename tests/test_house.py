@@ -103,7 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"corpus", "prediction", "evaluate", "tokens", "figures", "findings", "wording", "plots", "mistakes"},
     "picture": {"cache", "corpus", "media", "extract"},
 }
-ANYTHING = {"cli", "cli_cache", "doctor", "controls"}
+ANYTHING = {"api", "cli", "cli_cache", "doctor", "controls"}
 
 
 def module_name(path: Path) -> str:

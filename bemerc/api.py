@@ -1,0 +1,242 @@
+"""Five names for notebooks and scripts: ``extract``, ``open_cache``, ``describe``, ``predict``, ``compare``.
+
+    from bemerc.api import compare, describe, extract, open_cache, predict
+
+The command line calls the same functions and prints what they return, so the two cannot drift apart. Nothing here prints
+but progress bars (to stderr), and every fault that a user can cause is a BemercError whose text is the sentence that the
+command line would say. Only what is called is imported: ``extract`` needs no torch, ``predict`` on given caches no video
+library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from bemerc.cache import open_cache as open_cache
+from bemerc.errors import BemercError
+
+if TYPE_CHECKING:
+    from bemerc.compare import Comparison
+    from bemerc.corpus import Manifest, Modality
+    from bemerc.description import Description
+    from bemerc.extract.loop import Outcome
+    from bemerc.model import Facts
+    from bemerc.prediction import Prediction
+    from bemerc.references import References
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is there after a folder of clips was measured, or a folder of caches was named.
+
+    manifest  the utterances: their ids, clips, words where subtitles or a Whisper gave some
+    caches    modality -> frame cache, for ``open_cache``; None where there is none
+    outcomes  what was measured now, what failed, what had nothing to measure; empty where caches were given
+    unheard   recordings that could not be transcribed, and why
+    """
+
+    manifest: Manifest
+    caches: Mapping[Modality, Path | None]
+    outcomes: tuple[Outcome, ...] = ()
+    unheard: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions in the manifest's order; and of each utterance the modalities that the model reads but nothing was
+    measured of. ``facts`` is what the model's folder says of its training; ``unheard`` as in Measured."""
+
+    predictions: tuple[Prediction, ...]
+    unseen: Mapping[str, Sequence[Modality]]
+    facts: Facts
+    unheard: Mapping[Path, str]
+
+
+def extract(
+    video_dir: Path | str,
+    out: Path | str = "features",
+    *,
+    params: Path | str | None = None,
+    workers: int = 0,
+    asr: str | None = None,
+    landmarks: bool = True,
+) -> Measured:
+    """Measure face, body and voice of every clip below ``video_dir``, once, into frame caches in ``out``.
+
+    params     a params.yaml, of which extract_video and extract_audio are read; None = the defaults
+    workers    processes; 0 = one per core
+    asr        a Whisper (name or folder) that transcribes videos without subtitles
+    landmarks  keep the raw points of faces, which can identify people
+
+    Interrupted work goes on where it stopped. Raises BemercError; a clip that cannot be measured is no error: it stands in
+    ``outcomes`` and in the caches with its reason.
+    """
+    from bemerc.extract import loop
+    from bemerc.extract.jobs import jobs_from_manifest
+
+    out = Path(out)
+    manifest, unheard = _clips(Path(video_dir), asr, out)
+    jobs = jobs_from_manifest(manifest)
+    # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
+    video = replace(section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
+    if not landmarks:
+        video = replace(video, face=replace(video.face, landmarks=False))
+    audio = replace(section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
+    outcomes = (
+        loop.extract_video(jobs, out, out / "store", video, workers),
+        loop.extract_audio(jobs, out, out / "store", audio, workers),
+    )
+    caches: dict[Modality, Path | None] = {m: out / f"{m}.h5" for m in ("face", "pose", "audio")}
+    return Measured(manifest, caches, outcomes, unheard)
+
+
+def measured(
+    video_dir: Path | str | None,
+    caches: Path | str | None,
+    out: Path | str = "features",
+    *,
+    params: Path | str | None = None,
+    workers: int = 0,
+    asr: str | None = None,
+) -> Measured:
+    """Clips measured now, or the caches of a folder, whose ids are the utterances where no clips are named."""
+    if caches is not None:
+        return _given(Path(caches), video_dir, asr, Path(out))
+    if video_dir is None:
+        raise BemercError("Name a folder of clips with --video-dir, or a folder of caches with --caches.")
+    return extract(video_dir, out, params=params, workers=workers, asr=asr)
+
+
+def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Path) -> Measured:
+    from bemerc.cache import caches_at
+    from bemerc.corpus import MODALITIES, folder
+
+    files = caches_at(caches)
+    ids: set[str] = set()
+    for modality, file in files.items():
+        with open_cache(file, modality if caches.is_dir() else None) as cache:  # type: ignore[arg-type]
+            ids.update(cache.ids)
+    unheard: Mapping[Path, str] = {}
+    if video_dir is None:
+        manifest = folder.from_ids(ids).manifest(caches)
+    else:
+        manifest, unheard = _clips(Path(video_dir), asr, out)
+    if not any(u.id in ids for u in manifest.utterances):
+        raise BemercError(
+            f"{caches}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return Measured(manifest, {modality: files.get(modality) for modality in MODALITIES}, (), unheard)
+
+
+def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str]]:
+    """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues.
+
+    ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second.
+    """
+    from bemerc.corpus import recording
+
+    if asr is None:
+        return recording.read_dir(video_dir).manifest(video_dir), {}
+    from bemerc import transcribe
+
+    found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
+    return recording.read_dir(video_dir, transcripts=found.files).manifest(video_dir), found.without
+
+
+def describe(
+    video_dir: Path | str | None = None,
+    out: Path | str = "features",
+    *,
+    caches: Path | str | None = None,
+    model: Path | str | None = None,
+    params: Path | str | None = None,
+    workers: int = 0,
+) -> dict[str, Description]:
+    """What face, body and voice do in every clip, in plain English: id -> Description. Measures what is not measured yet.
+
+    caches  a folder of frame caches to use in place of clips
+    model   a model folder whose train says what is strong and what is weak; None = general references
+
+    The same is left in ``out``: descriptions.jsonl, and events.jsonl with micro-expressions and blinks. Raises BemercError.
+    """
+    from bemerc import describe as describer
+
+    found = measured(video_dir, caches, out, params=params, workers=workers)
+    file = Path(out) / "descriptions.jsonl"
+    known = _references(Path(model)) if model else None
+    describer.run(found.manifest, found.caches, file, section(params, "describe", describer.Params), known)
+    return dict(describer.read_descriptions(file))
+
+
+def predict(
+    model: Path | str,
+    video_dir: Path | str | None = None,
+    out: Path | str = "features",
+    *,
+    caches: Path | str | None = None,
+    params: Path | str | None = None,
+    workers: int = 0,
+    asr: str | None = None,
+) -> Predicted:
+    """Clips (or caches) in, a probability for every label of the model out. Measures what is not measured yet.
+
+    model  a folder of the merc training, such as models/merc/TVB
+
+    The tokens are made as the model's train had them. Raises BemercError: a folder that is no model, caches that lack
+    columns which the model reads, nothing to judge.
+    """
+    from bemerc import predict as scorer
+    from bemerc import tokens
+    from bemerc.calibration import Calibration
+    from bemerc.model import read_facts
+
+    facts, out = read_facts(Path(model)), Path(out)
+    found = measured(video_dir, caches, out, params=params, workers=workers, asr=asr)
+    wanted = tokens.Params(**facts.tokens["params"])
+    tokens.run(
+        found.manifest, found.caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"])
+    )
+    with tokens.open_tokens(out / "tokens.h5") as read:
+        scored = scorer.run(Path(model), found.manifest, read, ("test",), section(params, "predict", scorer.Params))
+        unseen = {id: [m for m in facts.modalities if not read[id][m].mask.any()] for id in read.ids}
+    return Predicted(tuple(scored), unseen, facts, found.unheard)
+
+
+def compare(manifest: Path | str, runs: Sequence[Path | str]) -> Comparison:
+    """Runs against the first of them on the test split: see bemerc.compare.
+
+    manifest  the corpus's manifest.jsonl
+    runs      predictions files, or folders with one per training seed
+
+    ``bemerc.compare.markdown`` and ``latex`` make tables of what comes back. Raises BemercError.
+    """
+    from bemerc import compare as judge
+    from bemerc import evaluate
+    from bemerc.corpus import read_manifest
+
+    read = read_manifest(Path(manifest))
+    return judge.compare(read, judge.load(read, [Path(run) for run in runs]), evaluate.Params())
+
+
+def _references(model: Path) -> References | None:
+    """What is usual in the model's train, where its folder says so."""
+    import json
+
+    from bemerc.model import read_facts
+    from bemerc.references import References
+
+    found = read_facts(model).references
+    return References.from_json(json.dumps(found)) if found else None
+
+
+def section(params: Path | str | None, name: str, cls: type[T]) -> T:
+    """A section of a params file, or the defaults where none was named. Raises ConfigError."""
+    from bemerc.config import load
+
+    return cls() if params is None else load(Path(params), name, cls)
