@@ -42,7 +42,7 @@ def run(
 
     def score(of: model.BehaviorModel) -> train.Score:
         loss = _loss(of, trees["dev"], tokens, params.batch)
-        return train.Score(-loss, 0.0, {"loss": loss})
+        return train.Score(-loss, {"loss": loss})
 
     fitted = train.fit(learner, trees["train"], tokens, score, params, out, "align", board)
     sections = {"model": asdict(model_params), "prompt": asdict(prompt.Params()), "align": asdict(params)}

@@ -31,10 +31,9 @@ CHECKPOINT_S = 60.0
 
 @dataclass(frozen=True)
 class Score:
-    """What a dev scorer found: ``value`` decides, ``surety`` breaks ties (both higher is better), ``numbers`` are logged."""
+    """What a dev scorer found: ``value`` decides (higher is better), ``numbers`` are logged."""
 
     value: float
-    surety: float
     numbers: dict[str, float]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
-# The one that decides: between epochs on dev, and in every sentence about who is better.
+# The one that decides in every sentence about who is better.
 HEADLINE = "weighted_f1"
 
 

@@ -2,7 +2,7 @@
 
 A variant is a choice of inputs: T words, TV and voice, TB and face and body, TVB all. Variants with behavior start from
 align; T has no behavior to be aligned with and starts from the backbone, so that the ladder compares what is read, not
-what was rehearsed. Dev picks the epoch by weighted F1; the test split is not looked at here.
+what was rehearsed. Dev picks the epoch by the log-probability of its labels; the test split is not looked at here.
 """
 
 from __future__ import annotations
@@ -111,7 +111,12 @@ def _dev_scorer(
     encoder: dataset.Encoder,
     params: train.Params,
 ) -> Any:
-    """Dev's weighted F1 decides, the log-probability of the right labels breaks ties."""
+    """The log-probability of dev's right labels decides, each epoch at its own temperature.
+
+    F1 is what will be reported, but over the hundred utterances of a small dev split it jumps by several points from epoch
+    to epoch and may pick one that has hardly begun; a log-probability uses how sure every answer was. The temperature is
+    taken out, so that being too sure, which no answer shows, does not end a training that still learns.
+    """
     labels = manifest.labels
     gold = {u.id: labels.index(u.label) for u in manifest.by_split("dev") if u.label is not None}
     asked = [one for one in predict.prompts(manifest, ("dev",), labels, modalities, shape) if one[0].id in gold]
@@ -121,17 +126,16 @@ def _dev_scorer(
         sums = predict.score_labels(of, encoder, asked, tokens, how, quiet=True)
         right = np.array([gold[id] for id in sums])
         logs = temperature.flattened(np.stack(list(sums.values())), 1.0)
-        said = logs.argmax(axis=1)
-        surety = -temperature.loss(logs, right, 1.0)
-        value = train.weighted_f1(right, said)
+        said, cooled = logs.argmax(axis=1), temperature.fit(logs, right)
+        loss = temperature.loss(logs, right, cooled)
         return train.Score(
-            value,
-            surety,
+            -loss,
             {
-                "weighted_f1": value,
+                "weighted_f1": train.weighted_f1(right, said),
                 "accuracy": float((said == right).mean()),
-                "loss": -surety,
-                "temperature": temperature.fit(logs, right),
+                "loss": temperature.loss(logs, right, 1.0),
+                "temperature": cooled,
+                "loss_at_temperature": loss,
             },
         )
 

@@ -349,7 +349,7 @@ class _Run:
         state, start = self.state, time.monotonic()
         with self.mean.in_place():
             found = self._scored(score)
-        better = state.best is None or (found.value, found.surety) > (state.best[0].value, state.best[0].surety)
+        better = state.best is None or found.value > state.best[0].value
         state.total_s += state.seconds + time.monotonic() - start
         line = Epoch(
             epoch=state.epoch + 1,

@@ -1,6 +1,6 @@
 """`make controls`: is behavior worth anything, and does anything leak? Three corpora, three trainings each, one table.
 
-    python -m benchmarks.controls [--corpora 3] [--seeds 3] [--dialogues 200] [--work build/controls] [--out docs/controls.md]
+    python -m benchmarks.controls [--first 200] [--corpora 3] [--seeds 3] [--dialogues 200] [--work build/controls] [--out docs/controls.md]
 
 Every step is the pipeline's own script, run in a work folder with a params.yaml that differs from the project's in the
 seeds and the corpus size alone, so what is controlled is what users run. A step that is done is skipped as long as its
@@ -41,6 +41,8 @@ CORPUS_STEPS = ("sample", "prepare", "extract_video", "extract_audio", "tokens",
 SEEDED = ("backbone", "align", "merc")
 PERMUTATIONS = 200
 RESAMPLES = 10_000
+# Settings were chosen on corpora of seeds 100 to 102, so what is reported comes from others.
+FIRST = 200
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Line:
 class Plan:
     """What is run and where."""
 
+    first: int
     corpora: int
     seeds: int
     dialogues: int
@@ -159,7 +162,7 @@ def run_all(plan: Plan) -> None:
 def make_corpus(plan: Plan, steps: Steps, number: int) -> str:
     """Sample to tokens and descriptions in corpus<number>/data."""
     folder = plan.corpus(number)
-    write_params(folder, {"sample": {"seed": 100 + number, "dialogues": plan.dialogues}})
+    write_params(folder, {"sample": {"seed": plan.first + number, "dialogues": plan.dialogues}})
     state = ""
     for stage in CORPUS_STEPS:
         state = steps.run(folder, state, stage)
@@ -396,7 +399,7 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: s
         [
             "# Controls: is behavior worth anything, and does anything leak?",
             "",
-            f"Written by `{command}` ({plan.corpora} corpus seeds x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {_where()}).",
+            f"Written by `{command}` (corpus seeds {plan.first} to {plan.first + plan.corpora - 1} x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {_where()}).",
             "Made corpora: the table says that the plumbing carries signals and nothing else, not how people are read.",
             "Gaps are points of accuracy, pooled over all test utterances, with 95 % intervals over dialogues with training seeds nested",
             f"({RESAMPLES} resamples). Bands hold 95 % of {PERMUTATIONS} repetitions on shuffled labels, the whole procedure each time",
@@ -427,6 +430,7 @@ def _where() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the controls and write their table.")
+    parser.add_argument("--first", type=int, default=FIRST, help="seed of the first corpus; the next ones follow")
     parser.add_argument("--corpora", type=int, default=3, help="corpus seeds")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds on each corpus")
     parser.add_argument("--dialogues", type=int, default=120, help="dialogues in each corpus; a quarter is test")
@@ -436,7 +440,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "controls.md", help="the table")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings side by side")
     given = parser.parse_args()
-    plan = Plan(given.corpora, given.seeds, given.dialogues, given.work.resolve(), given.jobs)
+    plan = Plan(given.first, given.corpora, given.seeds, given.dialogues, given.work.resolve(), given.jobs)
     start = time.monotonic()
     run_all(plan)
     lines, below = judge(plan)

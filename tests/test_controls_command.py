@@ -135,7 +135,7 @@ def test_each_line_fails_when_what_it_asks_for_is_not_there(
 ) -> None:
     monkeypatch.setattr(command, "PERMUTATIONS", 12)
     monkeypatch.setattr(command, "RESAMPLES", 300)
-    plan = command.Plan(corpora=1, seeds=2, dialogues=100, work=tmp_path, jobs=1)
+    plan = command.Plan(first=200, corpora=1, seeds=2, dialogues=100, work=tmp_path, jobs=1)
     finished(plan, GOOD | changed)
     lines, below = command.judge(plan)
     assert len(lines) == 9
@@ -148,7 +148,7 @@ def test_each_line_fails_when_what_it_asks_for_is_not_there(
 
 
 def test_swapping_is_done_on_the_file_that_predict_reads(tmp_path: Path) -> None:
-    plan = command.Plan(corpora=1, seeds=1, dialogues=100, work=tmp_path, jobs=1)
+    plan = command.Plan(first=200, corpora=1, seeds=1, dialogues=100, work=tmp_path, jobs=1)
     finished(plan, GOOD)
     data = plan.corpus(0) / "data"
     command.mirror(plan.swapped(0, 0) / "data", data, without="tokens.h5")

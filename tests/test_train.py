@@ -49,7 +49,7 @@ class World:
 
         def score(of: model.BehaviorModel) -> train.Score:
             weight = float(sum(p.detach().double().sum() for p in of.trainable().values()))
-            return train.Score(weight if scores is None else next(scores), 0.0, {"weight": weight})
+            return train.Score(weight if scores is None else next(scores), {"weight": weight})
 
         fitted = train.fit(found, self.trees, self.tokens, score, params, out, "test")
         now = {name: p.detach().clone() for name, p in found.trainable().items()}
@@ -89,7 +89,7 @@ def test_loss_falls_and_only_adapter_and_projectors_move(world: World, tmp_path:
         found,
         world.trees,
         world.tokens,
-        lambda _: train.Score(float(next(score)), 0.0, {}),
+        lambda _: train.Score(float(next(score)), {}),
         replace(TRAINING, epochs=30, adapter_lr=0.05, projector_lr=0.05),
         tmp_path / "m",
         "test",
@@ -205,7 +205,7 @@ def test_the_mean_of_the_weights_is_what_dev_judges(world: World, tmp_path: Path
     def score(of: model.BehaviorModel) -> train.Score:
         assert not of.training
         seen.append({name: p.detach().clone() for name, p in of.trainable().items()})
-        return train.Score(float(len(seen)), 0.0, {})
+        return train.Score(float(len(seen)), {})
 
     train.fit(found, world.trees, world.tokens, score, TRAINING, tmp_path / "c", "test")
     assert same(seen[-1], dict(found.trainable()))
@@ -218,7 +218,7 @@ def test_the_last_epoch_is_kept_beside_the_best(world: World, tmp_path: Path) ->
         found,
         world.trees,
         world.tokens,
-        lambda _: train.Score(next(scores), 0.0, {"loss": 1.0}),
+        lambda _: train.Score(next(scores), {"loss": 1.0}),
         replace(TRAINING, epochs=3),
         tmp_path / "m",
         "test",
@@ -239,7 +239,7 @@ def test_a_full_disk_at_the_end_costs_no_training(
 ) -> None:
     def trained() -> tuple[model.BehaviorModel, train.Fitted]:
         found = world.model()
-        given = (found, world.trees, world.tokens, lambda _: train.Score(0.5, 0.0, {"loss": 1.0}))
+        given = (found, world.trees, world.tokens, lambda _: train.Score(0.5, {"loss": 1.0}))
         return found, train.fit(*given, TRAINING, tmp_path / "m", "test")
 
     found, fitted = trained()
@@ -325,7 +325,7 @@ def test_tensorboard_holds_the_same_numbers(world: World, tmp_path: Path) -> Non
         world.model(),
         world.trees,
         world.tokens,
-        lambda _: train.Score(0.5, 0.0, {"loss": 2.0}),
+        lambda _: train.Score(0.5, {"loss": 2.0}),
         TRAINING,
         tmp_path / "m",
         "test",

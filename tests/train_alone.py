@@ -39,7 +39,7 @@ def fit(world: Path, out: Path, seconds: float = 0.0) -> train.Fitted:
     def score(of: model.BehaviorModel) -> train.Score:
         time.sleep(seconds)
         weight = float(sum(weights.whole(p).double().sum() for p in of.trainable().values()))
-        return train.Score(weight, 0.0, {"weight": weight})
+        return train.Score(weight, {"weight": weight})
 
     with tokens.open_tokens(world / "tokens.h5") as read:
         return train.fit(made, dataset.grow(examples, PARAMS.row_tokens), read, score, PARAMS, out, "alone")
