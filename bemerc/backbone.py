@@ -53,7 +53,7 @@ class Params:
     steps: int = 400
     texts: int = 4
     length: int = 128
-    drills: int = 48
+    drills: int = 96
     lr: float = 3.0e-3
     seed: int = 0
 

@@ -1,6 +1,6 @@
 """`make controls`: is behavior worth anything, and does anything leak? Three corpora, three trainings each, one table.
 
-    python -m benchmarks.controls [--first 200] [--corpora 3] [--seeds 3] [--dialogues 200] [--work build/controls] [--out docs/controls.md]
+    python -m benchmarks.controls [--first 200] [--corpora 3] [--seeds 3] [--dialogues 160] [--work build/controls] [--out docs/controls.md]
 
 Every step is the pipeline's own script, run in a work folder with a params.yaml that differs from the project's in the
 seeds and the corpus size alone, so what is controlled is what users run. A step that is done is skipped as long as its
@@ -433,7 +433,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=FIRST, help="seed of the first corpus; the next ones follow")
     parser.add_argument("--corpora", type=int, default=3, help="corpus seeds")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds on each corpus")
-    parser.add_argument("--dialogues", type=int, default=120, help="dialogues in each corpus; a quarter is test")
+    parser.add_argument("--dialogues", type=int, default=160, help="dialogues in each corpus; a quarter is test")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "build" / "controls", help="where the work lies; resumed if it is there"
     )
