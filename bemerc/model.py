@@ -9,11 +9,7 @@ with the projectors and ``bemerc.json`` beside it. The projector is ours: BeMERC
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +23,8 @@ from torch import Tensor, nn
 
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import ModelError
-from bemerc.progress import transformers_quiet
+from bemerc.masks import for_layers, understands_trees
+from bemerc.pretrained import OTHER_SENSES, device_faults, fingerprint, load_backbone, quiet
 
 if TYPE_CHECKING:
     from bemerc.dataset import Batch
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 FACTS = "bemerc.json"
 PROJECTORS = "projectors.safetensors"
 SCHEMA_VERSION = 1
-# Numbers taken from each weight for a backbone's fingerprint: enough to tell two models apart, little enough for 7B.
-_SAMPLED = 2048
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,11 @@ class Params:
 
     name_or_path       any causal LM: a folder, or a name that transformers finds
     dtype              of the backbone; projectors and adapter stay float32
-    device             auto: a GPU where there is one
-    attention          sdpa, or eager for families whose soft-capped attention wants it (Gemma 2)
+    quantize           the backbone's matrices in 8 or 4 bits (bitsandbytes); dtype is then what is multiplied in
+    device             auto: a GPU where there is one; cpu, cuda, cuda:1; spread: layer by layer over all GPUs there are
+    attention          auto: sdpa where the class has it, else eager (Gemma 2, whose attention is soft-capped)
     gradient_checkpointing  slower, with far less memory
+    compile            the backbone's layers by torch.compile: the first steps take minutes, the others less time
     rank, alpha, lora_dropout, targets  of the LoRA adapter; targets [all-linear] or names such as q_proj
     projector_hidden   width of the projectors' hidden layer
     projector_dropout  share of token columns, and of hidden units, dropped in training
@@ -56,9 +53,11 @@ class Params:
 
     name_or_path: str = "models/backbone"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+    device: str = "auto"
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
     gradient_checkpointing: bool = False
+    compile: bool = False
     rank: int = 16
     alpha: float = 32.0
     lora_dropout: float = 0.3
@@ -75,6 +74,7 @@ class Params:
         for name in ("lora_dropout", "projector_dropout", "token_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"{name}: must be at least 0 and below 1, not {getattr(self, name)}."
+        yield from device_faults(self.device)
         if not self.targets:
             yield "targets: must name at least one, such as all-linear or q_proj."
 
@@ -149,14 +149,22 @@ class BehaviorModel(nn.Module):
     """A causal LM with its adapter, and one projector per modality in use."""
 
     def __init__(
-        self, lm: Any, tokenizer: Any, widths: Mapping[Modality, int], k: int, params: Params, backbone: str
+        self,
+        lm: Any,
+        tokenizer: Any,
+        widths: Mapping[Modality, int],
+        k: int,
+        params: Params,
+        backbone: str,
+        trees: bool,
     ) -> None:
         super().__init__()
         self.lm, self.tokenizer, self.params, self.k = lm, tokenizer, params, k
         self.backbone = backbone  # the fingerprint of the language model without its adapter
+        self.trees = trees  # whether it understands rows that branch
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
-        words = lm.get_input_embeddings().weight
-        scale = float(words.detach().float().pow(2).mean().sqrt())
+        words = _words(lm)
+        scale = float(words.float().pow(2).mean().sqrt()) if words.device.type != "meta" else 1.0
         self.projectors = nn.ModuleDict(
             {m: Projector(widths[m], k, words.shape[1], scale, params) for m in MODALITIES if m in widths}
         )
@@ -171,7 +179,7 @@ class BehaviorModel(nn.Module):
     @property
     def max_length(self) -> int:
         """The longest path that the backbone's positions allow."""
-        return int(getattr(self.lm.config, "max_position_embeddings", 2**31))
+        return int(getattr(self.lm.config.get_text_config(), "max_position_embeddings", 2**31))
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss: minus the mean log-probability of the target tokens."""
@@ -181,10 +189,26 @@ class BehaviorModel(nn.Module):
         """(P,) float32 natural log-probability of every target token, given what its position may see."""
         here = self._here
         embeddings = self._embed(here(batch.input_ids), here(batch.modality), batch)
-        mask = tree_mask(here(batch.node), here(batch.ancestors), embeddings.dtype)
-        logits = self._logits(embeddings, here(batch.position_ids), mask, here(batch.source))
-        log_probs: Tensor = logits.float().log_softmax(-1)[here(batch.which), here(batch.token)]
+        node, position = here(batch.node), here(batch.position_ids)
+        if self.trees:
+            mask = for_layers(self.lm.config, node, here(batch.ancestors), position, embeddings.dtype)
+            given = {"attention_mask": mask, "position_ids": position}
+        else:
+            self._must_be_paths(batch)
+            given = {"attention_mask": (node >= 0).long()}
+        logits = self._logits(embeddings, given, here(batch.source))
+        which, token = (torch.from_numpy(array).to(logits.device) for array in (batch.which, batch.token))
+        log_probs: Tensor = logits.float().log_softmax(-1)[which, token].to(self.device)
         return log_probs
+
+    def _must_be_paths(self, batch: Batch) -> None:
+        """Raise ModelError where a row branches and the backbone would take it for plain text."""
+        counted = np.arange(batch.node.shape[1])
+        if ((batch.position_ids != counted) & (batch.node >= 0)).any():
+            raise ModelError(
+                f"'{self.params.name_or_path}' ({self.lm.config.model_type}) cannot compute a dialogue as one tree: it has "
+                "no plain attention, or takes no position ids. Set row_tokens: 0 in align, merc and predict."
+            )
 
     def _here(self, array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -198,12 +222,15 @@ class BehaviorModel(nn.Module):
                 embeddings = embeddings.masked_scatter((modality == number).unsqueeze(-1), tokens)
         return embeddings
 
-    def _logits(self, embeddings: Tensor, positions: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    def _logits(self, embeddings: Tensor, given: Mapping[str, Any], source: Tensor) -> Tensor:
         """(M, V) logits at ``source`` alone: a vocabulary's worth of numbers at every position is what fills memory."""
         head = self.lm.get_output_embeddings()
-        handle = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[source].unsqueeze(0),))
+        # The head may lie on another device than the embeddings.
+        handle = head.register_forward_pre_hook(
+            lambda _, hidden: (hidden[0].flatten(0, 1)[source.to(hidden[0].device)].unsqueeze(0),)
+        )
         try:
-            out = self.lm(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False)
+            out = self.lm(inputs_embeds=embeddings, use_cache=False, **given)
         finally:
             handle.remove()
         logits: Tensor = out.logits[0]
@@ -253,30 +280,21 @@ class BehaviorModel(nn.Module):
         partial.rmdir()
 
 
+def _words(lm: Any) -> Tensor:
+    """(V or fewer, H) word embeddings as the layers get them: Gemma's are stored at a sixtieth of their size."""
+    table = lm.get_input_embeddings()
+    some = torch.arange(min(4096, len(table.weight)), device=table.weight.device)
+    with torch.no_grad():
+        words: Tensor = table(some)
+    return words
+
+
 def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
 def _until(ids: list[int], end: int) -> list[int]:
     return ids[: ids.index(end)] if end in ids else ids
-
-
-def tree_mask(node: Tensor, ancestors: Tensor, dtype: torch.dtype) -> Tensor:
-    """node (B, L), ancestors (B, S, S) -> (B, 1, L, L) additive float mask; -1 in ``node`` is padding.
-
-    A position sees earlier positions of its own node and of the nodes above it. Float, because a bool mask is silently
-    wrong under eager attention; padding sees itself, because a row of nothing but -inf is NaN.
-    """
-    count, length = node.shape
-    known = node.clamp(min=0)
-    rows = ancestors.gather(1, known.unsqueeze(-1).expand(count, length, ancestors.shape[2]))
-    seen = rows.gather(2, known.unsqueeze(1).expand(count, length, length))
-    there = node >= 0
-    causal = torch.ones(length, length, dtype=torch.bool, device=node.device).tril()
-    seen = seen & causal & there.unsqueeze(1) & there.unsqueeze(2)
-    seen = seen | torch.eye(length, dtype=torch.bool, device=node.device)
-    mask = torch.zeros(count, 1, length, length, dtype=dtype, device=node.device)
-    return mask.masked_fill(~seen.unsqueeze(1), torch.finfo(dtype).min)
 
 
 # ------------------------------------------------------------------------------------------------------ making, loading
@@ -290,7 +308,7 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
     import peft
 
     lm, tokenizer = load_backbone(params)
-    backbone = fingerprint(lm)
+    backbone, trees = fingerprint(params.name_or_path), understands_trees(lm)
     if start is None:
         targets = "all-linear" if params.targets == ("all-linear",) else list(params.targets)
         shape = peft.LoraConfig(
@@ -298,17 +316,18 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
             lora_alpha=params.alpha,
             lora_dropout=params.lora_dropout,
             target_modules=targets,
+            exclude_modules=OTHER_SENSES if lm.config.get_text_config() is not lm.config else None,
             task_type="CAUSAL_LM",
         )
         try:
-            with _quiet():
+            with quiet():
                 adapted = peft.get_peft_model(lm, shape)
         except ValueError as error:
             raise ModelError(f"model.targets: {error}") from None
     else:
         _must_fit(read_facts(start), params, backbone, start)
         adapted = _adapter(lm, start, trainable=True)
-    model = BehaviorModel(adapted, tokenizer, widths, k, params, backbone)
+    model = BehaviorModel(adapted, tokenizer, widths, k, params, backbone, trees)
     if start is not None:
         _load_projectors(model, start)
     if params.gradient_checkpointing:
@@ -316,7 +335,17 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
         enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
         enable()
         lm.enable_input_require_grads()
+    if params.compile:
+        _compile(lm)
     return model
+
+
+def _compile(lm: Any) -> None:
+    """Every decoder layer by itself: they are alike, so that one compilation serves them all, of any length."""
+    split = set(getattr(lm, "_no_split_modules", None) or ())
+    for module in lm.modules():
+        if type(module).__name__ in split:
+            module.compile(dynamic=True)
 
 
 def load(folder: Path, backbone: str | None = None, device: str = "auto") -> tuple[BehaviorModel, Facts]:
@@ -326,43 +355,13 @@ def load(folder: Path, backbone: str | None = None, device: str = "auto") -> tup
     stored |= {"targets": tuple(stored["targets"]), "device": device, "name_or_path": backbone or facts.backbone}
     params = Params(**stored)
     lm, tokenizer = load_backbone(params)
-    found = fingerprint(lm)
+    found = fingerprint(params.name_or_path)
     _must_fit(facts, params, found, folder)
+    trees, adapted = understands_trees(lm), _adapter(lm, folder, trainable=False)
     widths = {m: len(facts.columns[m]) for m in facts.modalities}
-    model = BehaviorModel(_adapter(lm, folder, trainable=False), tokenizer, widths, facts.k, params, found)
+    model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, trees)
     _load_projectors(model, folder)
     return model.eval(), facts
-
-
-def load_backbone(params: Params) -> tuple[Any, Any]:
-    """The frozen language model and its tokenizer: safetensors only, and never a repository's own code."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    place = Path(params.name_or_path)
-    if place.is_dir() and not list(place.glob("*.safetensors")):
-        raise ModelError(
-            f"{place}: there are no safetensors weights in this folder, and pickled ones are refused because loading them "
-            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True)."
-        )
-    try:
-        with _quiet():
-            lm = AutoModelForCausalLM.from_pretrained(
-                params.name_or_path,
-                dtype=getattr(torch, params.dtype),
-                attn_implementation=params.attention,
-                use_safetensors=True,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(params.name_or_path)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"model.name_or_path '{params.name_or_path}': no causal language model could be loaded from there ({first}). "
-            "Run 'dvc repro backbone' for the embedded one, or name a folder or a model that transformers can find."
-        ) from None
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{params.name_or_path}: its tokenizer has no end-of-text token, so no answer could end.")
-    lm.requires_grad_(False)
-    return lm.to(_device(params.device)), tokenizer
 
 
 def read_facts(folder: Path) -> Facts:
@@ -388,17 +387,6 @@ def read_facts(folder: Path) -> Facts:
         return Facts(**document)
     except (TypeError, KeyError) as error:
         raise ModelError(f"{path}: a fact is missing or unknown ({error}). Train the model again.") from None
-
-
-def fingerprint(lm: Any) -> str:
-    """A hash of a backbone's shape and of some numbers of each weight: the same weights give the same, wherever they lie."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(lm.named_parameters()):
-        flat = weight.detach().flatten()
-        some = flat[:: max(1, len(flat) // _SAMPLED)].float().cpu().numpy()
-        digest.update(f"{name} {tuple(weight.shape)}".encode())
-        digest.update(np.ascontiguousarray(some).tobytes())
-    return digest.hexdigest()[:32]
 
 
 def check_tokens(facts: Facts, k: int, columns: Mapping[Modality, tuple[str, ...]], folder: Path) -> None:
@@ -438,7 +426,7 @@ def _adapter(lm: Any, folder: Path, trainable: bool) -> Any:
             f"{folder}: adapter_model.safetensors is not there; pickled weights are refused. Train it again."
         )
     try:
-        with _quiet():
+        with quiet():
             return peft.PeftModel.from_pretrained(lm, str(folder), is_trainable=trainable)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
@@ -456,18 +444,3 @@ def _load_projectors(model: BehaviorModel, folder: Path) -> None:
         model.projectors.load_state_dict({name: found[name] for name in wanted})
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder / PROJECTORS}: the projectors do not fit ({error}). Train it again.") from None
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    # Under `accelerate launch` every process has a GPU of its own.
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading bars of transformers, one per model, say nothing that ours do not; nor does PEFT's use of an older name."""
-    with transformers_quiet(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        yield

@@ -22,6 +22,7 @@ from bemerc.corpus import Manifest, Modality, Split
 from bemerc.description import Description
 from bemerc.errors import ModelError
 from bemerc.prediction import Prediction
+from bemerc.pretrained import device_faults
 from bemerc.progress import bar
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Params:
 
     batch       utterances per step, about
     row_tokens  positions that the utterances of a dialogue may share a tree of; where it is cut, its history is computed anew
-    device      auto: a GPU where there is one
+    device      auto: a GPU where there is one; cpu, cuda, cuda:1; spread: layer by layer over all GPUs there are
     """
 
     batch: int = 48
@@ -47,8 +48,7 @@ class Params:
             yield f"batch: must be at least 1, not {self.batch}."
         if self.row_tokens < 0:
             yield f"row_tokens: must not be negative, not {self.row_tokens}."
-        if self.device not in ("auto", "cpu", "cuda"):
-            yield f"device: must be auto, cpu or cuda, not {self.device!r}."
+        yield from device_faults(self.device)
 
 
 def run(

@@ -1,0 +1,209 @@
+"""The frozen language model and its tokenizer, as transformers finds them, and a fingerprint to know them again by.
+
+Any causal model, but nothing that runs code or stays silent: safetensors only, never a repository's own classes, no
+weight drawn at random because a file lacked it, and no tokenizer with which an answer could not end. The fingerprint is
+taken from the files and not from what was loaded, so that one backbone is the same in every dtype and quantisation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+
+from bemerc.errors import ModelError
+from bemerc.progress import transformers_quiet
+
+if TYPE_CHECKING:
+    from bemerc.model import Params
+
+# Beside a backbone's weights in an exported model, and no part of it.
+NOT_WEIGHTS = ("projectors.safetensors", "adapter_model.safetensors")
+# Places per tensor that a fingerprint looks at, and bytes at each: enough to tell two models apart, little enough for 7B.
+_PLACES, _BYTES = 64, 16
+# LoRA has no business in the eyes and ears of a model that has them: behavior comes in as tokens.
+OTHER_SENSES = r".*(vision|visual|audio|image|multi_modal|multimodal).*"
+
+
+def load_backbone(params: Params) -> tuple[Any, Any]:
+    """The frozen language model and its tokenizer; ModelError where they cannot be had or cannot be used."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = Path(params.name_or_path)
+    if place.is_dir() and not list(place.glob("*.safetensors")):
+        raise ModelError(
+            f"{place}: there are no safetensors weights in this folder, and pickled ones are refused because loading them "
+            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True)."
+        )
+    try:
+        with quiet():
+            lm, told = AutoModelForCausalLM.from_pretrained(
+                params.name_or_path,
+                dtype=getattr(torch, params.dtype),
+                attn_implementation=None if params.attention == "auto" else params.attention,
+                quantization_config=_quantization(params),
+                device_map=_device_map(params),
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(params.name_or_path)
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            f"model.name_or_path '{params.name_or_path}': the weights do not fit in the GPU's memory. Set model.dtype: "
+            "bfloat16, model.quantize: 4bit, or model.device: spread; `bemerc train --estimate` says what is needed."
+        ) from None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"model.name_or_path '{params.name_or_path}': no causal language model could be loaded from there ({first}). "
+            "Run 'dvc repro backbone' for the embedded one, or name a folder or a model that transformers can find."
+        ) from None
+    _must_be_whole(params.name_or_path, told)
+    check_tokenizer(params.name_or_path, tokenizer, len(lm.get_input_embeddings().weight))
+    lm.requires_grad_(False)
+    return (lm if _device_map(params) else lm.to(device_of(params.device))), tokenizer
+
+
+def _device_map(params: Params) -> Any:
+    """Where accelerate is to put the weights; None = transformers loads them and we move them."""
+    if params.device == "spread":
+        return "auto"
+    return None if params.quantize == "none" else {"": device_of(params.device)}
+
+
+def _quantization(params: Params) -> Any:
+    """What transformers is told to store the weights as; None = as they are."""
+    if params.quantize == "none":
+        return None
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise ModelError(
+            f"model.quantize is {params.quantize}, which needs bitsandbytes, and that is not installed: "
+            'pip install "bemerc[quantize]", or set model.quantize: none.'
+        ) from None
+    from transformers import BitsAndBytesConfig
+
+    if params.quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, params.dtype),
+    )
+
+
+def _must_be_whole(name: str, told: Any) -> None:
+    """transformers draws at random what a file lacks, and says so in a table that nobody reads."""
+    for what, keys in (("lack", told.get("missing_keys")), ("have in another shape", told.get("mismatched_keys"))):
+        if keys:
+            first = sorted(str(key) for key in keys)[0]
+            raise ModelError(
+                f"model.name_or_path '{name}': its files {what} {len(keys)} of the model's weights, such as {first}. "
+                "Download it again, or name a model whose config.json is of the same class as its weights."
+            )
+
+
+def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
+    """ModelError where answers could not end, or its tokens have no place among ``rows`` embeddings."""
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{name}: its tokenizer has no end-of-text token, so no answer could end.")
+    if tokenizer.eos_token_id == tokenizer.unk_token_id:
+        raise ModelError(
+            f"{name}: '{tokenizer.eos_token}' is its tokenizer's end-of-text token and its unknown token too, so an unknown "
+            "word would end an answer. Give the tokenizer an end-of-text token of its own."
+        )
+    # Tokens added later may lack an embedding as long as nobody uses them.
+    most = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id, tokenizer.bos_token_id or 0)
+    if most >= rows:
+        raise ModelError(
+            f"{name}: its tokenizer needs {most + 1} embeddings, its model has {rows}. Tokenizer and model are not of one "
+            "kind: take both from one place."
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- devices
+
+
+def device_of(name: str) -> str:
+    """Where ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` is on this machine."""
+    if name != "auto":
+        return name
+    # Under `accelerate launch` every process has a GPU of its own.
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+
+
+def device_faults(name: str) -> Iterator[str]:
+    """What is wrong with a params file's ``device``."""
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+|spread", name):
+        yield f"device: must be auto, cpu, cuda, cuda:N or spread, not {name!r}."
+
+
+# --------------------------------------------------------------------------------------------------------- fingerprint
+
+
+def fingerprint(name: str) -> str:
+    """A hash of the names, types and shapes of a backbone's weights and of some bytes of each.
+
+    The same files give the same wherever they lie, and however they are cut into shards. ``name`` is a folder, or a model
+    that transformers has loaded before. Raises ModelError where there are no such files.
+    """
+    entries: list[tuple[str, bytes]] = []
+    for path in weight_files(name):
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+                entries += [(key, _seen(file, 8 + length, key, one)) for key, one in header.items() if key[:2] != "__"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{path}: this is no safetensors file ({error}). Download the backbone again.") from None
+    digest = hashlib.sha256()
+    for _, seen in sorted(entries):
+        digest.update(seen)
+    return digest.hexdigest()[:32]
+
+
+def _seen(file: Any, start: int, key: str, one: Any) -> bytes:
+    """What a fingerprint sees of one tensor."""
+    first, last = one["data_offsets"]
+    stride = max(_BYTES, (last - first) // _PLACES // _BYTES * _BYTES)
+    seen = [f"{key} {one['dtype']} {one['shape']}".encode()]
+    for offset in range(first, last, stride):
+        file.seek(start + offset)
+        seen.append(file.read(min(_BYTES, last - offset)))
+    return b"".join(seen)
+
+
+def weight_files(name: str) -> list[Path]:
+    """The safetensors files of a folder, or of a model in transformers' cache."""
+    place = Path(name)
+    if place.is_dir():
+        return [path for path in sorted(place.glob("*.safetensors")) if path.name not in NOT_WEIGHTS]
+    from transformers.utils.hub import cached_file
+
+    try:
+        index = cached_file(name, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+        if index is None:
+            return [Path(str(cached_file(name, "model.safetensors")))]
+        shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+        return [Path(str(cached_file(name, shard))) for shard in shards]
+    except OSError as error:
+        raise ModelError(f"{name}: its weights are not in transformers' cache ({error}).") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Loading bars of transformers, one per model, say nothing that ours do not; nor does PEFT's use of an older name."""
+    with transformers_quiet(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
