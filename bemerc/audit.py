@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import FrameCache, summary
+from bemerc.cache import Choice, FrameCache, summary
 from bemerc.corpus import Manifest, Modality
 from bemerc.errors import CacheError
 from bemerc.progress import bar
@@ -127,6 +127,16 @@ def _utterance(cache: FrameCache, id_: str) -> Iterator[_Told]:
     yield from _values(rows, features.columns)
     if cache.has_landmarks:
         yield from _landmarks(cache, id_, rows)
+    if id_ in cache.choices:
+        yield from _choice(cache.choices[id_], len(rows))
+
+
+def _choice(choice: Choice, rows: int) -> Iterator[_Told]:
+    if any(not 0 <= stretch.first < stretch.end <= rows for stretch in choice.stretches):
+        yield "choice", f"Its rows are said to be of faces beyond its {rows} rows.", True
+    if choice.uncertain:
+        says = f"Up to {choice.faces} faces are seen at a time, and by {choice.by} the one chosen scores {choice.score:.2f}."
+        yield "whose face", says, False
 
 
 def _clock(
@@ -359,6 +369,9 @@ def in_words(cache: FrameCache) -> str:
         cells = [numbers[key] for key in ("mean", "std", "min", "max")]
         lines.append(f"{name:<{width}} {1 - numbers['nan_share']:>6.0%} " + " ".join(f"{cell:>9.3f}" for cell in cells))
     more = f" and {len(cache) - 5} more" if len(cache) > 5 else ""
+    if found["several_faces"]:
+        doubt = f", and of {found['uncertain_faces']} it is uncertain whose was to be measured"
+        lines += ["", f"one of several faces was chosen in {found['several_faces']} utterances{doubt}"]
     lines += ["", "utterances: " + ", ".join(cache.ids[:5]) + more]
     for what, sentences in (("without rows", cache.failures), ("note", cache.notes)):
         lines += [f"{what}: {id_}: {says}" for id_, says in sorted(sentences.items())[:_LISTED]]

@@ -16,6 +16,7 @@ vouch for instead of handing on wrong numbers.
     failures/{ids, reasons}   utterances without rows, and why
     notes/{ids, reasons}      utterances with rows that one should know something about (a truncated clip, say)
     sources/{ids, sha256}     of which file each utterance was measured, where the writer knew
+    choices/{ids, json}       whose face was measured, where the writer chose; see Choice
     landmarks   (sumT, P, 3) int16 and landmarks_scale (sumT, 4) float32, where the extractor keeps raw points:
                 point = landmarks * landmarks_scale[:, 3] + landmarks_scale[:, :3]; -32768 stands for NaN
 """
@@ -86,6 +87,54 @@ class PackedLandmarks:
     scale: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The rows first to end - 1 were measured of one face: its track's number, how likely it is the right one (0 to 1),
+    and how many tracks its shot had. Rows in between that do not show it are NaN."""
+
+    first: int
+    end: int
+    track: int
+    score: float
+    tracks: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whose face an utterance's rows are of.
+
+    policy     what was asked for: speaking, largest, longest, left, right
+    by         what decided: alone where one face at most was seen, largest where speaking was asked for without sound
+    faces      the most faces seen in one frame
+    score      mean of the stretches' scores, by their frames
+    uncertain  the score is below the limit in the params
+    """
+
+    policy: str
+    by: str
+    faces: int
+    score: float
+    uncertain: bool
+    stretches: tuple[Stretch, ...] = ()
+
+    def as_json(self) -> str:
+        """One line; scores to four places."""
+        rows = [[s.first, s.end, s.track, round(s.score, 4), s.tracks] for s in self.stretches]
+        told = {"policy": self.policy, "by": self.by, "faces": self.faces, "score": round(self.score, 4)}
+        return json.dumps({**told, "uncertain": self.uncertain, "stretches": rows})
+
+    @staticmethod
+    def from_json(text: str) -> Choice:
+        """The inverse; ValueError, KeyError or TypeError where it is no such line."""
+        told = json.loads(text)
+        stretches = tuple(
+            Stretch(int(first), int(end), int(track), float(score), int(tracks))
+            for first, end, track, score, tracks in told["stretches"]
+        )
+        score, uncertain = float(told["score"]), bool(told["uncertain"])
+        return Choice(str(told["policy"]), str(told["by"]), int(told["faces"]), score, uncertain, stretches)
+
+
 def pack_landmarks(landmarks: NDArray[np.float32]) -> PackedLandmarks:
     """(T, P, 3) float32 in any one unit -> int16 steps around each frame's centre, so that small faces lose no more than large ones."""
     with np.errstate(invalid="ignore"):
@@ -120,6 +169,7 @@ def write_cache(
     failures: Mapping[str, str],
     notes: Mapping[str, str] | None = None,
     sources: Mapping[str, str] | None = None,
+    choices: Mapping[str, Choice] | None = None,
     contents: str = "",
 ) -> None:
     """Write one frame cache: a temporary name first, renamed when it is complete. Memory does not grow with the corpus.
@@ -128,6 +178,7 @@ def write_cache(
     failures  id -> reason; these ids must not be among ``clips`` and get no rows
     notes     id -> a sentence on it; may be filled while ``clips`` is consumed
     sources   id -> SHA-256 of the file that it was measured of
+    choices   id -> whose face it was measured of; may be filled while ``clips`` is consumed
     contents  what the cache was made of, as a hash; a later run compares it to see that there is nothing to do
 
     The same arguments give the same bytes. CacheError if the disk refuses; ids out of order are our own mistake.
@@ -152,6 +203,8 @@ def write_cache(
                 rows = disk.while_there_is_room(_in_order(clips, failures, tuple(columns)))
                 _write_body(file, tuple(columns), rows, failures, {} if notes is None else notes)
                 _pairs(file, "sources", "sha256", sources or {})
+                if choices:
+                    _pairs(file, "choices", "json", {id_: choice.as_json() for id_, choice in choices.items()})
             disk.check()
             os.fsync(disk.fileno())
         partial.replace(path)
@@ -389,7 +442,8 @@ class FrameCache:
     """An open frame cache of N utterances; see the module's text for the file. Made by open_cache.
 
     modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
-    (id -> SHA-256 of what it was measured of; empty where the writer did not know), contents
+    (id -> SHA-256 of what it was measured of; empty where the writer did not know), choices (id -> Choice; empty where
+    nobody chose), contents
     """
 
     def __init__(self, path: Path, file: h5py.File, modality: Modality | None) -> None:
@@ -410,6 +464,8 @@ class FrameCache:
         self.failures = _read_pairs(path, file, "failures", "reasons")
         self.notes = _read_pairs(path, file, "notes", "reasons")
         self.sources = _read_pairs(path, file, "sources", "sha256") if "sources" in file else {}
+        told = _read_pairs(path, file, "choices", "json") if "choices" in file else {}
+        self.choices = {id_: Choice.from_json(text) for id_, text in told.items()}
         self._position = {id_: i for i, id_ in enumerate(self.ids)}
         self._values, self._timestamps_s = _member(path, file, "values"), _member(path, file, "timestamps_s")
         self.has_landmarks = "landmarks" in file
@@ -489,6 +545,8 @@ def summary(cache: FrameCache) -> dict[str, Any]:
         "rows": int(counts.sum()),
         "hours": float(np.nansum(cache._duration_s)) / 3600,
         "landmarks": cache.has_landmarks,
+        "several_faces": sum(choice.by != "alone" for choice in cache.choices.values()),
+        "uncertain_faces": sum(choice.uncertain for choice in cache.choices.values()),
         "bytes": cache.path.stat().st_size,
         "columns": statistics,
     }
@@ -546,7 +604,9 @@ def _check_head(path: Path, file: h5py.File, modality: Modality | None) -> None:
 
 def _check_links(path: Path, file: h5py.File) -> None:
     """A file from elsewhere may point at any other file on this machine; a cache has no reason to."""
-    groups = [name for name in ("failures", "notes", "sources") if file.get(name, getclass=True) is h5py.Group]
+    groups = [
+        name for name in ("failures", "notes", "sources", "choices") if file.get(name, getclass=True) is h5py.Group
+    ]
     for group in (file, *(file[name] for name in groups)):
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -620,8 +680,8 @@ def _check_shapes(cache: FrameCache, file: h5py.File) -> None:
         faults.append("two columns share a name")
     if stamps.shape != (total,) or stamps.dtype != np.float64:
         faults.append(f"timestamps of {stamps.dtype} {stamps.shape} for {total} rows")
-    if not {*cache.failures, *cache.notes, *cache.sources} <= set(cache._position):
-        faults.append("failures, notes or sources of ids that are not in the cache")
+    if not {*cache.failures, *cache.notes, *cache.sources, *cache.choices} <= set(cache._position):
+        faults.append("failures, notes, sources or choices of ids that are not in the cache")
     if cache.has_landmarks:
         faults += _landmark_faults(cache.path, file, total)
     if faults:

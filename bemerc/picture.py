@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, open_cache
+from bemerc.cache import Choice, Features, open_cache
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import BemercError, CacheError
 
@@ -98,6 +98,7 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, video_dir: Path |
             raise CacheError(f"No cache here knows '{id_}'. Among the {len(known)} ids are: {', '.join(known[:5])}.")
         landmarks = opened["face"].landmarks(id_) if "face" in features else None
         lost = [f"{m}: {cache.failures[id_]}" for m, cache in opened.items() if id_ in cache.failures]
+        lost += [_chosen(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
     at = peak(features["face"]) if "face" in features else None
     time_s = _time_s(features, at)
     frame = _frame(id_, video_dir, time_s) if video_dir is not None and time_s is not None else None
@@ -124,6 +125,13 @@ def _time_s(features: Mapping[Modality, Features], at: int | None) -> float | No
         return float(features["face"].timestamps_s[at])
     stamps = next((f.timestamps_s for m, f in features.items() if m != "audio" and len(f.timestamps_s)), None)
     return None if stamps is None else float(stamps[len(stamps) // 2])
+
+
+def _chosen(choice: Choice) -> str:
+    if choice.by == "alone":
+        return "nobody else in sight"
+    doubt = ", which leaves it uncertain" if choice.uncertain else ""
+    return f"one of up to {choice.faces} faces at a time, by {choice.by}, score {choice.score:.2f}{doubt}"
 
 
 def _seen(features: Mapping[Modality, Features]) -> list[str]:

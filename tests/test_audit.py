@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.audit import against_media, check, together
-from bemerc.cache import Features, open_cache, write_cache
+from bemerc.audit import against_media, check, in_words, together
+from bemerc.cache import Choice, Features, Stretch, open_cache, write_cache
 from bemerc.corpus import folder
+from bemerc.errors import CacheError
 from bemerc.extract.jobs import jobs_from_manifest, measure
 from bemerc.extract.loop import run
 from tests import loudness, mean_color
@@ -55,6 +56,38 @@ def spoilt(path: Path, spoil: Callable[[h5py.File], None], **options: object) ->
         spoil(file)
     with open_cache(path) as cache:
         return {(finding.id, finding.what): finding.wrong for finding in check(cache).findings}
+
+
+def test_an_uncertain_choice_is_odd_and_told(tmp_path: Path) -> None:
+    plain = Features(np.zeros((50, 3), np.float32), np.arange(50) / 25, COLUMNS)
+    choices = {
+        "a": Choice("speaking", "speaking", 2, 0.41, True, (Stretch(0, 50, 1, 0.41, 2),)),
+        "b": Choice("speaking", "alone", 1, 1.0, False, (Stretch(0, 50, 0, 1.0, 1),)),
+        "c": Choice("speaking", "speaking", 3, 0.9, False, (Stretch(0, 51, 0, 0.9, 3),)),
+    }
+    write_cache(
+        tmp_path / "face.h5",
+        modality="face",
+        columns=COLUMNS,
+        rate="clip",
+        extractor="mesh/1",
+        params={},
+        clips=[(id_, plain, 2.0, None) for id_ in choices],
+        failures={},
+        choices=choices,
+    )
+    with open_cache(tmp_path / "face.h5") as cache:
+        assert cache.choices == choices
+        assert {(f.id, f.what): f.wrong for f in check(cache).findings if f.id} == {
+            ("a", "whose face"): False,
+            ("c", "choice"): True,
+        }
+        assert "in 2 utterances, and of 1 it is uncertain" in in_words(cache)
+    with h5py.File(tmp_path / "face.h5", "a") as file:
+        del file["choices"]["json"]
+        file["choices"]["json"] = np.array([b"{}"] * 3)
+    with pytest.raises(CacheError, match="damaged"):
+        open_cache(tmp_path / "face.h5")
 
 
 def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:

@@ -1,27 +1,31 @@
-"""Face frames: MediaPipe's mesh on every frame, and per clip the action units, head pose, gaze and quality read off it.
+"""Face frames: the mesh on every frame, and per clip the action units, head pose, gaze and quality read off it.
 
-The mesh runs frame by frame because it follows the face; everything after it is worked out once per clip, over all
-frames at a time. The landmarks are rounded to the cache's grid first and the columns are worked out from the rounded
-ones, so that a better formula, applied to the cache later, starts from exactly what this one saw.
+The mesh runs frame by frame because it follows faces, several at a time where params say so; whose face it is is decided
+once per clip, when all has been seen and the sound can be heard (bemerc.extract.whose), and everything after it is worked
+out for that face alone, over all frames at a time. The landmarks are rounded to the cache's grid first and the columns are
+worked out from the rounded ones, so that a better formula, applied to the cache later, starts from exactly what this one
+saw.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, PackedLandmarks, pack_landmarks, unpack_landmarks
-from bemerc.extract import action_units, head
+from bemerc.cache import Choice, Features, PackedLandmarks, pack_landmarks, unpack_landmarks
+from bemerc.extract import action_units, head, whose
 from bemerc.extract.blendshapes import scores
-from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel, FaceMesh
+from bemerc.extract.finding import FaceFinder, Seen
+from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
 from bemerc.extract.mesh import align
+from bemerc.extract.whose import Policy, Sightings
 
-VERSION = f"mediapipe-mesh-{RELEASE}/4"
+VERSION = f"mediapipe-mesh-{RELEASE}/5"
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 
 
@@ -29,6 +33,10 @@ PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 class Params:
     """Section ``face``.
 
+    faces                 how many faces are followed at a time; 1 = the first one found, and nothing is chosen
+    policy                whose face is measured where several are seen: speaking (the mouth that moves with the sound;
+                          without sound the largest) | largest | longest (in sight) | left | right (in the picture)
+    least_score           below this score (0 to 1) of the choice the utterance is marked uncertain
     detection_confidence  a face is found when the detector's score is at least this
     tracking_confidence   a face is lost when the mesh's belief in it falls below this
     landmarks             keep the raw points in the cache (they can identify people)
@@ -36,6 +44,9 @@ class Params:
                           shapes; null for the network that comes with bemerc and repeats that model
     """
 
+    faces: int = 4
+    policy: Policy = "speaking"
+    least_score: float = 0.6
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
     landmarks: bool = True
@@ -43,7 +54,9 @@ class Params:
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        for name in ("detection_confidence", "tracking_confidence"):
+        if not 1 <= self.faces <= 16:
+            yield f"faces: {self.faces} must lie between 1 and 16."
+        for name in ("least_score", "detection_confidence", "tracking_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
         if self.blendshapes is not None and not Path(self.blendshapes).is_file():
@@ -71,24 +84,27 @@ def open_extractor(params: Params) -> FaceExtractor:
 class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
-    After ``finish`` the attribute ``landmarks`` holds the clip's packed points, or None where params do not keep them.
+    ``sound`` is asked at the end, and only where it decides: the clip's waveform, (N,) float32 mono at 16 kHz from its
+    start, or None where it has none. After ``finish`` the attribute ``landmarks`` holds the clip's packed points, or None
+    where params do not keep them, and ``choice`` whose face it is, None where params follow one face only.
     """
 
     def __init__(self, params: Params) -> None:
         self.params = params
         self.landmarks: PackedLandmarks | None = None
-        self._mesh = FaceMesh(params.detection_confidence, params.tracking_confidence)
+        self.choice: Choice | None = None
+        self.sound: Callable[[], NDArray[np.float32] | None] = lambda: None
+        self._finder = FaceFinder(params.faces, params.detection_confidence, params.tracking_confidence)
         self._shapes = scores if params.blendshapes is None else BlendshapeModel(Path(params.blendshapes))
         self._clear()
 
     def reset(self) -> None:
         """Forget the clip before: the same clip gives the same bytes whatever came before it."""
-        self._mesh.reset()
+        self._finder.reset()
         self._clear()
 
     def _clear(self) -> None:
-        self._points: list[NDArray[np.float32]] = []
-        self._presence: list[float] = []
+        self._seen = _Seen()
         self._timestamps_s: list[float] = []
         self._size = (1, 1)
 
@@ -96,27 +112,75 @@ class FaceExtractor:
         """One frame (H, W, 3) uint8, contiguous; all frames of a clip have one size."""
         height, width = rgb.shape[:2]
         self._size = (width, height)
-        found = self._mesh(rgb, timestamp_s)
-        points, presence = found if found is not None else (np.full((MESH_POINTS, 3), np.nan, np.float32), np.nan)
-        self._points.append(points * np.array([width, height, width], np.float32))
-        self._presence.append(presence)
+        for face in self._finder(rgb, timestamp_s):
+            self._seen.add(len(self._timestamps_s), self._finder.shot, face)
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
         """The clip's features: one row per frame, NaN where there was no face."""
         names = columns(self.params)
         timestamps_s = np.array(self._timestamps_s, np.float64)
-        if not self._points:
-            self.landmarks = None
+        self.landmarks = self.choice = None
+        if not len(timestamps_s):
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
-        packed = pack_landmarks(np.stack(self._points))
+        if self.params.faces > 1:
+            self.choice = self._choose(timestamps_s)
+        packed, presence = self._seen.chosen(self.choice, len(timestamps_s))
         self.landmarks = packed if self.params.landmarks else None
-        values = measure(unpack_landmarks(packed), self._size, np.array(self._presence, np.float32), self._shapes)
+        values = measure(unpack_landmarks(packed), self._size, presence, self._shapes)
         return Features(values, timestamps_s, names)
 
+    def _choose(self, timestamps_s: NDArray[np.float64]) -> Choice:
+        tracks = self._seen.tracks(self._size)
+        heard = self.sound() if self.params.policy == "speaking" and len(tracks) > 1 else None
+        return whose.choose(tracks, timestamps_s, self.params.policy, heard, self.params.least_score)
+
     def close(self) -> None:
-        """Free the mesh."""
-        self._mesh.close()
+        """Free the models."""
+        self._finder.close()
+
+
+class _Seen:
+    """All faces seen in a clip: packed as they come, 2.9 KB each, and a few numbers that the choice needs."""
+
+    def __init__(self) -> None:
+        self._points: list[NDArray[np.int16]] = []
+        self._scales: list[NDArray[np.float32]] = []
+        self._presence: list[float] = []
+        self._where: list[tuple[int, int, int]] = []  # row, shot, track
+        self._told: list[tuple[float, float, float, float]] = []  # left, right, height, lips
+
+    def add(self, row: int, shot: int, face: Seen) -> None:
+        packed = pack_landmarks(face.landmarks[None])
+        self._points.append(packed.points[0])
+        self._scales.append(packed.scale[0])
+        self._presence.append(face.presence)
+        self._where.append((row, shot, face.track))
+        (left, top), (right, bottom) = face.landmarks[:, :2].min(axis=0), face.landmarks[:, :2].max(axis=0)
+        self._told.append((left, right, bottom - top, whose.opening(face.landmarks)))
+
+    def tracks(self, size: tuple[int, int]) -> list[Sightings]:
+        """What the choice is made of, by growing track number."""
+        where = np.array(self._where, np.int64).reshape(-1, 3)
+        left, right, height, mouth = np.array(self._told, np.float64).reshape(-1, 4).T
+        x, area = (left + right) / 2 / size[0], (right - left) * height / (size[0] * size[1])
+        found = []
+        for number in np.unique(where[:, 2]).tolist():
+            mine = where[:, 2] == number
+            rows, shot = where[mine, 0], int(where[mine, 1][0])
+            found.append(Sightings(number, shot, rows, x[mine], area[mine], mouth[mine]))
+        return found
+
+    def chosen(self, choice: Choice | None, frames: int) -> tuple[PackedLandmarks, NDArray[np.float32]]:
+        """The points of the chosen face and the mesh's belief in it, per frame; without a choice of whatever was seen."""
+        empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
+        points, scale = np.repeat(empty.points, frames, axis=0), np.repeat(empty.scale, frames, axis=0)
+        presence = np.full(frames, np.nan, np.float32)
+        numbers = {stretch.track for stretch in choice.stretches} if choice is not None else None
+        for i, (row, _, track) in enumerate(self._where):
+            if numbers is None or track in numbers:
+                points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
+        return PackedLandmarks(points, scale), presence
 
 
 def measure(

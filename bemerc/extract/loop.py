@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bemerc.cache import SCHEMA_VERSION, Features, PackedLandmarks, open_cache, write_cache
+from bemerc.cache import SCHEMA_VERSION, Choice, Features, PackedLandmarks, open_cache, write_cache
 from bemerc.config import to_mapping
 from bemerc.errors import CacheError, MediaError
 from bemerc.extract import audio, face, openface, pose
@@ -81,6 +81,7 @@ class Outcome:
     measured  utterances that this run measured; the others were at hand, or are the same part of the same clip
     failures  id -> reason, for utterances of which at least one modality could not be measured
     absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
+    unsure    utterances with several faces of which it is uncertain whose is the one
     """
 
     paths: Mapping[str, Path]
@@ -89,6 +90,7 @@ class Outcome:
     failures: Mapping[str, str]
     absent: Mapping[str, str]
     seconds: float
+    unsure: int = 0
 
     def sentence(self) -> str:
         """For the end of a command: counts, time, and where the caches are."""
@@ -97,6 +99,8 @@ class Outcome:
             parts.append("the others were at hand" if self.measured else "all were at hand")
         if self.absent:
             parts.append(f"{len(self.absent)} have nothing to measure")
+        if self.unsure:
+            parts.append(f"of {self.unsure} it is uncertain whose face was to be measured")
         if self.failures:
             parts.append(f"{len(self.failures)} failed, for reasons that the cache lists")
         return f"{'; '.join(parts)}: {', '.join(map(str, self.paths.values()))}."
@@ -152,7 +156,14 @@ def run(
     limit.check(failures)
     for m in measures:
         _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
-    return Outcome(paths, len(jobs), measured, failures, absent, time.monotonic() - start)
+    return Outcome(paths, len(jobs), measured, failures, absent, time.monotonic() - start, _unsure(paths))
+
+
+def _unsure(paths: Mapping[str, Path]) -> int:
+    if "face" not in paths:
+        return 0
+    with open_cache(paths["face"]) as cache:
+        return sum(choice.uncertain for choice in cache.choices.values())
 
 
 def _cores() -> int:
@@ -316,6 +327,7 @@ def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts
     if _is_sealed(path, contents):
         return
     notes: dict[str, str] = {}
+    choices: dict[str, Choice] = {}
     with bar(f"Sealing {path.name}", len(names), "utterances") as advance:
         write_cache(
             path,
@@ -324,21 +336,29 @@ def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts
             rate=m.rate,
             extractor=m.version,
             params=params,
-            clips=_pieces(m, names, store, notes, advance),
+            clips=_pieces(m, names, store, notes, choices, advance),
             failures=reasons,
             notes=notes,
             sources=sources,
+            choices=choices,
             contents=contents,
         )
 
 
 def _pieces(
-    m: Measure, names: Mapping[str, str], store: Store, notes: dict[str, str], advance: Callable[[int], None]
+    m: Measure,
+    names: Mapping[str, str],
+    store: Store,
+    notes: dict[str, str],
+    choices: dict[str, Choice],
+    advance: Callable[[int], None],
 ) -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
     for id_, name in names.items():
         piece = store.finished(m.modality, name, m.columns)
         if piece.note:
             notes[id_] = piece.note
+        if piece.choice is not None:
+            choices[id_] = piece.choice
         yield id_, piece.features, piece.duration_s, piece.landmarks
         advance(1)
 

@@ -9,12 +9,14 @@ frames per second; here the same graphs are driven directly, with true timestamp
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +28,112 @@ MESH_POINTS = 478
 POSE_POINTS = 33
 
 
-class FaceMesh:
-    """The bundled face mesh with irises, for one face; frames of one clip in their order, ``reset`` before each clip.
+@dataclass(frozen=True)
+class Rect:
+    """A part of a picture: middle, width and height in fractions of the picture's width and height, and how far it is
+    turned clockwise, in radians."""
 
-    Between frames the graph follows the face from its last position and runs its detector only when it lost it: that
-    is what makes a frame cost under 2 ms, and why the state must be put back between clips.
+    x: float
+    y: float
+    width: float
+    height: float
+    angle: float = 0.0
+
+
+WHOLE = Rect(0.5, 0.5, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A face that a detector found: the part of the picture that the mesh wants to see of it, and the score in [0, 1]."""
+
+    rect: Rect
+    score: float
+
+
+class FaceModels:
+    """The bundled face detectors and the bundled face mesh with irises, asked one by one about a picture.
+
+    MediaPipe's own graph follows faces from frame to frame by itself, runs its short-range detector on every frame that
+    shows fewer faces than it was told to look for, and never says which face is which. Here nothing is remembered:
+    ``show`` a picture, then ask; who follows whom is decided by bemerc.extract.finding.
     """
+
+    def __init__(self, detection_confidence: float) -> None:
+        self._detection_confidence = detection_confidence
+        self._mesh = _Graph(
+            _MESH_GRAPH,
+            side_inputs={"with_attention": True},
+            thresholds={"facelandmarkcpu__ThresholdingCalculator.threshold": 0.0},
+            outputs=("landmarks", _PRESENCE),
+        )
+        self._detectors: dict[str, _Graph] = {}
+        self._picture: Any = None
+        self._size = (1, 1)
+
+    def show(self, rgb: NDArray[np.uint8]) -> None:
+        """The picture (H, W, 3), contiguous, that is asked about from now on. It is copied."""
+        self._picture, self._size = self._mesh.picture(rgb), (rgb.shape[1], rgb.shape[0])
+
+    def find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Found]:
+        """Faces in a part of the picture, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
+        ``far`` the full-range one (192 x 192; it finds smaller faces)."""
+        graph = self._detectors.get(reach) or self._detectors.setdefault(reach, self._detector(reach))
+        faces = graph.run({"image": self._picture, "roi": graph.rect(part)}).get("faces")
+        if faces is None or faces.is_empty():
+            return []
+        found = [_found(message, self._size) for message in graph.getter._get_serialized_proto_list(faces)]
+        return sorted(found, key=lambda face: -face.score)
+
+    def mesh(self, rect: Rect) -> tuple[NDArray[np.float32], float]:
+        """The landmarks (478, 3) float32 of the face in ``rect``, and the model's belief in [0, 1] that there is one.
+
+        x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
+        the width, grows away from the camera and is zero near the head's centre.
+        """
+        outputs = self._mesh.run({"image": self._picture, "roi": self._mesh.rect(rect)})
+        message = self._mesh.getter._get_serialized_proto(outputs["landmarks"])
+        return _numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[_PRESENCE]))
+
+    def close(self) -> None:
+        for graph in (self._mesh, *self._detectors.values()):
+            graph.close()
+
+    def _detector(self, reach: str) -> _Graph:
+        text = _DETECTOR_GRAPH.format(_DETECTORS[reach], self._detection_confidence)
+        return _Graph(text, side_inputs={}, thresholds={}, outputs=("faces",))
+
+
+def _found(message: bytes, size: tuple[int, int]) -> Found:
+    """A serialised detection -> the square that the mesh wants: half as large again as the box, turned with the eyes.
+
+    That is what MediaPipe's DetectionsToRects and RectTransformation calculators do, at the settings of its own graph.
+    """
+    from mediapipe.framework.formats.detection_pb2 import Detection
+
+    detection = Detection.FromString(message)
+    box, eyes = detection.location_data.relative_bounding_box, detection.location_data.relative_keypoints[:2]
+    width, height = size
+    angle = math.atan2((eyes[1].y - eyes[0].y) * height, (eyes[1].x - eyes[0].x) * width)
+    side = _ROOM * max(box.width * width, box.height * height)
+    middle = box.xmin + box.width / 2, box.ymin + box.height / 2
+    return Found(Rect(*middle, side / width, side / height, angle), float(detection.score[0]))
+
+
+def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
+    """Where to look for a face in the next frame: around its landmarks (478, 3) in fractions of ``size``, as
+    MediaPipe's own graph does it."""
+    width, height = size
+    (left, top), (right, bottom) = landmarks[:, :2].min(axis=0).tolist(), landmarks[:, :2].max(axis=0).tolist()
+    across, down = (landmarks[_EYE_CORNERS[1], :2] - landmarks[_EYE_CORNERS[0], :2]).tolist()
+    side = _ROOM * max((right - left) * width, (bottom - top) * height)
+    angle = math.atan2(down * height, across * width)
+    return Rect((left + right) / 2, (top + bottom) / 2, side / width, side / height, angle)
+
+
+class FaceMesh:
+    """MediaPipe's own graph of short-range detector and mesh, for one face; frames of one clip in their order, ``reset``
+    before each clip. For benchmarks: what is extracted comes by way of FaceModels."""
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
         detector = "facedetectionshortrangecpu__facedetectionshortrange__facedetection__TensorsToDetectionsCalculator"
@@ -56,7 +158,7 @@ class FaceMesh:
         the width, grows away from the camera and is zero near the head's centre. presence in [0, 1] is the mesh
         model's own belief that there is a face; below the tracking confidence the answer is None.
         """
-        outputs = self._graph.run(rgb, timestamp_s)
+        outputs = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s)
         faces = outputs.get("multi_face_landmarks")
         if faces is None or faces.is_empty():
             return None
@@ -101,7 +203,7 @@ class BodyPose:
         x and y are fractions of width and height; z is in fractions of the width, zero at the hips, negative towards
         the camera; visibility in [0, 1].
         """
-        landmarks = self._graph.run(rgb, timestamp_s).get("pose_landmarks")
+        landmarks = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s).get("pose_landmarks")
         if landmarks is None or landmarks.is_empty():
             return None
         return _numbers(self._graph.getter._get_serialized_proto(landmarks), POSE_POINTS, 5)[:, :4]
@@ -188,24 +290,61 @@ _SQUARE = 1000  # the blendshape graph wants a picture's size; a square one leav
 _PRESENCE = "facelandmarkcpu__face_presence_score"
 
 
+# The parts of MediaPipe's face graphs, without what decides between them: a picture and where to look, the answer.
+_MESH_GRAPH = """
+input_stream: "image"
+input_stream: "roi"
+input_side_packet: "with_attention"
+output_stream: "landmarks"
+node {
+  calculator: "FaceLandmarkCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:roi"
+  input_side_packet: "WITH_ATTENTION:with_attention"
+  output_stream: "LANDMARKS:landmarks"
+}
+"""
+_DETECTOR_GRAPH = """
+input_stream: "image"
+input_stream: "roi"
+output_stream: "faces"
+node {{
+  calculator: "{}"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:roi"
+  output_stream: "DETECTIONS:faces"
+  options {{ [mediapipe.FaceDetectionOptions.ext] {{ min_score_thresh: {} delegate {{ xnnpack {{}} }} }} }}
+}}
+"""
+_DETECTORS = {"near": "FaceDetectionShortRange", "far": "FaceDetectionFullRange"}
+_ROOM = 1.5
+_EYE_CORNERS = (33, 263)
+
+
 class _Graph:
-    """One of the wheel's graphs, driven through the same objects that ``mediapipe.solutions`` uses."""
+    """One of the wheel's graphs, by the name of its file or written out, driven through the same objects that
+    ``mediapipe.solutions`` uses."""
 
     def __init__(
         self,
-        name: str,
+        graph: str,
         *,
         side_inputs: Mapping[str, Any],
         thresholds: Mapping[str, float],
         outputs: Sequence[str],
     ) -> None:
         with _quiet():
-            # These two register the message types that the graphs' options are written in.
+            # These register the message types that the graphs' options are written in.
+            from google.protobuf import text_format  # type: ignore[import-untyped]
+            from mediapipe.framework import calculator_pb2
+            from mediapipe.framework.formats import rect_pb2
             from mediapipe.python import packet_creator, packet_getter, solution_base
-            from mediapipe.python.solutions import face_mesh, pose  # noqa: F401
+            from mediapipe.python.solutions import face_detection, face_mesh, pose  # noqa: F401
 
+            written = "node" in graph
             self._solution: Any = solution_base.SolutionBase(
-                binary_graph_path=f"mediapipe/modules/{name}.binarypb",
+                binary_graph_path=None if written else f"mediapipe/modules/{graph}.binarypb",
+                graph_config=text_format.Parse(graph, calculator_pb2.CalculatorGraphConfig()) if written else None,
                 side_inputs=side_inputs,
                 calculator_params=thresholds,
                 outputs=list(outputs),
@@ -213,7 +352,8 @@ class _Graph:
             )
             self._solution._graph.wait_until_idle()  # it opens on threads of its own, and prints from there
         self.getter: Any = packet_getter._packet_getter
-        self._packet: Any = packet_creator.create_image_frame
+        self._create: Any = packet_creator
+        self._rect: Any = rect_pb2.NormalizedRect
         self._format: Any = solution_base.image_frame.ImageFormat.SRGB
         self._start()
 
@@ -227,15 +367,26 @@ class _Graph:
         self._time_us = -1
         self._chatty = True
 
-    def run(self, rgb: NDArray[np.uint8], timestamp_s: float) -> Mapping[str, Any]:
-        """The packets that came out for this frame, by stream name."""
+    def picture(self, rgb: NDArray[np.uint8]) -> Any:
+        """A packet that holds a copy of a picture; any graph takes it, any number of times."""
+        return self._create.create_image_frame(rgb, image_format=self._format)
+
+    def rect(self, part: Rect) -> Any:
+        """A packet that holds a part of a picture."""
+        message = self._rect(
+            x_center=part.x, y_center=part.y, width=part.width, height=part.height, rotation=part.angle
+        )
+        return self._create.create_proto(message)
+
+    def run(self, packets: Mapping[str, Any], timestamp_s: float = 0.0) -> Mapping[str, Any]:
+        """The packets that came out for these, by stream name."""
         outputs: dict[str, Any] = self._solution._graph_outputs
         outputs.clear()
-        # The graph refuses a time that does not grow, which broken files do hold.
+        # The graph refuses a time that does not grow, which broken files do hold; a graph without memory has no use for it.
         self._time_us = max(round(timestamp_s * 1e6), self._time_us + 1)
         with _quiet() if self._chatty else contextlib.nullcontext():
-            packet = self._packet(rgb, image_format=self._format).at(self._time_us)
-            self._solution._graph.add_packet_to_input_stream("image", packet)
+            for stream, packet in packets.items():
+                self._solution._graph.add_packet_to_input_stream(stream, packet.at(self._time_us))
             self._solution._graph.wait_until_idle()
         self._chatty = self._chatty and not outputs
         return outputs

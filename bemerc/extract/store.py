@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc.cache import Features, PackedLandmarks
+from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.errors import CacheError
 
 # Raised when media.py comes to give other pixels, times or samples, or when a piece comes to be written in another way.
@@ -54,12 +54,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Finished:
-    """What one piece of work gave. ``note`` is a sentence on what one should know of it, empty where all was well."""
+    """What one piece of work gave. ``note`` is a sentence on what one should know of it, empty where all was well;
+    ``choice`` says whose face it is, where the extractor chose."""
 
     features: Features
     duration_s: float
     landmarks: PackedLandmarks | None = None
     note: str = ""
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Store:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return _from_arrays(arrays, columns)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)
             raise CacheError(
                 f"{path}: this finished clip is damaged ({error}) and was removed. Run the same command again to measure it anew."
@@ -163,6 +165,8 @@ def _encoded(result: Finished | Refused) -> bytes:
     }
     if result.landmarks is not None:
         arrays |= {"points": result.landmarks.points, "scale": result.landmarks.scale}
+    if result.choice is not None:
+        arrays["choice"] = np.frombuffer(result.choice.as_json().encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -178,6 +182,7 @@ def _from_arrays(arrays: Any, columns: tuple[str, ...]) -> Finished:
         float(arrays["duration_s"]),
         landmarks,
         arrays["note"].tobytes().decode(),
+        Choice.from_json(arrays["choice"].tobytes().decode()) if "choice" in arrays else None,
     )
 
 

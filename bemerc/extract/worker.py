@@ -10,6 +10,7 @@ that lie in it, each with extractors of its own, since these carry state from fr
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import signal
@@ -27,7 +28,7 @@ from bemerc.cache import Features
 from bemerc.errors import BemercError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
 from bemerc.extract.store import Finished, Identity, Piece, Refused, Store, identity
-from bemerc.media import Frame, NoTrackError, Video, read_sound
+from bemerc.media import Frame, NoTrackError, Sound, Video, read_sound
 
 _BEAT_S = 1.0
 
@@ -141,8 +142,8 @@ def _checked(features: Features, measure: Measure) -> Features:
 class _Live:
     """An utterance that is on screen: its extractors, and when each takes its next frame."""
 
-    def __init__(self, want: Want, bench: Bench) -> None:
-        self.want, self.bench = want, bench
+    def __init__(self, want: Want, bench: Bench, ear: _Ear) -> None:
+        self.want, self.bench, self.ear = want, bench, ear
         self.extractors = {modality: bench.take(modality) for modality in want.names}
         self._slots: dict[str, int] = {}
 
@@ -173,12 +174,15 @@ class _Live:
         """Finish all extractors; one that cannot says why."""
         found: dict[str, Finished | Refused] = {}
         for modality, extractor in self.extractors.items():
+            if hasattr(extractor, "sound"):  # whose mouth moves may depend on what one hears
+                extractor.sound = lambda: self.ear.hear(self.want.piece)
             try:
                 features = _checked(extractor.finish(), self.bench.measures[modality])
             except MediaError as error:  # this modality alone could not be measured
                 found[modality] = Refused(str(error))
                 continue
-            found[modality] = Finished(features, duration_s, getattr(extractor, "landmarks", None), note)
+            landmarks, choice = getattr(extractor, "landmarks", None), getattr(extractor, "choice", None)
+            found[modality] = Finished(features, duration_s, landmarks, note, choice)
         return found
 
     def leave(self) -> None:
@@ -187,16 +191,34 @@ class _Live:
             self.bench.put_back(modality, extractor)
 
 
+class _Ear:
+    """The sound of the clip whose picture is measured: decoded when it is first asked for, once for all utterances."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._asked = False
+        self._sound: Sound | None = None
+
+    def hear(self, piece: Piece) -> NDArray[np.float32] | None:
+        """The samples of a part of the clip; None where there is no sound that can be decoded."""
+        if not self._asked:
+            self._asked = True
+            with contextlib.suppress(MediaError):
+                self._sound = read_sound(self._path)
+        return None if self._sound is None else self._sound.cut(piece.start_s, piece.end_s)
+
+
 def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     """One pass over the picture; utterances begin and end as their times come."""
     waiting = sorted(task.wants, key=lambda want: want.piece.start_s or 0.0, reverse=True)
     live: list[_Live] = []
+    ear = _Ear(task.path)
     try:
         with Video(task.path) as video:
             for frame in video:
                 report.beat()
                 while waiting and (waiting[-1].piece.start_s or 0.0) <= frame.timestamp_s:
-                    live.append(_Live(waiting.pop(), bench))
+                    live.append(_Live(waiting.pop(), bench, ear))
                 live = _over(live, frame.timestamp_s, report)
                 live = [one for one in live if _took(one, frame, report)]
                 if not waiting and not live:

@@ -1,0 +1,65 @@
+"""Where one shot ends and the next begins, told by the pictures alone.
+
+The obvious choice, a threshold on the difference between two histograms, takes a person who comes near for a cut and
+misses the cut between two people in one room. Here two small pictures are compared: after a cut they do not look alike
+in any place (their correlation falls), which neither a person who moves nor a light that is switched does to all of
+a picture. A pan moves everything, but as much in every frame: a cut is a change that its neighbours do not share.
+Dissolves and fades are not found; tracks that jump end all the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Small = NDArray[np.float32]
+
+_ROWS, _COLUMNS, _EACH = 12, 16, 4
+# A cut: the two pictures have at most this correlation, or differ by so many grey levels and this much less in likeness.
+_ALIKE = 0.55
+_LEAST_CHANGE = 4.0
+_LEVELS = 18.0
+_FLAT = 2.0
+_RATHER_ALIKE = 0.85
+_TIMES = 3.0
+_MEMORY = 6
+
+
+def small(rgb: NDArray[np.uint8]) -> Small:
+    """(H, W, 3) uint8 -> (12, 16, 3) float32, means over a sparse grid of pixels: some 30 us whatever the size."""
+    height, width = rgb.shape[:2]
+    rows = (np.arange(_ROWS * _EACH) * height) // (_ROWS * _EACH)
+    columns = (np.arange(_COLUMNS * _EACH) * width) // (_COLUMNS * _EACH)
+    picked = rgb[rows[:, None], columns].astype(np.float32)
+    return np.asarray(picked.reshape(_ROWS, _EACH, _COLUMNS, _EACH, 3).mean(axis=(1, 3)))
+
+
+class Cuts:
+    """Frames of one clip in their order; each call says whether a shot begins with this frame."""
+
+    def __init__(self) -> None:
+        self._before: Small | None = None
+        self._changes: list[float] = []
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> bool:
+        now, before = small(rgb), self._before
+        self._before = now
+        if before is None:
+            return False
+        change, likeness = difference(before, now)
+        usual = float(np.median(self._changes)) if self._changes else 0.0
+        self._changes = [*self._changes[1 - _MEMORY :], change]
+        if change < max(_LEAST_CHANGE, _TIMES * usual):
+            return False
+        return likeness < _ALIKE or (change > _LEVELS and likeness < _RATHER_ALIKE)
+
+
+def difference(before: Small, now: Small) -> tuple[float, float]:
+    """The mean difference in grey levels (0 to 255), and the correlation of the two pictures (-1 to 1; 0 where one of
+    them is flat, as a blank frame is)."""
+    change = float(np.abs(now - before).mean())
+    a, b = (picture.reshape(-1, 3) - picture.reshape(-1, 3).mean(axis=0) for picture in (now, before))
+    spreads = float(np.sqrt((a**2).mean())), float(np.sqrt((b**2).mean()))
+    if min(spreads) < _FLAT:
+        return change, 0.0
+    return change, float((a * b).mean()) / (spreads[0] * spreads[1])

@@ -1,0 +1,168 @@
+"""The faces of each frame, followed: detectors where somebody may have come, the mesh where somebody was.
+
+MediaPipe's graph runs its short-range detector on every frame in which it follows fewer faces than it may, which
+for four faces and one person in view costs half as much again as the mesh, and it never finds a small face. Here the
+mesh follows each face from its last place, and detectors are asked when there is a reason: at the beginning of a shot,
+while nobody is in sight or somebody was just lost, and twice a second for who came in. They are asked in the order of their cost: the
+short-range detector (1 ms), the full-range one (2 ms), and the full-range one on overlapping parts of the picture, in
+which a face of 20 pixels is large enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extract.cuts import Cuts
+from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
+from bemerc.extract.tracks import Track, Tracks, same
+
+# How often one looks: for more faces while somebody is in sight, and wider and closer while nobody is.
+_MORE_S = 0.5
+_WIDE_S = 0.1
+_CLOSE_S = 0.4
+# What a wide or close look finds is looked at once more: the short-range detector sees a part this many times as large,
+# and must be this sure. Small real faces reach .87 (19 in 20), lettering and clouds at most .70.
+_AROUND = 2.5
+_SURE = 0.75
+# Parts of the picture: half of its longer side, overlapping by a third of that.
+_PART = 0.5
+_STEP = 1 / 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A face in a frame: its track's number, landmarks (478, 3) float32 in pixels (z on the scale of x), and the mesh's
+    belief in it."""
+
+    track: int
+    landmarks: NDArray[np.float32]
+    presence: float
+
+
+class FaceFinder:
+    """``reset()``, then the frames of one clip in their order; each gives who is seen in it, by track number.
+
+    ``shot`` counts the cuts so far. Where ``most`` is 1 the first face that is found is followed until it is lost.
+    """
+
+    def __init__(self, most: int, detection_confidence: float, tracking_confidence: float) -> None:
+        self._most, self._least = most, tracking_confidence
+        self._models = FaceModels(detection_confidence)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every earlier frame: the same clip gives the same numbers whatever came before it."""
+        self._tracks, self._cuts = Tracks(self._most), Cuts()
+        self.shot = 0
+        self._looked: dict[str, float] = {}
+        self._turn = 0
+
+    def __call__(self, rgb: NDArray[np.uint8], now_s: float) -> list[Seen]:
+        """One frame (H, W, 3) uint8, contiguous; who is seen in it, by growing track number."""
+        self._models.show(rgb)
+        self._size = (rgb.shape[1], rgb.shape[0])
+        if self._cuts(rgb):
+            self.shot += 1
+            self._tracks.cut()
+            self._looked = {}
+        seen = [face for track in self._tracks.followed if (face := self._follow(track, now_s)) is not None]
+        for rects in self._looks(now_s):
+            seen += self._take_in(rects, now_s)
+        return sorted(seen, key=lambda face: face.track)
+
+    def close(self) -> None:
+        """Free the models."""
+        self._models.close()
+
+    # ---- following
+
+    def _follow(self, track: Track, now_s: float) -> Seen | None:
+        landmarks, presence = self._models.mesh(track.rect)
+        if presence < self._least:
+            self._tracks.lost(track)
+            return None
+        rect = rect_around(landmarks, self._size)
+        number: int | None = track.number
+        if not self._tracks.moved(track, rect, now_s):
+            entered = self._tracks.enter(rect, now_s)  # somebody else, unless that one is followed already
+            number = None if entered is None else entered.number
+        return None if number is None else self._seen(number, landmarks, presence)
+
+    def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float) -> Seen:
+        width, height = self._size
+        return Seen(number, landmarks * np.array([width, height, width], np.float32), presence)
+
+    # ---- looking
+
+    def _looks(self, now_s: float) -> Iterator[list[Rect]]:
+        """What detectors find, one look after the other, as long as there is a reason to look on."""
+        if self._tracks.full:
+            return
+        if self._tracks.followed:
+            if self._is_time("more", now_s, _WIDE_S if self._tracks.missing(now_s) else _MORE_S):
+                self._turn += 1
+                yield self._find("far" if self._turn % 2 else "near")
+            return
+        yield self._find("near")
+        if self._most > 1 or not self._tracks.followed:
+            yield from self._wider(now_s)
+
+    def _wider(self, now_s: float) -> Iterator[list[Rect]]:
+        if self._is_time("far", now_s, _WIDE_S):
+            yield self._find("far")
+        if not self._tracks.followed and self._is_time("parts", now_s, _CLOSE_S):
+            for part in parts(*self._size):
+                if not self._tracks.full:
+                    yield self._find("far", part)
+        if self._tracks.followed:
+            self._looked["more"] = now_s
+
+    def _is_time(self, look: str, now_s: float, every_s: float) -> bool:
+        due = now_s - self._looked.get(look, -np.inf) >= every_s - 1e-6
+        if due:
+            self._looked[look] = now_s
+        return due
+
+    def _find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Rect]:
+        new = self._tracks.new(face.rect for face in self._models.find(reach, part))
+        return new if reach == "near" else [rect for rect in new if self._is_face(rect)]
+
+    def _is_face(self, rect: Rect) -> bool:
+        around = replace(rect, width=_AROUND * rect.width, height=_AROUND * rect.height)
+        again = self._models.find("near", around)
+        return any(face.score >= _SURE and same(face.rect, rect) for face in again)
+
+    def _take_in(self, rects: list[Rect], now_s: float) -> list[Seen]:
+        seen = []
+        for rect in rects:
+            if self._tracks.full:
+                break
+            landmarks, presence = self._models.mesh(rect)
+            if presence < self._least:
+                continue
+            track = self._tracks.enter(rect_around(landmarks, self._size), now_s)
+            if track is not None:
+                seen.append(self._seen(track.number, landmarks, presence))
+        return seen
+
+
+def parts(width: int, height: int) -> tuple[Rect, ...]:
+    """Overlapping squares, half as wide as the picture's longer side, that cover all of it."""
+    side = _PART * max(width, height)
+    return tuple(
+        Rect(x / width, y / height, side / width, side / height)
+        for y in _middles(height, side)
+        for x in _middles(width, side)
+    )
+
+
+def _middles(length: int, side: float) -> list[float]:
+    if side >= length:
+        return [length / 2]
+    count = int(np.ceil((length - side) / (side * (1 - _STEP)))) + 1
+    return [float(middle) for middle in np.linspace(side / 2, length - side / 2, count)]

@@ -1,0 +1,135 @@
+"""Faces found and followed in pictures made on the spot, and the choice among them through a worker, as a user runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bemerc.cache import open_cache
+from bemerc.corpus.sample_clip import write_clip
+from bemerc.corpus.sample_picture import Sitter, looks
+from bemerc.corpus.sample_recipes import BODY_NAMES, UNIT_NAMES
+from bemerc.extract import face
+from bemerc.extract.finding import FaceFinder, parts
+from bemerc.extract.jobs import Job, measure
+from bemerc.extract.loop import run
+
+Picture = NDArray[np.uint8]
+FPS, RATE_HZ = 25, 16_000
+
+
+@pytest.fixture(scope="module")
+def finder() -> Iterator[FaceFinder]:
+    found = FaceFinder(4, 0.5, 0.5)
+    yield found
+    found.close()
+
+
+def person(who: int, side: int, open_mouth: float = 0.0) -> Picture:
+    units = dict.fromkeys(UNIT_NAMES, 0.0) | {"AU25": 0.7 * open_mouth, "AU26": 0.3 * open_mouth}
+    picture = Sitter(looks(4, 3)[who], 320, 320).draw(units, dict.fromkeys(BODY_NAMES, 0.0))
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def wall(width: int, height: int) -> Picture:
+    grey = np.linspace(70, 120, width)[None, :, None] + np.linspace(0, 30, height)[:, None, None]
+    return np.repeat(grey, 3, axis=2).astype(np.uint8)
+
+
+def put(picture: Picture, who: Picture, x: int, y: int) -> Picture:
+    shown = picture.copy()
+    shown[y : y + who.shape[0], x : x + who.shape[1]] = who
+    return shown
+
+
+def test_two_people_are_followed_and_a_third_is_seen_when_he_comes(finder: FaceFinder) -> None:
+    finder.reset()
+    one, other, third = person(0, 200), person(1, 200), person(2, 180)
+    numbers = []
+    for i in range(30):
+        shown = put(put(wall(720, 360), one, 20 + 2 * i, 150), other, 500, 140)
+        if i >= 10:
+            shown = put(shown, third, 300, 0)
+        numbers.append([seen.track for seen in finder(shown, i / FPS)])
+    assert numbers[0] == [0, 1]
+    assert numbers[-1] == [0, 1, 2]
+    assert finder.shot == 0
+
+
+def test_a_small_face_is_found_and_what_is_found_is_its_mesh(finder: FaceFinder) -> None:
+    finder.reset()
+    shown = put(wall(1280, 720), person(0, 120), 900, 300)  # the face itself is some 30 pixels wide
+    seen = finder(shown, 0.0)
+    assert len(seen) == 1
+    x, y = seen[0].landmarks[:, :2].mean(axis=0)
+    assert 930 < x < 990
+    assert 310 < y < 380
+    assert finder(wall(1280, 720), 0.04) == []
+
+
+def test_the_same_clip_gives_the_same_faces_after_another(finder: FaceFinder) -> None:
+    clip = [put(wall(480, 360), person(0, 240), 20 + 4 * i, 100) for i in range(6)]
+    told = []
+    for other in (None, [put(wall(480, 360), person(1, 300), 100, 50)] * 3):
+        finder.reset()
+        for i, picture in enumerate(other or []):
+            finder(picture, i / FPS)
+        finder.reset()
+        told.append([finder(picture, i / FPS) for i, picture in enumerate(clip)])
+    for first, second in zip(*told, strict=True):
+        assert [s.track for s in first] == [s.track for s in second]
+        np.testing.assert_array_equal(first[0].landmarks, second[0].landmarks)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (320, 320), (1920, 1080), (64, 64)])
+def test_parts_cover_the_picture(size: tuple[int, int]) -> None:
+    covered = np.zeros((40, 40), bool)
+    at = (np.arange(40) + 0.5) / 40
+    for part in parts(*size):
+        inside = [abs(at - m) <= s / 2 + 1e-9 for m, s in ((part.x, part.width), (part.y, part.height))]
+        covered |= inside[1][:, None] & inside[0][None]
+    assert covered.all()
+    assert len(parts(*size)) <= 9
+
+
+def test_the_sound_decides_whose_face_is_in_the_cache(tmp_path: Path) -> None:
+    """Two mouths, each to a rhythm of its own; the same pictures with the one's and with the other's sound."""
+    count, rhythms = 50, (3.1, 2.2)
+    opened = [np.clip(np.sin(2 * np.pi * hz * np.arange(count) / FPS), 0, 1) for hz in rhythms]
+    drawn = [{level: person(who, 240, level) for level in np.linspace(0, 1, 6).round(1)} for who in (0, 1)]
+    frames = [
+        np.concatenate([drawn[who][float((opened[who][i] * 5).round() / 5)] for who in (0, 1)], axis=1)
+        for i in range(count)
+    ]
+    jobs = []
+    for who in (0, 1):
+        time_s = np.arange(count * RATE_HZ // FPS) / RATE_HZ
+        level = np.clip(np.sin(2 * np.pi * rhythms[who] * (time_s - 0.04)), 0, 1)
+        sound = (9000 * level * np.sin(2 * np.pi * 500 * time_s)).astype(np.int16)
+        path = tmp_path / f"{who}.mp4"
+        write_clip(path, frames, sound, size=(480, 240), fps=FPS, rate_hz=RATE_HZ)
+        jobs.append(Job(str(who), path))
+    params = face.Params()
+    outcome = run(jobs, (measure("face", face.__name__, params),), tmp_path / "out", tmp_path / "store", 1)
+    with open_cache(tmp_path / "out" / "face.h5") as cache:
+        middles = [float(np.nanmean(cache[id_].column("face_x"))) for id_ in ("0", "1")]
+        assert middles[0] < 0.5 < middles[1]
+        assert {choice.by for choice in cache.choices.values()} == {"speaking"}
+        assert {choice.faces for choice in cache.choices.values()} == {2}
+        assert outcome.unsure == sum(choice.uncertain for choice in cache.choices.values())
+        assert cache.has_landmarks
+    largest = measure("face", face.__name__, replace(params, policy="left"))
+    run(jobs, (largest,), tmp_path / "out", tmp_path / "store", 1)
+    with open_cache(tmp_path / "out" / "face.h5") as cache:
+        assert all(np.nanmean(cache[id_].column("face_x")) < 0.5 for id_ in cache)
+    one = measure("face", face.__name__, replace(params, faces=1))
+    run(jobs, (one,), tmp_path / "out", tmp_path / "store", 1)
+    with open_cache(tmp_path / "out" / "face.h5") as cache:
+        assert cache.choices == {}
+        assert np.isfinite(cache["0"].values).all()

@@ -1,0 +1,159 @@
+"""Whose face is measured: policies over tracks that are made up, and a voice that is too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bemerc.cache import Choice
+from bemerc.extract import whose
+from bemerc.extract.whose import POLICIES, Sightings, choose
+
+FPS = 25
+Array = NDArray[np.float64]
+
+
+def speech(seconds: float, seed: int) -> Array:
+    """How loud somebody is at each hundredth of a second, 0 to 1: syllables and pauses."""
+    rng, steps = np.random.default_rng(seed), np.zeros(int(seconds * 100) + 100)
+    at = 0
+    while at < len(steps):
+        length = int(rng.uniform(10, 28))
+        steps[at : at + int(0.7 * length)] = rng.uniform(0.3, 1) * (rng.random() < 0.8)
+        at += length
+    bell = np.hanning(15)
+    return np.convolve(steps, bell / bell.sum(), mode="same")
+
+
+def wave(loudness: Array, seconds: float) -> NDArray[np.float32]:
+    rng = np.random.default_rng(5)
+    count = int(seconds * whose.SAMPLE_RATE_HZ)
+    level = np.interp(np.arange(count) / whose.SAMPLE_RATE_HZ, np.arange(len(loudness)) / 100, loudness)
+    return ((0.2 * level**2 + 1e-3) * rng.normal(0, 1, count)).astype(np.float32)
+
+
+def track(
+    number: int, rows: range, x: float, *, mouth: Array | None = None, area: float = 0.05, shot: int = 0
+) -> Sightings:
+    rng = np.random.default_rng(number)
+    lips = np.full(len(rows), 0.04) if mouth is None else mouth
+    noise = rng.normal(0, 0.004, len(rows))
+    at = np.array(rows)
+    return Sightings(number, shot, at, np.full(len(at), x), np.full(len(at), area), lips + noise)
+
+
+def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
+    """A mouth that is 60 ms ahead of the sound."""
+    return gain * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(loudness)) / 100, loudness)
+
+
+def stamps(rows: range) -> Array:
+    return np.array(rows) / FPS
+
+
+def test_one_face_leaves_no_choice_and_no_doubt() -> None:
+    rows = range(50)
+    for policy in POLICIES:
+        choice = choose([track(3, rows, 0.5)], stamps(rows), policy, None, 0.6)
+        assert (choice.by, choice.faces, choice.score, choice.uncertain) == ("alone", 1, 1.0, False)
+        assert [(s.first, s.end, s.track) for s in choice.stretches] == [(0, 50, 3)]
+    assert choose([], stamps(rows), "speaking", None, 0.6) == Choice("speaking", "alone", 0, 1.0, False)
+
+
+def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:
+    rows = range(50)
+    parts = [track(0, range(20), 0.5), track(1, range(25, 50), 0.2), track(2, range(21, 23), 0.5)]
+    choice = choose(parts, stamps(rows), "speaking", None, 0.6)
+    assert [s.track for s in choice.stretches] == [0, 2, 1]
+    assert not choice.uncertain
+
+
+@pytest.mark.parametrize("speaker", [0, 1])
+@pytest.mark.parametrize("seconds", [1.2, 3.0])
+def test_the_mouth_that_moves_with_the_sound_is_chosen_and_the_sound_alone_decides(
+    seconds: float, speaker: int
+) -> None:
+    rows = range(int(seconds * FPS))
+    said = [speech(seconds, seed) for seed in (1, 2)]
+    both = [track(i, rows, 0.2 + 0.5 * i, mouth=lips(said[i], rows), area=0.1 - 0.05 * i) for i in (0, 1)]
+    choice = choose(both, stamps(rows), "speaking", wave(said[speaker], seconds), 0.6)
+    assert [s.track for s in choice.stretches] == [speaker]
+    assert (choice.by, choice.faces) == ("speaking", 2)
+    if seconds > 2:
+        assert not choice.uncertain
+
+
+def test_a_voice_from_off_leaves_doubt() -> None:
+    rows = range(75)
+    resting = [track(0, rows, 0.2), track(1, rows, 0.7)]
+    choice = choose(resting, stamps(rows), "speaking", wave(speech(3, 4), 3), 0.6)
+    assert choice.uncertain
+    assert choice.score < 0.6
+
+
+def test_every_shot_is_judged_by_itself() -> None:
+    said, rows = speech(6, 1), range(150)
+    first, second = range(75), range(75, 150)
+    tracks = [
+        track(0, first, 0.2, mouth=lips(said, first)),
+        track(1, first, 0.7),
+        track(2, second, 0.2, shot=1),
+        track(3, second, 0.7, mouth=lips(said, second), shot=1),
+    ]
+    choice = choose(tracks, stamps(rows), "speaking", wave(said, 6), 0.6)
+    assert [(s.first, s.end, s.track, s.tracks) for s in choice.stretches] == [(0, 75, 0, 2), (75, 150, 3, 2)]
+
+
+def test_without_sound_speaking_means_the_largest_and_says_so() -> None:
+    rows = range(50)
+    tracks = [track(0, rows, 0.2, area=0.02), track(1, rows, 0.7, area=0.08)]
+    for silence in (None, np.zeros(32_000, np.float32)):
+        choice = choose(tracks, stamps(rows), "speaking", silence, 0.6)
+        assert (choice.policy, choice.by, choice.stretches[0].track) == ("speaking", "largest", 1)
+        assert choice.score == pytest.approx(0.8)
+
+
+def test_the_other_policies() -> None:
+    rows = range(100)
+    tracks = [
+        track(0, range(60), 0.2, area=0.09),
+        track(1, rows, 0.5, area=0.05),
+        track(2, range(10, 90), 0.8, area=0.02),
+        track(3, range(40, 44), 0.05, area=0.02),
+    ]
+    chosen = {p: choose(tracks, stamps(rows), p, None, 0.6).stretches[0].track for p in POLICIES if p != "speaking"}
+    assert chosen == {"largest": 0, "longest": 1, "left": 0, "right": 2}, "whoever flits by is at no edge"
+
+
+def test_two_equals_are_uncertain() -> None:
+    rows = range(50)
+    tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.051)]
+    choice = choose(tracks, stamps(rows), "largest", None, 0.6)
+    assert choice.stretches[0].track == 1
+    assert choice.uncertain
+
+
+def test_a_choice_is_one_line_and_comes_back() -> None:
+    rows = range(30)
+    tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.02)]
+    choice = choose(tracks, stamps(rows), "largest", None, 0.6)
+    assert "\n" not in choice.as_json()
+    back = Choice.from_json(choice.as_json())
+    assert back.as_json() == choice.as_json()
+    assert back.stretches[0].score == pytest.approx(choice.stretches[0].score, abs=1e-4)
+    for broken in ("{}", "[]", '{"policy": 1}', "nonsense"):
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            Choice.from_json(broken)
+
+
+def test_loudness_is_heard_in_the_voice_s_band_at_any_level() -> None:
+    times = np.arange(0, 2, 1 / FPS)
+    t = np.arange(2 * whose.SAMPLE_RATE_HZ) / whose.SAMPLE_RATE_HZ
+    beat = (np.sin(2 * np.pi * 2 * t) > 0) * np.sin(2 * np.pi * 800 * t)
+    hum = np.sin(2 * np.pi * 50 * t)
+    loud, soft = (whose.envelope((g * (beat + hum)).astype(np.float32), times) for g in (0.5, 0.005))
+    np.testing.assert_allclose(loud, soft, atol=0.05)
+    assert loud[10:20].mean() > 0.9
+    assert loud[32:44].mean() < 0.4
+    assert whose.envelope(np.zeros(0, np.float32), times).shape == loud.shape
