@@ -131,9 +131,10 @@ class Encoder:
         self._tokenizer = tokenizer
         self._known: dict[tuple[Part, bool], Node] = {}
         self._words: dict[str, tuple[int, ...]] = {}
-        # A chat template opens with its own mark.
+        # A chat template opens with its own mark, and ends an answer with its own.
         self._begin = () if frame or tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
-        self._end = int(tokenizer.eos_token_id)
+        self._newline = self._line_break()
+        self.end = self._mark(frame.end) if frame and frame.end else int(tokenizer.eos_token_id)
 
     def encode(self, prompt: Prompt) -> Example:
         """The prompt as a path of nodes, its oldest turns left out until it fits ``max_length``.
@@ -160,7 +161,7 @@ class Encoder:
 
     def _target(self, text: str) -> Node:
         """The answer and the mark that ends it: without the mark, a label would score what it shares with longer ones."""
-        ids = (*self._encode_words(text), self._end)
+        ids = (*self._encode_words(text), self.end)
         return Node(ids, (WORDS,) * len(ids), (), True)
 
     def _node(self, part: Part, begin: tuple[int, ...] = ()) -> Node:
@@ -185,12 +186,43 @@ class Encoder:
     def _encode_words(self, text: str) -> tuple[int, ...]:
         """What people said may hold "</s>"; split, it is only words."""
         if text not in self._words:
-            found = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            self._words[text] = tuple(found)
+            found, before = self._split("\n" + text), self._newline
+            behind_a_break = bool(before) and found[: len(before)] == before
+            self._words[text] = found[len(before) :] if behind_a_break else self._split(text)
         return self._words[text]
+
+    def _split(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def _line_break(self) -> tuple[int, ...]:
+        """The tokens of a line break where the tokenizer puts a space before every text (Llama 2), else nothing.
+
+        Such a tokenizer is handed every piece behind a line break, which is cut off again: a piece is no beginning.
+        """
+        alone, after = self._split("\n"), self._split("\na")
+        return alone if after != alone + self._split("a") and after[: len(alone)] == alone else ()
 
     def _encode_markup(self, piece: Markup) -> tuple[int, ...]:
         return tuple(self._tokenizer(piece.text, add_special_tokens=False)["input_ids"])
+
+    def _mark(self, end: str) -> int:
+        """The token that ends an answer: the template's, where it is one token of its own, else the end of text."""
+        first = self._encode_markup(Markup(end))[0]
+        own = first in self._tokenizer.all_special_ids or self._tokenizer.decode([first]).strip() == end
+        return int(first if own else self._tokenizer.eos_token_id)
+
+    def tell_apart(self, labels: Sequence[str], answer: Callable[[str], str]) -> None:
+        """DatasetError where the tokenizer makes nothing of a label, or the same of two."""
+        known: dict[tuple[int, ...], str] = {}
+        for label in labels:
+            ids = self._encode_words(answer(label).strip())
+            if not ids or ids in known:
+                other = f"the same as of '{known[ids]}'" if ids else "nothing"
+                raise DatasetError(
+                    f"The tokenizer makes {other} of the label '{label}', so no answer could name it. Rename one with "
+                    "prepare.label_map, or take another backbone."
+                )
+            known[ids] = label
 
 
 def _newest(turns: Sequence[Node], room: int) -> tuple[Node, ...]:

@@ -57,6 +57,7 @@ def run(
         model.check_tokens(found, tokens.k, tokens.columns, start)
     learner = model.build(model_params, widths, tokens.k, start if modalities else None)
     encoder = predict.encoder_for(learner, shape, params.max_length)
+    encoder.tell_apart(manifest.labels, prompt.label_target)
     score = _dev_scorer(manifest, tokens, modalities, shape, encoder, params)
     trees = dataset.grow(
         [

@@ -236,8 +236,8 @@ class BehaviorModel(nn.Module):
         logits: Tensor = out.logits[0]
         return logits
 
-    def write(self, batch: Batch, limit: int) -> list[list[int]]:
-        """The likeliest next token after every prompt, over and over: B lists of at most ``limit`` ids, no end mark.
+    def write(self, batch: Batch, limit: int, end: int) -> list[list[int]]:
+        """The likeliest next token after every prompt, over and over, up to the mark ``end``: B lists of at most ``limit`` ids.
 
         The rows are single prompts of one length without targets, so that no position is padding.
         """
@@ -251,11 +251,11 @@ class BehaviorModel(nn.Module):
             out = self.lm(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache, best = out.past_key_values, out.logits[:, -1].argmax(-1)
             written = torch.cat([written, best.unsqueeze(1)], dim=1)
-            ended |= best == self.tokenizer.eos_token_id
+            ended |= best == end
             if bool(ended.all()):
                 break
             given = {"input_ids": best.unsqueeze(1)}
-        return [_until(row, self.tokenizer.eos_token_id) for row in written.tolist()]
+        return [_until(row, end) for row in written.tolist()]
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Adapter and projectors by name; all else is frozen."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bemerc import dataset, model, prompt, temperature
+from bemerc import chat, dataset, model, prompt, temperature
 from bemerc.corpus import Manifest, Modality, Split
 from bemerc.description import Description
 from bemerc.errors import ModelError
@@ -65,6 +65,7 @@ def run(
     shape = prompt.Params(**facts.params["prompt"])
     max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
     encoder = encoder_for(loaded, shape, max_length)
+    encoder.tell_apart(facts.labels, prompt.label_target)
     found = score_labels(
         loaded, encoder, prompts(manifest, splits, facts.labels, facts.modalities, shape), tokens, params
     )
@@ -113,7 +114,9 @@ def generate_descriptions(
             for start in range(0, len(asked), params.batch):
                 group = asked[start : start + params.batch]
                 rows = [dataset.tree([encoder.question(one)]) for one in group]
-                for one, written in zip(group, loaded.write(dataset.collate(rows, tokens), limit), strict=True):
+                for one, written in zip(
+                    group, loaded.write(dataset.collate(rows, tokens), limit, encoder.end), strict=True
+                ):
                     said[one.id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
             advance(len(ids))
     return {id: Description(**slots) for id, slots in said.items()}
@@ -121,18 +124,8 @@ def generate_descriptions(
 
 def encoder_for(loaded: model.BehaviorModel, shape: prompt.Params, max_length: int) -> dataset.Encoder:
     """The encoder of a model's tokenizer, inside its chat template where params ask for it."""
-    tokenizer = loaded.tokenizer
-    frame = None
-    if shape.template == "chat":
-        if not getattr(tokenizer, "chat_template", None):
-            raise ModelError(f"prompt.template is chat, but the tokenizer of '{loaded.params.name_or_path}' has none.")
-
-        def render(message: str) -> str:
-            said = [{"role": "user", "content": message}]
-            return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
-
-        frame = prompt.chat_frame(render)
-    return dataset.Encoder(tokenizer, loaded.k, min(max_length, loaded.max_length), frame)
+    frame = chat.frame_of(loaded.tokenizer, loaded.params.name_or_path) if shape.template == "chat" else None
+    return dataset.Encoder(loaded.tokenizer, loaded.k, min(max_length, loaded.max_length), frame)
 
 
 def score_labels(

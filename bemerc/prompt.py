@@ -12,6 +12,7 @@ window are ours.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ SLOTS: dict[str, tuple[str, Modality]] = {
 }
 
 MERC_ROLE = "Name the emotion that the speaker of the last line is perceived to show, by words and behavior."
+OPENING = "The conversation so far:\n###\n"
 ALIGN_ROLE = "Describe what a person shows, by behavior."
 
 
@@ -99,10 +101,24 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ChatFrame:
-    """What a chat template puts before and after the one message that we send."""
+    """What a chat template puts around one question and its answer.
+
+    before   up to our first words
+    between  from the system message to the user's; None: the template has no system role, all of it is the user's message
+    after    from the end of the question to where the answer begins
+    lead     what stands before the words of an answer (some templates: a space)
+    end      the mark that ends an answer; "": the tokenizer's end of text
+    """
 
     before: str
+    between: str | None
     after: str
+    lead: str = ""
+    end: str = ""
+
+
+# What a chat template is asked to render: (role, words) of every message, and whether the answer is to be opened.
+Render = Callable[[Sequence[tuple[str, str]], bool], str]
 
 
 def merc_prompt(
@@ -138,7 +154,7 @@ def align_prompts(id: str, description: Mapping[str, str], modalities: Sequence[
 
 def merc_head(labels: Sequence[str]) -> str:
     """Role and label set, up to the mark that opens the history."""
-    return f"{MERC_ROLE}\nLabels: {', '.join(labels)}.\nThe conversation so far:\n###\n"
+    return f"{MERC_ROLE}\nLabels: {', '.join(labels)}.\n{OPENING}"
 
 
 def align_head() -> str:
@@ -187,23 +203,51 @@ def read_slot(text: str) -> str:
     return text.strip().split("\n", 1)[0].strip()
 
 
-def chat_frame(render: Callable[[str], str]) -> ChatFrame:
-    """Take a chat template apart; ``render`` wraps one user message with the template and opens the answer.
+def chat_frame(render: Render) -> ChatFrame:
+    """Take a chat template apart by what it makes of a question, with a system message before it and an answer behind it.
 
-    Raises ValueError where the template does not leave the message whole.
+    Raises ValueError where the template does not leave the message whole; ``render`` raises it where it refuses a role.
     """
-    message = "MESSAGE"
-    before, found, after = render(message).partition(message)
+    user, system, answer = "MESSAGE", "SYSTEM", "ANSWER"
+    asked = render([("user", user)], True)
+    before, found, after = asked.partition(user)
     if not found:
         raise ValueError("the chat template does not show the message that it was given")
-    return ChatFrame(before, after)
+    opening, between = _opening(render, system, user, after) or (before, None)
+    with contextlib.suppress(ValueError):
+        answered = render([("user", user), ("assistant", answer)], False)
+        lead, found, end = answered.removeprefix(asked).partition(answer)
+        if found and answered.startswith(asked):
+            return ChatFrame(opening, between, after, lead, end.strip())
+    return ChatFrame(opening, between, after)
+
+
+def _opening(render: Render, system: str, user: str, after: str) -> tuple[str, str] | None:
+    """What stands before a system message and between it and the user's; None where there is no such role."""
+    try:
+        said = render([("system", system), ("user", user)], True)
+    except ValueError:
+        return None
+    opening, found, rest = said.partition(system)
+    between, also, end = rest.partition(user)
+    return (opening, between) if found and also and end == after else None
 
 
 def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
-    """The same prompt inside a chat template. The target loses its space: the template ends where the answer begins."""
-    head = (Markup(frame.before), *prompt.head)
+    """The same prompt inside a chat template: role and labels are the system's where it has that role.
+
+    The template's own words after the question belong to the branch, so that what is shared stays first; ``lead`` belongs
+    to the answer.
+    """
+    first, *others = prompt.head
+    assert isinstance(first, str)
+    role = first.removesuffix(OPENING)
+    if frame.between is None or role == first:
+        head: Part = (Markup(frame.before), first, *others)
+    else:  # templates strip what they are given
+        head = (Markup(frame.before), role.strip(), Markup(frame.between), OPENING, *others)
     branch = (*prompt.branch, Markup(frame.after))
-    return replace(prompt, head=head, branch=branch, target=prompt.target.lstrip())
+    return replace(prompt, head=head, branch=branch, target=frame.lead + prompt.target.lstrip())
 
 
 def _line(turn: Utterance) -> str:

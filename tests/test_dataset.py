@@ -92,7 +92,7 @@ def test_what_people_say_cannot_be_a_special_token(encoder: Encoder) -> None:
 
 
 def test_in_a_chat_template_the_marks_are_special_and_open_the_prompt(encoder: Encoder) -> None:
-    frame = chat_frame(lambda message: f"<|begin|>{message}<|pad|>")
+    frame = chat_frame(lambda messages, _: f"<|begin|>{messages[-1][1]}<|pad|>")
     example = Encoder(encoder._tokenizer, K, 999, frame).encode(merc_prompt(dialogue(1), 0, LABELS, (), Params()))
     marks = encoder._tokenizer.bos_token_id, encoder._tokenizer.pad_token_id
     assert (example.nodes[0].ids[0], example.nodes[-2].ids[-1]) == marks

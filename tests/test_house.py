@@ -75,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "prompt": {"corpus"},
     "primer": {"corpus", "prompt"},
     "teacher": {"corpus", "media", "prompt", "describe"},
+    "chat": {"prompt"},
     "dataset": {"corpus", "tokens", "describe", "prompt"},
     "masks": set(),
     "pretrained": {"progress"},
@@ -87,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": {"journal", "weights"},
     "train": {"checkpoint", "dataset", "journal", "model", "progress", "weights"},
     "predict": {
+        "chat",
         "dataset",
         "model",
         "prompt",

@@ -125,7 +125,7 @@ def test_the_way_back_never_guesses() -> None:
 
 
 def test_a_chat_template_goes_around_and_only_its_own_words_are_markup() -> None:
-    frame = chat_frame(lambda message: f"<s>[INST]{message}[/INST]")
+    frame = chat_frame(lambda messages, opened: f"<s>[INST]{messages[-1][1]}[/INST]")
     prompt = merc_prompt(dialogue(), 0, LABELS, (), Params())
     chat = in_chat(prompt, frame)
     assert chat.text == f"<s>[INST]{prompt.text}[/INST]"
@@ -138,4 +138,4 @@ def test_a_chat_template_goes_around_and_only_its_own_words_are_markup() -> None
 
 def test_a_template_that_swallows_the_message_is_refused() -> None:
     with pytest.raises(ValueError, match="does not show the message"):
-        chat_frame(lambda message: "nothing")
+        chat_frame(lambda messages, opened: "nothing")
