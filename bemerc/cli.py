@@ -258,7 +258,15 @@ def evaluate(
         if len(given) < len(predictions):
             raise BemercError("Two prediction files have one name; the name is the variant's, so rename one.")
         params = judge.Params(variants=tuple(given))
-        metrics = report.run(data / "manifest.jsonl", given, data / "tokens.h5", out, params)
+        faces = data / "cache" / "face.h5"
+        metrics = report.run(
+            data / "manifest.jsonl",
+            given,
+            data / "tokens.h5",
+            out,
+            params,
+            face_cache=faces if faces.is_file() else None,
+        )
     typer.echo(wording.format_table(metrics))
     typer.echo(f"The report is in {out / 'report.md'}")
 

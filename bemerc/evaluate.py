@@ -395,18 +395,20 @@ def evaluate(
     params: Params,
     pairs: Sequence[tuple[str, str]] = (),
     split: Split = "test",
+    faces: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Judge every system on the labelled utterances of ``split``.
 
     predictions  system's name -> its predictions
     pairs        (a, b): the paired differences b - a to work out
+    faces        utterance id -> the most faces seen in one frame of its clip, where that is known
 
     Returns plain dicts, lists, str, int, float and None, ready for JSON; fractions, not per cent::
 
         split, utterances, dialogues, labels, resamples, confidence
         systems:     {name: {accuracy | weighted_f1 | macro_f1: {value, low, high}, ece,
                              per_class: {label: {precision, recall, f1, support}}, confusion: [[...]],
-                             groups: {seen_speakers | unseen_speakers | shift | steady: {utterances, accuracy, weighted_f1}},
+                             groups: {seen_speakers | unseen_speakers | shift | steady | one_face | several_faces: {utterances, accuracy, weighted_f1}},
                              speakers: {name: {utterances, accuracy}}}}
         differences: {"b - a": {accuracy | weighted_f1 | macro_f1: {value, low, high}}}
 
@@ -415,6 +417,7 @@ def evaluate(
     judged = reference(manifest, split)
     given = {name: answers(manifest, of, split, name) for name, of in predictions.items()}
     weights = dialogue_weights(judged.dialogues, params.resamples, params.seed) if judged.dialogues > 1 else None
+    apart = groups(judged, faces or {})
     return {
         "split": split,
         "utterances": len(judged.ids),
@@ -422,14 +425,20 @@ def evaluate(
         "labels": list(judged.labels),
         "resamples": params.resamples,
         "confidence": params.confidence,
-        "systems": {name: _system(judged, of, weights, params.confidence) for name, of in given.items()},
+        "systems": {name: _system(judged, of, apart, weights, params.confidence) for name, of in given.items()},
         "differences": {
             f"{b} - {a}": _differences(judged, given[a], given[b], weights, params.confidence) for a, b in pairs
         },
     }
 
 
-def _system(judged: Reference, given: Answers, weights: Floats | None, confidence: float) -> dict[str, Any]:
+def _system(
+    judged: Reference,
+    given: Answers,
+    apart: Mapping[str, NDArray[np.bool_]],
+    weights: Floats | None,
+    confidence: float,
+) -> dict[str, Any]:
     counts = dialogue_counts(judged, given)
     total = counts.sum(0)
     measures = {
@@ -442,18 +451,21 @@ def _system(judged: Reference, given: Answers, weights: Floats | None, confidenc
             label: {name: float(of[i]) for name, of in measures.items()} for i, label in enumerate(judged.labels)
         },
         "confusion": total.tolist(),
-        "groups": {name: _group(judged, given, where, weights, confidence) for name, where in groups(judged).items()},
+        "groups": {name: _group(judged, given, where, weights, confidence) for name, where in apart.items()},
         "speakers": _speakers(judged, given),
     }
 
 
-def groups(judged: Reference) -> dict[str, NDArray[np.bool_]]:
-    """The parts of a test set that are looked at apart, as masks (N,)."""
+def groups(judged: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
+    """The parts of a test set that are looked at apart, as masks (N,). An utterance of unknown ``faces`` is in neither row."""
+    most = np.array([faces.get(id_, 0) for id_ in judged.ids])
     return {
         "seen_speakers": judged.seen,
         "unseen_speakers": ~judged.seen,
         "shift": judged.shift == 1,
         "steady": judged.shift == 0,
+        "one_face": most == 1,
+        "several_faces": most > 1,
     }
 
 

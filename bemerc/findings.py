@@ -67,6 +67,7 @@ def judge(
     tokens: TokenFile,
     params: evaluate.Params,
     truth: SampleTruth | None = None,
+    faces: Mapping[str, int] | None = None,
 ) -> Findings:
     """Everything that is worked out before anything is written; the variants are validated before a baseline is fitted."""
     for name, of in given.items():
@@ -76,7 +77,7 @@ def judge(
     systems = {**given, **others, MAJORITY: _as_predictions(manifest, baselines.majority(manifest))}
     rivals = [(regression(name), rung) for name, rung in baselines.RUNG_OF.items() if name in fits and rung in given]
     pairs = [*evaluate.ladder_pairs(list(given)), *rivals]
-    numbers = evaluate.evaluate(manifest, systems, params, pairs)
+    numbers = evaluate.evaluate(manifest, systems, params, pairs, faces=faces)
     cases = {} if truth is None else by_case(manifest, systems, truth.cases)
     return Findings(manifest, numbers, tuple(given), fits, cases, {} if truth is None else truth.ceilings)
 

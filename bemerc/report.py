@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bemerc import evaluate, mistakes, plots
+from bemerc.cache import open_cache
 from bemerc.corpus import read_manifest
 from bemerc.figures import METRIC_TITLES
 from bemerc.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
@@ -31,11 +32,13 @@ def run(
     params: evaluate.Params,
     truth: SampleTruth | None = None,
     train_logs: Mapping[str, Path] | None = None,
+    face_cache: Path | None = None,
 ) -> dict[str, Any]:
     """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/, mistakes.csv and report.md.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
     train_logs   variant -> its train_log.jsonl, for the training curves
+    face_cache   face.h5, which knows in whose clips several faces were seen; None where there is none
 
     Returns what metrics.json holds. Raises EvaluationError, PredictionError, CorpusError or CacheError where the inputs
     are not as they must be.
@@ -43,7 +46,7 @@ def run(
     manifest = read_manifest(manifest_path)
     given = _read(predictions, params)
     with open_tokens(tokens_path) as tokens:
-        found = judge(manifest, given, tokens, params, truth)
+        found = judge(manifest, given, tokens, params, truth, _faces(face_cache))
     curves = read_curves(train_logs or {})
     metrics = headline(found.numbers)
     write_plot_files(out / "plots", found, curves)
@@ -52,6 +55,14 @@ def run(
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (out / "report.md").write_text(markdown(found, bool(curves)), encoding="utf-8")
     return metrics
+
+
+def _faces(face_cache: Path | None) -> dict[str, int]:
+    """Id -> the most faces seen in one frame, for the utterances whose face was chosen."""
+    if face_cache is None:
+        return {}
+    with open_cache(face_cache, "face") as cache:
+        return {id_: choice.faces for id_, choice in cache.choices.items()}
 
 
 def _read(predictions: Mapping[str, Path], params: evaluate.Params) -> dict[str, Sequence[Prediction]]:

@@ -30,6 +30,8 @@ GROUP_TITLES = {
     "unseen_speakers": "speakers that train has not seen",
     "shift": "the speaker's label changes from the last turn",
     "steady": "the speaker's label stays",
+    "one_face": "one face in the clip",
+    "several_faces": "several faces in a frame of the clip, of which one was measured",
 }
 
 

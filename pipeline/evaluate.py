@@ -1,12 +1,12 @@
 """Predictions -> what they are worth: metrics, plots, pictures and a report, with plain regressions beside the models.
 
-in: data/manifest.jsonl, data/tokens.h5, results/predictions/*.jsonl, the training logs, and for the embedded sample the
-truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md
+in: data/manifest.jsonl, data/tokens.h5, data/cache/face.h5 (which clips show several faces), results/predictions/*.jsonl,
+the training logs, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md
 """
 
 from bemerc import evaluate, findings, report
 from bemerc.config import load, read_section
-from pipeline import DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
+from pipeline import CACHE, DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
 
 
 @stage
@@ -17,7 +17,7 @@ def main() -> None:
         truth = findings.sample_truth(DATA / "sample" / "truth.jsonl", read_section(PARAMS, "sample")["hint_share"])
     given = {variant: PREDICTIONS / f"{variant}.jsonl" for variant in params.variants}
     logs = {variant: MODELS / "merc" / variant / "train_log.jsonl" for variant in params.variants}
-    report.run(MANIFEST, given, TOKENS, RESULTS, params, truth, logs)
+    report.run(MANIFEST, given, TOKENS, RESULTS, params, truth, logs, CACHE / "face.h5")
     print(f"The report is in {RESULTS / 'report.md'}; its table in a terminal: bemerc evaluate --show")
 
 

@@ -149,6 +149,17 @@ def test_evaluate_measures_what_was_planted() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_clips_with_several_faces_stand_apart() -> None:
+    of = world(dialogues=20)
+    test = [u for u in of.utterances if u.split == "test"]
+    faces = {u.id: 1 + i % 3 for i, u in enumerate(test[:30])}
+    right, wrong = answered(of, 1, 1), answered(of, 0, 1)
+    mixed = [w if faces.get(r.id, 0) > 1 else r for r, w in zip(right, wrong, strict=True)]
+    found = evaluate.evaluate(of, {"a": mixed}, evaluate.Params(resamples=50), faces=faces)["systems"]["a"]["groups"]
+    assert (found["one_face"]["utterances"], found["one_face"]["accuracy"]["value"]) == (10, 1.0)
+    assert (found["several_faces"]["utterances"], found["several_faces"]["accuracy"]["value"]) == (20, 0.0)
+
+
 def test_intervals_are_paired_and_cover() -> None:
     """Over 60 worlds the 90 % interval of an accuracy must hold the planted 0.6 about 54 times."""
     held = 0

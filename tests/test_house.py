@@ -105,7 +105,18 @@ ALLOWED: dict[str, set[str]] = {
     "findings": {"corpus", "prediction", "evaluate", "baselines", "tokens", "figures"},
     "wording": {"corpus", "baselines", "figures", "findings"},
     "plots": set(),
-    "report": {"corpus", "prediction", "evaluate", "tokens", "figures", "findings", "wording", "plots", "mistakes"},
+    "report": {
+        "cache",
+        "corpus",
+        "prediction",
+        "evaluate",
+        "tokens",
+        "figures",
+        "findings",
+        "wording",
+        "plots",
+        "mistakes",
+    },
     "picture": {"cache", "corpus", "media", "extract"},
 }
 ANYTHING = {"api", "cli", "cli_cache", "doctor", "controls"}

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from bemerc import evaluate, findings, report, wording
+from bemerc.cache import Choice
 from bemerc.corpus import Manifest, write_manifest
 from bemerc.errors import CorpusError
 from bemerc.prediction import Prediction, best_label, write_predictions
 from tests.test_baselines import LABELS, corpus, token_file
+from tests.test_exchange import face_cache
 
 
 def predictions(manifest: Manifest, hit: float, seed: int) -> list[Prediction]:
@@ -68,6 +70,16 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = world(tmp_path_factory.mktemp("good"), {"T": 0.4, "TV": 0.5, "TVB": 0.98})
     made.run(train_logs={"T": made.folder / "nothing.jsonl"})
     return made
+
+
+def test_the_report_sets_clips_with_several_faces_apart(good: World) -> None:
+    test = [u.id for u in good.manifest.by_split("test")]
+    choices = {id_: Choice("speaking", "speaking", 2 + i % 2, 0.9, False) for i, id_ in enumerate(sorted(test)[:7])}
+    face_cache(good.folder / "face.h5", test, choices=choices, failures={})
+    good.run("crowds", face_cache=good.folder / "face.h5")
+    row = next(line for line in good.text("crowds").splitlines() if line.startswith("| several faces"))
+    assert row.split("|")[2].strip() == "7"
+    assert "several faces" not in good.text()
 
 
 def test_metrics_are_nested_plain_numbers_and_those_of_evaluate(good: World) -> None:
