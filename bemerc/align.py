@@ -6,6 +6,8 @@ give the description away. Idea and name of the stage are BeMERC's; the question
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from bemerc import dataset, model, predict, prompt, train
-from bemerc.corpus import MODALITIES, Manifest, Modality, Split
+from bemerc.corpus import MODALITIES, SPLITS, Manifest, Modality, Split
 from bemerc.describe import Description
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
@@ -81,7 +83,28 @@ def facts(
         references=references,
         params=sections,
         dev=epoch.dev,
+        data=counted(manifest),
     )
+
+
+def counted(manifest: Manifest) -> dict[str, Any]:
+    """The manifest's fingerprint (who said what, where, under which label), and counts per split."""
+    digest = hashlib.sha256()
+    for one in manifest.utterances:
+        said = [one.id, one.dialogue, one.index, one.speaker, one.text, one.label, one.split]
+        digest.update(json.dumps(said, ensure_ascii=False).encode())
+    return {
+        "manifest": digest.hexdigest()[:32],
+        "splits": {
+            split: {
+                "utterances": len(own := manifest.by_split(split)),
+                "dialogues": len({one.dialogue for one in own}),
+                "speakers": len({one.speaker for one in own if one.speaker}),
+                "labels": {label: sum(one.label == label for one in own) for label in manifest.labels},
+            }
+            for split in SPLITS
+        },
+    }
 
 
 def _trees(

@@ -1,4 +1,4 @@
-"""The door for people: ``bemerc extract``, ``describe``, ``predict``, ``train``, ``evaluate``, ``compare``, ``inspect``, ``corpus check``, ``cache ...``, ``doctor``.
+"""The door for people: ``bemerc extract``, ``describe``, ``predict``, ``train``, ``evaluate``, ``compare``, ``export``, ``card``, ``inspect``, ``corpus check``, ``cache ...``, ``doctor``.
 
 Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once. What a user
 can cause ends in a sentence and exit code 1, never in a stack trace; Ctrl-C ends in a sentence and exit code 130.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bemerc import cli_model
 from bemerc.cli_cache import cache_app
 from bemerc.errors import BemercError
 
@@ -49,6 +50,8 @@ app = typer.Typer(
 corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a corpus before the work begins.")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(cache_app, name="cache")
+app.command()(cli_model.export)
+app.command()(cli_model.card)
 
 VideoDir = Annotated[Path, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
 Features = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]

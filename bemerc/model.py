@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bemerc import card
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import ModelError
 from bemerc.masks import for_layers, understands_trees
@@ -93,6 +94,8 @@ class Facts:
     references  describe.References of train, where known
     params      the sections model, prompt and align or merc as they were
     dev         what the best epoch reached on dev
+    data        the manifest's fingerprint, and counts per split
+    merged      whether the adapter was merged into a backbone that lies in the same folder
     """
 
     task: Literal["align", "merc"]
@@ -108,6 +111,8 @@ class Facts:
     references: Any
     params: Mapping[str, Any]
     dev: Mapping[str, float]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    merged: bool = False
 
 
 class Projector(nn.Module):
@@ -262,7 +267,7 @@ class BehaviorModel(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def save(self, folder: Path, facts: Facts, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Write adapter, projectors and bemerc.json; the folder appears when it is complete.
+        """Write adapter, projectors, bemerc.json and a card; the folder appears when it is complete.
 
         ``weights`` stand in for the model's own of the same names: another epoch's, or whole ones where these are shards.
         """
@@ -271,13 +276,19 @@ class BehaviorModel(nn.Module):
         own = {name: value.detach() for name, value in self.trainable().items()} | dict(weights or {})
         held = {name: value.cpu().contiguous() for name, value in own.items()}
         self.lm.save_pretrained(partial, state_dict=_under("lm.", held))
-        save_file(_under("projectors.", held), partial / PROJECTORS)
-        document = {"schema_version": SCHEMA_VERSION, **asdict(facts)}
-        (partial / FACTS).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_beside(partial, _under("projectors.", held), facts)
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(partial.iterdir(), key=lambda path: path.name == FACTS):
             file.replace(folder / file.name)
         partial.rmdir()
+
+
+def write_beside(folder: Path, projectors: Mapping[str, Tensor], facts: Facts) -> None:
+    """What stands beside a language model or its adapter: projectors, bemerc.json, the card."""
+    save_file({name: weight.cpu().contiguous() for name, weight in projectors.items()}, folder / PROJECTORS)
+    document = {"schema_version": SCHEMA_VERSION, **asdict(facts)}
+    (folder / FACTS).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    card.write(folder, facts)
 
 
 def _words(lm: Any) -> Tensor:
@@ -348,16 +359,22 @@ def _compile(lm: Any) -> None:
             module.compile(dynamic=True)
 
 
-def load(folder: Path, backbone: str | None = None, device: str = "auto") -> tuple[BehaviorModel, Facts]:
-    """A trained model, ready to predict, and its facts. ``backbone`` names another place where the same one lies."""
+def load(
+    folder: Path, backbone: str | None = None, device: str = "auto", quantize: str | None = None
+) -> tuple[BehaviorModel, Facts]:
+    """A trained model, ready to predict, and its facts. ``backbone`` names another place where the same one lies;
+    ``quantize`` is said in place of what held in training."""
     facts = read_facts(folder)
     stored = dict(facts.params["model"])
-    stored |= {"targets": tuple(stored["targets"]), "device": device, "name_or_path": backbone or facts.backbone}
+    place = str(folder) if facts.merged else backbone or facts.backbone
+    stored |= {"targets": tuple(stored["targets"]), "device": device, "name_or_path": place}
+    stored |= {} if quantize is None else {"quantize": quantize}
     params = Params(**stored)
     lm, tokenizer = load_backbone(params)
     found = fingerprint(params.name_or_path)
     _must_fit(facts, params, found, folder)
-    trees, adapted = understands_trees(lm), _adapter(lm, folder, trainable=False)
+    trees = understands_trees(lm)
+    adapted = lm if facts.merged else _adapter(lm, folder, trainable=False)
     widths = {m: len(facts.columns[m]) for m in facts.modalities}
     model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, trees)
     _load_projectors(model, folder)

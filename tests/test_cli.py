@@ -20,6 +20,8 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["compare"],
+    ["export"],
+    ["card"],
     ["inspect"],
     ["doctor"],
     ["corpus", "check"],

@@ -79,7 +79,10 @@ ALLOWED: dict[str, set[str]] = {
     "dataset": {"corpus", "tokens", "describe", "prompt"},
     "masks": set(),
     "pretrained": {"progress"},
-    "model": {"corpus", "masks", "pretrained", "progress"},
+    "card": set(),
+    "tested": {"card", "corpus", "evaluate", "model", "prediction"},
+    "export": {"model", "pretrained", "tested"},
+    "model": {"card", "corpus", "masks", "pretrained", "progress"},
     "align": {"dataset", "model", "predict", "prompt", "train", "corpus", "describe", "tokens"},
     "merc": {"align", "dataset", "model", "predict", "prompt", "temperature", "train", "corpus", "tokens"},
     "temperature": set(),
@@ -119,7 +122,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "picture": {"cache", "corpus", "media", "extract"},
 }
-ANYTHING = {"api", "cli", "cli_cache", "doctor", "controls"}
+ANYTHING = {"api", "cli", "cli_cache", "cli_model", "doctor", "controls"}
 
 
 def module_name(path: Path) -> str:

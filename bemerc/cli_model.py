@@ -1,0 +1,52 @@
+"""``bemerc export`` and ``bemerc card``: what is done with a trained model besides asking it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="Model folder, such as models/merc/TVB.")]
+
+
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")],
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Where the backbone lies, if elsewhere than in training.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to merge: cpu, cuda, spread.")] = "cpu",
+) -> None:
+    """Merge the adapter into its backbone: one folder for deployment, which needs no other.
+
+    It is an ordinary transformers folder with the projectors beside it; `bemerc predict --model` reads it like any model
+    folder and gives the same scores.
+
+    Example: bemerc export models/merc/TVB --out deployed
+    """
+    from bemerc import export as exporter
+
+    facts = exporter.run(model, out, backbone, device)
+    typer.echo(
+        f"The {facts.task} model with its backbone is in {out}. The backbone's licence holds for it: see README.md there."
+    )
+
+
+def card(
+    model: Model,
+    predictions: Annotated[Path, typer.Option("--predictions", help="The model's predictions of test.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl.")] = Path("data"),
+) -> None:
+    """Write into a model's card what it is worth on test: F1 per label, per speaker, per gender where that is known.
+
+    Training writes the card (README.md in the model's folder) without looking at test; this adds the numbers.
+
+    Example: bemerc card models/merc/TVB --predictions results/predictions/TVB.jsonl
+    """
+    from bemerc import evaluate, tested
+    from bemerc.corpus import read_manifest
+    from bemerc.model import read_facts
+
+    found = tested.run(model, read_facts(model), read_manifest(data / "manifest.jsonl"), predictions, evaluate.Params())
+    typer.echo(f"Weighted F1 {found['weighted_f1']['value']:.3f} on test; the card is {model / 'README.md'}")

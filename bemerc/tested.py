@@ -1,0 +1,93 @@
+"""What a model's predictions are worth on test, for its card: F1 per label, per speaker and, where the corpus says it, gender.
+
+``evaluate`` says which variant is better; a card must say for whom a model works. The numbers are kept in test.json in
+the model's folder, with the hash of the predictions that they were worked out of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bemerc import card, evaluate
+from bemerc.errors import ModelError
+from bemerc.prediction import read_predictions
+
+if TYPE_CHECKING:
+    from bemerc.corpus import Manifest, Utterance
+    from bemerc.model import Facts
+
+TEST = "test.json"
+# IEMOCAP's speakers are named by session and gender; other corpora say nothing of it.
+GENDERS = {"F": "female", "M": "male"}
+
+
+def run(folder: Path, facts: Facts, manifest: Manifest, predictions: Path, params: evaluate.Params) -> dict[str, Any]:
+    """Judge a predictions file on test, keep the numbers in the model's folder and write them into its card.
+
+    Raises ModelError where the model is no merc model or has other labels, and what ``evaluate`` raises.
+    """
+    if facts.task != "merc" or set(facts.labels) != set(manifest.labels):
+        raise ModelError(
+            f"{folder}: a {facts.task} model of the labels {', '.join(facts.labels)}, but the manifest's are "
+            f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
+        )
+    found = numbers(manifest, predictions, params)
+    keep(folder, facts, found)
+    return found
+
+
+def keep(folder: Path, facts: Facts, found: Mapping[str, Any]) -> None:
+    """Put the numbers into a model folder, and into its card."""
+    (folder / TEST).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    card.write(folder, facts, found)
+
+
+def known(folder: Path) -> Mapping[str, Any] | None:
+    """What was found out about the model in ``folder`` before, if anything."""
+    path = folder / TEST
+    if not path.is_file():
+        return None
+    read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return read
+
+
+def numbers(manifest: Manifest, predictions: Path, params: evaluate.Params) -> dict[str, Any]:
+    """Test's numbers as plain values: fractions, and how many utterances each is of."""
+    given = read_predictions(predictions)
+    judged = evaluate.evaluate(manifest, {"it": given}, params)
+    system = judged["systems"]["it"]
+    gold, said = evaluate.reference(manifest), evaluate.answers(manifest, given, "test", "it")
+    of = {u.id: u for u in manifest.utterances}
+    genders = [_gender(of[id]) for id in gold.ids]
+    return {
+        "predictions": hashlib.sha256(predictions.read_bytes()).hexdigest(),
+        **{key: judged[key] for key in ("utterances", "dialogues", "confidence")},
+        **{key: system[key] for key in ("accuracy", "weighted_f1", "macro_f1")},
+        "labels": {
+            name: {"utterances": int(one["support"]), "f1": one["f1"]} for name, one in system["per_class"].items()
+        },
+        "speakers": _apart(gold.speakers, gold.gold, said.predicted, len(gold.labels)),
+        "genders": _apart(genders, gold.gold, said.predicted, len(gold.labels)),
+    }
+
+
+def _gender(utterance: Utterance) -> str:
+    known = utterance.id.startswith("iemocap") and utterance.speaker[-2:-1] == "_"
+    return GENDERS.get(utterance.speaker[-1:], "") if known else ""
+
+
+def _apart(names: Any, gold: evaluate.Ints, said: evaluate.Ints, labels: int) -> dict[str, dict[str, float]]:
+    """Weighted F1 of every name's utterances by themselves; the nameless are left out."""
+    found: dict[str, dict[str, float]] = {}
+    for name in sorted(set(names) - {""}):
+        own = np.array([one == name for one in names])
+        counts = np.zeros((labels, labels), np.int64)
+        np.add.at(counts, (gold[own], said[own]), 1)
+        found[name] = {"utterances": int(own.sum()), "f1": float(evaluate.METRICS["weighted_f1"](counts))}
+    return found
