@@ -179,7 +179,7 @@ def make(kind: str, number: int, talker: Talker, work: Path) -> Scene:
             picture = frame.rgb()
             shown = picture.shape[1], picture.shape[0]
             for one in finder(picture, frame.timestamp_s):
-                seen.add(len(stamps), finder.shot, one)
+                seen.add(len(stamps), finder.shot, finder.view, one)
             stamps.append(frame.timestamp_s)
         finder.close()
     return Scene(kind, shots, sounds, np.array(stamps), tuple(seen.tracks(shown)))

@@ -121,6 +121,15 @@ def test_a_cut_is_found_and_movement_is_none() -> None:
     assert cuts([*walk, *(with_person(there, 300) for _ in range(10)), *walk[:5]]) == [20, 30]
 
 
+def test_a_view_is_known_again() -> None:
+    found, views = Cuts(), []
+    for place, x in ((1, 100), (2, 300), (1, 160), (3, 100), (2, 280)):
+        for step in range(5):
+            found(with_person(room(place), x + 4 * step))
+        views.append((found.shot, found.view))
+    assert views == [(0, 0), (1, 1), (2, 0), (3, 3), (4, 1)]
+
+
 def test_neither_light_nor_a_pan_nor_noise_is_a_cut() -> None:
     here, rng = room(3, (360, 1280)), np.random.default_rng(0)
     light = [(here * (0.4 if 5 <= i < 8 else 1.0)).astype(np.uint8) for i in range(12)]

@@ -113,7 +113,7 @@ class FaceExtractor:
         height, width = rgb.shape[:2]
         self._size = (width, height)
         for face in self._finder(rgb, timestamp_s):
-            self._seen.add(len(self._timestamps_s), self._finder.shot, face)
+            self._seen.add(len(self._timestamps_s), self._finder.shot, self._finder.view, face)
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
@@ -147,28 +147,28 @@ class _Seen:
         self._points: list[NDArray[np.int16]] = []
         self._scales: list[NDArray[np.float32]] = []
         self._presence: list[float] = []
-        self._where: list[tuple[int, int, int]] = []  # row, shot, track
+        self._where: list[tuple[int, int, int, int]] = []  # row, shot, view, track
         self._told: list[tuple[float, float, float, float]] = []  # left, right, height, lips
 
-    def add(self, row: int, shot: int, face: Seen) -> None:
+    def add(self, row: int, shot: int, view: int, face: Seen) -> None:
         packed = pack_landmarks(face.landmarks[None])
         self._points.append(packed.points[0])
         self._scales.append(packed.scale[0])
         self._presence.append(face.presence)
-        self._where.append((row, shot, face.track))
+        self._where.append((row, shot, view, face.track))
         (left, top), (right, bottom) = face.landmarks[:, :2].min(axis=0), face.landmarks[:, :2].max(axis=0)
         self._told.append((left, right, bottom - top, whose.opening(face.landmarks)))
 
     def tracks(self, size: tuple[int, int]) -> list[Sightings]:
         """What the choice is made of, by growing track number."""
-        where = np.array(self._where, np.int64).reshape(-1, 3)
+        where = np.array(self._where, np.int64).reshape(-1, 4)
         left, right, height, mouth = np.array(self._told, np.float64).reshape(-1, 4).T
         x, area = (left + right) / 2 / size[0], (right - left) * height / (size[0] * size[1])
         found = []
-        for number in np.unique(where[:, 2]).tolist():
-            mine = where[:, 2] == number
-            rows, shot = where[mine, 0], int(where[mine, 1][0])
-            found.append(Sightings(number, shot, rows, x[mine], area[mine], mouth[mine]))
+        for number in np.unique(where[:, 3]).tolist():
+            mine = where[:, 3] == number
+            rows, shot, view = where[mine, 0], int(where[mine, 1][0]), int(where[mine, 2][0])
+            found.append(Sightings(number, shot, view, rows, x[mine], area[mine], mouth[mine]))
         return found
 
     def chosen(self, choice: Choice | None, frames: int) -> tuple[PackedLandmarks, NDArray[np.float32]]:
@@ -177,7 +177,7 @@ class _Seen:
         points, scale = np.repeat(empty.points, frames, axis=0), np.repeat(empty.scale, frames, axis=0)
         presence = np.full(frames, np.nan, np.float32)
         numbers = {stretch.track for stretch in choice.stretches} if choice is not None else None
-        for i, (row, _, track) in enumerate(self._where):
+        for i, (row, _, _, track) in enumerate(self._where):
             if numbers is None or track in numbers:
                 points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
         return PackedLandmarks(points, scale), presence

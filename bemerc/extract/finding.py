@@ -47,7 +47,7 @@ class Seen:
 class FaceFinder:
     """``reset()``, then the frames of one clip in their order; each gives who is seen in it, by track number.
 
-    ``shot`` counts the cuts so far. Where ``most`` is 1 the first face that is found is followed until it is lost.
+    ``shot`` and ``view`` are those of the frame (see Cuts). Where ``most`` is 1 the first face that is found is followed until it is lost.
     """
 
     def __init__(self, most: int, detection_confidence: float, tracking_confidence: float) -> None:
@@ -58,16 +58,22 @@ class FaceFinder:
     def reset(self) -> None:
         """Forget every earlier frame: the same clip gives the same numbers whatever came before it."""
         self._tracks, self._cuts = Tracks(self._most), Cuts()
-        self.shot = 0
         self._looked: dict[str, float] = {}
         self._turn = 0
+
+    @property
+    def shot(self) -> int:
+        return self._cuts.shot
+
+    @property
+    def view(self) -> int:
+        return self._cuts.view
 
     def __call__(self, rgb: NDArray[np.uint8], now_s: float) -> list[Seen]:
         """One frame (H, W, 3) uint8, contiguous; who is seen in it, by growing track number."""
         self._models.show(rgb)
         self._size = (rgb.shape[1], rgb.shape[0])
         if self._cuts(rgb):
-            self.shot += 1
             self._tracks.cut()
             self._looked = {}
         seen = [face for track in self._tracks.followed if (face := self._follow(track, now_s)) is not None]
