@@ -192,7 +192,7 @@ def predict(
 @app.command()
 def train(
     stage: Annotated[int, typer.Option("--stage", min=1, max=2, help="1 = align, 2 = merc.")],
-    variant: Annotated[str, typer.Option("--variant", help="Inputs of stage 2: T, TV, TB or TVB.")] = "TVB",
+    variant: Annotated[str, typer.Option("--variant", help="Stage 2: T, TV, TB, TVB, or a name of variants.")] = "TVB",
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl and tokens.h5.")] = Path("data"),
     models: Annotated[Path, typer.Option("--models", help="Folder for align/ and merc/VARIANT/.")] = Path("models"),
     params: ParamsFile = Path("params.yaml"),
@@ -208,6 +208,7 @@ def train(
     import json
 
     from bemerc import align, describe, merc, model, prompt, tokens
+    from bemerc import variant as named
     from bemerc.config import load
     from bemerc.corpus import read_manifest
     from bemerc.train import Params
@@ -217,14 +218,21 @@ def train(
     shape = load(params, "model", model.Params)
     with tokens.open_tokens(data / "tokens.h5") as read:
         if stage == 1:
-            descriptions = describe.read_descriptions(data / "descriptions.jsonl")
+            source = load(params, "describe", describe.Params).source
+            descriptions = describe.read_descriptions(data / named.FILES[source])
             tuning = load(params, "align", Params)
             out = models / "align"
             best = align.run(manifest, read, descriptions, references, shape, tuning, out, tensorboard)
         else:
             tuning, wording = load(params, "merc", Params), load(params, "prompt", prompt.Params)
             out, start = models / "merc" / variant, models / "align"
-            best = merc.run(variant, manifest, read, references, start, wording, shape, tuning, out, tensorboard)
+            inputs = named.named(named.read(params), variant)
+            said = named.read_described(inputs, data)
+            best = merc.run(
+                variant, manifest, read, references, start, wording, shape, tuning, out, tensorboard, inputs, said
+            )
+            if "student" in inputs.sources:
+                merc.keep_student(start, out)
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in best.dev.items())
     typer.echo(f"Best epoch on dev: {best.epoch} ({numbers}). The model is in {out}")
 

@@ -92,7 +92,7 @@ def load(manifest: Manifest, places: Sequence[Path]) -> list[Run]:
     Raises CompareError where places are not there or share a name, EvaluationError or PredictionError where predictions
     do not fit the manifest.
     """
-    runs = [Run(_name(place), tuple(_answers(manifest, file) for file in _files(place))) for place in places]
+    runs = [Run(_name(place), tuple(answers(manifest, file) for file in _files(place))) for place in places]
     names = [run.name for run in runs]
     if len(runs) < 2:
         raise CompareError("A comparison needs two runs or more: a baseline, and what is compared with it.")
@@ -117,7 +117,8 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _answers(manifest: Manifest, file: Path) -> evaluate.Answers:
+def answers(manifest: Manifest, file: Path) -> evaluate.Answers:
+    """One predictions file on test."""
     return evaluate.answers(manifest, read_predictions(file), name=str(file))
 
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 WORDS = -1  # in ``modality``: this position is a word, not a behavior token
+BRIEF = len(MODALITIES)  # added in ``modality``: this position is one of the few tokens that stand for all K
+BRIEF_K = 2
 PADDING = -1  # in ``node``: this position is not there
 
 
@@ -41,7 +43,7 @@ class Node:
     """One part of a prompt as the model takes it.
 
     ids       token ids; 0 where a behavior token stands
-    modality  per position: WORDS, or the index in MODALITIES
+    modality  per position: WORDS, or the index in MODALITIES; for a brief placeholder BRIEF more than that
     behavior  whose tokens stand there, in order
     target    whether loss is taken on these ids
     """
@@ -98,6 +100,7 @@ class Batch:
     ancestors  (B, S, S) bool
     behavior   modality -> (values (N, K, D') float32, mask (N, K) bool), in the order in which a row-by-row walk over
                ``modality`` meets them
+    brief      the same for brief placeholders: all K are given, and the model makes BRIEF_K of them
     source     (M,) the positions whose logits are needed, as row * L + column, each once
     which      (P,) index into ``source``, for every target token
     token      (P,) the target tokens
@@ -111,6 +114,7 @@ class Batch:
     modality: NDArray[np.int64]
     ancestors: NDArray[np.bool_]
     behavior: Mapping[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]]
+    brief: Mapping[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]]
     source: NDArray[np.int64]
     which: NDArray[np.int64]
     token: NDArray[np.int64]
@@ -174,8 +178,9 @@ class Encoder:
         ids, modality = list(begin), [WORDS] * len(begin)
         for piece in part:
             if isinstance(piece, Placeholder):
-                ids += [0] * self.k
-                modality += [MODALITIES.index(piece.modality)] * self.k
+                count = min(BRIEF_K, self.k) if piece.brief else self.k
+                ids += [0] * count
+                modality += [MODALITIES.index(piece.modality) + BRIEF * piece.brief] * count
             else:
                 words = self._encode_markup(piece) if isinstance(piece, Markup) else self._encode_words(piece)
                 ids += words
@@ -346,13 +351,15 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None) -> Batch:
         np.concatenate([row * length + t.source for row, t in enumerate(trees)]), return_inverse=True
     )
     first = np.cumsum([0] + [len(t.examples) for t in trees])
+    places = [place for t in trees for place in t.behavior]
     return Batch(
         input_ids=_pad([t.ids for t in trees], length, 0),
         position_ids=_pad([t.position for t in trees], length, 0),
         node=_pad([t.node for t in trees], length, PADDING),
         modality=_pad([t.modality for t in trees], length, WORDS),
         ancestors=ancestors,
-        behavior=_behavior([place for t in trees for place in t.behavior], tokens),
+        behavior=_behavior([place for place in places if not place.brief], tokens),
+        brief=_behavior([place for place in places if place.brief], tokens),
         source=source,
         which=which,
         token=np.concatenate([t.token for t in trees]),

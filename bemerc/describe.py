@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -40,15 +41,21 @@ EVENTS = "events.jsonl"
 class Params:
     """params.yaml: describe.
 
-    items  how many acts a sentence names at most, strongest first
-    min_s  clips shorter than this are not described (SpeechCueLLM: 0.5)
+    items    how many acts a sentence names at most, strongest first
+    min_s    clips shorter than this are not described (SpeechCueLLM: 0.5)
+    source   whose descriptions align learns to say: rules | teacher
+    teacher  a vision-language model, by name or folder, that describes every clip too (teacher.py); None: nobody
     """
 
     items: int = 4
     min_s: float = 0.5
+    source: Literal["rules", "teacher"] = "rules"
+    teacher: str | None = None
 
     def check(self) -> list[str]:
         faults = [] if self.items >= 1 else [f"items: must be at least 1, not {self.items}."]
+        if self.source == "teacher" and self.teacher is None:
+            faults.append("source: 'teacher', but describe.teacher names no model.")
         return faults + ([] if self.min_s >= 0 else [f"min_s: must not be negative, not {self.min_s}."])
 
 

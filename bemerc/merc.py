@@ -1,12 +1,14 @@
 """Merc, stage 2: the model learns to name the emotion of an utterance from the conversation and the speaker's behavior.
 
-A variant is a choice of inputs: T words, TV and voice, TB and face and body, TVB all. Variants with behavior start from
-align; T has no behavior to be aligned with and starts from the backbone, so that the ladder compares what is read, not
-what was rehearsed. Dev picks the epoch by the log-probability of its labels; the test split is not looked at here.
+A variant is a choice of inputs (variant.py): T words, TV and voice, TB and face and body, TVB all, and what else
+params.yaml defines. Variants with behavior start from align; T has no behavior to be aligned with and starts from the
+backbone, so that the ladder compares what is read, not what was rehearsed. Dev picks the epoch by the log-probability of its labels; the test split is not looked at here.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,22 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from bemerc import dataset, model, predict, prompt, temperature, train
+from bemerc import dataset, model, predict, prompt, temperature, train, variant
 from bemerc.align import facts
-from bemerc.corpus import Manifest, Modality
+from bemerc.corpus import Manifest, Split
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
+from bemerc.variant import Described, Variant
 
-VARIANTS: dict[str, tuple[Modality, ...]] = {
-    "T": (),
-    "TV": ("audio",),
-    "TB": ("face", "pose"),
-    "TVB": ("face", "pose", "audio"),
-}
+STUDENT = "student"  # in a model's folder: the align model that speaks to it
 
 
 def run(
-    variant: str,
+    name: str,
     manifest: Manifest,
     tokens: TokenFile,
     references: Any,
@@ -39,56 +37,55 @@ def run(
     params: train.Params,
     out: Path,
     board: Path | None = None,
+    inputs: Variant | None = None,
+    described: Described = variant.NOBODY,
 ) -> train.Epoch:
-    """Train ``variant`` on train's labels from the align model ``start`` (None: from the backbone); save folder ``out``.
+    """Train the variant ``name`` on train's labels from the align model ``start`` (None: from the backbone); save folder ``out``.
 
-    ``board`` is a folder for TensorBoard.
+    board      a folder for TensorBoard
+    inputs     what the name stands for; None: one of T, TV, TB, TVB
+    described  descriptions by source, where the variant reads any
 
-    Raises ModelError where the variant is unknown, ``start`` does not fit, or train or dev has no labels.
+    Raises ModelError where the variant is unknown or asks for what is not there, ``start`` does not fit, or train or dev
+    has no labels.
     """
-    modalities = _modalities(variant, tokens)
+    inputs = inputs or variant.named(variant.SHORT, name)
+    variant.must_have_columns(name, inputs, tokens.columns, tokens.path)
+    variant.must_be_described(name, inputs, described, manifest, ("train", "dev", "test"))
+    modalities = inputs.modalities
+    start = start if inputs.align else None
     _must_have_labels(manifest)
     torch.manual_seed(params.seed)
     widths = {m: tokens.widths[m] for m in modalities}
-    if start is not None and modalities:
+    if start is not None:
         found = model.read_facts(start)
         if found.task != "align":
             raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
         model.check_tokens(found, tokens.k, tokens.columns, start)
-    learner = model.build(model_params, widths, tokens.k, start if modalities else None)
+    learner = model.build(model_params, widths, tokens.k, start)
+    read = tokens.without(inputs.hidden(tokens.columns))
     encoder = predict.encoder_for(learner, shape, params.max_length)
     encoder.tell_apart(manifest.labels, prompt.label_target)
-    score = _dev_scorer(manifest, tokens, modalities, shape, encoder, params)
-    trees = dataset.grow(
-        [
-            encoder.encode(prompt.merc_prompt(dialogue, index, manifest.labels, modalities, shape))
-            for dialogue in manifest.dialogues()
-            for index, utterance in enumerate(dialogue.utterances)
-            if utterance.split == "train" and utterance.label is not None
-        ],
-        params.row_tokens,
-    )
-    fitted = train.fit(learner, trees, tokens, score, params, out, f"merc {variant}", board)
+    said = variant.sentences(inputs, described, [u.id for u in manifest.utterances])
+    splits: tuple[Split, ...] = ("train", "dev")
+    asked = {s: predict.prompts(manifest, (s,), manifest.labels, modalities, shape, inputs.whose, said) for s in splits}
+    score = _dev_scorer(manifest, read, asked["dev"], encoder, params)
+    trees = dataset.grow([encoder.encode(one) for one, _ in asked["train"] if one.target], params.row_tokens)
+    fitted = train.fit(learner, trees, read, score, params, out, f"merc {name}", board)
     sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
+    sections |= {"variant": asdict(inputs)}
     train.save(
         learner,
         out,
         fitted,
-        lambda epoch: facts("merc", variant, learner, manifest, tokens, references, sections, epoch),
+        lambda epoch: facts("merc", name, learner, manifest, tokens, references, sections, epoch),
     )
     return fitted.best
 
 
-def _modalities(variant: str, tokens: TokenFile) -> tuple[Modality, ...]:
-    if variant not in VARIANTS:
-        raise ModelError(f"'{variant}' is no variant; the variants are {', '.join(VARIANTS)}.")
-    missing = [m for m in VARIANTS[variant] if not tokens.widths.get(m)]
-    if missing:
-        raise ModelError(
-            f"Variant {variant} reads {', '.join(missing)}, of which the token file {tokens.path} has nothing. "
-            "Extract it, or train another variant."
-        )
-    return VARIANTS[variant]
+def keep_student(align_folder: Path, out: Path) -> None:
+    """Put the align model beside the variant that reads its descriptions: a model folder needs no other."""
+    shutil.copytree(align_folder, out / STUDENT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True)
 
 
 def _must_have_labels(manifest: Manifest) -> None:
@@ -107,8 +104,7 @@ def _must_have_labels(manifest: Manifest) -> None:
 def _dev_scorer(
     manifest: Manifest,
     tokens: TokenFile,
-    modalities: tuple[Modality, ...],
-    shape: prompt.Params,
+    prompts: Sequence[tuple[prompt.Prompt, tuple[str, ...]]],
     encoder: dataset.Encoder,
     params: train.Params,
 ) -> Any:
@@ -120,7 +116,7 @@ def _dev_scorer(
     """
     labels = manifest.labels
     gold = {u.id: labels.index(u.label) for u in manifest.by_split("dev") if u.label is not None}
-    asked = [one for one in predict.prompts(manifest, ("dev",), labels, modalities, shape) if one[0].id in gold]
+    asked = [one for one in prompts if one[0].id in gold]
     how = predict.Params(batch=max(params.batch, 48), row_tokens=params.row_tokens and 2 * params.row_tokens)
 
     def score(of: model.BehaviorModel) -> train.Score:

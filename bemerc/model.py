@@ -221,10 +221,12 @@ class BehaviorModel(nn.Module):
     def _embed(self, ids: Tensor, modality: Tensor, batch: Batch) -> Tensor:
         embeddings: Tensor = self.lm.get_input_embeddings()(ids)
         for number, name in enumerate(MODALITIES):
-            if name in batch.behavior:
-                values, mask = (self._here(array) for array in batch.behavior[name])
-                tokens = self.projectors[name](values, mask).to(embeddings.dtype).flatten(0, 1)
-                embeddings = embeddings.masked_scatter((modality == number).unsqueeze(-1), tokens)
+            for code, given in ((number, batch.behavior), (number + len(MODALITIES), batch.brief)):
+                if name in given:
+                    values, mask = (self._here(array) for array in given[name])
+                    tokens = self.projectors[name](values, mask).to(embeddings.dtype)
+                    tokens = (tokens if given is batch.behavior else halves(tokens)).flatten(0, 1)
+                    embeddings = embeddings.masked_scatter((modality == code).unsqueeze(-1), tokens)
         return embeddings
 
     def _logits(self, embeddings: Tensor, given: Mapping[str, Any], source: Tensor) -> Tensor:
@@ -306,6 +308,12 @@ def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _until(ids: list[int], end: int) -> list[int]:
     return ids[: ids.index(end)] if end in ids else ids
+
+
+def halves(tokens: Tensor) -> Tensor:
+    """(N, K, H) -> (N, 2, H): the means of the first and of the second half, for turns of the history; K = 1 stays one."""
+    middle = (tokens.shape[1] + 1) // 2
+    return torch.stack([part.mean(1) for part in (tokens[:, :middle], tokens[:, middle:]) if part.shape[1]], dim=1)
 
 
 # ------------------------------------------------------------------------------------------------------ making, loading

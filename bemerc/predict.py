@@ -8,17 +8,18 @@ for all labels, and a dialogue's history once for all its utterances: labels are
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bemerc import chat, dataset, model, prompt, temperature
-from bemerc.corpus import Manifest, Modality, Split
+from bemerc import chat, dataset, model, prompt, temperature, variant
+from bemerc.corpus import Dialogue, Manifest, Modality, Split
 from bemerc.description import Description
 from bemerc.errors import ModelError
 from bemerc.prediction import Prediction
@@ -52,11 +53,17 @@ class Params:
 
 
 def run(
-    folder: Path, manifest: Manifest, tokens: TokenFile, splits: Sequence[Split], params: Params
+    folder: Path,
+    manifest: Manifest,
+    tokens: TokenFile,
+    splits: Sequence[Split],
+    params: Params,
+    described: variant.Described = variant.NOBODY,
 ) -> list[Prediction]:
     """Predictions of the model in ``folder`` for every labelled or unlabelled utterance of ``splits``, in id order.
 
-    Raises ModelError where the folder holds no merc model, or the tokens are not of the kind it was trained on.
+    ``described``: descriptions by source, where the model's variant reads any. Raises ModelError where the folder holds no
+    merc model, the tokens are not of the kind it was trained on, or its descriptions are not there.
     """
     loaded, facts = model.load(folder, device=params.device)
     if facts.task != "merc":
@@ -66,9 +73,11 @@ def run(
     max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
     encoder = encoder_for(loaded, shape, max_length)
     encoder.tell_apart(facts.labels, prompt.label_target)
-    found = score_labels(
-        loaded, encoder, prompts(manifest, splits, facts.labels, facts.modalities, shape), tokens, params
-    )
+    inputs = variant.of_model(facts.params, facts.modalities)
+    variant.must_be_described(facts.variant, inputs, described, manifest, splits)
+    said = variant.sentences(inputs, described, [u.id for u in manifest.utterances])
+    asked = prompts(manifest, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
+    found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
     gold = {u.id: u.label for u in manifest.utterances}
     # Models of before temperatures were fitted say nothing of theirs.
     heat = float(facts.dev.get("temperature", 1.0))
@@ -83,10 +92,17 @@ def prompts(
     labels: Sequence[str],
     modalities: Sequence[Modality],
     shape: prompt.Params,
+    whose: prompt.Whose = "target",
+    described: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> list[tuple[prompt.Prompt, tuple[str, ...]]]:
-    """Every utterance of the splits with the labels to score, dialogue by dialogue."""
+    """Every utterance of the splits with the labels to score, dialogue by dialogue; ``described``: id -> slot -> sentence."""
+
+    def asked(dialogue: Dialogue, index: int) -> prompt.Prompt:
+        said = described.get(dialogue.utterances[index].id, {})
+        return prompt.merc_prompt(dialogue, index, labels, modalities, shape, whose=whose, described=said)
+
     return [
-        (prompt.merc_prompt(dialogue, index, labels, modalities, shape), tuple(labels))
+        (asked(dialogue, index), tuple(labels))
         for dialogue in manifest.dialogues()
         for index, utterance in enumerate(dialogue.utterances)
         if utterance.split in splits

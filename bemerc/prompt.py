@@ -16,6 +16,7 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 from bemerc.corpus import MODALITIES, Dialogue, Modality, Utterance
@@ -23,6 +24,14 @@ from bemerc.corpus import MODALITIES, Dialogue, Modality, Utterance
 # What a reader of a rendered prompt sees where behavior tokens will stand, and the word that introduces them.
 MARKS: dict[Modality, str] = {"face": "<face>", "pose": "<pose>", "audio": "<audio>"}
 LEADS: dict[Modality, str] = {"face": "Face", "pose": "Body", "audio": "Voice"}
+
+# Words that introduce a sentence of a description; "Voice" already introduces the voice's tokens.
+SAID: dict[str, str] = {
+    "facial_expression": "Facial expression",
+    "body_language": "Body language",
+    "posture": "Posture",
+    "voice": "Speech",
+}
 
 # Slots of a description -> what the align prompt asks for, and the modality without which nobody could answer.
 SLOTS: dict[str, tuple[str, Modality]] = {
@@ -59,10 +68,11 @@ class Params:
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Where the K behavior tokens of one utterance and modality stand."""
+    """Where the K behavior tokens of one utterance and modality stand; ``brief``: two that stand for all of them."""
 
     modality: Modality
     utterance: str
+    brief: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,8 @@ class Markup:
 
 Piece = str | Markup | Placeholder
 Part = tuple[Piece, ...]
+Whose = Literal["target", "same_speaker", "all"]
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -122,16 +134,28 @@ Render = Callable[[Sequence[tuple[str, str]], bool], str]
 
 
 def merc_prompt(
-    dialogue: Dialogue, index: int, labels: Sequence[str], modalities: Sequence[Modality], params: Params
+    dialogue: Dialogue,
+    index: int,
+    labels: Sequence[str],
+    modalities: Sequence[Modality],
+    params: Params,
+    *,
+    whose: Whose = "target",
+    described: Mapping[str, str] = NOTHING,
 ) -> Prompt:
-    """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none."""
+    """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none.
+
+    whose      of which turns of the history there is behavior, in brief
+    described  slot -> sentence about the turn in question
+    """
     turn = dialogue.utterances[index]
     first = history_start(index, params)
-    history = tuple((_line(u),) for u in dialogue.utterances[first : index + 1])
+    history = tuple(_turn(u, modalities, _behaves(u, turn, whose)) for u in dialogue.utterances[first : index + 1])
     speaker = _name(turn)
     said = f": {_quoted(turn)}" if params.restate else ""
     branch = (
         f"###\nThe last line, by {speaker}{said}\n",
+        *(f"{SAID[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described),
         *behavior(turn.id, modalities),
         "Emotion:",
     )
@@ -250,8 +274,16 @@ def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
     return replace(prompt, head=head, branch=branch, target=frame.lead + prompt.target.lstrip())
 
 
-def _line(turn: Utterance) -> str:
-    return f"{_name(turn)}: {_quoted(turn)}\n"
+def _turn(turn: Utterance, modalities: Sequence[Modality], behaves: bool) -> Part:
+    said = f"{_name(turn)}: {_quoted(turn)}"
+    if not behaves:
+        return (f"{said}\n",)
+    return (f"{said} ", *(Placeholder(m, turn.id, brief=True) for m in MODALITIES if m in modalities), "\n")
+
+
+def _behaves(turn: Utterance, asked: Utterance, whose: Whose) -> bool:
+    """Whether this turn of the history shows its behavior. Nobody's turns are those of a speaker without a name."""
+    return whose == "all" or (whose == "same_speaker" and bool(turn.speaker) and turn.speaker == asked.speaker)
 
 
 def _name(turn: Utterance) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import h5py
@@ -31,6 +31,7 @@ from bemerc.progress import bar
 
 SCHEMA = "bemerc-tokens"
 SCHEMA_VERSION = 1
+NOTHING: Mapping[Modality, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ class TokenFile:
     Attributes: ids (sorted), k, params (what it was made with), calibration, columns and widths per modality.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
+        self.path, self.hidden = path, hidden
         with _open_h5(path) as file:
             self.k, self.ids, self.calibration, self.params = _head(path, file)
             self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}
@@ -161,6 +162,7 @@ class TokenFile:
             shapes = {m: (len(self.ids), self.k, width) for m, width in self.widths.items()}
             self._offsets = {m: _check_values(path, file, m, shape) for m, shape in shapes.items()}
             self._masks = {m: file[f"{m}/mask"][()] for m in shapes}
+        self._unread = {m: _columns_of(path, m, self.columns.get(m, ()), names) for m, names in hidden.items()}
         self._rows = {key: row for row, key in enumerate(self.ids)}
         self._file = os.open(path, os.O_RDONLY)
 
@@ -173,7 +175,23 @@ class TokenFile:
     def __getitem__(self, key: str) -> dict[Modality, BehaviorTokens]:
         """The tokens of one utterance, arrays of its own; KeyError where the file does not know the id."""
         row = self._rows[key]
-        return {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
+        found = {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
+        for modality, columns in self._unread.items():
+            of = found[modality]
+            of.values[:, columns] = np.where(of.mask[:, None], self._unmeasured(modality)[columns], 0)
+        return found
+
+    def without(self, hidden: Mapping[Modality, Sequence[str]]) -> TokenFile:
+        """The same file, of which these columns are not read: they hold what columns hold that nothing was measured of.
+
+        Widths stay as they are, so that a model of all columns takes these tokens too.
+        """
+        return TokenFile(self.path, hidden) if hidden else self
+
+    def _unmeasured(self, modality: Modality) -> NDArray[np.float64]:
+        """(D',) Train's mean, in the units of the tokens (calibration.calibrate)."""
+        mean = np.array(self.calibration.modalities[modality].mean)
+        return mean if self.params["calibration"] == "none" else np.zeros_like(mean)
 
     def _read(self, modality: Modality, row: int) -> NDArray[np.float32]:
         values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
@@ -184,8 +202,8 @@ class TokenFile:
             raise CacheError(f"{self.path}: the file became shorter while it was read. Run the tokens stage again.")
         return values
 
-    def __reduce__(self) -> tuple[type[TokenFile], tuple[Path]]:
-        return TokenFile, (self.path,)
+    def __reduce__(self) -> tuple[type[TokenFile], tuple[Path, dict[Modality, Sequence[str]]]]:
+        return TokenFile, (self.path, dict(self.hidden))
 
     def __enter__(self) -> TokenFile:
         return self
@@ -203,6 +221,13 @@ class TokenFile:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self.close()
+
+
+def _columns_of(path: Path, modality: Modality, known: Sequence[str], names: Sequence[str]) -> list[int]:
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise CacheError(f"{path}: {modality} has no column {', '.join(strangers[:4])}, which was to be left unread.")
+    return [known.index(name) for name in names]
 
 
 def open_tokens(path: Path) -> TokenFile:

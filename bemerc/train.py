@@ -395,7 +395,8 @@ def _mark(
         digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
     for tree in trees:
         digest.update(tree.ids.tobytes() + tree.node.tobytes() + tree.token.tobytes() + repr(tree.behavior).encode())
-        for values, mask in dataset.collate([tree], tokens).behavior.values():
+        batch = dataset.collate([tree], tokens)
+        for values, mask in (*batch.behavior.values(), *batch.brief.values()):
             digest.update(values.tobytes() + mask.tobytes())
     return digest.hexdigest()
 

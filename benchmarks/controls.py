@@ -119,11 +119,19 @@ def fingerprint(before: str, folder: Path, stage: str, name: str) -> str:
     """Of everything that a step's output follows from: the steps before it, its params, and its code as dvc.yaml lists it."""
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    sections = {key: params.get(key) for key in declared.get("params", []) if isinstance(key, str)}
+    sections = {key: value_of(params, key, name) for key in declared.get("params", []) if isinstance(key, str)}
     digest = hashlib.sha256(f"{before} {name} {json.dumps(sections, sort_keys=True)}".encode())
     for dep in sorted(d for d in declared["deps"] if isinstance(d, str) and d.endswith(".py")):
         digest.update((ROOT / dep).read_bytes())
     return digest.hexdigest()
+
+
+def value_of(params: dict[str, Any], key: str, name: str) -> Any:
+    """What ``key`` of a stage's params stands for; ``a.b`` goes down, and an item of a matrix is what follows @ in the name."""
+    value: Any = params
+    for part in key.replace("${item.variant}", name.partition("@")[2]).split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def call(folder: Path, stage: str, variant: str | None, threads: int) -> None:
@@ -399,7 +407,7 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: s
         [
             "# Controls: is behavior worth anything, and does anything leak?",
             "",
-            f"Written by `{command}` (corpus seeds {plan.first} to {plan.first + plan.corpora - 1} x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {_where()}).",
+            f"Written by `{command}` (corpus seeds {plan.first} to {plan.first + plan.corpora - 1} x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {where()}).",
             "Made corpora: the table says that the plumbing carries signals and nothing else, not how people are read.",
             "Gaps are points of accuracy, pooled over all test utterances, with 95 % intervals over dialogues with training seeds nested",
             f"({RESAMPLES} resamples). Bands hold 95 % of {PERMUTATIONS} repetitions on shuffled labels, the whole procedure each time",
@@ -414,7 +422,8 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: s
     )
 
 
-def _where() -> str:
+def where() -> str:
+    """Commit, Python and cores that a table was made with."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()

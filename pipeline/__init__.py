@@ -17,6 +17,8 @@ CACHE = DATA / "cache"
 STORE = DATA / "store"
 TOKENS = DATA / "tokens.h5"
 DESCRIPTIONS = DATA / "descriptions.jsonl"
+TEACHER = DATA / "teacher.jsonl"
+STUDENT = DATA / "student.jsonl"
 REFERENCES = DATA / "references.json"
 PREDICTIONS = RESULTS / "predictions"
 

@@ -1,21 +1,21 @@
 """Behavior tokens -> description, stage 1: the model learns to say what the behavior is.
 
-in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl, the backbone.  out: models/align/
+in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl or data/teacher.jsonl (describe.source), the backbone.  out: models/align/
 """
 
 import json
 
-from bemerc import align, describe, model, tokens, train
+from bemerc import align, describe, model, tokens, train, variant
 from bemerc.config import load
 from bemerc.corpus import read_manifest
-from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
+from pipeline import DATA, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
 
 
 @stage
 def main() -> None:
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
     model_params, params = load(PARAMS, "model", model.Params), load(PARAMS, "align", train.Params)
-    descriptions = describe.read_descriptions(DESCRIPTIONS)
+    descriptions = describe.read_descriptions(DATA / variant.FILES[load(PARAMS, "describe", describe.Params).source])
     with tokens.open_tokens(TOKENS) as read:
         out = MODELS / "align"
         manifest, events = read_manifest(MANIFEST), board("align")

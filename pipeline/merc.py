@@ -1,30 +1,35 @@
 """Conversation and behavior -> label, stage 2, one variant of inputs; starts from align; dev picks the epoch.
 
-in: data/manifest.jsonl, data/tokens.h5, the backbone, models/align/.  out: models/merc/VARIANT/
+in: data/manifest.jsonl, data/tokens.h5, the backbone, models/align/, the descriptions that the variant reads (section
+``variants``).  out: models/merc/VARIANT/
 """
 
 import argparse
 import json
 
-from bemerc import merc, model, prompt, tokens, train
+from bemerc import merc, model, prompt, tokens, train, variant
 from bemerc.config import load
 from bemerc.corpus import read_manifest
-from pipeline import MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
+from pipeline import DATA, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
 
 
 @stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--variant", required=True, help="T, TV, TB or TVB")
-    variant = parser.parse_args().variant
+    parser.add_argument("--variant", required=True, help="a name of the section variants")
+    name = parser.parse_args().variant
+    inputs = variant.named(variant.read(PARAMS), name)
     shape, model_params = load(PARAMS, "prompt", prompt.Params), load(PARAMS, "model", model.Params)
-    params, out = load(PARAMS, "merc", train.Params), MODELS / "merc" / variant
+    params, out = load(PARAMS, "merc", train.Params), MODELS / "merc" / name
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
     with tokens.open_tokens(TOKENS) as read:
-        start, manifest, events = MODELS / "align", read_manifest(MANIFEST), board(variant)
-        best = merc.run(variant, manifest, read, references, start, shape, model_params, params, out, events)
+        start, manifest, events = MODELS / "align", read_manifest(MANIFEST), board(name)
+        said = variant.read_described(inputs, DATA)
+        best = merc.run(name, manifest, read, references, start, shape, model_params, params, out, events, inputs, said)
+    if "student" in inputs.sources:
+        merc.keep_student(MODELS / "align", out)
     print(
-        f"merc {variant} in {out}; best epoch {best.epoch}, dev weighted F1 {best.dev['weighted_f1']:.3f}, temperature {best.dev['temperature']:.2f}"
+        f"merc {name} in {out}; best epoch {best.epoch}, dev weighted F1 {best.dev['weighted_f1']:.3f}, temperature {best.dev['temperature']:.2f}"
     )
 
 

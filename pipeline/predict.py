@@ -1,26 +1,28 @@
 """A trained variant -> a probability for every label of every utterance of dev and test.
 
-in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/.  out: results/predictions/VARIANT.jsonl
+in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/, the descriptions that it reads.  out: results/predictions/VARIANT.jsonl
 """
 
 import argparse
 
-from bemerc import predict, prediction, tokens
+from bemerc import predict, prediction, tokens, variant
 from bemerc.config import load
 from bemerc.corpus import read_manifest
-from pipeline import MANIFEST, MODELS, PARAMS, PREDICTIONS, TOKENS, stage
+from pipeline import DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, TOKENS, stage
 
 
 @stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--variant", required=True, help="T, TV, TB or TVB")
-    variant = parser.parse_args().variant
+    parser.add_argument("--variant", required=True, help="a name of the section variants")
+    name = parser.parse_args().variant
+    inputs = variant.named(variant.read(PARAMS), name)
     params = load(PARAMS, "predict", predict.Params)
     with tokens.open_tokens(TOKENS) as read:
-        found = predict.run(MODELS / "merc" / variant, read_manifest(MANIFEST), read, ("dev", "test"), params)
-    prediction.write_predictions(PREDICTIONS / f"{variant}.jsonl", found)
-    print(f"{len(found)} predictions in {PREDICTIONS / f'{variant}.jsonl'}")
+        folder, manifest, said = MODELS / "merc" / name, read_manifest(MANIFEST), variant.read_described(inputs, DATA)
+        found = predict.run(folder, manifest, read, ("dev", "test"), params, said)
+    prediction.write_predictions(PREDICTIONS / f"{name}.jsonl", found)
+    print(f"{len(found)} predictions in {PREDICTIONS / f'{name}.jsonl'}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from bemerc.corpus import Manifest
 from bemerc.errors import ModelError
 from bemerc.prediction import read_predictions, write_predictions
 from bemerc.tokens import TokenFile
+from bemerc.variant import SHORT
 from tests import language
 from tests.language import TRAINING
 
@@ -125,10 +126,9 @@ def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Pat
     assert reached > without + 0.2
 
 
-@pytest.mark.parametrize(("variant", "modalities"), merc.VARIANTS.items())
-def test_every_variant_trains_and_reads_what_it_says(
-    world: World, tmp_path: Path, variant: str, modalities: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("name", SHORT)
+def test_every_variant_trains_and_reads_what_it_says(world: World, tmp_path: Path, name: str) -> None:
+    variant, modalities = name, SHORT[name].modalities
     world.merc(tmp_path / "m", variant)
     known = model.read_facts(tmp_path / "m")
     assert known.modalities == modalities
