@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bemerc.model import Facts
     from bemerc.prediction import Prediction
     from bemerc.references import References
+    from bemerc.variant import Described
 
 T = TypeVar("T")
 
@@ -157,21 +158,77 @@ def describe(
     model: Path | str | None = None,
     params: Path | str | None = None,
     workers: int = 0,
+    teacher: str | None = None,
+    student: Path | str | None = None,
 ) -> dict[str, Description]:
     """What face, body and voice do in every clip, in plain English: id -> Description. Measures what is not measured yet.
 
-    caches  a folder of frame caches to use in place of clips
-    model   a model folder whose train says what is strong and what is weak; None = general references
+    caches   a folder of frame caches to use in place of clips
+    model    a model folder whose train says what is strong and what is weak; None = general references
+    teacher  a vision-language model that watches the clips in place of the rules; an id without a usable answer is left out
+    student  an align model that describes in place of the rules, from behavior tokens
 
-    The same is left in ``out``: descriptions.jsonl, and events.jsonl with micro-expressions and blinks. Raises BemercError.
+    The rules' descriptions are left in ``out``/descriptions.jsonl, micro-expressions and blinks in events.jsonl, a teacher's
+    or a student's in a file of its name. Raises BemercError.
     """
+    out = Path(out)
+    found = measured(video_dir, caches, out, params=params, workers=workers)
+    said = _ruled(found, out, model, params)
+    if teacher is not None:
+        return _taught(found.manifest, teacher, out, said, params)
+    if student is not None:
+        _tokens(found, Path(student), out)
+        return _student(found.manifest, Path(student), out, params)
+    return said
+
+
+def _ruled(found: Measured, out: Path, model: Path | str | None, params: Path | str | None) -> dict[str, Description]:
     from bemerc import describe as describer
 
-    found = measured(video_dir, caches, out, params=params, workers=workers)
-    file = Path(out) / "descriptions.jsonl"
-    known = _references(Path(model)) if model else None
+    file, known = out / "descriptions.jsonl", _references(Path(model)) if model else None
     describer.run(found.manifest, found.caches, file, section(params, "describe", describer.Params), known)
     return dict(describer.read_descriptions(file))
+
+
+def _taught(
+    manifest: Manifest, model: str, out: Path, ruled: Mapping[str, Description], params: Path | str | None
+) -> dict[str, Description]:
+    """A teacher's descriptions, also in ``out``/teacher.jsonl; what was dropped, and why, in teacher_dropped.json."""
+    import json
+
+    from bemerc import teacher
+    from bemerc.description import write_descriptions, write_lines
+
+    # In a folder of somebody's clips an unusable answer is a line in a file, not a reason to stop.
+    settings = replace(section(params, "teacher", teacher.Params), max_dropped_share=1.0)
+    voices = {id: said.voice for id, said in ruled.items()}
+    found = teacher.run(manifest, model, settings, out / "store" / "teacher", voices)
+    write_descriptions(out / "teacher.jsonl", found.descriptions)
+    write_lines(out / "teacher_dropped.json", [json.dumps(dict(found.dropped), indent=1, ensure_ascii=False)])
+    return dict(found.descriptions)
+
+
+def _tokens(found: Measured, model: Path, out: Path) -> None:
+    """Tokens in ``out``/tokens.h5, made as the model's train had them."""
+    from bemerc import tokens
+    from bemerc.calibration import Calibration
+    from bemerc.model import read_facts
+
+    known = read_facts(model).tokens
+    settings, calibration = tokens.Params(**known["params"]), Calibration.from_json(known["calibration"])
+    tokens.run(found.manifest, found.caches, out / "tokens.h5", settings, calibration)
+
+
+def _student(manifest: Manifest, align: Path, out: Path, params: Path | str | None) -> dict[str, Description]:
+    from bemerc import predict as scorer
+    from bemerc import tokens
+    from bemerc.description import write_descriptions
+
+    with tokens.open_tokens(out / "tokens.h5") as read:
+        ids = [u.id for u in manifest.utterances]
+        said = scorer.generate_descriptions(align, ids, read, section(params, "predict", scorer.Params))
+    write_descriptions(out / "student.jsonl", said)
+    return said
 
 
 def predict(
@@ -183,29 +240,49 @@ def predict(
     params: Path | str | None = None,
     workers: int = 0,
     asr: str | None = None,
+    teacher: str | None = None,
 ) -> Predicted:
     """Clips (or caches) in, a probability for every label of the model out. Measures what is not measured yet.
 
-    model  a folder of the merc training, such as models/merc/TVB
+    model    a folder of the merc training, such as models/merc/TVB
+    teacher  the vision-language model, for a variant that reads a teacher's descriptions
 
     The tokens are made as the model's train had them. Raises BemercError: a folder that is no model, caches that lack
     columns which the model reads, nothing to judge.
     """
     from bemerc import predict as scorer
     from bemerc import tokens
-    from bemerc.calibration import Calibration
     from bemerc.model import read_facts
 
-    facts, out = read_facts(Path(model)), Path(out)
+    facts, out, how = read_facts(Path(model)), Path(out), section(params, "predict", scorer.Params)
     found = measured(video_dir, caches, out, params=params, workers=workers, asr=asr)
-    wanted = tokens.Params(**facts.tokens["params"])
-    tokens.run(
-        found.manifest, found.caches, out / "tokens.h5", wanted, Calibration.from_json(facts.tokens["calibration"])
-    )
+    _tokens(found, Path(model), out)
+    described = _described(found, Path(model), facts, out, params, teacher)
     with tokens.open_tokens(out / "tokens.h5") as read:
-        scored = scorer.run(Path(model), found.manifest, read, ("test",), section(params, "predict", scorer.Params))
+        scored = scorer.run(Path(model), found.manifest, read, ("test",), how, described)
         unseen = {id: [m for m in facts.modalities if not read[id][m].mask.any()] for id in read.ids}
     return Predicted(tuple(scored), unseen, facts, found.unheard)
+
+
+def _described(
+    found: Measured, model: Path, facts: Facts, out: Path, params: Path | str | None, teacher: str | None
+) -> Described:
+    """The descriptions that the model's variant reads, made for these clips; nothing for most variants."""
+    from bemerc import variant
+
+    inputs = variant.of_model(facts.params, facts.modalities)
+    if "teacher" in inputs.sources and teacher is None:
+        raise BemercError(
+            f"{model}: this variant reads a teacher's descriptions. Name the vision-language model with --teacher."
+        )
+    said: dict[variant.Source, Mapping[str, Description]] = {}
+    if {"rules", "teacher"} & set(inputs.sources):
+        said["rules"] = _ruled(found, out, model, params)
+    if "teacher" in inputs.sources and teacher is not None:
+        said["teacher"] = _taught(found.manifest, teacher, out, said["rules"], params)
+    if "student" in inputs.sources:
+        said["student"] = _student(found.manifest, model / variant.STUDENT, out, params)
+    return said
 
 
 def compare(manifest: Path | str, runs: Sequence[Path | str]) -> Comparison:

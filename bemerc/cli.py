@@ -66,6 +66,9 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="Params file.")]
 Asr = Annotated[
     str | None, typer.Option("--asr", help="A Whisper (name or folder) that transcribes what has no subtitles.")
 ]
+Teacher = Annotated[
+    str | None, typer.Option("--teacher", help="A vision-language model (Qwen2-VL family, name or folder).")
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Worker processes; 0 = one per core.")]
 
 
@@ -106,24 +109,37 @@ def describe(
     workers: Workers = 0,
     params: MaybeParams = None,
     caches: CachesDir = None,
+    teacher: Teacher = None,
+    student: Annotated[
+        Path | None, typer.Option("--student", help="An align model (models/align) that describes, from its tokens.")
+    ] = None,
 ) -> None:
     """Say in plain English what face, body and voice do in every clip of a folder.
 
     Strong and weak are judged against the people that the model was trained on where --model names one, else against
-    general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use.
+    general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use. With --teacher
+    a vision-language model watches the clips; its answers are kept, and interrupted work goes on.
 
     Example: bemerc describe --video-dir clips
     """
     from bemerc import api
     from bemerc.describe import EVENTS
 
-    found = api.describe(video_dir, out, caches=caches, model=model, params=params, workers=workers)
+    if teacher is not None and (student is not None or video_dir is None):
+        raise BemercError("A teacher watches clips: name --teacher with --video-dir, and without --student.")
+    file = "teacher.jsonl" if teacher else "student.jsonl" if student else "descriptions.jsonl"
+    found = api.describe(
+        video_dir, out, caches=caches, model=model, params=params, workers=workers, teacher=teacher, student=student
+    )
     for id, description in found.items():
         typer.echo(f"{id}\n  {description.facial_expression}\n  {description.body_language}")
         typer.echo(f"  {description.posture}\n  {description.voice}")
-    typer.echo(
-        f"\nDescriptions are in {out / 'descriptions.jsonl'}, micro-expressions and blinks with their times in {out / EVENTS}"
-    )
+    if teacher is not None:
+        from json import loads
+
+        for id, reason in loads((out / "teacher_dropped.json").read_text(encoding="utf-8")).items():
+            typer.echo(f"{id}: dropped. {reason}")
+    typer.echo(f"\nDescriptions are in {out / file}, micro-expressions and blinks with their times in {out / EVENTS}")
 
 
 @app.command()
@@ -162,6 +178,7 @@ def predict(
     params: MaybeParams = None,
     caches: CachesDir = None,
     asr: Asr = None,
+    teacher: Teacher = None,
 ) -> None:
     """Clips in, emotions out: extract, make tokens as the model's train had them, score its labels.
 
@@ -173,7 +190,7 @@ def predict(
     from bemerc import api
     from bemerc.prediction import write_predictions
 
-    answer = api.predict(model, video_dir, out, caches=caches, params=params, workers=workers, asr=asr)
+    answer = api.predict(model, video_dir, out, caches=caches, params=params, workers=workers, asr=asr, teacher=teacher)
     _tell_unheard(answer.unheard)
     found, unseen, file = answer.predictions, answer.unseen, out / "predictions.jsonl"
     write_predictions(file, found)

@@ -23,8 +23,6 @@ from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
 from bemerc.variant import Described, Variant
 
-STUDENT = "student"  # in a model's folder: the align model that speaks to it
-
 
 def run(
     name: str,
@@ -85,7 +83,9 @@ def run(
 
 def keep_student(align_folder: Path, out: Path) -> None:
     """Put the align model beside the variant that reads its descriptions: a model folder needs no other."""
-    shutil.copytree(align_folder, out / STUDENT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True)
+    shutil.copytree(
+        align_folder, out / variant.STUDENT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True
+    )
 
 
 def _must_have_labels(manifest: Manifest) -> None:

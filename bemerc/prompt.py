@@ -41,6 +41,19 @@ SLOTS: dict[str, tuple[str, Modality]] = {
     "voice": ("voice", "audio"),
 }
 
+# What somebody who only watches can answer.
+WATCHED = tuple(slot for slot, (_, needed) in SLOTS.items() if needed != "audio")
+TEACHER_ROLE = (
+    "You are an anatomist who watches people in conversations and writes down what is visible: which parts of the face move "
+    "and how, the head, the gaze, the hands, the trunk. You never say what somebody feels or means."
+)
+TEACHER_CONSTRAINT = (
+    "Answer with one JSON object and nothing else, with exactly these keys, each a text of one or two short sentences: {keys}. "
+    "Name no emotion, mood or intention, and no expression that is named after one; say what moves, which way, how much and "
+    'when. Where a part cannot be seen, write "Not visible."'
+)
+TEACHER_AGAIN = "That cannot be used: {fault}. Answer again, with the JSON object alone."
+
 MERC_ROLE = "Name the emotion that the speaker of the last line is perceived to show, by words and behavior."
 OPENING = "The conversation so far:\n###\n"
 ALIGN_ROLE = "Describe what a person shows, by behavior."
@@ -174,6 +187,25 @@ def align_prompts(id: str, description: Mapping[str, str], modalities: Sequence[
         for slot, (_, needed) in SLOTS.items()
         if needed in modalities and description.get(slot)
     )
+
+
+def teacher_prompt(dialogue: Dialogue, index: int, times_s: Sequence[float], history: int) -> str:
+    """Ask a vision-language model what the speaker of turn ``index`` does, in frames taken at ``times_s``.
+
+    BeMERC's four parts: title (the role), context (up to ``history`` turns before), objective, constraint. The labels of
+    the turns are nowhere in it. The wording is ours.
+    """
+    turn = dialogue.utterances[index]
+    before = dialogue.utterances[max(0, index - history) : index]
+    said = "".join(f"{_name(u)}: {_quoted(u)}\n" for u in before)
+    context = f"The conversation so far:\n{said}" if said else "The conversation begins here.\n"
+    shown = ", ".join(f"{time:.1f}" for time in times_s)
+    objective = (
+        f"Now {_name(turn)} says {_quoted(turn)} The pictures show it, at {shown} s from its beginning. Describe this speaker's "
+        "facial expression, body language (head, gaze, hands, movement) and posture."
+    )
+    keys = ", ".join(f'"{slot}"' for slot in WATCHED)
+    return "\n\n".join([TEACHER_ROLE, context.rstrip(), objective, TEACHER_CONSTRAINT.format(keys=keys)])
 
 
 def merc_head(labels: Sequence[str]) -> str:

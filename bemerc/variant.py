@@ -39,6 +39,7 @@ REMEDIES: dict[Source, str] = {
 # Which columns of the face's and the pose's tokens are another cue than the face's and the body's own.
 HEAD = re.compile(r"(pose_(pitch|yaw|roll)|gaze_[xy])_deg\.\w+")
 TRUNK = re.compile(r"((lean|sway|shoulder_tilt)_deg|slump|shoulders_(dx|dy|width))\.\w+")
+STUDENT = "student"  # in a model's folder: the align model that speaks to it
 NOBODY: Described = MappingProxyType({})
 NAME = re.compile(r"[^\W_][\w-]*")
 

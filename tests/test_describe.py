@@ -18,32 +18,13 @@ from bemerc import acts, describe, events, phrases, references, voice
 from bemerc.cache import Features, write_cache
 from bemerc.corpus import Manifest, Modality, Utterance
 from bemerc.errors import CacheError, CorpusError
+from bemerc.lexicon import EMOTIONAL, words
 
 UNITS = tuple(item.column for item in phrases.UNITS)
 FACE = (*UNITS, "AU45_r", "pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg", "gaze_x_deg", "gaze_y_deg", "quality")
 POSE = ("lean_deg", "sway_deg", "shoulder_tilt_deg", "slump", "left_hand_height", "right_hand_height", "movement")
 AUDIO = ("pitch_hz", "voicing", "energy_db")
 RATE_HZ: dict[str, float] = {"face": 25.0, "pose": 8.0, "audio": 100.0}
-
-# Emotions, moods and the faces and voices that are named after them.
-EMOTIONAL = set(
-    """
-    afraid affection aggressive agitated alarm alert amazed amused amusement anger angry anguish annoyed anxiety anxious
-    apathetic ashamed astonished awe awkward bitter bliss bored boredom calm cheer cheerful comfort composed concern
-    confident confused confusion content contempt cross cry crying curious dejected delight depressed despair
-    disappointed disbelief discomfort disgust disgusted dismay distress doubt dread eager ecstatic elated embarrassed
-    emotion emotional enthusiastic envy euphoric excited excitement exasperated fear fearful feel feeling fierce fright
-    frightened frown frowning frustrated frustration fun fury furious giggle glad gleeful gloomy glum grateful grief
-    grimace grin guilt guilty happily happiness happy harsh hate hateful helpless hope hopeful horror hostile humour hurt
-    impatient indifferent insecure interest irritated jealous jolly joy joyful laugh laughing laughter lonely love mad
-    melancholy merry mild miserable mocking mood mourn nervous neutral offended optimistic outrage pain panic passive
-    peaceful pensive pity playful pleasant pleased pleasure pout pride proud puzzled rage regret relaxed relief relieved
-    repulsed resent resentful restless sad sadness sarcastic satisfied scared scorn scowl scream serene serious shame
-    shock shocked shout shy sigh smile smiling smirk sneer sob sombre sorrow sorrowful startled stern stress stressed
-    sullen surprise surprised surprising sympathy tearful tears tender tense tension terrified terror thrilled timid
-    tired triumphant troubled uneasy unhappy upset warm weary weep whine whisper worried worry yell
-""".split()  # noqa: SIM905 (a list literal would be 240 lines)
-)
 
 
 def features(
@@ -174,10 +155,6 @@ def test_what_was_out_of_sight_is_said() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- no emotions
-
-
-def words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z]+", text.lower()))
 
 
 def test_no_word_of_the_describer_names_an_emotion() -> None:

@@ -1,0 +1,363 @@
+"""Descriptions by a vision-language model that watches the clips: BeMERC's way, beside the rules of describe.py.
+
+The usual script runs the model over a corpus, keeps whatever text comes and starts again when it dies. Here every answer is
+kept as it is, under what it follows from (clip, model, question, params), so that a kill costs one answer and a better
+reader of answers costs none; answers are read strictly (answers.py), asked for once more where they cannot be used, and an
+utterance without a usable one is left out with its reason. The model sees frames and what was said, never a label. It
+cannot hear: the voice's sentence stays the rules'. The parts of the question are BeMERC's, the rest is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc import answers
+from bemerc.corpus import Dialogue, Manifest, Utterance
+from bemerc.description import Description
+from bemerc.errors import BemercError, MediaError
+from bemerc.media import Video
+from bemerc.progress import bar, transformers_quiet
+from bemerc.prompt import TEACHER_AGAIN, WATCHED, teacher_prompt
+
+# Families whose processors put a picture into the words in the same way; others would silently be asked wrongly.
+FAMILIES = ("qwen2_vl", "qwen2_5_vl")
+Picture = NDArray[np.uint8]
+# Pictures and the conversation so far (question, answer, question, ...) -> the next answer.
+Ask = Callable[[Sequence[Picture], Sequence[str]], str]
+
+
+class TeacherError(BemercError):
+    """The vision-language model cannot be had, is of another family, or has no usable answers."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: teacher.
+
+    frames, side       pictures per clip, evenly spread, and their longest side in pixels
+    history            turns before the one in question that are told
+    asks               how often one utterance may be asked about, the first time included
+    max_new_tokens     of one answer
+    dtype, device      of the model; auto: as it was saved, and a GPU where there is one
+    max_dropped_share  above this share of utterances without a usable answer the work stops with a sentence
+    """
+
+    frames: int = 4
+    side: int = 448
+    history: int = 6
+    asks: int = 2
+    max_new_tokens: int = 256
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_dropped_share: float = 0.5
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        for name, least in (("frames", 1), ("side", 28), ("history", 0), ("asks", 1), ("max_new_tokens", 1)):
+            if getattr(self, name) < least:
+                yield f"{name}: must be at least {least}, not {getattr(self, name)}."
+        if not 0 <= self.max_dropped_share <= 1:
+            yield f"max_dropped_share: must lie between 0 and 1, not {self.max_dropped_share}."
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What came of it.
+
+    descriptions  utterance id -> description; those without a usable answer are left out
+    dropped       id -> why
+    counts        of answers: asked (now), kept (from before), again (asked once more), repaired, emotional (sentences)
+    """
+
+    descriptions: Mapping[str, Description]
+    dropped: Mapping[str, str]
+    counts: Mapping[str, int]
+
+    def sentence(self) -> str:
+        """How it went."""
+        of = Counter(self.counts)
+        some = "; ".join(f"{id}: {why}" for id, why in list(self.dropped.items())[:3])
+        return (
+            f"The teacher described {len(self.descriptions)} of {len(self.descriptions) + len(self.dropped)} utterances "
+            f"({of['asked']} answers now, {of['kept']} kept from before; {of['again']} asked once more, {of['repaired']} "
+            f"repaired, {of['emotional']} sentences that named an emotion left out)."
+            + (f" Dropped, such as: {some}" if some else "")
+        )
+
+
+def run(
+    manifest: Manifest,
+    model: str,
+    params: Params,
+    store: Path,
+    voices: Mapping[str, str],
+    load: Callable[[str, Params], Ask] | None = None,
+) -> Taught:
+    """Descriptions of every utterance with a clip by the vision-language model ``model`` (a folder or a name).
+
+    store   folder of answers by fingerprint: interrupted, the same call goes on where it stood
+    voices  utterance id -> the voice's sentence, since the model cannot hear
+    load    what makes the model ready to be asked; it is called when the first question is open
+
+    Raises TeacherError where the model cannot be had, or more than ``max_dropped_share`` of the utterances got no usable
+    answer. A clip that cannot be read costs itself alone.
+    """
+    asking = _Asking(model, params, store, load or qwen)
+    descriptions, dropped = {}, {}
+    with bar("Asking the teacher", len(manifest.utterances), "utterances") as advance:
+        for dialogue in manifest.dialogues():
+            for index, utterance in enumerate(dialogue.utterances):
+                try:
+                    said = asking.about(manifest, dialogue, index)
+                    descriptions[utterance.id] = Description(
+                        **{slot: said.get(slot, "") for slot in WATCHED}, voice=voices.get(utterance.id, "")
+                    )
+                except (MediaError, _Dropped) as reason:
+                    dropped[utterance.id] = str(reason)
+                advance(1)
+    taught = Taught(descriptions, dropped, asking.counts)
+    if len(dropped) > params.max_dropped_share * max(1, len(manifest.utterances)):
+        raise TeacherError(
+            f"{taught.sentence()}\nThat is more than teacher.max_dropped_share ({params.max_dropped_share:g}) allows: name "
+            "another model, raise teacher.max_new_tokens, or allow more."
+        )
+    return taught
+
+
+class _Dropped(Exception):
+    """No usable answer, and why."""
+
+
+class _Asking:
+    """Questions to one model, with the answers that are known already."""
+
+    def __init__(self, model: str, params: Params, store: Path, load: Callable[[str, Params], Ask]) -> None:
+        self.params, self.store, self.counts = params, store, Counter[str]()
+        self._identity = identity(model)
+        self._ask = cache(lambda: load(model, params))
+
+    def about(self, manifest: Manifest, dialogue: Dialogue, index: int) -> dict[str, str]:
+        """Slot -> sentence. Raises _Dropped or MediaError."""
+        utterance = dialogue.utterances[index]
+        clip = manifest.clip_path(utterance)
+        if clip is None:
+            raise _Dropped("There is no clip.")
+        content = content_of(clip)
+        times = _times(clip, utterance, self.params.frames)
+        question = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], self.params.history)
+        file = self.store / f"{self._key(content, utterance, question)}.json"
+        known = read_answers(file)
+        self.counts["kept"] += len(known)
+        said: dict[str, str] = {}
+        fault, pictures = "", list[Picture]()
+        for number in range(self.params.asks):
+            if number == len(known):
+                pictures = pictures or frames(clip, utterance, times, self.params.side)
+                talk = [question] if number == 0 else [question, known[-1], TEACHER_AGAIN.format(fault=fault)]
+                known.append(self._ask()(pictures, talk))
+                write_answers(file, utterance.id, known)
+                self.counts["asked"] += 1
+            answer = answers.read(known[number])
+            fault = answer.fault
+            said |= {slot: text for slot, text in answer.sentences.items() if slot not in said or not fault}
+            self._count(number, answer)
+            if not fault:
+                break
+        if not said:
+            raise _Dropped(f"No usable answer: {fault}.")
+        return said
+
+    def _count(self, number: int, answer: answers.Answer) -> None:
+        self.counts["again"] += number > 0
+        self.counts["repaired"] += answer.repaired
+        self.counts["emotional"] += answer.emotional
+
+    def _key(self, content: str, utterance: Utterance, question: str) -> str:
+        """Of all that an answer follows from; how often may be asked changes none that is known."""
+        settings = {k: v for k, v in asdict(self.params).items() if k not in ("asks", "max_dropped_share", "device")}
+        told = [content, utterance.start_s, utterance.end_s, utterance.crop, self._identity, question, settings]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def identity(model: str) -> str:
+    """A model's name, and for a folder also when its weights were written: another training is another model."""
+    weights = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    return " ".join([model, *(f"{w.name}:{w.stat().st_size}:{w.stat().st_mtime_ns}" for w in weights)])
+
+
+@cache
+def content_of(clip: Path) -> str:
+    """SHA-256 of a file; MediaError where it cannot be read. A recording of many utterances is read once."""
+    try:
+        with clip.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(f"The clip cannot be read ({error.strerror}).") from None
+
+
+def read_answers(file: Path) -> list[str]:
+    """The answers that are known, oldest first."""
+    if not file.is_file():
+        return []
+    return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))["answers"]]
+
+
+def write_answers(file: Path, id: str, known: Sequence[str]) -> None:
+    """Keep answers; the file is whole or not there. TeacherError where the disk refuses."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"id": id, "answers": list(known)}, ensure_ascii=False), encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise TeacherError(
+            f"{file}: the answer could not be kept ({error.strerror}). Make room and run again."
+        ) from None
+
+
+# -------------------------------------------------------------------------------------------------------------- pictures
+
+
+def _times(clip: Path, utterance: Utterance, count: int) -> list[float]:
+    """The middles of ``count`` equal parts of the utterance, seconds on the clip's clock."""
+    start_s, end_s = utterance.start_s or 0.0, utterance.end_s
+    if end_s is None:
+        with Video(clip) as video:
+            end_s = video.duration_s
+            if not math.isfinite(end_s):
+                end_s = max((frame.timestamp_s for frame in video), default=start_s)
+    return [start_s + (i + 0.5) / count * max(0.0, end_s - start_s) for i in range(count)]
+
+
+def frames(clip: Path, utterance: Utterance, times_s: Sequence[float], side: int) -> list[Picture]:
+    """The first frame at or after each time, (H, W, 3) uint8 RGB; the last frame for times after it.
+
+    Raises MediaError where the clip has no picture, or none from the utterance's beginning on.
+    """
+    wanted, found = list(times_s), list[Picture]()
+    with Video(clip) as video:
+        last = None
+        for frame in video:
+            if utterance.end_s is not None and last is not None and frame.timestamp_s > utterance.end_s:
+                break
+            last = frame if frame.timestamp_s >= (utterance.start_s or 0) else last
+            while wanted and frame.timestamp_s >= wanted[0]:
+                found.append(frame.rgb(utterance.crop, side))
+                wanted.pop(0)
+            if not wanted:
+                break
+        if last is None:
+            raise MediaError("The clip ends before this utterance begins.")
+        return found + [last.rgb(utterance.crop, side)] * len(wanted)
+
+
+# ----------------------------------------------------------------------------------------------------------- Qwen2-VL
+
+
+def qwen(model: str, params: Params) -> Ask:
+    """Load a model of the Qwen2-VL family; returns what asks it, the likeliest token at every step.
+
+    transformers' processor for it wants torchvision, which must be built for the very torch that is installed; here the
+    picture's and the words' own auto classes are used, and the places of a picture are counted as that processor counts.
+    Raises TeacherError where the model cannot be had, or is of another family.
+    """
+    import torch
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+        if config.model_type not in FAMILIES:
+            raise TeacherError(
+                f"{model}: the teacher is a model of the Qwen2-VL family ({', '.join(FAMILIES)}), and this is a "
+                f"{config.model_type} model. Name another, such as Qwen/Qwen2-VL-2B-Instruct."
+            )
+        with _quiet():
+            eyes = AutoImageProcessor.from_pretrained(model, backend="pil")
+            tokenizer = AutoTokenizer.from_pretrained(model)
+            dtype = params.dtype if params.dtype == "auto" else getattr(torch, params.dtype)
+            network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, use_safetensors=True).eval()
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TeacherError(
+            f"{model}: the vision-language model cannot be loaded ({first}). Give a folder that holds one with its "
+            "tokenizer and image processor, or a name that this machine can download."
+        ) from None
+    if not getattr(tokenizer, "chat_template", None):
+        raise TeacherError(
+            f"{model}: its tokenizer has no chat template. Name a model that was tuned to answer (Instruct)."
+        )
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if params.device == "auto" else params.device
+    network.to(where)
+    return lambda pictures, talk: _answer(network, tokenizer, eyes, pictures, talk, params.max_new_tokens)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Advice on how transformers calls itself says nothing to somebody who describes clips."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with transformers_quiet():
+            yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _answer(
+    network: Any, tokenizer: Any, eyes: Any, pictures: Sequence[Picture], talk: Sequence[str], limit: int
+) -> str:
+    """The model's next words in the conversation ``talk``, whose first question comes with the pictures."""
+    import torch
+
+    seen = eyes(images=list(pictures), return_tensors="pt")
+    mark = network.config.image_token_id
+    ids = torch.tensor([encode(tokenizer, talk, places(seen, eyes.merge_size), mark)], device=network.device)
+    with torch.inference_mode(), _quiet():
+        written = network.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == mark).int(),
+            pixel_values=seen["pixel_values"].to(network.device, network.dtype),
+            image_grid_thw=seen["image_grid_thw"].to(network.device),
+            max_new_tokens=limit,
+            do_sample=False,
+        )
+    return str(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+
+
+def places(seen: Mapping[str, Any], merge: int) -> list[int]:
+    """How many positions each picture takes: its patches, ``merge`` x ``merge`` of them to a position."""
+    return [int(grid.prod()) // merge**2 for grid in seen["image_grid_thw"]]
+
+
+def encode(tokenizer: Any, talk: Sequence[str], counts: Sequence[int], mark: int) -> list[int]:
+    """Token ids of a conversation in the model's chat template, each picture as many ``mark`` as it takes.
+
+    Nothing that a speaker says can be taken for a mark of the template.
+    """
+    words = [[{"type": "text", "text": text.replace("<|", "< |")}] for text in talk]
+    words[0] = [*({"type": "image"} for _ in counts), *words[0]]
+    messages = [{"role": "assistant" if i % 2 else "user", "content": said} for i, said in enumerate(words)]
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    if ids.count(mark) != len(counts):
+        raise TeacherError(
+            f"{tokenizer.name_or_path}: its chat template shows {ids.count(mark)} pictures of {len(counts)}. Name a model of the Qwen2-VL family."
+        )
+    each = iter(counts)
+    return [id for token in ids for id in ([token] * next(each) if token == mark else [token])]
