@@ -26,9 +26,12 @@ class Description:
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description]) -> None:
-    """One JSON line per utterance, by sorted id: id and the four sentences. CorpusError where the disk refuses."""
+    """One JSON line per utterance, by sorted id: id and the four sentences. CorpusError where the disk refuses.
+
+    Without any it is one blank line, since DVC warns of an output without a byte.
+    """
     rows = ({"id": key} | asdict(descriptions[key]) for key in sorted(descriptions))
-    write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows])
+    write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows] or [""])
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:

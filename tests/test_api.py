@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bemerc import merc, prompt, tokens
+from bemerc import align, merc, prompt, student, tokens
+from bemerc import predict as scorer
 from bemerc.api import Measured, compare, describe, extract, open_cache, predict
 from bemerc.corpus import Manifest, Split, write_manifest
 from bemerc.errors import BemercError
 from bemerc.prediction import write_predictions
+from bemerc.variant import SHORT
 from tests import language
 from tests.clips import write_clip
 
@@ -84,6 +86,33 @@ def test_predictions_and_their_comparison(trained: tuple[Manifest, Path], world:
     assert found.utterances == 3
     assert found.rows[1].measured["accuracy"].value == 1.0
     assert found.rows[1].against is not None
+
+
+def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(
+    trained: tuple[Manifest, Path], world: tuple[Path, Measured], tmp_path: Path
+) -> None:
+    (manifest, _), (base, found) = trained, world
+    shape = language.build(tmp_path / "backbone", manifest)
+    quick = dataclasses.replace(language.TRAINING, epochs=1)
+    with tokens.open_tokens(base / "tokens.h5") as read:
+        said = describe(caches=base / "features", out=base / "features")
+        align.run(manifest, read, said, None, shape, quick, tmp_path / "align")
+        alone = student.Params(folds=1, limit=4)
+        own = student.run(
+            manifest, read, said, tmp_path / "align", shape, quick, scorer.Params(), alone, tmp_path / "work"
+        )
+        for name, description, described in (("rules", "rules", said), ("student", "student", own)):
+            inputs = dataclasses.replace(SHORT["TV"], description=description)
+            given = (manifest, read, None, tmp_path / "align", prompt.Params(), shape, quick, tmp_path / name, None)
+            merc.run(name, *given, inputs, {description: described})
+    merc.keep_student(tmp_path / "align", tmp_path / "student")
+    for name in ("rules", "student"):
+        answer = predict(tmp_path / name, caches=base / "features", out=tmp_path / "out")
+        assert len(answer.predictions) == len(found.manifest.utterances)
+    assert (tmp_path / "out" / "student.jsonl").is_file()
+    assert (tmp_path / "out" / "descriptions.jsonl").is_file()
+    told = describe(caches=base / "features", out=tmp_path / "out", student=tmp_path / "align")
+    assert list(told) == [u.id for u in found.manifest.utterances]
 
 
 def test_faults_are_sentences(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_chat_template_is_used_where_there_is_one(world: World, tmp_path: Path
     encoder = predict.encoder_for(made, prompt.Params(template="chat"), 512)
     asked = prompt.merc_prompt(world.manifest.dialogues()[0], 1, world.manifest.labels, (), prompt.Params())
     said = made.tokenizer.decode([i for node in encoder.encode(asked).nodes for i in node.ids])
-    assert said.startswith("<|begin|>[user] Name the emotion")
+    assert said.startswith("<|begin|>[system] Name the emotion")
     assert said.count("<|begin|>") == 1
     assert "[answer] " in said
 

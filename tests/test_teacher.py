@@ -9,17 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import LlamaConfig
+from typer.testing import CliRunner
 
 from bemerc import teacher
-from bemerc.corpus import Dialogue, Manifest, Utterance, write_manifest
-from bemerc.description import Description
+from bemerc.cache import Features, write_cache
+from bemerc.cli import app
+from bemerc.corpus import Dialogue, Manifest, Utterance, recording, write_manifest
+from bemerc.description import Description, read_descriptions
 from bemerc.media import Video
 from bemerc.prompt import TEACHER_ROLE, teacher_prompt
 from tests.clips import write_clip
@@ -242,3 +246,89 @@ def test_a_kill_costs_one_answer(tmp_path: Path) -> None:
     found = teacher.run(of, "m", teacher.Params(frames=2, side=64), store, {}, rest)
     assert len(found.descriptions) == 12
     assert (found.counts["kept"], found.counts["asked"]) == (kept, 12 - kept)
+
+
+# -------------------------------------------------------------------------------------------------- stage and command
+
+
+def measured(folder: Path, of: Manifest) -> Path:
+    """Frame caches of next to nothing, so that the rules have something to read."""
+    columns = {"face": ("AU12_r",), "pose": ("lean_deg",), "audio": ("pitch_hz", "voicing", "energy_db")}
+    for modality, names in columns.items():
+        clips = [
+            (u.id, Features(np.full((20, len(names)), 2.0, np.float32), np.arange(20) / 25, names), 0.8, None)
+            for u in of.utterances
+        ]
+        file = folder / f"{modality}.h5"
+        write_cache(
+            file,
+            modality=modality,
+            columns=names,
+            rate=25.0,
+            extractor="test 1",
+            params={},
+            clips=clips,
+            failures={},
+        )
+    return folder
+
+
+def params_with(watcher: Path, folder: Path) -> Path:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    document["describe"] |= {"teacher": str(watcher), "source": "teacher"}
+    document["teacher"] |= asdict(PARAMS)
+    (folder / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    return folder / "params.yaml"
+
+
+def test_the_stage_leaves_the_rules_and_the_teachers_descriptions(watcher: Path, tmp_path: Path) -> None:
+    of = corpus(tmp_path / "data")
+    write_manifest(tmp_path / "data" / "manifest.jsonl", of.utterances, of.labels, of.corpora)
+    measured(tmp_path / "data" / "cache", of)
+    params_with(watcher, tmp_path)
+
+    def repeat() -> str:
+        answer = subprocess.run(
+            [sys.executable, "-m", "pipeline.describe"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    assert "described 3 of 3 utterances (3 answers now, 0 kept" in repeat()
+    first = (tmp_path / "data" / "teacher.jsonl").read_bytes()
+    rules, taught = (read_descriptions(tmp_path / "data" / f"{n}.jsonl") for n in ("descriptions", "teacher"))
+    assert {said.facial_expression for said in taught.values()} == {"Brows rise."}
+    assert {id: said.voice for id, said in taught.items()} == {id: said.voice for id, said in rules.items()}
+    assert all("Brows rise" not in said.facial_expression for said in rules.values())
+    assert "(0 answers now, 3 kept" in repeat()
+    assert (tmp_path / "data" / "teacher.jsonl").read_bytes() == first
+
+
+def test_the_command_asks_the_teacher(watcher: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_clip(tmp_path / "clips" / f"{name}.mp4", 0.8)
+    (tmp_path / "clips" / "c.mp4").write_text("no clip")
+    caches = measured(tmp_path / "caches", recording.read_dir(tmp_path / "clips").manifest(tmp_path / "clips"))
+    given = [
+        "describe",
+        "--video-dir",
+        str(tmp_path / "clips"),
+        "--caches",
+        str(caches),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    given += ["--params", str(params_with(watcher, tmp_path)), "--teacher", str(watcher)]
+    answer = CliRunner().invoke(app, given)
+    assert answer.exit_code == 0, answer.output
+    assert "a\n  Brows rise.\n  Nods.\n  Upright.\n" in answer.output
+    assert "c: dropped. The clip cannot be opened" in answer.output
+    assert set(read_descriptions(tmp_path / "out" / "teacher.jsonl")) == {"a", "b"}
+    answer = CliRunner().invoke(app, ["describe", "--caches", str(caches), "--teacher", "x"])
+    assert answer.exit_code == 1
+    assert "A teacher watches clips: name --teacher with --video-dir" in answer.output
