@@ -19,6 +19,7 @@ from bemerc.cache import open_cache as open_cache
 from bemerc.errors import BemercError
 
 if TYPE_CHECKING:
+    from bemerc.cache import Kind
     from bemerc.compare import Comparison
     from bemerc.corpus import Manifest, Modality
     from bemerc.description import Description
@@ -36,13 +37,13 @@ class Measured:
     """What is there after a folder of clips was measured, or a folder of caches was named.
 
     manifest  the utterances: their ids, clips, words where subtitles or a Whisper gave some
-    caches    modality -> frame cache, for ``open_cache``; None where there is none
+    caches    face, pose, audio, speech -> frame cache, for ``open_cache``; None where there is none
     outcomes  what was measured now, what failed, what had nothing to measure; empty where caches were given
     unheard   recordings that could not be transcribed, and why
     """
 
     manifest: Manifest
-    caches: Mapping[Modality, Path | None]
+    caches: Mapping[Kind, Path | None]
     outcomes: tuple[Outcome, ...] = ()
     unheard: Mapping[Path, str] = field(default_factory=dict)
 
@@ -77,6 +78,7 @@ def extract(
     Interrupted work goes on where it stopped. Raises BemercError; a clip that cannot be measured is no error: it stands in
     ``outcomes`` and in the caches with its reason.
     """
+    from bemerc.cache import KINDS
     from bemerc.extract import loop
     from bemerc.extract.jobs import jobs_from_manifest
 
@@ -88,12 +90,14 @@ def extract(
     if not landmarks:
         video = replace(video, face=replace(video.face, landmarks=False))
     audio = replace(section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
-    outcomes = (
+    found = (
         loop.extract_video(jobs, out, out / "store", video, workers),
         loop.extract_audio(jobs, out, out / "store", audio, workers),
+        loop.extract_speech(jobs, out, out / "store", audio, workers),
     )
-    caches: dict[Modality, Path | None] = {m: out / f"{m}.h5" for m in ("face", "pose", "audio")}
-    return Measured(manifest, caches, outcomes, unheard)
+    outcomes = tuple(outcome for outcome in found if outcome is not None)
+    paths = {kind: path for outcome in outcomes for kind, path in outcome.paths.items()}
+    return Measured(manifest, {kind: paths.get(kind) for kind in KINDS}, outcomes, unheard)
 
 
 def measured(
@@ -114,8 +118,8 @@ def measured(
 
 
 def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Path) -> Measured:
-    from bemerc.cache import caches_at
-    from bemerc.corpus import MODALITIES, folder
+    from bemerc.cache import KINDS, caches_at
+    from bemerc.corpus import folder
 
     files = caches_at(caches)
     ids: set[str] = set()
@@ -132,7 +136,7 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
             f"{caches}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."
         )
     out.mkdir(parents=True, exist_ok=True)
-    return Measured(manifest, {modality: files.get(modality) for modality in MODALITIES}, (), unheard)
+    return Measured(manifest, {kind: files.get(kind) for kind in KINDS}, (), unheard)
 
 
 def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str]]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, FrameCache, summary
-from bemerc.corpus import Manifest, Modality
+from bemerc.cache import Choice, FrameCache, Kind, summary
+from bemerc.corpus import Manifest
 from bemerc.errors import CacheError
 from bemerc.progress import bar
 
@@ -123,7 +123,9 @@ def _utterance(cache: FrameCache, id_: str) -> Iterator[_Told]:
             yield "no rows", f"It lasts {duration_s:.2f} s and has no rows, and no reason is given.", False
         return
     # A sound track may well end before the picture does.
-    yield from _clock(stamps, duration_s, cache.rate, id_ in cache.notes, may_end_early=cache.modality == "audio")
+    yield from _clock(
+        stamps, duration_s, cache.rate, id_ in cache.notes, may_end_early=cache.modality in ("audio", "speech")
+    )
     yield from _values(rows, features.columns)
     if cache.has_landmarks:
         yield from _landmarks(cache, id_, rows)
@@ -225,7 +227,7 @@ def _provenance(cache: FrameCache) -> list[Finding]:
 # ------------------------------------------------------------------------------------------------------- beside each other
 
 
-def together(caches: Mapping[Modality, FrameCache]) -> list[Finding]:
+def together(caches: Mapping[Kind, FrameCache]) -> list[Finding]:
     """Caches that lie side by side: the same utterances, and about the same durations."""
     if len(caches) < 2:
         return []

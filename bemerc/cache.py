@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import h5py
 import numpy as np
@@ -41,12 +41,11 @@ from numpy.typing import NDArray
 
 from bemerc.errors import CacheError
 
-if TYPE_CHECKING:
-    from bemerc.corpus import Modality
-
 SCHEMA = "bemerc-frames"
 SCHEMA_VERSION = 1
-_MODALITIES = ("face", "pose", "audio")
+# What a cache can hold: a modality's measurements; and speech, a second look at the sound beside audio's prosody.
+Kind = Literal["face", "pose", "audio", "speech"]
+KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")
 
 # gzip cannot shrink anything by more than 1032; a dataset that claims to hold more than that is not a measurement.
 _MOST_SHRINK = 1040
@@ -160,7 +159,7 @@ _Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
 def write_cache(
     path: Path,
     *,
-    modality: Modality,
+    modality: Kind,
     columns: Sequence[str],
     rate: Literal["clip"] | float,
     extractor: str,
@@ -358,10 +357,14 @@ class _Rows:
     def close(self, length: int) -> None:
         dataset = self._open(self.inner or ())
         self._flush(whole_chunks=False)
-        dataset.resize(length, axis=0)
+        if dataset.chunks is not None:
+            dataset.resize(length, axis=0)
 
     def _open(self, inner: tuple[int, ...]) -> Any:
         if self.dataset is None:
+            if 0 in inner:  # no columns, so no rows: HDF5 has no chunks of nothing
+                self.dataset = self.file.create_dataset(self.name, shape=(0, *inner), dtype=self.dtype)
+                return self.dataset
             row_bytes = max(1, math.prod(inner)) * self.dtype.itemsize
             self.dataset = self.file.create_dataset(
                 self.name,
@@ -402,16 +405,31 @@ def caches_at(path: Path) -> dict[str, Path]:
     """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
     if not path.is_dir():
         return {path.stem: path}
-    found: dict[str, Path] = {m: path / f"{m}.h5" for m in _MODALITIES if (path / f"{m}.h5").is_file()}
+    found: dict[str, Path] = {k: path / f"{k}.h5" for k in KINDS if (path / f"{k}.h5").is_file()}
+    if "speech" in found and _asks_nothing(found["speech"]):
+        del found["speech"]
     if not found:
-        names = ", ".join(f"{m}.h5" for m in _MODALITIES)
+        names = ", ".join(f"{m}.h5" for m in KINDS)
         raise CacheError(
             f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
         )
     return found
 
 
-def open_cache(path: Path | str, modality: Modality | None = None) -> FrameCache:
+def write_nothing(path: Path, modality: Kind) -> None:
+    """A cache of no utterance, by the extractor "none": what a pipeline leaves where a file is due and nothing was asked for."""
+    write_cache(path, modality=modality, columns=(), rate="clip", extractor="none", params={}, clips=(), failures={})
+
+
+def _asks_nothing(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("extractor")) == "none"
+    except OSError:
+        return False  # open_cache says what is wrong with it
+
+
+def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
     """Open and check a frame cache. Use it in a ``with`` block.
 
     Raises CacheError, a sentence, when the file is missing, is not HDF5, is no frame cache, has another schema version
@@ -446,12 +464,12 @@ class FrameCache:
     nobody chose), contents
     """
 
-    def __init__(self, path: Path, file: h5py.File, modality: Modality | None) -> None:
+    def __init__(self, path: Path, file: h5py.File, modality: Kind | None) -> None:
         self.path = path
         self._file = file
         _check_head(path, file, modality)
         _check_links(path, file)
-        self.modality: Modality = file.attrs["modality"]
+        self.modality: Kind = file.attrs["modality"]
         self.extractor = str(file.attrs["extractor"])
         self.params: dict[str, Any] = json.loads(file.attrs["params"])
         self.contents = str(file.attrs["contents"])
@@ -581,7 +599,7 @@ def _statistics(total: int, seen: float, first: float, second: float, low: float
 # ------------------------------------------------------------------------------------------------------------ checking
 
 
-def _check_head(path: Path, file: h5py.File, modality: Modality | None) -> None:
+def _check_head(path: Path, file: h5py.File, modality: Kind | None) -> None:
     if file.attrs.get("schema") != SCHEMA:
         raise CacheError(
             f"{path}: this HDF5 file is not a frame cache (its schema is {file.attrs.get('schema')!r}, not {SCHEMA!r})."
@@ -596,8 +614,8 @@ def _check_head(path: Path, file: h5py.File, modality: Modality | None) -> None:
     if missing:
         raise CacheError(f"{path}: this cache lacks the attributes {', '.join(missing)}. Extract it again.")
     found = file.attrs["modality"]
-    if found not in _MODALITIES:
-        raise CacheError(f"{path}: the modality {found!r} is none of {', '.join(_MODALITIES)}.")
+    if found not in KINDS:
+        raise CacheError(f"{path}: the modality {found!r} is none of {', '.join(KINDS)}.")
     if modality is not None and found != modality:
         raise CacheError(f"{path}: this cache holds {found}, and {modality} is wanted here. Name the {modality} cache.")
 

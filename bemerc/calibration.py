@@ -8,7 +8,7 @@ towards train's mean, in the same way on every split.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import pooling
-from bemerc.cache import FrameCache
+from bemerc.cache import FrameCache, Kind
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
 from bemerc.errors import CacheError, CorpusError
 
@@ -67,45 +67,66 @@ def _statistics(found: Mapping[str, Any]) -> Statistics:
     return statistics
 
 
-def fit(manifest: Manifest, caches: Mapping[Modality, FrameCache], pooled: Pooled) -> Calibration:
+# Which caches a modality's tokens are made of: what an encoder says of the sound stands beside the prosody.
+SOURCES: Mapping[Modality, tuple[Kind, ...]] = {"face": ("face",), "pose": ("pose",), "audio": ("audio", "speech")}
+Caches = Mapping[Kind, FrameCache]
+
+
+def sources(modality: Modality, caches: Caches) -> tuple[FrameCache, ...]:
+    """The caches at hand that a modality's tokens are made of, in the order of their columns."""
+    return tuple(caches[kind] for kind in SOURCES[modality] if kind in caches)
+
+
+def fit(manifest: Manifest, caches: Caches, pooled: Pooled) -> Calibration:
     """Train's statistics; dev and test are not looked at. CorpusError where the manifest has no train utterances."""
     train = np.array([u.split == "train" for u in manifest.utterances], bool)
     if not train.any():
         raise CorpusError(
             "The manifest has no train utterances to calibrate the tokens on. Name a trained model: its folder holds them."
         )
-    return Calibration({m: _fit_one(caches[m], pooled[m][train]) for m in MODALITIES if m in caches})
+    return Calibration({m: _fit_one(sources(m, caches), pooled[m][train]) for m in MODALITIES if m in pooled})
 
 
-def _fit_one(cache: FrameCache, train: NDArray[np.float32]) -> Statistics:
+def _fit_one(made_of: Sequence[FrameCache], train: NDArray[np.float32]) -> Statistics:
     rows = train.astype(np.float64)
     mean = mean_known(mean_known(rows))
     known = ~np.isnan(rows)
     squares = np.where(known, rows - np.nan_to_num(mean), 0) ** 2
     deviation = np.sqrt(squares.sum(axis=(0, 1)) / np.maximum(known.sum(axis=(0, 1)), 1))
     deviation = np.where(deviation > 1e-6 * (1 + np.abs(np.nan_to_num(mean))), deviation, 0)
-    return Statistics(
-        cache.extractor, token_columns(cache), tuple(np.nan_to_num(mean).tolist()), tuple(deviation.tolist())
-    )
+    extractor = " + ".join(cache.extractor for cache in made_of)
+    numbers = tuple(np.nan_to_num(mean).tolist()), tuple(deviation.tolist())
+    return Statistics(extractor, token_columns(made_of), *numbers)
 
 
-def check_fit(caches: Mapping[Modality, FrameCache], calibration: Calibration) -> None:
-    """CacheError where a cache gives other token columns than the calibration knows."""
-    for modality, cache in caches.items():
-        statistics = calibration.modalities.get(modality)
-        found = token_columns(cache)
-        if statistics is not None and found != statistics.columns:
+def known(caches: Caches, calibration: Calibration | None) -> Caches:
+    """The caches less a speech cache that says nothing (none was asked for), or that a calibration was fitted without."""
+    if "speech" not in caches:
+        return caches
+    rest: Caches = {kind: cache for kind, cache in caches.items() if kind != "speech"}
+    audio = calibration.modalities.get("audio") if calibration is not None else None
+    spare = audio is not None and audio.columns == token_columns(sources("audio", rest))
+    return rest if spare or not token_columns((caches["speech"],)) else caches
+
+
+def check_fit(caches: Caches, calibration: Calibration) -> None:
+    """CacheError where caches give other token columns than the calibration knows."""
+    for modality, statistics in calibration.modalities.items():
+        made_of = sources(modality, caches)
+        found = token_columns(made_of)
+        if made_of and found != statistics.columns:
             odd = sorted(set(found) ^ set(statistics.columns)) or ["their order"]
             raise CacheError(
-                f"{modality}: the cache (by {cache.extractor}) gives {len(found)} token columns, the calibration (by "
-                f"{statistics.extractor}) knows {len(statistics.columns)}; they differ in {', '.join(odd[:4])}. "
-                "Extract the clips with the extractor that the model was trained with, or train again."
+                f"{modality}: the cache (by {' + '.join(cache.extractor for cache in made_of)}) gives {len(found)} token columns, "
+                f"the calibration (by {statistics.extractor}) knows {len(statistics.columns)}; they differ in "
+                f"{', '.join(odd[:4])}. Extract the clips with the extractor that the model was trained with (a params file "
+                "with the same extract_audio, say), or train again."
             )
 
 
-def token_columns(cache: FrameCache) -> tuple[str, ...]:
-    """The names of the D' columns of a token that the cache's frames give."""
-    return tuple(p.name for p in pooling.plan(cache.columns))
+def token_columns(made_of: Sequence[FrameCache]) -> tuple[str, ...]:
+    """The names of the D' columns of a token that the frames of these caches give, one cache's after the other's."""
+    return tuple(p.name for cache in made_of for p in pooling.plan(cache.columns))
 
 
 def calibrate(

@@ -159,7 +159,9 @@ def import_(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="A manifest.jsonl whose utterances the files belong to.")
     ] = None,
-    modality: Annotated[str | None, typer.Option("--modality", help="For mertools: face | pose | audio.")] = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="For mertools: face | pose | audio | speech.")
+    ] = None,
     rate_hz: Annotated[
         float | None, typer.Option("--rate-hz", help="Rows per second, where files do not say it.")
     ] = None,

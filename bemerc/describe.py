@@ -19,9 +19,9 @@ import numpy as np
 
 from bemerc import acts, events, phrases, references, spotting, voice
 from bemerc.acts import Clip, Levels
-from bemerc.cache import Features, FrameCache, open_cache
+from bemerc.cache import Features, FrameCache, Kind, open_cache
 from bemerc.calibration import earlier_turns
-from bemerc.corpus import Manifest, Modality, Utterance
+from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
 from bemerc.description import Description as Description
 from bemerc.description import read_descriptions as read_descriptions
 from bemerc.description import write_descriptions as write_descriptions
@@ -61,7 +61,7 @@ class Params:
 
 def run(
     manifest: Manifest,
-    cache_paths: Mapping[Modality, Path | None],
+    cache_paths: Mapping[Kind, Path | None],
     out: Path,
     params: Params,
     known: References | None = None,
@@ -69,7 +69,8 @@ def run(
     """Caches -> descriptions of every utterance in ``out``, and events.jsonl beside it. Without references they are fitted on the manifest's train
     utterances; where there are none of these either, general ones stand in. Returns the references used."""
     with ExitStack() as stack:
-        caches = {m: stack.enter_context(open_cache(p, m)) for m, p in cache_paths.items() if p is not None}
+        paths: dict[Modality, Path | None] = {m: cache_paths.get(m) for m in MODALITIES}  # speech says nothing in words
+        caches = {m: stack.enter_context(open_cache(path, m)) for m, path in paths.items() if path is not None}
         usual = known or fit(manifest, caches)
         earlier, levels, described = earlier_turns(manifest), dict[str, Levels](), dict[str, Description]()
         with bar("descriptions", len(manifest.utterances), "utterances") as advance:

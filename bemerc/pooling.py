@@ -46,7 +46,8 @@ KINDS: tuple[tuple[str, tuple[Kind, ...]], ...] = (
     (r"spectral_\w+|zero_crossing_rate", ("level",)),
     (r"band_\d", ("level",)),
     (r"voice_\w+", ("clip",)),
-    (r"\w+_\d{4}", ("level",)),
+    (r"egemaps_.+", ("level", "spread")),
+    (r"\w+_\d{4}", ("level",)),  # an encoder's: its numbers mean something together, and a mean of them still does
 )
 PROSODY = ("pitch_hz", "voicing", "energy_db")
 SPECTRAL = ("spectral_centroid_hz", "spectral_flatness", "spectral_rolloff_hz", "zero_crossing_rate")

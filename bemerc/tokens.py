@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import pooling
-from bemerc.cache import FrameCache, open_cache
+from bemerc.cache import FrameCache, Kind, open_cache
+from bemerc.calibration import Caches, Mode, Pooled, calibrate, check_fit, fit, known, sources, token_columns
 from bemerc.calibration import Calibration as Calibration
-from bemerc.calibration import Mode, Pooled, calibrate, check_fit, fit, token_columns
-from bemerc.corpus import Manifest, Modality
+from bemerc.corpus import MODALITIES, Manifest, Modality
 from bemerc.errors import CacheError
 from bemerc.progress import bar
 
@@ -63,7 +63,7 @@ class BehaviorTokens:
 
 def run(
     manifest: Manifest,
-    cache_paths: Mapping[Modality, Path | None],
+    cache_paths: Mapping[Kind, Path | None],
     out: Path,
     params: Params,
     calibration: Calibration | None = None,
@@ -74,7 +74,8 @@ def run(
     Raises CacheError where a file is no cache or does not fit the calibration, CorpusError where train is empty.
     """
     with ExitStack() as stack:
-        caches = {m: stack.enter_context(open_cache(p, m)) for m, p in cache_paths.items() if p is not None}
+        opened = {kind: stack.enter_context(open_cache(p, kind)) for kind, p in cache_paths.items() if p is not None}
+        caches = known(opened, calibration)
         pooled = pool(manifest, caches, params)
         fitted = calibration or fit(manifest, caches, pooled)
         check_fit(caches, fitted)
@@ -87,17 +88,23 @@ def run(
     return fitted
 
 
-def pool(manifest: Manifest, caches: Mapping[Modality, FrameCache], params: Params) -> Pooled:
+def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
     """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
     pooled: Pooled = {}
     with bar("tokens", len(manifest.utterances) * len(caches), "utterances") as advance:
-        for modality, cache in caches.items():
-            width = len(token_columns(cache))
-            pooled[modality] = np.full((len(manifest.utterances), params.k, width), np.nan, np.float32)
-            for row, utterance in enumerate(manifest.utterances):
-                if utterance.id in cache:
-                    pooled[modality][row] = _pool_one(cache, utterance.id, params.k)
-                advance(1)
+        for modality in MODALITIES:
+            made_of = sources(modality, caches)
+            if made_of:
+                width = len(token_columns(made_of))
+                pooled[modality] = np.full((len(manifest.utterances), params.k, width), np.nan, np.float32)
+            start = 0
+            for cache in made_of:
+                end = start + len(token_columns((cache,)))
+                for row, utterance in enumerate(manifest.utterances):
+                    if utterance.id in cache:
+                        pooled[modality][row, :, start:end] = _pool_one(cache, utterance.id, params.k)
+                    advance(1)
+                start = end
     return pooled
 
 

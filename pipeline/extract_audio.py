@@ -1,6 +1,6 @@
-"""Clips -> voice: pitch, energy and spectrum, a hundred times a second.
+"""Clips -> voice: pitch, energy and spectrum, a hundred times a second; and what a speech encoder makes of it, where one is named.
 
-in: data/manifest.jsonl and the clips that it names.  out: data/cache/audio.h5
+in: data/manifest.jsonl and the clips that it names.  out: data/cache/audio.h5, data/cache/speech.h5
 Finished clips are kept in data/store, which is no output of the stage: interrupted work goes on, a new clip costs one clip.
 """
 
@@ -14,8 +14,14 @@ from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, stage
 @stage
 def main() -> None:
     params = load(PARAMS, "extract_audio", loop.AudioParams)
-    outcome = loop.extract_audio(jobs_from_manifest(read_manifest(MANIFEST)), CACHE, STORE, params, cores())
-    print(outcome.sentence())
+    jobs = jobs_from_manifest(read_manifest(MANIFEST))
+    print(loop.extract_audio(jobs, CACHE, STORE, params, cores()).sentence())
+    speech = loop.extract_speech(jobs, CACHE, STORE, params, cores())
+    print(
+        speech.sentence()
+        if speech is not None
+        else f"no speech encoder was asked for: {loop.no_speech(CACHE)} is empty"
+    )
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 in: data/manifest.jsonl, data/cache/*.h5.  out: data/tokens.h5
 """
 
+from pathlib import Path
+
 from bemerc import tokens
+from bemerc.cache import KINDS, Kind
 from bemerc.config import load
-from bemerc.corpus import MODALITIES, read_manifest
+from bemerc.corpus import read_manifest
 from pipeline import CACHE, MANIFEST, PARAMS, TOKENS, stage
 
 
 @stage
 def main() -> None:
-    caches = {modality: CACHE / f"{modality}.h5" for modality in MODALITIES}
+    caches: dict[Kind, Path | None] = {kind: CACHE / f"{kind}.h5" for kind in KINDS}
     calibration = tokens.run(read_manifest(MANIFEST), caches, TOKENS, load(PARAMS, "tokens", tokens.Params))
     widths = ", ".join(f"{modality} {len(found.columns)}" for modality, found in calibration.modalities.items())
     print(f"behavior tokens in {TOKENS}; columns per token: {widths}")

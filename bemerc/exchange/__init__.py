@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bemerc.cache import Features, write_cache
-from bemerc.corpus import Manifest, Modality, Utterance
+from bemerc.cache import Features, Kind, write_cache
+from bemerc.corpus import Manifest, Utterance
 from bemerc.errors import CacheError, CorpusError
 
 VERSION = "1"
@@ -54,7 +54,7 @@ class Imported:
 def seal(
     path: Path,
     *,
-    modality: Modality,
+    modality: Kind,
     columns: Sequence[str],
     rate: Literal["clip"] | float,
     tool: str,

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import openface
-from bemerc.cache import Features
-from bemerc.corpus import MODALITIES, Manifest, Modality
+from bemerc.cache import KINDS, Features, Kind
+from bemerc.corpus import Manifest
 from bemerc.errors import CacheError
 from bemerc.exchange import Imported, Item, Wanted, match, pickles, seal
 from bemerc.progress import bar
@@ -29,7 +29,7 @@ Table = NDArray[np.float32]
 _SPLITS = ("train", "valid", "test")
 # A table's memory before it is read: what no utterance has.
 _MOST_NUMBERS = 1 << 28
-_MMSA: tuple[tuple[str, Modality], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"))
+_MMSA: tuple[tuple[str, Kind], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"))
 NO_FILE = "There is no file for it among those that were imported."
 
 
@@ -246,7 +246,7 @@ def from_mertools(
     path: Path,
     out: Path,
     manifest: Manifest | None,
-    modality: Modality,
+    modality: Kind,
     rate_hz: float | None,
     names: Sequence[str] = (),
 ) -> Imported:
@@ -385,9 +385,9 @@ def read_names(path: Path) -> tuple[str, ...]:
     return tuple(name.strip() for name in re.split(r"[\n,]", text) if name.strip())
 
 
-def modality_of(name: str | None) -> Modality:
+def modality_of(name: str | None) -> Kind:
     """A modality by its name. CacheError with the known ones."""
-    found = next((modality for modality in MODALITIES if modality == name), None)
+    found = next((modality for modality in KINDS if modality == name), None)
     if found is None:
-        raise CacheError(f"Which modality is it? Name it: --modality {' | '.join(MODALITIES)}, not {name}.")
+        raise CacheError(f"Which modality is it? Name it: --modality {' | '.join(KINDS)}, not {name}.")
     return found

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import openface
-from bemerc.cache import Features, FrameCache
-from bemerc.corpus import Manifest, Modality
+from bemerc.cache import Features, FrameCache, Kind
+from bemerc.corpus import Manifest
 from bemerc.errors import BemercError, CacheError
 from bemerc.progress import bar
 
-_MMSA_KEYS: dict[Modality, str] = {"face": "vision", "pose": "pose", "audio": "audio"}
+_MMSA_KEYS: dict[Kind, str] = {"face": "vision", "pose": "pose", "audio": "audio", "speech": "speech"}
 _MMSA_SPLITS = {"train": "train", "dev": "valid", "test": "test"}
 # MMSA pads every utterance to the longest: one mis-cut clip of minutes makes a file of gigabytes.
 _MOST_BYTES = 2 << 30
@@ -206,10 +206,10 @@ def _arrow(pyarrow: Any, cache: FrameCache, ids: Sequence[str], schema: Any) -> 
 # ---------------------------------------------------------------------------------------------------------------- MMSA
 
 
-def to_mmsa(caches: Mapping[Modality, FrameCache], out: Path, manifest: Manifest | None) -> int:
+def to_mmsa(caches: Mapping[Kind, FrameCache], out: Path, manifest: Manifest | None) -> int:
     """MMSA's pickle: {"train" | "valid" | "test": {"id", "raw_text", "vision", "audio", ...}}, N utterances padded to (N, T, D).
 
-    Face is its vision, audio its audio; pose is under its own name. Zeros stand where nothing was measured, and
+    Face is its vision, audio its audio; pose and speech are under their own names. Zeros stand where nothing was measured, and
     ``*_seen`` (N, T, D) says where something was; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
     all utterances are test, without words or labels. MMSA's text features are made by its own models from raw_text.
     """
@@ -229,7 +229,7 @@ def to_mmsa(caches: Mapping[Modality, FrameCache], out: Path, manifest: Manifest
     return sum(len(split["id"]) for split in rows.values())
 
 
-def _rows(caches: Mapping[Modality, FrameCache], manifest: Manifest | None) -> dict[str, dict[str, Any]]:
+def _rows(caches: Mapping[Kind, FrameCache], manifest: Manifest | None) -> dict[str, dict[str, Any]]:
     """Split -> ids, words and labels of the utterances that any of the caches has."""
     if manifest is None:
         ids = sorted(set().union(*(cache.ids for cache in caches.values())))

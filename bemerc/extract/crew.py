@@ -1,7 +1,8 @@
 """The crew: worker processes that are replaced when they die, and the one clip that each of them may cost.
 
 concurrent.futures gives up the whole pool when one process dies, and cannot tell a slow clip from a hung one. Here every
-worker holds one task at a time, says once a second that it lives, and is killed when it stops doing so.
+worker holds one task at a time, says once a second that it lives, and is killed when it stops doing so. Only a process that
+has a GPU to itself holds several, since a GPU is fast at many sounds at once; if it dies, each is tried again alone.
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 
 
 class Crew:
-    """Up to ``workers`` processes; use it in a ``with`` block, at whose end none of them is left.
+    """Up to ``workers`` processes that hold ``hand`` tasks at most; use it in a ``with`` block, at whose end none is left.
 
     After ``measure``, ``lost`` holds the reason for each piece that a worker did not survive, and ``measured`` says how many
     parts of clips were measured here, not by another process.
     """
 
-    def __init__(self, setup: Setup, store: Store, claims: Claims, workers: int, clip_timeout_s: float) -> None:
+    def __init__(
+        self, setup: Setup, store: Store, claims: Claims, workers: int, clip_timeout_s: float, hand: int = 1
+    ) -> None:
         self.lost: dict[str, str] = {}
         self.measured = 0
         self._setup, self._store, self._claims = setup, store, claims
-        self._most, self._timeout_s = workers, clip_timeout_s
+        self._most, self._timeout_s, self._hand = workers, clip_timeout_s, hand
         self._workers: list[_Worker] = []
         self._queue: deque[Task] = deque()
         self._advance: Callable[[int], None] = lambda _: None
@@ -65,33 +68,43 @@ class Crew:
         """
         self._queue.extend(tasks)
         self._advance = advance
-        while self._queue or any(worker.task for worker in self._workers):
+        while self._queue or any(worker.tasks for worker in self._workers):
             self._hand_out()
-            busy = {worker.connection: worker for worker in self._workers if worker.task}
+            busy = {worker.connection: worker for worker in self._workers if worker.tasks}
             if not busy:
                 time.sleep(_POLL_S)  # all that is left is in other processes' hands
                 continue
             for connection in wait(list(busy), _POLL_S):
                 self._hear(busy[connection])  # type: ignore[index]
-            for worker in [worker for worker in self._workers if worker.task]:
+            for worker in [worker for worker in self._workers if worker.tasks]:
                 limit_s = self._timeout_s if worker.ready else max(_START_S, self._timeout_s)
                 if worker.silent_s() > limit_s:
                     worker.end()
                     self._bury(worker, f"its worker gave no sign of life for {limit_s:g} s and was stopped.")
 
     def _hand_out(self) -> None:
-        for worker in [worker for worker in self._workers if not worker.task and worker.is_dead()]:
+        for worker in [worker for worker in self._workers if not worker.tasks and worker.is_dead()]:
             self._workers.remove(worker)
             worker.end()
-        free = [worker for worker in self._workers if not worker.task]
+        free = [worker for worker in self._workers if not worker.tasks]
         while free or len(self._workers) < self._most:
-            task = self._next()
-            if task is None:
+            tasks = self._next_hand()
+            if not tasks:
                 return
             if not free:
                 self._workers.append(_Worker(self._setup))
                 free = self._workers[-1:]
-            free.pop().give(task)
+            free.pop().give(tasks)
+
+    def _next_hand(self) -> tuple[Task, ...]:
+        """What a worker is given at once. Suspects are first in the queue and come one at a time."""
+        tasks: list[Task] = []
+        while len(tasks) < self._hand and not (tasks and (tasks[0].alone or (self._queue and self._queue[0].alone))):
+            task = self._next()
+            if task is None:
+                break
+            tasks.append(task)
+        return tuple(tasks)
 
     def _next(self) -> Task | None:
         """The next task that no other process is at, less what was finished since it was planned."""
@@ -122,51 +135,62 @@ class Crew:
         if kind == "ready":
             worker.ready = True
         elif kind == "end":
-            self._claims.give_back(worker.done().content)
+            for task in worker.done():
+                self._claims.give_back(task.content)
         elif kind in ("done", "lost"):
-            want = worker.finish(rest[0])
+            want = worker.finish(rest[0], rest[1])
             self.measured += 1
-            self.lost |= dict.fromkeys(want.names.values(), rest[1]) if kind == "lost" else {}
+            self.lost |= dict.fromkeys(want.names.values(), rest[2]) if kind == "lost" else {}
             self._advance(1)
 
     def _bury(self, worker: _Worker, reason: str) -> None:
-        """A worker has ended, and its clip is the suspect. Of several utterances in the clip, halves are tried again."""
+        """A worker has ended, and its clip is the suspect. Of several clips each is tried alone, of several utterances in one
+        clip halves are tried again."""
         self._workers.remove(worker)
         if not worker.ready:
             raise BemercError(
                 f"A worker process could not start: {reason} 'bemerc doctor' says what this machine lacks."
             )
-        task, wants = worker.done(), worker.open_wants()
-        self._claims.give_back(task.content)
-        if len(wants) == 1:
-            self.lost |= dict.fromkeys(wants[0].names.values(), f"While it was measured, {reason}")
+        tasks = worker.done()
+        for task in tasks:
+            self._claims.give_back(task.content)
+        left = [replace(task, wants=wants, alone=True) for task in tasks if (wants := worker.open_wants(task))]
+        if len(left) == 1:
+            self._try_halves(left[0], reason)
+        else:
+            self._queue.extendleft(reversed(left))
+
+    def _try_halves(self, task: Task, reason: str) -> None:
+        if len(task.wants) == 1:
+            self.lost |= dict.fromkeys(task.wants[0].names.values(), f"While it was measured, {reason}")
             self._advance(1)
-        elif wants:
-            half = len(wants) // 2
-            self._queue.extendleft([replace(task, wants=wants[half:]), replace(task, wants=wants[:half])])
+            return
+        half = len(task.wants) // 2
+        self._queue.extendleft([replace(task, wants=task.wants[half:]), replace(task, wants=task.wants[:half])])
 
 
 class _Worker:
-    """One process, the pipe to it, and the task in its hands."""
+    """One process, the pipe to it, and the tasks in its hands."""
 
     def __init__(self, setup: Setup) -> None:
         self.connection, far = Pipe()
         self.ready = False
-        self.task: Task | None = None
-        self._open: dict[int, Want] = {}
+        self.tasks: tuple[Task, ...] = ()
+        self._open: dict[tuple[int, int], Want] = {}
         self._heard_at = time.monotonic()
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed when the worker is
         self._process = _start(far, self._words)
         far.close()
         self._send(setup)
 
-    def give(self, task: Task) -> None:
-        """Hand over a task."""
-        self.task, self._open = task, dict(enumerate(task.wants))
+    def give(self, tasks: tuple[Task, ...]) -> None:
+        """Hand over tasks."""
+        self.tasks = tasks
+        self._open = {(i, at): want for i, task in enumerate(tasks) for at, want in enumerate(task.wants)}
         self.heard()
-        self._send(task)
+        self._send(tasks)
 
-    def _send(self, message: Setup | Task) -> None:
+    def _send(self, message: Setup | tuple[Task, ...]) -> None:
         # To a process that has died nothing can be sent; that shows at the next wait, which tells how it died.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(message)
@@ -178,19 +202,18 @@ class _Worker:
         """Seconds since the last message."""
         return time.monotonic() - self._heard_at
 
-    def finish(self, at: int) -> Want:
-        """One part of the task is done."""
-        return self._open.pop(at)
+    def finish(self, task: int, at: int) -> Want:
+        """One part of a task is done, both by their places."""
+        return self._open.pop((task, at))
 
-    def open_wants(self) -> tuple[Want, ...]:
-        """The parts that are not done."""
-        return tuple(self._open.values())
+    def open_wants(self, task: Task) -> tuple[Want, ...]:
+        """The parts of a task that are not done."""
+        return tuple(want for want in task.wants if any(want is left for left in self._open.values()))
 
-    def done(self) -> Task:
-        """The task leaves the worker's hands."""
-        assert self.task is not None
-        task, self.task = self.task, None
-        return task
+    def done(self) -> tuple[Task, ...]:
+        """The tasks leave the worker's hands."""
+        tasks, self.tasks = self.tasks, ()
+        return tasks
 
     def is_dead(self) -> bool:
         """Whether the process has ended by itself."""

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bemerc.corpus import Manifest, Modality, folder
+from bemerc.cache import Kind
+from bemerc.config import to_mapping
+from bemerc.corpus import Manifest, folder
 from bemerc.extract.store import Identity, Piece
 
 WHOLE = Piece()
@@ -58,7 +60,7 @@ class Measure:
     rate_hz  rows per second, and for video how often a frame is taken; None = one row per frame
     """
 
-    modality: Modality
+    modality: Kind
     module: str
     params: Any
     version: str
@@ -70,8 +72,14 @@ class Measure:
         """The rate as the cache states it."""
         return "clip" if self.rate_hz is None else self.rate_hz
 
+    @property
+    def facts(self) -> Any:
+        """What the store and the cache know of the params: all, or what they say themselves that the numbers depend on."""
+        told = getattr(self.params, "facts", None)
+        return to_mapping(self.params) if told is None else told()
 
-def measure(modality: Modality, module: str, params: Any) -> Measure:
+
+def measure(modality: Kind, module: str, params: Any) -> Measure:
     """Ask an extractor's module (without opening it) what it measures with these params."""
     extractor = importlib.import_module(module)
     rate_hz = getattr(params, "rate_hz", None)  # face has none: it takes every frame
@@ -90,12 +98,14 @@ class Want:
 
 @dataclass(frozen=True)
 class Task:
-    """One clip, as it was when it was hashed, and what is wanted of it. ``content`` is its hash; by it processes claim it."""
+    """One clip, as it was when it was hashed, and what is wanted of it. ``content`` is its hash; by it processes claim it. ``alone``:
+    one of those that were in hand when a worker ended, so it is not handed out beside others again."""
 
     content: str
     path: Path
     identity: Identity
     wants: tuple[Want, ...]
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,3 +114,12 @@ class Setup:
 
     store: Path
     measures: tuple[Measure, ...]
+
+
+def together(m: Measure) -> int:
+    """How many clips one process measures at once. More than one: that process wants the machine's GPU to itself.
+
+    Asked only where there is something to measure, since the answer may need a heavy library.
+    """
+    extractor = importlib.import_module(m.module)
+    return int(extractor.together(m.params)) if hasattr(extractor, "together") else 1

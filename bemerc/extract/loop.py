@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bemerc.cache import SCHEMA_VERSION, Choice, Features, PackedLandmarks, open_cache, write_cache
-from bemerc.config import to_mapping
-from bemerc.errors import CacheError, MediaError
-from bemerc.extract import audio, face, openface, pose
+from bemerc.cache import SCHEMA_VERSION, Choice, Features, PackedLandmarks, open_cache, write_cache, write_nothing
+from bemerc.errors import BemercError, CacheError, MediaError
+from bemerc.extract import audio, egemaps, encoder, face, openface, pose
 from bemerc.extract.crew import Crew
-from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure
+from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure, together
 from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, fingerprint, identity
 from bemerc.progress import bar
 
@@ -55,9 +54,16 @@ class VideoParams:
 
 @dataclass(frozen=True)
 class AudioParams:
-    """Section ``extract_audio``; limits as in ``extract_video``."""
+    """Section ``extract_audio``; limits as in ``extract_video``.
+
+    audio           prosody, which the descriptions read: it is measured in any case
+    speech_backend  what else is measured of the sound, into a cache of its own | none | encoder: a transformers model, by the
+                    section encoder | egemaps: openSMILE's low-level descriptors
+    """
 
     audio: audio.Params = field(default_factory=audio.Params)
+    speech_backend: Literal["none", "encoder", "egemaps"] = "none"
+    encoder: encoder.Params = field(default_factory=encoder.Params)
     max_failed_share: float = 0.1
     clip_timeout_s: float = 120.0
 
@@ -119,9 +125,45 @@ def extract_video(
 def extract_audio(
     jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: AudioParams, workers: int = 0
 ) -> Outcome:
-    """Voice: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
+    """Prosody: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
     measures = (measure("audio", audio.__name__, params.audio),)
     return run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+
+
+def extract_speech(
+    jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: AudioParams, workers: int = 0
+) -> Outcome | None:
+    """What ``speech_backend`` names: ``speech.h5`` in ``out_dir``; None where it is none. Raises as ``run`` does, and
+    BemercError where the encoder or openSMILE is not there."""
+    if params.speech_backend == "none":
+        return None
+    if params.speech_backend == "egemaps":
+        found = measure("speech", egemaps.__name__, egemaps.Params())
+    else:
+        found = measure("speech", encoder.__name__, _encoder(params.encoder, Contents(Store(store_dir))))
+    return run(jobs, (found,), out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+
+
+def _encoder(params: encoder.Params, contents: Contents) -> encoder.Chosen:
+    """The model with its weights' hash, which is remembered as clips' are: a large one takes seconds to read."""
+    known = {path: contents.known(path, identity(path)) for path in encoder.files(params)}
+    unread = [path for path, content in known.items() if content is None]
+    if unread:
+        with bar("Reading the encoder", len(unread), "files") as advance:
+            read = contents.read(unread, advance)
+        for path, found in read.items():
+            if isinstance(found, str):
+                raise BemercError(f"{path}: {found}")
+            known[path] = found[1]
+    return encoder.choose(params, {path: content for path, content in known.items() if content is not None})
+
+
+def no_speech(out_dir: Path) -> Path:
+    """A cache of nothing at ``out_dir/speech.h5``: DVC wants every output of a stage to be there."""
+    path = out_dir / "speech.h5"
+    _spare_imported([path])
+    write_nothing(path, "speech")
+    return path
 
 
 def run(
@@ -177,10 +219,12 @@ def _measure(
     if not plan.tasks:
         return 0, {}
     setup = Setup(store.folder.absolute(), measures)
+    hand = max(map(together, measures))
+    workers = 1 if hand > 1 else workers
     total = sum(len(task.wants) for task in plan.tasks)
     with (
         Claims(store) as claims,
-        Crew(setup, store, claims, min(workers, len(plan.tasks)), clip_timeout_s) as crew,
+        Crew(setup, store, claims, min(workers, len(plan.tasks)), clip_timeout_s, hand) as crew,
         bar(f"Measuring {' and '.join(m.modality for m in measures)}", total, "utterances") as advance,
     ):
         crew.measure(plan.tasks, advance)
@@ -224,8 +268,7 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
         elif isinstance(found, tuple):
             clips[job.id] = found[1]
             names[job.id] = {
-                m.modality: fingerprint(found[1], job.piece, m.modality, m.version, to_mapping(m.params))
-                for m in measures
+                m.modality: fingerprint(found[1], job.piece, m.modality, m.version, m.facts) for m in measures
             }
             left = {modality: name for modality, name in names[job.id].items() if store.state(modality, name) is None}
             if left:
@@ -321,7 +364,7 @@ def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts
     """Write the cache of one modality from the store, unless the one that is there was made of the same pieces."""
     reasons = verdicts.failures | verdicts.absent
     names = {id_: plan.names[id_][m.modality] for id_ in sorted(plan.names) if id_ not in reasons}
-    params = to_mapping(m.params)
+    params = m.facts
     sources = {id_: plan.clips[id_] for id_ in sorted(plan.clips)}
     contents = digest(m.version, params, names, reasons, sources)
     if _is_sealed(path, contents):

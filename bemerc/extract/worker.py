@@ -16,7 +16,9 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,12 @@ from bemerc.cache import Features
 from bemerc.errors import BemercError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
 from bemerc.extract.store import Finished, Identity, Piece, Refused, Store, identity
-from bemerc.media import Frame, NoTrackError, Sound, Video, read_sound
+from bemerc.media import SAMPLE_RATE_HZ, Frame, NoTrackError, Sound, Video, read_sound
 
 _BEAT_S = 1.0
+_DECODERS = 4
+# Samples that wait to be measured together: ten minutes, so that long recordings do not fill the memory.
+_GATHERED = 600 * SAMPLE_RATE_HZ
 
 
 def main() -> None:
@@ -46,16 +51,24 @@ def main() -> None:
 def _serve(connection: Connection) -> None:
     setup: Setup = connection.recv()
     bench = Bench(setup.measures)
-    bench.warm_up()
+    try:
+        bench.warm_up()
+    except BemercError as error:
+        connection.send(("stop", str(error)))
+        return
     connection.send(("ready",))
     report = _Report(connection, Store(setup.store))
     bench.alive = report.beat
-    sound = all(measure.modality == "audio" for measure in setup.measures)
+    sound = all(measure.modality in ("audio", "speech") for measure in setup.measures)
     while True:
-        task: Task = connection.recv()
-        report.begin(task)
+        tasks: tuple[Task, ...] = connection.recv()
+        report.begin(tasks)
         try:
-            (measure_sound if sound else measure_video)(task, bench, report)
+            if sound:
+                measure_sounds(tasks, bench, report)
+            else:
+                for task in tasks:
+                    measure_video(task, bench, report)
         except BemercError as error:  # not the clip's fault: the store refuses
             connection.send(("stop", str(error)))
             return
@@ -69,8 +82,9 @@ class _Report:
         self._connection, self._store = connection, store
         self._beat_at = 0.0
 
-    def begin(self, task: Task) -> None:
-        self._task = task
+    def begin(self, tasks: tuple[Task, ...]) -> None:
+        self._places = {id(want): (i, at) for i, task in enumerate(tasks) for at, want in enumerate(task.wants)}
+        self._tasks = tasks
 
     def beat(self) -> None:
         """A sign of life, at most one a second."""
@@ -80,13 +94,13 @@ class _Report:
 
     def done(self, want: Want, results: dict[str, Finished | Refused]) -> None:
         """Keep an utterance's results, unless the clip has become another one meanwhile."""
-        at = self._task.wants.index(want)
-        if _identity_now(self._task.path) != self._task.identity:
-            self._connection.send(("lost", at, "The clip changed while it was read. Run the same command again."))
+        task, at = self._places[id(want)]
+        if _identity_now(self._tasks[task].path) != self._tasks[task].identity:
+            self._connection.send(("lost", task, at, "The clip changed while it was read. Run the same command again."))
             return
         for modality, result in results.items():
             self._store.put(modality, want.names[modality], result)
-        self._connection.send(("done", at))
+        self._connection.send(("done", task, at))
 
     def refused(self, want: Want, error: MediaError) -> None:
         """Keep the same reason for all modalities of an utterance."""
@@ -274,33 +288,74 @@ def _starts_too_late(piece: Piece, duration_s: float) -> MediaError:
 # --------------------------------------------------------------------------------------------------------------- sound
 
 
-def measure_sound(task: Task, bench: Bench, report: _Report) -> None:
-    """Decode the track once and cut every utterance from it."""
+@dataclass(frozen=True)
+class _Cut:
+    """One utterance's sound, cut from its clip's track."""
+
+    want: Want
+    waveform: NDArray[np.float32]
+    duration_s: float
+    note: str
+
+
+def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> None:
+    """Decode each track once and cut every utterance from it. Of several clips the tracks are decoded side by side, and
+    utterances gather up to a limit, to be measured together by an extractor that can do so."""
+    gathered: list[_Cut] = []
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for first in range(0, len(tasks), _DECODERS):
+            part = tasks[first : first + _DECODERS]
+            for task, sound in zip(part, pool.map(_decoded, part), strict=True):
+                for one in _cut(task, sound, report):
+                    gathered.append(one)
+                    if len(tasks) == 1 or sum(len(cut.waveform) for cut in gathered) > _GATHERED:
+                        _measure_cuts(gathered, bench, report)
+                        gathered = []
+    _measure_cuts(gathered, bench, report)
+
+
+def _decoded(task: Task) -> Sound | MediaError:
     ends = [want.piece.end_s for want in task.wants]
     try:
-        sound = read_sound(task.path, None if None in ends else max(end for end in ends if end is not None))
+        return read_sound(task.path, None if None in ends else max(end for end in ends if end is not None))
     except MediaError as error:
-        for want in task.wants:
-            report.refused(want, error)
-        return
-    note = " ".join(sound.faults)
+        return error
+
+
+def _cut(task: Task, sound: Sound | MediaError, report: _Report) -> Iterator[_Cut]:
+    """The utterances of a clip; those that there is no sound of are refused."""
     for want in task.wants:
         report.beat()
+        if isinstance(sound, MediaError):
+            report.refused(want, sound)
+            continue
         start_s, end_s = want.piece.start_s or 0.0, want.piece.end_s
         if start_s >= (sound.duration_s if math.isfinite(sound.duration_s) else math.inf):
             report.refused(want, _starts_too_late(want.piece, sound.duration_s))
             continue
         duration_s = min(x for x in (end_s, sound.duration_s) if x is not None and math.isfinite(x)) - start_s
-        features = _heard(bench, sound.cut(start_s, end_s))
-        report.done(want, {"audio": Finished(features, duration_s, note=note if end_s is None else "")})
+        yield _Cut(want, sound.cut(start_s, end_s), duration_s, " ".join(sound.faults) if end_s is None else "")
 
 
-def _heard(bench: Bench, waveform: NDArray[np.float32]) -> Features:
-    measure = bench.measures["audio"]
-    extractor = bench.take("audio")
-    features = _checked(extractor.clip(waveform), measure)
-    bench.put_back("audio", extractor)
-    return features
+def _measure_cuts(cuts: list[_Cut], bench: Bench, report: _Report) -> None:
+    found: list[dict[str, Finished | Refused]] = [{} for _ in cuts]
+    for modality, measure in bench.measures.items():
+        wanted = [i for i, cut in enumerate(cuts) if modality in cut.want.names]
+        extractor = bench.take(modality)
+        for i, features in zip(wanted, _features(extractor, [cuts[i].waveform for i in wanted]), strict=True):
+            if isinstance(features, MediaError):
+                found[i][modality] = Refused(str(features))
+            else:
+                found[i][modality] = Finished(_checked(features, measure), cuts[i].duration_s, note=cuts[i].note)
+        bench.put_back(modality, extractor)
+    for cut, results in zip(cuts, found, strict=True):
+        report.done(cut.want, results)
+
+
+def _features(extractor: Any, waveforms: list[NDArray[np.float32]]) -> list[Features | MediaError]:
+    if hasattr(extractor, "clips"):
+        return list(extractor.clips(waveforms))
+    return [extractor.clip(waveform) for waveform in waveforms]
 
 
 if __name__ == "__main__":
