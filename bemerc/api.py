@@ -259,6 +259,8 @@ def predict(
     from bemerc.model import read_facts
 
     facts, out, how = read_facts(Path(model)), Path(out), section(params, "predict", scorer.Params)
+    if caches is None:
+        _needs_speech(Path(model), facts, params)
     found = measured(video_dir, caches, out, params=params, workers=workers, asr=asr)
     _tokens(found, Path(model), out)
     described = _described(found, Path(model), facts, out, params, teacher)
@@ -287,6 +289,20 @@ def _described(
     if "student" in inputs.sources:
         said["student"] = _student(found.manifest, model / variant.STUDENT, out, params)
     return said
+
+
+def _needs_speech(model: Path, facts: Facts, params: Path | str | None) -> None:
+    """BemercError, before an hour of measuring, where a model reads a speech encoder's columns and none is named."""
+    from bemerc.calibration import SOURCES, Calibration
+    from bemerc.extract.loop import AudioParams
+
+    audio = Calibration.from_json(facts.tokens["calibration"]).modalities.get("audio")
+    both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
+    if audio is not None and both and section(params, "extract_audio", AudioParams).speech_backend == "none":
+        raise BemercError(
+            f"{model}: it was trained on sound measured by {audio.extractor}, and extract_audio.speech_backend is none. Name the "
+            "params file of its training with --params, or caches with --caches."
+        )
 
 
 def compare(manifest: Path | str, runs: Sequence[Path | str]) -> Comparison:
