@@ -52,8 +52,8 @@ def stitch(parts: Sequence[tuple[int, NDArray[np.float32]]], frames: int) -> NDA
     weight = np.zeros((frames, 1), np.float32)
     for first, values in parts:
         at = np.arange(len(values), dtype=np.float32) + 0.5
-        before = at if first > 0 else np.full(len(at), np.inf, np.float32)
-        after = len(values) - at if first + len(values) < frames else np.full(len(at), np.inf, np.float32)
+        before = at if first > 0 else np.full(len(at), frames, np.float32)
+        after = len(values) - at if first + len(values) < frames else np.full(len(at), frames, np.float32)
         worth = np.minimum(before, after)[:, None]
         total[first : first + len(values)] += worth * values
         weight[first : first + len(values)] += worth
