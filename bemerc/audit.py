@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, FrameCache, Kind, summary
+from bemerc.cache import Choice, Features, FrameCache, Kind, summary
 from bemerc.corpus import Manifest
 from bemerc.errors import CacheError
 from bemerc.progress import bar
@@ -34,6 +34,7 @@ _SLACK = 1e-3
 _MISSING_S, _MISSING_SHARE = 0.5, 0.1
 _HOLE_S = 1.0
 _LISTED = 10
+_APART_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,37 @@ def together(caches: Mapping[Kind, FrameCache]) -> list[Finding]:
         if known and max(known) - min(known) > max(_MISSING_S, _MISSING_SHARE * max(known)):
             told = ", ".join(f"{modality} {duration:.2f} s" for modality, duration in durations.items())
             findings.append(Finding(id_, "durations", f"Its lengths differ: {told}.", False))
+    return findings + _two_people(caches)
+
+
+def _two_people(caches: Mapping[Kind, FrameCache]) -> list[Finding]:
+    """The face is chosen among several, the body is whichever the pose model takes: do they belong together?"""
+    if not {"face", "pose"} <= set(caches):
+        return []
+    findings = []
+    for id_ in sorted(id_ for id_, choice in caches["face"].choices.items() if choice.faces > 1):
+        share = _apart(caches["face"][id_], caches["pose"][id_]) if id_ in caches["pose"] else 0.0
+        if share > _APART_SHARE:
+            says = (
+                f"In {share:.0%} of its frames the body is not below the face that was chosen: it is somebody else's."
+            )
+            findings.append(Finding(id_, "body", says, False))
     return findings
+
+
+def _apart(face: Features, pose: Features) -> float:
+    """The share of the pose's rows whose nose lies outside the chosen face, widened by half."""
+    if (
+        not {"face_x", "face_y", "face_size"} <= set(face.columns)
+        or "nose_x" not in pose.columns
+        or not len(face.values)
+    ):
+        return 0.0
+    rows = np.abs(face.timestamps_s[:, None] - pose.timestamps_s).argmin(axis=0)
+    x, y, size = (face.column(name)[rows] for name in ("face_x", "face_y", "face_size"))
+    away = np.maximum(np.abs(pose.column("nose_x") - x), np.abs(pose.column("nose_y") - y)) > 0.75 * size
+    both = np.isfinite(x) & np.isfinite(pose.column("nose_x"))
+    return float(away[both].mean()) if both.any() else 0.0
 
 
 # --------------------------------------------------------------------------------------------------------- against the clips

@@ -90,6 +90,28 @@ def test_an_uncertain_choice_is_odd_and_told(tmp_path: Path) -> None:
         open_cache(tmp_path / "face.h5")
 
 
+def test_a_body_that_is_not_below_the_chosen_face_is_odd(tmp_path: Path) -> None:
+    stamps, chosen = np.arange(20) / 10, Choice("left", "left", 2, 0.9, False, (Stretch(0, 20, 0, 0.9, 2),))
+    face = Features(np.tile(np.float32([0.25, 0.4, 0.3]), (20, 1)), stamps, ("face_x", "face_y", "face_size"))
+    for name, nose in (("face", None), ("pose", (0.26, 0.42)), ("other", (0.75, 0.4))):
+        body = Features(np.tile(np.float32(nose or (0, 0)), (20, 1)), stamps, ("nose_x", "nose_y"))
+        write_cache(
+            tmp_path / f"{name}.h5",
+            modality="pose" if nose else "face",
+            columns=body.columns if nose else face.columns,
+            rate="clip",
+            extractor="x/1",
+            params={},
+            clips=[("a", body if nose else face, 2.0, None)],
+            failures={},
+            choices=None if nose else {"a": chosen},
+        )
+    with open_cache(tmp_path / "face.h5") as faces:
+        for name, found in (("pose", []), ("other", ["body"])):
+            with open_cache(tmp_path / f"{name}.h5") as bodies:
+                assert [finding.what for finding in together({"face": faces, "pose": bodies})] == found
+
+
 def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:
     def spoil(file: h5py.File) -> None:
         file[name][at] = value

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Small = NDArray[np.float32]
 
-_ROWS, _COLUMNS, _EACH = 12, 16, 4
+_ROWS, _COLUMNS, _EACH = 12, 16, 2
 # A cut: the two pictures have at most this correlation, or differ by so many grey levels and this much less in likeness.
 _ALIKE = 0.55
 _LEAST_CHANGE = 4.0
@@ -37,7 +37,8 @@ def small(rgb: NDArray[np.uint8]) -> Small:
     rows = (np.arange(_ROWS * _EACH) * height) // (_ROWS * _EACH)
     columns = (np.arange(_COLUMNS * _EACH) * width) // (_COLUMNS * _EACH)
     picked = rgb[rows[:, None], columns].astype(np.float32)
-    return np.asarray(picked.reshape(_ROWS, _EACH, _COLUMNS, _EACH, 3).mean(axis=(1, 3)))
+    pairs = picked[::2] + picked[1::2]
+    return np.asarray((pairs[:, ::2] + pairs[:, 1::2]) / np.float32(_EACH * _EACH))
 
 
 class Cuts:
@@ -62,26 +63,23 @@ class Cuts:
         while len(self._views) > _VIEWS:
             del self._views[next(iter(self._views))]
         self.shot += 1
-        alike = {view: difference(last, now)[1] for view, last in self._views.items()}
+        alike = {view: likeness(last, now) for view, last in self._views.items()}
         view = max(alike, key=lambda known: alike[known])
         self.view = view if alike[view] >= _SAME_VIEW else self.shot
         return True
 
     def _is_cut(self, before: Small, now: Small) -> bool:
-        change, likeness = difference(before, now)
-        usual = float(np.median(self._changes)) if self._changes else 0.0
+        change = float(np.abs(now - before).mean())
+        usual = sorted(self._changes)[len(self._changes) // 2] if self._changes else 0.0
         self._changes = [*self._changes[1 - _MEMORY :], change]
         if change < max(_LEAST_CHANGE, _TIMES * usual):
             return False
-        return likeness < _ALIKE or (change > _LEVELS and likeness < _RATHER_ALIKE)
+        alike = likeness(before, now)
+        return alike < _ALIKE or (change > _LEVELS and alike < _RATHER_ALIKE)
 
 
-def difference(before: Small, now: Small) -> tuple[float, float]:
-    """The mean difference in grey levels (0 to 255), and the correlation of the two pictures (-1 to 1; 0 where one of
-    them is flat, as a blank frame is)."""
-    change = float(np.abs(now - before).mean())
+def likeness(before: Small, now: Small) -> float:
+    """The correlation of two pictures, -1 to 1; 0 where one of them is flat, as a blank frame is."""
     a, b = (picture.reshape(-1, 3) - picture.reshape(-1, 3).mean(axis=0) for picture in (now, before))
     spreads = float(np.sqrt((a**2).mean())), float(np.sqrt((b**2).mean()))
-    if min(spreads) < _FLAT:
-        return change, 0.0
-    return change, float((a * b).mean()) / (spreads[0] * spreads[1])
+    return 0.0 if min(spreads) < _FLAT else float((a * b).mean()) / (spreads[0] * spreads[1])

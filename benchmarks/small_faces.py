@@ -1,0 +1,136 @@
+"""Which frames with a face are missed? ``python -m benchmarks.small_faces CLIP... [--every 3]``
+
+Against a detector that is asked far more than one would ever wait for: the full-range model on the whole frame and on
+overlapping squares of a half, a third and a quarter of its longer side, at full size, on every frame that is looked at; a
+face counts where the short-range model, shown the place at full size, is sure of it (.75). Besides the clips as they
+are, each is shown small: as wide as a fourth, an eighth and a fourteenth of a wall of 1280 x 720 pixels.
+
+mediapipe   MediaPipe's own face graph, one face, as its solutions run it
+ours        the extractor's way, one face
+Misses are frames in which the reference has a face and the way has none; false are the reverse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extract.finding import FaceFinder
+from bemerc.extract.mediapipe_models import WHOLE, FaceMesh, FaceModels, Rect
+from bemerc.extract.tracks import same
+from bemerc.media import Video
+
+Picture = NDArray[np.uint8]
+SHRUNK = (1.0, 1 / 4, 1 / 8, 1 / 14)
+SURE, AROUND = 0.75, 2.5
+
+
+def frames(path: Path, scale: float, most_s: float) -> Iterator[tuple[float, Picture]]:
+    """The clip's frames, or the clip shrunk to a share of a wall."""
+    with Video(path) as video:
+        for frame in video:
+            if frame.timestamp_s > most_s:
+                return
+            picture = frame.rgb()
+            if scale < 1:
+                side = scale * 1280 / max(picture.shape[:2])
+                small = cv2.resize(picture, None, fx=side, fy=side, interpolation=cv2.INTER_AREA)
+                grey = np.linspace(60, 140, 1280)[None, :, None] + np.linspace(0, 40, 720)[:, None, None]
+                picture = np.repeat(grey, 3, axis=2).astype(np.uint8)
+                height, width = small.shape[:2]
+                picture[720 - height :, 700 : 700 + width] = small[:, : 1280 - 700]
+            yield frame.timestamp_s, np.ascontiguousarray(picture)
+
+
+def squares(width: int, height: int, share: float) -> list[Rect]:
+    side = share * max(width, height)
+
+    def middles(length: int) -> NDArray[np.float64]:
+        if side >= length:
+            return np.array([length / 2])
+        return np.linspace(side / 2, length - side / 2, int(np.ceil((length - side) / (side / 2))) + 1)
+
+    return [Rect(x / width, y / height, side / width, side / height) for y in middles(height) for x in middles(width)]
+
+
+def has_face(models: FaceModels, picture: Picture) -> float:
+    """The width in pixels of the largest face that is there; 0 where there is none."""
+    models.show(picture)
+    height, width = picture.shape[:2]
+    looks = [WHOLE, *(part for share in (1 / 2, 1 / 3, 1 / 4) for part in squares(width, height, share))]
+    best = 0.0
+    for part in looks:
+        for face in models.find("far", part):
+            place = replace(face.rect, width=AROUND * face.rect.width, height=AROUND * face.rect.height)
+            if any(f.score >= SURE and same(f.rect, face.rect) for f in models.find("near", place)):
+                best = max(best, face.rect.width * width / 1.5)
+        if best and part is WHOLE:
+            break  # it is there; how many there are is not asked
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--every", type=int, default=3, help="frames between two that the reference looks at")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
+    args = parser.parse_args()
+    print(
+        "| clip | size | face, px | frames with a face | mediapipe misses | ours misses | false: ours | ours, ms a frame |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    totals: dict[bool, list[int]] = {}
+    for path in args.clips:
+        for scale in SHRUNK:
+            row = judge(path, scale, args.every, args.seconds)
+            if row is None:
+                continue
+            total = totals.setdefault(scale == 1.0, [0, 0, 0])
+            for i in range(3):
+                total[i] += row[i]
+    for whole, (there, theirs, ours) in sorted(totals.items(), reverse=True):
+        name = "all clips as they are" if whole else "all shrunk ones"
+        print(f"| {name} | | | {there} | {_share(theirs, there)} | {_share(ours, there)} | | |")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.1f} %)" if whole else "-"
+
+
+def judge(path: Path, scale: float, every: int, most_s: float) -> tuple[int, int, int] | None:
+    theirs, ours, models = FaceMesh(0.5, 0.5), FaceFinder(1, 0.5, 0.5), FaceModels(0.5)
+    there, seen, found, spent_s, shape = [], [], [], 0.0, (0, 0)
+    for i, (now_s, picture) in enumerate(frames(path, scale, most_s)):
+        seen.append(theirs(picture, now_s) is not None)
+        start = time.process_time()
+        found.append(bool(ours(picture, now_s)))
+        spent_s += time.process_time() - start
+        there.append(has_face(models, picture) if i % every == 0 else np.nan)
+        shape = picture.shape[1], picture.shape[0]
+    for graph in (theirs, ours, models):
+        graph.close()
+    width = np.array(there)
+    asked = np.isfinite(width)
+    has, lacks = asked & (width > 0), asked & (width == 0)
+    if scale < 1 and not has.any():
+        return None
+    counts = int(has.sum()), int((has & ~np.array(seen)).sum()), int((has & ~np.array(found)).sum())
+    false = int((lacks & np.array(found)).sum())
+    face = f"{np.median(width[has]):.0f}" if has.any() else "-"
+    print(
+        f"| {path.stem}{'' if scale == 1 else f' at 1/{1 / scale:.0f}'} | {shape[0]}x{shape[1]} | {face} | {counts[0]} of {asked.sum()} | "
+        f"{_share(counts[1], counts[0])} | {_share(counts[2], counts[0])} | {false} | {1000 * spent_s / len(there):.1f} |",
+        flush=True,
+    )
+    return counts
+
+
+if __name__ == "__main__":
+    main()
