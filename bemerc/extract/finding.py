@@ -5,7 +5,7 @@ for four faces and one person in view costs half as much again as the mesh, and 
 mesh follows each face from its last place, and detectors are asked when there is a reason: at the beginning of a shot,
 while nobody is in sight or somebody was just lost, and twice a second for who came in. They are asked in the order of their cost: the
 short-range detector (1 ms), the full-range one (2 ms), and the full-range one on overlapping parts of the picture, in
-which a face of 20 pixels is large enough.
+which a face of 20 to 30 pixels is large enough. Where somebody was just lost one looks closely at that place first.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from bemerc.extract.cuts import Cuts
 from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
 from bemerc.extract.tracks import Track, Tracks, same
 
-# How often one looks: for more faces while somebody is in sight, and wider and closer while nobody is.
+# How often one looks: for more faces while somebody is in sight; and while nobody is, at the whole picture and at parts
+# of it, which are a half and a third of its longer side and overlap by a third of theirs.
 _MORE_S = 0.5
-_WIDE_S = 0.1
-_CLOSE_S = 0.4
+_WIDE_S = 0.2
+_PARTS = ((1 / 2, 0.6), (1 / 3, 2.0))
+_STEP = 1 / 3
+_LEAST_PART_PX = 200  # below that a face large enough for the mesh is found in larger parts as well
 # What a wide or close look finds is looked at once more: the short-range detector sees a part this many times as large,
 # and must be this sure. Small real faces reach .87 (19 in 20), lettering and clouds at most .70.
 _AROUND = 2.5
 _SURE = 0.75
-# Parts of the picture: half of its longer side, overlapping by a third of that.
-_PART = 0.5
-_STEP = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -109,22 +109,26 @@ class FaceFinder:
         """What detectors find, one look after the other, as long as there is a reason to look on."""
         if self._tracks.full:
             return
+        for track in self._tracks.missing(now_s):
+            if not self._tracks.full:
+                yield self._tracks.new(rect for rect in [self._closer(track.rect)] if rect is not None)
         if self._tracks.followed:
-            if self._is_time("more", now_s, _WIDE_S if self._tracks.missing(now_s) else _MORE_S):
+            if self._is_time("more", now_s, _MORE_S):
                 self._turn += 1
                 yield self._find("far" if self._turn % 2 else "near")
             return
         yield self._find("near")
-        if self._most > 1 or not self._tracks.followed:
+        if not self._tracks.full:
             yield from self._wider(now_s)
 
     def _wider(self, now_s: float) -> Iterator[list[Rect]]:
         if self._is_time("far", now_s, _WIDE_S):
             yield self._find("far")
-        if not self._tracks.followed and self._is_time("parts", now_s, _CLOSE_S):
-            for part in parts(*self._size):
-                if not self._tracks.full:
-                    yield self._find("far", part)
+        for share, every_s in _PARTS:
+            if not self._tracks.followed and self._is_time(f"{share:.2f}", now_s, every_s):
+                for part in parts(*self._size, share):
+                    if not self._tracks.full:
+                        yield self._find("far", part)
         if self._tracks.followed:
             self._looked["more"] = now_s
 
@@ -136,12 +140,13 @@ class FaceFinder:
 
     def _find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Rect]:
         new = self._tracks.new(face.rect for face in self._models.find(reach, part))
-        return new if reach == "near" else [rect for rect in new if self._is_face(rect)]
+        return new if reach == "near" else [rect for rect in new if self._closer(rect) is not None]
 
-    def _is_face(self, rect: Rect) -> bool:
+    def _closer(self, rect: Rect) -> Rect | None:
+        """The face that the short-range detector, shown this place at full size, is sure of."""
         around = replace(rect, width=_AROUND * rect.width, height=_AROUND * rect.height)
         again = self._models.find("near", around)
-        return any(face.score >= _SURE and same(face.rect, rect) for face in again)
+        return next((face.rect for face in again if face.score >= _SURE and same(face.rect, rect)), None)
 
     def _take_in(self, rects: list[Rect], now_s: float) -> list[Seen]:
         seen = []
@@ -157,9 +162,12 @@ class FaceFinder:
         return seen
 
 
-def parts(width: int, height: int) -> tuple[Rect, ...]:
-    """Overlapping squares, half as wide as the picture's longer side, that cover all of it."""
-    side = _PART * max(width, height)
+def parts(width: int, height: int, share: float) -> tuple[Rect, ...]:
+    """Overlapping squares that cover the picture, their side a share of its longer one; none where that is too few
+    pixels to find more in them than in larger parts."""
+    side = share * max(width, height)
+    if side < _LEAST_PART_PX and share < max(share for share, _ in _PARTS):
+        return ()
     return tuple(
         Rect(x / width, y / height, side / width, side / height)
         for y in _middles(height, side)

@@ -53,9 +53,9 @@ class Tracks:
     def full(self) -> bool:
         return len(self._live) >= self.most
 
-    def missing(self, now_s: float) -> bool:
-        """Whether somebody was lost so lately that one looks again at once."""
-        return any(now_s - track.seen_s <= _MISSED_S for track in self._lost)
+    def missing(self, now_s: float) -> tuple[Track, ...]:
+        """Who was lost so lately that one looks for them where they were."""
+        return tuple(track for track in self._lost if now_s - track.seen_s <= _MISSED_S)
 
     def cut(self) -> None:
         """A new shot: every track has ended."""
