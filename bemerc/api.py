@@ -198,17 +198,13 @@ def _taught(
     manifest: Manifest, model: str, out: Path, ruled: Mapping[str, Description], params: Path | str | None
 ) -> dict[str, Description]:
     """A teacher's descriptions, also in ``out``/teacher.jsonl; what was dropped, and why, in teacher_dropped.json."""
-    import json
-
     from bemerc import teacher
-    from bemerc.description import write_descriptions, write_lines
 
     # In a folder of somebody's clips an unusable answer is a line in a file, not a reason to stop.
     settings = replace(section(params, "teacher", teacher.Params), max_dropped_share=1.0)
     voices = {id: said.voice for id, said in ruled.items()}
     found = teacher.run(manifest, model, settings, out / "store" / "teacher", voices)
-    write_descriptions(out / "teacher.jsonl", found.descriptions)
-    write_lines(out / "teacher_dropped.json", [json.dumps(dict(found.dropped), indent=1, ensure_ascii=False)])
+    teacher.write(found, out)
     return dict(found.descriptions)
 
 

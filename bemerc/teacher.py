@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from bemerc import answers
 from bemerc.corpus import Dialogue, Manifest, Utterance
-from bemerc.description import Description
+from bemerc.description import Description, write_descriptions, write_lines
 from bemerc.errors import BemercError, MediaError
 from bemerc.media import Video
 from bemerc.progress import bar, transformers_quiet
@@ -148,6 +148,7 @@ class _Asking:
         self.params, self.store, self.counts = params, store, Counter[str]()
         self._identity = identity(model)
         self._ask = cache(lambda: load(model, params))
+        self._content_of = cache(content_of)  # a recording of many utterances is read once
 
     def about(self, manifest: Manifest, dialogue: Dialogue, index: int) -> dict[str, str]:
         """Slot -> sentence. Raises _Dropped or MediaError."""
@@ -155,7 +156,7 @@ class _Asking:
         clip = manifest.clip_path(utterance)
         if clip is None:
             raise _Dropped("There is no clip.")
-        content = content_of(clip)
+        content = self._content_of(clip)
         times = _times(clip, utterance, self.params.frames)
         question = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], self.params.history)
         file = self.store / f"{self._key(content, utterance, question)}.json"
@@ -198,9 +199,8 @@ def identity(model: str) -> str:
     return " ".join([model, *(f"{w.name}:{w.stat().st_size}:{w.stat().st_mtime_ns}" for w in weights)])
 
 
-@cache
 def content_of(clip: Path) -> str:
-    """SHA-256 of a file; MediaError where it cannot be read. A recording of many utterances is read once."""
+    """SHA-256 of a file; MediaError where it cannot be read."""
     try:
         with clip.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -209,10 +209,22 @@ def content_of(clip: Path) -> str:
 
 
 def read_answers(file: Path) -> list[str]:
-    """The answers that are known, oldest first."""
+    """The answers that are known, oldest first; none where the machine's crash left half a file."""
     if not file.is_file():
         return []
-    return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))["answers"]]
+    try:
+        return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))["answers"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def write(taught: Taught, folder: Path) -> None:
+    """Leave teacher.jsonl in ``folder``, and teacher_dropped.json with the reasons."""
+    write_descriptions(folder / "teacher.jsonl", taught.descriptions)
+    write_lines(
+        folder / "teacher_dropped.json",
+        [json.dumps(dict(sorted(taught.dropped.items())), indent=1, ensure_ascii=False)],
+    )
 
 
 def write_answers(file: Path, id: str, known: Sequence[str]) -> None:
@@ -327,16 +339,20 @@ def _answer(
     seen = eyes(images=list(pictures), return_tensors="pt")
     mark = network.config.image_token_id
     ids = torch.tensor([encode(tokenizer, talk, places(seen, eyes.merge_size), mark)], device=network.device)
-    with torch.inference_mode(), _quiet():
-        written = network.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            mm_token_type_ids=(ids == mark).int(),
-            pixel_values=seen["pixel_values"].to(network.device, network.dtype),
-            image_grid_thw=seen["image_grid_thw"].to(network.device),
-            max_new_tokens=limit,
-            do_sample=False,
-        )
+    given = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": (ids == mark).int(),
+        "pixel_values": seen["pixel_values"].to(network.device, network.dtype),
+        "image_grid_thw": seen["image_grid_thw"].to(network.device),
+    }
+    try:
+        with torch.inference_mode(), _quiet():
+            written = network.generate(**given, max_new_tokens=limit, do_sample=False)
+    except torch.cuda.OutOfMemoryError:
+        raise TeacherError(
+            "The GPU's memory does not suffice for the teacher. Lower teacher.frames or teacher.side."
+        ) from None
     return str(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 

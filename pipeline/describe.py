@@ -2,24 +2,25 @@
 and by a vision-language model as well, where describe.teacher names one.
 
 in: data/manifest.jsonl, data/cache/*.h5, for a teacher the clips.  out: data/descriptions.jsonl, data/events.jsonl
-(micro-expressions and blinks), data/references.json (train's quantiles), data/teacher.jsonl (empty without a teacher).
+(micro-expressions and blinks), data/references.json (train's quantiles), data/teacher.jsonl (empty without a
+teacher) and data/teacher_dropped.json (who has no usable answer, and why).
 A teacher's answers are kept in data/store, which is no output: interrupted work goes on, nobody is asked twice.
 """
 
 from bemerc import describe, description
 from bemerc.config import load
 from bemerc.corpus import MODALITIES, Manifest, read_manifest
-from pipeline import CACHE, DESCRIPTIONS, MANIFEST, PARAMS, REFERENCES, STORE, TEACHER, stage
+from pipeline import CACHE, DATA, DESCRIPTIONS, MANIFEST, PARAMS, REFERENCES, STORE, TEACHER, stage
 
 
-def taught(model: str, manifest: Manifest) -> dict[str, describe.Description]:
-    """The teacher's descriptions; it is imported here, so that without one nothing of it is needed."""
+def ask(model: str, manifest: Manifest) -> None:
+    """Leave the teacher's descriptions; it is imported here, so that without one nothing of it is needed."""
     from bemerc import teacher
 
     voices = {id: said.voice for id, said in description.read_descriptions(DESCRIPTIONS).items()}
     found = teacher.run(manifest, model, load(PARAMS, "teacher", teacher.Params), STORE / "teacher", voices)
+    teacher.write(found, DATA)
     print(found.sentence())
-    return dict(found.descriptions)
 
 
 @stage
@@ -28,9 +29,11 @@ def main() -> None:
     params, manifest = load(PARAMS, "describe", describe.Params), read_manifest(MANIFEST)
     usual = describe.run(manifest, caches, DESCRIPTIONS, params)
     REFERENCES.write_text(usual.to_json() + "\n", encoding="utf-8")
-    found = {} if params.teacher is None else taught(params.teacher, manifest)
-    description.write_descriptions(TEACHER, found)
-    print(f"descriptions in {DESCRIPTIONS}" + (f" and {TEACHER}" if found else ""))
+    if params.teacher is None:
+        description.write_descriptions(TEACHER, {})
+    else:
+        ask(params.teacher, manifest)
+    print(f"descriptions in {DESCRIPTIONS}" + (f" and {TEACHER}" if params.teacher else ""))
 
 
 if __name__ == "__main__":
