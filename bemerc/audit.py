@@ -25,7 +25,7 @@ from bemerc.progress import bar
 # Name of a column -> the least and the largest value that it can have.
 _RANGES: tuple[tuple[str, float, float], ...] = (
     (r"AU\d\d_r", 0, 5),
-    (r"AU\d\d_c|quality|confidence|voicing|\w+_visibility", 0, 1),
+    (r"AU\d\d_c|quality|confidence|voicing|\w+_visibility|\w+_hand_(open|near_face)", 0, 1),
     (r"(pose|gaze)_\w+_deg|\w+_tilt_deg|(lean|sway)_deg", -180, 180),
     (r"face_size", 0, 10),
 )

@@ -24,7 +24,7 @@ from bemerc.extract.tracks import Track, Tracks, same
 # How often one looks: for more faces while somebody is in sight; and while nobody is, at the whole picture and at parts
 # of it, which are a half and a third of its longer side and overlap by a third of theirs.
 _MORE_S = 0.5
-_WIDE_S = 0.2
+_WIDE_S = 0.12
 _PARTS = ((1 / 2, 0.6), (1 / 3, 2.0))
 _STEP = 1 / 3
 _LEAST_PART_PX = 200  # below that a face large enough for the mesh is found in larger parts as well

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
-from bemerc.extract.mediapipe_models import POSE_POINTS, RELEASE, BodyPose
+from bemerc.extract import hands
+from bemerc.extract.mediapipe_models import POSE_POINTS, RELEASE, BodyPose, Hands
 
 Array = NDArray[np.float64]
 
@@ -62,12 +63,14 @@ class Params:
     tracking_confidence   a body is lost when the model's belief in it falls below this
     upright               take a body whose head does not stand above its shoulders for a false alarm: the model sees
                           lying people in lettering, and is as sure of them as of real ones
+    hands                 measure hands as well (bemerc.extract.hands): 21 points each, open or shut, at the face, moving
     """
 
     rate_hz: float = 8.0
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
     upright: bool = True
+    hands: bool = False
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
@@ -80,8 +83,8 @@ class Params:
 
 def columns(params: Params) -> tuple[str, ...]:
     """The names of the pose columns, in order."""
-    del params
-    return (*(f"{name}_{part}" for name in KEYPOINTS for part in ("x", "y", "z", "visibility")), *DERIVED)
+    body = (*(f"{name}_{part}" for name in KEYPOINTS for part in ("x", "y", "z", "visibility")), *DERIVED)
+    return (*body, *hands.COLUMNS) if params.hands else body
 
 
 def open_extractor(params: Params) -> PoseExtractor:
@@ -95,15 +98,19 @@ class PoseExtractor:
     def __init__(self, params: Params) -> None:
         self.params = params
         self._model = BodyPose(params.detection_confidence, params.tracking_confidence)
+        self._hands = Hands(params.detection_confidence, params.tracking_confidence) if params.hands else None
         self._clear()
 
     def reset(self) -> None:
         """Forget the clip before: the same clip gives the same bytes whatever came before it."""
         self._model.reset()
+        if self._hands is not None:
+            self._hands.reset()
         self._clear()
 
     def _clear(self) -> None:
         self._keypoints: list[NDArray[np.float32]] = []
+        self._hand_points: list[NDArray[np.float32]] = []
         self._timestamps_s: list[float] = []
         self._size = (1, 1)
 
@@ -112,6 +119,8 @@ class PoseExtractor:
         self._size = (rgb.shape[1], rgb.shape[0])
         found = self._model(rgb, timestamp_s)
         self._keypoints.append(found if found is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
+        if self._hands is not None:
+            self._hand_points.append(hands.both(self._hands(rgb, timestamp_s)))
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
@@ -124,11 +133,16 @@ class PoseExtractor:
         if self.params.upright:
             keypoints[_lying(keypoints, self._size)] = np.nan
         derived = derive(keypoints, timestamps_s, self._size)
-        return Features(np.concatenate([keypoints.reshape(len(keypoints), -1), derived], axis=1), timestamps_s, names)
+        parts = [keypoints.reshape(len(keypoints), -1), derived]
+        if self._hands is not None:
+            parts.append(hands.measure(np.stack(self._hand_points), keypoints[:, 0, :2], timestamps_s, self._size))
+        return Features(np.concatenate(parts, axis=1), timestamps_s, names)
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the models."""
         self._model.close()
+        if self._hands is not None:
+            self._hands.close()
 
 
 def derive(
