@@ -90,6 +90,7 @@ def extract(
     if not landmarks:
         video = replace(video, face=replace(video.face, landmarks=False))
     audio = replace(section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
+    loop.check_speech(audio)
     found = (
         loop.extract_video(jobs, out, out / "store", video, workers),
         loop.extract_audio(jobs, out, out / "store", audio, workers),

@@ -34,6 +34,8 @@ _SLACK = 1e-3
 _MISSING_S, _MISSING_SHARE = 0.5, 0.1
 _HOLE_S = 1.0
 _LISTED = 10
+# An encoder's hundreds of columns have no meaning one by one: a few stand for all.
+_ENCODED, _ENCODED_LISTED = r"\w+_\d{4}", 4
 _APART_SHARE = 0.5
 
 
@@ -398,9 +400,13 @@ def in_words(cache: FrameCache) -> str:
         "",
         f"{'column':<{width}} {'seen':>6} {'mean':>9} {'std':>9} {'min':>9} {'max':>9}",
     ]
+    encoded = [name for name in cache.columns if re.fullmatch(_ENCODED, name)]
+    hidden = set(encoded[_ENCODED_LISTED:])
     for name, numbers in found["columns"].items():
         cells = [numbers[key] for key in ("mean", "std", "min", "max")]
-        lines.append(f"{name:<{width}} {1 - numbers['nan_share']:>6.0%} " + " ".join(f"{cell:>9.3f}" for cell in cells))
+        row = f"{name:<{width}} {1 - numbers['nan_share']:>6.0%} " + " ".join(f"{cell:>9.3f}" for cell in cells)
+        lines += [] if name in hidden else [row]
+    lines += [f"and {len(hidden)} more of an encoder (bemerc cache info --json lists all)"] if hidden else []
     more = f" and {len(cache) - 5} more" if len(cache) > 5 else ""
     if found["several_faces"]:
         doubt = f", and of {found['uncertain_faces']} it is uncertain whose was to be measured"

@@ -85,7 +85,8 @@ def extract(
 ) -> None:
     """Measure face, body and voice of every clip in a folder, once.
 
-    Leaves face.h5, pose.h5 and audio.h5 in the out folder. Interrupted work goes on where it stopped, and a new clip
+    Leaves face.h5, pose.h5 and audio.h5 in the out folder, and speech.h5 where the params file asks for a speech encoder
+    or openSMILE (extract_audio.speech_backend). Interrupted work goes on where it stopped, and a new clip
     costs one clip. A long video with subtitles beside it, or transcribed by --asr, becomes one utterance per cue.
 
     Example: bemerc extract --video-dir clips --out features

@@ -23,8 +23,8 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("av", "av", "no clip can be read"),
     ("mediapipe", "mediapipe", "no face and no pose"),
     ("opencv-python", "cv2", "no face and no pose"),
-    ("torch", "torch", "no training and no prediction"),
-    ("transformers", "transformers", "no training and no prediction"),
+    ("torch", "torch", "no training, no prediction, no speech encoder"),
+    ("transformers", "transformers", "no training, no prediction, no speech encoder, no transcripts"),
     ("peft", "peft", "no training and no prediction"),
     ("accelerate", "accelerate", "no training"),
     ("scikit-learn", "sklearn", "no baselines in the report"),
@@ -32,6 +32,15 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("dvc", "dvc", "no 'dvc repro'; the bemerc commands work"),
     ("espeakng-loader", "espeakng_loader", "no embedded sample"),
     ("scikit-image", "skimage", "no embedded sample"),
+)
+
+
+# What an extra brings that most people do not need: the extra, its module, and what is done without it.
+EXTRAS: tuple[tuple[str, str, str], ...] = (
+    ("egemaps", "opensmile", "extract_audio.speech_backend: egemaps"),
+    ("parquet", "pyarrow", "bemerc cache export --to parquet"),
+    ("quantize", "bitsandbytes", "model.quantize"),
+    ("tensorboard", "tensorboard", "TensorBoard's curves"),
 )
 
 
@@ -76,6 +85,8 @@ def findings(folder: Path) -> Iterator[Finding]:
         yield _library(package, module, cost)
     yield _mediapipe_models()
     yield _openface()
+    for extra, module, what in EXTRAS:
+        yield _extra(extra, module, what)
     yield _gpu()
     free_gb = shutil.disk_usage(folder).free / 1e9
     yield Finding(
@@ -128,6 +139,13 @@ def _mediapipe_models() -> Finding:
 def _openface() -> Finding:
     path = shutil.which("FeatureExtraction")
     return Finding("OpenFace", True, path or "not on the PATH (optional)")
+
+
+def _extra(extra: str, module: str, what: str) -> Finding:
+    """Never a fault: nobody needs them all."""
+    if importlib.util.find_spec(module) is not None:
+        return Finding(f"extra {extra}", True, f"found, for {what}")
+    return Finding(f"extra {extra}", True, f'not installed (optional), for {what}: pip install "bemerc[{extra}]"')
 
 
 def _gpu() -> Finding:

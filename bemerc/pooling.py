@@ -10,8 +10,9 @@ What is not measured stays NaN here; tokens.py turns it into masks.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,7 +100,7 @@ def pool(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str
     names = signal_names(columns)
     frames = np.column_stack([signals[name] for name in names])
     segments = _segments(timestamps_s, duration_s, k)
-    told = _told(frames, timestamps_s, segments, k)
+    told = _told(frames, timestamps_s, segments, k, {item.kind for item in pools})
     where = {name: i for i, name in enumerate(names)}
     for column, item in enumerate(pools):
         result[:, column] = told[item.kind][:, where[item.signal]]
@@ -108,6 +109,7 @@ def pool(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str
     return result
 
 
+@functools.cache
 def _kinds(signal: str) -> tuple[Kind, ...]:
     return next((kinds for pattern, kinds in KINDS if re.fullmatch(pattern, signal)), ())
 
@@ -168,13 +170,17 @@ def _segments(timestamps_s: Array, duration_s: float, k: int) -> NDArray[np.int6
     return segments
 
 
-def _told(frames: Array, timestamps_s: Array, segments: NDArray[np.int64], k: int) -> dict[Kind, Array]:
-    """All kinds of all signals: kind -> (K, S)."""
+def _told(
+    frames: Array, timestamps_s: Array, segments: NDArray[np.int64], k: int, kinds: Set[Kind]
+) -> dict[Kind, Array]:
+    """All kinds of all signals: kind -> (K, S). An encoder's hundreds of columns want their level alone, and get no more."""
+    parts = [segments == s for s in range(k)]
+    mean = np.array([_mean(frames[part]) for part in parts])
+    if kinds == {"level"}:
+        return {"level": mean}
     base, middle = quantile(frames, 0.1), quantile(frames, 0.5)
     speeds = _speeds(frames, timestamps_s)
     away = frames - middle
-    parts = [segments == s for s in range(k)]
-    mean = np.array([_mean(frames[part]) for part in parts])
     top = np.array([_extreme(frames[part], 1) for part in parts])
     high, low = (np.array([_extreme(away[part], sign) for part in parts]) for sign in (1, -1))
     return {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bemerc import audit, describe, merc, model, prompt, tokens
-from bemerc.api import predict
+from bemerc.api import extract, predict
 from bemerc.cache import caches_at, open_cache
 from bemerc.corpus import Manifest, Split
 from bemerc.errors import BemercError, CacheError
@@ -169,6 +169,22 @@ def test_a_training_and_a_prediction_with_speech(world: World, tmp_path: Path) -
     assert len(answer.predictions) == len(LENGTHS_S)
     with pytest.raises(BemercError, match=r"prosody/\d \+ encoder/1, and extract_audio\.speech_backend is none"):
         predict(tmp_path / "model", world.folder / "clips", tmp_path / "out")
+
+
+def test_what_is_not_there_is_told_before_anything_is_measured(world: World, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "extract_video: {}\nextract_audio: {speech_backend: encoder, encoder: {name_or_path: nowhere/wavlm}}\n"
+    )
+    with pytest.raises(BemercError, match="bemerc fetches no encoder by itself"):
+        extract(world.folder / "clips", tmp_path / "out", params=tmp_path / "p.yaml")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wide_cache_is_told_in_a_few_lines(world: World) -> None:
+    with open_cache(world.paths["speech"]) as cache:
+        said = audit.in_words(cache)
+    assert f"and {WIDTH - 4} more of an encoder" in said
+    assert len(said.splitlines()) < 20
 
 
 # ------------------------------------------------------------------------------------------------- several clips at once

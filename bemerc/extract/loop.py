@@ -144,6 +144,14 @@ def extract_speech(
     return run(jobs, (found,), out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
 
 
+def check_speech(params: AudioParams) -> None:
+    """BemercError where the encoder or openSMILE is not there: told before an hour of video is measured."""
+    if params.speech_backend == "egemaps":
+        egemaps.version(egemaps.Params())
+    elif params.speech_backend == "encoder":
+        encoder.choose(params.encoder, dict.fromkeys(encoder.files(params.encoder), ""))
+
+
 def _encoder(params: encoder.Params, contents: Contents) -> encoder.Chosen:
     """The model with its weights' hash, which is remembered as clips' are: a large one takes seconds to read."""
     known = {path: contents.known(path, identity(path)) for path in encoder.files(params)}
