@@ -215,6 +215,12 @@ def train(
     models: Annotated[Path, typer.Option("--models", help="Folder for align/ and merc/VARIANT/.")] = Path("models"),
     params: ParamsFile = Path("params.yaml"),
     tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's events.")] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what stage 2 would need of a GPU, and load nothing.")
+    ] = False,
+    tflops: Annotated[
+        float, typer.Option("--tflops", min=0.001, help="What the device does in earnest, for --estimate.")
+    ] = 120.0,
 ) -> None:
     """Tune the LLM on cached behavior tokens: stage 1 says what the behavior is, stage 2 names the emotion.
 
@@ -231,6 +237,9 @@ def train(
     from bemerc.corpus import read_manifest
     from bemerc.train import Params
 
+    if estimate:
+        typer.echo(cli_model.estimate(stage, variant, data, params, tflops))
+        return
     manifest, known = read_manifest(data / "manifest.jsonl"), data / "references.json"
     references = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else None
     shape = load(params, "model", model.Params)

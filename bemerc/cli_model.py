@@ -50,3 +50,25 @@ def card(
 
     found = tested.run(model, read_facts(model), read_manifest(data / "manifest.jsonl"), predictions, evaluate.Params())
     typer.echo(f"Weighted F1 {found['weighted_f1']['value']:.3f} on test; the card is {model / 'README.md'}")
+
+
+def estimate(stage: int, variant: str, data: Path, params: Path, tflops: float) -> str:
+    """What `bemerc train --estimate` says."""
+    from bemerc import estimate as estimator
+    from bemerc import merc, model, prompt, tokens, train
+    from bemerc.config import load
+    from bemerc.corpus import read_manifest
+    from bemerc.errors import BemercError
+
+    if stage == 1 or variant not in merc.VARIANTS:
+        raise BemercError(f"--estimate knows stage 2 and the variants {', '.join(merc.VARIANTS)}; stage 1 needs less.")
+    tuning = load(params, "merc", train.Params)
+    found = estimator.run(
+        read_manifest(data / "manifest.jsonl"),
+        merc.VARIANTS[variant],
+        load(params, "tokens", tokens.Params).k,
+        load(params, "prompt", prompt.Params),
+        load(params, "model", model.Params),
+        tuning,
+    )
+    return estimator.in_words(found, tuning, tflops)

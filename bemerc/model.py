@@ -324,37 +324,52 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
 
     Raises ModelError where the backbone cannot be had, or ``start`` was made with another backbone or adapter shape.
     """
-    import peft
-
     lm, tokenizer = load_backbone(params)
     backbone, trees = fingerprint(params.name_or_path), understands_trees(lm)
     if start is None:
-        targets = "all-linear" if params.targets == ("all-linear",) else list(params.targets)
-        shape = peft.LoraConfig(
-            r=params.rank,
-            lora_alpha=params.alpha,
-            lora_dropout=params.lora_dropout,
-            target_modules=targets,
-            exclude_modules=OTHER_SENSES if lm.config.get_text_config() is not lm.config else None,
-            task_type="CAUSAL_LM",
-        )
-        try:
-            with quiet():
-                adapted = peft.get_peft_model(lm, shape)
-        except ValueError as error:
-            raise ModelError(f"model.targets: {error}") from None
-    else:
-        _must_fit(read_facts(start), params, backbone, start)
-        adapted = _adapter(lm, start, trainable=True)
-    model = BehaviorModel(adapted, tokenizer, widths, k, params, backbone, trees)
-    if start is not None:
-        _load_projectors(model, start)
-    if params.gradient_checkpointing:
+        return on(lm, tokenizer, widths, k, params, backbone, trees)
+    _must_fit(read_facts(start), params, backbone, start)
+    model = BehaviorModel(_adapter(lm, start, trainable=True), tokenizer, widths, k, params, backbone, trees)
+    _load_projectors(model, start)
+    return _ready(model, lm)
+
+
+def on(
+    lm: Any,
+    tokenizer: Any,
+    widths: Mapping[Modality, int],
+    k: int,
+    params: Params,
+    backbone: str = "",
+    trees: bool = True,
+) -> BehaviorModel:
+    """A fresh model on a backbone that is there already, be it without weights (on the meta device)."""
+    import peft
+
+    shape = peft.LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,
+        lora_dropout=params.lora_dropout,
+        target_modules="all-linear" if params.targets == ("all-linear",) else list(params.targets),
+        exclude_modules=OTHER_SENSES if lm.config.get_text_config() is not lm.config else None,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with quiet():
+            adapted = peft.get_peft_model(lm, shape)
+    except ValueError as error:
+        raise ModelError(f"model.targets: {error}") from None
+    return _ready(BehaviorModel(adapted, tokenizer, widths, k, params, backbone, trees), lm)
+
+
+def _ready(model: BehaviorModel, lm: Any) -> BehaviorModel:
+    """As training wants it: checkpointed and compiled where params say so."""
+    if model.params.gradient_checkpointing:
         # transformers 5.2x gave it a new name and warns of the old one.
         enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
         enable()
         lm.enable_input_require_grads()
-    if params.compile:
+    if model.params.compile:
         _compile(lm)
     return model
 

@@ -85,6 +85,8 @@ ALLOWED: dict[str, set[str]] = {
     "pretrained": {"progress"},
     "card": set(),
     "tested": {"card", "corpus", "evaluate", "model", "prediction"},
+    "walk": {"dataset", "model"},
+    "estimate": {"chat", "corpus", "dataset", "model", "pretrained", "prompt", "tokens", "train", "walk"},
     "export": {"model", "pretrained", "tested"},
     "model": {"card", "corpus", "masks", "pretrained", "progress"},
     "align": {"dataset", "model", "predict", "prompt", "train", "corpus", "describe", "tokens"},

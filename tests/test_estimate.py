@@ -1,0 +1,148 @@
+"""The walk against real steps, the table of backbones against what their makers publish, the recipes against the classes they feed."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from bemerc import config, dataset, estimate, merc, model, predict, prompt, train, walk
+from bemerc.corpus import MODALITIES, Manifest
+from bemerc.errors import ModelError
+from tests import families, language
+from tests.test_cli import ROOT, bemerc
+from tests.test_pipeline import STAGES
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+PLAIN = replace(language.TRAINING, batch=4)
+
+
+class World:
+    """A corpus and tiny backbones of two kinds of attention."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manifest: Manifest = language.manifest({"train": 8, "dev": 1, "test": 1}, turns=5)
+        self.tokens = language.write(folder / "tokens.h5", self.manifest, dict.fromkeys(MODALITIES, estimate.WIDTH))
+        self.params = language.build(folder / "backbone", self.manifest)
+        tokenizer = AutoTokenizer.from_pretrained(folder / "backbone")
+        self.gemma2 = replace(self.params, name_or_path=str(families.build(folder / "gemma2", "gemma2", tokenizer)))
+
+    def estimate(self, params: model.Params, training: train.Params = PLAIN) -> estimate.Estimate:
+        return estimate.run(self.manifest, MODALITIES, language.K, prompt.Params(), params, training)
+
+    def steps(self, params: model.Params, training: train.Params = PLAIN) -> list[walk.Walked]:
+        """What every step of an epoch really takes."""
+        made = model.build(params, dict.fromkeys(MODALITIES, estimate.WIDTH), language.K).train()
+        encoder = predict.encoder_for(made, prompt.Params(), training.max_length)
+        trees = dataset.grow(
+            [
+                encoder.encode(prompt.merc_prompt(d, i, self.manifest.labels, MODALITIES, prompt.Params()))
+                for d in self.manifest.dialogues()
+                for i, u in enumerate(d.utterances)
+                if u.split == "train"
+            ],
+            training.row_tokens,
+        )
+        groups = dataset.batches(trees, training.batch, np.random.default_rng(training.seed))
+        return [walk.step(made, [dataset.collate(group, self.tokens)]) for group in groups]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.mark.parametrize(("kind", "checkpointing"), [("params", False), ("params", True), ("gemma2", False)])
+def test_a_walk_finds_what_real_steps_take(world: World, kind: str, checkpointing: bool) -> None:
+    params = replace(getattr(world, kind), gradient_checkpointing=checkpointing)
+    real, found = world.steps(params), world.estimate(params)
+    assert found.steps == len(real)
+    assert found.step == pytest.approx(max(one.bytes for one in real), rel=0.05)
+    assert found.flops == pytest.approx(sum(one.flops for one in real), rel=0.05)
+
+
+def test_checkpointing_takes_less_memory_and_more_operations(world: World) -> None:
+    plain, kept = (world.estimate(replace(world.gemma2, gradient_checkpointing=on)) for on in (False, True))
+    assert kept.step < plain.step
+    assert kept.flops > 1.05 * plain.flops
+
+
+def test_fewer_bits_and_parts_take_less(world: World) -> None:
+    whole = world.estimate(world.gemma2)
+    parts = world.estimate(world.gemma2, replace(PLAIN, accumulate=4, row_tokens=0))
+    assert parts.step < whole.step
+    sizes = [world.estimate(replace(world.gemma2, quantize=bits)).weights for bits in ("none", "8bit", "4bit")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert whole.weights == 4 * whole.parameters
+
+
+def test_what_live_counts_is_what_lives() -> None:
+    with walk.Live() as live:
+        kept = torch.ones(1000)
+        gone = torch.ones(3000) + 1
+        view = kept[:10]
+        del gone
+        view.add_(1)
+    assert (live.now, live.peak) == (4000, 4000 + 2 * 12000)
+
+
+PUBLISHED = {
+    "meta-llama/Llama-2-7b-hf": 6.74,
+    "meta-llama/Llama-3.1-8B": 8.03,
+    "mistralai/Mistral-7B-v0.3": 7.25,
+    "Qwen/Qwen2.5-7B": 7.62,
+    "Qwen/Qwen3-8B": 8.19,
+    "google/gemma-2-9b": 9.24,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_known_shapes_have_as_many_weights_as_their_makers_say(name: str) -> None:
+    kind, values = estimate.KNOWN[name]
+    with torch.device("meta"):
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **values), dtype=torch.bfloat16)
+    assert sum(weight.numel() for weight in made.parameters()) / 1e9 == pytest.approx(PUBLISHED[name], abs=0.006)
+
+
+def test_a_backbone_that_nobody_knows_is_a_sentence(world: World) -> None:
+    with pytest.raises(ModelError, match=r"config is not here .* Known are meta-llama/Llama-2-7b-hf"):
+        world.estimate(replace(world.params, name_or_path="nobody/nothing"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_feeds_every_stage_and_holds_the_papers_settings(recipe: Path) -> None:
+    sections = {name for stage in STAGES.values() for name in map(str, stage.get("params", ()))}
+    known = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert set(yaml.safe_load(recipe.read_text(encoding="utf-8"))) == set(known)
+    assert {name.split(".")[0] for name in sections} <= set(known)
+    for module in ("tokens", "describe", "backbone", "model", "prompt", "predict", "evaluate"):
+        config.load(recipe, module, importlib.import_module(f"bemerc.{module}").Params)
+    tuning, shape = (
+        config.load(recipe, name, kind) for name, kind in (("merc", train.Params), ("model", model.Params))
+    )
+    config.load(recipe, "align", train.Params)
+    assert (shape.rank, shape.alpha, shape.targets) == (16, 16.0, ("q_proj", "k_proj", "v_proj"))
+    assert (tuning.adapter_lr, tuning.epochs, tuning.batch) == (3e-4, 15, 8)
+    assert config.load(recipe, "prompt", prompt.Params).window == 12
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_estimated_by_the_command(world: World, tmp_path: Path, recipe: Path) -> None:
+    from bemerc.corpus import write_manifest
+
+    write_manifest(tmp_path / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
+    answer = bemerc("train", "--stage", "2", "--params", recipe, "--data", tmp_path, "--estimate", "--tflops", "100")
+    assert answer.returncode == 0, answer.stderr
+    assert "6.74 billion frozen weights, " in answer.stdout
+    assert "lengths are characters / 3" in answer.stdout
+    weights = float(answer.stdout.split("weights  ")[1].split()[0])
+    assert weights == pytest.approx(6.74e9 * 2 / 2**30, abs=0.1)
+    asked = bemerc("train", "--stage", "1", "--params", recipe, "--data", tmp_path, "--estimate")
+    assert (asked.returncode, "knows stage 2" in asked.stderr) == (1, True)
+    assert set(merc.VARIANTS) >= set(yaml.safe_load(recipe.read_text())["evaluate"]["variants"])
