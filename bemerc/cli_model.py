@@ -55,19 +55,23 @@ def card(
 def estimate(stage: int, variant: str, data: Path, params: Path, tflops: float) -> str:
     """What `bemerc train --estimate` says."""
     from bemerc import estimate as estimator
-    from bemerc import merc, model, prompt, tokens, train
+    from bemerc import model, predict, prompt, tokens, train
+    from bemerc import variant as named
     from bemerc.config import load
     from bemerc.corpus import read_manifest
     from bemerc.errors import BemercError
 
-    if stage == 1 or variant not in merc.VARIANTS:
-        raise BemercError(f"--estimate knows stage 2 and the variants {', '.join(merc.VARIANTS)}; stage 1 needs less.")
-    tuning = load(params, "merc", train.Params)
+    if stage == 1:
+        raise BemercError("--estimate knows stage 2 alone; stage 1 has shorter prompts and needs less.")
+    manifest, inputs = read_manifest(data / "manifest.jsonl"), named.named(named.read(params), variant)
+    said = named.sentences(inputs, named.read_described(inputs, data), [u.id for u in manifest.utterances])
+    tuning, shape = load(params, "merc", train.Params), load(params, "prompt", prompt.Params)
+    asked = predict.prompts(manifest, ("train",), manifest.labels, inputs.modalities, shape, inputs.whose, said)
     found = estimator.run(
-        read_manifest(data / "manifest.jsonl"),
-        merc.VARIANTS[variant],
+        [one for one, _ in asked],
+        inputs.modalities,
         load(params, "tokens", tokens.Params).k,
-        load(params, "prompt", prompt.Params),
+        shape,
         load(params, "model", model.Params),
         tuning,
     )

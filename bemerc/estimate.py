@@ -6,7 +6,7 @@ epoch is walked through on the meta device (walk.py) with the backbone's real cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bemerc import dataset, model, pretrained, prompt, train, walk
-from bemerc.corpus import Manifest, Modality, Split
+from bemerc.corpus import Modality
 from bemerc.errors import ModelError
 from bemerc.tokens import BehaviorTokens
 
@@ -100,19 +100,19 @@ class Estimate:
 
 
 def run(
-    manifest: Manifest,
+    asked: Sequence[prompt.Prompt],
     modalities: Sequence[Modality],
     k: int,
     shape: prompt.Params,
     model_params: model.Params,
     params: train.Params,
 ) -> Estimate:
-    """Stage 2 on the manifest's train split. Raises ModelError where neither config nor shape of the backbone is known."""
+    """Stage 2 on the prompts of train. Raises ModelError where neither config nor shape of the backbone is known."""
     lm, tokenizer, frame = _shape_of(model_params, params, shape)
     blank = _Blank(k)
     made = model.on(lm, tokenizer or _StandIn(), dict.fromkeys(modalities, WIDTH), k, model_params)
     encoder = dataset.Encoder(made.tokenizer, k, min(params.max_length, made.max_length), frame)
-    examples = [encoder.encode(one) for one in _asked(manifest, "train", modalities, shape)]
+    examples = [encoder.encode(one) for one in asked if one.target]
     if not examples:
         raise ModelError("train has no labelled utterance, so there is nothing to estimate. Prepare the corpus first.")
     trees = dataset.grow(examples, params.row_tokens)
@@ -226,15 +226,6 @@ class _Blank:
 
     def __getitem__(self, id: str) -> Mapping[Modality, BehaviorTokens]:
         return dict.fromkeys(("face", "pose", "audio"), self._one)
-
-
-def _asked(
-    manifest: Manifest, split: Split, modalities: Sequence[Modality], shape: prompt.Params
-) -> Iterator[prompt.Prompt]:
-    for dialogue in manifest.dialogues():
-        for index, utterance in enumerate(dialogue.utterances):
-            if utterance.split == split and utterance.label is not None:
-                yield prompt.merc_prompt(dialogue, index, manifest.labels, modalities, shape)
 
 
 def _parts(group: Sequence[dataset.Tree], accumulate: int) -> list[list[dataset.Tree]]:

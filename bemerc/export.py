@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from bemerc import model, pretrained, tested
 from bemerc.errors import ModelError
+from bemerc.variant import STUDENT
 
 
 def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu") -> model.Facts:
@@ -26,6 +27,11 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
     facts = model.read_facts(folder)
     if facts.merged:
         raise ModelError(f"{folder}: this model was exported already; it can be copied as it is.")
+    if (folder / STUDENT).exists():
+        raise ModelError(
+            f"{folder}: this model reads what the align model in its folder '{STUDENT}' says, and that needs the backbone as it "
+            "was. Deploy the folder with its backbone, or train a variant whose description is not the student's."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"{out}: there is something in the way. Name a new folder with --out, or remove this one.")
     loaded, _ = model.load(folder, backbone, device, quantize="none")

@@ -97,6 +97,10 @@ def test_what_cannot_be_exported_is_a_sentence(world: World, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="exported already"):
         export.run(tmp_path / "out", tmp_path / "again")
     shutil.rmtree(tmp_path / "out")
+    shutil.copytree(trained, tmp_path / "taught")
+    (tmp_path / "taught" / "student").mkdir()
+    with pytest.raises(ModelError, match="what the align model in its folder 'student' says"):
+        export.run(tmp_path / "taught", tmp_path / "out")
     with pytest.raises(ModelError, match="no model folder"):
         export.run(tmp_path / "full", tmp_path / "out")
 

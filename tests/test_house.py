@@ -87,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "tested": {"card", "corpus", "evaluate", "model", "prediction"},
     "walk": {"dataset", "model"},
     "estimate": {"chat", "corpus", "dataset", "model", "pretrained", "prompt", "tokens", "train", "walk"},
-    "export": {"model", "pretrained", "tested"},
+    "export": {"model", "pretrained", "tested", "variant"},
     "model": {"card", "corpus", "masks", "pretrained", "progress"},
     "align": {"dataset", "model", "predict", "prompt", "train", "corpus", "describe", "tokens"},
     "merc": {"align", "dataset", "model", "predict", "prompt", "temperature", "train", "corpus", "tokens", "variant"},
