@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 if TYPE_CHECKING:
     from bemerc.dataset import Batch
@@ -39,26 +39,34 @@ class Walked:
 def step(model: BehaviorModel, batches: Sequence[Batch]) -> Walked:
     """Walk through a step in parts, forward and backward; the model lies on the meta device, or the step is real."""
     live = Live()
-    with FlopCounterMode(display=False, custom_mapping=FLOPS) as counted, live, _fused():
+    with live, _fused():
         for batch in batches:
             (model(batch) / len(batches)).backward()
     for weight in model.trainable().values():
         weight.grad = None
-    return Walked(live.peak, float(counted.get_total_flops()))
+    return Walked(live.peak, float(live.flops))
 
 
 class Live(TorchDispatchMode):
-    """Bytes of the tensors that were made while this lasts and are still there: ``now``, and ``peak``, the most at once."""
+    """Bytes of the tensors that were made while this lasts and are still there: ``now``, and ``peak``, the most at once.
+
+    ``flops`` are counted beside them by torch's own formulas; torch's counter itself follows modules by hooks that keep alive
+    what checkpointing has let go.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
+        self.flops = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
+        counted = FLOPS.get(func._overloadpacket)
+        if counted is not None:
+            self.flops += counted(*args, **(kwargs or {}), out_val=out)
         given = {t.untyped_storage()._cdata for t in tree_leaves(args) if isinstance(t, torch.Tensor)}
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in given:
@@ -102,16 +110,16 @@ def _fused() -> Iterator[None]:
         torch.nn.functional.scaled_dot_product_attention = usual
 
 
-def _forward(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+def _forward(query: Tensor, key: Tensor, *_: Any, **__: Any) -> int:
     """Two products of (L, D) with (D, L') per head."""
-    batch, heads, length, width = query
-    return 4 * batch * heads * length * key[2] * width
+    batch, heads, length, width = query.shape
+    return int(4 * batch * heads * length * key.shape[2] * width)
 
 
-def _backward(_: Any, query: Sequence[int], key: Sequence[int], value: Sequence[int], *__: Any, **___: Any) -> int:
+def _backward(_: Tensor, query: Tensor, key: Tensor, *__: Any, **___: Any) -> int:
     """Five such products: the scores are computed anew."""
-    batch, heads, length, width = query
-    return 10 * batch * heads * length * key[2] * width
+    batch, heads, length, width = query.shape
+    return int(10 * batch * heads * length * key.shape[2] * width)
 
 
-FLOPS = {FUSED: _forward, FUSED_BACK: _backward}
+FLOPS: dict[Any, Any] = {**flop_registry, FUSED: _forward, FUSED_BACK: _backward}

@@ -75,7 +75,7 @@ def test_checkpointing_takes_less_memory_and_more_operations(world: World, tmp_p
     LlamaConfig(**families.SHAPE | deep).save_pretrained(tmp_path)
     given = replace(world.params, name_or_path=str(tmp_path))
     plain, kept = (world.estimate(replace(given, gradient_checkpointing=on)) for on in (False, True))
-    assert kept.step < plain.step
+    assert kept.step < 0.4 * plain.step
     assert kept.flops > 1.1 * plain.flops
     assert not kept.tokenizer
 
@@ -97,6 +97,15 @@ def test_what_live_counts_is_what_lives() -> None:
         del gone
         view.add_(1)
     assert (live.now, live.peak) == (4000, 4000 + 2 * 12000)
+
+
+def test_operations_are_counted_as_torch_counts_them() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    a, b = torch.ones(3, 40, 50, requires_grad=True), torch.ones(3, 50, 60)
+    with FlopCounterMode(display=False) as counted, walk.Live() as live:
+        (torch.nn.functional.silu(a) @ b).sum().backward()
+    assert live.flops == counted.get_total_flops() == 2 * 2 * 3 * 40 * 50 * 60
 
 
 PUBLISHED = {
