@@ -1,4 +1,6 @@
-"""Frames per CPU second of the video extraction, as ratios: ``python -m benchmarks.extraction CLIP...``
+"""Frames per CPU second of the video extraction, as ratios: ``python -m benchmarks.extraction CLIP... [--heights 360 1080]``
+
+With --heights each clip is first encoded at these heights (H.264, without sound), in a folder that goes again.
 
 Each clip is measured three ways in one process group, one thread each, start-up left out by a first pass:
   user    the loop that one would write: OpenCV reads, MediaPipe Holistic looks at every frame
@@ -10,10 +12,12 @@ Ratios above 1 mean that ours is faster. Fixed settings: default params of face 
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
+import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -100,17 +104,45 @@ def cpu_s(run: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    for path in map(Path, sys.argv[1:]):
-        with av.open(str(path)) as container:
-            frames = sum(1 for _ in container.decode(video=0))
-            size = f"{container.streams.video[0].width}x{container.streams.video[0].height}"
-        seconds = {make.__name__: cpu_s(make(path)) for make in (user_loop, limit, ours, ours_4)}
-        each = ", ".join(f"{name} {1000 * s / frames:.2f} ms" for name, s in seconds.items())
-        print(f"{path.name} ({frames} frames of {size}): {each} of CPU per frame")
-        print(
-            f"  ours to user {seconds['user_loop'] / seconds['ours']:.2f}, ours to limit {seconds['limit'] / seconds['ours']:.2f}; "
-            f"with four faces {seconds['user_loop'] / seconds['ours_4']:.2f} and {seconds['limit'] / seconds['ours_4']:.2f}"
-        )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--heights", type=int, nargs="*", default=[])
+    args = parser.parse_args()
+    print(
+        "| clip | frames | user, ms | limit | ours | ours_4 | ours to user | ours_4 to user | ours to limit | ours_4 to limit |"
+    )
+    print("| --- " + "| ---: " * 9 + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        for path in args.clips:
+            made = [encoded(path, height, Path(folder)) for height in args.heights]
+            for clip in made or [path]:
+                row(clip)
+
+
+def encoded(path: Path, height: int, folder: Path) -> Path:
+    """The clip's picture at another height."""
+    made = folder / f"{path.stem}_{height}p.mp4"
+    with av.open(str(path)) as source, av.open(str(made), "w") as target:
+        shown = source.streams.video[0]
+        stream = target.add_stream("libx264", rate=round(shown.average_rate), options={"crf": "23", "preset": "medium"})
+        stream.width, stream.height = 2 * round(shown.width * height / shown.height / 2), height
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(source.decode(video=0)):
+            scaled = frame.reformat(width=stream.width, height=height, format="yuv420p", interpolation="BICUBIC")
+            scaled.pts, scaled.time_base = number, 1 / Fraction(round(shown.average_rate))
+            target.mux(stream.encode(scaled))
+        target.mux(stream.encode())
+    return made
+
+
+def row(path: Path) -> None:
+    with av.open(str(path)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+        size = f"{container.streams.video[0].width}x{container.streams.video[0].height}"
+    took = {make.__name__: 1000 * cpu_s(make(path)) / frames for make in (user_loop, limit, ours, ours_4)}
+    ratios = [took[other] / took[way] for other in ("user_loop", "limit") for way in ("ours", "ours_4")]
+    cells = [f"{ms:.2f}" for ms in took.values()] + [f"{ratio:.2f}" for ratio in ratios]
+    print(f"| {path.stem} {size} | {frames} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
