@@ -118,9 +118,10 @@ def people(tracks: Sequence[Sightings]) -> list[list[Sightings]]:
 
 
 def _is_again(a: Sightings, b: Sightings) -> bool:
+    if a.view != b.view or a.shot == b.shot:
+        return False
     wide = float(np.sqrt(min(a.area.mean(), b.area.mean())))
-    near = abs(float(a.x.mean() - b.x.mean())) < wide
-    return a.view == b.view and a.shot != b.shot and near and 0.4 < a.area.mean() / b.area.mean() < 2.5
+    return abs(float(a.x.mean() - b.x.mean())) < wide and 0.4 < float(a.area.mean() / b.area.mean()) < 2.5
 
 
 def _scores(shot: Sequence[Sightings], by: Policy, proof: dict[int, float]) -> dict[int, float]:
