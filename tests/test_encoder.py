@@ -125,6 +125,30 @@ def test_long_clips_in_windows_are_near_the_whole_and_show_no_seam(
     assert there < 1.2 * steps.mean(), "where a window begins or ends, rows move no more than elsewhere"
 
 
+def test_a_whisper_hears_a_long_clip_thirty_seconds_at_a_time(models: dict[tuple[str, str], Path]) -> None:
+    """Its first rows are those of its first 30 s alone as long as no other window knows them."""
+    waveform = sound(35 * RATE)
+    features = opened(models["whisper", "layer"], overlap_s=5.0).clip(waveform)
+    assert len(features.values) == 1750
+    assert features.timestamps_s[-1] == pytest.approx(34.98)
+    first = opened(models["whisper", "layer"]).clip(waveform[: 30 * RATE])
+    assert features.values[:250].tobytes() == first.values[:250].tobytes()
+
+
+def test_a_name_is_looked_up_on_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hugging Face's cache as its own tools fill it; another revision's weights would be other columns."""
+    import huggingface_hub.constants
+
+    cached = tmp_path / "models--someone--small-wavlm"
+    tiny_encoder(cached / "snapshots" / "abc123", "wavlm")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc123")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    one = chosen(Path("someone/small-wavlm"))
+    assert one.folder == cached / "snapshots" / "abc123"
+    assert len(opened(Path("someone/small-wavlm")).clip(sound(8000)).values) == 24
+
+
 def test_frames_are_timed_by_the_middle_of_what_they_see(models: dict[tuple[str, str], Path]) -> None:
     """80 samples turned round change the rows around their own time: 50 Hz, the first row at 12.5 ms (a Whisper's at 0)."""
     one = sound(2 * RATE)

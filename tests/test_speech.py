@@ -15,7 +15,7 @@ from bemerc.api import extract, predict
 from bemerc.cache import caches_at, open_cache
 from bemerc.corpus import Manifest, Split
 from bemerc.errors import BemercError, CacheError
-from bemerc.exchange import outgoing
+from bemerc.exchange import incoming, outgoing
 from bemerc.extract import encoder, loop
 from bemerc.extract.jobs import jobs_from_folder, jobs_from_manifest, measure
 from tests import hums, language
@@ -79,7 +79,7 @@ def test_what_was_measured_is_a_cache_like_any_other(world: World) -> None:
         assert cache.rate == 50.0
         assert len(cache.columns) == WIDTH
         assert cache.params["layers"] == [1, 3]
-        assert cache.params["model"] == "wavlm"
+        assert cache.params["encoder"] == "wavlm"
         assert str(world.folder) not in str(cache.params), "where a model lies is nobody's business"
         longest, shortest = cache["train/1"], cache["test/5"]
         assert longest.timestamps_s[-1] == pytest.approx(prosody["train/1"].timestamps_s[-1], abs=0.03)
@@ -156,6 +156,14 @@ def test_it_goes_out_to_other_tools(world: World, tmp_path: Path) -> None:
         assert outgoing.to_npy(cache, tmp_path / "npy", whole=False) >= len(LENGTHS_S) - 1
         assert np.load(tmp_path / "npy" / "train" / "1.npy").shape == cache["train/1"].values.shape
         outgoing.to_mmsa({"speech": cache}, tmp_path / "out.pkl", world.manifest)
+    incoming.from_mmsa(tmp_path / "out.pkl", tmp_path / "back", None, None)
+    made = incoming.from_mertools(tmp_path / "npy", tmp_path / "theirs", world.manifest, "speech", 50.0)
+    for path in (tmp_path / "back" / "speech.h5", made.path):
+        paths = {"audio": world.paths["audio"], "speech": path}
+        found = tokens.run(world.manifest, paths, path.with_name("tokens.h5"), tokens.Params(k=2))
+        assert (
+            sum(name.endswith(".level") and name[-7].isdigit() for name in found.modalities["audio"].columns) >= WIDTH
+        )
 
 
 def test_a_training_and_a_prediction_with_speech(world: World, tmp_path: Path) -> None:

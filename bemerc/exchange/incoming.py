@@ -29,7 +29,7 @@ Table = NDArray[np.float32]
 _SPLITS = ("train", "valid", "test")
 # A table's memory before it is read: what no utterance has.
 _MOST_NUMBERS = 1 << 28
-_MMSA: tuple[tuple[str, Kind], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"))
+_MMSA: tuple[tuple[str, Kind], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"), ("speech", "speech"))
 NO_FILE = "There is no file for it among those that were imported."
 
 

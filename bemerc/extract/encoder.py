@@ -97,10 +97,11 @@ class Chosen:
         return SAMPLE_RATE_HZ / self.hop
 
     def facts(self) -> dict[str, Any]:
-        """What the numbers depend on, for the store and for the cache's params: no path, no device, no batch size."""
+        """What the numbers depend on, for the store and for the cache's params: no name and no path, which move; no device, no batch
+        size."""
         windows = {"window_s": self.window_s, "overlap_s": self.params.overlap_s}
-        kept = {"model": self.folder.name, "weights": self.weights, "layers": list(self.layers)}
-        return {"encoder": self.family, **kept, "dtype": self.params.dtype, **windows}
+        model = {"encoder": self.family, "depth": self.depth, "width": self.width, "weights": self.weights}
+        return {**model, "layers": list(self.layers), "dtype": self.params.dtype, **windows}
 
     @property
     def window_s(self) -> float:
