@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, FrameCache, Kind, summary
+from bemerc import belonging
+from bemerc.cache import Choice, FrameCache, Kind, summary
 from bemerc.corpus import Manifest
 from bemerc.errors import CacheError
 from bemerc.progress import bar
@@ -255,29 +256,15 @@ def _two_people(caches: Mapping[Kind, FrameCache]) -> list[Finding]:
     if not {"face", "pose"} <= set(caches):
         return []
     findings = []
-    for id_ in sorted(id_ for id_, choice in caches["face"].choices.items() if choice.faces > 1):
-        share = _apart(caches["face"][id_], caches["pose"][id_]) if id_ in caches["pose"] else 0.0
+    for id_ in caches["pose"]:
+        if not belonging.several(caches, id_) or id_ not in caches["face"]:
+            continue
+        other = belonging.others(caches["face"][id_], caches["pose"][id_])
+        share = float(np.mean(other[np.isfinite(other)])) if np.isfinite(other).any() else 0.0
         if share > _APART_SHARE:
-            says = (
-                f"In {share:.0%} of its frames the body is not below the face that was chosen: it is somebody else's."
-            )
+            says = f"In {share:.0%} of its frames the body is not below the face that was chosen; they are left out."
             findings.append(Finding(id_, "body", says, False))
     return findings
-
-
-def _apart(face: Features, pose: Features) -> float:
-    """The share of the pose's rows whose nose lies outside the chosen face, widened by half."""
-    if (
-        not {"face_x", "face_y", "face_size"} <= set(face.columns)
-        or "nose_x" not in pose.columns
-        or not len(face.values)
-    ):
-        return 0.0
-    rows = np.abs(face.timestamps_s[:, None] - pose.timestamps_s).argmin(axis=0)
-    x, y, size = (face.column(name)[rows] for name in ("face_x", "face_y", "face_size"))
-    away = np.maximum(np.abs(pose.column("nose_x") - x), np.abs(pose.column("nose_y") - y)) > 0.75 * size
-    both = np.isfinite(x) & np.isfinite(pose.column("nose_x"))
-    return float(away[both].mean()) if both.any() else 0.0
 
 
 # --------------------------------------------------------------------------------------------------------- against the clips

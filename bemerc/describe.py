@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from bemerc import acts, events, phrases, references, spotting, voice
+from bemerc import acts, belonging, events, phrases, references, spotting, voice
 from bemerc.acts import Clip, Levels
 from bemerc.cache import Features, FrameCache, Kind, open_cache
 from bemerc.calibration import earlier_turns
@@ -111,8 +111,8 @@ def _in_turn(manifest: Manifest) -> list[Utterance]:
 
 
 def read_clip(caches: Mapping[Modality, FrameCache], key: str) -> Clip:
-    """What the caches hold of one utterance; a modality that knows nothing of it is left out."""
-    return {m: cache[key] for m, cache in caches.items() if key in cache}
+    """What the caches hold of one utterance; a modality that knows nothing of it is left out, as are others' bodies."""
+    return {m: belonging.read(caches, m, key) for m, cache in caches.items() if key in cache}
 
 
 # ------------------------------------------------------------------------------------------------------------ one clip

@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import pooling
-from bemerc.cache import FrameCache, Kind, open_cache
+from bemerc import belonging, pooling
+from bemerc.cache import Features, Kind, open_cache
 from bemerc.calibration import Caches, Mode, Pooled, calibrate, check_fit, fit, known, sources, token_columns
 from bemerc.calibration import Calibration as Calibration
 from bemerc.corpus import MODALITIES, Manifest, Modality
@@ -102,15 +102,16 @@ def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
                 end = start + len(token_columns((cache,)))
                 for row, utterance in enumerate(manifest.utterances):
                     if utterance.id in cache:
-                        pooled[modality][row, :, start:end] = _pool_one(cache, utterance.id, params.k)
+                        frames = belonging.read(caches, cache.modality, utterance.id)
+                        duration_s = cache.duration_s(utterance.id)
+                        pooled[modality][row, :, start:end] = _pool_one(frames, duration_s, params.k)
                     advance(1)
                 start = end
     return pooled
 
 
-def _pool_one(cache: FrameCache, utterance: str, k: int) -> NDArray[np.float64]:
-    frames = cache[utterance]
-    return pooling.pool(frames.values, frames.timestamps_s, frames.columns, cache.duration_s(utterance), k)
+def _pool_one(frames: Features, duration_s: float, k: int) -> NDArray[np.float64]:
+    return pooling.pool(frames.values, frames.timestamps_s, frames.columns, duration_s, k)
 
 
 def write_tokens(

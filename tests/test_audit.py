@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from bemerc import belonging
 from bemerc.audit import against_media, check, in_words, together
 from bemerc.cache import Choice, Features, Stretch, open_cache, write_cache
 from bemerc.corpus import folder
@@ -110,6 +111,9 @@ def test_a_body_that_is_not_below_the_chosen_face_is_odd(tmp_path: Path) -> None
         for name, found in (("pose", []), ("other", ["body"])):
             with open_cache(tmp_path / f"{name}.h5") as bodies:
                 assert [finding.what for finding in together({"face": faces, "pose": bodies})] == found
+                seen = belonging.read({"face": faces, "pose": bodies}, "pose", "a").values
+                assert np.isnan(seen).all() == bool(found)
+                np.testing.assert_array_equal(belonging.read({"pose": bodies}, "pose", "a").values, bodies["a"].values)
 
 
 def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:
