@@ -7,6 +7,7 @@ for all labels, and a dialogue's history once for all its utterances: labels are
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -77,7 +78,8 @@ def run(
     variant.must_be_described(facts.variant, inputs, described, manifest, splits)
     said = variant.sentences(inputs, described, [u.id for u in manifest.utterances])
     asked = prompts(manifest, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
-    found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
+    with _enough_memory():
+        found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
     gold = {u.id: u.label for u in manifest.utterances}
     # Models of before temperatures were fitted say nothing of theirs.
     heat = float(facts.dev.get("temperature", 1.0))
@@ -123,7 +125,11 @@ def generate_descriptions(
     model.check_tokens(facts, tokens.k, tokens.columns, folder)
     encoder = encoder_for(loaded, prompt.Params(**facts.params["prompt"]), loaded.max_length)
     said: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
-    with torch.inference_mode(), bar("descriptions", len(ids) * len(prompt.SLOTS), "slots") as advance:
+    with (
+        _enough_memory(),
+        torch.inference_mode(),
+        bar("descriptions", len(ids) * len(prompt.SLOTS), "slots") as advance,
+    ):
         for slot in prompt.SLOTS:
             # One slot's prompts are the same words around K tokens per modality: all of one length.
             asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, facts.modalities)]
@@ -136,6 +142,18 @@ def generate_descriptions(
                     said[one.id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
             advance(len(ids))
     return {id: Description(**slots) for id, slots in said.items()}
+
+
+@contextlib.contextmanager
+def _enough_memory() -> Iterator[None]:
+    """The GPU's memory, where it does not suffice, as a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            "The GPU's memory does not suffice for judging. Lower predict.batch or predict.row_tokens, or set "
+            "predict.device: spread or cpu."
+        ) from None
 
 
 def encoder_for(loaded: model.BehaviorModel, shape: prompt.Params, max_length: int) -> dataset.Encoder:
@@ -181,6 +199,4 @@ def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[n
 
 
 def _shown(total: int, quiet: bool) -> Any:
-    import contextlib
-
     return contextlib.nullcontext(lambda count: None) if quiet else bar("Scoring labels", total, "utterances")

@@ -55,6 +55,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
                 use_safetensors=True,
                 output_loading_info=True,
             )
+            lm = lm if _device_map(params) else lm.to(device_of(params.device))
             tokenizer = AutoTokenizer.from_pretrained(params.name_or_path)
     except torch.OutOfMemoryError:
         raise ModelError(
@@ -70,7 +71,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
     _must_be_whole(params.name_or_path, told)
     check_tokenizer(params.name_or_path, tokenizer, len(lm.get_input_embeddings().weight))
     lm.requires_grad_(False)
-    return (lm if _device_map(params) else lm.to(device_of(params.device))), tokenizer
+    return lm, tokenizer
 
 
 def _device_map(params: Params) -> Any:
@@ -163,6 +164,8 @@ def fingerprint(name: str) -> str:
         try:
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(8), "little")
+                if length > path.stat().st_size:
+                    raise ValueError(f"its header claims {length} bytes")
                 header = json.loads(file.read(length))
                 entries += [(key, _seen(file, 8 + length, key, one)) for key, one in header.items() if key[:2] != "__"]
         except (OSError, ValueError, KeyError) as error:
