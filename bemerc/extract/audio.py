@@ -9,6 +9,9 @@ An audio extractor, this one or an encoder, is three members of a module or obje
 ``open_extractor(params)``, which gives an object with ``reset()`` and ``clip(waveform) -> Features``. ``clip`` takes
 (N,) float32 mono at 16 kHz, N from 0 up, and stamps each row with the middle of the sound that it measured, in seconds
 from the clip's start. ``params.rate_hz`` says how many rows a second of sound gives.
+
+What has more to say may do so, and is asked: ``version(params)`` in place of ``VERSION``; ``params.facts()``, what of the
+params the numbers depend on; ``together(params)``, how many clips one process should hold, and then ``clips(waveforms)``.
 """
 
 from __future__ import annotations
