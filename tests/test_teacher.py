@@ -307,7 +307,6 @@ def test_the_stage_leaves_the_rules_and_the_teachers_descriptions(watcher: Path,
     half = next((tmp_path / "data" / "store" / "teacher").iterdir())
     half.write_text('{"answers": [')  # as a crash of the machine may leave it
     assert "(1 answers now, 2 kept" in repeat()
-    assert "(0 answers now, 3 kept" in repeat()
     assert (tmp_path / "data" / "teacher.jsonl").read_bytes() == first
 
 
