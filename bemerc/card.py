@@ -83,9 +83,12 @@ def _made_of(facts: Facts) -> str:
         ("adapter", f"LoRA, {adapter}" + (", merged into the backbone" if facts.merged else "")),
         ("reads", _reads(facts)),
         ("behavior tokens", f"{facts.k} per modality and utterance" if facts.modalities else "none"),
-        ("prompt", f"template {facts.params['prompt']['template']}, window {facts.params['prompt']['window']}"),
-        ("seed", str(facts.params[facts.task]["seed"])),
     ]
+    # A trainer of one's own may have had no such sections; its model is saved all the same.
+    if worded := facts.params.get("prompt"):
+        rows.append(("prompt", f"template {worded['template']}, window {worded['window']}"))
+    if tuned := facts.params.get(facts.task):
+        rows.append(("seed", str(tuned["seed"])))
     return "## What it is made of\n\n" + _table(("", ""), rows) + "\nAll settings are in bemerc.json.\n"
 
 
