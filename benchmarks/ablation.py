@@ -148,7 +148,7 @@ def document(plan: Plan, found: Comparison, command: str, minutes: float) -> str
         [
             "# Ablation: what each part is worth on the sample",
             "",
-            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training seeds; {controls.where()}, {minutes:.0f} minutes).",
+            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training seed{'s' * (plan.seeds > 1)}; {controls.where()}, {minutes:.0f} minutes).",
             "A made corpus: warped pictures of one face and a speech synthesiser, with the emotions planted, and a language model of about a",
             "million weights. The table shows that every variant can be had and judged, and what carries signal **here**; nothing of how the",
             "parts rank on MELD or IEMOCAP follows from it. The same table on your own corpus: [experiments.md](experiments.md).",
