@@ -20,13 +20,13 @@ from bemerc.errors import BemercError
 
 if TYPE_CHECKING:
     from bemerc.cache import Kind
-    from bemerc.compare import Comparison
     from bemerc.corpus import Manifest, Modality
+    from bemerc.describe.references import References
     from bemerc.description import Description
+    from bemerc.evaluate.compare import Comparison
     from bemerc.extract.loop import Outcome
     from bemerc.model import Facts
     from bemerc.prediction import Prediction
-    from bemerc.references import References
     from bemerc.variant import Described
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ def _taught(
     manifest: Manifest, model: str, out: Path, ruled: Mapping[str, Description], params: Path | str | None
 ) -> dict[str, Description]:
     """A teacher's descriptions, also in ``out``/teacher.jsonl; what was dropped, and why, in teacher_dropped.json."""
-    from bemerc import teacher
+    from bemerc.describe import teacher
 
     # In a folder of somebody's clips an unusable answer is a line in a file, not a reason to stop.
     settings = replace(section(params, "teacher", teacher.Params), max_dropped_share=1.0)
@@ -212,8 +212,8 @@ def _taught(
 def _tokens(found: Measured, model: Path, out: Path) -> None:
     """Tokens in ``out``/tokens.h5, made as the model's train had them."""
     from bemerc import tokens
-    from bemerc.calibration import Calibration
     from bemerc.model import read_facts
+    from bemerc.tokens.calibration import Calibration
 
     known = read_facts(model).tokens
     settings, calibration = tokens.Params(**known["params"]), Calibration.from_json(known["calibration"])
@@ -290,8 +290,8 @@ def _described(
 
 def _needs_speech(model: Path, facts: Facts, params: Path | str | None) -> None:
     """BemercError, before an hour of measuring, where a model reads a speech encoder's columns and none is named."""
-    from bemerc.calibration import SOURCES, Calibration
     from bemerc.extract.loop import AudioParams
+    from bemerc.tokens.calibration import SOURCES, Calibration
 
     audio = Calibration.from_json(facts.tokens["calibration"]).modalities.get("audio")
     both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
@@ -303,16 +303,16 @@ def _needs_speech(model: Path, facts: Facts, params: Path | str | None) -> None:
 
 
 def compare(manifest: Path | str, runs: Sequence[Path | str]) -> Comparison:
-    """Runs against the first of them on the test split: see bemerc.compare.
+    """Runs against the first of them on the test split: see bemerc.evaluate.compare.
 
     manifest  the corpus's manifest.jsonl
     runs      predictions files, or folders with one per training seed
 
-    ``bemerc.compare.markdown`` and ``latex`` make tables of what comes back. Raises BemercError.
+    ``bemerc.evaluate.compare.markdown`` and ``latex`` make tables of what comes back. Raises BemercError.
     """
-    from bemerc import compare as judge
     from bemerc import evaluate
     from bemerc.corpus import read_manifest
+    from bemerc.evaluate import compare as judge
 
     read = read_manifest(Path(manifest))
     return judge.compare(read, judge.load(read, [Path(run) for run in runs]), evaluate.Params())
@@ -322,8 +322,8 @@ def _references(model: Path) -> References | None:
     """What is usual in the model's train, where its folder says so."""
     import json
 
+    from bemerc.describe.references import References
     from bemerc.model import read_facts
-    from bemerc.references import References
 
     found = read_facts(model).references
     return References.from_json(json.dumps(found)) if found else None

@@ -279,7 +279,7 @@ def evaluate(
     """
     import json
 
-    from bemerc import wording
+    from bemerc.evaluate import wording
 
     file = out / "metrics.json"
     if show:
@@ -288,7 +288,7 @@ def evaluate(
         metrics = json.loads(file.read_text(encoding="utf-8"))
     else:
         from bemerc import evaluate as judge
-        from bemerc import report
+        from bemerc.evaluate import report
 
         if not predictions:
             raise BemercError("Name the prediction files to judge, or --show to see the metrics that are there.")
@@ -326,7 +326,7 @@ def compare(
     from json import dumps
 
     from bemerc import api
-    from bemerc import compare as judge
+    from bemerc.evaluate import compare as judge
 
     found = api.compare(data / "manifest.jsonl", runs)
     if json:

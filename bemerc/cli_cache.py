@@ -197,8 +197,8 @@ def import_(
 
 def _tell(made: Imported) -> None:
     """What an import gave, and how much of it is known by name to what comes after."""
-    from bemerc.phrases import ITEMS
-    from bemerc.pooling import plan
+    from bemerc.describe.phrases import ITEMS
+    from bemerc.tokens.pooling import plan
 
     for id_, reason in sorted(made.failures.items())[:10]:
         typer.echo(f"{id_}: {reason}")

@@ -25,7 +25,7 @@ def export(
 
     Example: bemerc export models/merc/TVB --out deployed
     """
-    from bemerc import export as exporter
+    from bemerc.model import export as exporter
 
     facts = exporter.run(model, out, backbone, device)
     typer.echo(
@@ -44,9 +44,9 @@ def card(
 
     Example: bemerc card models/merc/TVB --predictions results/predictions/TVB.jsonl
     """
-    from bemerc import evaluate, tested
+    from bemerc import evaluate
     from bemerc.corpus import read_manifest
-    from bemerc.model import read_facts
+    from bemerc.model import read_facts, tested
 
     found = tested.run(model, read_facts(model), read_manifest(data / "manifest.jsonl"), predictions, evaluate.Params())
     typer.echo(f"Weighted F1 {found['weighted_f1']['value']:.3f} on test; the card is {model / 'README.md'}")
@@ -54,12 +54,12 @@ def card(
 
 def estimate(stage: int, variant: str, data: Path, params: Path, tflops: float) -> str:
     """What `bemerc train --estimate` says."""
-    from bemerc import estimate as estimator
     from bemerc import model, predict, prompt, tokens, train
     from bemerc import variant as named
     from bemerc.config import load
     from bemerc.corpus import read_manifest
     from bemerc.errors import BemercError
+    from bemerc.train import estimate as estimator
 
     if stage == 1:
         raise BemercError("--estimate knows stage 2 alone; stage 1 has shorter prompts and needs less.")

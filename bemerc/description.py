@@ -1,6 +1,6 @@
 """A description and its JSON lines: the four sentences about an utterance that align learns to say and people read.
 
-Apart from describe.py so that who only reads descriptions (a dataset, a report) needs no rules, no caches, no HDF5.
+Apart from the describer so that who only reads descriptions (a dataset, a report) needs no rules, no caches, no HDF5.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from bemerc import chat, dataset, model, prompt, temperature, variant
 from bemerc.corpus import Dialogue, Manifest, Modality, Split
 from bemerc.description import Description
 from bemerc.errors import ModelError
+from bemerc.model.pretrained import device_faults
 from bemerc.prediction import Prediction
-from bemerc.pretrained import device_faults
 from bemerc.progress import bar
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bemerc import phrases
 from bemerc.corpus import Manifest
+from bemerc.describe import phrases
 from bemerc.description import Description, read_descriptions, write_descriptions
 from bemerc.errors import ModelError
 

@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args
 
 from bemerc.config import from_mapping, read_document, read_section, to_mapping
 from bemerc.corpus import MODALITIES, Manifest, Modality, Split
+from bemerc.describe.phrases import NO_VOICE, TOO_SHORT
 from bemerc.description import Description, read_descriptions
 from bemerc.errors import ConfigError, ModelError
-from bemerc.phrases import NO_VOICE, TOO_SHORT
 
 Source = Literal["rules", "teacher", "student"]
 Described = Mapping[Source, Mapping[str, Description]]

@@ -5,7 +5,7 @@
 The rows are variants of params.yaml, trained on one made corpus with several training seeds, and TVB on tokens that are
 calibrated otherwise. Every step is the pipeline's own script in a work folder, as in benchmarks/controls.py: what is done
 is skipped as long as its params, its code and the steps before it are the same, so stop it and start it again at will, or
-ask for more seeds or rows. The table is bemerc/compare.py's: dialogues and seeds resampled together, paired with TVB,
+ask for more seeds or rows. The table is bemerc/evaluate/compare.py's: dialogues and seeds resampled together, paired with TVB,
 Holm over the rows. The same for one's own corpus: docs/experiments.md.
 """
 
@@ -20,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bemerc import compare, evaluate, variant
-from bemerc.compare import Comparison
+from bemerc import evaluate, variant
 from bemerc.corpus import read_manifest
+from bemerc.evaluate import compare
+from bemerc.evaluate.compare import Comparison
 from benchmarks import controls
 from benchmarks.controls import CORPUS_STEPS, ROOT, SEEDED, Steps, mirror, write_params
 

@@ -26,13 +26,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import h5py
 import numpy as np
 
-from bemerc.calibration import Calibration, Statistics
 from bemerc.config import to_mapping
 from bemerc.corpus import MODALITIES
 from bemerc.extract import audio, face, loop, pose
 from bemerc.extract.jobs import WHOLE, jobs_from_folder, measure
 from bemerc.extract.store import Store, fingerprint, hash_files
 from bemerc.tokens import Params, open_tokens, write_tokens
+from bemerc.tokens.calibration import Calibration, Statistics
 
 HEAVY = {"av", "cv2", "mediapipe", "librosa", "torch", "transformers", "jax", "matplotlib", "tensorflow", "scipy"}
 PASSES = 5

@@ -5,7 +5,7 @@
 Every step is the pipeline's own script, run in a work folder with a params.yaml that differs from the project's in the
 seeds and the corpus size alone, so what is controlled is what users run. A step that is done is skipped as long as its
 params, its code (as dvc.yaml lists it) and the steps before it are the same; stop it and start it again at will.
-The judging is in bemerc/controls.py. Exit code 1 if a line of the table fails.
+The judging is in bemerc/evaluate/controls.py. Exit code 1 if a line of the table fails.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bemerc import baselines, controls, evaluate
+from bemerc import evaluate
 from bemerc.cache import open_cache
 from bemerc.corpus import Manifest, read_manifest, write_manifest
 from bemerc.corpus.sample import read_intensities
+from bemerc.evaluate import baselines, controls
 from bemerc.prediction import Prediction, best_label, read_predictions
 from bemerc.tokens import open_tokens
 

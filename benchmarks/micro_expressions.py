@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import spotting
 from bemerc.cache import Features, open_cache
+from bemerc.describe import spotting
+from bemerc.describe.spotting import Event
 from bemerc.extract import face
 from bemerc.extract.action_units import COLUMNS, from_landmarks
 from bemerc.media import Video
-from bemerc.spotting import Event
 
 
 @dataclass

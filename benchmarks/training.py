@@ -40,9 +40,10 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, Trainer, TrainingArguments
 
-from bemerc import backbone, dataset, journal, model, predict, prompt, tokens, train
-from bemerc.calibration import Calibration, Statistics
+from bemerc import backbone, dataset, model, predict, prompt, tokens, train
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
+from bemerc.tokens.calibration import Calibration, Statistics
+from bemerc.train import journal
 
 WIDTHS: dict[Modality, int] = {"face": 40, "pose": 24, "audio": 12}
 K = 8

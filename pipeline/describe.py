@@ -15,7 +15,7 @@ from pipeline import CACHE, DATA, DESCRIPTIONS, MANIFEST, PARAMS, REFERENCES, ST
 
 def ask(model: str, manifest: Manifest) -> None:
     """Leave the teacher's descriptions; it is imported here, so that without one nothing of it is needed."""
-    from bemerc import teacher
+    from bemerc.describe import teacher
 
     voices = {id: said.voice for id, said in description.read_descriptions(DESCRIPTIONS).items()}
     found = teacher.run(manifest, model, load(PARAMS, "teacher", teacher.Params), STORE / "teacher", voices)

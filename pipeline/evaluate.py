@@ -4,8 +4,9 @@ in: data/manifest.jsonl, data/tokens.h5, data/cache/face.h5 (which clips show se
 the training logs, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md
 """
 
-from bemerc import evaluate, findings, report
+from bemerc import evaluate
 from bemerc.config import load, read_section
+from bemerc.evaluate import findings, report
 from pipeline import CACHE, DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
 
 

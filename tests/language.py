@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from bemerc import backbone, model, primer, tokens, train
-from bemerc.calibration import Calibration, Statistics
 from bemerc.corpus import MODALITIES, SPLITS, Manifest, Split, Utterance
 from bemerc.description import Description
 from bemerc.tokens import TokenFile
+from bemerc.tokens.calibration import Calibration, Statistics
 
 LABELS = ("neutral", "joy", "anger")
 WIDTHS = {"face": 5, "pose": 4, "audio": 3}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bemerc import answers, lexicon
+from bemerc.describe import answers, lexicon
 from bemerc.prompt import WATCHED
 
 GOOD = {"facial_expression": "Brows rise slightly.", "body_language": "The head nods twice.", "posture": "Upright."}

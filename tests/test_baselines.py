@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bemerc import baselines, tokens
-from bemerc.calibration import Calibration, Statistics
+from bemerc import tokens
 from bemerc.corpus import Manifest, Modality, Split, Utterance
 from bemerc.errors import CorpusError
+from bemerc.evaluate import baselines
+from bemerc.tokens.calibration import Calibration, Statistics
 
 LABELS = ("neutral", "joy", "anger")
 SAID = {"neutral": "the door is open", "joy": "what a lovely day", "anger": "leave me alone"}

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bemerc import compare, evaluate
+from bemerc import evaluate
 from bemerc.corpus import Manifest, Utterance, write_manifest
+from bemerc.evaluate import compare
 from bemerc.prediction import Prediction, write_predictions
 from tests.test_cli import bemerc
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bemerc import controls, evaluate, tokens
+from bemerc import evaluate, tokens
 from bemerc.cache import Features, open_cache, write_cache
 from bemerc.corpus import Manifest
+from bemerc.evaluate import controls
 from tests.test_baselines import LABELS, corpus, token_file
 
 

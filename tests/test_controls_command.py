@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from bemerc import controls, tokens
+from bemerc import tokens
 from bemerc.cache import Features, write_cache
 from bemerc.corpus import Manifest, write_manifest
+from bemerc.evaluate import controls
 from bemerc.prediction import write_predictions
 from benchmarks import controls as command
 from tests.test_baselines import corpus, token_file

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bemerc.calibration import earlier_turns
 from bemerc.corpus import folder
 from bemerc.errors import CorpusError
 from bemerc.prompt import Params, merc_prompt
+from bemerc.tokens.calibration import earlier_turns
 
 
 def fill(root: Path, *names: str) -> Path:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bemerc import describe, phrases, tokens
+from bemerc import describe, tokens
 from bemerc.cache import Features, write_cache
 from bemerc.corpus import MODALITIES, SPLITS, Manifest, Modality, Utterance
+from bemerc.describe import phrases
 from bemerc.description import read_descriptions
 
 UNITS = tuple(item.column for item in phrases.UNITS)

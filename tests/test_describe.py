@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bemerc import acts, describe, events, phrases, references, voice
+from bemerc import describe, events, voice
 from bemerc.cache import Features, write_cache
 from bemerc.corpus import Manifest, Modality, Utterance
+from bemerc.describe import acts, phrases, references
+from bemerc.describe.lexicon import EMOTIONAL, words
 from bemerc.errors import CacheError, CorpusError
-from bemerc.lexicon import EMOTIONAL, words
 
 UNITS = tuple(item.column for item in phrases.UNITS)
 FACE = (*UNITS, "AU45_r", "pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg", "gaze_x_deg", "gaze_y_deg", "quality")

@@ -12,9 +12,10 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from bemerc import config, dataset, estimate, model, predict, prompt, train, variant, walk
+from bemerc import config, dataset, model, predict, prompt, train, variant
 from bemerc.corpus import MODALITIES, Manifest
 from bemerc.errors import ModelError
+from bemerc.train import estimate, walk
 from tests import families, language
 from tests.test_cli import ROOT, bemerc
 from tests.test_pipeline import STAGES

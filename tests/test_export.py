@@ -14,9 +14,10 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bemerc import align, card, evaluate, export, merc, model, predict, prompt, tested
+from bemerc import align, evaluate, merc, model, predict, prompt
 from bemerc.corpus import LABEL_SETS, Manifest, Utterance, write_manifest
 from bemerc.errors import ModelError
+from bemerc.model import card, export, tested
 from bemerc.prediction import Prediction, write_predictions
 from tests import families, language
 from tests.language import TRAINING

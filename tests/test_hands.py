@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bemerc.extract import hands, pose
 from bemerc.extract.mediapipe_models import HAND_POINTS
 from bemerc.media import Video
-from bemerc.pooling import plan
+from bemerc.tokens.pooling import plan
 
 CLIP = Path(__file__).resolve().parents[2] / "shared" / "clips" / "WolfgangLanger_Pexels.mp4"
 SIZE = (200, 100)

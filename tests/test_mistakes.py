@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from bemerc import mistakes
 from bemerc.corpus import Manifest, Utterance
+from bemerc.evaluate import mistakes
 from bemerc.prediction import Prediction
 
 LABELS = ("joy", "anger")

@@ -14,9 +14,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bemerc import dataset, masks, model, predict, prompt
+from bemerc import dataset, model, predict, prompt
 from bemerc.corpus import MODALITIES, Manifest
 from bemerc.errors import ModelError
+from bemerc.model import masks
 from bemerc.tokens import TokenFile
 from tests import families, language
 

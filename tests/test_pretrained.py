@@ -13,8 +13,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bemerc import dataset, masks, model, predict, pretrained, prompt
+from bemerc import dataset, model, predict, prompt
 from bemerc.errors import ModelError
+from bemerc.model import masks, pretrained
 from tests import families, language
 from tests.test_model import World, facts, gradients, per_example
 

@@ -13,10 +13,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from bemerc import evaluate, findings, report, wording
+from bemerc import evaluate
 from bemerc.cache import Choice
 from bemerc.corpus import Manifest, write_manifest
 from bemerc.errors import CorpusError
+from bemerc.evaluate import findings, report, wording
 from bemerc.prediction import Prediction, best_label, write_predictions
 from tests.test_baselines import LABELS, corpus, token_file
 from tests.test_exchange import face_cache

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc import spotting
 from bemerc.cache import Features
+from bemerc.describe import spotting
 
 Array = NDArray[np.float64]
 COLUMNS = ("AU01_r", "AU02_r", "AU04_r", "AU12_r", "AU25_r", "AU45_r", "pose_yaw_deg")

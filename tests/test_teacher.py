@@ -19,10 +19,10 @@ import yaml
 from transformers import LlamaConfig
 from typer.testing import CliRunner
 
-from bemerc import teacher
 from bemerc.cache import Features, write_cache
 from bemerc.cli import app
 from bemerc.corpus import Dialogue, Manifest, Utterance, recording, write_manifest
+from bemerc.describe import teacher
 from bemerc.description import Description, read_descriptions
 from bemerc.media import Video
 from bemerc.prompt import TEACHER_ROLE, teacher_prompt

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc import pooling, tokens
+from bemerc import tokens
 from bemerc.cache import Features, open_cache, write_cache
-from bemerc.calibration import earlier_turns
 from bemerc.corpus import Manifest, Modality, Utterance
 from bemerc.errors import CacheError, CorpusError
+from bemerc.tokens import pooling
+from bemerc.tokens.calibration import earlier_turns
 
 FACE = ("AU04_r", "AU12_r", "AU45_r", "pose_yaw_deg", "gaze_x_deg", "face_x", "quality")
 POSE = ("lean_deg", "left_hand_height", "movement", *pooling.SHOULDERS)

@@ -15,11 +15,12 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from bemerc import checkpoint, dataset, model, predict, prompt, train
+from bemerc import dataset, model, predict, prompt, train
 from bemerc.corpus import MODALITIES
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
-from bemerc.weights import Mean
+from bemerc.train import checkpoint
+from bemerc.train.weights import Mean
 from tests import language
 from tests.language import TRAINING
 

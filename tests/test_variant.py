@@ -13,9 +13,9 @@ import yaml
 
 from bemerc import align, dataset, merc, model, predict, prompt, student, tokens, variant
 from bemerc.corpus import Manifest
+from bemerc.describe.phrases import NO_VOICE
 from bemerc.description import Description
 from bemerc.errors import CacheError, ConfigError, ModelError
-from bemerc.phrases import NO_VOICE
 from tests import language
 from tests.language import TRAINING
 

@@ -13,8 +13,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from bemerc import checkpoint, dataset, model, predict, prompt, tokens, train, weights
+from bemerc import dataset, model, predict, prompt, tokens, train
 from bemerc.corpus import MODALITIES
+from bemerc.train import checkpoint, weights
 from tests import language
 
 # Dropout is drawn by every process for itself; without it the losses must be the same.

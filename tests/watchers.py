@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from bemerc import teacher
+from bemerc.describe import teacher
 
 MARKS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 # The Qwen2-VL template's shape: what matters is where pictures stand and where an answer begins.

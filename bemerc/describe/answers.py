@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bemerc.lexicon import emotional
+from bemerc.describe.lexicon import emotional
 from bemerc.prompt import WATCHED
 
 

@@ -17,19 +17,20 @@ from typing import Literal
 
 import numpy as np
 
-from bemerc import acts, belonging, events, phrases, references, spotting, voice
-from bemerc.acts import Clip, Levels
+from bemerc import belonging, events, voice
 from bemerc.cache import Features, FrameCache, Kind, open_cache
-from bemerc.calibration import earlier_turns
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
+from bemerc.describe import acts, phrases, references, spotting
+from bemerc.describe.acts import Clip, Levels
+from bemerc.describe.phrases import slots as slots
+from bemerc.describe.references import GENERAL, Item, Measures
+from bemerc.describe.references import References as References
 from bemerc.description import Description as Description
 from bemerc.description import read_descriptions as read_descriptions
 from bemerc.description import write_descriptions as write_descriptions
 from bemerc.description import write_lines
-from bemerc.phrases import slots as slots
 from bemerc.progress import bar
-from bemerc.references import GENERAL, Item, Measures
-from bemerc.references import References as References
+from bemerc.tokens.calibration import earlier_turns
 
 SEEN = 0.8  # below this share of frames the sentence says that something was out of sight
 MIN_FRAMES = 3

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bemerc import card, evaluate
+from bemerc import evaluate
 from bemerc.errors import ModelError
+from bemerc.model import card
 from bemerc.prediction import read_predictions
 
 if TYPE_CHECKING:

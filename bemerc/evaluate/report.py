@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import evaluate, mistakes, plots
+from bemerc import evaluate
 from bemerc.cache import open_cache
 from bemerc.corpus import read_manifest
-from bemerc.figures import METRIC_TITLES
-from bemerc.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
+from bemerc.evaluate import mistakes, plots
+from bemerc.evaluate.figures import METRIC_TITLES
+from bemerc.evaluate.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
+from bemerc.evaluate.wording import markdown, title
 from bemerc.prediction import Prediction, read_predictions
 from bemerc.tokens import open_tokens
-from bemerc.wording import markdown, title
 
 
 def run(

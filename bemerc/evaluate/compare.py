@@ -17,7 +17,7 @@ import numpy as np
 from bemerc import evaluate
 from bemerc.corpus import Manifest
 from bemerc.errors import BemercError
-from bemerc.figures import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
+from bemerc.evaluate.figures import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
 from bemerc.prediction import read_predictions
 
 # A difference of (z for 5 % two-sided + z for 80 % power) standard errors is found four times in five.

@@ -1,4 +1,4 @@
-"""Descriptions by a vision-language model that watches the clips: BeMERC's way, beside the rules of describe.py.
+"""Descriptions by a vision-language model that watches the clips: BeMERC's way, beside the rules.
 
 The usual script runs the model over a corpus, keeps whatever text comes and starts again when it dies. Here every answer is
 kept as it is, under what it follows from (clip, model, question, params), so that a kill costs one answer and a better
@@ -24,8 +24,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import answers
 from bemerc.corpus import Dialogue, Manifest, Utterance
+from bemerc.describe import answers
 from bemerc.description import Description, write_descriptions, write_lines
 from bemerc.errors import BemercError, MediaError
 from bemerc.media import Video

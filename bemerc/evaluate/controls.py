@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import baselines, evaluate, tokens
+from bemerc import evaluate, tokens
 from bemerc.cache import FrameCache
 from bemerc.corpus import Manifest
-from bemerc.evaluate import Answers, Floats, Ints, Reference
+from bemerc.evaluate import Answers, Floats, Ints, Reference, baselines
 from bemerc.tokens import TokenFile
 
 # Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import pooling
 from bemerc.cache import FrameCache, Kind
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
 from bemerc.errors import CacheError, CorpusError
+from bemerc.tokens import pooling
 
 LIMIT = 6.0  # standard deviations; what lies further out is an accident of measurement
 Mode = Literal["causal", "global", "none"]

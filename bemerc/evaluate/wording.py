@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bemerc import baselines
 from bemerc.corpus import Manifest
-from bemerc.figures import HEADLINE, METRIC_TITLES, cell, points, ranged, signed, table
-from bemerc.findings import MAJORITY, Findings, in_groups, regression
+from bemerc.evaluate import baselines
+from bemerc.evaluate.figures import HEADLINE, METRIC_TITLES, cell, points, ranged, signed, table
+from bemerc.evaluate.findings import MAJORITY, Findings, in_groups, regression
 
 GIVEN = {"T": "words", "V": "voice", "B": "face and body"}
 CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}

@@ -5,7 +5,7 @@ intensity is told as four numbers: the clip's own resting level (its 10th percen
 segment's mean and peak, and its speed. Who somebody is shows in the resting level alone; the other three are about
 movement, the same for every face. All of this is ours.
 
-What is not measured stays NaN here; tokens.py turns it into masks.
+What is not measured stays NaN here; the package turns it into masks.
 """
 
 from __future__ import annotations

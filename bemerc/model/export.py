@@ -13,8 +13,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from bemerc import model, pretrained, tested
+from bemerc import model
 from bemerc.errors import ModelError
+from bemerc.model import pretrained, tested
 from bemerc.variant import STUDENT
 
 

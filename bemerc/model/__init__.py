@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bemerc import card
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import ModelError
-from bemerc.masks import for_layers, understands_trees
-from bemerc.pretrained import OTHER_SENSES, device_faults, fingerprint, load_backbone, quiet
+from bemerc.model import card
+from bemerc.model.masks import for_layers, understands_trees
+from bemerc.model.pretrained import OTHER_SENSES, device_faults, fingerprint, load_backbone, quiet
 
 if TYPE_CHECKING:
     from bemerc.dataset import Batch

@@ -22,8 +22,8 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from bemerc.errors import ModelError
-from bemerc.journal import Epoch
-from bemerc.weights import Mean, place, whole
+from bemerc.train.journal import Epoch
+from bemerc.train.weights import Mean, place, whole
 
 # Training may lose so much when it is killed. A constant and no parameter: it changes nothing in what comes out.
 CHECKPOINT_S = 60.0

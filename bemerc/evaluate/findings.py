@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import baselines, evaluate
+from bemerc import evaluate
 from bemerc.corpus import Manifest, sample_cases
 from bemerc.errors import CorpusError
+from bemerc.evaluate import baselines
 from bemerc.prediction import Prediction, best_label
 from bemerc.tokens import TokenFile
 

@@ -32,13 +32,13 @@ from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 
 from bemerc import dataset
-from bemerc.checkpoint import Checkpoint, State
-from bemerc.checkpoint import Score as Score
 from bemerc.errors import ModelError
-from bemerc.journal import Epoch as Epoch
-from bemerc.journal import Journal, Step, memory_gb
 from bemerc.progress import bar
-from bemerc.weights import Mean, place
+from bemerc.train.checkpoint import Checkpoint, State
+from bemerc.train.checkpoint import Score as Score
+from bemerc.train.journal import Epoch as Epoch
+from bemerc.train.journal import Journal, Step, memory_gb
+from bemerc.train.weights import Mean, place
 
 if TYPE_CHECKING:
     from bemerc.dataset import Batch, Tree

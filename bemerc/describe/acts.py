@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import events, phrases, references
+from bemerc import events
 from bemerc.cache import Features
 from bemerc.corpus import Modality
-from bemerc.phrases import Act
-from bemerc.references import Item, Level, Measures, References
-from bemerc.spotting import blinks, micro_expressions, series_of
+from bemerc.describe import phrases, references
+from bemerc.describe.phrases import Act
+from bemerc.describe.references import Item, Level, Measures, References
+from bemerc.describe.spotting import blinks, micro_expressions, series_of
 
 Array = NDArray[np.float64]
 Clip = Mapping[Modality, Features]

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from bemerc import dataset, model, pretrained, prompt, train, walk
+from bemerc import dataset, model, prompt, train
 from bemerc.corpus import Modality
 from bemerc.errors import ModelError
+from bemerc.model import pretrained
 from bemerc.tokens import BehaviorTokens
+from bemerc.train import walk
 
 if TYPE_CHECKING:
     from bemerc.prompt import ChatFrame

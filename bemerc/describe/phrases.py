@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from bemerc.describe.references import Item
 from bemerc.description import Description
-from bemerc.references import Item
 
 STRENGTHS = ("slightly", "clearly", "strongly")
 TIMES = ("early", "in the middle", "late", "throughout")

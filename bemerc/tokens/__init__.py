@@ -21,13 +21,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import belonging, pooling
+from bemerc import belonging
 from bemerc.cache import Features, Kind, open_cache
-from bemerc.calibration import Caches, Mode, Pooled, calibrate, check_fit, fit, known, sources, token_columns
-from bemerc.calibration import Calibration as Calibration
 from bemerc.corpus import MODALITIES, Manifest, Modality
 from bemerc.errors import CacheError
 from bemerc.progress import bar
+from bemerc.tokens import pooling
+from bemerc.tokens.calibration import Caches, Mode, Pooled, calibrate, check_fit, fit, known, sources, token_columns
+from bemerc.tokens.calibration import Calibration as Calibration
 
 SCHEMA = "bemerc-tokens"
 SCHEMA_VERSION = 1
