@@ -217,7 +217,7 @@ def test_what_cannot_be_a_teacher_is_a_sentence(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from bemerc import teacher
+from bemerc.describe import teacher
 from bemerc.corpus import read_manifest
 GOOD = sys.argv[2]
 def slow(pictures, talk):
