@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate.mistakes": {"corpus", "prediction"},
     "evaluate.figures": set(),
     "evaluate.compare": {"corpus", "prediction", "evaluate", "evaluate.figures"},
-    "cache": set(),
+    "cache": {"cache"},
     "media": set(),
     "backbone": {"primer", "progress"},
     "progress": set(),
