@@ -21,8 +21,8 @@ vouch for instead of handing on wrong numbers.
                 point = landmarks * landmarks_scale[:, 3] + landmarks_scale[:, :3]; -32768 stands for NaN
 """
 
-from bemerc.cache.reading import FrameCache, caches_at, open_cache
 from bemerc.cache.overview import summary
+from bemerc.cache.reading import FrameCache, caches_at, open_cache
 from bemerc.cache.values import (
     KINDS,
     SCHEMA,
