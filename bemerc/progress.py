@@ -25,15 +25,19 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def transformers_quiet() -> Iterator[None]:
-    """While transformers loads a model: its own bars say nothing that ours do not."""
+def transformers_quiet(*, advice: bool = True) -> Iterator[None]:
+    """While transformers loads a model: its own bars say nothing that ours do not. Without ``advice`` it also keeps to itself
+    how it would rather be called, which says nothing to somebody who wants a clip described."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if not advice:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

@@ -8,9 +8,8 @@ by what was heard and by which model, so a recording is transcribed once. A user
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +150,7 @@ def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]],
                 f"{model}: speech is recognised by a Whisper, and this is a {config.model_type} model. "
                 "Name another, such as openai/whisper-small."
             )
-        with _quiet():
+        with transformers_quiet(advice=False):
             processor = AutoProcessor.from_pretrained(model)
             network = WhisperForConditionalGeneration.from_pretrained(model, use_safetensors=True).eval()
     except (OSError, ValueError) as error:
@@ -163,20 +162,6 @@ def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]],
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     network.to(where)
     return lambda waveform: _hear(network, processor, waveform)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """A second bar per model, and advice on how transformers calls itself, say nothing to somebody who transcribes."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with transformers_quiet():
-            yield
-    finally:
-        logging.set_verbosity(level)
 
 
 def _hear(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[Cue]:
@@ -195,7 +180,7 @@ def _hear(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[C
     ).to(network.device)
     # The thresholds are for windows of a longer recording; transformers takes them there alone.
     careful = {"no_speech_threshold": NO_SPEECH, "logprob_threshold": LOG_PROB, "temperature": 0.0} if long else {}
-    with torch.inference_mode(), _quiet():
+    with torch.inference_mode(), transformers_quiet(advice=False):
         found = network.generate(
             given["input_features"].to(network.dtype),
             attention_mask=given["attention_mask"],

@@ -16,7 +16,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from bemerc.corpus import read_manifest
 from bemerc.evaluate import compare
 from bemerc.evaluate.compare import Comparison
 from benchmarks import controls
-from benchmarks.controls import CORPUS_STEPS, ROOT, SEEDED, Steps, mirror, write_params
+from benchmarks.controls import CORPUS_STEPS, ROOT, SEEDED, Steps, in_parallel, mirror, write_params
 
 BASE = "TVB"
 # Rows of TVB on other tokens: name -> tokens.calibration.
@@ -95,13 +94,7 @@ def run_all(plan: Plan) -> None:
             rows = [row for row in plan.rows if plan.run(0, row).name == kind]
             before = states.get(CALIBRATIONS.get(rows[0], ""), state)
             chains.append(lambda s=seed, r=rows, b=before: train(plan, steps, s, r, b))  # type: ignore[misc]
-    with ThreadPoolExecutor(plan.jobs) as pool:
-        try:
-            for future in [pool.submit(chain) for chain in chains]:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    in_parallel(chains, plan.jobs)
 
 
 def recalibrate(plan: Plan, steps: Steps, mode: str, state: str) -> str:

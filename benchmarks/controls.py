@@ -159,7 +159,12 @@ def run_all(plan: Plan) -> None:
     for number, state in enumerate(states):
         chains += [lambda n=number, s=seed, b=state: train_run(plan, steps, n, s, b) for seed in range(plan.seeds)]  # type: ignore[misc]
         chains.append(lambda n=number, b=state: train_shuffled(plan, steps, n, b))  # type: ignore[misc]
-    with ThreadPoolExecutor(plan.jobs) as pool:
+    in_parallel(chains, plan.jobs)
+
+
+def in_parallel(chains: Sequence[Callable[[], None]], jobs: int) -> None:
+    """Run the chains, ``jobs`` at a time; the first that fails stops those that have not begun."""
+    with ThreadPoolExecutor(jobs) as pool:
         try:
             for future in [pool.submit(chain) for chain in chains]:
                 future.result()

@@ -9,7 +9,6 @@ cannot hear: the voice's sentence stays the rules'. The parts of the question ar
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -296,7 +295,7 @@ def qwen(model: str, params: Params) -> Ask:
                 f"{model}: the teacher is a model of the Qwen2-VL family ({', '.join(FAMILIES)}), and this is a "
                 f"{config.model_type} model. Name another, such as Qwen/Qwen2-VL-2B-Instruct."
             )
-        with _quiet():
+        with transformers_quiet(advice=False):
             eyes = AutoImageProcessor.from_pretrained(model, backend="pil")
             tokenizer = AutoTokenizer.from_pretrained(model)
             dtype = params.dtype if params.dtype == "auto" else getattr(torch, params.dtype)
@@ -316,20 +315,6 @@ def qwen(model: str, params: Params) -> Ask:
     return lambda pictures, talk: _answer(network, tokenizer, eyes, pictures, talk, params.max_new_tokens)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Advice on how transformers calls itself says nothing to somebody who describes clips."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with transformers_quiet():
-            yield
-    finally:
-        logging.set_verbosity(level)
-
-
 def _answer(
     network: Any, tokenizer: Any, eyes: Any, pictures: Sequence[Picture], talk: Sequence[str], limit: int
 ) -> str:
@@ -347,7 +332,7 @@ def _answer(
         "image_grid_thw": seen["image_grid_thw"].to(network.device),
     }
     try:
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), transformers_quiet(advice=False):
             written = network.generate(**given, max_new_tokens=limit, do_sample=False)
     except torch.cuda.OutOfMemoryError:
         raise TeacherError(
