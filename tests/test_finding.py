@@ -84,6 +84,20 @@ def test_a_small_face_that_was_hidden_is_found_where_it_was(finder: FaceFinder) 
     assert numbers[7:] == [[0]] * 3, "at once, and under its old number"
 
 
+def test_a_shining_collar_beside_a_face_is_nobody_and_a_neighbour_is_somebody(finder: FaceFinder) -> None:
+    """The ring of the portrait's suit, about which the short-range detector is half sure and the mesh quite."""
+    alone, both = [], []
+    for look in looks(12, 0):
+        still = Sitter(look, 320, 320).draw(dict.fromkeys(UNIT_NAMES, 0.0), dict.fromkeys(BODY_NAMES, 0.0))
+        finder.reset()
+        alone.append({seen.track for i in range(2) for seen in finder(still, i / 2)})
+        finder.reset()
+        pair = np.concatenate([still, cv2.resize(put(wall(320, 320), person(1, 200), 60, 120), (320, 320))], axis=1)
+        both.append(len(finder(np.ascontiguousarray(pair), 0.0)))
+    assert alone == [{0}] * 12
+    assert both == [2] * 12
+
+
 def test_the_same_clip_gives_the_same_faces_after_another(finder: FaceFinder) -> None:
     clip = [put(wall(480, 360), person(0, 240), 20 + 4 * i, 100) for i in range(6)]
     told = []

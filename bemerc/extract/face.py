@@ -25,7 +25,7 @@ from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeMode
 from bemerc.extract.mesh import align
 from bemerc.extract.whose import Policy, Sightings
 
-VERSION = f"mediapipe-mesh-{RELEASE}/5"
+VERSION = f"mediapipe-mesh-{RELEASE}/6"
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 
 
