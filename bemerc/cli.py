@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# The way of the data, which `bemerc --help` tells.
+ORDER = "corpus extract cache inspect describe train predict evaluate compare card export doctor".split()
+
+
 class Door(TyperGroup):
     """A command group in which the faults that users can cause become sentences."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands along the way of the data."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; BemercError -> its sentence and exit 1, Ctrl-C -> a sentence and exit 130."""
@@ -45,7 +53,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Emotion recognition in conversation from cached behavior tokens: extract once, then tune an LLM.",
+    context_settings={"max_content_width": 120},
 )
 corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a corpus before the work begins.")
 app.add_typer(corpus_app, name="corpus")
@@ -70,6 +78,23 @@ Teacher = Annotated[
     str | None, typer.Option("--teacher", help="A vision-language model (Qwen2-VL family, name or folder).")
 ]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Worker processes; 0 = one per core.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"bemerc {version('bemerc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def door(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Emotion recognition in conversation from cached behavior tokens: extract once, then tune an LLM."""
 
 
 @app.command()
@@ -145,8 +170,10 @@ def describe(
 
 @app.command()
 def inspect(
-    cache: Annotated[Path, typer.Argument(help="A frame cache: face.h5, pose.h5 or audio.h5.")],
-    id: Annotated[str | None, typer.Argument(help="An utterance's id; without it, what the cache holds.")] = None,
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="A frame cache: face.h5, pose.h5 or audio.h5.")],
+    id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="An utterance's id; without it, what the cache holds.")
+    ] = None,
     video_dir: Annotated[Path | None, typer.Option("--video-dir", help="Where the clips lie, for the frame.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The picture; default: ID.png here.")] = None,
 ) -> None:
@@ -266,7 +293,9 @@ def train(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[list[Path] | None, typer.Argument(help="Prediction files, one per variant.")] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Argument(metavar="PREDICTIONS...", help="Prediction files, one per variant.")
+    ] = None,
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl and tokens.h5.")] = Path("data"),
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, plots/ and report.md.")] = Path(
         "results"
@@ -313,7 +342,10 @@ def evaluate(
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Predictions files, or folders with one per training seed; the first is the baseline."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Predictions files, or folders with one per training seed; the first is the baseline.",
+        ),
     ],
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl.")] = Path("data"),
     latex: Annotated[bool, typer.Option("--latex", help="A table for a paper (booktabs).")] = False,
@@ -354,7 +386,9 @@ def doctor() -> None:
 
 @corpus_app.command("check")
 def corpus_check(
-    name: Annotated[str, typer.Argument(help="A corpus of the section prepare: sample, meld, iemocap, ...")],
+    name: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="A corpus of the section prepare: sample, meld, iemocap, ...")
+    ],
     params: ParamsFile = Path("params.yaml"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     clips: Annotated[bool, typer.Option("--clips/--no-clips", help="Open every clip too.")] = True,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Frame caches: look, check, export, import.")
 
-CachePath = Annotated[Path, typer.Argument(help="A frame cache, or a folder with face.h5, pose.h5, audio.h5.")]
+CachePath = Annotated[
+    Path, typer.Argument(metavar="CACHE", help="A frame cache, or a folder with face.h5, pose.h5, audio.h5.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="The corpus's manifest.jsonl.")]
 
@@ -110,7 +112,7 @@ def _store(cache: Path, named: Path | None) -> Path | None:
 @cache_app.command("export")
 def export(
     path: CachePath,
-    out: Annotated[Path, typer.Argument(help="Folder for csv and npy, file for parquet and mmsa.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for csv and npy, file for parquet and mmsa.")],
     to: Annotated[str, typer.Option("--to", help="csv | parquet | mmsa | npy")],
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="For mmsa: the manifest.jsonl with splits, words and labels.")
@@ -153,7 +155,9 @@ def export(
 
 @cache_app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="OpenFace's CSVs, an MMSA pickle, or a MERTools folder of .npy.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="OpenFace's CSVs, an MMSA pickle, or a MERTools folder of .npy.")
+    ],
     source: Annotated[str, typer.Option("--from", help="openface | mmsa | mertools")],
     out: Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5.")] = Path("imported"),
     manifest: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[Path, typer.Argument(help="Model folder, such as models/merc/TVB.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, such as models/merc/TVB.")]
 
 
 def export(

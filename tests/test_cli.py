@@ -38,6 +38,14 @@ def bemerc(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=surroundings)
 
 
+def test_help_lists_every_command_along_the_way_of_the_data() -> None:
+    answer = bemerc("--help").stdout
+    listed = re.findall(r"^  ([a-z]+)  ", answer.split("Commands:")[1], re.M)
+    assert listed[:3] == ["corpus", "extract", "cache"]
+    assert {command[0] for command in COMMANDS} <= set(listed)
+    assert bemerc("--version").stdout.startswith("bemerc 0.")
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_has_an_example_that_names_options_that_exist(command: list[str]) -> None:
     answer = bemerc(*command, "--help")
