@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 
 # The way of the data, which `bemerc --help` tells.
-ORDER = "corpus extract cache inspect describe train predict evaluate compare card export doctor".split()
+ORDER = [
+    "corpus",
+    "extract",
+    "cache",
+    "inspect",
+    "describe",
+    "train",
+    "predict",
+    "evaluate",
+    "compare",
+    "card",
+    "export",
+    "doctor",
+]
 
 
 class Door(TyperGroup):
@@ -172,7 +185,7 @@ def describe(
 def inspect(
     cache: Annotated[Path, typer.Argument(metavar="CACHE", help="A frame cache: face.h5, pose.h5 or audio.h5.")],
     id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="An utterance's id; without it, what the cache holds.")
+        str | None, typer.Argument(metavar="ID", help="An utterance's id; without it, what the cache holds.")
     ] = None,
     video_dir: Annotated[Path | None, typer.Option("--video-dir", help="Where the clips lie, for the frame.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The picture; default: ID.png here.")] = None,
@@ -294,7 +307,7 @@ def train(
 @app.command()
 def evaluate(
     predictions: Annotated[
-        list[Path] | None, typer.Argument(metavar="PREDICTIONS...", help="Prediction files, one per variant.")
+        list[Path] | None, typer.Argument(metavar="PREDICTIONS", help="Prediction files, one per variant.")
     ] = None,
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl and tokens.h5.")] = Path("data"),
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, plots/ and report.md.")] = Path(
@@ -343,7 +356,7 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Predictions files, or folders with one per training seed; the first is the baseline.",
         ),
     ],
