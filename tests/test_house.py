@@ -60,8 +60,10 @@ ALLOWED: dict[str, set[str]] = {
     "description": set(),
     "describe.phrases": {"description", "describe.references"},
     "describe.acts": {"cache", "corpus", "events", "describe.phrases", "describe.references", "describe.spotting"},
+    "describe.gestures": {"cache", "events", "describe.phrases", "describe.spotting"},
     "describe": {
         "describe.acts",
+        "describe.gestures",
         "belonging",
         "cache",
         "corpus",

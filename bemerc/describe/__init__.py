@@ -20,7 +20,7 @@ import numpy as np
 from bemerc import belonging, events, voice
 from bemerc.cache import Features, FrameCache, Kind, open_cache
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
-from bemerc.describe import acts, phrases, references, spotting
+from bemerc.describe import acts, gestures, phrases, references, spotting
 from bemerc.describe.acts import Clip, Levels
 from bemerc.describe.phrases import slots as slots
 from bemerc.describe.references import GENERAL, Item, Measures
@@ -136,7 +136,7 @@ def describe(
 
 
 def measures(clip: Clip) -> Measures:
-    """The clip's measures that are judged by quantiles: the voice's five, and movement."""
+    """The clip's measures that are judged by quantiles: the voice's five, movement, and the hands' where they are measured."""
     found: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
     if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):
@@ -144,6 +144,8 @@ def measures(clip: Clip) -> Measures:
     if pose is not None and "movement" in pose.columns:
         moved = spotting.series_of(pose, "movement")
         found["movement"] = float(moved[np.isfinite(moved)].mean()) if np.isfinite(moved).any() else float("nan")
+    if pose is not None and gestures.measured(pose):
+        found["hands_movement"] = gestures.movement(pose)
     return found
 
 
@@ -173,7 +175,8 @@ def _body(face: Features | None, pose: Features | None, at_rest: Measures, usual
     """What head, eyes and hands did; the head belongs to the face's frames, the hands to the body's."""
     no_head = _problem(face, phrases.HEAD, "body", phrases.NO_BODY, params)
     no_body = _problem(pose, phrases.HANDS + phrases.TRUNK, "body", phrases.NO_BODY, params)
-    if no_head and no_body:
+    hands = _hands(pose, usual, params)
+    if no_head and no_body and not (hands and hands[0]):
         return no_body if no_head == phrases.NO_BODY else no_head
     done, swung, moved = [], list[str](), list[str]()
     if face is not None and not no_head:
@@ -184,7 +187,25 @@ def _body(face: Features | None, pose: Features | None, at_rest: Measures, usual
         done += acts.done(pose, phrases.HANDS, at_rest, usual)
         place = _place(measures({"pose": pose}).get("movement"), usual, "movement")
         moved = [] if place is None else [phrases.movement(place)]
+    if hands:
+        swung, moved = hands[0] + swung, moved + hands[1]
     return phrases.sentence("body_language", [d.act for d in done[: params.items]], swung, moved)
+
+
+def _hands(pose: Features | None, usual: References, params: Params) -> tuple[list[str], list[str]] | None:
+    """What hands did, and how much they moved; None where they were not looked for. They may be in sight where the
+    body's keypoints are not."""
+    if pose is None or not gestures.measured(pose) or acts.duration_s(pose) < params.min_s:
+        return None
+    in_sight = gestures.seen(pose)
+    if not in_sight.any():  # a wrist may still be: the pose model sees it where the hand model sees no hand
+        return [], [] if acts.seen(pose, phrases.HANDS).any() else [phrases.NO_HANDS]
+    did = gestures.told(pose, in_sight | acts.seen(pose, phrases.HANDS + phrases.TRUNK))
+    speed = gestures.movement(pose)
+    if not np.isfinite(speed):
+        return did, []
+    judged = _place(speed, usual, "hands_movement")
+    return did, [phrases.hands_movement(gestures.place(speed) if judged is None else judged)]
 
 
 def _posture(pose: Features | None, at_rest: Measures, usual: References, params: Params) -> str:

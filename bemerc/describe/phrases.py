@@ -29,6 +29,8 @@ NOTHING = {
     "posture": "no change of posture stands out",
 }
 UNSEEN = "out of sight for a part"
+HAND_STATES = ("at the face", "open", "closed")
+NO_HANDS = "no hands in sight"
 TOO_SHORT = "The clip is too short to describe the {}."
 
 
@@ -111,6 +113,16 @@ def movement(place: int) -> str:
     return f"{('little', 'little', 'some', 'much', 'much')[place]} movement"
 
 
+def hand(side: str, state: str, time: int) -> str:
+    """What a hand did (side: left, right, both; state: of HAND_STATES): "left hand at the face late"."""
+    return f"{side} hand{'s' if side == 'both' else ''} {state} {TIMES[time]}"
+
+
+def hands_movement(place: int) -> str:
+    """How much hands moved, by its place among train's quantiles (0 to 4)."""
+    return f"{movement(place)} of the hands"
+
+
 def sentence(field: str, acts: Sequence[Act], events: Sequence[str], others: Sequence[str]) -> str:
     """Acts strongest first, then events (flashes, nods), then everything else, as one sentence."""
     first = ", ".join(act(a) for a in acts) or ("" if events else NOTHING[field])
@@ -134,12 +146,14 @@ def voice_sentence(places: Mapping[str, int]) -> str:
 
 _ACT = re.compile(rf"(.+) ({'|'.join(STRENGTHS)})( and briefly)? ({'|'.join(TIMES)})")
 _FLASH = re.compile(rf"a flash of (.+) ({'|'.join(TIMES)})")
+_HAND = re.compile(rf"((?:left|right) hand|both hands) ({'|'.join(HAND_STATES)}) ({'|'.join(TIMES)})")
 _VOICE = re.compile(r"(volume|pitch|speaking rate)(?: ((?:very )?(?:low|high)|moderate))?(?: with (.+) variation)?")
 
 
 def slots(description: Description) -> set[tuple[str, ...]]:
     """What the sentences say, as tuples that can be counted: (field, what, strength, time), (field, "flash", what,
-    time), (field, measure, class), and (field, piece) for every other piece. Any text is taken, also a model's own."""
+    time), (field, hand, state, time), (field, measure, class), and (field, piece) for every other piece. Any text is taken,
+    also a model's own."""
     found: set[tuple[str, ...]] = set()
     for field in fields(description):
         text = getattr(description, field.name).strip().removesuffix(".")
@@ -154,6 +168,9 @@ def _slots(field: str, piece: str) -> set[tuple[str, ...]]:
         return {(field, "flash", flashed[1], flashed[2])}
     if done:
         return {(field, done[1], done[2], done[4])}
+    held = _HAND.fullmatch(piece)
+    if held:
+        return {(field, held[1], held[2], held[3])}
     if field == "voice" and said:
         level = {(field, said[1], said[2])} if said[2] else set()
         return level | ({(field, f"{said[1]} variation", said[3])} if said[3] else set())
