@@ -7,6 +7,7 @@ what an installed bemerc can say beyond that is asked for inside functions.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -20,6 +21,7 @@ FREE_DISK_GB = 5
 # Package on the index, module name, and what does not work without it.
 LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("h5py", "h5py", "nothing works: the caches are HDF5"),
+    ("pyyaml", "yaml", "nothing works: params.yaml cannot be read"),
     ("av", "av", "no clip can be read"),
     ("mediapipe", "mediapipe", "no face and no pose"),
     ("opencv-python", "cv2", "no face and no pose"),
@@ -33,6 +35,50 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("espeakng-loader", "espeakng_loader", "no embedded sample"),
     ("scikit-image", "skimage", "no embedded sample"),
 )
+
+
+# Model files that mediapipe 0.10.21 carries: below its folder modules, what is not measured without it, SHA-256. Numbers come of
+# these files, so another file under the same name is told as well.
+MODELS: tuple[tuple[str, str, str], ...] = (
+    (
+        "face_detection/face_detection_short_range.tflite",
+        "no face",
+        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    ),
+    (
+        "face_detection/face_detection_full_range_sparse.tflite",
+        "no small face",
+        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+    ),
+    (
+        "face_landmark/face_landmark_with_attention.tflite",
+        "no face",
+        "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
+    ),
+    (
+        "pose_detection/pose_detection.tflite",
+        "no pose",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    ),
+    (
+        "pose_landmark/pose_landmark_full.tflite",
+        "no pose",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+    (
+        "palm_detection/palm_detection_full.tflite",
+        "no hands (extract_video.pose.hands)",
+        "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    ),
+    (
+        "hand_landmark/hand_landmark_full.tflite",
+        "no hands (extract_video.pose.hands)",
+        "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    ),
+)
+_RELEASE = "0.10.21"
+# Numbers that come with bemerc itself.
+FITTED = ("action_units.npz", "average_face.npz")
 
 
 # What an extra brings that most people do not need: the extra, its module, and what is done without it.
@@ -83,8 +129,9 @@ def findings(folder: Path) -> Iterator[Finding]:
     yield from system_findings()
     for package, module, cost in LIBRARIES:
         yield _library(package, module, cost)
-    yield _mediapipe_models()
-    yield _openface()
+    yield from _mediapipe_models()
+    yield from _fitted()
+    yield from _named(folder / "params.yaml")
     for extra, module, what in EXTRAS:
         yield _extra(extra, module, what)
     yield _gpu()
@@ -119,26 +166,67 @@ def _library(package: str, module: str, cost: str) -> Finding:
         return Finding(package, True, "found, version unknown")
 
 
-def _mediapipe_models() -> Finding:
+def _mediapipe_models() -> Iterator[Finding]:
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or spec.origin is None:
-        return Finding("bundled models", False, "missing", "they come with the package mediapipe 0.10.21")
+        return  # the library has a line of its own, which says what comes with it
     folder = Path(spec.origin).parent / "modules"
-    wanted = ["face_landmark/face_landmark_with_attention.tflite", "pose_landmark/pose_landmark_full.tflite"]
-    lacking = [name for name in wanted if not (folder / name).is_file()]
-    if lacking:
-        return Finding(
-            "bundled models",
-            False,
-            f"{', '.join(lacking)} missing",
-            "newer releases of mediapipe carry no models: pip install mediapipe==0.10.21",
+    again = f"pip install --force-reinstall --no-deps mediapipe=={_RELEASE}"
+    for name, cost, expected in MODELS:
+        path = folder / name
+        title = f"model {path.stem}"
+        if not path.is_file():
+            yield Finding(title, False, "missing", f"{cost}; newer releases of mediapipe carry no models: {again}")
+        elif (found := _sha256(path)) != expected:
+            yield Finding(title, False, f"sha256 {found}", f"not mediapipe {_RELEASE}'s, so numbers differ: {again}")
+        else:
+            yield Finding(title, True, f"sha256 {found}")
+
+
+def _fitted() -> Iterator[Finding]:
+    for name in FITTED:
+        path = Path(__file__).parent / "extract" / name
+        if path.is_file():
+            yield Finding(f"model {path.stem}", True, f"sha256 {_sha256(path)}")
+        else:
+            yield Finding(f"model {path.stem}", False, "missing", "no action units: install bemerc again")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _named(params: Path) -> Iterator[Finding]:
+    """What params.yaml names of one's own: a blendshape model, OpenFace, a speech encoder. Without the file, whether OpenFace is there."""
+    if any(importlib.util.find_spec(module) is None for module in ("h5py", "numpy", "yaml")):
+        return  # told above, and without them no params can be read
+    from bemerc.config import load
+    from bemerc.errors import ConfigError
+    from bemerc.extract.loop import AudioParams, VideoParams
+
+    video, audio = VideoParams(), AudioParams()
+    if params.is_file():
+        try:
+            video, audio = load(params, "extract_video", VideoParams), load(params, "extract_audio", AudioParams)
+        except ConfigError as error:
+            yield Finding("params.yaml", False, "cannot be used", str(error))
+    if video.face.blendshapes is not None:
+        path = Path(video.face.blendshapes)
+        yield Finding("model blendshapes", True, f"{path}, sha256 {_sha256(path)}")
+    binary = shutil.which(video.openface.binary)
+    if video.face_backend == "openface":
+        lacks = f"no face: put the path of your FeatureExtraction into extract_video.openface.binary, in {params}"
+        yield Finding("OpenFace", binary is not None, binary or f"there is no '{video.openface.binary}'", lacks)
+    else:
+        yield Finding(
+            "OpenFace", True, binary or "not on the PATH (optional), for extract_video.face_backend: openface"
         )
-    return Finding("bundled models", True, "face mesh with iris, pose (full)")
-
-
-def _openface() -> Finding:
-    path = shutil.which("FeatureExtraction")
-    return Finding("OpenFace", True, path or "not on the PATH (optional)")
+    if audio.speech_backend == "encoder":
+        folder = Path(audio.encoder.name_or_path)
+        lacks = "no speech.h5: docs/measurements.md has the command that fetches an encoder, once"
+        there = (folder / "config.json").is_file()
+        yield Finding("speech encoder", there, str(folder) if there else f"no model in {folder}", lacks)
 
 
 def _extra(extra: str, module: str, what: str) -> Finding:
@@ -156,6 +244,11 @@ def _gpu() -> Finding:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Finding("GPU", True, f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+    if shutil.which("nvidia-smi") is not None and torch.version.cuda is None:
+        found = f"this machine has one, and torch {torch.__version__} was built without CUDA"
+        return Finding(
+            "GPU", False, found, "training and encoders run on the CPU: pip install a torch with CUDA (pytorch.org)"
+        )
     return Finding("GPU", True, "none: the embedded backbone trains on the CPU, a 7B one wants a GPU")
 
 
