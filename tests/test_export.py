@@ -14,7 +14,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bemerc import align, evaluate, merc, model, predict, prompt
+from bemerc import align, evaluate, merc, model, predict, prompt, variant
 from bemerc.corpus import LABEL_SETS, Manifest, Utterance, write_manifest
 from bemerc.errors import ModelError
 from bemerc.model import card, export, tested
@@ -100,10 +100,29 @@ def test_what_cannot_be_exported_is_a_sentence(world: World, tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "out")
     shutil.copytree(trained, tmp_path / "taught")
     (tmp_path / "taught" / "student").mkdir()
-    with pytest.raises(ModelError, match="what the align model in its folder 'student' says"):
-        export.run(tmp_path / "taught", tmp_path / "out")
-    with pytest.raises(ModelError, match="no model folder"):
-        export.run(tmp_path / "full", tmp_path / "out")
+    for odd in ("full", "taught"):  # the second has a student's folder with no student in it
+        with pytest.raises(ModelError, match="no model folder"):
+            export.run(tmp_path / odd, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "taught"]
+
+
+def test_a_student_goes_along_and_says_the_same(world: World, tmp_path: Path) -> None:
+    taught, once, trained = language.describe(world.manifest), replace(TRAINING, epochs=1), tmp_path / "m"
+    align.run(world.manifest, world.tokens, taught, None, world.params, once, tmp_path / "align")
+    given = (world.manifest, world.tokens, None, tmp_path / "align", prompt.Params(), world.params, once, trained)
+    merc.run("mine", *given, None, replace(variant.SHORT["TVB"], description="student"), {"student": taught})
+    merc.keep_student(tmp_path / "align", trained)
+    answer = bemerc("export", trained, "--out", tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    ids = [u.id for u in world.manifest.by_split("test")]
+    said = []
+    for folder in (trained, tmp_path / "out"):
+        told = predict.generate_descriptions(folder / variant.STUDENT, ids, world.tokens, HOW, 16)
+        found = predict.run(folder, world.manifest, world.tokens, ("test",), HOW, {"student": told})
+        said.append((told, [list(one.scores.values()) for one in found]))
+    assert said[0][0] == said[1][0]
+    np.testing.assert_allclose(said[0][1], said[1][1], atol=1e-4)
+    assert not list((tmp_path / "out").rglob("adapter*"))
 
 
 def front(text: str) -> dict[str, object]:
