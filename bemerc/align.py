@@ -107,6 +107,18 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def prompts(
+    manifest: Manifest, split: Split, descriptions: Mapping[str, Description], modalities: Sequence[Modality]
+) -> list[prompt.Prompt]:
+    """A question per slot of every described utterance of the split, utterance by utterance."""
+    return [
+        one
+        for utterance in manifest.by_split(split)
+        if utterance.id in descriptions
+        for one in prompt.align_prompts(utterance.id, asdict(descriptions[utterance.id]), modalities)
+    ]
+
+
 def _trees(
     manifest: Manifest,
     split: Split,
@@ -115,13 +127,8 @@ def _trees(
     params: train.Params,
     modalities: tuple[Modality, ...],
 ) -> list[dataset.Tree]:
-    examples = [
-        encoder.encode(one)
-        for utterance in manifest.by_split(split)
-        if utterance.id in descriptions
-        for one in prompt.align_prompts(utterance.id, asdict(descriptions[utterance.id]), modalities)
-    ]
-    return dataset.grow(examples, params.row_tokens)
+    asked = prompts(manifest, split, descriptions, modalities)
+    return dataset.grow([encoder.encode(one) for one in asked], params.row_tokens)
 
 
 def _loss(of: model.BehaviorModel, trees: Sequence[dataset.Tree], tokens: TokenFile, batch: int) -> float:

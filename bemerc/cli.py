@@ -256,7 +256,7 @@ def train(
     params: ParamsFile = Path("params.yaml"),
     tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's events.")] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say what stage 2 would need of a GPU, and load nothing.")
+        bool, typer.Option("--estimate", help="Say what the stage would need of a GPU, and load nothing.")
     ] = False,
     tflops: Annotated[
         float, typer.Option("--tflops", min=0.001, help="What the device does in earnest, for --estimate.")

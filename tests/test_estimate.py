@@ -12,7 +12,7 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from bemerc import config, dataset, model, predict, prompt, train, variant
+from bemerc import align, config, dataset, model, predict, prompt, train, variant
 from bemerc.corpus import MODALITIES, Manifest
 from bemerc.errors import ModelError
 from bemerc.train import estimate, walk
@@ -34,24 +34,21 @@ class World:
         tokenizer = AutoTokenizer.from_pretrained(folder / "backbone")
         self.gemma2 = replace(self.params, name_or_path=str(families.build(folder / "gemma2", "gemma2", tokenizer)))
 
-    def estimate(self, params: model.Params, training: train.Params = PLAIN) -> estimate.Estimate:
+    def asked(self, task: str) -> list[prompt.Prompt]:
+        """What train asks of a model."""
+        if task == "align":
+            return align.prompts(self.manifest, "train", language.describe(self.manifest), MODALITIES)
         given = predict.prompts(self.manifest, ("train",), language.LABELS, MODALITIES, prompt.Params())
-        asked = [one for one, _ in given]
-        return estimate.run(asked, MODALITIES, language.K, prompt.Params(), params, training)
+        return [one for one, _ in given]
 
-    def steps(self, params: model.Params, training: train.Params = PLAIN) -> list[walk.Walked]:
+    def estimate(self, params: model.Params, training: train.Params = PLAIN, task: str = "merc") -> estimate.Estimate:
+        return estimate.run(self.asked(task), MODALITIES, language.K, prompt.Params(), params, training)
+
+    def steps(self, params: model.Params, training: train.Params = PLAIN, task: str = "merc") -> list[walk.Walked]:
         """What every step of an epoch really takes."""
         made = model.build(params, dict.fromkeys(MODALITIES, estimate.WIDTH), language.K).train()
         encoder = predict.encoder_for(made, prompt.Params(), training.max_length)
-        trees = dataset.grow(
-            [
-                encoder.encode(prompt.merc_prompt(d, i, self.manifest.labels, MODALITIES, prompt.Params()))
-                for d in self.manifest.dialogues()
-                for i, u in enumerate(d.utterances)
-                if u.split == "train"
-            ],
-            training.row_tokens,
-        )
+        trees = dataset.grow([encoder.encode(one) for one in self.asked(task)], training.row_tokens)
         groups = dataset.batches(trees, training.batch, np.random.default_rng(training.seed))
         return [walk.step(made, [dataset.collate(group, self.tokens)]) for group in groups]
 
@@ -61,10 +58,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.parametrize(("kind", "checkpointing"), [("params", False), ("params", True), ("gemma2", False)])
-def test_a_walk_finds_what_real_steps_take(world: World, kind: str, checkpointing: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "checkpointing", "task"),
+    [("params", False, "merc"), ("params", True, "merc"), ("gemma2", False, "merc"), ("params", False, "align")],
+)
+def test_a_walk_finds_what_real_steps_take(world: World, kind: str, checkpointing: bool, task: str) -> None:
     params = replace(getattr(world, kind), gradient_checkpointing=checkpointing)
-    real, found = world.steps(params), world.estimate(params)
+    real, found = world.steps(params, PLAIN, task), world.estimate(params, PLAIN, task)
     assert found.steps == len(real)
     assert found.step == pytest.approx(max(one.bytes for one in real), rel=0.05)
     assert found.flops == pytest.approx(sum(one.flops for one in real), rel=0.05)
@@ -165,5 +165,23 @@ def test_a_recipe_is_estimated_by_the_command(world: World, tmp_path: Path, reci
     assert "lengths are characters / 3" in answer.stdout
     weights = float(answer.stdout.split("weights  ")[1].split()[0])
     assert weights == pytest.approx(6.74e9 * 2 / 2**30, abs=0.1)
-    asked = bemerc("train", "--stage", "1", "--params", recipe, "--data", tmp_path, "--estimate")
-    assert (asked.returncode, "knows stage 2" in asked.stderr) == (1, True)
+    assert f"15 epochs, and {estimate.JUDGING['merc']}" in answer.stdout
+
+
+def test_align_is_estimated_with_its_own_questions_and_answers(world: World, tmp_path: Path) -> None:
+    """Of what is described where there are descriptions, else of typical ones, and then it says so."""
+    from bemerc.corpus import write_manifest
+    from bemerc.description import write_descriptions
+
+    write_manifest(tmp_path / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
+    asked = ("train", "--stage", "1", "--params", RECIPES[0], "--data", tmp_path, "--estimate")
+    guessed = bemerc(*asked)
+    assert guessed.returncode == 0, guessed.stderr
+    assert "descriptions.jsonl is not there yet" in guessed.stdout
+    write_descriptions(tmp_path / "descriptions.jsonl", language.describe(world.manifest))
+    known = bemerc(*asked)
+    assert "is not there yet" not in known.stdout
+    counts = [int(one.stdout.split(" positions")[0].split()[-1]) for one in (guessed, known)]
+    assert counts[0] > counts[1], "the made descriptions are shorter than the rules'"
+    assert f"an epoch: {4 * len(world.manifest.by_split('train'))} examples" in known.stdout
+    assert f"3 epochs, and {estimate.JUDGING['align']}" in known.stdout

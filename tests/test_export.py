@@ -171,7 +171,30 @@ def test_the_numbers_of_test_come_into_the_card_and_go_along_with_an_export(worl
     assert front(text)["library_name"] == "transformers"
     assert f"| weighted F1 | {found['weighted_f1']['value']:.3f} [" in text
     assert all(f"| {name} | " in text for name in ("Bob", "Zoë", *language.LABELS))
-    assert "does not say the speakers' gender" in text
+    assert "gender is not known: `bemerc card" in text
+
+
+def test_a_table_of_speakers_tells_their_gender(world: World, tmp_path: Path) -> None:
+    trained, data, table = tmp_path / "trained", tmp_path / "data", tmp_path / "speakers.csv"
+    shutil.copytree(world.folder / "models" / "tiny", trained)
+    write_manifest(data / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
+    write_predictions(tmp_path / "p.jsonl", world.said(trained))
+    table.write_text("speaker;gender;age\nZoë;woman;30\nBob; ;40\n", encoding="utf-8")
+    asked = ("card", trained, "--predictions", tmp_path / "p.jsonl", "--data", data, "--speakers", table)
+    answer = bemerc(*asked)
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads((trained / "test.json").read_text(encoding="utf-8"))
+    assert found["genders"] == {"woman": found["speakers"]["Zoë"]}
+    text = (trained / "README.md").read_text(encoding="utf-8")
+    assert "| gender | utterances | weighted F1 |" in text
+    assert "is not known" not in text
+    table.write_text("speaker,gender\nZoe,woman\nBob,man\nBob,man\n", encoding="utf-8")
+    answer = bemerc(*asked)
+    assert answer.returncode == 1
+    assert "line 2: the manifest has no speaker 'Zoe'; did you mean 'Zoë'?" in answer.stderr
+    assert "line 4: 'Bob' stands there twice." in answer.stderr
+    table.write_text("name,gender\nZoë,woman\n", encoding="utf-8")
+    assert "it needs the columns speaker and gender, and has name, gender" in bemerc(*asked).stderr
 
 
 def test_f1_apart_is_that_of_the_utterances_alone(tmp_path: Path) -> None:

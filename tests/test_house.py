@@ -94,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
         "chat",
         "corpus",
         "dataset",
+        "description",
         "model",
         "model.pretrained",
         "prompt",

@@ -135,7 +135,9 @@ def _tested(tested: Mapping[str, Any] | None) -> str:
         if rows:
             parts.append(_table((what, "utterances", "F1" if key == "labels" else "weighted F1"), rows))
     if not tested.get("genders"):
-        parts.append("The corpus does not say the speakers' gender.\n")
+        parts.append(
+            "The speakers' gender is not known: `bemerc card MODEL --predictions FILE --speakers TABLE` tells it.\n"
+        )
     return "\n".join(parts)
 
 

@@ -1,20 +1,24 @@
-"""What a model's predictions are worth on test, for its card: F1 per label, per speaker and, where the corpus says it, gender.
+"""What a model's predictions are worth on test, for its card: F1 per label, per speaker and, where it is known, gender.
 
 ``evaluate`` says which variant is better; a card must say for whom a model works. The numbers are kept in test.json in
-the model's folder, with the hash of the predictions that they were worked out of.
+the model's folder, with the hash of the predictions that they were worked out of. Gender is no part of a manifest: nothing
+else needs it, so it is told here, speaker by speaker, by whoever may know it.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bemerc import evaluate
+from bemerc.corpus.text import read_table
 from bemerc.errors import ModelError
 from bemerc.model import card
 from bemerc.prediction import read_predictions
@@ -25,20 +29,29 @@ if TYPE_CHECKING:
 
 TEST = "test.json"
 # IEMOCAP's speakers are named by session and gender; other corpora say nothing of it.
+NOBODY: Mapping[str, str] = MappingProxyType({})
 GENDERS = {"F": "female", "M": "male"}
 
 
-def run(folder: Path, facts: Facts, manifest: Manifest, predictions: Path, params: evaluate.Params) -> dict[str, Any]:
+def run(
+    folder: Path,
+    facts: Facts,
+    manifest: Manifest,
+    predictions: Path,
+    params: evaluate.Params,
+    genders: Mapping[str, str] = NOBODY,
+) -> dict[str, Any]:
     """Judge a predictions file on test, keep the numbers in the model's folder and write them into its card.
 
-    Raises ModelError where the model is no merc model or has other labels, and what ``evaluate`` raises.
+    ``genders``: speaker -> gender, as ``read_genders`` gives it. Raises ModelError where the model is no merc model or has
+    other labels, and what ``evaluate`` raises.
     """
     if facts.task != "merc" or set(facts.labels) != set(manifest.labels):
         raise ModelError(
             f"{folder}: a {facts.task} model of the labels {', '.join(facts.labels)}, but the manifest's are "
             f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
         )
-    found = numbers(manifest, predictions, params)
+    found = numbers(manifest, predictions, params, genders)
     keep(folder, facts, found)
     return found
 
@@ -58,14 +71,42 @@ def known(folder: Path) -> Mapping[str, Any] | None:
     return read
 
 
-def numbers(manifest: Manifest, predictions: Path, params: evaluate.Params) -> dict[str, Any]:
+def read_genders(path: Path, manifest: Manifest) -> dict[str, str]:
+    """Speaker -> gender from a table with the columns ``speaker`` and ``gender``; any words for gender, blank is unknown.
+
+    Raises CorpusError where the file cannot be read, ModelError where a column is missing, a row is broken, or a speaker is
+    told of twice or is none of the manifest's.
+    """
+    table = read_table(path)
+    if not {"speaker", "gender"} <= set(table.columns):
+        raise ModelError(
+            f"{path}, line 1: it needs the columns speaker and gender, and has {', '.join(table.columns)}."
+        )
+    faults, found, known = list(table.faults), dict[str, str](), {u.speaker for u in manifest.utterances}
+    for row in table.rows:
+        name = row.cells["speaker"].strip()
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "."
+            faults.append(f"{path}, line {row.line}: the manifest has no speaker '{name}'{hint}")
+        elif name in found:
+            faults.append(f"{path}, line {row.line}: '{name}' stands there twice.")
+        found[name] = row.cells["gender"].strip()
+    if faults:
+        raise ModelError("\n".join(faults))
+    return {name: gender for name, gender in found.items() if gender}
+
+
+def numbers(
+    manifest: Manifest, predictions: Path, params: evaluate.Params, genders: Mapping[str, str] = NOBODY
+) -> dict[str, Any]:
     """Test's numbers as plain values: fractions, and how many utterances each is of."""
     given = read_predictions(predictions)
     judged = evaluate.evaluate(manifest, {"it": given}, params)
     system = judged["systems"]["it"]
     gold, said = evaluate.reference(manifest), evaluate.answers(manifest, given, "test", "it")
     of = {u.id: u for u in manifest.utterances}
-    genders = [_gender(of[id]) for id in gold.ids]
+    told = [genders.get(of[id].speaker) or _gender(of[id]) for id in gold.ids]
     return {
         "predictions": hashlib.sha256(predictions.read_bytes()).hexdigest(),
         **{key: judged[key] for key in ("utterances", "dialogues", "confidence")},
@@ -74,7 +115,7 @@ def numbers(manifest: Manifest, predictions: Path, params: evaluate.Params) -> d
             name: {"utterances": int(one["support"]), "f1": one["f1"]} for name, one in system["per_class"].items()
         },
         "speakers": _apart(gold.speakers, gold.gold, said.predicted, len(gold.labels)),
-        "genders": _apart(genders, gold.gold, said.predicted, len(gold.labels)),
+        "genders": _apart(told, gold.gold, said.predicted, len(gold.labels)),
     }
 
 

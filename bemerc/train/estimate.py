@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 
 from bemerc import dataset, model, prompt, train
 from bemerc.corpus import Modality
+from bemerc.description import Description
 from bemerc.errors import ModelError
 from bemerc.model import pretrained
 from bemerc.tokens import BehaviorTokens
@@ -66,6 +67,15 @@ COPIES = 5
 CHARACTERS = 3
 # How wide behavior tokens are taken to be; it decides the projectors alone.
 WIDTH = 64
+# What align learns to say where nobody has described anything yet: the rules' usual words, of their mean length.
+TYPICAL = Description(
+    "Lip corners pulled down strongly throughout, brows lowered clearly early, lips parted slightly and briefly late; two blinks.",
+    "Head raised clearly in the middle; two head shakes; some movement.",
+    "Left shoulder lowered slightly and briefly late.",
+    "Volume moderate with very high variation, pitch low with high variation, speaking rate moderate.",
+)
+# Beside the training: merc scores every label on dev, align asks for the loss alone.
+JUDGING = {"merc": "about a third more", "align": "a few per cent more"}
 
 
 @dataclass(frozen=True)
@@ -109,14 +119,14 @@ def run(
     model_params: model.Params,
     params: train.Params,
 ) -> Estimate:
-    """Stage 2 on the prompts of train. Raises ModelError where neither config nor shape of the backbone is known."""
+    """A training on the prompts ``asked``. Raises ModelError where neither config nor shape of the backbone is known."""
     lm, tokenizer, frame = _shape_of(model_params, params, shape)
     blank = _Blank(k)
     made = model.on(lm, tokenizer or _StandIn(), dict.fromkeys(modalities, WIDTH), k, model_params)
     encoder = dataset.Encoder(made.tokenizer, k, min(params.max_length, made.max_length), frame)
     examples = [encoder.encode(one) for one in asked if one.target]
     if not examples:
-        raise ModelError("train has no labelled utterance, so there is nothing to estimate. Prepare the corpus first.")
+        raise ModelError("train has nothing to learn from, so there is nothing to estimate. Prepare the corpus first.")
     trees = dataset.grow(examples, params.row_tokens)
     groups = list(dataset.batches(trees, params.batch, np.random.default_rng(params.seed)))
     parts = [_parts(group, params.accumulate) for group in groups]
@@ -141,7 +151,7 @@ def run(
     )
 
 
-def in_words(found: Estimate, params: train.Params, tflops: float) -> str:
+def in_words(found: Estimate, params: train.Params, tflops: float, task: Literal["align", "merc"]) -> str:
     """Memory and time, a line each; ``tflops`` is what the device does in earnest, not what its maker says."""
     gib, seconds = 2.0**30, found.flops / (tflops * 1e12)
     hours = params.epochs * seconds / 3600
@@ -149,15 +159,19 @@ def in_words(found: Estimate, params: train.Params, tflops: float) -> str:
     return "\n".join(
         (
             f"an epoch: {found.examples} examples in {found.steps} steps, {found.positions} positions{own}",
-            f"{found.parameters / 1e9:.2f} billion frozen weights, {found.trainable / 1e6:.1f} million trained",
+            f"{_many(found.parameters)} frozen weights, {_many(found.trainable)} trained",
             f"memory: {found.bytes / gib:.1f} GiB, and 1 to 2 more for CUDA itself and fragments",
             f"  weights           {found.weights / gib:6.1f}",
             f"  adapter, optimizer{found.trained / gib:6.1f}",
             f"  heaviest step     {found.step / gib:6.1f}   {found.rows} rows of up to {found.length} positions",
-            f"time: {seconds / 60:.0f} minutes an epoch at {tflops:g} TFLOPS in earnest, {hours:.1f} hours for {params.epochs} "
-            "epochs, and about a third more for judging dev",
+            f"time: {seconds / 60:.{0 if seconds >= 600 else 1}f} minutes an epoch at {tflops:g} TFLOPS in earnest, {hours:.1f} hours for {params.epochs} "
+            f"epochs, and {JUDGING[task]} for judging dev",
         )
     )
+
+
+def _many(count: int) -> str:
+    return f"{count / 1e9:.2f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
 
 
 def _shape_of(
