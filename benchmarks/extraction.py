@@ -29,7 +29,7 @@ import numpy as np
 
 from bemerc.extract import face, pose
 from bemerc.extract.jobs import Task, Want, measure
-from bemerc.extract.mediapipe_models import BodyPose, FaceMesh
+from bemerc.extract.mediapipe_models import BodyGraph, FaceMesh
 from bemerc.extract.store import Finished, Piece, Refused, identity
 from bemerc.extract.worker import Bench, measure_video
 
@@ -64,7 +64,7 @@ def user_loop(path: Path) -> Callable[[], None]:
 def limit(path: Path) -> Callable[[], None]:
     params, body = face.Params(), pose.Params()
     mesh = FaceMesh(params.detection_confidence, params.tracking_confidence)
-    model = BodyPose(body.detection_confidence, body.tracking_confidence)
+    model = BodyGraph(body.detection_confidence, body.tracking_confidence)
 
     def run() -> None:
         mesh.reset()

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.extract import pose
+from bemerc.extract.mediapipe_models import BodyGraph, BodyPose
 
 SIZE = (800, 400)  # not square, so that a mix-up of fractions and pixels shows
 TIMES = np.arange(5) / 8
@@ -156,3 +157,30 @@ def test_nobody_is_nan_and_a_lying_body_is_taken_for_a_false_alarm(
 
 def test_an_empty_clip(extractor: pose.PoseExtractor) -> None:
     assert run(extractor).shape == (0, 139)
+
+
+def test_the_body_model_answers_bit_for_bit_as_mediapipes_own_graph(portrait: NDArray[np.uint8]) -> None:
+    """Without its silhouette and its memory in a graph: followed, lost, found again, in pictures of two sizes."""
+    ours, theirs = BodyPose(0.5, 0.5), BodyGraph(0.5, 0.5)
+    empty = np.full(portrait.shape, 90, np.uint8)
+    clip = [
+        *(np.roll(portrait, 9 * i, axis=1) for i in range(5)),
+        empty,
+        empty,
+        portrait,
+        np.roll(portrait, 40, axis=0),
+    ]
+    wide = [np.ascontiguousarray(np.pad(picture, ((0, 1), (80, 20), (0, 0)))) for picture in clip]
+    seen = []
+    for pictures in (clip, wide):
+        ours.reset()
+        theirs.reset()
+        for index, picture in enumerate(pictures):
+            now_s = index / 8 + 0.01 * (index % 3)
+            one, other = ours(picture, now_s), theirs(picture, now_s)
+            seen.append(one is not None)
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                assert one.tobytes() == other.tobytes(), f"frame {index}"
+    assert seen.count(True) >= 12, "it followed"
+    assert seen.count(False) >= 2, "it lost"
