@@ -199,6 +199,34 @@ def import_(
         _tell(one)
 
 
+@cache_app.command()
+def recompute(
+    path: Annotated[Path, typer.Argument(help="A face.h5 that keeps landmarks.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the new face.h5; without it nothing is written.")
+    ] = None,
+    blendshapes: Annotated[
+        Path | None,
+        typer.Option("--blendshapes", help="MediaPipe's face_landmarker.task, asked in place of our network."),
+    ] = None,
+) -> None:
+    """Work out action units, head pose and gaze anew from stored landmarks, without the video, and say what has changed.
+
+    Where the face was and the quality are taken over. Use the new cache with --caches; extraction does not replace it.
+
+    Example: bemerc cache recompute features/face.h5 --out recomputed
+    """
+    from bemerc.extract import recompute as again
+
+    if out is not None and (out / "face.h5").exists():
+        raise BemercError(f"{out / 'face.h5'}: there is a cache already. Name another folder with --out.")
+    found = again.run(path, None if out is None else out / "face.h5", blendshapes)
+    typer.echo(found.sentence())
+    typer.echo(
+        f"The new cache is {out / 'face.h5'}" if out is not None else "Nothing was written; --out names a folder."
+    )
+
+
 def _tell(made: Imported) -> None:
     """What an import gave, and how much of it is known by name to what comes after."""
     from bemerc.describe.phrases import ITEMS

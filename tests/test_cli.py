@@ -29,6 +29,7 @@ COMMANDS = [
     ["cache", "validate"],
     ["cache", "export"],
     ["cache", "import"],
+    ["cache", "recompute"],
 ]
 
 

@@ -146,10 +146,15 @@ class FrameCache:
     def landmarks(self, id_: str) -> NDArray[np.float32] | None:
         """Raw points (T, P, 3) float32 in pixels of the frame that the extractor saw (x right, y down, z away from the
         camera on x's scale), NaN where there was no face; None where the cache holds none."""
+        packed = self.packed_landmarks(id_)
+        return None if packed is None else unpack_landmarks(packed)
+
+    def packed_landmarks(self, id_: str) -> PackedLandmarks | None:
+        """The same points as they are stored."""
         rows = self._rows(id_)
         if not self.has_landmarks:
             return None
-        return unpack_landmarks(PackedLandmarks(self._file["landmarks"][rows], self._file["landmarks_scale"][rows]))
+        return PackedLandmarks(self._file["landmarks"][rows], self._file["landmarks_scale"][rows])
 
     def _at(self, id_: str) -> int:
         if id_ not in self._position:

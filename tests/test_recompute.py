@@ -1,0 +1,91 @@
+"""From stored landmarks back to numbers: nothing is lost, what was changed shows, and no video is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bemerc.cache import Features, PackedLandmarks, open_cache, pack_landmarks, unpack_landmarks, write_cache
+from bemerc.errors import CacheError
+from bemerc.extract import face, recompute
+from bemerc.extract.jobs import Job, measure
+from bemerc.extract.loop import run
+from bemerc.extract.mesh import average_face
+from tests.test_cli import bemerc
+
+NAMES = face.columns(face.Params())
+SIZE = (640, 360)
+
+
+def points(seed: int, frames: int = 20) -> PackedLandmarks:
+    """An average face that trembles, in pixels, with a frame in which it is not seen."""
+    rng = np.random.default_rng(seed)
+    shape = average_face() / np.ptp(average_face()[:, 1]) * 150 + (320, 180, 0)
+    moved = shape + rng.normal(0, 1.5, (frames, *shape.shape))
+    moved[frames // 2] = np.nan
+    return pack_landmarks(moved.astype(np.float32))
+
+
+def face_cache(path: Path, *, landmarks: bool = True, off: float = 0.0) -> Path:
+    """A cache as extraction makes it, of two clips, one without a frame and a failure; ``off`` is added to AU12 of the first."""
+    clips = []
+    for id_, frames in (("a", 20), ("b", 30), ("c", 0)):
+        packed = points(len(clips), max(frames, 1))
+        values = face.measure(unpack_landmarks(packed), SIZE, np.full(max(frames, 1), 0.9, np.float32))[:frames]
+        values[:, NAMES.index("AU12_r")] += off if id_ == "a" else 0
+        clips.append((id_, Features(values, np.arange(frames) / 25, NAMES), frames / 25, packed if landmarks else None))
+    write_cache(
+        path,
+        modality="face",
+        columns=NAMES,
+        rate="clip",
+        extractor=face.VERSION,
+        params={"faces": 1},
+        clips=clips,
+        failures={"d": "The clip is empty."},
+    )
+    return path
+
+
+def test_what_is_stored_gives_what_was_measured_to_the_last_digit(tmp_path: Path) -> None:
+    path = face_cache(tmp_path / "face.h5")
+    found = recompute.run(path, tmp_path / "out" / "face.h5")
+    assert found.utterances == 3
+    assert max(found.differences.values()) == 0
+    assert set(found.differences) == set(recompute.COLUMNS)
+    with open_cache(path) as before, open_cache(tmp_path / "out" / "face.h5") as after:
+        assert after.ids == before.ids
+        assert after.failures == before.failures
+        for id_ in "abc":
+            np.testing.assert_array_equal(after[id_].values, before[id_].values)
+            np.testing.assert_array_equal(after.landmarks(id_), before.landmarks(id_))
+            assert after.duration_s(id_) == before.duration_s(id_)
+
+
+def test_what_was_changed_shows_and_is_mended(tmp_path: Path) -> None:
+    path = face_cache(tmp_path / "face.h5", off=0.5)
+    found = recompute.run(path, tmp_path / "mended" / "face.h5")
+    assert found.differences["AU12_r"] == pytest.approx(0.5, abs=1e-5)
+    assert "0.5000 of 5 (AU12_r)" in found.sentence()
+    again = recompute.run(tmp_path / "mended" / "face.h5", None)
+    assert max(again.differences.values()) == 0
+
+
+def test_the_command_writes_beside_and_extraction_keeps_off(tmp_path: Path) -> None:
+    path = face_cache(tmp_path / "face.h5")
+    answer = bemerc("cache", "recompute", path, "--out", tmp_path / "new")
+    assert answer.returncode == 0, answer.stderr
+    assert "3 utterances" in answer.stdout
+    assert "Name another folder" in bemerc("cache", "recompute", path, "--out", tmp_path / "new").stderr
+    assert bemerc("cache", "validate", tmp_path / "new").returncode == 0
+    measures = (measure("face", face.__name__, face.Params()),)
+    with pytest.raises(CacheError, match="was imported"):
+        run([Job("a", None)], measures, tmp_path / "new", tmp_path / "store")
+
+
+def test_without_landmarks_there_is_a_sentence(tmp_path: Path) -> None:
+    path = face_cache(tmp_path / "face.h5", landmarks=False)
+    with pytest.raises(CacheError, match="keeps no landmarks"):
+        recompute.run(path, None)
