@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from bemerc.extract import face, recompute
 from bemerc.extract.jobs import Job, measure
 from bemerc.extract.loop import run
 from bemerc.extract.mesh import average_face
-from tests.test_cli import bemerc
+from tests.test_cli import ROOT, bemerc
 
 NAMES = face.columns(face.Params())
 SIZE = (640, 360)
@@ -83,6 +84,21 @@ def test_the_command_writes_beside_and_extraction_keeps_off(tmp_path: Path) -> N
     measures = (measure("face", face.__name__, face.Params()),)
     with pytest.raises(CacheError, match="was imported"):
         run([Job("a", None)], measures, tmp_path / "new", tmp_path / "store")
+
+
+def test_the_page_on_plain_h5py_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "DATA.md").read_text(encoding="utf-8")
+    (tmp_path / "features").mkdir()
+    path = face_cache(tmp_path / "features" / "face.h5")
+    monkeypatch.chdir(tmp_path)
+    told: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], told)
+    with open_cache(path) as cache:
+        known = ~np.isnan(cache["a"].values).any(axis=1)
+        np.testing.assert_array_equal(told["values"], cache["a"].values)
+        np.testing.assert_allclose(told["pixels"][known], cache.landmarks("a")[known], rtol=1e-6)
+        assert list(told["columns"]) == list(cache.columns)
+        assert told["ids"][0] == "a"
 
 
 def test_without_landmarks_there_is_a_sentence(tmp_path: Path) -> None:
