@@ -263,6 +263,23 @@ def grow(examples: Sequence[Example], row_tokens: int) -> list[Tree]:
     return [*trees, tree(row)] if row else trees
 
 
+def join(trees: Sequence[Tree], row_tokens: int, size: int) -> list[Tree]:
+    """Neighbours with the same head as one tree, up to ``row_tokens`` positions and ``size`` examples; none is cut."""
+    rows: list[list[Example]] = []
+    length = 0
+    for t in trees:
+        head = t.examples[0].nodes[0]
+        if rows and rows[-1][0].nodes[0] is head:
+            added = len(t) - len(head.ids)
+            if length + added <= row_tokens and len(rows[-1]) + len(t.examples) <= size:
+                rows[-1] += t.examples
+                length += added
+                continue
+        rows.append(list(t.examples))
+        length = len(t)
+    return [tree(row) for row in rows]
+
+
 def tree(examples: Sequence[Example]) -> Tree:
     """Lay out examples so that common beginnings stand once, in the order in which they are first met."""
     layout = _Layout()

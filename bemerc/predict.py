@@ -70,6 +70,7 @@ def run(
     if facts.task != "merc":
         raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
     model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    loaded.merge()
     shape = prompt.Params(**facts.params["prompt"])
     max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
     encoder = encoder_for(loaded, shape, max_length)
@@ -123,6 +124,7 @@ def generate_descriptions(
     if facts.task != "align":
         raise ModelError(f"{folder}: this model was trained for {facts.task}, not to describe. Name an align model.")
     model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    loaded.merge()
     encoder = encoder_for(loaded, prompt.Params(**facts.params["prompt"]), loaded.max_length)
     said: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
     with (
@@ -176,10 +178,8 @@ def score_labels(
     ]
     classes = len(asked[0][1]) if asked else 1
     sums: dict[str, list[float]] = {}
-    # A tree per dialogue (per block of the window): neighbours that share the head alone would only look past each other.
-    alike = itertools.groupby(examples, key=lambda example: example.nodes[1])
-    trees = [tree for _, some in alike for tree in dataset.grow(list(some), params.row_tokens)]
-    groups = dataset.batches(trees, params.batch * classes)
+    size = params.batch * classes
+    groups = dataset.batches(_rows(examples, params.row_tokens, size, loaded.trees == "paths"), size)
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
         for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
@@ -188,6 +188,16 @@ def score_labels(
                 sums.setdefault(id, []).append(float(total))
             advance(len(batch.ids) // classes)
     return {id: np.array(of) for id, of in sums.items()}
+
+
+def _rows(examples: Sequence[dataset.Example], row_tokens: int, size: int, together: bool) -> list[dataset.Tree]:
+    """A tree per dialogue (per block of the window); ``together``: as many in a row as may be, which share the head.
+
+    Under a mask, neighbours that share the head alone would only look past each other.
+    """
+    blocks = itertools.groupby(examples, key=lambda example: example.nodes[1])
+    trees = [tree for _, some in blocks for tree in dataset.grow(list(some), row_tokens)]
+    return dataset.join(trees, row_tokens, size) if together else trees
 
 
 def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[np.float64]) -> Prediction:

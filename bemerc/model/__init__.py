@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import ModelError
-from bemerc.model import card
-from bemerc.model.masks import for_layers, understands_trees
+from bemerc.model import card, paths
+from bemerc.model.masks import for_layers
+from bemerc.model.paths import Trees
 from bemerc.model.pretrained import OTHER_SENSES, device_faults, fingerprint, load_backbone, quiet
 
 if TYPE_CHECKING:
@@ -161,12 +162,12 @@ class BehaviorModel(nn.Module):
         k: int,
         params: Params,
         backbone: str,
-        trees: bool,
+        trees: Trees,
     ) -> None:
         super().__init__()
         self.lm, self.tokenizer, self.params, self.k = lm, tokenizer, params, k
         self.backbone = backbone  # the fingerprint of the language model without its adapter
-        self.trees = trees  # whether it understands rows that branch
+        self.trees = trees  # how it understands rows that branch
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
         words = _words(lm)
         scale = float(words.float().pow(2).mean().sqrt()) if words.device.type != "meta" else 1.0
@@ -195,13 +196,19 @@ class BehaviorModel(nn.Module):
         here = self._here
         embeddings = self._embed(here(batch.input_ids), here(batch.modality), batch)
         node, position = here(batch.node), here(batch.position_ids)
-        if self.trees:
+        if self.trees == "paths" and not torch.is_grad_enabled():
+            with paths.along(self.lm, here(batch.source)):
+                logits = self._logits(embeddings, paths.given(self.lm, batch, embeddings), here(batch.source))
+            return self._picked(logits, batch)
+        if self.trees != "no":
             mask = for_layers(self.lm.config, node, here(batch.ancestors), position, embeddings.dtype)
             given = {"attention_mask": mask, "position_ids": position}
         else:
             self._must_be_paths(batch)
             given = {"attention_mask": (node >= 0).long()}
-        logits = self._logits(embeddings, given, here(batch.source))
+        return self._picked(self._logits(embeddings, given, here(batch.source)), batch)
+
+    def _picked(self, logits: Tensor, batch: Batch) -> Tensor:
         which, token = (torch.from_numpy(array).to(logits.device) for array in (batch.which, batch.token))
         log_probs: Tensor = logits.float().log_softmax(-1)[which, token].to(self.device)
         return log_probs
@@ -264,6 +271,16 @@ class BehaviorModel(nn.Module):
             given = {"input_ids": best.unsqueeze(1)}
         return [_until(row, end) for row in written.tolist()]
 
+    def merge(self) -> None:
+        """Put the adapter into the backbone's weights, in memory: the same up to rounding, and no second way to compute.
+
+        Only where weights are float32: in fewer digits a small adapter would be rounded away, and the model with it.
+        """
+        whole = all(p.dtype == torch.float32 for name, p in self.lm.named_parameters() if "lora_" not in name)
+        if whole and hasattr(self.lm, "merge_and_unload"):
+            with quiet():
+                self.lm = self.lm.merge_and_unload()
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Adapter and projectors by name; all else is frozen."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
@@ -325,7 +342,7 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
     Raises ModelError where the backbone cannot be had, or ``start`` was made with another backbone or adapter shape.
     """
     lm, tokenizer = load_backbone(params)
-    backbone, trees = fingerprint(params.name_or_path), understands_trees(lm)
+    backbone, trees = fingerprint(params.name_or_path), paths.understood(lm)
     if start is None:
         return on(lm, tokenizer, widths, k, params, backbone, trees)
     _must_fit(read_facts(start), params, backbone, start)
@@ -341,7 +358,7 @@ def on(
     k: int,
     params: Params,
     backbone: str = "",
-    trees: bool = True,
+    trees: Trees = "masks",
 ) -> BehaviorModel:
     """A fresh model on a backbone that is there already, be it without weights (on the meta device)."""
     import peft
@@ -371,6 +388,7 @@ def _ready(model: BehaviorModel, lm: Any) -> BehaviorModel:
         lm.enable_input_require_grads()
     if model.params.compile:
         _compile(lm)
+        model.trees = "no" if model.trees == "no" else "masks"  # every walk is another program
     return model
 
 
@@ -396,7 +414,7 @@ def load(
     lm, tokenizer = load_backbone(params)
     found = fingerprint(params.name_or_path)
     _must_fit(facts, params, found, folder)
-    trees = understands_trees(lm)
+    trees = paths.understood(lm)
     adapted = lm if facts.merged else _adapter(lm, folder, trainable=False)
     widths = {m: len(facts.columns[m]) for m in facts.modalities}
     model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, trees)

@@ -8,6 +8,7 @@ once, on seven tokens, whether a tree gives what its paths give alone, and one t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,10 +39,15 @@ def tree_mask(
     return mask.masked_fill(~seen.unsqueeze(1), torch.finfo(dtype).min)
 
 
-def for_layers(config: Any, node: Tensor, ancestors: Tensor, position: Tensor, dtype: torch.dtype) -> Any:
-    """The mask of every layer, as the model's class wants it: one for all, or one per kind of layer by name."""
+def for_layers(
+    config: Any, node: Tensor, ancestors: Tensor, position: Tensor, dtype: torch.dtype, narrowed: int | None = None
+) -> Any:
+    """The mask of every layer, as the model's class wants it: one for all, or one per kind of layer by name.
+
+    ``narrowed`` stands in for the width of a sliding window, where there is one.
+    """
     text = config.get_text_config()
-    window = sliding_window(text)
+    window = sliding_window(text) and (narrowed or sliding_window(text))
     kinds = set(getattr(text, "layer_types", None) or ())
     if not window or kinds == {"full_attention"}:
         return tree_mask(node, ancestors, dtype)
@@ -57,28 +63,48 @@ def sliding_window(text: Any) -> int:
     return int(window or 0)
 
 
-def understands_trees(lm: Any) -> bool:
-    """Whether a tree of two branches gives the logits that its second path gives alone.
+@dataclass(frozen=True)
+class Example:
+    """A row of seven tokens with two branches, a b c | d e | f g: ids, node, position (1, 7), ancestors (1, 3, 3)."""
 
-    Measured against what the model would say had it taken the row for plain text, so that the dtype's grain does not matter.
-    """
+    ids: Tensor
+    node: Tensor
+    position: Tensor
+    ancestors: Tensor
+
+
+def example(lm: Any) -> Example:
+    """The row that every model is asked about, where its word embeddings lie."""
+    ids, node, position = [5, 6, 7, 8, 9, 10, 11], [0, 0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 3, 4]
+    ancestors = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
     device = lm.get_input_embeddings().weight.device
-    if device.type == "meta":
+    first, second, third = (torch.tensor([of], device=device) for of in (ids, node, position))
+    return Example(first, second, third, ancestors.unsqueeze(0).to(device))
+
+
+def understands_trees(lm: Any) -> bool:
+    """Whether a tree of two branches gives the logits that its second path gives alone."""
+    if lm.get_input_embeddings().weight.device.type == "meta":
         return True
-    ids = torch.arange(5, 12, device=device).unsqueeze(0)  # a b c | d e | f g
-    node = torch.tensor([[0, 0, 0, 1, 1, 2, 2]], device=device)
-    position = torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=device)
-    ancestors = torch.tensor([[[1, 0, 0], [1, 1, 0], [1, 0, 1]]], dtype=torch.bool, device=device)
+    row = example(lm)
     with torch.inference_mode():
         # First what every causal model can do, so that what fails here is not taken for a want of trees.
-        path = lm(input_ids=ids[:, [0, 1, 2, 5, 6]], use_cache=False).logits[0, -2:]
-        text = lm(input_ids=ids, use_cache=False).logits[0, -2:]
-        words = lm.get_input_embeddings()(ids)
-        mask = for_layers(lm.config, node, ancestors, position, words.dtype)
+        path = lm(input_ids=row.ids[:, [0, 1, 2, 5, 6]], use_cache=False).logits[0, -2:]
+        text = lm(input_ids=row.ids, use_cache=False).logits[0, -2:]
+        words = lm.get_input_embeddings()(row.ids)
+        mask = for_layers(lm.config, row.node, row.ancestors, row.position, words.dtype)
         try:
-            tree = lm(inputs_embeds=words, attention_mask=mask, position_ids=position, use_cache=False).logits[0, -2:]
+            tree = lm(inputs_embeds=words, attention_mask=mask, position_ids=row.position, use_cache=False).logits
         except (TypeError, ValueError, RuntimeError, KeyError):
             return False  # the class takes no such mask
-    off, would_be = (tree - path).abs().max().item(), (text - path).abs().max().item()
-    coarse = words.dtype != torch.float32 or getattr(lm, "is_quantized", False)
+    return alike(lm, tree[0, -2:], path, text)
+
+
+def alike(lm: Any, found: Tensor, right: Tensor, text: Tensor) -> bool:
+    """Whether logits are what they should be.
+
+    Measured against what the model says when it takes the row for plain text, so that the dtype's grain does not matter.
+    """
+    off, would_be = (found - right).abs().max().item(), (text - right).abs().max().item()
+    coarse = found.dtype != torch.float32 or getattr(lm, "is_quantized", False)
     return bool(off <= (0.4 if coarse else 0.1) * would_be)
