@@ -115,9 +115,16 @@ def attend(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers asks of an attention: query (B, heads, L, d), key and value (B, groups, L, d) -> (B, L, heads, d)."""
+    """What transformers asks of an attention: query (B, heads, L, d), key and value (B, groups, L, d) -> (B, L, heads, d).
+
+    Raises TypeError where a layer has what is not known here: sinks (GPT-OSS), a learned bias (T5).
+    """
+    if s_aux is not None or position_bias is not None:
+        raise TypeError("attention with sinks or a position bias")
     heads = query.shape[1]
     key, value = (given.repeat_interleave(heads // given.shape[1], dim=1) for given in (key, value))
     keys, values = (given.new_empty(1, heads, paths.longest, given.shape[3]) for given in (key, value))
