@@ -42,6 +42,9 @@ _LONGEST_HOLE_S = 600.0
 _MISSING_S = 0.5
 _MISSING_SHARE = 0.1
 
+# Converters take so many pixels of a row at a time; a part that begins at a whole number of them is converted as in the whole.
+_LANES = 32
+
 Crop = tuple[float, float, float, float]
 
 av.logging.set_level(av.logging.PANIC)
@@ -100,6 +103,86 @@ class Frame:
         if longest_side is None or max(picture.shape[:2]) <= longest_side:
             return picture
         return _scaled(picture, longest_side)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what ``rgb()`` gives."""
+        width, height = self._frame.width, self._frame.height
+        return (height, width) if round(self._frame.rotation / 90) % 2 else (width, height)
+
+    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
+        """``rgb()[top:bottom, left:right]`` without converting the rest, or None where that cannot be done simply."""
+        left, top, right, bottom = box
+        if self._rgb is not None or not self._is_plain() or left % _LANES or top % 2:
+            return None
+        part = self._like((right - left, bottom - top))
+        for number, (plane, whole) in enumerate(zip(part.planes, self._frame.planes, strict=True)):
+            half = 2 if number else 1
+            width, height = plane.width, plane.height
+            _samples(plane)[:] = _samples(whole)[
+                top // half : top // half + height, left // half : left // half + width
+            ]
+        return _to_rgb(part, self._reformatter)
+
+    def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """``rgb()[rows[:, None], columns]`` without converting the rest, or None where that cannot be done simply."""
+        if self._rgb is not None or not self._is_plain():
+            return None
+        # Each pixel becomes four, since four share a colour: converted they are what they are in the whole.
+        picked = self._like((2 * len(columns), 2 * len(rows)))
+        luma, *colours = (_samples(plane) for plane in self._frame.planes)
+        _samples(picked.planes[0])[:] = luma[rows[:, None], columns].repeat(2, axis=0).repeat(2, axis=1)
+        for plane, colour in zip(picked.planes[1:], colours, strict=True):
+            _samples(plane)[:] = colour[rows[:, None] // 2, columns // 2]
+        return _to_rgb(picked, self._reformatter)[::2, ::2]
+
+    def _is_plain(self) -> bool:
+        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, upright, of even size."""
+        frame = self._frame
+        plain = frame.format.name in ("yuv420p", "yuvj420p") and not round(frame.rotation / 90) % 4
+        return plain and not (frame.width % 2 or frame.height % 2)
+
+    def _like(self, size: tuple[int, int]) -> Any:
+        """An empty frame of another size, of the same kind."""
+        made = av.VideoFrame(*size, self._frame.format.name)
+        made.color_range, made.colorspace = self._frame.color_range, self._frame.colorspace
+        return made
+
+
+class Picture:
+    """A frame cut to ``crop`` for those who may need a part of it alone: of the usual kind of video only that part is then
+    converted, to the same pixels that the whole frame would have there."""
+
+    def __init__(self, frame: Frame, crop: Crop | None = None) -> None:
+        self._frame, self._crop = frame, crop
+        self._rgb: NDArray[np.uint8] | None = None
+        self._left, self._top, right, bottom = _box(frame.size, crop)
+        self.size = right - self._left, bottom - self._top
+
+    @property
+    def is_there(self) -> bool:
+        """Whether ``rgb()`` costs nothing any more."""
+        return self._rgb is not None
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """All of it, contiguous (H, W, 3) uint8."""
+        if self._rgb is None:
+            self._rgb = self._frame.rgb(self._crop)
+        return self._rgb
+
+    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+        """``rgb()[top:bottom, left:right]`` for a box (left, top, right, bottom) in pixels."""
+        left, top, right, bottom = box
+        part = None
+        if not self.is_there:
+            x, y = self._left, self._top
+            part = self._frame.part((x + left, y + top, x + right, y + bottom))
+        return self.rgb()[top:bottom, left:right] if part is None else part
+
+    def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(R, C, 3), the pixels where these rows and columns cross."""
+        picked = None if self.is_there else self._frame.pixels(self._top + rows, self._left + columns)
+        return self.rgb()[rows[:, None], columns] if picked is None else picked
 
 
 class Video:
@@ -170,15 +253,28 @@ def _to_rgb(frame: Any, reformatter: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
 
 
+def _samples(plane: Any) -> NDArray[np.uint8]:
+    """The bytes of a plane (H, W), in place."""
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
 def _cut(picture: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
+    left, top, right, bottom = _box((picture.shape[1], picture.shape[0]), crop)
+    return np.ascontiguousarray(picture[top:bottom, left:right])
+
+
+def _box(size: tuple[int, int], crop: Crop | None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a crop in pixels of a frame of ``size`` (width, height)."""
+    width, height = size
+    if crop is None:
+        return 0, 0, width, height
     left, right = round(crop[0] * width), round(crop[2] * width)
     top, bottom = round(crop[1] * height), round(crop[3] * height)
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise MediaError(
             f"The crop {crop} leaves nothing of a frame of {width}x{height} pixels; it takes left, top, right, bottom in 0 to 1."
         )
-    return np.ascontiguousarray(picture[top:bottom, left:right])
+    return left, top, right, bottom
 
 
 def _scaled(picture: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:

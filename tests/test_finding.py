@@ -19,6 +19,8 @@ from bemerc.extract import face
 from bemerc.extract.finding import FaceFinder, parts
 from bemerc.extract.jobs import Job, measure
 from bemerc.extract.loop import run
+from bemerc.extract.mediapipe_models import FaceModels, Rect
+from bemerc.extract.sight import Box, Still
 
 Picture = NDArray[np.uint8]
 FPS, RATE_HZ = 25, 16_000
@@ -82,6 +84,47 @@ def test_a_small_face_that_was_hidden_is_found_where_it_was(finder: FaceFinder) 
         numbers.append([seen.track for seen in finder(picture, i / FPS)])
     assert numbers[2] == [0]
     assert numbers[7:] == [[0]] * 3, "at once, and under its old number"
+
+
+class Parts:
+    """A picture that is given in parts alone, and remembers which."""
+
+    is_there = False
+
+    def __init__(self, picture: Picture) -> None:
+        self._still, self.size, self.asked = Still(picture), Still(picture).size, list[Box]()
+
+    def rgb(self) -> Picture:
+        raise AssertionError("a part is enough")
+
+    def part(self, box: Box) -> Picture:
+        self.asked.append(box)
+        return self._still.part(box)
+
+    def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Picture:
+        return self._still.pixels(rows, columns)
+
+
+def test_the_mesh_needs_a_part_of_the_picture_and_answers_bit_for_bit_as_with_all_of_it() -> None:
+    models = FaceModels(0.5)
+    shown = put(put(wall(960, 540), person(0, 320), 20, 200), person(1, 300), 650, 10)
+    models.show(shown)
+    found = [models.find("near")[0].rect, Rect(0.83, 0.3, 0.2, 0.36)]
+    turned = [replace(rect, angle=angle) for rect in found for angle in (0.0, 0.4, -1.3, 2.5)]
+    outside = [Rect(x, y, 0.3, 0.3 * 960 / 540, 0.2) for x, y in ((0.02, 0.5), (0.97, 0.03), (0.5, 1.0), (1.4, 0.5))]
+    for rect in [*turned, *outside[:3]]:
+        models.show(shown)
+        landmarks, presence = models.mesh(rect)
+        sight = Parts(shown)
+        models.show(sight)
+        again, belief = models.mesh(rect)
+        assert again.tobytes() == landmarks.tobytes()
+        assert belief == presence
+        left, top, right, bottom = sight.asked[0]
+        assert (right - left) * (bottom - top) < 0.6 * 960 * 540
+    models.show(shown)
+    models.mesh(outside[3])  # nothing of it is in the picture
+    models.close()
 
 
 def test_a_shining_collar_beside_a_face_is_nobody_and_a_neighbour_is_somebody(finder: FaceFinder) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import av
+import av.video.reformatter
 import numpy as np
 import pytest
 
 from bemerc.errors import MediaError
-from bemerc.media import NoTrackError, Video, probe, read_sound, read_waveform
+from bemerc.media import Crop, Frame, NoTrackError, Picture, Video, probe, read_sound, read_waveform
 from tests.clips import FPS, brightness, turn, write_clip
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "clips"
@@ -52,6 +54,74 @@ def test_rotated_video_stands_upright(tmp_path: Path) -> None:
     # A quarter turn clockwise brings the left half, which is light in the first frame, to the top.
     assert picture[4:28].mean() > 230
     assert picture[36:60].mean() < 120
+
+
+def noise(kind: str, size: tuple[int, int], color_range: int = 1, colorspace: int = 5) -> Frame:
+    frame = av.VideoFrame(*size, kind)
+    frame.color_range, frame.colorspace = color_range, colorspace
+    rng = np.random.default_rng(size)
+    for plane in frame.planes:
+        np.frombuffer(plane, np.uint8)[:] = rng.integers(0, 256, plane.buffer_size, dtype=np.uint8)
+    return Frame(frame, 0.0, av.video.reformatter.VideoReformatter())
+
+
+@pytest.mark.parametrize("size", [(640, 360), (854, 480), (1366, 768), (98, 50), (34, 34)])
+@pytest.mark.parametrize("kind", ["yuv420p", "yuvj420p"])
+@pytest.mark.parametrize(("color_range", "colorspace"), [(1, 1), (2, 5), (0, 9)])
+def test_a_part_converted_alone_is_the_same_pixels(
+    kind: str, size: tuple[int, int], color_range: int, colorspace: int
+) -> None:
+    rng = np.random.default_rng(0)
+    width, height = size
+    whole = noise(kind, size, color_range, colorspace).rgb()
+    for _ in range(8):
+        left, top = 32 * int(rng.integers(0, width // 32)), 2 * int(rng.integers(0, height // 2))
+        right = min(width, left + 32 * int(rng.integers(1, 12)))
+        bottom = min(height, top + 2 * int(rng.integers(1, 200)))
+        frame = noise(kind, size, color_range, colorspace)
+        part = frame.part((left, top, right, bottom))
+        assert part is not None, "this kind can be cut"
+        np.testing.assert_array_equal(part, whole[top:bottom, left:right])
+        rows, columns = rng.integers(0, height, 5), rng.integers(0, width, 7)
+        picked = frame.pixels(rows, columns)
+        assert picked is not None
+        np.testing.assert_array_equal(picked, whole[rows[:, None], columns])
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "crop"),
+    [
+        ("yuv444p", (320, 180), None),
+        ("yuv422p", (320, 180), None),
+        ("yuv420p10le", (320, 180), None),
+        ("rgb24", (320, 180), None),
+        ("gray", (320, 180), None),
+        ("yuv420p", (321, 181), None),
+        ("yuv420p", (320, 180), (0.25, 0.1, 0.75, 0.9)),
+        ("yuv420p", (320, 180), (0.1, 0.02, 0.6, 1.0)),
+        ("yuv420p", (320, 180), (0.2, 0.0, 1.0, 0.5)),
+    ],
+)
+def test_a_picture_is_the_same_asked_for_in_parts_or_whole(kind: str, size: tuple[int, int], crop: Crop | None) -> None:
+    whole = noise(kind, size).rgb(crop)
+    for known in (False, True):
+        picture = Picture(noise(kind, size), crop)
+        assert picture.size == (whole.shape[1], whole.shape[0])
+        if known:
+            picture.rgb()
+        np.testing.assert_array_equal(picture.part((32, 4, 128, 60)), whole[4:60, 32:128])
+        rows, columns = np.array([0, 7, 80]), np.array([1, 2, 90, 150])
+        np.testing.assert_array_equal(picture.pixels(rows, columns), whole[rows[:, None], columns])
+        np.testing.assert_array_equal(picture.rgb(), whole)
+
+
+def test_a_rotated_picture_is_the_same_asked_for_in_parts(tmp_path: Path) -> None:
+    with Video(turn(write_clip(tmp_path / "a.mp4", size=(128, 96)))) as video:
+        for frame in video:
+            picture = Picture(frame)
+            assert picture.size == (96, 128)
+            part = picture.part((32, 2, 64, 100))
+            np.testing.assert_array_equal(part, frame.rgb()[2:100, 32:64])
 
 
 @pytest.mark.parametrize("size", [(63, 47), (65, 33), (17, 101)])

@@ -23,9 +23,11 @@ from bemerc.extract.blendshapes import scores
 from bemerc.extract.finding import FaceFinder, Seen
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
 from bemerc.extract.mesh import align
+from bemerc.extract.sight import Sight, Still
 from bemerc.extract.whose import Policy, Sightings
 
 VERSION = f"mediapipe-mesh-{RELEASE}/6"
+_LOOSE = 32  # faces that wait to be packed together, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 
 
@@ -110,9 +112,12 @@ class FaceExtractor:
 
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; all frames of a clip have one size."""
-        height, width = rgb.shape[:2]
-        self._size = (width, height)
-        for face in self._finder(rgb, timestamp_s):
+        self.look(Still(rgb), timestamp_s)
+
+    def look(self, sight: Sight, timestamp_s: float) -> None:
+        """As ``frame``; of most frames only the part around the faces is needed, and asked for."""
+        self._size = sight.size
+        for face in self._finder(sight, timestamp_s):
             self._seen.add(len(self._timestamps_s), self._finder.shot, self._finder.view, face)
         self._timestamps_s.append(timestamp_s)
 
@@ -141,9 +146,10 @@ class FaceExtractor:
 
 
 class _Seen:
-    """All faces seen in a clip: packed as they come, 2.9 KB each, and a few numbers that the choice needs."""
+    """All faces seen in a clip: packed some at a time, 2.9 KB each, and a few numbers that the choice needs."""
 
     def __init__(self) -> None:
+        self._loose: list[NDArray[np.float32]] = []
         self._points: list[NDArray[np.int16]] = []
         self._scales: list[NDArray[np.float32]] = []
         self._presence: list[float] = []
@@ -151,16 +157,27 @@ class _Seen:
         self._told: list[tuple[float, float, float, float]] = []  # left, right, height, lips
 
     def add(self, row: int, shot: int, view: int, face: Seen) -> None:
-        packed = pack_landmarks(face.landmarks[None])
-        self._points.append(packed.points[0])
-        self._scales.append(packed.scale[0])
+        self._loose.append(face.landmarks)
         self._presence.append(face.presence)
         self._where.append((row, shot, view, face.track))
-        (left, top), (right, bottom) = face.landmarks[:, :2].min(axis=0), face.landmarks[:, :2].max(axis=0)
-        self._told.append((left, right, bottom - top, whose.opening(face.landmarks)))
+        if len(self._loose) == _LOOSE:
+            self._pack()
+
+    def _pack(self) -> None:
+        if not self._loose:
+            return
+        landmarks = np.stack(self._loose)
+        packed = pack_landmarks(landmarks)
+        self._points.extend(packed.points)
+        self._scales.extend(packed.scale)
+        low, high = landmarks[:, :, :2].min(axis=1), landmarks[:, :, :2].max(axis=1)
+        for face, (left, top), (right, bottom) in zip(self._loose, low, high, strict=True):
+            self._told.append((left, right, bottom - top, whose.opening(face)))
+        self._loose = []
 
     def tracks(self, size: tuple[int, int]) -> list[Sightings]:
         """What the choice is made of, by growing track number."""
+        self._pack()
         where = np.array(self._where, np.int64).reshape(-1, 4)
         left, right, height, mouth = np.array(self._told, np.float64).reshape(-1, 4).T
         x, area = (left + right) / 2 / size[0], (right - left) * height / (size[0] * size[1])
@@ -173,6 +190,7 @@ class _Seen:
 
     def chosen(self, choice: Choice | None, frames: int) -> tuple[PackedLandmarks, NDArray[np.float32]]:
         """The points of the chosen face and the mesh's belief in it, per frame; without a choice of whatever was seen."""
+        self._pack()
         empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
         points, scale = np.repeat(empty.points, frames, axis=0), np.repeat(empty.scale, frames, axis=0)
         presence = np.full(frames, np.nan, np.float32)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bemerc.extract.cuts import Cuts
 from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
+from bemerc.extract.sight import Sight, sight_of
 from bemerc.extract.tracks import Track, Tracks, same
 
 # How often one looks: for more faces while somebody is in sight; and while nobody is, at the whole picture and at parts
@@ -69,11 +70,12 @@ class FaceFinder:
     def view(self) -> int:
         return self._cuts.view
 
-    def __call__(self, rgb: NDArray[np.uint8], now_s: float) -> list[Seen]:
-        """One frame (H, W, 3) uint8, contiguous; who is seen in it, by growing track number."""
-        self._models.show(rgb)
-        self._size = (rgb.shape[1], rgb.shape[0])
-        if self._cuts(rgb):
+    def __call__(self, shown: Sight | NDArray[np.uint8], now_s: float) -> list[Seen]:
+        """One frame (H, W, 3) uint8, or the sight of one; who is seen in it, by growing track number."""
+        sight = sight_of(shown)
+        self._models.show(sight)
+        self._size = sight.size
+        if self._cuts(sight):
             self._tracks.cut()
             self._looked = {}
         seen = [face for track in self._tracks.followed if (face := self._follow(track, now_s)) is not None]

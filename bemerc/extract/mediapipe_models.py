@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from bemerc.errors import BemercError
 from bemerc.extract.lean import without_output
+from bemerc.extract.sight import Box, Sight, Still, sight_of
 
 RELEASE = "0.10.21"
 MESH_POINTS = 478
@@ -71,21 +72,22 @@ class FaceModels:
             outputs=("landmarks", _PRESENCE),
         )
         self._detectors: dict[str, _Graph] = {}
-        self._picture: Any = None
-        self._size = (1, 1)
+        self._sight: Sight = Still(np.zeros((1, 1, 3), np.uint8))
+        self._whole: Any = None
+        self._canvas = np.zeros((1, 1, 3), np.uint8)
 
-    def show(self, rgb: NDArray[np.uint8]) -> None:
-        """The picture (H, W, 3), contiguous, that is asked about from now on. It is copied."""
-        self._picture, self._size = self._mesh.picture(rgb), (rgb.shape[1], rgb.shape[0])
+    def show(self, shown: Sight | NDArray[np.uint8]) -> None:
+        """The picture (H, W, 3) that is asked about from now on. Detectors look at all of it, the mesh at a part."""
+        self._sight, self._whole = sight_of(shown), None
 
     def find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Found]:
         """Faces in a part of the picture, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
         ``far`` the full-range one (192 x 192; it finds smaller faces)."""
         graph = self._detectors.get(reach) or self._detectors.setdefault(reach, self._detector(reach))
-        faces = graph.run({"image": self._picture, "roi": graph.rect(part)}).get("faces")
+        faces = graph.run({"image": self._all(), "roi": graph.rect(part)}).get("faces")
         if faces is None or faces.is_empty():
             return []
-        found = [_found(message, self._size) for message in graph.getter._get_serialized_proto_list(faces)]
+        found = [_found(message, self._sight.size) for message in graph.getter._get_serialized_proto_list(faces)]
         return sorted(found, key=lambda face: -face.score)
 
     def mesh(self, rect: Rect) -> tuple[NDArray[np.float32], float]:
@@ -94,9 +96,27 @@ class FaceModels:
         x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
         the width, grows away from the camera and is zero near the head's centre.
         """
-        outputs = self._mesh.run({"image": self._picture, "roi": self._mesh.rect(rect)})
+        outputs = self._mesh.run({"image": self._around(rect), "roi": self._mesh.rect(rect)})
         message = self._mesh.getter._get_serialized_proto(outputs["landmarks"])
         return _numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[_PRESENCE]))
+
+    def _around(self, rect: Rect) -> Any:
+        """A picture of full size in which what lies around ``rect`` is there: the mesh takes its samples at the very places
+        where it would take them in the whole, so that its answers are the same bit for bit."""
+        box = _box_around(rect, self._sight.size)
+        if self._whole is not None or self._sight.is_there or box is None:
+            return self._all()
+        left, top, right, bottom = box
+        width, height = self._sight.size
+        if self._canvas.shape[:2] != (height, width):
+            self._canvas = np.zeros((height, width, 3), np.uint8)
+        self._canvas[top:bottom, left:right] = self._sight.part(box)
+        return self._mesh.picture(self._canvas)
+
+    def _all(self) -> Any:
+        if self._whole is None:
+            self._whole = self._mesh.picture(self._sight.rgb())
+        return self._whole
 
     def close(self) -> None:
         for graph in (self._mesh, *self._detectors.values()):
@@ -105,6 +125,22 @@ class FaceModels:
     def _detector(self, reach: str) -> _Graph:
         text = _DETECTOR_GRAPH.format(_DETECTORS[reach], self._detection_confidence)
         return _Graph(text, side_inputs={}, thresholds={}, outputs=("faces",))
+
+
+def _box_around(rect: Rect, size: tuple[int, int]) -> Box | None:
+    """The part of a picture of ``size`` that the mesh takes its samples from, in pixels, a little larger so that a video's
+    frame can be cut there (media.Frame.part); None where the rect lies outside of the picture."""
+    width, height = size
+    across, down = rect.width * width / 2, rect.height * height / 2
+    cosine, sine = abs(math.cos(rect.angle)), abs(math.sin(rect.angle))
+    half_width, half_height = cosine * across + sine * down + _MARGIN_PX, sine * across + cosine * down + _MARGIN_PX
+    left, right = _on_grid(rect.x * width - half_width, rect.x * width + half_width, width)
+    top, bottom = _on_grid(rect.y * height - half_height, rect.y * height + half_height, height)
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _on_grid(low: float, high: float, length: int) -> tuple[int, int]:
+    return max(0, math.floor(low / _GRID_PX) * _GRID_PX), min(length, math.ceil(high / _GRID_PX) * _GRID_PX)
 
 
 def _found(message: bytes, size: tuple[int, int]) -> Found:
@@ -567,6 +603,9 @@ node {
 """
 _DETECTORS = {"near": "FaceDetectionShortRange", "far": "FaceDetectionFullRange"}
 _ROOM = 1.5
+# Samples are taken between two pixels; and parts of a frame begin where a converter's stride does (media.py).
+_MARGIN_PX = 2
+_GRID_PX = 32
 _EYE_CORNERS = (33, 263)
 
 
@@ -617,8 +656,10 @@ class _Graph:
         self._chatty = True
 
     def picture(self, rgb: NDArray[np.uint8]) -> Any:
-        """A packet that holds a copy of a picture; any graph takes it, any number of times."""
-        return self._create.create_image_frame(rgb, image_format=self._format)
+        """A packet that holds a picture, which must not change meanwhile; any graph takes it, any number of times."""
+        shared = rgb.view()
+        shared.flags.writeable = False  # what may be written to is copied
+        return self._create.create_image_frame(shared, image_format=self._format)
 
     def rect(self, part: Rect) -> Any:
         """A packet that holds a part of a picture."""

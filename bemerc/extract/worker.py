@@ -30,7 +30,7 @@ from bemerc.cache import Features
 from bemerc.errors import BemercError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
 from bemerc.extract.store import Finished, Identity, Piece, Refused, Store, identity
-from bemerc.media import SAMPLE_RATE_HZ, Frame, NoTrackError, Sound, Video, read_sound
+from bemerc.media import SAMPLE_RATE_HZ, Frame, NoTrackError, Picture, Sound, Video, read_sound
 
 _BEAT_S = 1.0
 _DECODERS = 4
@@ -166,13 +166,20 @@ class _Live:
         return self.want.piece.start_s or 0.0
 
     def take(self, frame: Frame) -> None:
-        """Hand the frame to the extractors whose turn it is; its pixels are made only if there is one."""
+        """Hand the frame to the extractors whose turn it is; its pixels are made only if there is one, and all of them only
+        for those who do not say what they need."""
         now_s = frame.timestamp_s - self.start_s
-        due = [modality for modality in self.extractors if self._is_due(modality, now_s)]
-        if due:
-            rgb = frame.rgb(self.want.piece.crop)
-            for modality in due:
-                self.extractors[modality].frame(rgb, now_s)
+        due = [self.extractors[modality] for modality in self.extractors if self._is_due(modality, now_s)]
+        if not due:
+            return
+        picture = Picture(frame, self.want.piece.crop)
+        if any(not hasattr(extractor, "look") for extractor in due):
+            picture.rgb()  # now, so that it serves the others as well
+        for extractor in due:
+            if hasattr(extractor, "look"):
+                extractor.look(picture, now_s)
+            else:
+                extractor.frame(picture.rgb(), now_s)
 
     def _is_due(self, modality: str, now_s: float) -> bool:
         """At most one frame per period of the rate: the first one shown in it. By time, since frames may be uneven."""
