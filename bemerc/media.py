@@ -14,6 +14,7 @@ pixels, times or samples must raise DECODING in extract/store.py, so that finish
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -385,7 +386,10 @@ class _Timeline:
 
 def _open(path: Path) -> Any:
     try:
-        if path.stat().st_size == 0:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe is waited for, a device has no end
+            raise MediaError("The clip is no ordinary file.")
+        if found.st_size == 0:
             raise MediaError("The clip is empty (0 bytes).")
         # "file:" and the whitelist: a name with a colon is no protocol, and a playlist inside a clip opens no address.
         return av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})

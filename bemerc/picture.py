@@ -87,7 +87,7 @@ class Sight:
 def save(id_: str, caches: Mapping[Modality, Path], out: Path, video_dir: Path | None = None) -> str:
     """Draw utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip below ``video_dir``.
 
-    Returns a sentence for the user. Raises CacheError when no cache knows the id, MediaError when the clip cannot be
+    Returns a sentence for the user. Raises CacheError when no cache knows the id or has a row of it, MediaError when the clip cannot be
     read, BemercError when the picture cannot be written.
     """
     with ExitStack() as stack:
@@ -97,13 +97,17 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, video_dir: Path |
             known = next((cache.ids for cache in opened.values()), ())
             raise CacheError(f"No cache here knows '{id_}'. Among the {len(known)} ids are: {', '.join(known[:5])}.")
         landmarks = opened["face"].landmarks(id_) if "face" in features else None
-        lost = [f"{m}: {cache.failures[id_]}" for m, cache in opened.items() if id_ in cache.failures]
+        failed = {m: cache.failures[id_].rstrip(".") for m, cache in opened.items() if id_ in cache.failures}
+        lost = [f"{m}: {reason}" for m, reason in failed.items()]
+        if not any(len(found.values) for found in features.values()):
+            told = "; ".join(lost) or "no frame was shown and no sound heard"
+            raise CacheError(f"Of '{id_}' there is nothing to draw. {told[0].upper()}{told[1:]}.")
         lost += [_chosen(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
     at = peak(features["face"]) if "face" in features else None
     time_s = _time_s(features, at)
     frame = _frame(id_, video_dir, time_s) if video_dir is not None and time_s is not None else None
     draw(id_, Sight(features, landmarks, frame), at, out)
-    parts = [f"{out}: {id_}", *_seen(features), *lost]
+    parts = [f"{out}: {id_}", *_seen({m: f for m, f in features.items() if m not in failed}), *lost]
     if video_dir is not None and frame is None:
         parts.append(f"no clip of that name below {video_dir}")
     return "; ".join(parts) + "."

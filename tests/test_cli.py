@@ -110,3 +110,7 @@ def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> 
     assert all((tmp_path / "out" / f"{m}.h5").is_file() for m in ("face", "pose", "audio"))
     seen = bemerc("inspect", tmp_path / "out" / "face.h5", cwd=tmp_path)
     assert "face of 3 utterances" in seen.stdout
+    lost = bemerc("inspect", tmp_path / "out" / "face.h5", "text", cwd=tmp_path)
+    assert lost.returncode == 1
+    assert "Of 'text' there is nothing to draw. Face: The clip cannot be opened" in lost.stderr
+    assert not list(tmp_path.glob("*.png"))

@@ -356,15 +356,37 @@ def test_mertools_there_and_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         np.load(tmp_path / "bemerc-UTT" / "d" / "größe.npy"), np.nanmean(before.values, axis=0), atol=1e-6
     )
-    made = from_mertools(tmp_path / "bemerc-FRA", tmp_path / "out", None, "face", 25.0, names)
+    made = from_mertools(tmp_path / "bemerc-FRA", tmp_path / "out", None, "face", 25.0)
     with open_cache(made.path, "face") as cache:
         np.testing.assert_array_equal(cache["d/größe"].values, before.values)
         np.testing.assert_allclose(cache["d/größe"].timestamps_s, before.timestamps_s)
-        assert cache.columns == before.columns
+        assert list(cache.columns) == list(before.columns) == names
+    (tmp_path / "bemerc-UTT" / "columns.json").write_text('["not", "ours"]', encoding="utf-8")
     made = from_mertools(tmp_path / "bemerc-UTT", tmp_path / "out", None, "face", None)
     with open_cache(made.path, "face") as cache:
         assert cache["a"].values.shape == (1, 24)
         assert cache.columns[0] == "bemerc_0000"
+
+
+def test_our_own_arrays_bring_their_rate(tmp_path: Path) -> None:
+    columns = ("lean_deg", "movement")
+    rows = Features(np.ones((6, 2), np.float32), np.arange(6) / 8.0, columns)
+    write_cache(
+        tmp_path / "pose.h5",
+        modality="pose",
+        columns=columns,
+        rate=8.0,
+        extractor="x/1",
+        params={},
+        clips=[("a", rows, 0.75, None)],
+        failures={},
+    )
+    with open_cache(tmp_path / "pose.h5") as cache:
+        to_npy(cache, tmp_path / "npy")
+    made = from_mertools(tmp_path / "npy", tmp_path / "out", None, "pose", None)
+    with open_cache(made.path, "pose") as cache:
+        assert (cache.columns, cache.rate) == (columns, 8.0)
+        np.testing.assert_allclose(cache["a"].timestamps_s, rows.timestamps_s)
 
 
 def test_a_folder_of_numbered_frames_is_one_utterance(tmp_path: Path) -> None:

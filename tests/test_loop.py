@@ -164,12 +164,14 @@ def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
     part = write_clip(folder / "part.mp4", 3.0, size=(320, 240), faststart=True)
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
     write_clip(folder / "heard.wav", picture=False)
+    os.mkfifo(folder / "pipe.mp4")  # whoever opened it would wait for ever
     jobs = [*jobs_from_folder(folder), Job("gone", folder / "gone.mp4"), Job("none", None)]
-    outcome = extract(jobs, tmp_path / "out", max_failed_share=0.5)
-    assert set(outcome.failures) == {"cut", "empty", "gone", "text"}
+    outcome = extract(jobs, tmp_path / "out", max_failed_share=0.6)
+    assert set(outcome.failures) == {"cut", "empty", "gone", "pipe", "text"}
     assert set(outcome.absent) == {"heard", "none"}
     assert outcome.failures["gone"] == "There is no file 'gone.mp4'."
-    assert "4 failed" in outcome.sentence()
+    assert outcome.failures["pipe"] == "The clip is no ordinary file."
+    assert "5 failed" in outcome.sentence()
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert set(cache.ids) == {job.id for job in jobs}
         assert cache.failures == dict(outcome.failures) | dict(outcome.absent)
@@ -178,7 +180,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
         assert cache.frames("part") > 5
         assert cache.duration_s("part") < 2.5
     listing = (tmp_path / "out" / "store" / "failed-face-pose.txt").read_text(encoding="utf-8").splitlines()
-    assert [line.split("\t")[0] for line in listing] == ["cut", "empty", "gone", "text"]
+    assert [line.split("\t")[0] for line in listing] == ["cut", "empty", "gone", "pipe", "text"]
 
 
 def test_too_many_failures_stop_the_stage_and_keep_the_work(tmp_path: Path) -> None:

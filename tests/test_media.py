@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -179,7 +180,10 @@ def test_the_header_tells_length_rate_and_tracks(tmp_path: Path) -> None:
 def test_what_is_no_clip_gives_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("these are words, not pictures\n" * 50)
-    for name, words in [("missing.mp4", "not there"), ("empty.mp4", "empty"), ("text.mp4", "cannot be opened")]:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    cases = [("missing.mp4", "not there"), ("empty.mp4", "empty"), ("text.mp4", "cannot be opened")]
+    for name, words in [*cases, ("pipe.mp4", "no ordinary file"), ("folder.mp4", "no ordinary file")]:
         for read in (pictures, read_sound, probe):
             with pytest.raises(MediaError, match=words) as caught:
                 read(tmp_path / name)

@@ -48,7 +48,8 @@ def test_rows_are_our_frames_at_their_true_times(tmp_path: Path, own_folder: Pat
     run(jobs_from_folder(tmp_path / "clips"), (face(tmp_path),), tmp_path, tmp_path / "store", 1)
     with open_cache(tmp_path / "face.h5", "face") as cache:
         features = cache["größe"]
-        assert cache.extractor == "openface-binary/1"
+        assert cache.extractor.startswith("openface-binary/1+")
+        assert cache.params == {"min_confidence": 0.8}
         assert cache.rate == "clip"
     np.testing.assert_allclose(features.timestamps_s, written, atol=1e-3)
     np.testing.assert_allclose(features.column("AU12_r"), [brightness(i) / 51 for i in range(6)], atol=0.1)
@@ -57,6 +58,23 @@ def test_rows_are_our_frames_at_their_true_times(tmp_path: Path, own_folder: Pat
     np.testing.assert_allclose(features.column("face_size"), 24 / 47, atol=1e-5)
     assert np.isnan(features.column("AU01_r")).all()  # the stand-in writes no such column
     assert not list(own_folder.iterdir())
+
+
+def test_another_build_measures_anew_and_the_same_one_elsewhere_does_not(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clips" / "a.mp4", 0.2)
+    jobs = jobs_from_folder(tmp_path / "clips")
+
+    def measured(folder: Path) -> int:
+        folder.mkdir(exist_ok=True)
+        return run(jobs, (face(folder),), tmp_path, tmp_path / "store", 1).measured
+
+    assert measured(tmp_path / "here") == 1
+    assert measured(tmp_path / "there") == 0
+    path = tmp_path / "there" / "Feature Extraction"
+    path.write_text(path.read_text() + "# built again\n")
+    params = openface.Params(str(path))
+    again = run(jobs, (measure("face", openface.__name__, params),), tmp_path, tmp_path / "store", 1)
+    assert again.measured == 1
 
 
 def test_a_part_and_a_crop_are_what_the_binary_sees(tmp_path: Path) -> None:
@@ -117,13 +135,11 @@ def test_what_killed_workers_left_is_swept(tmp_path: Path, own_folder: Path) -> 
     assert [path.exists() for path in (gone, mine)] == [False, True]
 
 
-def test_a_binary_that_is_not_there_stops_before_any_clip_is_blamed(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clips" / "a.mp4")
-    absent = measure("face", "bemerc.extract.openface", openface.Params("no_such_FeatureExtraction"))
+def test_a_binary_that_is_not_there_stops_before_any_clip_is_blamed() -> None:
     with pytest.raises(
         BemercError, match=r"There is no program 'no_such_FeatureExtraction'.*extract_video\.openface\.binary"
     ):
-        run(jobs_from_folder(tmp_path / "clips"), (absent,), tmp_path, tmp_path / "store", 1)
+        measure("face", "bemerc.extract.openface", openface.Params("no_such_FeatureExtraction"))
 
 
 def test_the_command_line_takes_it(tmp_path: Path) -> None:
@@ -136,6 +152,7 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
     checked = bemerc("cache", "validate", "features", "--deep", "--video-dir", "clips", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout
     with open_cache(tmp_path / "features" / "face.h5") as cache:
-        assert cache.extractor == "openface-binary/1"
+        assert cache.extractor.startswith("openface-binary/1+")
+        assert cache.params == {"min_confidence": 0.8}
         assert np.isfinite(cache["a"].column("AU12_r")).all()
     assert list(VideoParams(openface=openface.Params(min_confidence=2.0)).openface.check()) != []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -253,9 +254,11 @@ def from_mertools(
     """A folder of features per utterance -> one cache. ``name.npy`` of (T, D), or (D,) for a whole utterance; or a folder
     ``name/`` of one .npy per frame, in the order of their names.
 
-    A whole utterance's vector is one row at time 0. An array that cannot be read is a failure with its reason.
+    A whole utterance's vector is one row at time 0. An array that cannot be read is a failure with its reason. What our own
+    export says beside the arrays (columns.json) is taken where nobody says otherwise.
     """
     folder, files = _files(path, ".npy")
+    names, rate_hz = _told_beside(folder, names, rate_hz)
     groups = _groups(folder, files)
     first = next((table for table in map(_load, groups.values()) if not isinstance(table, str)), None)
     if first is None:
@@ -283,6 +286,18 @@ def from_mertools(
         provenance=provenance,
         items=items(),
     )
+
+
+def _told_beside(folder: Path, names: Sequence[str], rate_hz: float | None) -> tuple[Sequence[str], float | None]:
+    """Names and rate from a columns.json of ours; other people's files of that name are passed over."""
+    try:
+        told = json.loads((folder / "columns.json").read_text(encoding="utf-8"))
+        columns, rate = told["columns"], told["rate"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return names, rate_hz
+    if not names and isinstance(columns, list) and all(isinstance(name, str) for name in columns):
+        names = tuple(columns)
+    return names, float(rate) if rate_hz is None and isinstance(rate, int | float) and rate > 0 else rate_hz
 
 
 def _groups(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import shutil
 import signal
@@ -53,10 +54,30 @@ class Params:
     binary: str = "FeatureExtraction"
     min_confidence: float = openface.CONFIDENT
 
+    def facts(self) -> dict[str, Any]:
+        """What the numbers depend on beside the binary itself, which ``version`` names by its content."""
+        return {"min_confidence": self.min_confidence}
+
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
         if not 0 <= self.min_confidence <= 1:
             yield f"min_confidence: {self.min_confidence} must lie between 0 and 1."
+
+
+def version(params: Params) -> str:
+    """VERSION, and the binary by its content: another build is another instrument, the same one elsewhere is not. BemercError where
+    there is none."""
+    with Path(_binary(params)).open("rb") as file:
+        return f"{VERSION}+{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
+def _binary(params: Params) -> str:
+    found = shutil.which(params.binary)
+    if found is None:
+        raise BemercError(
+            f"There is no program '{params.binary}'. Name OpenFace's FeatureExtraction in extract_video.openface.binary."
+        )
+    return found
 
 
 def columns(params: Params) -> tuple[str, ...]:
@@ -67,11 +88,7 @@ def columns(params: Params) -> tuple[str, ...]:
 
 def open_extractor(params: Params) -> OpenFace:
     """Look for the binary, so that a wrong path shows before the first clip. BemercError where there is none."""
-    binary = shutil.which(params.binary)
-    if binary is None:
-        raise BemercError(
-            f"There is no program '{params.binary}'. Name OpenFace's FeatureExtraction in extract_video.openface.binary."
-        )
+    binary = _binary(params)
     _sweep()
     return OpenFace(params, binary)
 

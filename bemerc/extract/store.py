@@ -256,6 +256,8 @@ def hash_files(paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Pa
 def _hashed(path: Path) -> tuple[Path, tuple[Identity, str] | str]:
     try:
         before = identity(path)
+        if not path.is_file():  # a pipe is waited for, a device has no end
+            return path, "The clip is no ordinary file."
         with path.open("rb") as file:
             return path, (before, hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
