@@ -65,6 +65,17 @@ def test_what_is_stored_gives_what_was_measured_to_the_last_digit(tmp_path: Path
             assert after.duration_s(id_) == before.duration_s(id_)
 
 
+@pytest.mark.parametrize("block", [1, 7, 20, 64])
+def test_blocks_of_frames_change_no_bit(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """The face leaps at the border of a block, which the quality of the frames on both sides must know."""
+    packed = points(3)
+    packed.scale[7:, :2] += 300
+    presence = np.linspace(0.5, 1, 20, dtype=np.float32)
+    whole = face.measure(unpack_landmarks(packed), SIZE, presence)
+    monkeypatch.setattr(face, "_BLOCK", block)
+    np.testing.assert_array_equal(face.measure_packed(packed, SIZE, presence), whole)
+
+
 def test_what_was_changed_shows_and_is_mended(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5", off=0.5)
     found = recompute.run(path, tmp_path / "mended" / "face.h5")

@@ -29,6 +29,7 @@ from bemerc.extract.whose import Policy, Sightings
 VERSION = f"mediapipe-mesh-{RELEASE}/6"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class FaceExtractor:
             self.choice = self._choose(timestamps_s)
         packed, presence = self._seen.chosen(self.choice, len(timestamps_s))
         self.landmarks = packed if self.params.landmarks else None
-        values = measure(unpack_landmarks(packed), self._size, presence, self._shapes)
+        values = measure_packed(packed, self._size, presence, self._shapes)
         return Features(values, timestamps_s, names)
 
     def _choose(self, timestamps_s: NDArray[np.float64]) -> Choice:
@@ -199,6 +200,23 @@ class _Seen:
             if numbers is None or track in numbers:
                 points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
         return PackedLandmarks(points, scale), presence
+
+
+def measure_packed(
+    packed: PackedLandmarks,
+    frame_size: tuple[int, int],
+    presence: NDArray[np.float32],
+    shapes: action_units.Shapes = scores,
+) -> NDArray[np.float32]:
+    """``measure`` of stored points, a block of frames at a time, so that its memory does not grow with the clip."""
+    frames, parts = len(packed.points), []
+    for start in range(0, frames, _BLOCK):
+        # A frame before and one after: the quality asks whether the face leapt.
+        low, end = max(0, start - 1), min(frames, start + _BLOCK)
+        block = slice(low, end + 1)
+        points = unpack_landmarks(PackedLandmarks(packed.points[block], packed.scale[block]))
+        parts.append(measure(points, frame_size, presence[block], shapes)[start - low : end - low])
+    return np.concatenate(parts)
 
 
 def measure(

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, FrameCache, PackedLandmarks, open_cache, unpack_landmarks, write_cache
+from bemerc.cache import Features, FrameCache, PackedLandmarks, open_cache, write_cache
 from bemerc.errors import CacheError
 from bemerc.extract import action_units, face, head
 from bemerc.extract.blendshapes import scores
 from bemerc.extract.mediapipe_models import MESH_POINTS, BlendshapeModel
-from bemerc.extract.mesh import align
 from bemerc.progress import bar
 
 _ANGLES = (*head.POSE_COLUMNS, *head.GAZE_COLUMNS)
@@ -110,9 +109,8 @@ def _rows(
             )
             advance(1)
             continue
-        aligned = align(unpack_landmarks(packed))
-        told = (action_units.intensities(aligned, shapes), head.pose_deg(aligned), head.gaze_deg(aligned))
-        new = dict(zip(COLUMNS, np.column_stack(told).astype(np.float32).T, strict=True))
+        told = face.measure_packed(packed, (1, 1), np.ones(len(packed.points), np.float32), shapes)
+        new = {name: series for name, series in zip(names, told.T, strict=True) if name in COLUMNS}
         for name, series in new.items():
             if name in stored.columns:
                 differences[name] = _larger(differences[name], series - stored.column(name))
