@@ -275,7 +275,7 @@ def train(
     from bemerc import variant as named
     from bemerc.config import load
     from bemerc.corpus import read_manifest
-    from bemerc.train import Params
+    from bemerc.train import Params, leads
 
     if estimate:
         typer.echo(cli_model.estimate(stage, variant, data, params, tflops))
@@ -300,6 +300,8 @@ def train(
             )
             if "student" in inputs.sources:
                 merc.keep_student(start, out)
+    if not leads():
+        return
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in best.dev.items())
     typer.echo(f"Best epoch on dev: {best.epoch} ({numbers}). The model is in {out}")
 

@@ -56,6 +56,11 @@ def run(
     torch.manual_seed(params.seed)
     widths = {m: tokens.widths[m] for m in modalities}
     if start is not None:
+        if not (start / model.FACTS).is_file():
+            raise ModelError(
+                f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first "
+                "(or 'dvc repro align'), or train a variant that has align: false."
+            )
         found = model.read_facts(start)
         if found.task != "align":
             raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
@@ -83,6 +88,8 @@ def run(
 
 def keep_student(align_folder: Path, out: Path) -> None:
     """Put the align model beside the variant that reads its descriptions: a model folder needs no other."""
+    if not train.leads():
+        return
     shutil.copytree(
         align_folder, out / variant.STUDENT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True
     )

@@ -1,7 +1,8 @@
 """Predictions -> what they are worth: metrics, plots, pictures and a report, with plain regressions beside the models.
 
 in: data/manifest.jsonl, data/tokens.h5, data/cache/face.h5 (which clips show several faces), results/predictions/*.jsonl,
-the training logs, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md
+the training logs, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md;
+and results/test_looks.jsonl, which counts how often test was looked at and is no output, since DVC would remove it
 """
 
 from bemerc import evaluate

@@ -106,6 +106,29 @@ def test_the_report_opens_with_what_was_found(good: World) -> None:
     assert "made corpus" not in opening
 
 
+def test_a_report_tells_how_often_test_was_looked_at(tmp_path: Path) -> None:
+    """The same predictions again are no further look; others are, and the first ones' report stays what it was."""
+    made = world(tmp_path, {"T": 0.4, "TVB": 0.6})
+    made.run()
+    first = made.text()
+    assert "Dev picked the epoch and the temperature. Test was looked at once, here." in first
+    made.run()
+    assert made.text() == first
+    known = (tmp_path / "TVB.jsonl").read_bytes()
+    for seed in (7, 8):
+        write_predictions(tmp_path / "TVB.jsonl", predictions(made.manifest, 0.6, seed))
+        made.run()
+    assert "Test had been looked at before, with other predictions of TVB (2 sets)**" in made.text()
+    made.run("elsewhere")
+    assert "looked at once" in made.text("elsewhere")
+    (tmp_path / "TVB.jsonl").write_bytes(known)
+    made.run()
+    assert made.text() == first
+    (tmp_path / "results" / "test_looks.jsonl").write_text("{}\n")
+    with pytest.raises(evaluate.EvaluationError, match=r"test_looks.jsonl: .* Mend or remove it"):
+        made.run()
+
+
 def test_if_the_regression_wins_the_report_says_so(tmp_path: Path) -> None:
     made = world(tmp_path, {"T": 0.3, "TV": 0.3, "TVB": 0.3})
     made.run()

@@ -1,7 +1,7 @@
 """A training in a process of its own, to be killed or to be one of several: python -m tests.train_alone WORLD OUT SECONDS
 
 WORLD holds a backbone and tokens.h5 as test_train.py makes them; SECONDS is how long a step is made to take at least;
---sharded lays the weights over the processes.
+--sharded lays the weights over the processes, as the environment says that a launcher makes of a config.
 """
 
 import sys
@@ -68,9 +68,7 @@ def shard() -> None:
     def sharding(*given: object) -> Accelerator:
         crew = real(*given)
         crew.state.distributed_type = DistributedType.FSDP
-        crew.state.fsdp_plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", reshard_after_forward=True
-        )
+        crew.state.fsdp_plugin = FullyShardedDataParallelPlugin()
         return crew
 
     train._crew = sharding

@@ -17,7 +17,7 @@ import numpy as np
 from bemerc import evaluate
 from bemerc.cache import open_cache
 from bemerc.corpus import read_manifest
-from bemerc.evaluate import mistakes, plots
+from bemerc.evaluate import looks, mistakes, plots
 from bemerc.evaluate.figures import METRIC_TITLES
 from bemerc.evaluate.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
 from bemerc.evaluate.wording import markdown, title
@@ -35,7 +35,8 @@ def run(
     train_logs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/, mistakes.csv and report.md.
+    """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/, mistakes.csv, report.md, and in
+    test_looks.jsonl that test was looked at.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
     train_logs   variant -> its train_log.jsonl, for the training curves
@@ -48,13 +49,14 @@ def run(
     given = _read(predictions, params)
     with open_tokens(tokens_path) as tokens:
         found = judge(manifest, given, tokens, params, truth, _faces(face_cache))
+    before = looks.note(out, manifest, {name: predictions[name] for name in params.variants})
     curves = read_curves(train_logs or {})
     metrics = headline(found.numbers)
     write_plot_files(out / "plots", found, curves)
     draw(out / "plots", found, curves)
     mistakes.write(out / "mistakes.csv", manifest, given)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (out / "report.md").write_text(markdown(found, bool(curves)), encoding="utf-8")
+    (out / "report.md").write_text(markdown(found, bool(curves), before), encoding="utf-8")
     return metrics
 
 

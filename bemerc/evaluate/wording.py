@@ -71,19 +71,34 @@ def _difference_title(name: str) -> str:
     )
 
 
-def opening(found: Findings) -> list[str]:
+def opening(found: Findings, before: Mapping[str, int]) -> list[str]:
     """The first paragraphs: what was measured on what, who wins, what behavior is worth, what the numbers are not."""
-    return [_what(found), " ".join([_worth(found.numbers), *_rivals(found), _winner(found)]), _caveat(found.manifest)]
+    return [
+        _what(found, before),
+        " ".join([_worth(found.numbers), *_rivals(found), _winner(found)]),
+        _caveat(found.manifest),
+    ]
 
 
-def _what(found: Findings) -> str:
+def _what(found: Findings, before: Mapping[str, int]) -> str:
     numbers = found.numbers
     corpora = " and ".join(CORPUS_TITLES.get(name, name) for name in found.manifest.corpora)
     named = "; ".join(title(v) for v in found.variants)
     return (
         f"Emotion recognition in conversation, judged on the test split of {corpora}: {numbers['utterances']} labelled utterances in "
         f"{numbers['dialogues']} dialogues, {len(numbers['labels'])} labels. One language model was tuned for each set of inputs ({named}). "
-        "Dev picked the epoch; test was looked at once, here. Beside the models stand plain logistic regressions on the same inputs."
+        f"Dev picked the epoch and the temperature. {_looks(before)} Beside the models stand plain logistic regressions on the same inputs."
+    )
+
+
+def _looks(before: Mapping[str, int]) -> str:
+    """How often test was looked at; ``before``: variant -> with how many other predictions."""
+    some = [f"{name} ({n} set{'s' if n > 1 else ''})" for name, n in before.items() if n]
+    if not some:
+        return "Test was looked at once, here."
+    return (
+        f"**Test had been looked at before, with other predictions of {', '.join(some)}** ([test_looks.jsonl](test_looks.jsonl)): "
+        "where the best of several is kept, its numbers are kind."
     )
 
 
@@ -148,11 +163,11 @@ def _caveat(manifest: Manifest) -> str:
 # ---------------------------------------------------------------------------------------------------------------- Markdown
 
 
-def markdown(found: Findings, has_curves: bool) -> str:
-    """The report; pictures are linked relative to its own folder."""
+def markdown(found: Findings, has_curves: bool, before: Mapping[str, int]) -> str:
+    """The report; pictures are linked relative to its own folder. ``before``: see looks.py."""
     parts = [
         "# What the predictions are worth",
-        *[paragraph for paragraph in opening(found) if paragraph],
+        *[paragraph for paragraph in opening(found, before) if paragraph],
         *_ladder_section(found),
         *_differences_section(found),
         *_label_section(found),

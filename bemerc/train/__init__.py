@@ -153,7 +153,7 @@ def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Ep
 
     Raises ModelError where the disk is full.
     """
-    if int(os.environ.get("RANK", 0)) > 0:
+    if not leads():
         return
     try:
         model.save(folder / "last", facts(fitted.last), fitted.last_weights)
@@ -164,6 +164,11 @@ def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Ep
             f"{fitted.checkpoint} and is not trained anew."
         ) from None
     fitted.checkpoint.unlink(missing_ok=True)
+
+
+def leads() -> bool:
+    """Whether this process writes and speaks: of those that a launcher started, the first one does."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def _crew(model: BehaviorModel, params: Params) -> Accelerator:

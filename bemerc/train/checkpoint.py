@@ -115,8 +115,9 @@ class Checkpoint:
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             with contextlib.suppress(OSError):
                 partial.unlink()
+            why = error if isinstance(error, OSError) else "torch's writer broke off, as it does on a full disk"
             raise ModelError(
-                f"{self.path}: the checkpoint could not be written ({error}). The last good one stays: make room and run "
+                f"{self.path}: the checkpoint could not be written ({why}). The last good one stays: make room and run "
                 "again, and training goes on from there."
             ) from None
 
