@@ -90,7 +90,9 @@ def test_only_what_is_new_is_measured(tmp_path: Path) -> None:
     before, faces = sealed(out), pieces(out, "face")
     assert extract(jobs, out).measured == 0
     assert sealed(out) == before
-    assert extract(jobs, out, face(), pose(4.0)).measured == 3
+    slower = extract(jobs, out, face(), pose(4.0))
+    assert slower.measured == 3
+    assert slower.sentence().startswith("3 of 3 utterances were measured (pose alone) in")
     assert pieces(out, "face") == faces
     assert len(pieces(out, "pose")) == 6
     assert sealed(out)["face.h5"] == before["face.h5"]
@@ -256,6 +258,8 @@ def test_a_folder_that_holds_nothing_gives_a_sentence(tmp_path: Path) -> None:
         jobs_from_folder(tmp_path / "nowhere")
     with pytest.raises(CorpusError, match="no clip"):
         jobs_from_folder(tmp_path)
+    with pytest.raises(CorpusError, match="name the folder that it lies in"):
+        jobs_from_folder(write_clip(tmp_path / "a.mp4"))
 
 
 PROGRAM = """

@@ -34,6 +34,8 @@ def read(directory: Path, name: str = "", speaker: str = NOBODY) -> Reading:
 
     Raises CorpusError when the folder is not there or holds no clip.
     """
+    if directory.is_file():
+        raise CorpusError(f"{directory}: this is a file; name the folder that it lies in.")
     if not directory.is_dir():
         raise CorpusError(f"{directory}: there is no such folder of clips.")
     clips, findings = _clips(directory)

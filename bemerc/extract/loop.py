@@ -88,6 +88,7 @@ class Outcome:
     failures  id -> reason, for utterances of which at least one modality could not be measured
     absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
     unsure    utterances with several faces of which it is uncertain whose is the one
+    alone     the modality that was measured, where the others were at hand for every clip
     """
 
     paths: Mapping[str, Path]
@@ -97,10 +98,12 @@ class Outcome:
     absent: Mapping[str, str]
     seconds: float
     unsure: int = 0
+    alone: str = ""
 
     def sentence(self) -> str:
         """For the end of a command: counts, time, and where the caches are."""
-        parts = [f"{self.measured} of {self.utterances} utterances were measured in {self.seconds:.1f} s"]
+        alone = f" ({self.alone} alone)" if self.alone and self.measured else ""
+        parts = [f"{self.measured} of {self.utterances} utterances were measured{alone} in {self.seconds:.1f} s"]
         if self.measured < self.utterances:
             parts.append("the others were at hand" if self.measured else "all were at hand")
         if self.absent:
@@ -206,7 +209,9 @@ def run(
     limit.check(failures)
     for m in measures:
         _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
-    return Outcome(paths, len(jobs), measured, failures, absent, time.monotonic() - start, _unsure(paths))
+    seconds, wanted = time.monotonic() - start, plan.wanted(measures)
+    alone = wanted[0] if len(wanted) == 1 < len(measures) else ""
+    return Outcome(paths, len(jobs), measured, failures, absent, seconds, _unsure(paths), alone)
 
 
 def _unsure(paths: Mapping[str, Path]) -> int:
@@ -233,7 +238,7 @@ def _measure(
     with (
         Claims(store) as claims,
         Crew(setup, store, claims, min(workers, len(plan.tasks)), clip_timeout_s, hand) as crew,
-        bar(f"Measuring {' and '.join(m.modality for m in measures)}", total, "utterances") as advance,
+        bar(f"Measuring {' and '.join(plan.wanted(measures))}", total, "utterances") as advance,
     ):
         crew.measure(plan.tasks, advance)
     return crew.measured, crew.lost
@@ -258,6 +263,11 @@ class _Plan:
     lost: Mapping[str, str]
     absent: Mapping[str, str]
     tasks: Sequence[Task]
+
+    def wanted(self, measures: Iterable[Measure]) -> list[str]:
+        """The modalities of which anything is to be measured."""
+        lacking = {modality for task in self.tasks for want in task.wants for modality in want.names}
+        return [m.modality for m in measures if m.modality in lacking]
 
 
 def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Plan:
