@@ -71,7 +71,7 @@ def _live(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            progress.update(task, advance=count, rate=f"{done / max(time.monotonic() - start, 1e-9):.1f}/s")
+            progress.update(task, advance=count, rate=_rate(done, time.monotonic() - start))
 
         yield advance
 
@@ -85,10 +85,10 @@ def _plain(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         nonlocal done, last
         done += count
         now = time.monotonic()
-        if now - last >= PLAIN_INTERVAL_S and done:
+        if now - last >= PLAIN_INTERVAL_S and 0 < done < total:
             left_s = (now - start) / done * (total - done)
             print(
-                f"{what}: {done}/{total} {unit}, {done / (now - start):.1f}/s, {left_s:.0f} s left",
+                f"{what}: {done}/{total} {unit}, {_rate(done, now - start)}, {left_s:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )
@@ -96,3 +96,9 @@ def _plain(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
     yield advance
     print(f"{what}: {done}/{total} {unit} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+def _rate(done: int, seconds: float) -> str:
+    """Per second, or per minute where long clips make that the number one can read."""
+    per_s = done / max(seconds, 1e-9)
+    return f"{per_s:.1f}/s" if per_s >= 1 else f"{60 * per_s:.1f}/min"

@@ -1,7 +1,7 @@
-"""Damaged media on purpose: ``python -m benchmarks.mutated_media [COUNT] [SEED]`` spoils COUNT clips and extracts them all.
+"""Damaged media on purpose: ``python -m benchmarks.mutated_media [COUNT] [SEED] [real]`` spoils COUNT clips and extracts them all.
 
 Clips of several containers are cut off, holed, overwritten and shortened in seeded ways, and go through the real loop with
-the test's smallest extractors. The run must end by itself; every clip must end up measured or with a reason. Exit code 1 if
+the test's smallest extractors, or with ``real`` those of face, body and voice. The run must end by itself; every clip must end up measured or with a reason. Exit code 1 if
 a worker had to be stopped or an unexpected error ended one: those are the findings worth mending.
 """
 
@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bemerc.cache import open_cache
-from bemerc.extract.jobs import jobs_from_folder, measure
-from bemerc.extract.loop import run
+from bemerc.extract.jobs import Measure, jobs_from_folder, measure
+from bemerc.extract.loop import AudioParams, VideoParams, run
 from tests import loudness, mean_color
 from tests.clips import write_clip
 
@@ -57,14 +57,24 @@ def told(reasons: Mapping[str, str]) -> Counter[str]:
     return Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in reasons.values())
 
 
+def smallest() -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
+    """Extractors that take no time: what is tried is the decoder and the loop."""
+    face = measure("face", "tests.mean_color", mean_color.Params())
+    pose = measure("pose", "tests.mean_color", mean_color.Params(rate_hz=8.0))
+    return (face, pose), (measure("audio", "tests.loudness", loudness.Params()),)
+
+
+def real() -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
+    """The extractors that people use, at their defaults."""
+    face = measure("face", "bemerc.extract.face", VideoParams().face)
+    pose = measure("pose", "bemerc.extract.pose", VideoParams().pose)
+    return (face, pose), (measure("audio", "bemerc.extract.audio", AudioParams().audio),)
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    picture = (
-        measure("face", "tests.mean_color", mean_color.Params()),
-        measure("pose", "tests.mean_color", mean_color.Params(rate_hz=8.0)),
-    )
-    sound = (measure("audio", "tests.loudness", loudness.Params()),)
+    picture, sound = real() if "real" in sys.argv[3:] else smallest()
     worse = 0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
