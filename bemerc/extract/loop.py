@@ -26,7 +26,7 @@ from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure,
 from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, fingerprint, identity
 from bemerc.progress import bar
 
-# One worker needs up to some 700 MB on long 1080p clips.
+# One worker needs some 400 MB on long 1080p clips.
 _MOST_WORKERS = 8
 _LISTED = 5
 
