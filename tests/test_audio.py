@@ -190,3 +190,12 @@ def test_a_synthetic_voice_on_one_note(say: Any, pitch: int) -> None:
     assert 0.6 < np.isfinite(heard).mean() < 0.95, "most of speech is voiced, not all"
     semitones = 12 * np.log2(heard[np.isfinite(heard)] / SUNG[pitch])
     assert np.mean(np.abs(semitones) < 0.5) > 0.97, "octave errors"
+
+
+def test_long_sound_says_meanwhile_that_it_lives() -> None:
+    """A worker that is silent for clip_timeout_s is stopped, and an hour of sound takes longer than that on a busy machine."""
+    extractor = audio.open_extractor(audio.Params())
+    beats: list[int] = []
+    extractor.alive = lambda: beats.append(1)
+    extractor.clip(np.zeros(16000 * 30, np.float32))
+    assert len(beats) >= 4

@@ -16,7 +16,7 @@ params the numbers depend on; ``together(params)``, how many clips one process s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +86,11 @@ def open_extractor(params: Params) -> Prosody:
 
 
 class Prosody:
-    """See the module's text for the interface."""
+    """See the module's text for the interface. ``alive`` is called between blocks of frames: an hour of sound takes minutes."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
+        self.alive: Callable[[], None] = lambda: None
 
     def reset(self) -> None:
         """Nothing: the prosody of a clip knows of no other clip."""
@@ -108,22 +109,35 @@ class Prosody:
         timestamps_s = (np.arange(count) + 0.5) * period_s
         if not count:
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
-        pitch, voicing = track_pitch(sound, timestamps_s, self.params)
-        shape = np.concatenate([_spectrum(sound, block) for block in _blocks(timestamps_s)])
+        pitch, voicing = track_pitch(sound, timestamps_s, self.params, self.alive)
+        shape = np.concatenate([_spectrum(sound, block) for block in _blocks(timestamps_s, self.alive)])
         return Features(np.column_stack([pitch, voicing, shape]).astype(np.float32), timestamps_s, names)
 
 
-def _blocks(timestamps_s: Array) -> Iterator[NDArray[np.int64]]:
-    """The samples nearest to the frames' middles, a block of frames at a time."""
+def _nothing() -> None:
+    """Nobody waits."""
+
+
+def _blocks(timestamps_s: Array, alive: Callable[[], None] = _nothing) -> Iterator[NDArray[np.int64]]:
+    """The samples nearest to the frames' middles, a block of frames at a time; ``alive`` is called before each."""
     middles = np.rint(timestamps_s * SAMPLE_RATE_HZ).astype(np.int64)
-    yield from (middles[start : start + _BLOCK] for start in range(0, len(middles), _BLOCK))
+    for start in range(0, len(middles), _BLOCK):
+        alive()
+        yield middles[start : start + _BLOCK]
 
 
 def _frames(sound: Array, middles: NDArray[np.int64], width: int) -> Array:
     """(T, width) samples around each middle, zeros beyond the clip's ends."""
-    at = middles[:, None] + np.arange(-(width // 2), width - width // 2)
-    inside = (at >= 0) & (at < len(sound))
-    return np.where(inside, sound[np.clip(at, 0, len(sound) - 1)], 0.0)
+    at = _around(middles, width)
+    return np.where(_inside(at, len(sound)), sound[np.clip(at, 0, len(sound) - 1)], 0.0)
+
+
+def _around(middles: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    return np.asarray(middles[:, None] + np.arange(-(width // 2), width - width // 2))
+
+
+def _inside(at: NDArray[np.int64], samples: int) -> NDArray[np.bool_]:
+    return np.asarray((at >= 0) & (at < samples))
 
 
 # ------------------------------------------------------------------------------------------------- energy and spectrum
@@ -133,7 +147,9 @@ def _spectrum(sound: Array, middles: NDArray[np.int64]) -> Array:
     """(T, 5 + 40): energy, centroid, flatness, rolloff, zero crossings, mel bands."""
     window = np.hanning(WINDOW + 2)[1:-1]
     frames = _frames(sound, middles, WINDOW)
-    weight = _frames(np.ones_like(sound), middles, WINDOW) @ window  # less than a whole window at the clip's ends
+    weight = (
+        _inside(_around(middles, WINDOW), len(sound)).astype(np.float64) @ window
+    )  # less than a whole window at the clip's ends
     power = np.abs(np.fft.rfft(frames * window, FFT)) ** 2 / (window**2).sum() + FLOOR
     hz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE_HZ)
     total = power.sum(axis=1)
@@ -178,14 +194,16 @@ _OCTAVE_JUMP_COST = 0.35
 _VOICING_CHANGE_COST = 0.14
 
 
-def track_pitch(sound: Array, timestamps_s: Array, params: Params) -> tuple[Array, Array]:
+def track_pitch(
+    sound: Array, timestamps_s: Array, params: Params, alive: Callable[[], None] = _nothing
+) -> tuple[Array, Array]:
     """Pitch in Hz (T,), NaN where unvoiced, and voicing (T,) in [0, 1], for frames around ``timestamps_s`` (T,).
 
     Per frame the highest peaks of the autocorrelation, divided by the window's own, are candidates; the cheapest path
     through all frames decides, where jumps in pitch and changes of voicing cost something.
     """
     loudest = float(np.abs(sound - sound.mean()).max())
-    parts = [_candidates(sound, middles, loudest, params) for middles in _blocks(timestamps_s)]
+    parts = [_candidates(sound, middles, loudest, params) for middles in _blocks(timestamps_s, alive)]
     hz, height, silence = (np.concatenate(part) for part in zip(*parts, strict=True))
     strength = np.where(np.isnan(hz), -np.inf, height + _OCTAVE_COST * np.log2(hz / params.pitch_floor_hz))
     strengths = np.column_stack([params.voicing_threshold + silence, strength])
