@@ -37,8 +37,11 @@ def run(
     widths = {m: width for m, width in tokens.widths.items() if width}
     learner = model.build(model_params, widths, tokens.k)
     encoder = predict.encoder_for(learner, prompt.Params(), params.max_length)
-    trees = {s: _trees(manifest, s, descriptions, encoder, params, tuple(widths)) for s in ("train", "dev")}
+    splits: tuple[Split, ...] = ("train", "dev")
+    trees = {s: _trees(manifest, s, descriptions, encoder, params, tuple(widths)) for s in splits}
     for split, found in trees.items():
+        if not manifest.by_split(split):
+            raise ModelError(f"align: {split} has no utterance. See `bemerc corpus check`, then prepare again.")
         if not found:
             raise ModelError(f"align: {split} has no utterance with a description. Run 'dvc repro describe' again.")
 

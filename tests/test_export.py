@@ -223,5 +223,7 @@ def test_f1_apart_is_that_of_the_utterances_alone(tmp_path: Path) -> None:
 
 def test_numbers_of_another_model_are_refused(world: World, tmp_path: Path) -> None:
     facts = model.read_facts(world.folder / "models" / "tiny")
+    with pytest.raises(ModelError, match=r"was trained to align, not to name emotions"):
+        tested.run(tmp_path, replace(facts, task="align"), world.manifest, tmp_path / "p", evaluate.Params())
     with pytest.raises(ModelError, match=r"Name the model that the predictions are of"):
         tested.run(tmp_path, replace(facts, labels=("a", "b")), world.manifest, tmp_path / "p", evaluate.Params())

@@ -194,8 +194,11 @@ def test_an_empty_dev_is_a_sentence_for_align_and_merc(world: World, tmp_path: P
     bare = replace(world.manifest, utterances=world.manifest.by_split("train"))
     with pytest.raises(ModelError, match="dev has no labelled utterance"):
         world.merc(tmp_path / "m", manifest=bare)
+    told = (language.describe(bare), None, world.params, TRAINING, tmp_path / "a")
+    with pytest.raises(ModelError, match=r"dev has no utterance\. See `bemerc corpus check`"):
+        align.run(bare, world.tokens, *told)
     with pytest.raises(ModelError, match="dev has no utterance with a description"):
-        align.run(bare, world.tokens, language.describe(bare), None, world.params, TRAINING, tmp_path / "a")
+        align.run(world.manifest, world.tokens, *told)
 
 
 def test_a_label_that_train_lacks_is_named(world: World, tmp_path: Path) -> None:

@@ -450,7 +450,10 @@ def read_facts(folder: Path) -> Facts:
 def check_tokens(facts: Facts, k: int, columns: Mapping[Modality, tuple[str, ...]], folder: Path) -> None:
     """ModelError where behavior tokens are not of the kind that the model in ``folder`` was trained on."""
     if k != facts.k:
-        raise ModelError(f"{folder}: it was trained with K = {facts.k} behavior tokens, these are {k}. Train it again.")
+        raise ModelError(
+            f"{folder}: it was trained with K = {facts.k} behavior tokens, these are {k}. Make them with tokens.k: {facts.k}, or "
+            "train it again."
+        )
     for modality in facts.modalities:
         found, wanted = columns.get(modality, ()), facts.columns[modality]
         if tuple(found) != wanted:

@@ -46,9 +46,11 @@ def run(
     ``genders``: speaker -> gender, as ``read_genders`` gives it. Raises ModelError where the model is no merc model or has
     other labels, and what ``evaluate`` raises.
     """
-    if facts.task != "merc" or set(facts.labels) != set(manifest.labels):
+    if facts.task != "merc":
+        raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
+    if set(facts.labels) != set(manifest.labels):
         raise ModelError(
-            f"{folder}: a {facts.task} model of the labels {', '.join(facts.labels)}, but the manifest's are "
+            f"{folder}: a model of the labels {', '.join(facts.labels)}, but the manifest's are "
             f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
         )
     found = numbers(manifest, predictions, params, genders)
@@ -129,7 +131,6 @@ def _apart(names: Any, gold: evaluate.Ints, said: evaluate.Ints, labels: int) ->
     found: dict[str, dict[str, float]] = {}
     for name in sorted(set(names) - {""}):
         own = np.array([one == name for one in names])
-        counts = np.zeros((labels, labels), np.int64)
-        np.add.at(counts, (gold[own], said[own]), 1)
+        counts = evaluate.confusion(gold[own], said[own], labels)
         found[name] = {"utterances": int(own.sum()), "f1": float(evaluate.METRICS["weighted_f1"](counts))}
     return found
