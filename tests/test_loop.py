@@ -88,7 +88,10 @@ def test_only_what_is_new_is_measured(tmp_path: Path) -> None:
     jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
     extract(jobs, out)
     before, faces = sealed(out), pieces(out, "face")
-    assert extract(jobs, out).measured == 0
+    again = extract(jobs, out)
+    assert again.measured == 0
+    assert "0 of 3 utterances were measured" in again.sentence()
+    assert "; all were at hand" in again.sentence()
     assert sealed(out) == before
     slower = extract(jobs, out, face(), pose(4.0))
     assert slower.measured == 3
@@ -217,7 +220,9 @@ def test_a_worker_that_dies_costs_its_clip_and_nothing_else(tmp_path: Path) -> N
     assert set(outcome.failures) == {"dia0/ütt2", "dia1/ütt3"}
     assert "SIGSEGV" in outcome.failures["dia0/ütt2"]
     assert "ArithmeticError: this red is too much" in outcome.failures["dia1/ütt3"]
-    assert extract(jobs, out, broken, max_failed_share=0.5).measured == 0
+    assert (outcome.measured, outcome.at_hand) == (3, 0)
+    again = extract(jobs, out, broken, max_failed_share=0.5)
+    assert (again.measured, again.at_hand) == (0, 3)
     with open_cache(out / "face.h5") as cache:
         assert [cache.frames(id_) > 0 for id_ in cache.ids] == [True, True, False, False, True]
 

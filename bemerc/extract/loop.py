@@ -84,7 +84,8 @@ class Outcome:
     """What a run did.
 
     paths     modality -> sealed cache
-    measured  utterances that this run measured; the others were at hand, or are the same part of the same clip
+    measured  utterances that this run measured
+    at_hand   those measured before, by another process meanwhile, or as the same part of the same clip under another name
     failures  id -> reason, for utterances of which at least one modality could not be measured
     absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
     unsure    utterances with several faces of which it is uncertain whose is the one
@@ -99,13 +100,14 @@ class Outcome:
     seconds: float
     unsure: int = 0
     alone: str = ""
+    at_hand: int = 0
 
     def sentence(self) -> str:
         """For the end of a command: counts, time, and where the caches are."""
         alone = f" ({self.alone} alone)" if self.alone and self.measured else ""
         parts = [f"{self.measured} of {self.utterances} utterances were measured{alone} in {self.seconds:.1f} s"]
-        if self.measured < self.utterances:
-            parts.append("the others were at hand" if self.measured else "all were at hand")
+        if self.at_hand:
+            parts.append(f"{'all' if self.at_hand == self.utterances else self.at_hand} were at hand")
         if self.absent:
             parts.append(f"{len(self.absent)} have nothing to measure")
         if self.unsure:
@@ -211,7 +213,9 @@ def run(
         _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
     seconds, wanted = time.monotonic() - start, plan.wanted(measures)
     alone = wanted[0] if len(wanted) == 1 < len(measures) else ""
-    return Outcome(paths, len(jobs), measured, failures, absent, seconds, _unsure(paths), alone)
+    given_up = sum(any(name in lost for name in names.values()) for names in plan.names.values())
+    at_hand = max(0, len(plan.names) - measured - given_up)
+    return Outcome(paths, len(jobs), measured, failures, absent, seconds, _unsure(paths), alone, at_hand)
 
 
 def _unsure(paths: Mapping[str, Path]) -> int:
