@@ -23,6 +23,7 @@ import numpy as np
 from bemerc.cache import Features, open_cache
 from bemerc.describe import spotting
 from bemerc.describe.spotting import Event
+from bemerc.events import frame_s
 from bemerc.extract import face
 from bemerc.extract.action_units import COLUMNS, from_landmarks
 from bemerc.media import Video
@@ -95,12 +96,12 @@ def main() -> None:
     for data in args.data:
         count = Count()
         for clip, planted in planted_clips(data):
-            minutes = len(clip.timestamps_s) * spotting.frame_s(clip) / 60
+            minutes = len(clip.timestamps_s) * frame_s(clip.timestamps_s) / 60
             count.add(spotting.micro_expressions(clip), planted, minutes)
         print(f"{data}: {count.told()}", flush=True)
     total, minutes = 0, 0.0
     for name, clip in real_clips(args.clips) if args.clips else ():
-        seen_s = float(np.isfinite(clip.values[:, 0]).sum()) * spotting.frame_s(clip)
+        seen_s = float(np.isfinite(clip.values[:, 0]).sum()) * frame_s(clip.timestamps_s)
         events = spotting.spot(clip)
         bursts = [event for event in events if event.kind == "micro-expression"]
         total, minutes = total + len(bursts), minutes + seen_s / 60

@@ -255,6 +255,54 @@ def test_a_door_stays_light(module: str, unwanted: set[str]) -> None:
     assert not loaded_by(module) & unwanted
 
 
+def source_of(module: str) -> Path | None:
+    """The file of a module by its dotted name, None where there is no such module."""
+    path = ROOT.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def names_in(module: str) -> set[str]:
+    """What a module holds at its top level: definitions, assignments, imports, and a package's modules."""
+    source = source_of(module)
+    assert source is not None, f"there is no module {module}"
+    body = [
+        node for top in ast.parse(source.read_text(encoding="utf-8")).body for node in (top, *ast.iter_child_nodes(top))
+    ]
+    found = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    found |= {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found |= {a.asname or a.name for node in body if isinstance(node, ast.Import | ast.ImportFrom) for a in node.names}
+    return found | ({path.stem for path in source.parent.iterdir()} if source.name == "__init__.py" else set())
+
+
+def borrowed(script: Path) -> Iterator[tuple[str, str]]:
+    """(module of bemerc, name) for what a script takes from one: imported by name, or as ``module.name``."""
+    nodes = list(ast.walk(ast.parse(script.read_text(encoding="utf-8"))))
+    modules: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bemerc":
+            for alias in node.names:
+                yield str(node.module), alias.name
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    own |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in own:
+            module = modules.get(node.value.id)
+            if module is not None and source_of(module) is not None:
+                yield module, node.attr
+
+
+@pytest.mark.parametrize(
+    "script", sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("pipeline/*.py")]), ids=lambda path: path.stem
+)
+def test_a_script_takes_only_what_is_there(script: Path) -> None:
+    """mypy looks at the package alone, and a benchmark that nobody had run for a day asked for a function that had moved."""
+    taken = set(borrowed(script))
+    assert not {
+        f"{module}.{name}" for module, name in taken if name not in names_in(module) and not name.startswith("__")
+    }
+
+
 def constants(path: Path) -> set[str]:
     """Tables and unusual numbers in a file: number sequences of four and more, and floats of three and more digits."""
     found: set[str] = set()
