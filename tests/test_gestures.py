@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bemerc import describe
 from bemerc.cache import Features
-from bemerc.describe import gestures, phrases
+from bemerc.describe import gestures, phrases, spotting
 from bemerc.describe.lexicon import EMOTIONAL, words
 from bemerc.extract import hands
 from tests.test_describe import POSE, bump, face, features, pose
@@ -76,6 +76,19 @@ def test_hands_are_told_where_the_body_is_not_seen() -> None:
     assert describe.describe({"pose": clip}).body_language == "Left hand open throughout; little movement of the hands."
     clip.values[:] = np.nan
     assert describe.describe({"pose": clip}).body_language == phrases.NO_BODY
+
+
+def test_a_burst_behind_a_hand_is_no_micro_expression() -> None:
+    burst = bump(SECONDS, 2.2, 2.4, 3.0)
+    clip = {
+        "face": face(SECONDS, AU12_r=burst),
+        "pose": filmed(lambda i: hand(100, 35 if i >= 16 else 95), lambda _: GONE),
+    }
+    far = {**clip, "pose": filmed(lambda i: hand(100, 35 if i < 8 else 95), lambda _: GONE)}
+    for seen, told in ((clip, False), (far, True), ({"face": clip["face"]}, True)):
+        assert ("flash of lip corners" in describe.describe(seen).facial_expression) is told
+        covered = gestures.covered(clip["face"], seen.get("pose"))
+        assert bool(spotting.spot(clip["face"], covered)) is told
 
 
 def test_without_hands_not_a_word_changes() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc import belonging, events, voice
 from bemerc.cache import Features, FrameCache, Kind, open_cache
@@ -82,7 +83,7 @@ def run(
                 described[utterance.id] = describe(clip, usual, before, params)
                 advance(1)
         faces = {u.id: caches["face"][u.id] for u in manifest.utterances if "face" in caches and u.id in caches["face"]}
-        spotted = [spotting.to_line(key, faces[key]) for key in sorted(faces)]
+        spotted = [spotting.to_line(key, faces[key], _covered(read_clip(caches, key))) for key in sorted(faces)]
     write_descriptions(out, described)
     write_lines(out.with_name(EVENTS), spotted)
     return usual
@@ -128,7 +129,7 @@ def describe(
     """
     at_rest = acts.rests(acts.levels(clip), earlier, usual)
     return Description(
-        _face(clip.get("face"), at_rest, usual, params),
+        _face(clip.get("face"), _covered(clip), at_rest, usual, params),
         _body(clip.get("face"), clip.get("pose"), at_rest, usual, params),
         _posture(clip.get("pose"), at_rest, usual, params),
         _voice(clip.get("audio"), usual, params),
@@ -159,11 +160,17 @@ def _measured_voice(audio: Features) -> voice.Voice:
     )
 
 
-def _face(face: Features | None, at_rest: Measures, usual: References, params: Params) -> str:
+def _covered(clip: Clip) -> NDArray[np.bool_] | None:
+    return gestures.covered(clip["face"], clip.get("pose")) if "face" in clip else None
+
+
+def _face(
+    face: Features | None, covered: NDArray[np.bool_] | None, at_rest: Measures, usual: References, params: Params
+) -> str:
     problem = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
     if problem or face is None:
         return problem
-    done, flashes = acts.done(face, phrases.UNITS, at_rest, usual), acts.flashes(face)
+    done, flashes = acts.done(face, phrases.UNITS, at_rest, usual), acts.flashes(face, covered)
     named = [d.act for d in done if not any(flash.is_all_of(d) for flash in flashes)]
     flashed = [phrases.flash(f.item.phrase, f.time) for f in flashes if not any(f.is_part_of(d) for d in done)]
     blinked = [phrases.count(len(spotting.blinks(face)), "blink")] if "AU45_r" in face.columns else []

@@ -123,8 +123,8 @@ def _third(moment_s: float, frames: Features) -> int:
     return min(2, int(3 * (moment_s - start) / max(duration_s(frames), 1e-9)))
 
 
-def flashes(face: Features) -> list[Flash]:
-    """Micro-expressions, the clearest first: each told by the unit that stood out most."""
+def flashes(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Flash]:
+    """Micro-expressions, the clearest first: each told by the unit that stood out most. covered as in spotting."""
     items = {item.column: item for item in phrases.UNITS}
     return [
         Flash(
@@ -132,7 +132,7 @@ def flashes(face: Features) -> list[Flash]:
             events.Run(event.onset, event.offset, event.apex, event.units[event.unit]),
             _third(float(face.timestamps_s[event.apex]), face),
         )
-        for event in micro_expressions(face)
+        for event in micro_expressions(face, covered)
         if event.unit in items
     ]
 

@@ -53,6 +53,17 @@ def told(pose: Features, watched: NDArray[np.bool_]) -> list[str]:
     return [piece for pair in pairs for piece in _pieces(pair, pose, watched)]
 
 
+def covered(face: Features, pose: Features | None) -> NDArray[np.bool_] | None:
+    """(T,) frames of the face around which a hand is at it; None where hands were not measured. The body's frames are
+    fewer: one counts for the time to its neighbours on either side."""
+    if pose is None or not measured(pose) or not len(pose.values):
+        return None
+    at_face = np.any([series_of(pose, f"{side}_hand_near_face") >= AT_FACE for side in SIDES], axis=0)
+    places = np.searchsorted(pose.timestamps_s, face.timestamps_s)
+    before, after = np.clip(places - 1, 0, None), np.clip(places, None, len(at_face) - 1)
+    return np.asarray(at_face[before] | at_face[after])
+
+
 def movement(pose: Features) -> float:
     """Mean speed of the hands in palm lengths per second, NaN where none was in sight for two frames."""
     moved = series_of(pose, "hands_movement")

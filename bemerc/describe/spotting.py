@@ -52,9 +52,9 @@ class Event:
         return next(iter(self.units))
 
 
-def spot(face: Features) -> list[Event]:
-    """Micro-expressions and blinks of one clip, in the order of their onsets."""
-    found = micro_expressions(face)
+def spot(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event]:
+    """Micro-expressions and blinks of one clip, in the order of their onsets. covered as in micro_expressions."""
+    found = micro_expressions(face, covered)
     closing = series_of(face, "AU45_r") if "AU45_r" in face.columns else np.empty(0)
     for run in blinks(face):
         height = float(closing[run.apex] - np.nanmedian(closing))
@@ -62,9 +62,13 @@ def spot(face: Features) -> list[Event]:
     return sorted(found, key=lambda event: (event.onset, event.kind))
 
 
-def micro_expressions(face: Features) -> list[Event]:
+def micro_expressions(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event]:
     """Bursts of 40 to 500 ms that stand out of their clip, the clearest first. What comes with a blink is the blink's;
-    a single frame is a slip of the tracker; a burst whose rise or return was not seen is none."""
+    a single frame is a slip of the tracker; a burst whose rise or return was not seen is none.
+
+    covered  (T,) frames in which a hand is at the face, where hands were measured: what seems to burst there is the mesh
+             guessing behind it, and is none
+    """
     if events.frame_s(face.timestamps_s) <= 0:
         return []
     blinking = blinks(face)
@@ -75,7 +79,8 @@ def micro_expressions(face: Features) -> list[Event]:
         for score, run in _bursts(series_of(face, column), events.frame_s(face.timestamps_s))
         if not any(blink.first - 1 <= run.apex <= blink.last + 1 for blink in blinking)
     ]
-    return [_event(face, together) for together in _together(found) if together[0][0] >= STANDS_OUT]
+    told = [_event(face, together) for together in _together(found) if together[0][0] >= STANDS_OUT]
+    return [one for one in told if covered is None or not covered[one.onset : one.offset + 1].any()]
 
 
 Burst = tuple[float, str, Run]
@@ -167,7 +172,7 @@ def series_of(frames: Features, name: str) -> Array:
 # ----------------------------------------------------------------------------------------------------------------- file
 
 
-def to_line(id_: str, face: Features) -> str:
+def to_line(id_: str, face: Features, covered: NDArray[np.bool_] | None = None) -> str:
     """One line of events.jsonl: id, and of each event its kind, onset_s, apex_s, offset_s, units and score."""
     stamps = face.timestamps_s
     found = [
@@ -179,6 +184,6 @@ def to_line(id_: str, face: Features) -> str:
             "units": {unit.removesuffix("_r"): round(height, 2) for unit, height in event.units.items()},
             "score": round(event.score, 1),
         }
-        for event in spot(face)
+        for event in spot(face, covered)
     ]
     return json.dumps({"id": id_, "events": found}, ensure_ascii=False)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,11 @@ class Params:
     tracking_confidence: float = 0.5
     landmarks: bool = True
     blendshapes: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """As they are, but of the model's file the name alone: where it lies changes no number (``version`` has its hash), and a
+        cache that is handed on names no folder of yours."""
+        return asdict(self) | ({"blendshapes": Path(self.blendshapes).name} if self.blendshapes is not None else {})
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""

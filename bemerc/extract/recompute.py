@@ -129,7 +129,7 @@ def _write(out: Path, path: Path, cache: FrameCache, params: face.Params, rows: 
     version = face.version(params)
     with path.open("rb") as file:
         origin = {"from": "landmarks", "cache": hashlib.file_digest(file, "sha256").hexdigest(), "by": cache.extractor}
-    told = {**cache.params, "blendshapes": params.blendshapes, "imported": origin}
+    told = {**cache.params, "blendshapes": params.facts()["blendshapes"], "imported": origin}
     write_cache(
         out,
         modality="face",
