@@ -12,7 +12,7 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from bemerc import align, config, dataset, model, predict, prompt, train, variant
+from bemerc import align, cli_model, config, dataset, model, predict, prompt, train, variant
 from bemerc.corpus import MODALITIES, Manifest
 from bemerc.errors import ModelError
 from bemerc.train import estimate, walk
@@ -173,15 +173,16 @@ def test_align_is_estimated_with_its_own_questions_and_answers(world: World, tmp
     from bemerc.corpus import write_manifest
     from bemerc.description import write_descriptions
 
+    told = yaml.safe_load(RECIPES[0].read_text(encoding="utf-8"))
+    told["model"] |= {"name_or_path": world.params.name_or_path}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
     write_manifest(tmp_path / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
-    asked = ("train", "--stage", "1", "--params", RECIPES[0], "--data", tmp_path, "--estimate")
-    guessed = bemerc(*asked)
-    assert guessed.returncode == 0, guessed.stderr
-    assert "descriptions.jsonl is not there yet" in guessed.stdout
+    guessed = cli_model.estimate(1, "TVB", tmp_path, tmp_path / "params.yaml", 100)
+    assert "descriptions.jsonl is not there yet" in guessed
     write_descriptions(tmp_path / "descriptions.jsonl", language.describe(world.manifest))
-    known = bemerc(*asked)
-    assert "is not there yet" not in known.stdout
-    counts = [int(one.stdout.split(" positions")[0].split()[-1]) for one in (guessed, known)]
+    known = cli_model.estimate(1, "TVB", tmp_path, tmp_path / "params.yaml", 100)
+    assert "is not there yet" not in known
+    counts = [int(one.split(" positions")[0].split()[-1]) for one in (guessed, known)]
     assert counts[0] > counts[1], "the made descriptions are shorter than the rules'"
-    assert f"an epoch: {4 * len(world.manifest.by_split('train'))} examples" in known.stdout
-    assert f"3 epochs, and {estimate.JUDGING['align']}" in known.stdout
+    assert f"an epoch: {4 * len(world.manifest.by_split('train'))} examples" in known
+    assert f"3 epochs, and {estimate.JUDGING['align']}" in known
