@@ -40,12 +40,14 @@ class Measured:
     caches    face, pose, audio, speech -> frame cache, for ``open_cache``; None where there is none
     outcomes  what was measured now, what failed, what had nothing to measure; empty where caches were given
     unheard   recordings that could not be transcribed, and why
+    left_out  files of the folder that are no utterances, by name, and why
     """
 
     manifest: Manifest
     caches: Mapping[Kind, Path | None]
     outcomes: tuple[Outcome, ...] = ()
     unheard: Mapping[Path, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def extract(
     from bemerc.extract.jobs import jobs_from_manifest
 
     out = Path(out)
-    manifest, unheard = _clips(Path(video_dir), asr, out)
+    manifest, unheard, left_out = _clips(Path(video_dir), asr, out)
     jobs = jobs_from_manifest(manifest)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     video = replace(section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
@@ -98,7 +100,7 @@ def extract(
     )
     outcomes = tuple(outcome for outcome in found if outcome is not None)
     paths = {kind: path for outcome in outcomes for kind, path in outcome.paths.items()}
-    return Measured(manifest, {kind: paths.get(kind) for kind in KINDS}, outcomes, unheard)
+    return Measured(manifest, {kind: paths.get(kind) for kind in KINDS}, outcomes, unheard, left_out)
 
 
 def measured(
@@ -131,7 +133,7 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
     if video_dir is None:
         manifest = folder.from_ids(ids).manifest(caches)
     else:
-        manifest, unheard = _clips(Path(video_dir), asr, out)
+        manifest, unheard, _ = _clips(Path(video_dir), asr, out)
     if not any(u.id in ids for u in manifest.utterances):
         raise BemercError(
             f"{caches}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."
@@ -140,19 +142,24 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
     return Measured(manifest, {kind: files.get(kind) for kind in KINDS}, (), unheard)
 
 
-def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str]]:
+def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str], Mapping[str, str]]:
     """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues.
 
-    ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second.
+    ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second. Third what was left
+    out of the folder, and why.
     """
     from bemerc.corpus import recording
 
+    without: Mapping[Path, str] = {}
     if asr is None:
-        return recording.read_dir(video_dir).manifest(video_dir), {}
-    from bemerc import transcribe
+        reading = recording.read_dir(video_dir)
+    else:
+        from bemerc import transcribe
 
-    found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
-    return recording.read_dir(video_dir, transcripts=found.files).manifest(video_dir), found.without
+        found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
+        reading, without = recording.read_dir(video_dir, transcripts=found.files), found.without
+    left_out = {finding.id: finding.reason for finding in reading.findings if finding.action == "leaves out"}
+    return reading.manifest(video_dir), without, left_out
 
 
 def describe(

@@ -74,6 +74,7 @@ app.add_typer(cache_app, name="cache")
 app.command()(cli_model.export)
 app.command()(cli_model.card)
 
+_LISTED = 10
 VideoDir = Annotated[Path, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
 Features = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder, such as models/merc/TVB.")]
@@ -133,6 +134,10 @@ def extract(
 
     found = api.extract(video_dir, out, params=params, workers=workers, asr=asr, landmarks=landmarks)
     _tell_unheard(found.unheard)
+    for name, reason in list(found.left_out.items())[:_LISTED]:
+        typer.echo(f"{name}: left out. {reason}")
+    if len(found.left_out) > _LISTED:
+        typer.echo(f"and {len(found.left_out) - _LISTED} more files that were left out")
     for outcome in found.outcomes:
         for id, reason in sorted({**outcome.absent, **outcome.failures}.items()):
             typer.echo(f"{id}: {reason}")

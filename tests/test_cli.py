@@ -103,10 +103,12 @@ def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> 
     write_clip(clips / "größe.mp4")
     (clips / "empty.mp4").write_bytes(b"")
     (clips / "text.mp4").write_text("this is no video", encoding="utf-8")
+    (clips / "._text.mp4").write_bytes(b"shadow")
     answer = bemerc("extract", "--video-dir", clips, "--out", tmp_path / "out", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert "empty: " in answer.stdout
     assert "text: " in answer.stdout
+    assert "._text.mp4: left out. macOS left this shadow file." in answer.stdout
     assert all((tmp_path / "out" / f"{m}.h5").is_file() for m in ("face", "pose", "audio"))
     seen = bemerc("inspect", tmp_path / "out" / "face.h5", cwd=tmp_path)
     assert "face of 3 utterances" in seen.stdout
