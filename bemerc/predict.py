@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -30,12 +30,14 @@ from bemerc.progress import bar
 if TYPE_CHECKING:
     from bemerc.tokens import TokenFile
 
+JOINED = 1024  # positions up to which short dialogues share a row on a CPU; 4,096 took 1.4 times as long per position
+
 
 @dataclass(frozen=True)
 class Params:
     """params.yaml: predict.
 
-    batch       utterances per step, about
+    batch       utterances per step, about; a CPU takes a dialogue at a time
     row_tokens  positions that the utterances of a dialogue may share a tree of; where it is cut, its history is computed anew
     device      auto: a GPU where there is one; cpu, cuda, cuda:1; spread: layer by layer over all GPUs there are
     """
@@ -179,7 +181,7 @@ def score_labels(
     classes = len(asked[0][1]) if asked else 1
     sums: dict[str, list[float]] = {}
     size = params.batch * classes
-    groups = dataset.batches(_rows(examples, params.row_tokens, size, loaded.trees == "paths"), size)
+    groups = _groups(examples, params, size, loaded.trees == "paths")
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
         for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
@@ -190,14 +192,19 @@ def score_labels(
     return {id: np.array(of) for id, of in sums.items()}
 
 
-def _rows(examples: Sequence[dataset.Example], row_tokens: int, size: int, together: bool) -> list[dataset.Tree]:
-    """A tree per dialogue (per block of the window); ``together``: as many in a row as may be, which share the head.
+def _groups(
+    examples: Sequence[dataset.Example], params: Params, size: int, walked: bool
+) -> Iterable[list[dataset.Tree]]:
+    """Trees to compute at a time, each a dialogue (a block of the window); ``size``: examples per step, about.
 
-    Under a mask, neighbours that share the head alone would only look past each other.
+    Under a mask rows stand side by side, and dialogues never share one: they would only look past each other. ``walked``:
+    one row at a time, in which short dialogues share the head; longer ones a CPU's caches do not hold.
     """
     blocks = itertools.groupby(examples, key=lambda example: example.nodes[1])
-    trees = [tree for _, some in blocks for tree in dataset.grow(list(some), row_tokens)]
-    return dataset.join(trees, row_tokens, size) if together else trees
+    trees = [tree for _, some in blocks for tree in dataset.grow(list(some), params.row_tokens)]
+    if not walked:
+        return dataset.batches(trees, size)
+    return ([row] for row in dataset.join(trees, min(params.row_tokens, JOINED), size))
 
 
 def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[np.float64]) -> Prediction:

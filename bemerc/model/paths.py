@@ -126,16 +126,18 @@ def attend(
     if s_aux is not None or position_bias is not None:
         raise TypeError("attention with sinks or a position bias")
     heads = query.shape[1]
-    key, value = (given.repeat_interleave(heads // given.shape[1], dim=1) for given in (key, value))
+    if key.shape[1] != heads:
+        key, value = (given.repeat_interleave(heads // given.shape[1], dim=1) for given in (key, value))
     keys, values = (given.new_empty(1, heads, paths.longest, given.shape[3]) for given in (key, value))
-    out = query.new_zeros(*query.shape[:3], value.shape[3])
+    out = query.new_zeros(len(query), query.shape[2], heads, value.shape[3])
     for step, mask in zip(paths.steps, paths.seen[sliding_window or 0], strict=True):
         here, end = slice(step.start, step.stop), step.place + step.stop - step.start
         keys[0, :, step.place : end] = key[step.row, :, here]
         values[0, :, step.place : end] = value[step.row, :, here]
         asked = query[step.row : step.row + 1, :, here]
-        out[step.row, :, here] = _one(asked, keys[:, :, :end], values[:, :, :end], mask, scaling, softcap)[0]
-    return out.transpose(1, 2).contiguous(), None
+        found = _one(asked, keys[:, :, :end], values[:, :, :end], mask, scaling, softcap)
+        out[step.row, here] = found[0].transpose(0, 1)
+    return out, None
 
 
 def _one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None, cap: float | None) -> Tensor:
