@@ -259,28 +259,36 @@ def learn(world: World) -> dict[str, float]:
     return {"loss": float(loss.detach()), "steps": steps}
 
 
-def label_ours(world: World) -> dict[str, Any]:
-    """CPU seconds for all dialogues, one after the other and all at once, and the label scores."""
+def label(world: World) -> dict[str, Any]:
+    """CPU seconds of both sides, dialogue by dialogue in turn so that a busy machine slows both, and what they said."""
+    other = World(world.folder, world.name, world.of, world.shape)
+    other.model.eval()
     world.model.eval().merge()
-    seconds, found = 0.0, {}
+    examples = {one.id: one for one in world.examples}
+    seconds, peer_s, length = 0.0, 0.0, 0
+    sums: dict[str, list[float]] = {}
+    said: dict[str, str] = {}
     for number, asked in enumerate([world.asked[:4], *by_dialogue(world)]):
-        taken, sums = scored(world, asked)
-        if number:  # the first one warms up
+        taken, found = scored(world, asked)
+        wrote = [generated(other, examples[one.id]) for one, _ in asked]
+        if number:  # the first ones warm up
             seconds += taken
-            found |= sums
+            peer_s += sum(one[0] for one in wrote)
+            length += sum(one[1] for one in wrote)
+            sums |= found
+            said |= dict(zip(found, (one[2] for one in wrote), strict=True))
     together, again = scored(world, world.asked)
-    away = max(abs(a - b) for id, row in found.items() for a, b in zip(row, again[id], strict=True))
     trees = [dataset.tree([world.encoder.encode(one) for one, _ in asked]) for asked in by_dialogue(world)]
     return {
         "seconds": seconds,
         "together_s": together,
-        "sums": found,
-        "away": away,
-        "peak_gb": peak_gb(),
-        "resident_gb": world.resident_gb,
+        "peer_s": peer_s,
+        "away": max(abs(a - b) for id, row in sums.items() for a, b in zip(row, again[id], strict=True)),
         # What is laid out: the trees, and a label's tokens but its last for every other label.
         "positions": (sum(map(len, trees)) + len(world.asked) * (len(world.of.labels) - 1)) / len(world.asked),
         "prompt": float(np.mean([sum(len(node.ids) for node in one.nodes[:-1]) for one in world.examples])),
+        "written": length / len(said),
+        **agreement(sums, said, world.of.labels),
     }
 
 
@@ -389,41 +397,25 @@ def train_peer(world: World, out: Path, batch: int) -> dict[str, float]:
     }
 
 
-def label_peer(world: World) -> dict[str, Any]:
-    """CPU seconds, and the label that ``generate`` wrote for every utterance, "" where it is none."""
-    world.model.eval()
-    peer, seconds, length, found = Peer(world.model), 0.0, 0, {}
+def generated(world: World, example: dataset.Example) -> tuple[float, int, str]:
+    """CPU seconds, how many tokens ``generate`` wrote, and the label that they name, "" where they name none."""
     tokenizer = world.model.tokenizer
     with torch.inference_mode():
-        for number, (example, (one, _)) in enumerate(
-            zip([world.examples[0], *world.examples], [world.asked[0], *world.asked], strict=True)
-        ):
-            start = time.process_time()
-            nodes = example.nodes[:-1]
-            ids = torch.tensor([[i for node in nodes for i in node.ids]])
-            modality = torch.tensor([[m for node in nodes for m in node.modality]])
-            read = world.tokens[one.id]
-            behavior = {m: torch.from_numpy(read[m].values).unsqueeze(0) for m in MODALITIES}
-            written = world.model.lm.generate(
-                inputs_embeds=peer.embed(ids, modality, behavior),
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=8,
-                do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            said = tokenizer.decode(written[0], skip_special_tokens=True)
-            answer = prompt.read_label(said, world.of.labels) or ""
-            if number:
-                seconds += time.process_time() - start
-                length += written.shape[1]
-                found[one.id] = answer
-    return {
-        "seconds": seconds,
-        "said": found,
-        "written": length / len(found),
-        "peak_gb": peak_gb(),
-        "resident_gb": world.resident_gb,
-    }
+        start = time.process_time()
+        nodes = example.nodes[:-1]
+        ids = torch.tensor([[i for node in nodes for i in node.ids]])
+        modality = torch.tensor([[m for node in nodes for m in node.modality]])
+        read = world.tokens[example.id]
+        behavior = {m: torch.from_numpy(read[m].values).unsqueeze(0) for m in MODALITIES}
+        written = world.model.lm.generate(
+            inputs_embeds=Peer(world.model).embed(ids, modality, behavior),
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=8,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        answer = prompt.read_label(tokenizer.decode(written[0], skip_special_tokens=True), world.of.labels) or ""
+        return time.process_time() - start, written.shape[1], answer
 
 
 # -------------------------------------------------------------------------------------------------------------- numerics
@@ -463,7 +455,7 @@ def measure(what: str, folder: Path, name: str, windowing: str, batch: int) -> d
         return numerics(world)
     if what in ("ours", "peer"):
         return (train_ours if what == "ours" else train_peer)(world, out, batch)
-    return {"learn": learn, "label_ours": label_ours, "label_peer": label_peer}[what](world)
+    return (learn if what == "learn" else label)(world)
 
 
 def apart(folder: Path, what: str, name: str, windowing: str = "anchored", batch: int = 8) -> dict[str, Any]:
@@ -475,7 +467,7 @@ def apart(folder: Path, what: str, name: str, windowing: str = "anchored", batch
     return found
 
 
-def compare(folder: Path, name: str, batch: int, labels: Sequence[str]) -> dict[str, Any]:
+def compare(folder: Path, name: str, batch: int) -> dict[str, Any]:
     """Everything about one corpus, the two sides in turn."""
     found: dict[str, Any] = {"numerics": apart(folder, "numerics", name)}
     found["ours"] = apart(folder, "ours", name, batch=batch)
@@ -483,16 +475,15 @@ def compare(folder: Path, name: str, batch: int, labels: Sequence[str]) -> dict[
     like = max(1, round(found["ours"]["per_step"]))
     found["peer"] = apart(folder, "peer", name, batch=like)
     found["sliding"] = apart(folder, "peer", name, "sliding", like)
-    return found | labelling(folder, name, labels)
+    return found | labelling(folder, name)
 
 
-def labelling(folder: Path, name: str, labels: Sequence[str]) -> dict[str, Any]:
+def labelling(folder: Path, name: str) -> dict[str, Any]:
     """A model that has learned to answer, and both ways to have its answers."""
     learned = apart(folder, "learn", name)["loss"]
-    ours, peer = apart(folder, "label_ours", name), apart(folder, "label_peer", name)
+    found = apart(folder, "label", name)
     (folder / "trained.pt").unlink()
-    agreed = agreement(ours.pop("sums"), peer.pop("said"), labels)
-    return {"labelling": {"ours": ours, "peer": peer, "loss": learned, **agreed}}
+    return {"labelling": found | {"loss": learned}}
 
 
 def agreement(sums: dict[str, list[float]], said: dict[str, str], labels: Sequence[str]) -> dict[str, Any]:
@@ -557,40 +548,33 @@ CELLS: tuple[tuple[str, str, Any], ...] = (
 
 
 def ratio(f: dict[str, Any], seconds: str = "seconds") -> str:
-    of = f["labelling"]
-    return f"{of['peer']['seconds'] / of['ours'][seconds]:.2f}"
+    return f"{f['labelling']['peer_s'] / f['labelling'][seconds]:.2f}"
+
+
+def each_ms(of: dict[str, Any]) -> str:
+    return " / ".join(f"{1000 * of[key] / of['utterances']:.0f}" for key in ("seconds", "peer_s"))
+
+
+def laid(of: dict[str, Any]) -> str:
+    return f"{of['positions']:.0f} / {of['prompt']:.0f} + {of['written']:.1f}"
 
 
 LABELLED: tuple[tuple[str, str, Any], ...] = (
     ("**labelling a dialogue, ours to generate**", "at least 5", lambda f: f"**{ratio(f)}**"),
     ("... all dialogues at once, as `bemerc predict` does", "", lambda f: ratio(f, "together_s")),
-    (
-        "ms of CPU per utterance, ours / generate",
-        "",
-        lambda f: " / ".join(
-            f"{1000 * f['labelling'][side]['seconds'] / f['labelling']['utterances']:.0f}" for side in ("ours", "peer")
-        ),
-    ),
+    ("ms of CPU per utterance, ours / generate", "", lambda f: each_ms(f["labelling"])),
     (
         "positions per utterance, ours / a prompt alone + what is written",
         "",
-        lambda f: (
-            f"{f['labelling']['ours']['positions']:.0f} / "
-            f"{f['labelling']['ours']['prompt']:.0f} + {f['labelling']['peer']['written']:.1f}"
-        ),
-    ),
-    (
-        "peak memory beyond the loaded model, GB, ours / generate",
-        "",
-        lambda f: " / ".join(f"{grown(f['labelling'][side]):.2f}" for side in ("ours", "peer")),
+        lambda f: laid(f["labelling"]),
     ),
     (
         "label scores, one dialogue and all at once, largest difference",
         "rounding",
-        lambda f: f"{f['labelling']['ours']['away']:.1e}",
+        lambda f: f"{f['labelling']['away']:.1e}",
     ),
     (
-        "what is labelled with: loss learned, median probability of its labels",
+        "what is labelled with: loss per token, median probability of its labels",
         "",
         lambda f: f"{f['labelling']['loss']:.2f}, {f['labelling']['sure']:.2f}",
     ),
@@ -644,10 +628,7 @@ def main() -> None:
             plain = [asdict(u) for u in of.utterances]
             (folder / f"{name}.json").write_text(json.dumps(plain, default=str), encoding="utf-8")
         found = {
-            name: labelling(folder, name, words.labels)
-            if given.labelling
-            else compare(folder, name, given.batch, words.labels)
-            for name in made
+            name: labelling(folder, name) if given.labelling else compare(folder, name, given.batch) for name in made
         }
     titles = {"dialogues": "MELD's dialogues", "50-turns": "50 turns"}
     command = " ".join(["python -m benchmarks.training", *(a for a in sys.argv[1:] if not a.startswith(("/", "..")))])
