@@ -2,7 +2,8 @@
 
 Peers let the model write and search its answer for a label. Here every label's own tokens, up to the mark that ends the
 answer, are scored exactly (sum of token log-probabilities) and the sums become probabilities. The prompt is computed once
-for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (dataset.py).
+for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (dataset.py). The
+adapter is merged first, in memory.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ def label(world: World) -> dict[str, Any]:
             peer_s += sum(one[0] for one in wrote)
             length += sum(one[1] for one in wrote)
             sums |= found
-            said |= dict(zip(found, (one[2] for one in wrote), strict=True))
+            said |= {one.id: answer for (one, _), (_, _, answer) in zip(asked, wrote, strict=True)}
     together, again = scored(world, world.asked)
     trees = [dataset.tree([world.encoder.encode(one) for one, _ in asked]) for asked in by_dialogue(world)]
     return {
