@@ -130,6 +130,8 @@ def extract(
 
     Example: bemerc extract --video-dir clips --out features
     """
+    from shlex import join
+
     from bemerc import api
 
     found = api.extract(video_dir, out, params=params, workers=workers, asr=asr, landmarks=landmarks)
@@ -142,7 +144,12 @@ def extract(
         for id, reason in sorted({**outcome.absent, **outcome.failures}.items()):
             typer.echo(f"{id}: {reason}")
         typer.echo(outcome.sentence())
-    typer.echo(f"Look at one: bemerc inspect {out / 'face.h5'}")
+    ids = [u.id for u in found.manifest.utterances if u.id not in found.outcomes[0].failures and u.id[0] != "-"]
+    one = ids[0] if ids else "ID"
+    typer.echo(f"What is in them:  {join(['bemerc', 'cache', 'info', str(out)])}")
+    command = ["bemerc", "inspect", str(out / "face.h5"), one, "--video-dir", str(video_dir)]
+    typer.echo(f"A picture of one: {join(command)}")
+    typer.echo(f"As tables:        {join(['bemerc', 'cache', 'export', str(out), 'tables', '--to', 'csv'])}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,15 @@ def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> 
     assert "text: " in answer.stdout
     assert "._text.mp4: left out. macOS left this shadow file." in answer.stdout
     assert all((tmp_path / "out" / f"{m}.h5").is_file() for m in ("face", "pose", "audio"))
+    shown = next(line for line in answer.stdout.splitlines() if line.startswith("A picture of one: "))
+    assert shlex.split(shown)[4:] == [
+        "bemerc",
+        "inspect",
+        str(tmp_path / "out" / "face.h5"),
+        "größe",
+        "--video-dir",
+        str(clips),
+    ]
     seen = bemerc("inspect", tmp_path / "out" / "face.h5", cwd=tmp_path)
     assert "face of 3 utterances" in seen.stdout
     lost = bemerc("inspect", tmp_path / "out" / "face.h5", "text", cwd=tmp_path)
