@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bemerc import dataset, model, predict, prompt
 from bemerc.errors import ModelError
-from bemerc.model import masks, pretrained
+from bemerc.model import export, masks, pretrained
 from tests import families, language
 from tests.test_model import World, facts, gradients, per_example
 
@@ -183,6 +183,27 @@ def test_a_device_that_there_cannot_be_is_named(name: str) -> None:
     assert any("device: must be auto" in fault for fault in model.Params(device=name).check())
     assert any("device: must be auto" in fault for fault in predict.Params(device=name).check())
     assert not list(model.Params(device="cuda:1").check())
+
+
+def test_a_gpu_that_is_not_there_is_a_sentence(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        ModelError, match=r"device cuda: torch can use no GPUs on this machine\. Set device: auto, or cpu"
+    ):
+        world.model(replace(world.params, device="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ModelError, match=r"device cuda:1: torch can use 1 GPU on this machine"):
+        world.model(replace(world.params, device="cuda:1"))
+    with pytest.raises(ModelError, match="device: must be auto"):
+        export.run(tmp_path, tmp_path / "out", device="gpu")
+
+
+def test_attention_that_a_class_does_not_have_is_named(world: World, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(world.params.name_or_path)
+    capped = families.build(tmp_path / "gemma2", "gemma2", tokenizer)
+    with pytest.raises(ModelError, match=r"model\.attention: sdpa is not made for .*Set it to auto"):
+        world.model(replace(world.params, name_or_path=str(capped), attention="sdpa"))
 
 
 def full(*_: object) -> None:

@@ -202,6 +202,12 @@ def test_pictures_reach_the_model_and_take_the_places_that_it_counts(watcher: Pa
     assert not torch.allclose(*logits)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(teacher.TeacherError, match=r"teacher\.device: cuda, but torch sees no GPU here"):
+        teacher.qwen("anything", teacher.Params(device="cuda"))
+
+
 def test_what_cannot_be_a_teacher_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(teacher.TeacherError, match="cannot be loaded"):
         teacher.qwen(str(tmp_path / "nowhere"), PARAMS)

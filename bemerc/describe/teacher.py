@@ -288,6 +288,8 @@ def qwen(model: str, params: Params) -> Ask:
     import torch
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
+    if params.device == "cuda" and not torch.cuda.is_available():
+        raise TeacherError("teacher.device: cuda, but torch sees no GPU here. Take auto or cpu.")
     try:
         config = AutoConfig.from_pretrained(model)
         if config.model_type not in FAMILIES:

@@ -27,6 +27,8 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
     folder of its own inside ``out``, so that there are two sets of weights. Raises ModelError where ``folder`` is no such
     model or is merged already, ``out`` holds something, or the disk is full; then nothing is left in ``out``.
     """
+    for fault in pretrained.device_faults(device):
+        raise ModelError(fault)
     facts = model.read_facts(folder)
     if facts.merged:
         raise ModelError(f"{folder}: this model was exported already; it can be copied as it is.")

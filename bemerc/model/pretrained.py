@@ -38,6 +38,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
     """The frozen language model and its tokenizer; ModelError where they cannot be had or cannot be used."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    device_of(params.device)  # a GPU that is not there is told before minutes of loading
     place = Path(params.name_or_path)
     if place.is_dir() and not list(place.glob("*.safetensors")):
         raise ModelError(
@@ -63,6 +64,10 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
             "bfloat16, model.quantize: 4bit, or model.device: spread; `bemerc train --estimate` says what is needed."
         ) from None
     except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if params.attention != "auto" and "attention implementation" in str(error):
+            raise ModelError(
+                f"model.attention: {params.attention} is not made for '{params.name_or_path}' in this transformers. Set it to auto."
+            ) from None
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"model.name_or_path '{params.name_or_path}': no causal language model could be loaded from there ({first}). "
@@ -137,7 +142,14 @@ def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
 
 
 def device_of(name: str) -> str:
-    """Where ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` is on this machine."""
+    """Where ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` is on this machine; ModelError where there is no such GPU."""
+    if name.startswith("cuda"):
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(name.partition(":")[2] or 0) >= there:
+            raise ModelError(
+                f"device {name}: torch can use {there or 'no'} GPU{'' if there == 1 else 's'} on this machine. Set device: auto, or "
+                "cpu; where there should be one, look at the driver and at torch's build (`bemerc doctor`)."
+            )
     if name != "auto":
         return name
     # Under `accelerate launch` every process has a GPU of its own.
