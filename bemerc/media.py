@@ -13,6 +13,7 @@ pixels, times or samples must raise DECODING in extract/store.py, so that finish
 
 from __future__ import annotations
 
+import errno
 import math
 import stat
 from collections.abc import Iterator
@@ -418,7 +419,8 @@ def _decoded(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
             packet = next(packets, None)
             frames = packet.decode() if packet is not None else []
         except av.error.FFmpegError as error:
-            damage.append(str(error.strerror))
+            # Decoders say EPERM for what is not allowed in a stream; people would look at the file's rights.
+            damage.append("data that the format forbids" if error.errno == errno.EPERM else str(error.strerror))
             frames = []
             if packets.gi_frame is None:
                 packet = None

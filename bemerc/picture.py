@@ -71,6 +71,7 @@ _BONES = (
     ("right_shoulder", "right_hip"),
     ("left_hip", "right_hip"),
 )
+_FINGERS = tuple((0, *range(first, first + 4)) for first in (1, 5, 9, 13, 17))
 _VISIBLE = 0.5
 _FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
 
@@ -210,6 +211,10 @@ def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], 
         )
         if (ends[:, 2] >= _VISIBLE).all():
             axes.plot(ends[:, 0] * size[0], ends[:, 1] * size[1], color=_BODY, linewidth=2, marker="o", markersize=4)
+    for side in ("left", "right") if "left_hand_00_x" in pose.columns else ():
+        points = np.array([[pose.column(f"{side}_hand_{i:02d}_{axis}")[row] for axis in "xy"] for i in range(21)])
+        for finger in _FINGERS:  # NaN, where there is no hand, draws nothing
+            axes.plot(points[list(finger), 0] * size[0], points[list(finger), 1] * size[1], color=_BODY, linewidth=1.2)
 
 
 def _draw_units(axes: Axes, face: Features | None, at: int | None) -> None:
