@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, PackedLandmarks, pack_landmarks, unpack_landmarks
-from bemerc.extract import action_units, head, whose
+from bemerc.extract import action_units, head, lips, whose
 from bemerc.extract.blendshapes import scores
 from bemerc.extract.finding import FaceFinder, Seen
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
@@ -27,7 +27,7 @@ from bemerc.extract.mesh import align
 from bemerc.extract.sight import Sight, Still
 from bemerc.extract.whose import Policy, Sightings
 
-VERSION = f"mediapipe-mesh-{RELEASE}/6"
+VERSION = f"mediapipe-mesh-{RELEASE}/7"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
@@ -50,7 +50,7 @@ class Params:
 
     faces: int = 4
     policy: Policy = "speaking"
-    least_score: float = 0.6
+    least_score: float = 0.7
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
     landmarks: bool = True
@@ -161,7 +161,7 @@ class _Seen:
         self._scales: list[NDArray[np.float32]] = []
         self._presence: list[float] = []
         self._where: list[tuple[int, int, int, int]] = []  # row, shot, view, track
-        self._told: list[tuple[float, float, float, float]] = []  # left, right, height, lips
+        self._told: list[NDArray[np.float32]] = []  # left, right, height, and the mouth's four, some rows each
 
     def add(self, row: int, shot: int, view: int, face: Seen) -> None:
         self._loose.append(face.landmarks)
@@ -178,21 +178,21 @@ class _Seen:
         self._points.extend(packed.points)
         self._scales.extend(packed.scale)
         low, high = landmarks[:, :, :2].min(axis=1), landmarks[:, :, :2].max(axis=1)
-        for face, (left, top), (right, bottom) in zip(self._loose, low, high, strict=True):
-            self._told.append((left, right, bottom - top, whose.opening(face)))
+        self._told.append(np.column_stack([low[:, 0], high[:, 0], high[:, 1] - low[:, 1], lips.mouth(landmarks)]))
         self._loose = []
 
     def tracks(self, size: tuple[int, int]) -> list[Sightings]:
         """What the choice is made of, by growing track number."""
         self._pack()
         where = np.array(self._where, np.int64).reshape(-1, 4)
-        left, right, height, mouth = np.array(self._told, np.float64).reshape(-1, 4).T
+        told = np.concatenate([np.empty((0, 7)), *self._told]).astype(np.float64)
+        left, right, height = told[:, :3].T
         x, area = (left + right) / 2 / size[0], (right - left) * height / (size[0] * size[1])
         found = []
         for number in np.unique(where[:, 3]).tolist():
             mine = where[:, 3] == number
             rows, shot, view = where[mine, 0], int(where[mine, 1][0]), int(where[mine, 2][0])
-            found.append(Sightings(number, shot, view, rows, x[mine], area[mine], mouth[mine]))
+            found.append(Sightings(number, shot, view, rows, x[mine], area[mine], lips.movements(told[mine, 3:])))
         return found
 
     def chosen(self, choice: Choice | None, frames: int) -> tuple[PackedLandmarks, NDArray[np.float32]]:
