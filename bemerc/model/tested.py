@@ -104,6 +104,7 @@ def numbers(
 ) -> dict[str, Any]:
     """Test's numbers as plain values: fractions, and how many utterances each is of."""
     given = read_predictions(predictions)
+    evaluate.validate(manifest, given, name=str(predictions))
     judged = evaluate.evaluate(manifest, {"it": given}, params)
     system = judged["systems"]["it"]
     gold, said = evaluate.reference(manifest), evaluate.answers(manifest, given, "test", "it")

@@ -317,9 +317,8 @@ class _Run:
 
     def _must_be_a_number(self, value: float, name: str) -> None:
         if not math.isfinite(value):
-            raise ModelError(
-                f"The {name} became {value} in {self._where()}. Lower adapter_lr and projector_lr, or use float32."
-            )
+            finer = "" if self.params.precision == "float32" else ", or set precision: float32"
+            raise ModelError(f"The {name} became {value} in {self._where()}. Lower adapter_lr and projector_lr{finer}.")
 
     def _where(self) -> str:
         return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
