@@ -184,6 +184,7 @@ class FaceMesh:
                 "facelandmarkcpu__ThresholdingCalculator.threshold": tracking_confidence,
             },
             outputs=("multi_face_landmarks", _PRESENCE),
+            as_shipped=True,
         )
 
     def reset(self) -> None:
@@ -296,6 +297,7 @@ class BodyGraph:
                 presence: tracking_confidence,
             },
             outputs=("pose_landmarks",),
+            as_shipped=True,
         )
 
     def reset(self) -> None:
@@ -611,7 +613,7 @@ _EYE_CORNERS = (33, 263)
 
 class _Graph:
     """One of the wheel's graphs, by the name of its file or written out, driven through the same objects that
-    ``mediapipe.solutions`` uses."""
+    ``mediapipe.solutions`` uses. ``as_shipped``: on MediaPipe's own threads, for comparisons."""
 
     def __init__(
         self,
@@ -620,6 +622,7 @@ class _Graph:
         side_inputs: Mapping[str, Any],
         thresholds: Mapping[str, float],
         outputs: Sequence[str],
+        as_shipped: bool = False,
     ) -> None:
         with _quiet():
             # These register the message types that the graphs' options are written in.
@@ -629,10 +632,15 @@ class _Graph:
             from mediapipe.python import packet_creator, packet_getter, solution_base
             from mediapipe.python.solutions import face_detection, face_mesh, hands, pose  # noqa: F401
 
-            written, config = "node" in graph, calculator_pb2.CalculatorGraphConfig()
+            config = calculator_pb2.CalculatorGraphConfig()
+            if "node" in graph:
+                text_format.Parse(graph, config)
+            else:
+                config.ParseFromString(_bundled(f"{graph}.binarypb"))
+            if not as_shipped:
+                text_format.Merge(_ON_THIS_THREAD, config)
             self._solution: Any = solution_base.SolutionBase(
-                binary_graph_path=None if written else f"mediapipe/modules/{graph}.binarypb",
-                graph_config=text_format.Parse(graph + _ON_THIS_THREAD, config) if written else None,
+                graph_config=config,
                 side_inputs=side_inputs,
                 calculator_params=thresholds,
                 outputs=list(outputs),
