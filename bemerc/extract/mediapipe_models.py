@@ -319,7 +319,7 @@ def _keypoints(graph: _Graph, landmarks: Any) -> NDArray[np.float32]:
 
 class Hands:
     """The bundled palm detector and the bundled full hand model, for two hands; frames of one clip in their order,
-    ``reset`` before each clip. About 8 ms a frame without a hand and 15 with one."""
+    ``reset`` before each clip. Some 8 ms a frame without a hand and 14 with one."""
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
         self._graph = _Graph(
