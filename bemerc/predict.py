@@ -31,7 +31,7 @@ from bemerc.progress import bar
 if TYPE_CHECKING:
     from bemerc.tokens import TokenFile
 
-JOINED = 1024  # positions up to which short dialogues share a row on a CPU; 4,096 took 1.4 times as long per position
+JOINED = 1024  # positions up to which short dialogues share a row on a CPU; 4,096 took 1.3 times as long per position
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Attention along the paths of a tree, where nothing is learned: no mask over the row, and nobody's work is masked away.
 
 Under a mask (masks.py) every position of a row is multiplied with every other, and most of it is thrown away: on a CPU a
-third of labelling. Here a tree is walked depth first, and one buffer holds the keys of the path on which the walk stands,
+quarter of labelling. Here a tree is walked depth first, and one buffer holds the keys of the path on which the walk stands,
 each at its own place. A node's queries meet that path alone, as they would in a prompt of their own; what the walk leaves
 behind is overwritten and never copied. Branches need no padding either, as they would in a batch behind a shared cache.
 
-The buffer is written in place, so it knows no gradients: training keeps the mask. So does a GPU, which multiplies a row
-faster than it is handed forty small products. A model is asked on loading whether both ways say the same.
+The buffer is written in place, so it knows no gradients: training keeps the mask. So does a GPU, where by arithmetic (it
+was not tried) one masked row is cheaper than forty small products. A model is asked on loading whether both ways agree.
 """
 
 from __future__ import annotations
