@@ -7,17 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from bemerc.cache import open_cache
 from bemerc.errors import BemercError, CorpusError, MediaError
-from bemerc.extract.jobs import Job, Measure, jobs_from_folder, measure
+from bemerc.extract import recompute, worker
+from bemerc.extract.jobs import Job, Measure, Task, Want, jobs_from_folder, measure
 from bemerc.extract.loop import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
-from bemerc.extract.store import Piece
+from bemerc.extract.store import Piece, identity
+from bemerc.media import Frame, Video
 from tests import loudness, mean_color, no_such_library
 from tests.clips import FPS, brightness, write_clip
 
@@ -157,6 +162,47 @@ def test_segments_and_crops_of_one_video_equal_those_taken_alone(tmp_path: Path)
                 np.testing.assert_array_equal(alone[job.id].values, together[job.id].values)
                 np.testing.assert_array_equal(alone[job.id].timestamps_s, together[job.id].timestamps_s)
                 assert alone.duration_s(job.id) == together.duration_s(job.id)
+
+
+class Told:
+    """Where a worker's results go, when it is asked in this process."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+
+    def beat(self) -> None:
+        pass
+
+    def done(self, want: Want, results: object) -> None:
+        self.pieces.append(want.piece)
+
+
+def test_many_segments_are_cut_from_one_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten utterances, side by side and on top of each other: the clip is opened once, each frame decoded once, and those
+    that nobody takes are not converted."""
+    path = write_clip(tmp_path / "long.mp4", 2.0)
+    counts: Counter[str] = Counter()
+
+    class Watched(Video):
+        def __iter__(self) -> Iterator[Frame]:
+            counts["opened"] += 1
+            for frame in super().__iter__():
+                counts["decoded"] += 1
+                yield frame
+                counts["converted"] += frame._rgb is not None
+
+    monkeypatch.setattr(worker, "Video", Watched)
+    crops = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))
+    wants = tuple(
+        Want(Piece(0.2 * i, 0.2 * i + 0.2, crop), {"face": f"{i}", "pose": f"{i}"}) for i in range(5) for crop in crops
+    )
+    told = Told()
+    task = Task("", path, identity(path), wants)
+    worker.measure_video(task, worker.Bench((face(), pose())), told)  # type: ignore[arg-type]
+    assert sorted(told.pieces, key=str) == sorted((want.piece for want in wants), key=str)
+    assert counts["opened"] == 1
+    assert counts["decoded"] < 2.0 * FPS  # the last second is in no utterance
+    assert counts["converted"] == FPS
 
 
 def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
@@ -360,3 +406,22 @@ def test_real_clips_give_the_same_bytes_whatever_came_before(tmp_path: Path) -> 
     with open_cache(tmp_path / "all" / "face.h5") as cache:
         assert cache.failures == {}
         assert np.isnan(cache["no_face"].column("quality")).all() or np.nanmax(cache["no_face"].column("quality")) < 1
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the shared clips are not here")
+def test_what_is_kept_of_a_real_clip_is_small_and_enough(tmp_path: Path) -> None:
+    """1.8 KB of landmarks a frame at most, and from them the units to .02 of 5; without them not a number changes."""
+    jobs = [job for job in jobs_from_folder(REAL) if job.id == "single_face"]
+    extract_video(jobs, tmp_path / "kept", tmp_path / "store", VideoParams(), 1)
+    with h5py.File(tmp_path / "kept" / "face.h5") as file:
+        frames = len(file["values"])
+        size = file["landmarks"].id.get_storage_size() + file["landmarks_scale"].id.get_storage_size()
+        assert file["landmarks"].shape == (frames, 478, 3)
+    assert size / frames < 1800
+    found = recompute.run(tmp_path / "kept" / "face.h5", None)
+    assert max(difference for name, difference in found.differences.items() if name.startswith("AU")) < 0.02
+    bare = VideoParams(face=replace(VideoParams().face, landmarks=False))
+    assert extract_video(jobs, tmp_path / "bare", tmp_path / "store", bare, 1).alone == "face"
+    with open_cache(tmp_path / "kept" / "face.h5") as with_, open_cache(tmp_path / "bare" / "face.h5") as without:
+        assert without.landmarks("single_face") is None
+        np.testing.assert_array_equal(with_["single_face"].values, without["single_face"].values)
