@@ -115,3 +115,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert r"\toprule" in tex
     plain = json.loads(bemerc("compare", *places, "--data", tmp_path / "data", "--json").stdout)
     assert plain["rows"][1]["against"]["accuracy"]["gap"]["value"] > 0.1
+
+
+def test_a_name_cannot_break_the_latex() -> None:
+    assert compare._tex("a_b^c~d\\e %$ <0.001").split() == ["a\\_b\\^{}c\\~{}d\\textbackslash{}e", "\\%\\$", "$<$0.001"]
