@@ -28,7 +28,7 @@ def export(
     """Merge the adapter into its backbone: one folder for deployment, which needs no other.
 
     It is an ordinary transformers folder with the projectors beside it; `bemerc predict --model` reads it like any model
-    folder and gives the same scores.
+    folder and gives the same scores, but for the rounding of a backbone's bfloat16.
 
     Example: bemerc export models/merc/TVB --out deployed
     """
