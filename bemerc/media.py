@@ -139,10 +139,11 @@ class Frame:
         return _to_rgb(picked, self._reformatter)[::2, ::2]
 
     def _is_plain(self) -> bool:
-        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, upright, of even size."""
+        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, upright, of even size; and not
+        interlaced, since of such a frame each half is converted by itself."""
         frame = self._frame
         plain = frame.format.name in ("yuv420p", "yuvj420p") and not round(frame.rotation / 90) % 4
-        return plain and not (frame.width % 2 or frame.height % 2)
+        return plain and not (frame.width % 2 or frame.height % 2 or frame.interlaced_frame)
 
     def _like(self, size: tuple[int, int]) -> Any:
         """An empty frame of another size, of the same kind."""

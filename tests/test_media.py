@@ -116,6 +116,24 @@ def test_a_picture_is_the_same_asked_for_in_parts_or_whole(kind: str, size: tupl
         np.testing.assert_array_equal(picture.rgb(), whole)
 
 
+def test_an_interlaced_picture_is_the_same_asked_for_in_parts(tmp_path: Path) -> None:
+    path, rng = tmp_path / "a.mp4", np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "interlaced=1:tff=1"})
+        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
+        for _ in range(2):
+            blocks = rng.integers(0, 255, (24, 40, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(blocks, format="rgb24")))
+        container.mux(stream.encode(None))
+    rows, columns = np.arange(0, 192, 7), np.arange(0, 320, 11)
+    with Video(path) as video:
+        for frame in video:
+            picture, other = Picture(frame), Picture(frame)
+            part, picked = picture.part((32, 6, 160, 100)), other.pixels(rows, columns)
+            np.testing.assert_array_equal(part, frame.rgb()[6:100, 32:160])
+            np.testing.assert_array_equal(picked, frame.rgb()[rows[:, None], columns])
+
+
 def test_a_rotated_picture_is_the_same_asked_for_in_parts(tmp_path: Path) -> None:
     with Video(turn(write_clip(tmp_path / "a.mp4", size=(128, 96)))) as video:
         for frame in video:
