@@ -319,7 +319,7 @@ def _judged(one: Take, start_s: float, length_s: float, heard: Floats) -> Floats
     return lips.correlations([(one.timestamps_s[inside] - start_s, lips.movements(mouths))], heard)[0]
 
 
-def likelihoods(asked: Asked, steps: int = 400) -> dict[str, Floats]:
+def likelihoods(asked: Asked, steps: int = 200) -> dict[str, Floats]:
     """The numbers of lips.Channel per channel, how likely the lags are, the trust and what nobody is worth: those under which
     the right answers are the most probable."""
     channels = asked.found.shape[-1]
@@ -361,7 +361,7 @@ def likelihoods(asked: Asked, steps: int = 400) -> dict[str, Floats]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True)
-    parser.add_argument("--clips", type=int, default=240)
+    parser.add_argument("--clips", type=int, default=237)
     parser.add_argument(
         "--voices", type=int, default=800, help="how much speech the bands' weights are fitted to; 0 leaves them"
     )
@@ -371,7 +371,7 @@ def main() -> None:
     if args.voices:
         print("lips._WEIGHTS =", voice_weights(args.voices).T.round(2).tolist())
     shown = takes(args.faces, args.clips, args.work)
-    told = likelihoods(windows(shown, 20, lengths(MELD_S, 400), 5))
+    told = likelihoods(windows(shown, 14, lengths(MELD_S, 400), 5))
     for name, number in told.items():
         print(name, number.round(3).tolist())
 
