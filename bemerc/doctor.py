@@ -185,7 +185,7 @@ def _mediapipe_models() -> Iterator[Finding]:
 
 def _fitted() -> Iterator[Finding]:
     for name in FITTED:
-        path = Path(__file__).parent / "extract" / name
+        path = Path(__file__).parent / "extract" / "face" / name
         if path.is_file():
             yield Finding(f"model {path.stem}", True, f"sha256 {_sha256(path)}")
         else:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.action_units import UNITS
+from bemerc.extract.face.action_units import UNITS
 
 Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Make bemerc/extract/average_face.npz and action_units.npz, and say how good they are.
+"""Make bemerc/extract/face/average_face.npz and action_units.npz, and say how good they are.
 
     python -m benchmarks.fit_action_units --faces DIR --clips DIR --task face_landmarker.task [--work DIR] [--per-face 70]
 
@@ -24,15 +24,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract import action_units, blendshapes, mesh
-from bemerc.extract.action_units import UNITS
-from bemerc.extract.head import pose_deg
+from bemerc.extract.face import action_units, blendshapes, mesh
+from bemerc.extract.face.action_units import UNITS
+from bemerc.extract.face.head import pose_deg
 from bemerc.extract.mediapipe_models import BlendshapeModel, FaceMesh
 from bemerc.media import Video
 from benchmarks.face_warps import Look, Portrait, draw
 
 Array = NDArray[np.float64]
-PACKAGE = Path(__file__).resolve().parents[1] / "bemerc" / "extract"
+PACKAGE = Path(__file__).resolve().parents[1] / "bemerc" / "extract" / "face"
 
 CROP = 384
 SURE = 0.85  # of a detection: below it hands, dogs and records are taken for faces
@@ -276,7 +276,7 @@ def _random_turn(rng: np.random.Generator) -> Array:
 
 
 def learn_shapes(faces: Array, scores: Array, epochs: int, seed: int) -> dict[str, NDArray[np.generic]]:
-    """Fit the network of bemerc.extract.blendshapes; its part of action_units.npz."""
+    """Fit the network of bemerc.extract.face.blendshapes; its part of action_units.npz."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What tells a speaking mouth: fit the numbers of bemerc/extract/lips.py and whose.py.
+"""What tells a speaking mouth: fit the numbers of bemerc/extract/face/lips.py and whose.py.
 
 ``python -m benchmarks.fit_whose_face --faces DIR [--clips 240] [--work DIR]``
 
@@ -26,9 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from bemerc.corpus.sample_clip import write_clip
-from bemerc.extract import lips
-from bemerc.extract.action_units import UNITS
-from bemerc.extract.finding import FaceFinder
+from bemerc.extract.face import lips
+from bemerc.extract.face.action_units import UNITS
+from bemerc.extract.face.finding import FaceFinder
 from bemerc.media import Video, read_waveform
 from benchmarks.face_warps import Look, Portrait, draw
 from benchmarks.whose_face import DRAWN, MELD_S, RATE_HZ, Phoneme, Talker, lengths, portraits, resampled

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bemerc.extract import head, mesh
+from bemerc.extract.face import head, mesh
 from bemerc.extract.mediapipe_models import FaceMesh
 from benchmarks.face_warps import Look, Portrait, draw
 from benchmarks.fit_action_units import clip_landmarks, meshed, people

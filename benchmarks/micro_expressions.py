@@ -25,7 +25,7 @@ from bemerc.describe import spotting
 from bemerc.describe.spotting import Event
 from bemerc.events import frame_s
 from bemerc.extract import face
-from bemerc.extract.action_units import COLUMNS, from_landmarks
+from bemerc.extract.face.action_units import COLUMNS, from_landmarks
 from bemerc.media import Video
 
 

@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.finding import FaceFinder
+from bemerc.extract.face.finding import FaceFinder
+from bemerc.extract.face.tracks import same
 from bemerc.extract.mediapipe_models import WHOLE, FaceMesh, FaceModels, Rect
-from bemerc.extract.tracks import same
 from bemerc.media import Video
 
 Picture = NDArray[np.uint8]

@@ -14,7 +14,7 @@ off          the sound is a voice whose mouth is not in the picture: nobody is r
 With ``--faces`` the people are those of photographs, every second one (benchmarks/fit_whose_face.py fits on the others),
 men and women, drawn by another warper (benchmarks/face_warps.py), and mouths are spread and rounded as well.
 
-Each scene is a clip of 6 s that is decoded and followed once; windows of it are then judged by bemerc.extract.whose as
+Each scene is a clip of 6 s that is decoded and followed once; windows of it are then judged by bemerc.extract.face.whose as
 the extractor does it. A window counts as right where nine frames in ten that show the speaker and somebody else are given
 to the speaker. The last row draws windows as long as MELD's utterances are (``--meld``: a folder with its tables; else their
 quantiles), 6 s at most, from scenes in which one speaks, all talk, all talk and the sound is moved to another, and
@@ -39,10 +39,11 @@ from numpy.typing import NDArray
 from bemerc.corpus.sample_clip import write_clip
 from bemerc.corpus.sample_picture import Sitter, looks
 from bemerc.corpus.sample_recipes import BODY_NAMES, RECIPES, UNIT_NAMES, perform
-from bemerc.extract import face, whose
-from bemerc.extract.action_units import UNITS
-from bemerc.extract.lips import SAMPLE_RATE_HZ
-from bemerc.extract.whose import Sightings
+from bemerc.extract import face
+from bemerc.extract.face import whose
+from bemerc.extract.face.action_units import UNITS
+from bemerc.extract.face.lips import SAMPLE_RATE_HZ
+from bemerc.extract.face.whose import Sightings
 from bemerc.media import Video
 from benchmarks.face_warps import Look, Portrait, draw
 from benchmarks.fit_action_units import people

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bemerc.cache import pack_landmarks, unpack_landmarks
-from bemerc.extract import action_units, blendshapes, face, mesh
+from bemerc.extract import face
+from bemerc.extract.face import action_units, blendshapes, mesh
 from bemerc.extract.mediapipe_models import BlendshapeModel, BrokenTaskFile
 from tests.test_mesh import Array, batch, seen, turn
 

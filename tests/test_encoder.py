@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, AutoModel
 
 from bemerc.errors import BemercError, MediaError
-from bemerc.extract import encoder, windows
-from bemerc.extract.hearing import Encoder
+from bemerc.extract.audio import encoder, windows
+from bemerc.extract.audio.hearing import Encoder
 from tests.encoders import LAYERS, WIDTH, tiny_encoder
 
 RATE = 16000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bemerc.extract import action_units, head, mesh
+from bemerc.extract.face import action_units, head, mesh
 from bemerc.extract.mediapipe_models import FaceMesh
 from benchmarks.face_warps import Look, Portrait, draw
 from benchmarks.fit_action_units import CROP, meshed

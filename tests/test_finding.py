@@ -16,7 +16,7 @@ from bemerc.corpus.sample_clip import write_clip
 from bemerc.corpus.sample_picture import Sitter, looks
 from bemerc.corpus.sample_recipes import BODY_NAMES, UNIT_NAMES
 from bemerc.extract import face
-from bemerc.extract.finding import FaceFinder, parts
+from bemerc.extract.face.finding import FaceFinder, parts
 from bemerc.extract.jobs import Job, measure
 from bemerc.extract.loop import run
 from bemerc.extract.mediapipe_models import FaceModels, Rect

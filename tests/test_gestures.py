@@ -13,7 +13,7 @@ from bemerc import describe
 from bemerc.cache import Features
 from bemerc.describe import gestures, phrases, spotting
 from bemerc.describe.lexicon import EMOTIONAL, words
-from bemerc.extract import hands
+from bemerc.extract.pose import hands
 from tests.test_describe import POSE, bump, face, features, pose
 from tests.test_hands import SIZE, hand
 

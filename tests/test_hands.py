@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extract import hands, pose
+from bemerc.extract import pose
 from bemerc.extract.mediapipe_models import HAND_POINTS
+from bemerc.extract.pose import hands
 from bemerc.media import Video
 from bemerc.tokens.pooling import plan
 

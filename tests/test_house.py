@@ -237,8 +237,8 @@ def loaded_by(module: str) -> set[str]:
         ("bemerc.extract.openface", HEAVY),
         ("bemerc.extract.pose", {"torch", "transformers", "peft"}),
         ("bemerc.extract.audio", {"torch", "transformers", "peft"}),
-        ("bemerc.extract.encoder", HEAVY),
-        ("bemerc.extract.egemaps", HEAVY | {"opensmile", "pandas"}),
+        ("bemerc.extract.audio.encoder", HEAVY),
+        ("bemerc.extract.audio.egemaps", HEAVY | {"opensmile", "pandas"}),
         ("bemerc.extract.worker", {"torch", "transformers", "peft", "opensmile"}),
         ("bemerc.audit", HEAVY),
         ("bemerc.exchange.incoming", HEAVY),
@@ -323,7 +323,7 @@ def constants(path: Path) -> set[str]:
 def test_the_samples_recipes_share_nothing_with_those_who_read_them() -> None:
     makers = sorted((PACKAGE / "corpus").glob("sample*.py"))
     readers = [
-        *sorted((PACKAGE / "extract").glob("*.py")),
+        *sorted((PACKAGE / "extract").rglob("*.py")),
         *sorted((PACKAGE / "describe").glob("*.py")),
         *sorted((PACKAGE / "tokens").glob("*.py")),
         *(PACKAGE / f"{name}.py" for name in ("voice", "events", "description")),

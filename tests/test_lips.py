@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extract import lips
-from bemerc.extract.lips import SAMPLE_RATE_HZ
+from bemerc.extract.face import lips
+from bemerc.extract.face.lips import SAMPLE_RATE_HZ
 
 FPS = 25
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extract import head, mesh
+from bemerc.extract.face import head, mesh
 
 Array = NDArray[np.float64]
 SIZE = (640, 480)

@@ -11,9 +11,9 @@ import pytest
 from bemerc.cache import Features, PackedLandmarks, open_cache, pack_landmarks, unpack_landmarks, write_cache
 from bemerc.errors import CacheError
 from bemerc.extract import face, recompute
+from bemerc.extract.face.mesh import average_face
 from bemerc.extract.jobs import Job, measure
 from bemerc.extract.loop import run
-from bemerc.extract.mesh import average_face
 from tests.test_cli import ROOT, bemerc
 
 NAMES = face.columns(face.Params())

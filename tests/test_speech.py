@@ -16,7 +16,8 @@ from bemerc.cache import caches_at, open_cache
 from bemerc.corpus import Manifest, Split
 from bemerc.errors import BemercError, CacheError
 from bemerc.exchange import incoming, outgoing
-from bemerc.extract import encoder, loop
+from bemerc.extract import loop
+from bemerc.extract.audio import encoder
 from bemerc.extract.jobs import jobs_from_folder, jobs_from_manifest, measure
 from tests import hums, language
 from tests.clips import write_clip
@@ -228,7 +229,7 @@ def test_without_opensmile_a_sentence_says_what_to_install(world: World, tmp_pat
 
 @pytest.mark.skipif(not HAS_SMILE, reason="openSMILE is not installed: pip install 'bemerc[egemaps]'")
 def test_egemaps_against_a_known_tone() -> None:
-    from bemerc.extract import egemaps
+    from bemerc.extract.audio import egemaps
 
     extractor = egemaps.open_extractor(egemaps.Params())
     at = np.arange(32000) / 16000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extract.cuts import Cuts, small
+from bemerc.extract.face.cuts import Cuts, small
+from bemerc.extract.face.tracks import Tracks, overlap, same
 from bemerc.extract.mediapipe_models import Rect
-from bemerc.extract.tracks import Tracks, overlap, same
 
 
 def at(x: float, y: float = 0.5, size: float = 0.2) -> Rect:

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice
-from bemerc.extract import whose
-from bemerc.extract.lips import SAMPLE_RATE_HZ
-from bemerc.extract.whose import POLICIES, Sightings, choose
+from bemerc.extract.face import whose
+from bemerc.extract.face.lips import SAMPLE_RATE_HZ
+from bemerc.extract.face.whose import POLICIES, Sightings, choose
 
 FPS = 25
 Array = NDArray[np.float64]

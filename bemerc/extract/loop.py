@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from bemerc.cache import SCHEMA_VERSION, Choice, Features, PackedLandmarks, open_cache, write_cache, write_nothing
 from bemerc.errors import BemercError, CacheError, MediaError
-from bemerc.extract import audio, egemaps, encoder, face, openface, pose
+from bemerc.extract import audio, face, openface, pose
+from bemerc.extract.audio import egemaps, encoder
 from bemerc.extract.crew import Crew
 from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure, together
 from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, fingerprint, identity

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Features, FrameCache, PackedLandmarks, open_cache, write_cache
 from bemerc.errors import CacheError
-from bemerc.extract import action_units, face, head
-from bemerc.extract.blendshapes import scores
+from bemerc.extract import face
+from bemerc.extract.face import action_units, head
+from bemerc.extract.face.blendshapes import scores
 from bemerc.extract.mediapipe_models import MESH_POINTS, BlendshapeModel
 from bemerc.progress import bar
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.lean import without_output
 from bemerc.extract.mediapipe_models.graph import Graph, bundled, numbers, there
+from bemerc.extract.mediapipe_models.lean import without_output
 
 POSE_POINTS = 33
 
@@ -158,7 +158,7 @@ class BodyPose:
     """The bundled full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
 
     It answers as MediaPipe's own graph does (BodyGraph), bit for bit, in half of its time: the model's silhouette, which
-    nobody reads, is left out (bemerc.extract.lean); and since a graph that is reset loads its models anew, 30 ms, the models
+    nobody reads, is left out (bemerc.extract.mediapipe_models.lean); and since a graph that is reset loads its models anew, 30 ms, the models
     stand in graphs without memory, and a small one without models remembers where the body was.
     The smoothing of what comes out is off: at 8 frames per second it lags behind gestures by several frames.
     """

@@ -61,7 +61,7 @@ class FaceModels:
 
     MediaPipe's own graph follows faces from frame to frame by itself, runs its short-range detector on every frame that
     shows fewer faces than it was told to look for, and never says which face is which. Here nothing is remembered:
-    ``show`` a picture, then ask; who follows whom is decided by bemerc.extract.finding.
+    ``show`` a picture, then ask; who follows whom is decided by bemerc.extract.face.finding.
     """
 
     def __init__(self, detection_confidence: float) -> None:

@@ -49,7 +49,7 @@ class Aligned:
 @cache
 def average_face() -> Array:
     """(478, 3) the average of about 70 people's meshes, made symmetric; see benchmarks/fit_action_units.py."""
-    with np.load(str(files("bemerc.extract") / "average_face.npz")) as file:
+    with np.load(str(files("bemerc.extract.face") / "average_face.npz")) as file:
         return np.asarray(file["points"], np.float64)
 
 

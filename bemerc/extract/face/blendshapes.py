@@ -15,7 +15,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.mesh import Array, average_face
+from bemerc.extract.face.mesh import Array, average_face
 
 # In the model's own order, left and right being the filmed person's.
 _NAMES = """
@@ -85,7 +85,7 @@ class Network:
 
 @cache
 def network() -> Network:
-    with np.load(str(files("bemerc.extract") / "action_units.npz")) as file:
+    with np.load(str(files("bemerc.extract.face") / "action_units.npz")) as file:
         layers = tuple(
             (np.asarray(file[f"net{i}"], np.float64), np.asarray(file[f"net{i + 1}"], np.float64)) for i in (0, 2, 4)
         )

@@ -3,7 +3,7 @@
 The obvious choice is one distance per unit, lip corner to lip corner for a smile. But a frown lowers what raised brows
 lift, and each distance reads its neighbours' work as its own. Here every unit is a weighted sum over all points of
 the face, fitted to warped faces whose movements are known so that it answers to its own unit and not to the others,
-blended with what MediaPipe's blendshape model says of the same points (bemerc.extract.blendshapes). Each frame stands
+blended with what MediaPipe's blendshape model says of the same points (bemerc.extract.face.blendshapes). Each frame stands
 alone: nothing is smoothed, so a burst of two frames keeps its height. What a person's resting face adds stays in;
 taking it off is calibration, done later. docs/action_units.md tells per unit how well it is known.
 """
@@ -17,8 +17,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract import blendshapes
-from bemerc.extract.mesh import Aligned, Array, align, average_face
+from bemerc.extract.face import blendshapes
+from bemerc.extract.face.mesh import Aligned, Array, align, average_face
 
 UNITS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 Shapes = Callable[[Array], Array]  # aligned points (T, 478, 3), no NaN -> (T, 52)
@@ -57,6 +57,6 @@ def _squeezed(raw: Array) -> Array:
 @cache
 def _fitted() -> tuple[Array, Array, Array]:
     """Weights of the points (956, 18), weights of the 52 shapes (52, 18), and the resting face's sum (18,)."""
-    with np.load(str(files("bemerc.extract") / "action_units.npz")) as file:
+    with np.load(str(files("bemerc.extract.face") / "action_units.npz")) as file:
         points, blend, rest = (np.asarray(file[name], np.float64) for name in ("points", "blend", "rest"))
     return points.reshape(-1, len(UNITS)), blend, rest

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
-from bemerc.extract import hands
 from bemerc.extract.mediapipe_models import POSE_POINTS, RELEASE, BodyPose, Hands
+from bemerc.extract.pose import hands
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class Params:
     tracking_confidence   a body is lost when the model's belief in it falls below this
     upright               take a body whose head does not stand above its shoulders for a false alarm: the model sees
                           lying people in lettering, and is as sure of them as of real ones
-    hands                 measure hands as well (bemerc.extract.hands): 21 points each, open or shut, at the face, moving
+    hands                 measure hands as well (bemerc.extract.pose.hands): 21 points each, open or shut, at the face, moving
     """
 
     rate_hz: float = 8.0

@@ -8,7 +8,7 @@ the speaker. Each shot is judged by itself, because nothing here knows whether t
 it; but where the film cuts back to an earlier view, the face at the same place is taken for the same person's, and what
 was seen and heard in both shots counts together.
 
-How likely it is that a track's owner is who one hears (bemerc.extract.lips), is told by a comparison with everybody else
+How likely it is that a track's owner is who one hears (bemerc.extract.face.lips), is told by a comparison with everybody else
 in the shot and with nobody: a voice from off the picture fits no mouth. All of this is ours.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Stretch
-from bemerc.extract import lips
+from bemerc.extract.face import lips
 
 Array = NDArray[np.float64]
 Policy = Literal["speaking", "largest", "longest", "left", "right"]

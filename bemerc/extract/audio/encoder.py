@@ -25,7 +25,7 @@ from bemerc.errors import BemercError
 from bemerc.extract.audio import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
-    from bemerc.extract.hearing import Encoder
+    from bemerc.extract.audio.hearing import Encoder
 
 VERSION = "encoder/1"
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "whisper")
@@ -220,6 +220,6 @@ def device(params: Params) -> str:
 
 def open_extractor(chosen: Chosen) -> Encoder:
     """Load the model: seconds, and its weights' size in memory."""
-    from bemerc.extract.hearing import Encoder
+    from bemerc.extract.audio.hearing import Encoder
 
     return Encoder(chosen, columns(chosen), device(chosen.params))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.mesh import Aligned, Array, average_face
+from bemerc.extract.face.mesh import Aligned, Array, average_face
 
 POSE_COLUMNS = ("pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg")
 GAZE_COLUMNS = ("gaze_x_deg", "gaze_y_deg")

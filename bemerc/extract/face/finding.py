@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.cuts import Cuts
+from bemerc.extract.face.cuts import Cuts
+from bemerc.extract.face.tracks import Track, Tracks, same
 from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
 from bemerc.extract.sight import Sight, sight_of
-from bemerc.extract.tracks import Track, Tracks, same
 
 # How often one looks: for more faces while somebody is in sight; and while nobody is, at the whole picture and at parts
 # of it, which are a half and a third of its longer side and overlap by a third of theirs.

@@ -1,7 +1,7 @@
 """Face frames: the mesh on every frame, and per clip the action units, head pose, gaze and quality read off it.
 
 The mesh runs frame by frame because it follows faces, several at a time where params say so; whose face it is is decided
-once per clip, when all has been seen and the sound can be heard (bemerc.extract.whose), and everything after it is worked
+once per clip, when all has been seen and the sound can be heard (bemerc.extract.face.whose), and everything after it is worked
 out for that face alone, over all frames at a time. The landmarks are rounded to the cache's grid first and the columns are
 worked out from the rounded ones, so that a better formula, applied to the cache later, starts from exactly what this one
 saw.
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, PackedLandmarks, pack_landmarks, unpack_landmarks
-from bemerc.extract import action_units, head, lips, whose
-from bemerc.extract.blendshapes import scores
-from bemerc.extract.finding import FaceFinder, Seen
+from bemerc.extract.face import action_units, head, lips, whose
+from bemerc.extract.face.blendshapes import scores
+from bemerc.extract.face.finding import FaceFinder, Seen
+from bemerc.extract.face.mesh import align
+from bemerc.extract.face.whose import Policy, Sightings
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
-from bemerc.extract.mesh import align
 from bemerc.extract.sight import Sight, Still
-from bemerc.extract.whose import Policy, Sightings
 
 VERSION = f"mediapipe-mesh-{RELEASE}/7"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much

@@ -22,11 +22,11 @@ from transformers import AutoFeatureExtractor
 from bemerc.cache import Features
 from bemerc.errors import BemercError, MediaError
 from bemerc.extract.audio import SAMPLE_RATE_HZ
-from bemerc.extract.windows import batches, cut, rounded, stitch
+from bemerc.extract.audio.windows import batches, cut, rounded, stitch
 from bemerc.progress import transformers_quiet
 
 if TYPE_CHECKING:
-    from bemerc.extract.encoder import Chosen
+    from bemerc.extract.audio.encoder import Chosen
 
 Sound = NDArray[np.float32]
 
