@@ -26,6 +26,8 @@ import av
 import numpy as np
 import yaml
 
+from bemerc.train.journal import log_of
+
 ROOT = Path(__file__).resolve().parents[1]
 # Utterances and dialogues per split as MELD has them (Poria et al. 2019), and its folders' names.
 SPLITS = {
@@ -155,7 +157,7 @@ def steps() -> Iterator[tuple[str, list[str], Callable[[Path], bool] | None]]:
 
 
 def _stepped(work: Path) -> bool:
-    log = work / "models" / "merc" / "TV" / "train_log.jsonl"
+    log = log_of(work / "models" / "merc" / "TV")
     return log.is_file() and sum(1 for _ in log.open(encoding="utf-8")) >= FIRST_STEPS
 
 

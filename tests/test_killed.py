@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+from bemerc.train.journal import log_of
 from tests import language, train_alone
 
 
 def steps(out: Path) -> int:
-    log = out / "train_log.jsonl"
+    log = log_of(out)
     return log.read_text().count('"step"') if log.is_file() else 0
 
 

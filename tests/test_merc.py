@@ -17,6 +17,7 @@ from bemerc.corpus import Manifest
 from bemerc.errors import ModelError
 from bemerc.prediction import read_predictions, write_predictions
 from bemerc.tokens import TokenFile
+from bemerc.train.journal import log_of
 from bemerc.variant import SHORT
 from tests import language
 from tests.language import TRAINING
@@ -70,7 +71,7 @@ def accuracy(world: World, folder: Path) -> float:
 
 
 def test_align_learns_to_say_what_the_tokens_show(world: World) -> None:
-    log = [json.loads(line) for line in (world.align / "train_log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in log_of(world.align).read_text().splitlines()]
     dev = [line["dev_loss"] for line in log if "dev_loss" in line]
     assert min(dev) < 0.85 * dev[0]
     known = model.read_facts(world.align)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 import yaml
 
 from bemerc import config
+from bemerc.train import journal
 from tests.test_house import bemerc_imports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +110,27 @@ def test_every_dep_is_a_file_of_the_project_or_some_stages_output() -> None:
         for dep in strings(stage["deps"]):
             made = any(dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/") for out in outs)
             assert made or (ROOT / dep).exists() or "${item" in dep, f"{name}: nothing makes {dep}"
+
+
+def test_what_lies_beside_a_model_is_not_in_the_hash_of_its_folder(tmp_path: Path) -> None:
+    pytest.importorskip("dvc", reason="dvc is an extra")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    model = tmp_path / "models" / "merc" / "TVB"
+    model.mkdir(parents=True)
+    (model / "steps.csv").write_text("step,loss,lr\n")
+
+    def tree() -> str:
+        subprocess.run([*dvc, "add", "--quiet", "models/merc"], cwd=tmp_path, check=True)
+        return (tmp_path / "models" / "merc.dvc").read_text()
+
+    before = tree()
+    journal.log_of(model).write_text("1 s\n")
+    model.with_name("TVB.checkpoint").write_bytes(b"half")
+    assert tree() == before
+    (model / "steps.csv").write_text("step,loss,lr\n1,2,3\n")
+    assert tree() != before
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)

@@ -69,7 +69,7 @@ def world(folder: Path, hits: dict[str, float], name: str = "tiny") -> World:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = world(tmp_path_factory.mktemp("good"), {"T": 0.4, "TV": 0.5, "TVB": 0.98})
-    made.run(train_logs={"T": made.folder / "nothing.jsonl"})
+    made.run(epochs={"T": made.folder / "nothing.csv"})
     return made
 
 
@@ -188,12 +188,11 @@ def test_plot_files_hold_what_dvc_templates_read(good: World) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(good: World) -> None:
-    logs = {"TVB": good.folder / "train_log.jsonl"}
-    logs["TVB"].write_text(
-        "\n".join(json.dumps({"epoch": e, "loss": 2 / e, "dev_accuracy": 0.1 * e, "note": "x"}) for e in range(1, 5))
-    )
-    good.run("one", train_logs=logs)
-    good.run("two", train_logs=logs)
+    epochs = {"TVB": good.folder / "epochs.csv"}
+    rows = [f"{e},{2 / e},{0.1 * e}" for e in range(1, 5)]
+    epochs["TVB"].write_text("\n".join(["epoch,loss,dev_accuracy", *rows]) + "\n")
+    good.run("one", epochs=epochs)
+    good.run("two", epochs=epochs)
     one, two = (
         {p.relative_to(good.folder / out): p.read_bytes() for p in sorted((good.folder / out).rglob("*.*"))}
         for out in ("one", "two")
@@ -204,19 +203,12 @@ def test_the_same_inputs_give_the_same_bytes(good: World) -> None:
     assert not any(b"Software" in data or b"matplotlib" in data for path, data in one.items() if path.suffix == ".png")
 
 
-def test_curves_are_means_per_epoch_without_seconds(tmp_path: Path) -> None:
-    log = tmp_path / "train_log.jsonl"
-    rows = [
-        {"epoch": 1, "loss": 3.0, "seconds": 9.1},
-        {"epoch": 1, "loss": 1.0},
-        {"epoch": 1, "dev_accuracy": 0.5},
-        {"epoch": 2, "loss": 1},
-        {"epoch": 2, "step": 3, "loss": 99.0},
-        {"note": "x"},
-    ]
-    log.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    assert report.read_curves({"T": log, "TV": tmp_path / "none"}) == {
-        "T": [{"epoch": 1, "loss": 2.0, "dev_accuracy": 0.5}, {"epoch": 2, "loss": 1.0}]
+def test_curves_are_what_the_models_folder_tells(tmp_path: Path) -> None:
+    table, begun = tmp_path / "epochs.csv", tmp_path / "begun.csv"
+    table.write_text("epoch,loss,dev_accuracy\n1,2.0,0.5\n2,0.1,0.75\n")
+    begun.write_text("epoch,loss\n")
+    assert report.read_curves({"T": table, "TV": begun, "TVB": tmp_path / "none"}) == {
+        "T": [{"epoch": 1, "loss": 2.0, "dev_accuracy": 0.5}, {"epoch": 2, "loss": 0.1, "dev_accuracy": 0.75}]
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from bemerc.corpus import MODALITIES
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
 from bemerc.train import checkpoint
+from bemerc.train.journal import log_of
 from bemerc.train.weights import Mean
 from tests import language
 from tests.language import TRAINING
@@ -64,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def everything(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in log_of(out).read_text().splitlines()]
 
 
 def lines(out: Path) -> list[dict]:
@@ -178,8 +180,19 @@ def test_a_full_disk_is_a_sentence_and_the_last_good_checkpoint_stays(world: Wor
 
 
 def test_a_full_disk_under_the_log_is_a_sentence(world: World, tmp_path: Path) -> None:
-    with files_of_at_most(100), pytest.raises(ModelError, match=r"train_log.jsonl: the log could not be written"):
+    with files_of_at_most(100), pytest.raises(ModelError, match=r"m.train_log.jsonl: the log could not be written"):
         world.fit(tmp_path / "m")
+
+
+def test_a_folder_emptied_before_the_model_was_written_gets_its_tables_again(world: World, tmp_path: Path) -> None:
+    world.fit(tmp_path / "m")  # and not saved: the checkpoint stays
+    before = {p.name: p.read_text() for p in (tmp_path / "m").iterdir()}
+    log = log_of(tmp_path / "m").read_text()
+    shutil.rmtree(tmp_path / "m")  # as DVC does before it runs a stage again
+    world.fit(tmp_path / "m")
+    assert {p.name: p.read_text() for p in (tmp_path / "m").iterdir()} == before
+    assert set(before) == {"steps.csv", "epochs.csv"}
+    assert log_of(tmp_path / "m").read_text() == log
 
 
 def test_dev_picks_the_epoch_and_ties_go_to_the_surer(world: World, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def _score_faults(manifest: Manifest, predictions: Sequence[Prediction]) -> list
     holes = [p.id for p in scored if not np.isfinite(list(p.scores.values())).all()]
     if holes:
         faults.append(
-            f"{len(holes)} predictions hold NaN or infinite scores: {listed(holes)}. The model that made them has diverged: look at its train_log.jsonl."
+            f"{len(holes)} predictions hold NaN or infinite scores: {listed(holes)}. The model that made them has diverged: look at steps.csv in its folder."
         )
     sums = [
         f"{p.id} sums to {_total(p):.4g}"

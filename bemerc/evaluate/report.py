@@ -32,14 +32,14 @@ def run(
     out: Path,
     params: evaluate.Params,
     truth: SampleTruth | None = None,
-    train_logs: Mapping[str, Path] | None = None,
+    epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
 ) -> dict[str, Any]:
     """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/, mistakes.csv, report.md, and in
     test_looks.jsonl that test was looked at.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
-    train_logs   variant -> its train_log.jsonl, for the training curves
+    epochs       variant -> epochs.csv in its model's folder, for the training curves
     face_cache   face.h5, which knows in whose clips several faces were seen; None where there is none
 
     Returns what metrics.json holds. Raises EvaluationError, PredictionError, CorpusError or CacheError where the inputs
@@ -50,7 +50,7 @@ def run(
     with open_tokens(tokens_path) as tokens:
         found = judge(manifest, given, tokens, params, truth, _faces(face_cache))
     before = looks.note(out, manifest, {name: predictions[name] for name in params.variants})
-    curves = read_curves(train_logs or {})
+    curves = read_curves(epochs or {})
     metrics = headline(found.numbers)
     write_plot_files(out / "plots", found, curves)
     draw(out / "plots", found, curves)
@@ -133,31 +133,14 @@ def _bar(found: Findings, name: str, metric: str) -> plots.Bar:
     return plots.Bar(title(name), name in found.variants, measured["value"], measured["low"], measured["high"], ceiling)
 
 
-def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """variant -> one row per epoch: ``epoch``, and what its log calls a loss or measured on dev; steps are passed over.
-
-    Seconds and rates stay out, since they differ between runs that learn the same. Variants without a log are left out.
-    """
-    found = {
-        name: _epochs(path.read_text(encoding="utf-8").splitlines()) for name, path in logs.items() if path.is_file()
-    }
+def read_curves(epochs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
+    """variant -> one row per epoch: ``epoch``, its mean loss, and what was measured on dev. Variants without a file are left out."""
+    found = {}
+    for name, path in epochs.items():
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                found[name] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     return {name: rows for name, rows in found.items() if rows}
-
-
-def _epochs(lines: Sequence[str]) -> list[dict[str, float]]:
-    held: dict[float, dict[str, list[float]]] = {}
-    for row in (json.loads(line) for line in lines if line.strip()):
-        for key, value in row.items():
-            if (
-                "epoch" in row
-                and "step" not in row
-                and type(value) in (int, float)
-                and ("loss" in key or key.startswith("dev"))
-            ):
-                held.setdefault(float(row["epoch"]), {}).setdefault(key, []).append(float(value))
-    return [
-        {"epoch": epoch, **{key: float(np.mean(of)) for key, of in row.items()}} for epoch, row in sorted(held.items())
-    ]
 
 
 def _panels(

@@ -10,7 +10,7 @@ with the projectors and ``bemerc.json`` beside it. The projector is ours: BeMERC
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -294,6 +294,7 @@ class BehaviorModel(nn.Module):
         partial.mkdir(parents=True, exist_ok=True)
         own = {name: value.detach() for name, value in self.trainable().items()} | dict(weights or {})
         held = {name: value.cpu().contiguous() for name, value in own.items()}
+        _put_in_order(self.lm.peft_config.values())
         self.lm.save_pretrained(partial, state_dict=_under("lm.", held))
         write_beside(partial, _under("projectors.", held), facts)
         folder.mkdir(parents=True, exist_ok=True)
@@ -317,6 +318,14 @@ def _words(lm: Any) -> Tensor:
     with torch.no_grad():
         words: Tensor = table(some)
     return words
+
+
+def _put_in_order(configs: Iterable[Any]) -> None:
+    """PEFT writes its sets of names as they come, in another order in every process; the same model has the same files."""
+    for config in configs:
+        for name, value in vars(config).items():
+            if isinstance(value, set):
+                setattr(config, name, sorted(value))
 
 
 def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

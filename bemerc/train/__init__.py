@@ -122,7 +122,7 @@ def fit(
     what: str,
     board: Path | None = None,
 ) -> Fitted:
-    """Train adapter and projectors on ``trees``, with the log in ``folder``; leaves the best epoch's weights in ``model``.
+    """Train adapter and projectors on ``trees``, with its tables in ``folder`` and the log beside it; leaves the best epoch's weights in ``model``.
 
     ``board`` is a folder for TensorBoard. Deterministic on the CPU: same weights, trees, params and thread count, same
     numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until ``save``. Under

@@ -1,4 +1,8 @@
-"""What a training writes down while it runs: train_log.jsonl, two tables for DVC's plots, and TensorBoard where it is asked for.
+"""What a training writes down while it runs: a log beside the model's folder, two tables in it, and TensorBoard where it is asked for.
+
+The log tells everything, tokens per second and memory too. That differs from run to run though every weight is the same
+bit for bit, so it does not belong into the folder, whose hash DVC keeps; the tables, which its plots read, hold what
+was learned alone.
 
 The usual logger keeps its own count of steps and, resumed, writes some twice. Here a checkpoint holds the lines themselves:
 a training that was killed and went on has the log of one that was not. Steps and epochs are lines of one file; an epoch's
@@ -22,6 +26,11 @@ import torch
 from bemerc.errors import ModelError
 
 LOG, STEPS, EPOCHS = "train_log.jsonl", "steps.csv", "epochs.csv"
+
+
+def log_of(folder: Path) -> Path:
+    """Where the log of the model in ``folder`` is: models/merc/TVB.train_log.jsonl of models/merc/TVB."""
+    return folder.with_name(f"{folder.name}.{LOG}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Epoch:
 
 
 def line(of: Step | Epoch) -> dict[str, Any]:
-    """As it stands in train_log.jsonl: dev's numbers beside the others, named dev_*."""
+    """As it stands in the log: dev's numbers beside the others, named dev_*."""
     plain = asdict(of)
     dev = plain.pop("dev", {})
     return plain | {f"dev_{name}": value for name, value in dev.items()}
@@ -83,7 +92,7 @@ def memory_gb(device: torch.device) -> float:
 
 
 class Journal:
-    """Writes in ``folder`` what it is told; ``lines`` is what a checkpoint keeps. A closed one, and a mute one, write nothing."""
+    """Writes in ``folder`` and beside it what it is told; ``lines`` is what a checkpoint keeps. A closed one, and a mute one, write nothing."""
 
     def __init__(self, folder: Path, board: Path | None = None, mute: bool = False) -> None:
         self.folder, self.mute = folder, mute
@@ -93,38 +102,45 @@ class Journal:
     def go_on_from(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Begin with the lines that a checkpoint kept; what was written after it is dropped."""
         self.lines = [dict(known) for known in lines]
-        self._write(LOG, "".join(json.dumps(known) + "\n" for known in self.lines))
+        self._write(log_of(self.folder), "".join(json.dumps(known) + "\n" for known in self.lines))
+        self._write_tables()  # DVC empties the folder before it goes on, perhaps after the last epoch
 
     def add(self, of: Step | Epoch) -> None:
         """One more line; an epoch's brings the tables up to date."""
         self.lines.append(line(of))
-        self._write(LOG, json.dumps(self.lines[-1]) + "\n", "a")
+        self._write(log_of(self.folder), json.dumps(self.lines[-1]) + "\n", "a")
         if self._board is not None:
             steps = sum("step" in known for known in self.lines)
             for name, value in self.lines[-1].items():
                 if name not in ("epoch", "step", "best"):
                     self._board.add_scalar(f"{'step' if isinstance(of, Step) else 'epoch'}/{name}", value, steps)
         if isinstance(of, Epoch):
-            self._write(STEPS, _table([known for known in self.lines if "step" in known], ("step", "loss", "lr")))
-            epochs = [known for known in self.lines if "step" not in known]
+            self._write_tables()
+
+    def _write_tables(self) -> None:
+        """What was learned, up to the last whole epoch."""
+        epochs = [known for known in self.lines if "step" not in known]
+        if epochs:
+            steps = [known for known in self.lines if "step" in known and known["epoch"] <= epochs[-1]["epoch"]]
+            self._write(self.folder / STEPS, _table(steps, ("step", "loss", "lr")))
             dev = [name for name in epochs[-1] if name.startswith("dev_")]
-            self._write(EPOCHS, _table(epochs, ("epoch", "loss", *dev)))
+            self._write(self.folder / EPOCHS, _table(epochs, ("epoch", "loss", *dev)))
 
     def close(self) -> None:
         """Let TensorBoard write what it holds."""
         if self._board is not None:
             self._board.close()
 
-    def _write(self, name: str, text: str, mode: str = "w") -> None:
+    def _write(self, path: Path, text: str, mode: str = "w") -> None:
         if self.mute:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / name).open(mode, encoding="utf-8") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open(mode, encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             raise ModelError(
-                f"{self.folder / name}: the log could not be written ({error}). Make room and run again: training goes on "
+                f"{path}: the log could not be written ({error}). Make room and run again: training goes on "
                 "from its last checkpoint."
             ) from None
 
