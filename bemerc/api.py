@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bemerc.cache import open_cache as open_cache
-from bemerc.errors import BemercError
+from bemerc.errors import BemercError, CacheError
 
 if TYPE_CHECKING:
     from bemerc.cache import Kind
@@ -112,12 +112,24 @@ def measured(
     workers: int = 0,
     asr: str | None = None,
 ) -> Measured:
-    """Clips measured now, or the caches of a folder, whose ids are the utterances where no clips are named."""
+    """Clips measured now, or the caches of a folder, whose ids are the utterances where no clips are named.
+
+    Who had landmarks left out of ``out`` need not say so again: nothing that is done with clips here reads them.
+    """
     if caches is not None:
         return _given(Path(caches), video_dir, asr, Path(out))
     if video_dir is None:
         raise BemercError("Name a folder of clips with --video-dir, or a folder of caches with --caches.")
-    return extract(video_dir, out, params=params, workers=workers, asr=asr)
+    return extract(video_dir, out, params=params, workers=workers, asr=asr, landmarks=not _left_out(Path(out)))
+
+
+def _left_out(out: Path) -> bool:
+    """Whether the faces in ``out`` were measured without keeping landmarks."""
+    try:
+        with open_cache(out / "face.h5", "face") as cache:
+            return cache.params.get("landmarks") is False
+    except CacheError:  # there is none, or it is damaged and is about to be written anew
+        return False
 
 
 def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Path) -> Measured:

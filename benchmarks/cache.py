@@ -26,11 +26,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import h5py
 import numpy as np
 
-from bemerc.config import to_mapping
 from bemerc.corpus import MODALITIES
 from bemerc.extract import audio, face, loop, pose
 from bemerc.extract.jobs import WHOLE, jobs_from_folder, measure
-from bemerc.extract.store import Store, fingerprint, hash_files
+from bemerc.extract.store import Store, hash_files
 from bemerc.tokens import Params, open_tokens, write_tokens
 from bemerc.tokens.calibration import Calibration, Statistics
 
@@ -107,9 +106,7 @@ def fill(videos: Path, features: Path) -> None:
     hashes = hash_files([job.path for job in jobs if job.path is not None], lambda _: None)
     measures = [measure(m, f"bemerc.extract.{m}", module.Params()) for m, module in EXTRACTORS.items()]
     for one in measures:
-        names = [
-            fingerprint(hashes[job.path][1], WHOLE, one.modality, one.version, to_mapping(one.params)) for job in jobs
-        ]
+        names = [one.name(hashes[job.path][1], WHOLE) for job in jobs]
         result = store.finished(one.modality, names[0], one.columns)
         for name in names[1:]:
             store.put(one.modality, name, result)

@@ -232,5 +232,31 @@ def test_raw_points_are_kept_or_not_as_one_asks(tmp_path: Path, flag: str, kept:
     with open_cache(tmp_path / "out" / "face.h5", "face") as cache:
         assert np.isfinite(cache["a"].column("AU12_r")).all()
         assert (cache.landmarks("a") is not None) is kept
-    pieces = [np.load(path) for path in (tmp_path / "out" / "store").rglob("*.npz")]
-    assert any("points" in piece.files for piece in pieces) is kept, "nor are they left behind in the store"
+    assert stored_landmarks(tmp_path / "out") is kept, "nor are they left behind in the store"
+
+
+def stored_landmarks(out: Path) -> bool:
+    return any("points" in np.load(path).files for path in (out / "store").rglob("*.npz"))
+
+
+def test_landmarks_can_be_dropped_later_and_stay_dropped(tmp_path: Path) -> None:
+    clips, out, never = tmp_path / "clips", tmp_path / "out", tmp_path / "never"
+    clips.mkdir()
+    for name in ("a", "b", "gone"):
+        film(clips / f"{name}.mp4", [np.roll(portrait(), len(name), axis=1)] * (4 if name == "a" else 5))
+    told = ("--workers", "1")
+    bemerc("extract", "--video-dir", clips, "--out", out, *told)
+    (clips / "gone.mp4").unlink()
+    answer = bemerc("extract", "--video-dir", clips, "--out", out, *told, "--no-landmarks")
+    assert answer.returncode == 0, answer.stderr
+    assert "0 of 2 utterances were measured" in answer.stdout
+    assert "; 3 finished before lost their landmarks" in answer.stdout
+    assert not stored_landmarks(out)
+    bemerc("extract", "--video-dir", clips, "--out", never, *told, "--no-landmarks")
+    assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes()
+    answer = bemerc("describe", "--video-dir", clips, "--out", out)
+    assert answer.returncode == 0, answer.stderr
+    assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes(), "what else is done brings none back"
+    answer = bemerc("extract", "--video-dir", clips, "--out", out, *told)
+    assert "2 of 2 utterances were measured (face alone)" in answer.stdout
+    assert stored_landmarks(out)

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from bemerc.cache import open_cache
-from bemerc.errors import BemercError, CorpusError, MediaError
-from bemerc.extract import recompute, worker
+from bemerc.errors import BemercError, CacheError, CorpusError, MediaError
+from bemerc.extract import loop, recompute, worker
 from bemerc.extract.jobs import Job, Measure, Task, Want, jobs_from_folder, measure
 from bemerc.extract.loop import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
 from bemerc.extract.store import Piece, identity
@@ -109,6 +109,21 @@ def test_only_what_is_new_is_measured(tmp_path: Path) -> None:
     (out / "face.h5").unlink()  # as DVC does before it runs a stage
     assert extract(jobs, out).measured == 0
     assert sealed(out) == before
+
+
+def test_a_piece_that_another_run_took_away_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, real = clips(tmp_path / "clips", 2), loop._measure
+
+    def robbed(*given: object) -> object:
+        found = real(*given)  # type: ignore[arg-type]
+        next((tmp_path / "out").glob("store/face/*/*.npz")).unlink()
+        return found
+
+    monkeypatch.setattr(loop, "_measure", robbed)
+    with pytest.raises(CacheError, match="a finished clip has gone from here meanwhile"):
+        extract(jobs, tmp_path / "out")
+    monkeypatch.setattr(loop, "_measure", real)
+    assert extract(jobs, tmp_path / "out").measured == 1
 
 
 def test_a_changed_clip_is_measured_anew_and_a_renamed_one_is_not(tmp_path: Path) -> None:
@@ -421,7 +436,10 @@ def test_what_is_kept_of_a_real_clip_is_small_and_enough(tmp_path: Path) -> None
     found = recompute.run(tmp_path / "kept" / "face.h5", None)
     assert max(difference for name, difference in found.differences.items() if name.startswith("AU")) < 0.02
     bare = VideoParams(face=replace(VideoParams().face, landmarks=False))
-    assert extract_video(jobs, tmp_path / "bare", tmp_path / "store", bare, 1).alone == "face"
+    assert extract_video(jobs, tmp_path / "bare", tmp_path / "other", bare, 1).measured == 1
+    later = extract_video(jobs, tmp_path / "later", tmp_path / "store", bare, 1)
+    assert (later.measured, later.dropped) == (0, 1)
+    assert (tmp_path / "later" / "face.h5").read_bytes() == (tmp_path / "bare" / "face.h5").read_bytes()
     with open_cache(tmp_path / "kept" / "face.h5") as with_, open_cache(tmp_path / "bare" / "face.h5") as without:
         assert without.landmarks("single_face") is None
         np.testing.assert_array_equal(with_["single_face"].values, without["single_face"].values)

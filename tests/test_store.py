@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from bemerc.cache import Features, pack_landmarks
 from bemerc.errors import CacheError
-from bemerc.extract.store import Claims, Contents, Finished, Piece, Refused, Store, fingerprint, identity
+from bemerc.extract.store import BARE, Claims, Contents, Finished, Piece, Refused, Store, fingerprint, identity
 
 COLUMNS = ("a", "b")
 NAME = "ab" + "0" * 38
@@ -57,8 +58,8 @@ def test_a_name_depends_on_everything_that_the_numbers_depend_on() -> None:
         (*base[:3], "mesh/2", base[4]),
         (*base[:4], {"tracking_confidence": 0.6}),
     ]
-    names = {fingerprint(*arguments) for arguments in [base, *others]}
-    assert len(names) == len(others) + 1
+    found = {fingerprint(*arguments) for arguments in [base, *others]}
+    assert len(found) == len(others) + 1
     assert fingerprint(*base) == fingerprint(*base)
 
 
@@ -73,6 +74,95 @@ def test_a_damaged_piece_is_removed_and_named(tmp_path: Path, damage: bytes | No
     with pytest.raises(CacheError, match="damaged"):
         store.finished("face", NAME, COLUMNS)
     assert store.state("face", NAME) is None
+
+
+def names(count: int) -> list[str]:
+    return [f"{i:02x}" + "0" * 38 for i in range(count)]
+
+
+def filled(folder: Path, count: int) -> Store:
+    store = Store(folder)
+    for i, name in enumerate(names(count)):
+        store.put("face", name, finished(3 + i))
+    return store
+
+
+def landmarks_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*.npz") if "points" in np.load(path).files]
+
+
+def test_landmarks_are_dropped_from_all_that_is_finished(tmp_path: Path) -> None:
+    store, bare = filled(tmp_path, 3), Store(tmp_path / "never")
+    store.put("face", "cd" + NAME[2:], Refused("Nobody is seen."))
+    store.put("face", "ef" + NAME[2:], replace(finished(), landmarks=None))  # OpenFace's, say
+    damaged = tmp_path / "face" / names(3)[2][:2] / f"{names(3)[2]}.npz"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    assert store.drop_landmarks("face") == 2
+    assert landmarks_in(tmp_path) == []
+    for i, name in enumerate(names(2)):
+        assert store.state("face", name) is None
+        assert store.finished("face", name + BARE, COLUMNS).landmarks is None
+        bare.put("face", name + BARE, replace(finished(3 + i), landmarks=None))
+        assert path_of(tmp_path, name + BARE).read_bytes() == path_of(tmp_path / "never", name + BARE).read_bytes()
+    assert not damaged.exists()
+    assert store.state("face", names(3)[2] + BARE) is None
+    assert store.refused("face", "cd" + NAME[2:] + BARE) == Refused("Nobody is seen.")
+    assert store.state("face", "ef" + NAME[2:]) is Finished
+    assert store.drop_landmarks("face") == 0
+
+
+def path_of(folder: Path, name: str) -> Path:
+    return folder / "face" / name[:2] / f"{name}.npz"
+
+
+DROP = """
+import sys, time
+from pathlib import Path
+from bemerc.extract.store import Store
+real = Path.unlink
+def slowly(path, missing_ok=False):
+    print("about to unlink", flush=True)
+    time.sleep(float(sys.argv[2]))
+    real(path, missing_ok=missing_ok)
+Path.unlink = slowly
+print(Store(Path(sys.argv[1])).drop_landmarks("face"))
+"""
+
+
+def dropping(folder: Path, pause_s: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DROP, str(folder), str(pause_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 4])
+def test_a_kill_while_landmarks_are_dropped_loses_nothing(tmp_path: Path, lines: int) -> None:
+    store = filled(tmp_path, 3)
+    process = dropping(tmp_path, 0.1)
+    assert process.stdout is not None
+    for _ in range(lines):  # of every piece the half-written file is unlinked, then the one with landmarks
+        process.stdout.readline()
+    process.kill()
+    process.communicate()
+    for name in names(3):
+        assert any(store.state("face", name + mark) is Finished for mark in ("", BARE))
+    left = len(landmarks_in(tmp_path / "face"))
+    assert left > 0
+    assert store.drop_landmarks("face") == left
+    assert landmarks_in(tmp_path / "face") == []
+    for i, name in enumerate(names(3)):
+        np.testing.assert_array_equal(
+            store.finished("face", name + BARE, COLUMNS).features.values, finished(3 + i).features.values
+        )
+
+
+def test_two_processes_drop_landmarks_at_once(tmp_path: Path) -> None:
+    store = filled(tmp_path, 40)
+    both = [dropping(tmp_path, 0.002) for _ in range(2)]
+    told = [process.communicate()[0].splitlines()[-1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(map(int, told)) >= 40
+    assert landmarks_in(tmp_path) == []
+    assert all(store.state("face", name + BARE) is Finished for name in names(40))
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_piece(tmp_path: Path) -> None:

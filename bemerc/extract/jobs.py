@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bemerc.cache import Kind
 from bemerc.config import to_mapping
 from bemerc.corpus import Manifest, folder
-from bemerc.extract.store import Identity, Piece
+from bemerc.extract.store import BARE, Identity, Piece, fingerprint
 
 WHOLE = Piece()
 
@@ -77,6 +77,13 @@ class Measure:
         """What the store and the cache know of the params: all, or what they say themselves that the numbers depend on."""
         told = getattr(self.params, "facts", None)
         return to_mapping(self.params) if told is None else told()
+
+    def name(self, content: str, piece: Piece) -> str:
+        """What the store calls a piece. Leaving out landmarks changes no number, so a piece without them has the name of the one
+        with them, and a mark."""
+        facts, bare = self.facts, self.facts.get("landmarks") is False
+        told = facts | {"landmarks": True} if bare else facts
+        return fingerprint(content, piece, self.modality, self.version, told) + (BARE if bare else "")
 
 
 def measure(modality: Kind, module: str, params: Any) -> Measure:

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from bemerc.extract import audio, face, openface, pose
 from bemerc.extract.audio import egemaps, encoder
 from bemerc.extract.crew import Crew
 from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure, together
-from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, fingerprint, identity
+from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, identity
 from bemerc.progress import bar
 
 # One worker needs some 400 MB on long 1080p clips.
@@ -91,6 +91,7 @@ class Outcome:
     absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
     unsure    utterances with several faces of which it is uncertain whose is the one
     alone     the modality that was measured, where the others were at hand for every clip
+    dropped   finished pieces of earlier runs that lost their landmarks
     """
 
     paths: Mapping[str, Path]
@@ -102,6 +103,7 @@ class Outcome:
     unsure: int = 0
     alone: str = ""
     at_hand: int = 0
+    dropped: int = 0
 
     def sentence(self) -> str:
         """For the end of a command: counts, time, and where the caches are."""
@@ -113,6 +115,8 @@ class Outcome:
             parts.append(f"{len(self.absent)} have nothing to measure")
         if self.unsure:
             parts.append(f"of {self.unsure} it is uncertain whose face was to be measured")
+        if self.dropped:
+            parts.append(f"{self.dropped} finished before lost their landmarks")
         if self.failures:
             parts.append(f"{len(self.failures)} failed, for reasons that the cache lists")
         return f"{'; '.join(parts)}: {', '.join(map(str, self.paths.values()))}."
@@ -121,11 +125,16 @@ class Outcome:
 def extract_video(
     jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: VideoParams, workers: int = 0
 ) -> Outcome:
-    """Face and body from one decode per clip: ``face.h5`` and ``pose.h5`` in ``out_dir``. Raises as ``run`` does."""
+    """Face and body from one decode per clip: ``face.h5`` and ``pose.h5`` in ``out_dir``. Raises as ``run`` does.
+
+    Where landmarks are not to be kept, those of earlier runs leave the store first: they are not left behind there.
+    """
     own = params.face_backend == "mesh"
     faces = measure("face", *((face.__name__, params.face) if own else (openface.__name__, params.openface)))
     measures = (faces, measure("pose", pose.__name__, params.pose))
-    return run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+    dropped = 0 if params.face.landmarks else Store(store_dir).drop_landmarks("face")
+    outcome = run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+    return replace(outcome, dropped=dropped)
 
 
 def extract_audio(
@@ -290,9 +299,7 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
             lost[job.id] = reason
         elif isinstance(found, tuple):
             clips[job.id] = found[1]
-            names[job.id] = {
-                m.modality: fingerprint(found[1], job.piece, m.modality, m.version, m.facts) for m in measures
-            }
+            names[job.id] = {m.modality: m.name(found[1], job.piece) for m in measures}
             left = {modality: name for modality, name in names[job.id].items() if store.state(modality, name) is None}
             if left:
                 groups.setdefault(found[1], (job.path, found[0], {}))[2][job.piece] = left
@@ -348,8 +355,13 @@ def _verdicts(m: Measure, plan: _Plan, store: Store, lost: Mapping[str, str]) ->
         if state is Refused:
             refused = store.refused(m.modality, name)
             (verdicts.absent if refused.absent else verdicts.failures)[id_] = refused.reason
-        elif state is None:
+        elif state is None and name in lost:
             verdicts.failures[id_] = lost[name]
+        elif state is None:
+            raise CacheError(
+                f"{store.folder}: a finished clip has gone from here meanwhile, as happens when another run drops landmarks. Run "
+                "the same command again."
+            )
     return verdicts
 
 

@@ -22,6 +22,7 @@ import os
 import secrets
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ import numpy as np
 
 from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.errors import CacheError
+from bemerc.progress import bar
 
 # Raised when media.py comes to give other pixels, times or samples, or when a piece comes to be written in another way.
 DECODING = 1
@@ -41,6 +43,12 @@ DECODING = 1
 # A file changed twice within one tick of a disk's clock looks unchanged: young files are hashed anew each time.
 _TICK_S = 2.0
 _STALE_S = 3600.0
+
+# At the end of a name: the same piece without its landmarks. The name tells, so that no file is opened to see what it holds.
+BARE = ".bare"
+_LANDMARKS = ("points", "scale")
+# What reading an archive raises that a failing disk has changed.
+_DAMAGE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -113,19 +121,55 @@ class Store:
 
     def put(self, modality: str, name: str, result: Finished | Refused) -> None:
         """Keep a result under its name. CacheError if the disk refuses; the store is as it was then."""
-        suffix = ".npz" if isinstance(result, Finished) else ".json"
+        self._write(modality, name, ".npz" if isinstance(result, Finished) else ".json", _encoded(result))
+
+    def _write(self, modality: str, name: str, suffix: str, data: bytes) -> None:
+        """The file is there whole or not at all."""
         partial = self._partial / f"{name}.{secrets.token_hex(8)}{suffix}"
         target = self._path(modality, name, suffix)
         try:
             with disk(self.folder):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with partial.open("wb") as file:
-                    file.write(_encoded(result))
+                    file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
                 partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+    def drop_landmarks(self, modality: str) -> int:
+        """Rewrite every finished piece that keeps landmarks as one without; how many there were.
+
+        All of the modality, whatever params they were measured with and whether or not their clips are still at hand: what
+        can identify people is to be gone. A piece without landmarks is there before the one with them goes, so that a kill
+        loses neither, and other processes may do the same. CacheError if the disk refuses.
+        """
+        paths = [p for p in sorted((self.folder / modality).glob("*/*.npz")) if not p.stem.endswith(BARE)]
+        if not paths:
+            return 0
+        dropped = 0
+        with bar("Looking for landmarks to drop", len(paths), "finished clips") as advance:
+            for path in paths:
+                with disk(self.folder):
+                    dropped += self._drop(modality, path)
+                advance(1)
+        return dropped
+
+    def _drop(self, modality: str, path: Path) -> bool:
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                if not set(_LANDMARKS) & set(arrays.files):
+                    return False
+                kept = {name: arrays[name] for name in arrays.files if name not in _LANDMARKS}
+        except FileNotFoundError:  # another process was quicker
+            return False
+        except _DAMAGE:
+            kept = None  # it is measured anew when it is asked for
+        if kept is not None:
+            self._write(modality, f"{path.stem}{BARE}", ".npz", _zipped(kept))
+        path.unlink(missing_ok=True)
+        return kept is not None
 
     def finished(self, modality: str, name: str, columns: tuple[str, ...]) -> Finished:
         """Read features back. A piece that a failing disk has damaged is removed, and CacheError says to run again."""
@@ -133,7 +177,7 @@ class Store:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return _from_arrays(arrays, columns)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, *_DAMAGE) as error:
             path.unlink(missing_ok=True)
             raise CacheError(
                 f"{path}: this finished clip is damaged ({error}) and was removed. Run the same command again to measure it anew."
@@ -151,6 +195,8 @@ class Store:
             ) from None
 
     def _path(self, modality: str, name: str, suffix: str) -> Path:
+        if suffix == ".json":  # why there is nothing is the same with and without landmarks
+            name = name.removesuffix(BARE)
         return self.folder / modality / name[:2] / f"{name}{suffix}"
 
 
@@ -164,9 +210,13 @@ def _encoded(result: Finished | Refused) -> bytes:
         "note": np.frombuffer(result.note.encode(), np.uint8),
     }
     if result.landmarks is not None:
-        arrays |= {"points": result.landmarks.points, "scale": result.landmarks.scale}
+        arrays |= dict(zip(_LANDMARKS, (result.landmarks.points, result.landmarks.scale), strict=True))
     if result.choice is not None:
         arrays["choice"] = np.frombuffer(result.choice.as_json().encode(), np.uint8)
+    return _zipped(arrays)
+
+
+def _zipped(arrays: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -176,7 +226,7 @@ def _from_arrays(arrays: Any, columns: tuple[str, ...]) -> Finished:
     values, timestamps_s = arrays["values"], arrays["timestamps_s"]
     if values.shape != (len(timestamps_s), len(columns)):
         raise ValueError(f"values of {values.shape} for {len(columns)} columns")
-    landmarks = PackedLandmarks(arrays["points"], arrays["scale"]) if "points" in arrays else None
+    landmarks = PackedLandmarks(*(arrays[name] for name in _LANDMARKS)) if _LANDMARKS[0] in arrays else None
     return Finished(
         Features(values, timestamps_s, columns),
         float(arrays["duration_s"]),

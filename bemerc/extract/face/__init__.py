@@ -134,6 +134,8 @@ class FaceExtractor:
         timestamps_s = np.array(self._timestamps_s, np.float64)
         self.landmarks = self.choice = None
         if not len(timestamps_s):
+            if self.params.landmarks:
+                self.landmarks = pack_landmarks(np.empty((0, MESH_POINTS, 3), np.float32))
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
         if self.params.faces > 1:
             self.choice = self._choose(timestamps_s)
