@@ -40,6 +40,8 @@ _MOST_PIXELS = 100_000_000
 # A decoder's clock may jitter; a hole in the sound longer than this is filled with silence, so that times stay true.
 _HOLE_S = 0.1
 _LONGEST_HOLE_S = 600.0
+# Samples that an array of sound has room for beyond those that it holds, at most: four minutes.
+_ROOM = 1 << 22
 # Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.
 _MISSING_S = 0.5
 _MISSING_SHARE = 0.1
@@ -345,7 +347,7 @@ class _Timeline:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self._parts: list[NDArray[np.float32]] = []
+        self._samples = _Growing()
         self._kind: tuple[Any, ...] = ()
         self._resampler: Any = None
         self._early = 0
@@ -365,13 +367,12 @@ class _Timeline:
     def finish(self) -> NDArray[np.float32]:
         """All samples so far; nothing can be added afterwards."""
         self._take(None)
-        joined = np.concatenate(self._parts) if self._parts else np.zeros(0, np.float32)
-        return np.ascontiguousarray(joined[self._early :])
+        return self._samples.all()[self._early :]
 
     def _begin(self, kind: tuple[Any, ...], hole_s: float) -> None:
         self._take(None)
         if 0 < hole_s < _LONGEST_HOLE_S:
-            self._parts.append(np.zeros(round(hole_s * SAMPLE_RATE_HZ), np.float32))
+            self._samples.add(np.zeros(round(hole_s * SAMPLE_RATE_HZ), np.float32))
             self.now_s += hole_s
         self._kind = kind
         # Whole numbers out: only for them does the mixer weigh the channels so that their sum cannot exceed full scale.
@@ -380,7 +381,28 @@ class _Timeline:
     def _take(self, frame: Any) -> None:
         if self._resampler is not None:
             for part in self._resampler.resample(frame):
-                self._parts.append((part.to_ndarray().reshape(-1) / float(1 << 31)).astype(np.float32))
+                self._samples.add((part.to_ndarray().reshape(-1) / float(1 << 31)).astype(np.float32))
+
+
+class _Growing:
+    """Samples joined as they come. A list of parts, joined at the end, would hold a long track twice; this array is moved by
+    the system as it grows, not copied."""
+
+    def __init__(self) -> None:
+        self._held, self._count = np.zeros(0, np.float32), 0
+
+    def add(self, part: NDArray[np.float32]) -> None:
+        """Append samples."""
+        end = self._count + len(part)
+        if end > len(self._held):
+            self._held.resize(max(end, min(2 * end, end + _ROOM)), refcheck=False)
+        self._held[self._count : end] = part
+        self._count = end
+
+    def all(self) -> NDArray[np.float32]:
+        """What was added; nothing can be added afterwards."""
+        self._held.resize(self._count, refcheck=False)
+        return self._held
 
 
 # ----------------------------------------------------------------------------------------------------------- container

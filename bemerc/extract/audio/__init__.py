@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Features
 
 Array = NDArray[np.float64]
+Samples = NDArray[np.floating[Any]]
 
 VERSION = "prosody/2"
 SAMPLE_RATE_HZ = 16000
@@ -103,33 +105,41 @@ class Prosody:
         period, in [0, 1]; energy_db is relative to a full-scale square wave; zero_crossing_rate is per sample.
         """
         names = columns(self.params)
-        sound = np.nan_to_num(waveform.astype(np.float64))
         period_s = 1 / self.params.rate_hz
-        count = max(1, int(len(sound) / SAMPLE_RATE_HZ / period_s + 1e-9)) if len(sound) else 0
+        count = max(1, int(len(waveform) / SAMPLE_RATE_HZ / period_s + 1e-9)) if len(waveform) else 0
         timestamps_s = (np.arange(count) + 0.5) * period_s
-        if not count:
-            return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
-        pitch, voicing = track_pitch(sound, timestamps_s, self.params, self.alive)
-        shape = np.concatenate([_spectrum(sound, block) for block in _blocks(timestamps_s, self.alive)])
-        return Features(np.column_stack([pitch, voicing, shape]).astype(np.float32), timestamps_s, names)
+        values = np.empty((count, len(names)), np.float32)
+        sound = _finite(waveform)
+        if count:
+            values[:, 0], values[:, 1] = track_pitch(sound, timestamps_s, self.params, self.alive)
+            for rows, middles in _blocks(timestamps_s, self.alive):
+                values[rows, 2:] = _spectrum(sound, middles)
+        return Features(values, timestamps_s, names)
 
 
 def _nothing() -> None:
     """Nobody waits."""
 
 
-def _blocks(timestamps_s: Array, alive: Callable[[], None] = _nothing) -> Iterator[NDArray[np.int64]]:
-    """The samples nearest to the frames' middles, a block of frames at a time; ``alive`` is called before each."""
+def _blocks(timestamps_s: Array, alive: Callable[[], None] = _nothing) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Frames, a block at a time, and the samples nearest to their middles; ``alive`` is called before each."""
     middles = np.rint(timestamps_s * SAMPLE_RATE_HZ).astype(np.int64)
     for start in range(0, len(middles), _BLOCK):
         alive()
-        yield middles[start : start + _BLOCK]
+        rows = slice(start, start + _BLOCK)
+        yield rows, middles[rows]
 
 
-def _frames(sound: Array, middles: NDArray[np.int64], width: int) -> Array:
+def _finite(sound: Samples) -> Samples:
+    """The sound without NaN; itself where it has none, since a copy of two hours in 64 bits would be a gigabyte."""
+    ends = np.array([sound.min(), sound.max()]) if len(sound) else np.zeros(2)
+    return sound if np.isfinite(ends).all() else np.nan_to_num(sound.astype(np.float64))
+
+
+def _frames(sound: Samples, middles: NDArray[np.int64], width: int) -> Array:
     """(T, width) samples around each middle, zeros beyond the clip's ends."""
     at = _around(middles, width)
-    return np.where(_inside(at, len(sound)), sound[np.clip(at, 0, len(sound) - 1)], 0.0)
+    return np.where(_inside(at, len(sound)), sound[np.clip(at, 0, len(sound) - 1)], 0.0).astype(np.float64)
 
 
 def _around(middles: NDArray[np.int64], width: int) -> NDArray[np.int64]:
@@ -143,7 +153,7 @@ def _inside(at: NDArray[np.int64], samples: int) -> NDArray[np.bool_]:
 # ------------------------------------------------------------------------------------------------- energy and spectrum
 
 
-def _spectrum(sound: Array, middles: NDArray[np.int64]) -> Array:
+def _spectrum(sound: Samples, middles: NDArray[np.int64]) -> Array:
     """(T, 5 + 40): energy, centroid, flatness, rolloff, zero crossings, mel bands."""
     window = np.hanning(WINDOW + 2)[1:-1]
     frames = _frames(sound, middles, WINDOW)
@@ -195,19 +205,21 @@ _VOICING_CHANGE_COST = 0.14
 
 
 def track_pitch(
-    sound: Array, timestamps_s: Array, params: Params, alive: Callable[[], None] = _nothing
+    sound: Samples, timestamps_s: Array, params: Params, alive: Callable[[], None] = _nothing
 ) -> tuple[Array, Array]:
     """Pitch in Hz (T,), NaN where unvoiced, and voicing (T,) in [0, 1], for frames around ``timestamps_s`` (T,).
 
     Per frame the highest peaks of the autocorrelation, divided by the window's own, are candidates; the cheapest path
     through all frames decides, where jumps in pitch and changes of voicing cost something.
     """
-    loudest = float(np.abs(sound - sound.mean()).max())
-    parts = [_candidates(sound, middles, loudest, params) for middles in _blocks(timestamps_s, alive)]
-    hz, height, silence = (np.concatenate(part) for part in zip(*parts, strict=True))
-    strength = np.where(np.isnan(hz), -np.inf, height + _OCTAVE_COST * np.log2(hz / params.pitch_floor_hz))
-    strengths = np.column_stack([params.voicing_threshold + silence, strength])
-    chosen = _best_path(hz, strengths, params.rate_hz / 100)
+    loudest, path = _loudest(sound), _Path(params.rate_hz / 100)
+    hz, height = np.empty((2, len(timestamps_s), _CANDIDATES))
+    for rows, middles in _blocks(timestamps_s, alive):
+        hz[rows], height[rows], silence = _candidates(sound, middles, loudest, params)
+        strength = height[rows] + _OCTAVE_COST * np.log2(hz[rows] / params.pitch_floor_hz)
+        strength = np.where(np.isnan(hz[rows]), -np.inf, strength)
+        path.follow(hz[rows], np.column_stack([params.voicing_threshold + silence, strength]))
+    chosen = path.best()
     voiced = chosen > 0
     pick = np.where(voiced, chosen - 1, 0)[:, None]
     pitch = np.where(voiced, np.take_along_axis(hz, pick, axis=1)[:, 0], np.nan)
@@ -215,7 +227,15 @@ def track_pitch(
     return pitch, np.clip(voicing, 0, 1)
 
 
-def _candidates(sound: Array, middles: NDArray[np.int64], loudest: float, params: Params) -> tuple[Array, Array, Array]:
+def _loudest(sound: Samples) -> float:
+    """The largest distance of a sample from the mean of all; numpy sums 32 bits in 64 without a copy, to the same bits."""
+    mean = float(sound.mean(dtype=np.float64))
+    return max(float(sound.max()) - mean, mean - float(sound.min()))
+
+
+def _candidates(
+    sound: Samples, middles: NDArray[np.int64], loudest: float, params: Params
+) -> tuple[Array, Array, Array]:
     """hz (T, 8) with NaN where there are fewer peaks, their heights (T, 8), and how silent each frame is (T,)."""
     width = round(3 / params.pitch_floor_hz * SAMPLE_RATE_HZ)
     rate = SAMPLE_RATE_HZ * _FINER
@@ -257,20 +277,39 @@ def _autocorrelation(frames: Array, lags: int, low_pass: bool) -> Array:
     return np.fft.irfft(power, size * _FINER)[:, :lags]
 
 
-def _best_path(hz: Array, strength: Array, dearness: float) -> NDArray[np.int64]:
-    """(T,) which state each frame is in: 0 unvoiced, k = candidate k - 1 (Viterbi). Changes cost ``dearness`` times."""
-    octaves = np.log2(hz)
-    total = strength[0]
-    steps = np.zeros(strength.shape, np.int64)
-    for frame in range(1, len(strength)):
-        jump = np.full((strength.shape[1],) * 2, _VOICING_CHANGE_COST)
+class _Path:
+    """The cheapest way through the frames' states: 0 unvoiced, k = candidate k - 1 (Viterbi). Changes cost ``dearness`` times."""
+
+    def __init__(self, dearness: float) -> None:
+        self._dearness = dearness
+        self._total = self._octaves = np.empty(0)
+        self._steps: list[NDArray[np.int8]] = []  # per block of frames and state: from which one it is best reached
+
+    def follow(self, hz: Array, strength: Array) -> None:
+        """A block of frames more: their candidates (T, k), and how strong each state is (T, k + 1)."""
+        octaves, steps = np.log2(hz), np.zeros(strength.shape, np.int8)
+        for frame in range(len(hz)):
+            if len(self._total):
+                reached = self._reached(octaves[frame])
+                steps[frame] = reached.argmax(axis=0)
+                self._total = reached.max(axis=0) + strength[frame]
+            else:
+                self._total = strength[frame]
+            self._octaves = octaves[frame]
+        self._steps.append(steps)
+
+    def _reached(self, octaves: Array) -> Array:
+        """What each of a frame's states (columns) is worth, reached from each of the frame before."""
+        jump = np.full((len(self._total),) * 2, _VOICING_CHANGE_COST)
         jump[0, 0] = 0.0
-        jump[1:, 1:] = _OCTAVE_JUMP_COST * np.abs(octaves[frame - 1][:, None] - octaves[frame])
-        reached = np.where(np.isnan(jump), -np.inf, total[:, None] - dearness * jump)
-        steps[frame] = reached.argmax(axis=0)
-        total = reached.max(axis=0) + strength[frame]
-    path = np.zeros(len(strength), np.int64)
-    path[-1] = total.argmax()
-    for frame in range(len(strength) - 1, 0, -1):
-        path[frame - 1] = steps[frame, path[frame]]
-    return path
+        jump[1:, 1:] = _OCTAVE_JUMP_COST * np.abs(self._octaves[:, None] - octaves)
+        return np.where(np.isnan(jump), -np.inf, self._total[:, None] - self._dearness * jump)
+
+    def best(self) -> NDArray[np.int64]:
+        """(T,) which state each frame is in."""
+        steps = np.concatenate(self._steps)
+        path = np.zeros(len(steps), np.int64)
+        path[-1] = self._total.argmax()
+        for frame in range(len(steps) - 1, 0, -1):
+            path[frame - 1] = steps[frame, path[frame]]
+        return path
