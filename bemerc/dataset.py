@@ -9,6 +9,7 @@ one data structure and one code path. (Tree attention is known from speculative 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -140,14 +141,15 @@ class Encoder:
         self._newline = self._line_break()
         self.end = self._mark(frame.end) if frame and frame.end else int(tokenizer.eos_token_id)
 
-    def encode(self, prompt: Prompt) -> Example:
-        """The prompt as a path of nodes, its oldest turns left out until it fits ``max_length``.
+    def encode(self, prompt: Prompt, ended: bool = True) -> Example:
+        """The prompt as a path of nodes, its oldest turns left out until it fits ``max_length``; ``ended``: the mark that
+        ends an answer is part of the target.
 
         Raises DatasetError with the id and both lengths where the target utterance alone does not fit.
         """
         framed = in_chat(prompt, self.frame) if self.frame else prompt
         head, branch = self._node(framed.head, self._begin), self._node(framed.branch)
-        target = self._target(framed.target)
+        target = self._target(framed.target, ended)
         turns = [self._node(part) for part in framed.history]
         room = self.max_length - sum(len(node.ids) for node in (head, branch, target))
         kept = _newest(turns, room)
@@ -163,9 +165,8 @@ class Encoder:
         """The prompt without its answer, for a model that is to write one itself."""
         return Example(prompt.id, self.encode(prompt).nodes[:-1])
 
-    def _target(self, text: str) -> Node:
-        """The answer and the mark that ends it: without the mark, a label would score what it shares with longer ones."""
-        ids = (*self._encode_words(text), self.end)
+    def _target(self, text: str, ended: bool) -> Node:
+        ids = self._encode_words(text) + (self.end,) * ended
         return Node(ids, (WORDS,) * len(ids), (), True)
 
     def _node(self, part: Part, begin: tuple[int, ...] = ()) -> Node:
@@ -215,6 +216,13 @@ class Encoder:
         first = self._encode_markup(Markup(end))[0]
         own = first in self._tokenizer.all_special_ids or self._tokenizer.decode([first]).strip() == end
         return int(first if own else self._tokenizer.eos_token_id)
+
+    def overlap(self, labels: Sequence[str], answer: Callable[[str], str]) -> bool:
+        """Whether the tokens of a label begin those of another: then only the mark that ends an answer parts them."""
+        lead = self.frame.lead if self.frame else None
+        texts = [answer(label) if lead is None else lead + answer(label).lstrip() for label in labels]
+        found = sorted(self._encode_words(text) for text in texts)
+        return any(longer[: len(shorter)] == shorter for shorter, longer in itertools.pairwise(found))
 
     def tell_apart(self, labels: Sequence[str], answer: Callable[[str], str]) -> None:
         """DatasetError where the tokenizer makes nothing of a label, or the same of two."""

@@ -56,15 +56,7 @@ def run(
     torch.manual_seed(params.seed)
     widths = {m: tokens.widths[m] for m in modalities}
     if start is not None:
-        if not (start / model.FACTS).is_file():
-            raise ModelError(
-                f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first "
-                "(or 'dvc repro align'), or train a variant that has align: false."
-            )
-        found = model.read_facts(start)
-        if found.task != "align":
-            raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
-        model.check_tokens(found, tokens.k, tokens.columns, start)
+        _must_begin_here(start, name, tokens)
     learner = model.build(model_params, widths, tokens.k, start)
     read = tokens.without(inputs.hidden(tokens.columns))
     encoder = predict.encoder_for(learner, shape, params.max_length)
@@ -93,6 +85,19 @@ def keep_student(align_folder: Path, out: Path) -> None:
     shutil.copytree(
         align_folder, out / variant.STUDENT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True
     )
+
+
+def _must_begin_here(start: Path, name: str, tokens: TokenFile) -> None:
+    """ModelError where ``start`` is no align model, or one of other tokens."""
+    if not (start / model.FACTS).is_file():
+        raise ModelError(
+            f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first "
+            "(or 'dvc repro align'), or train a variant that has align: false."
+        )
+    found = model.read_facts(start)
+    if found.task != "align":
+        raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
+    model.check_tokens(found, tokens.k, tokens.columns, start)
 
 
 def _must_have_labels(manifest: Manifest) -> None:

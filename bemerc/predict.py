@@ -1,7 +1,8 @@
 """A probability for every label of every utterance, by scoring the labels; nothing is generated and nothing parsed.
 
-Peers let the model write and search its answer for a label. Here every label's own tokens, up to the mark that ends the
-answer, are scored exactly (sum of token log-probabilities) and the sums become probabilities. The prompt is computed once
+Peers let the model write and search its answer for a label. Here every label's own tokens are scored exactly (sum of token
+log-probabilities) and the sums become probabilities. The mark that ends an answer is scored where a label begins like
+another one (sad, sad and angry); elsewhere it parts nothing, and a label of one token costs no position. The prompt is computed once
 for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (dataset.py). The
 adapter is merged first, in memory.
 """
@@ -175,9 +176,12 @@ def score_labels(
     params: Params,
     quiet: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
-    """Utterance id -> (C,) log-probability of each label's tokens, the ending mark included."""
+    """Utterance id -> (C,) log-probability of each label's tokens, with the mark that ends an answer where labels need it."""
+    ended = {labels: encoder.overlap(labels, prompt.label_target) for labels in {labels for _, labels in asked}}
     examples = [
-        encoder.encode(replace(one, target=prompt.label_target(label))) for one, labels in asked for label in labels
+        encoder.encode(replace(one, target=prompt.label_target(label)), ended[labels])
+        for one, labels in asked
+        for label in labels
     ]
     classes = len(asked[0][1]) if asked else 1
     sums: dict[str, list[float]] = {}

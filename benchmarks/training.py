@@ -278,18 +278,31 @@ def label(world: World) -> dict[str, Any]:
             sums |= found
             said |= {one.id: answer for (one, _), (_, _, answer) in zip(asked, wrote, strict=True)}
     together, again = scored(world, world.asked)
-    trees = [dataset.tree([world.encoder.encode(one) for one, _ in asked]) for asked in by_dialogue(world)]
     return {
         "seconds": seconds,
         "together_s": together,
         "peer_s": peer_s,
         "away": max(abs(a - b) for id, row in sums.items() for a, b in zip(row, again[id], strict=True)),
-        # What is laid out: the trees, and a label's tokens but its last for every other label.
-        "positions": (sum(map(len, trees)) + len(world.asked) * (len(world.of.labels) - 1)) / len(world.asked),
+        "positions": sum(map(len, laid_out(world))) / len(world.asked),
         "prompt": float(np.mean([sum(len(node.ids) for node in one.nodes[:-1]) for one in world.examples])),
         "written": length / len(said),
         **agreement(sums, said, world.of.labels),
     }
+
+
+def laid_out(world: World) -> list[dataset.Tree]:
+    """A tree per dialogue, every label at the end of every branch, as predict lays them out."""
+    ended = world.encoder.overlap(world.of.labels, prompt.label_target)
+    return [
+        dataset.tree(
+            [
+                world.encoder.encode(replace(one, target=prompt.label_target(label)), ended)
+                for one, labels in asked
+                for label in labels
+            ]
+        )
+        for asked in by_dialogue(world)
+    ]
 
 
 def scored(world: World, asked: Sequence[Any]) -> tuple[float, dict[str, list[float]]]:
@@ -444,12 +457,12 @@ def gradients(world: World, loss: Tensor) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def measure(what: str, folder: Path, name: str, windowing: str, batch: int) -> dict[str, Any]:
+def measure(what: str, folder: Path, name: str, shape: prompt.Params, batch: int) -> dict[str, Any]:
     """One measurement, in this process."""
     held = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     of = manifest([Utterance(**row) for row in held])
-    world = World(folder, name, of, prompt.Params(windowing=windowing))  # type: ignore[arg-type]
-    out = folder / f"{what}-{name}-{windowing}"
+    world = World(folder, name, of, shape)
+    out = folder / f"{what}-{name}-{shape.windowing}"
     out.mkdir(exist_ok=True)
     if what == "numerics":
         return numerics(world)
@@ -458,30 +471,30 @@ def measure(what: str, folder: Path, name: str, windowing: str, batch: int) -> d
     return (learn if what == "learn" else label)(world)
 
 
-def apart(folder: Path, what: str, name: str, windowing: str = "anchored", batch: int = 8) -> dict[str, Any]:
+def apart(folder: Path, what: str, name: str, shape: prompt.Params, batch: int = 8) -> dict[str, Any]:
     """One measurement, in a process of its own."""
     answer = folder / "answer.json"
-    given = [what, str(folder), name, windowing, str(batch), str(answer)]
+    given = [what, str(folder), name, json.dumps(asdict(shape)), str(batch), str(answer)]
     subprocess.run([sys.executable, "-m", "benchmarks.training", "--one", *given], check=True)
     found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found
 
 
-def compare(folder: Path, name: str, batch: int) -> dict[str, Any]:
+def compare(folder: Path, name: str, shape: prompt.Params, batch: int) -> dict[str, Any]:
     """Everything about one corpus, the two sides in turn."""
-    found: dict[str, Any] = {"numerics": apart(folder, "numerics", name)}
-    found["ours"] = apart(folder, "ours", name, batch=batch)
+    found: dict[str, Any] = {"numerics": apart(folder, "numerics", name, shape)}
+    found["ours"] = apart(folder, "ours", name, shape, batch)
     # The peer gets as many utterances per step as ours had.
     like = max(1, round(found["ours"]["per_step"]))
-    found["peer"] = apart(folder, "peer", name, batch=like)
-    found["sliding"] = apart(folder, "peer", name, "sliding", like)
-    return found | labelling(folder, name)
+    found["peer"] = apart(folder, "peer", name, shape, like)
+    found["sliding"] = apart(folder, "peer", name, replace(shape, windowing="sliding"), like)
+    return found | labelling(folder, name, shape)
 
 
-def labelling(folder: Path, name: str) -> dict[str, Any]:
+def labelling(folder: Path, name: str, shape: prompt.Params) -> dict[str, Any]:
     """A model that has learned to answer, and both ways to have its answers."""
-    learned = apart(folder, "learn", name)["loss"]
-    found = apart(folder, "label", name)
+    learned = apart(folder, "learn", name, shape)["loss"]
+    found = apart(folder, "label", name, shape)
     (folder / "trained.pt").unlink()
     return {"labelling": found | {"loss": learned}}
 
@@ -605,12 +618,13 @@ def main() -> None:
         "--tiny", action="store_true", help="a tiny backbone: to see that everything runs, not how fast"
     )
     parser.add_argument("--labelling", action="store_true", help="labelling alone")
+    parser.add_argument("--once", action="store_true", help="prompt.restate: false, on both sides")
     parser.add_argument("--out", type=Path, help="write the table there too, such as docs/speed.md")
     parser.add_argument("--one", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        what, folder, name, windowing, batch, answer = given.one
-        found = measure(what, Path(folder), name, windowing, int(batch))
+        what, folder, name, written, batch, answer = given.one
+        found = measure(what, Path(folder), name, prompt.Params(**json.loads(written)), int(batch))
         Path(answer).write_text(json.dumps(found), encoding="utf-8")
         return
     if given.meld is None or not (given.meld / "train_sent_emo.csv").is_file():
@@ -619,7 +633,7 @@ def main() -> None:
         )
     size = TINY if given.tiny else FULL
     words = read_meld(given.meld)
-    count = given.utterances or size.utterances
+    count, asked = given.utterances or size.utterances, prompt.Params(restate=not given.once)
     made = {"dialogues": some(words, count), "50-turns": some(strung(words, 50), count)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -628,7 +642,8 @@ def main() -> None:
             plain = [asdict(u) for u in of.utterances]
             (folder / f"{name}.json").write_text(json.dumps(plain, default=str), encoding="utf-8")
         found = {
-            name: labelling(folder, name) if given.labelling else compare(folder, name, given.batch) for name in made
+            name: labelling(folder, name, asked) if given.labelling else compare(folder, name, asked, given.batch)
+            for name in made
         }
     titles = {"dialogues": "MELD's dialogues", "50-turns": "50 turns"}
     command = " ".join(["python -m benchmarks.training", *(a for a in sys.argv[1:] if not a.startswith(("/", "..")))])

@@ -144,6 +144,13 @@ def test_a_template_that_refuses_or_swallows_is_a_sentence() -> None:
         chat.frame_of(made, "q")
 
 
+def test_labels_overlap_where_the_tokens_of_one_begin_another() -> None:
+    encoder = dataset.Encoder(tokenizer("qwen2"), 2, 512)
+    assert not encoder.overlap(LABELS, prompt.label_target)
+    assert not encoder.overlap(("joy and fear", "joy and anger", "fear"), prompt.label_target)
+    assert encoder.overlap(("fear", "joy and fear", "anger", "joy"), prompt.label_target)
+
+
 def test_labels_that_the_tokenizer_cannot_tell_apart_are_named() -> None:
     made = tokenizer("qwen2")
     encoder = dataset.Encoder(made, 2, 512)

@@ -159,7 +159,7 @@ def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, t
             world.manifest, ("test",), known.labels, known.modalities, prompt.Params()
         ):
             for label in labels:
-                one = encoder.encode(replace(asked, target=prompt.label_target(label)))
+                one = encoder.encode(replace(asked, target=prompt.label_target(label)), ended=False)
                 batch = dataset.collate(dataset.grow([one], 0), world.tokens)
                 sums.setdefault(asked.id, []).append(float(made.target_log_probs(batch).double().sum()))
     for found in predict.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW):
@@ -168,6 +168,24 @@ def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, t
         assert list(found.scores.values()) == pytest.approx(exact, abs=1e-5)
         assert sum(found.scores.values()) == pytest.approx(1, abs=1e-12)
         assert found.label == known.labels[int(exact.argmax())]
+
+
+def test_a_label_that_begins_another_is_scored_with_the_mark_that_ends_it(world: World, tmp_path: Path) -> None:
+    world.merc(tmp_path / "m")
+    made, known = model.load(tmp_path / "m", device="cpu")
+    encoder = predict.encoder_for(made, prompt.Params(), 512)
+    asked, _ = predict.prompts(world.manifest, ("test",), known.labels, known.modalities, prompt.Params())[0]
+    labels = ("joy", "joy anger", "neutral")
+    found = predict.score_labels(made, encoder, [(asked, labels)], world.tokens, HOW, quiet=True)[asked.id]
+    alone = predict.score_labels(made, encoder, [(asked, labels[1:])], world.tokens, HOW, quiet=True)[asked.id]
+    with torch.inference_mode():
+        for label, total in zip(labels, found, strict=True):
+            one = encoder.encode(replace(asked, target=prompt.label_target(label)))
+            parts = made.target_log_probs(dataset.collate(dataset.grow([one], 0), world.tokens)).double()
+            assert one.nodes[-1].ids[-1] == encoder.end
+            assert total == pytest.approx(float(parts.sum()), abs=1e-5)
+            if label in labels[1:]:  # among others that share no beginning the mark parts nothing, and is left out
+                assert alone[labels.index(label) - 1] == pytest.approx(float(parts[:-1].sum()), abs=1e-5)
 
 
 @pytest.mark.parametrize("how", [replace(HOW, row_tokens=0), replace(HOW, batch=1), replace(HOW, row_tokens=300)])
