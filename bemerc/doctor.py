@@ -78,7 +78,7 @@ MODELS: tuple[tuple[str, str, str], ...] = (
 )
 _RELEASE = "0.10.21"
 # Numbers that come with bemerc itself.
-FITTED = ("action_units.npz", "average_face.npz")
+FITTED = ("action_units.npz", "average_face.npz", "voice.npz")
 
 
 # What an extra brings that most people do not need: the extra, its module, and what is done without it.

@@ -8,7 +8,7 @@ no maker's habits are learned, each clip draws how far which phoneme opens, spre
 with what inertia and how long before the sound, at what size, in what language, voice, rate and room. Every second
 person of the folder is fitted on; benchmarks/whose_face.py shows the others, with other voices, sentences and tables.
 
-First what a voice tells of the mouth is fitted to speech alone, then how likely which correlation is: the probabilities
+First what a voice tells of the mouth is fitted to speech alone and written to voice.npz, then how likely which correlation is: the probabilities
 of who of two or three in a picture speaks, or nobody of them, over windows as long as utterances are. Prints what
 goes into the modules.
 """
@@ -29,6 +29,7 @@ from bemerc.corpus.sample_clip import write_clip
 from bemerc.extract.face import lips
 from bemerc.extract.face.action_units import UNITS
 from bemerc.extract.face.finding import FaceFinder
+from bemerc.extract.face.pictures import MOUTH_PX
 from bemerc.media import Video, read_waveform
 from benchmarks.face_warps import Look, Portrait, draw
 from benchmarks.whose_face import DRAWN, MELD_S, RATE_HZ, Phoneme, Talker, lengths, portraits, resampled
@@ -37,6 +38,7 @@ Floats = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
 LONG_S, FRAME = 6.0, 320
+VOICE = Path(lips.__file__).with_name("voice.npz")
 VOICES = ("m1", "m2", "m3", "m4", "f5", "belinda", "Annie", "Andy", "Lee", "Gene", "Mike", "Andrea", "shelby", "boris")
 TEXTS = {
     "en-gb": (
@@ -72,13 +74,14 @@ LIPS, TEETH, HALF_ROUND = "mbp", "fv", "SZrR"
 
 @dataclass(frozen=True)
 class Take:
-    """One clip of one person: landmarks (T, 478, 3) in pixels, NaN where unseen; sound (N,) at 16 kHz; who, and whether
-    he speaks it."""
+    """One clip of one person: landmarks (T, 478, 3) in pixels, NaN where unseen, and the mouth's picture (T, 24, 24); sound
+    (N,) at 16 kHz; who, and whether he speaks it."""
 
     person: int
     speaks: bool
     timestamps_s: Floats
     landmarks: NDArray[np.float32]
+    mouths: NDArray[np.uint8]
     sound: NDArray[np.float32]
 
 
@@ -117,13 +120,15 @@ class Habits:
         return float(self._rng.uniform(low, high)), float(self._rng.uniform(left, right))
 
 
-def spoken(phonemes: list[Phoneme], length_s: float, times_s: Floats, rng: np.random.Generator) -> Floats:
-    """(T, 2) how open and how spread a mouth is that says these phonemes."""
+def spoken(
+    phonemes: list[Phoneme], length_s: float, times_s: Floats, rng: np.random.Generator, lead_s: float | None = None
+) -> Floats:
+    """(T, 2) how open and how spread a mouth is that says these phonemes, by somebody's habits but for ``lead_s``."""
     habits, steps = Habits(rng), np.zeros((int(length_s * 100) + 1, 2))
     for (start_s, name), (end_s, _) in zip(phonemes, [*phonemes[1:], (length_s, "_")], strict=True):
         steps[int(start_s * 100) : int(end_s * 100)] = habits.place(name)
     bell = np.exp(-((np.arange(-20, 21) / 100 / habits.inertia_s) ** 2) / 2)
-    at = times_s + habits.lead_s
+    at = times_s + (habits.lead_s if lead_s is None else lead_s)
     smooth = [np.convolve(column, bell / bell.sum(), mode="same") for column in steps.T]
     return np.stack([np.interp(at, np.arange(len(steps)) / 100, column) for column in smooth], axis=1)
 
@@ -157,8 +162,8 @@ def take(number: int, faces: list[Portrait], talker: Talker, work: Path) -> Take
     pictures = _pictures(faces[person], mouth, fps, rng)
     path = work / "take.mp4"
     write_clip(path, pictures, _in_room(sound, rng), size=(FRAME, FRAME), fps=fps, rate_hz=RATE_HZ)
-    landmarks, stamps = _followed(path)
-    return Take(person, speaks, stamps, landmarks, read_waveform(path))
+    landmarks, mouths, stamps = _followed(path)
+    return Take(person, speaks, stamps, landmarks, mouths, read_waveform(path))
 
 
 def _pictures(face: Portrait, mouth: Floats, fps: int, rng: np.random.Generator) -> list[Picture]:
@@ -210,15 +215,16 @@ def _in_room(sound: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.i
     return np.asarray(heard / np.abs(heard).max() * 20000, np.int16)
 
 
-def _followed(path: Path) -> tuple[NDArray[np.float32], Floats]:
-    finder, rows, stamps = FaceFinder(1, 0.5, 0.5), [], []
+def _followed(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], Floats]:
+    finder, rows, mouths, stamps = FaceFinder(1, 0.5, 0.5), [], [], []
     with Video(path) as video:
         for frame in video:
             seen = finder(frame.rgb(), frame.timestamp_s)
             rows.append(seen[0].landmarks if seen else np.full((478, 3), np.nan, np.float32))
+            mouths.append(seen[0].mouth if seen else np.zeros((MOUTH_PX, MOUTH_PX), np.uint8))
             stamps.append(frame.timestamp_s)
     finder.close()
-    return np.array(rows, np.float32), np.array(stamps)
+    return np.array(rows, np.float32), np.array(mouths), np.array(stamps)
 
 
 def takes(folder: Path, count: int, work: Path) -> list[Take]:
@@ -236,42 +242,48 @@ def takes(folder: Path, count: int, work: Path) -> list[Take]:
 # ------------------------------------------------------------------------------------------------------------------- fits
 
 
-def voice_weights(count: int, rounds: int = 5) -> Floats:
-    """(8, 2) what each band tells of how open and how spread a mouth is, from speech and the mouths that would make it; by
-    turns the best lag for each speaker, and the best weights for these lags."""
-    talker, heard, done = Talker(), [], []
+def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, Floats]:
+    """What a voice tells of how open and how spread a mouth is, from speech and the mouths that would make it, which are not
+    ahead here: a small network that hears 80 ms of it."""
+    talker, times_s, heard, wanted = Talker(), np.arange(round(LONG_S * 25)) / 25, [], []
     for number in range(count):
         rng = np.random.default_rng([number, 991])
-        times_s = np.arange(round(LONG_S * 25)) / 25
-        sound, mouth = _spoken_sound(talker, times_s, rng)
-        loud = lips.loudness(resampled(_in_room(sound, rng)), times_s)
-        grid_s = np.arange(len(loud)) * lips.HOP_S
-        late = [np.stack([np.interp(times_s + lag_s, grid_s, one) for one in loud.T], axis=1) for lag_s in lips.LAGS_S]
-        heard.append(np.stack([lips.pace(one, times_s) for one in late]))
-        own = lips.pace(mouth, times_s)
-        done.append(own / own.std(axis=0))
-    weights = np.zeros((heard[0].shape[2], 2))
-    weights[2, 0] = weights[4, 1] = 1.0
-    for _ in range(rounds):
-        gram, shared = 30 * np.eye(len(weights)), np.zeros_like(weights)
-        for loud, own in zip(heard, done, strict=True):
-            told = loud @ weights
-            best = int(np.argmax((told * own / told.std(axis=1, keepdims=True)).sum(axis=(1, 2))))
-            gram += loud[best].T @ loud[best]
-            shared += loud[best].T @ own
-        weights = np.linalg.solve(gram, shared)
-    return weights
+        sound, mouth = _spoken_sound(talker, times_s, rng, 0.0)
+        loud = lips.around(lips.loudness(resampled(_in_room(sound, rng)), times_s))
+        heard.append([np.interp(times_s, np.arange(len(loud)) * lips.HOP_S, one) for one in loud.T])
+        moved = lips.pace(mouth, times_s)
+        wanted.append(moved / (moved.std(axis=0) + 0.02))  # everybody counts alike, but for mouths that hardly move
+    return _trained(torch.tensor(np.array(heard)).mT.float(), torch.tensor(np.array(wanted)).float(), steps, hidden)
 
 
-def _spoken_sound(talker: Talker, times_s: Floats, rng: np.random.Generator) -> tuple[NDArray[np.int16], Floats]:
-    """What somebody says from a random moment on, and the mouth (T, 2) that says it."""
+def _trained(heard: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int) -> dict[str, Floats]:
+    """heard (N, T, 24), wanted (N, T, 2) -> the network's numbers. What it says is compared at the pace of syllables alone."""
+    torch.manual_seed(0)
+    pace = torch.tensor(lips.pace(np.eye(heard.shape[1]), np.arange(heard.shape[1]) / 25)).float()
+    network = torch.nn.Sequential(torch.nn.Linear(heard.shape[2], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 2))
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3, weight_decay=1e-4)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / steps) + 1e-4
+        some = torch.randint(0, len(heard), (64,))
+        loss = (pace @ network(heard[some]) - wanted[some]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    numbers = [number.detach().double().numpy().T for number in network.parameters()]
+    return dict(zip(("inner", "inner_bias", "outer", "outer_bias"), numbers, strict=True))
+
+
+def _spoken_sound(
+    talker: Talker, times_s: Floats, rng: np.random.Generator, lead_s: float | None = None
+) -> tuple[NDArray[np.int16], Floats]:
+    """What somebody says from a random moment on, and the mouth (T, 2) that says it, this much ahead of the sound."""
     language = str(rng.choice(list(TEXTS), p=[0.55, 0.15, 0.15, 0.15]))
     text = " ".join(rng.permutation(TEXTS[language]).tolist())
     rate, pitch, spread = (int(rng.integers(*edges)) for edges in ((130, 250), (25, 75), (20, 80)))
     sound, phonemes = talker.say(f"{language}+{rng.choice(VOICES)}", rate, pitch, spread, text)
     start_s = float(rng.uniform(0.0, 1.5))
     first = round(start_s * RATE_HZ)
-    mouth = spoken(phonemes, len(sound) / RATE_HZ, start_s + times_s, rng)
+    mouth = spoken(phonemes, len(sound) / RATE_HZ, start_s + times_s, rng, lead_s)
     return sound[first : first + round(LONG_S * RATE_HZ)], mouth
 
 
@@ -315,8 +327,9 @@ def _judged(one: Take, start_s: float, length_s: float, heard: Floats) -> Floats
     inside &= np.isfinite(one.landmarks[:, 0, 0])
     if not inside.any():
         return np.zeros((len(lips.LAGS_S), len(lips.CHANNELS)))
-    mouths = lips.mouth(one.landmarks[inside]).astype(np.float64)
-    return lips.correlations([(one.timestamps_s[inside] - start_s, lips.movements(mouths))], heard)[0]
+    moved = lips.movements(lips.mouth(one.landmarks[inside]).astype(np.float64))
+    seen = lips.together(moved, one.mouths[inside])
+    return lips.correlations([(one.timestamps_s[inside] - start_s, seen)], heard)[0]
 
 
 def likelihoods(asked: Asked, steps: int = 200) -> dict[str, Floats]:
@@ -363,13 +376,13 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=237)
     parser.add_argument(
-        "--voices", type=int, default=800, help="how much speech the bands' weights are fitted to; 0 leaves them"
+        "--voices", type=int, default=600, help="how much speech lips.py's voice.npz is fitted to; 0 leaves it"
     )
     parser.add_argument("--work", type=Path, default=Path("build/fit_whose_face"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if args.voices:
-        print("lips._WEIGHTS =", voice_weights(args.voices).T.round(2).tolist())
+        np.savez_compressed(VOICE, **{name: one.astype(np.float32) for name, one in voice_network(args.voices).items()})
     shown = takes(args.faces, args.clips, args.work)
     told = likelihoods(windows(shown, 14, lengths(MELD_S, 400), 5))
     for name, number in told.items():

@@ -374,8 +374,8 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     for track in scene.tracks:
         mine = (track.rows >= first) & (track.rows < end)
         if mine.any():
-            rows = track.rows[mine] - first
-            tracks.append(replace(track, rows=rows, x=track.x[mine], area=track.area[mine], mouth=track.mouth[mine]))
+            told = {name: getattr(track, name)[mine] for name in ("x", "area", "mouth", "mouths", "heads")}
+            tracks.append(replace(track, rows=track.rows[mine] - first, **told))
     stamps = scene.timestamps_s[first:end] - scene.timestamps_s[first]
     samples = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + length_s) * SAMPLE_RATE_HZ))
     found = []

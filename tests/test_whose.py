@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -43,14 +45,18 @@ def track(
     area: float = 0.05,
     shot: int = 0,
     view: int | None = None,
+    colour: int | None = None,
 ) -> Sightings:
+    """Nobody looks like anybody else, but for those who are given a colour."""
     rng = np.random.default_rng(number)
     lips = np.full(len(rows), 0.04) if mouth is None else mouth
     moved = np.stack([lips, 1.2 + lips, np.full(len(rows), 0.6)], axis=1) + rng.normal(0, 0.004, (len(rows), 3))
-    at = np.array(rows)
-    return Sightings(
-        number, shot, shot if view is None else view, at, np.full(len(at), x), np.full(len(at), area), moved
-    )
+    at, place = np.array(rows), shot if view is None else view
+    heads = np.full((len(at), 8, 8, 3), colour or 0, np.uint8)
+    if colour is None:
+        heads[:] = np.random.default_rng([place, int(100 * x)]).integers(0, 255, (8, 8, 3))
+    seen, large = np.full(len(at), x), np.full(len(at), area)
+    return Sightings(number, shot, place, at, seen, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
 
 
 def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
@@ -132,6 +138,63 @@ def test_who_is_seen_again_from_the_same_view_is_judged_by_both_shots() -> None:
     pairs = [s.score for s in choice.stretches if s.tracks == 2]
     assert len(set(pairs)) == 1
     assert pairs[0] > 0.9
+
+
+def shots_of_two_and_of_one(said: Array, *, colours: tuple[int, int, int]) -> list[Sightings]:
+    """Six shots, by turns of two people and of one alone: the one at the right speaks, and so does the one alone."""
+    tracks = []
+    for shot in range(6):
+        mine = range(20 * shot, 20 * shot + 20)
+        if shot % 2:
+            tracks.append(
+                track(10 * shot, mine, 0.5, shot=shot, view=1, area=0.2, mouth=lips(said, mine), colour=colours[2])
+            )
+        else:
+            tracks.append(track(10 * shot, mine, 0.25, shot=shot, view=0, colour=colours[0]))
+            tracks.append(
+                track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(said, mine), colour=colours[1])
+            )
+    return tracks
+
+
+def test_who_is_alone_in_another_view_is_known_by_the_colours() -> None:
+    said = speech(6, 1)
+    apart, same, between = (shots_of_two_and_of_one(said, colours=(90, 150, alone)) for alone in (240, 155, 120))
+    assert [[t.number for t in one] for one in whose.people(same)] == [[0, 20, 40], [1, 10, 21, 30, 41, 50]]
+    for tracks in (apart, between):
+        assert [[t.number for t in one] for one in whose.people(tracks)] == [[0, 20, 40], [1, 21, 41], [10, 30, 50]]
+    stamps_s, sound = stamps(range(120)), wave(said, 6)
+    scores = [choose(tracks, stamps_s, "speaking", sound, 0.6).stretches[0].score for tracks in (apart, same)]
+    assert scores[1] > scores[0] > 0.5, "more of a person is seen"
+
+
+def test_two_who_are_seen_together_are_never_one() -> None:
+    tracks = [
+        track(0, range(20), 0.2, colour=100),
+        track(1, range(20), 0.5, colour=160),
+        track(2, range(20), 0.8, colour=101),
+        track(3, range(20, 40), 0.4, shot=1, colour=100),
+        track(4, range(20, 40), 0.6, shot=1, colour=101),
+    ]
+    grouped = [{t.number for t in one} for one in whose.people(tracks)]
+    assert not any(pair <= one for one in grouped for pair in ({0, 2}, {3, 4}, {0, 1}))
+
+
+def test_a_mouth_that_the_points_lose_is_seen_in_the_picture() -> None:
+    rows, said = range(75), speech(3, 2)
+    down = 3 * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(said)) / 100, said)
+    lines = 130 + 60 * np.sin(np.arange(24)[:, None] * 0.7 + np.arange(24) * 0.3)
+    mouths = np.array([np.where(np.arange(24)[:, None] > 9, _lower(lines, by), lines) for by in down]).astype(np.uint8)
+    lost = [track(i, rows, 0.2 + 0.5 * i) for i in (0, 1)]
+    shown = replace(lost[1], mouths=mouths)
+    choice = choose([lost[0], shown], stamps(rows), "speaking", wave(said, 3), 0.6)
+    assert (choice.stretches[0].track, choice.uncertain) == (1, False)
+
+
+def _lower(picture: Array, by: float) -> Array:
+    """A picture (24, 24) moved down by a part of a pixel or several."""
+    at = np.arange(24) - by
+    return np.stack([np.interp(at, np.arange(24), column) for column in picture.T], axis=1)
 
 
 def test_without_sound_speaking_means_the_largest_and_says_so() -> None:

@@ -63,6 +63,14 @@ class Still:
         return np.asarray(self.picture[rows[:, None], columns])
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a frame (H, W, 3) uint8 RGB, and where its corner (x, y) lies in the frame."""
+
+    pixels: Rgb
+    corner: tuple[int, int]
+
+
 def sight_of(shown: Sight | Rgb) -> Sight:
     """A picture as a sight; a sight as it is."""
     return Still(shown) if isinstance(shown, np.ndarray) else shown

@@ -23,11 +23,12 @@ from bemerc.extract.face import action_units, head, lips, whose
 from bemerc.extract.face.blendshapes import scores
 from bemerc.extract.face.finding import FaceFinder, Seen
 from bemerc.extract.face.mesh import align
+from bemerc.extract.face.pictures import Colours, Grey
 from bemerc.extract.face.whose import Policy, Sightings
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
 from bemerc.extract.sight import Sight, Still
 
-VERSION = f"mediapipe-mesh-{RELEASE}/7"
+VERSION = f"mediapipe-mesh-{RELEASE}/8"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
@@ -155,7 +156,7 @@ class FaceExtractor:
 
 
 class _Seen:
-    """All faces seen in a clip: packed some at a time, 2.9 KB each, and a few numbers that the choice needs."""
+    """All faces seen in a clip: packed some at a time, 2.9 KB each, and .8 KB that the choice needs and nobody keeps."""
 
     def __init__(self) -> None:
         self._loose: list[NDArray[np.float32]] = []
@@ -164,11 +165,15 @@ class _Seen:
         self._presence: list[float] = []
         self._where: list[tuple[int, int, int, int]] = []  # row, shot, view, track
         self._told: list[NDArray[np.float32]] = []  # left, right, height, and the mouth's four, some rows each
+        self._mouths: list[Grey] = []
+        self._heads: list[Colours] = []
 
     def add(self, row: int, shot: int, view: int, face: Seen) -> None:
         self._loose.append(face.landmarks)
         self._presence.append(face.presence)
         self._where.append((row, shot, view, face.track))
+        self._mouths.append(face.mouth)
+        self._heads.append(face.head)
         if len(self._loose) == _LOOSE:
             self._pack()
 
@@ -194,7 +199,10 @@ class _Seen:
         for number in np.unique(where[:, 3]).tolist():
             mine = where[:, 3] == number
             rows, shot, view = where[mine, 0], int(where[mine, 1][0]), int(where[mine, 2][0])
-            found.append(Sightings(number, shot, view, rows, x[mine], area[mine], lips.movements(told[mine, 3:])))
+            seen = np.flatnonzero(mine)
+            mouths, heads = (np.stack([some[i] for i in seen]) for some in (self._mouths, self._heads))
+            moved = lips.movements(told[mine, 3:])
+            found.append(Sightings(number, shot, view, rows, x[mine], area[mine], moved, mouths, heads))
         return found
 
     def chosen(self, choice: Choice | None, frames: int) -> tuple[PackedLandmarks, NDArray[np.float32]]:

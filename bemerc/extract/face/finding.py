@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.extract.face.cuts import Cuts
+from bemerc.extract.face.pictures import Colours, Grey, cut_out
 from bemerc.extract.face.tracks import Track, Tracks, same
 from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
-from bemerc.extract.sight import Sight, sight_of
+from bemerc.extract.sight import Part, Sight, sight_of
 
 # How often one looks: for more faces while somebody is in sight; and while nobody is, at the whole picture and at parts
 # of it, which are a half and a third of its longer side and overlap by a third of theirs.
@@ -37,12 +38,14 @@ _SURE = 0.75
 
 @dataclass(frozen=True)
 class Seen:
-    """A face in a frame: its track's number, landmarks (478, 3) float32 in pixels (z on the scale of x), and the mesh's
-    belief in it."""
+    """A face in a frame: its track's number, landmarks (478, 3) float32 in pixels (z on the scale of x), the mesh's
+    belief in it, and the small pictures of its mouth and its head (see cut_out)."""
 
     track: int
     landmarks: NDArray[np.float32]
     presence: float
+    mouth: Grey
+    head: Colours
 
 
 class FaceFinder:
@@ -94,16 +97,17 @@ class FaceFinder:
         if presence < self._least:
             self._tracks.lost(track)
             return None
-        rect = rect_around(landmarks, self._size)
+        around, rect = self._models.around(track.rect), rect_around(landmarks, self._size)
         number: int | None = track.number
         if not self._tracks.moved(track, rect, now_s):
             entered = self._tracks.enter(rect, now_s)  # somebody else, unless that one is followed already
             number = None if entered is None else entered.number
-        return None if number is None else self._seen(number, landmarks, presence)
+        return None if number is None else self._seen(number, landmarks, presence, around)
 
-    def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float) -> Seen:
+    def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float, around: Part) -> Seen:
         width, height = self._size
-        return Seen(number, landmarks * np.array([width, height, width], np.float32), presence)
+        points = landmarks * np.array([width, height, width], np.float32)
+        return Seen(number, points, presence, *cut_out(around, points))
 
     # ---- looking
 
@@ -163,7 +167,7 @@ class FaceFinder:
                 continue
             track = self._tracks.enter(rect_around(landmarks, self._size), now_s)
             if track is not None:
-                seen.append(self._seen(track.number, landmarks, presence))
+                seen.append(self._seen(track.number, landmarks, presence, self._models.around(rect)))
         return seen
 
 

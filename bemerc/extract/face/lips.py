@@ -2,12 +2,13 @@
 
 The obvious choice, the correlation of the lips' gap with the loudness, throws most away: a voice tells how open the
 mouth is that makes it and how spread (an i is bright, an o dark), and half a second that fits proves less than six. Here
-the sound's bands are weighted into what a mouth should do, three measures of the mouth are held against that, and each
-correlation counts by how often speakers of that length of speech reach it and how often others do. Different
-people are ahead of their sound by different times, so that all of a few lags may be the right one.
+a small network hears in the sound's bands what a mouth should do, three measures of the mouth are held against that, and each
+correlation counts by how often speakers of that length of speech reach it and how often others do. That is done at two
+paces: slow movements are the large ones, so that they alone would decide a correlation, but in a second there are few of them and
+many quick ones. Different people are ahead of their sound by different times, so that all of a few lags may be the right one.
 
-It reads no lips: no sound has a shape of its own, nothing is learned from the pictures but distances. The numbers
-were fitted by benchmarks/fit_whose_face.py to mouths and rooms drawn at random; all of this is ours.
+It reads no lips: no sound has a shape of its own. The numbers were fitted by benchmarks/fit_whose_face.py to mouths and
+rooms drawn at random; all of this is ours.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bemerc.extract.face.pictures import Grey, opened
 
 Array = NDArray[np.float64]
 
@@ -28,14 +33,13 @@ OUTER_LIPS = ((0, 17),)
 CORNERS = ((61, 291), (78, 308))
 CHIN, EYES = (152, 1), (33, 263)
 
-# Bands in Hz, and what their loudness tells of the mouth: how open it is (first) and how spread, not round (second).
+# Bands in Hz; and the sound before and after, which the network hears too, in steps of HOP_S.
 _EDGES_HZ = (100, 300, 600, 1000, 1500, 2200, 3200, 5000, 7500)
-_WEIGHTS = np.array(
-    [[-0.82, 0.38, 1.47, 0.50, 1.00, 0.33, 0.23, 0.13], [0.65, -1.27, -1.21, -0.72, 1.72, 0.69, 0.90, -1.00]]
-).T
+_AROUND = (-4, 0, 4)
 _WINDOW_S, _FFT, _RANGE_DB = 0.025, 512, 35.0
-# Speech moves lips and sound together at the pace of syllables: slower and faster changes are left out.
-_PACE_S = (0.05, 1.0)
+# Speech moves lips and sound together at the pace of syllables, and of their beginnings and ends: a mean over the first time
+# less a mean over the second.
+PACES_S = ((0.05, 1.0), (0.03, 0.2))
 # A mouth that moves by less than this (of the eyes' distance) is a resting one that the mesh reads with some noise.
 _STILL = 0.003
 _LEAST_ROWS = 5
@@ -43,9 +47,10 @@ _LEAST_ROWS = 5
 
 @dataclass(frozen=True)
 class Channel:
-    """A measure of the mouth against what the sound tells (0 open, 1 spread): the mean and the spread of their
-    correlation for who speaks, its spread for others, and what a second of chance adds to either."""
+    """A measure of the mouth against what the sound tells (0 open, 1 spread) at one of the paces: the mean and the spread of
+    their correlation for who speaks, its spread for others, and what a second of chance adds to either."""
 
+    pace: int
     measure: int
     told: int
     mean: float
@@ -57,14 +62,19 @@ class Channel:
 # How far ahead of its sound a mouth may be, in seconds, and the logarithm of how likely that is.
 LAGS_S = tuple(np.arange(-0.04, 0.161, 0.02).round(2).tolist())
 CHANNELS = (
-    Channel(0, 0, 0.327, 0.15, 0.018, 0.15),
-    Channel(1, 0, 0.227, 0.059, 0.034, 0.195),
-    Channel(2, 1, 0.239, 0.084, 0.018, 0.18),
-    Channel(2, 0, -0.406, 0.171, 0.014, 0.308),
-    Channel(0, 1, -0.493, 0.128, 0.18, 0.409),
+    Channel(0, 0, 0, 0.115, 0.173, 0.035, 0.257),
+    Channel(0, 1, 0, -0.017, 0.083, 0.131, 0.415),
+    Channel(0, 2, 1, 0.018, 0.083, 0.041, 0.321),
+    Channel(0, 2, 0, -0.25, 0.176, 0.763, 0.706),
+    Channel(0, 0, 1, -0.173, 0.279, 0.192, 0.563),
+    Channel(1, 0, 0, 0.537, 0.166, 0.049, 0.21),
+    Channel(1, 1, 0, -0.031, 0.069, 0.007, 0.17),
+    Channel(1, 2, 1, 0.421, 0.197, 0.016, 0.19),
+    Channel(1, 2, 0, -0.057, 0.519, 0.072, 0.405),
+    Channel(1, 0, 1, -0.072, 0.092, 1.157, 0.536),
 )
-_LAG_WORTH = np.array([-2.864, -2.569, -2.398, -2.176, -2.26, -2.32, -2.292, -2.135, -2.224, -2.496, -3.006])
-_TRUST = 0.298
+_LAG_WORTH = np.array([-2.958, -2.575, -2.437, -2.405, -2.341, -2.359, -2.064, -1.901, -2.366, -2.513, -2.953])
+_TRUST = 0.689
 
 
 def mouth(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,6 +96,12 @@ def movements(mouths: Array) -> Array:
     return mouths[:, :3] / max(float(np.median(mouths[:, 3])), 1e-6)
 
 
+def together(moved: Array, mouths: Grey) -> Array:
+    """(n, 3) movements of one track, the lips' gap told by points and picture together: about as much by either, and where
+    one has lost the mouth the other may have it. mouths (n, 24, 24), see bemerc.extract.face.pictures."""
+    return np.column_stack([moved[:, 0] / 2 + opened(mouths), moved[:, 1:]])
+
+
 def evidence(seen: Sequence[tuple[Array, Array]], heard: Array) -> float:
     """The log-likelihood ratio of speaking what is heard to anything else; 0 where too little was seen.
 
@@ -102,14 +118,20 @@ def correlations(seen: Sequence[tuple[Array, Array]], heard: Array) -> tuple[Arr
     spans = [(times_s, moved) for times_s, moved in seen if len(times_s) >= _LEAST_ROWS]
     if not spans:
         return np.zeros((len(LAGS_S), len(CHANNELS))), 0.0
-    moved = np.concatenate([pace(own, times_s) for times_s, own in spans])
-    told = np.concatenate([pace(_ahead(heard, times_s), times_s) for times_s, _ in spans])
+    told = [_ahead(heard, times_s) for times_s, _ in spans]
+    found = [_at_pace(spans, told, pace_s) for pace_s in PACES_S]
+    seconds = sum(float(times_s[-1] - times_s[0]) for times_s, _ in spans)
+    return np.stack([found[one.pace][one.measure, :, one.told] for one in CHANNELS], axis=1), seconds
+
+
+def _at_pace(spans: Sequence[tuple[Array, Array]], heard: Sequence[Array], pace_s: tuple[float, float]) -> Array:
+    """(measures, lags, 2) correlations of what moved with what was told, all spans together."""
+    moved = np.concatenate([pace(own, times_s, pace_s) for times_s, own in spans])
+    told = np.concatenate([pace(one, times_s, pace_s) for (times_s, _), one in zip(spans, heard, strict=True)])
     moved, told = moved - moved.mean(axis=0), told - told.mean(axis=0)
     shared = (moved.T @ told / len(moved)).reshape(len(moved.T), len(LAGS_S), -1)
     spread = (told.std(axis=0) + 1e-6).reshape(len(LAGS_S), -1) * (moved.std(axis=0) + _STILL)[:, None, None]
-    found = shared / spread
-    seconds = sum(float(times_s[-1] - times_s[0]) for times_s, _ in spans)
-    return np.stack([found[channel.measure, :, channel.told] for channel in CHANNELS], axis=1), seconds
+    return np.asarray(shared / spread)
 
 
 def _ahead(heard: Array, times_s: Array) -> Array:
@@ -131,9 +153,22 @@ def _ratios(found: Array, seconds: float) -> Array:
 
 
 def voice(waveform: NDArray[np.float32], timestamps_s: Array) -> Array:
-    """How open (first) and how spread a mouth sounds, every 10 ms until a little after the last frame: the weighted
-    loudness of a few bands, each from 0 to 1 over the 35 dB below its own loud parts. waveform (N,) at 16 kHz -> (M, 2)."""
-    return np.asarray(loudness(waveform, timestamps_s) @ _WEIGHTS)
+    """How open (first) and how spread a mouth sounds, every 10 ms until a little after the last frame: by the loudness of a
+    few bands, each from 0 to 1 over the 35 dB below its own loud parts. waveform (N,) at 16 kHz -> (M, 2)."""
+    inner, inner_bias, outer, outer_bias = _network()
+    return np.asarray(np.tanh(around(loudness(waveform, timestamps_s)) @ inner + inner_bias) @ outer + outer_bias)
+
+
+@cache
+def _network() -> tuple[Array, ...]:
+    with np.load(str(files("bemerc.extract.face") / "voice.npz")) as file:
+        return tuple(np.asarray(file[name], np.float64) for name in ("inner", "inner_bias", "outer", "outer_bias"))
+
+
+def around(loud: Array) -> Array:
+    """(M, 8) -> (M, 24), each with what is 40 ms before and after."""
+    at = np.arange(len(loud))
+    return np.concatenate([loud[np.clip(at + step, 0, len(loud) - 1)] for step in _AROUND], axis=1)
 
 
 def loudness(waveform: NDArray[np.float32], timestamps_s: Array) -> Array:
@@ -156,10 +191,10 @@ def loudness(waveform: NDArray[np.float32], timestamps_s: Array) -> Array:
     return np.asarray(np.clip((level_db - top_db + _RANGE_DB) / _RANGE_DB, 0, 1))
 
 
-def pace(values: Array, times_s: Array) -> Array:
-    """What changes at the pace of syllables: a mean over 50 ms less a mean over a second, Gaussian in time, so that
-    uneven frames do no harm. (T, K) -> (T, K)."""
-    fast, slow = (_smoothed(values, times_s, width_s) for width_s in _PACE_S)
+def pace(values: Array, times_s: Array, pace_s: tuple[float, float] = PACES_S[0]) -> Array:
+    """What changes at this pace: a mean over the shorter time less one over the longer, Gaussian in time, so that uneven
+    frames do no harm. (T, K) -> (T, K)."""
+    fast, slow = (_smoothed(values, times_s, width_s) for width_s in pace_s)
     return fast - slow
 
 

@@ -5,8 +5,8 @@ The obvious choice, the largest or the first face, takes whoever sits nearer. Wi
 score, and the best is taken, then the next that is never in sight together with one already taken: somebody who walks
 off and comes back under another number stays in, a listener who is left alone in the picture does not come in for
 the speaker. Each shot is judged by itself, because nothing here knows whether the face after a cut is the one before
-it; but where the film cuts back to an earlier view, the face at the same place is taken for the same person's, and what
-was seen and heard in both shots counts together.
+it; but where the film cuts back to an earlier view, the face at the same place is taken for the same person's, and so is one from
+another view whose small picture is about the same; what was seen and heard in all these shots counts together.
 
 How likely it is that a track's owner is who one hears (bemerc.extract.face.lips), is told by a comparison with everybody else
 in the shot and with nobody: a voice from off the picture fits no mouth. All of this is ours.
@@ -23,13 +23,16 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Stretch
 from bemerc.extract.face import lips
+from bemerc.extract.face.pictures import Colours, Grey, unlike
 
 Array = NDArray[np.float64]
 Policy = Literal["speaking", "largest", "longest", "left", "right"]
 POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right")
 
 # What a voice without a mouth must be beaten by: fitted by benchmarks/fit_whose_face.py, as the rest of the evidence.
-NOBODY = -0.498
+NOBODY = -0.808
+# Two tracks are one person's where they differ by this part of what two people of the clip differ by.
+_SAME = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Sightings:
     x        (n,) middle of the face, as a fraction of the frame's width
     area     (n,) of the face's box, as a fraction of the frame's
     mouth    (n, 3) its lips' gap, chin and width, over the distance of the eyes (see lips.movements)
+    mouths, heads   (n, 24, 24) and (n, 8, 8, 3) small pictures (see pictures.cut_out)
     """
 
     number: int
@@ -50,6 +54,13 @@ class Sightings:
     x: Array
     area: Array
     mouth: Array
+    mouths: Grey
+    heads: Colours
+
+    @property
+    def seen(self) -> Array:
+        """(n, 3) what its mouth does, by points and picture."""
+        return lips.together(self.mouth, self.mouths)
 
 
 def choose(
@@ -69,7 +80,7 @@ def choose(
     if by == "speaking" and waveform is not None and not alone:
         heard = lips.voice(waveform, timestamps_s)
         for one in people(tracks):
-            told = lips.evidence([(timestamps_s[track.rows], track.mouth) for track in one], heard)
+            told = lips.evidence([(timestamps_s[track.rows], track.seen) for track in one], heard)
             proof |= dict.fromkeys((track.number for track in one), told)
     stretches: list[Stretch] = []
     for shot in shots:
@@ -96,6 +107,33 @@ def _taken(shot: Sequence[Sightings], scores: dict[int, float]) -> list[Stretch]
 
 
 def people(tracks: Sequence[Sightings]) -> list[list[Sightings]]:
+    """The tracks that are one person's: at the same place of one view, or of about the same looks in several.
+
+    How different two people of this clip look is told by those who are to be seen together; where nobody is, nothing is
+    to be chosen, and nobody is joined. Whoever looks half as different or less is the same person.
+    """
+    found = _by_place(tracks)
+    heads = [np.concatenate([track.heads for track in one]).mean(axis=0) for one in found]
+    apart = {(i, j): unlike(heads[i], heads[j]) for j in range(len(found)) for i in range(j)}
+    others = [d for (i, j), d in apart.items() if _are_together(found[i], found[j])]
+    least = _SAME * min(others, default=0.0)
+    group = list(range(len(found)))
+    for (i, j), d in sorted(apart.items(), key=lambda pair: pair[1]):
+        mine, its = ([k for k, one in enumerate(group) if one == group[which]] for which in (i, j))
+        if d < least and group[i] != group[j] and not any(_are_together(found[a], found[b]) for a in mine for b in its):
+            group = [group[i] if one == group[j] else one for one in group]
+    joined = [
+        [track for k, one in enumerate(group) if one == which for track in found[k]] for which in sorted({*group})
+    ]
+    return [sorted(one, key=lambda track: (int(track.rows[0]), track.number)) for one in joined]
+
+
+def _are_together(one: Sequence[Sightings], other: Sequence[Sightings]) -> bool:
+    """Whether both are to be seen at some moment, which one person is not."""
+    return any(a.rows[0] <= b.rows[-1] and b.rows[0] <= a.rows[-1] for a in one for b in other)
+
+
+def _by_place(tracks: Sequence[Sightings]) -> list[list[Sightings]]:
     """The tracks that are one person's: of one view, in different shots, at about the same place and as large."""
     found: list[list[Sightings]] = []
     for track in tracks:
