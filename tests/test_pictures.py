@@ -93,6 +93,11 @@ def test_light_and_a_face_that_is_cut_askew_open_no_mouth() -> None:
     assert opened(np.array(askew).clip(0, 255).astype(np.uint8)).std() < 0.3 * moved
 
 
+def test_a_long_shot_is_read_in_blocks_with_the_same_answers() -> None:
+    mouths = below(np.abs(np.sin(np.arange(60) / 3)))
+    np.testing.assert_allclose(opened(np.tile(mouths, (40, 1, 1))), np.tile(opened(mouths), 40), atol=1e-12)
+
+
 def test_too_few_pictures_tell_nothing() -> None:
     assert (opened(below(np.array([0.0, 1.0, 0.0]))) == 0).all()
     assert np.isfinite(opened(np.full((9, 24, 24), 50, np.uint8))).all()

@@ -35,6 +35,7 @@ _ANCHORS = (33, 263, 133, 362, 168, 6, 197, 195, 5, 4, 1, 2, 98, 327)
 _EACH, _FINE = 2, 2.5  # samples per pixel and side; twice as many where they would be farther apart than this
 _RIDGE = 1e-3
 _LEAST = 5
+_BLOCK = 1024
 
 
 def cut_out(shown: Part, landmarks: NDArray[np.float32]) -> tuple[Grey, Colours]:
@@ -51,15 +52,19 @@ def opened(mouths: Grey) -> Array:
     """(n, 24, 24) of one person in one shot -> (n,) how far the chin is below its mean place, over the distance of the eyes."""
     if len(mouths) < _LEAST:
         return np.zeros(len(mouths))
-    grey = mouths[:, :, _columns()].reshape(len(mouths), -1).astype(np.float64)
     mean = mouths.mean(axis=0)
     down, across = np.gradient(mean)
     slopes = [(across * x + down * y)[:, _columns()].ravel() for x, y in _movements()]
-    told = np.stack([*slopes, np.ones(grey.shape[1]), mean[:, _columns()].ravel()], axis=1)
-    gram = told.T @ told
+    usual = mean[:, _columns()].ravel()
+    told = np.stack([*slopes, np.ones(len(usual)), usual])
+    gram = told @ told.T
     gram += _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-    changes = (grey - grey.mean(axis=0)) @ told
-    return np.asarray(-np.linalg.solve(gram, changes.T)[0] * _MOUTH[2] / MOUTH_PX)
+    weights = -np.linalg.solve(gram, told)[0] * _MOUTH[2] / MOUTH_PX
+    found = np.empty(len(mouths))
+    for start in range(0, len(mouths), _BLOCK):  # a film's worth of pictures in floats would be a gigabyte
+        grey = mouths[start : start + _BLOCK, :, _columns()]
+        found[start : start + len(grey)] = (grey.reshape(len(grey), -1) - usual) @ weights
+    return found
 
 
 def unlike(one: Array, other: Array) -> float:
