@@ -12,6 +12,7 @@ and of no use beyond the clip: hair, skin, what is behind. The choice of these m
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -23,6 +24,7 @@ from bemerc.extract.sight import Part
 Array = NDArray[np.float64]
 Grey = NDArray[np.uint8]
 Colours = NDArray[np.uint8]
+Laid = tuple[float, float, float, float]
 
 # In the average face's frame: the outer eye corners are 1 apart, the origin between them, y down. Left, top, side.
 _MOUTH = (-0.55, 0.35, 1.1)
@@ -43,8 +45,8 @@ def cut_out(shown: Part, landmarks: NDArray[np.float32]) -> tuple[Grey, Colours]
     landmarks (478, 3) in the frame's pixels."""
     import cv2
 
-    turn, origin = _laid(landmarks)
-    mouth, head = (_cut(shown, turn, origin, *area) for area in ((_MOUTH, MOUTH_PX), (_HEAD, HEAD_PX)))
+    laid = _laid(landmarks)
+    mouth, head = (_cut(shown, laid, *area) for area in ((_MOUTH, MOUTH_PX), (_HEAD, HEAD_PX)))
     return np.asarray(cv2.cvtColor(mouth, cv2.COLOR_RGB2GRAY), np.uint8), head
 
 
@@ -99,32 +101,42 @@ def _movements() -> tuple[tuple[Array, Array], ...]:
 
 
 @cache
-def _average() -> tuple[Array, Array]:
-    """The anchors on the average face: (14, 2) from their middle, and the middle."""
+def _layout() -> tuple[NDArray[np.intp], Array]:
+    """The anchors, and (4, 28) what makes of their x and y in turn how the average face lies: least squares (turned, scaled, moved)
+    is linear in them, and one product takes a fifth of the time of the formulas."""
     points = average_face()[list(_ANCHORS), :2]
-    return points - points.mean(axis=0), points.mean(axis=0)
+    (middle_x, middle_y), count = points.mean(axis=0), len(points)
+    x, y = (points - points.mean(axis=0)).T
+    along, across = np.zeros((2, 2 * count))
+    along[::2], along[1::2] = x, y
+    across[::2], across[1::2] = -y, x
+    scaled = np.stack([along, across]) / (x @ x + y @ y)
+    moved = []
+    for axis, (one, other) in enumerate(((middle_x, -middle_y), (middle_y, middle_x))):
+        mean = np.zeros(2 * count)
+        mean[axis::2] = 1 / count
+        moved.append(mean - scaled[0] * one - scaled[1] * other)
+    return np.array(_ANCHORS), np.stack([*scaled, *moved])
 
 
-def _laid(landmarks: NDArray[np.float32]) -> tuple[Array, Array]:
-    """(2, 2) and (2,): the average face's plane -> the frame's pixels, turned, scaled and moved (least squares)."""
-    points, middle = _average()
-    found = landmarks[list(_ANCHORS), :2].astype(np.float64)
-    centre = found.mean(axis=0)
-    (a, b), (c, d) = (points.T @ (found - centre)) / (points**2).sum()
-    turn = np.array([[a + d, c - b], [b - c, a + d]])
-    return turn, centre - turn @ middle
+def _laid(landmarks: NDArray[np.float32]) -> Laid:
+    """(a, b, x, y): the average face's (u, v) lies at (a u - b v + x, b u + a v + y) in the frame's pixels."""
+    anchors, weights = _layout()
+    a, b, x, y = (weights @ landmarks[anchors, :2].ravel()).tolist()
+    return a, b, x, y
 
 
-def _cut(shown: Part, turn: Array, origin: Array, area: tuple[float, float, float], px: int) -> Colours:
+def _cut(shown: Part, laid: Laid, area: tuple[float, float, float], px: int) -> Colours:
     """(px, px, 3): means of a few samples each. Beyond what is shown its border goes on."""
     import cv2
 
     left, top, side = area
-    each = _EACH * (1 if float(np.hypot(*turn[:, 0])) * side / (px * _EACH) <= _FINE else 2)
+    a, b, x, y = laid
+    each = _EACH * (1 if math.hypot(a, b) * side / (px * _EACH) <= _FINE else 2)
     step = side / (px * each)
-    place = np.empty((2, 3))
-    place[:, :2] = turn * step
-    place[:, 2] = turn @ (left + step / 2, top + step / 2) + origin - shown.corner
+    u, v = left + step / 2, top + step / 2
+    across, down = a * u - b * v + x - shown.corner[0], b * u + a * v + y - shown.corner[1]
+    place = np.array([[a * step, -b * step, across], [b * step, a * step, down]])
     fine = cv2.warpAffine(
         shown.pixels,
         place,
