@@ -24,6 +24,7 @@ from bemerc.errors import ModelError
 from bemerc.progress import bar, transformers_quiet
 
 if TYPE_CHECKING:
+    from bemerc import prompt
     from bemerc.corpus import Manifest
     from bemerc.description import Description
 
@@ -75,15 +76,17 @@ class Losses:
     drill: float
 
 
-def run(manifest: Manifest, descriptions: Mapping[str, Description], out: Path, params: Params) -> float:
-    """The embedded backbone of a manifest: train's texts, and as many drills as the steps ask for.
+def run(
+    manifest: Manifest, descriptions: Mapping[str, Description], out: Path, params: Params, shape: prompt.Params
+) -> float:
+    """The embedded backbone of a manifest: train's texts, and as many drills as the steps ask for, in prompts of ``shape``.
 
     Returns the loss per token of text at the end, nats.
     """
     told = {key: asdict(description) for key, description in descriptions.items()}
-    drills = primer.drills(manifest, max(1, params.steps) * params.drills, params.seed)
+    drills = primer.drills(manifest, max(1, params.steps) * params.drills, shape, params.seed)
     pairs = [(drill.question, drill.words) for drill in drills]
-    return build(primer.texts(manifest, told, params.seed), pairs, out, params).text
+    return build(primer.texts(manifest, told, shape, params.seed), pairs, out, params).text
 
 
 def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out: Path, params: Params) -> Losses:

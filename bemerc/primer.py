@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from bemerc.corpus import MODALITIES, Dialogue, Manifest, Modality, Utterance
 from bemerc.prompt import Params, Part, Placeholder, align_prompts, label_target, merc_prompt
 
-FRAMED = 0.15  # share of drills with head and history around them; the others open at the branch
+FRAMED = 0.15  # share of drills with head and history around them; the others open where the last line is said last
 IN_SLOT = 0.6  # chance that a modality's place is there
 LABEL_IN_SLOT = 0.3
 SLOT_WEIGHT = 2  # a place holds one or two words, a line up to ten
@@ -34,7 +34,7 @@ class Drill:
     words: tuple[str, ...]
 
 
-def texts(manifest: Manifest, descriptions: Mapping[str, Mapping[str, str]], seed: int = 0) -> list[str]:
+def texts(manifest: Manifest, descriptions: Mapping[str, Mapping[str, str]], shape: Params, seed: int = 0) -> list[str]:
     """Train's dialogues in the prompt's frame, each with a label drawn at random, and train's descriptions in theirs.
 
     Raises nothing: an empty train split gives no texts, which ``backbone.build`` refuses.
@@ -42,7 +42,7 @@ def texts(manifest: Manifest, descriptions: Mapping[str, Mapping[str, str]], see
     rng = random.Random(seed)
     found: list[str] = []
     for dialogue in _train(manifest):
-        prompt = merc_prompt(dialogue, len(dialogue.utterances) - 1, manifest.labels, (), Params())
+        prompt = merc_prompt(dialogue, len(dialogue.utterances) - 1, manifest.labels, (), shape)
         found.append(prompt.text + label_target(rng.choice(manifest.labels)))
         for turn in dialogue.utterances:
             for asked in align_prompts(turn.id, descriptions.get(turn.id, {}), MODALITIES):
@@ -50,14 +50,14 @@ def texts(manifest: Manifest, descriptions: Mapping[str, Mapping[str, str]], see
     return found
 
 
-def drills(manifest: Manifest, count: int, seed: int = 0) -> list[Drill]:
-    """``count`` drills over the words, speakers and labels of train."""
+def drills(manifest: Manifest, count: int, shape: Params, seed: int = 0) -> list[Drill]:
+    """``count`` drills over the words, speakers and labels of train, in the frame of ``shape``."""
     rng = random.Random(seed)
     turns = [turn for dialogue in _train(manifest) for turn in dialogue.utterances]
     spoken = [word for turn in turns for word in re.findall(r"[^\W_]+", turn.text)]
     if not spoken:
         return []
-    maker = _Maker(rng, spoken, sorted(set(spoken)), sorted({turn.speaker for turn in turns}), manifest.labels)
+    maker = _Maker(rng, spoken, sorted(set(spoken)), sorted({turn.speaker for turn in turns}), manifest.labels, shape)
     return [maker.drill() for _ in range(count)]
 
 
@@ -68,6 +68,7 @@ class _Maker:
     vocabulary: Sequence[str]
     speakers: Sequence[str]
     labels: Sequence[str]
+    shape: Params
 
     def drill(self) -> Drill:
         lines = [self.line() for _ in range(self.rng.randint(1, 3))]
@@ -76,9 +77,10 @@ class _Maker:
             Utterance("", "", i, self.rng.choice(self.speakers), t, None, "train", None) for i, t in enumerate(said)
         )
         modalities = [m for m in MODALITIES if self.rng.random() < IN_SLOT]
-        prompt = merc_prompt(Dialogue("", turns), len(turns) - 1, self.labels, modalities, Params())
+        prompt = merc_prompt(Dialogue("", turns), len(turns) - 1, self.labels, modalities, self.shape)
         slots = {m: [self.slot_word() for _ in range(self.rng.randint(1, 2))] for m in modalities}
-        before = (prompt.head, *prompt.history) if self.rng.random() < FRAMED else ()
+        last = () if self.shape.restate else prompt.history[-1:]
+        before = (prompt.head, *prompt.history) if self.rng.random() < FRAMED else last
         question = "".join(_filled(part, slots) for part in (*before, prompt.branch))
         words = lines[-1] + SLOT_WEIGHT * [word for slot in slots.values() for word in slot] + list(self.labels)
         return Drill(question, tuple(f" {word}" for word in words))

@@ -120,15 +120,14 @@ def some(of: Manifest, utterances: int, seed: int = 0) -> Manifest:
     return replace(of, utterances=tuple(sorted(chosen, key=lambda u: u.id)))
 
 
-def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: Size) -> int:
+def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: Size, shape: prompt.Params) -> int:
     """Backbone and token files; returns how many parameters the backbone has."""
     spoken = [u.text for u in words.utterances]
-    shape = prompt.Params()
     frame = prompt.merc_prompt(words.dialogues()[0], 0, words.labels, MODALITIES, shape).text
     tokenizer = backbone.train_tokenizer([*spoken, *[frame] * 200], size.vocabulary, 4096)
-    shape = backbone.Params(vocabulary=size.vocabulary, hidden=size.hidden, layers=size.layers, heads=size.heads)
+    sizes = backbone.Params(vocabulary=size.vocabulary, hidden=size.hidden, layers=size.layers, heads=size.heads)
     torch.manual_seed(0)
-    known = backbone.config(shape, tokenizer)
+    known = backbone.config(sizes, tokenizer)
     known.tie_word_embeddings = False  # so that the head can learn to answer by itself
     lm = LlamaForCausalLM(known)
     lm.save_pretrained(folder / "backbone")
@@ -637,7 +636,7 @@ def main() -> None:
     made = {"dialogues": some(words, count), "50-turns": some(strung(words, 50), count)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        parameters = write_world(folder, words, made, size)
+        parameters = write_world(folder, words, made, size, asked)
         for name, of in made.items():
             plain = [asdict(u) for u in of.utterances]
             (folder / f"{name}.json").write_text(json.dumps(plain, default=str), encoding="utf-8")

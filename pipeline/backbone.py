@@ -5,7 +5,7 @@ Only the embedded default needs it: with ``model.name_or_path`` pointing at anot
 in: data/manifest.jsonl, data/descriptions.jsonl.  out: models/backbone/
 """
 
-from bemerc import backbone, describe
+from bemerc import backbone, describe, prompt
 from bemerc.config import load
 from bemerc.corpus import read_manifest
 from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, stage
@@ -14,8 +14,9 @@ from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, stage
 @stage
 def main() -> None:
     params = load(PARAMS, "backbone", backbone.Params)
+    shape = load(PARAMS, "prompt", prompt.Params)
     descriptions = describe.read_descriptions(DESCRIPTIONS)
-    loss = backbone.run(read_manifest(MANIFEST), descriptions, MODELS / "backbone", params)
+    loss = backbone.run(read_manifest(MANIFEST), descriptions, MODELS / "backbone", params, shape)
     print(f"backbone in {MODELS / 'backbone'}; loss per token {loss:.2f}")
 
 

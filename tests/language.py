@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bemerc import backbone, model, primer, tokens, train
+from bemerc import backbone, model, primer, prompt, tokens, train
 from bemerc.corpus import MODALITIES, SPLITS, Manifest, Split, Utterance
 from bemerc.description import Description
 from bemerc.tokens import TokenFile
@@ -79,8 +79,8 @@ def describe(of: Manifest) -> dict[str, Description]:
 def build(folder: Path, of: Manifest, params: backbone.Params = TINY) -> model.Params:
     """A backbone in ``folder``, and the params of a model on it."""
     told = {key: vars(description) for key, description in describe(of).items()}
-    drills = [(d.question, d.words) for d in primer.drills(of, max(50, params.steps * params.drills))]
-    backbone.build(primer.texts(of, told), drills, folder, params)
+    drills = [(d.question, d.words) for d in primer.drills(of, max(50, params.steps * params.drills), prompt.Params())]
+    backbone.build(primer.texts(of, told, prompt.Params()), drills, folder, params)
     return model.Params(name_or_path=str(folder), device="cpu", rank=4, alpha=8.0, projector_hidden=8)
 
 

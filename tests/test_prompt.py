@@ -89,6 +89,17 @@ def test_without_restating_the_words_stand_in_the_history_alone() -> None:
     assert merc_prompt(dialogue(), 0, LABELS, (), Params()).text.count("Oh my God!") == 2
 
 
+def test_without_restating_the_question_is_behavior_on_one_line() -> None:
+    short = Params(restate=False)
+    for modalities, line in (
+        (MODALITIES, "Face:<face> Body:<pose> Voice:<audio> "),
+        (("audio",), "Voice:<audio> "),
+        ((), ""),
+    ):
+        text = merc_prompt(dialogue(), 1, LABELS, modalities, short).text
+        assert text.endswith(f'Chandler Bing: "He said "no" and left."\n###\n{line}Emotion:')
+
+
 @pytest.mark.parametrize(("index", "start"), [(0, 0), (11, 0), (12, 0), (23, 0), (24, 12), (35, 12), (36, 24)])
 def test_the_anchored_window_moves_in_steps(index: int, start: int) -> None:
     assert history_start(index, Params(window=12)) == start

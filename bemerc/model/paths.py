@@ -152,8 +152,8 @@ def _one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float |
 def along(lm: Any, source: Tensor) -> Iterator[None]:
     """Within it, every layer of ``lm`` attends by ``attend``, which wants a plan as ``paths``.
 
-    What the last layer does after attending is done at the positions ``source`` (M,) of the flat batch alone: the others
-    lead nowhere. That is right at ``source`` and nowhere else.
+    What the last layer does beside its keys and values is done at the positions ``source`` (M,) of the flat batch alone: the
+    others lead nowhere. That is right at ``source`` and nowhere else.
     """
     from transformers import AttentionInterface
 
@@ -161,25 +161,25 @@ def along(lm: Any, source: Tensor) -> Iterator[None]:
     text = lm.config.get_text_config()
     before, text._attn_implementation = text._attn_implementation, NAME
     try:
-        with _ending_at(_last(lm, text.num_hidden_layers), source):
+        with contextlib.ExitStack() as narrowed:
+            for part in _last(lm, text.num_hidden_layers):
+                narrowed.enter_context(_ending_at(part, source))
             yield
     finally:
         text._attn_implementation = before
 
 
-def _last(lm: Any, layers: int) -> nn.Module | None:
-    """The feed-forward part of the last layer, where its class calls it as nearly all do."""
+def _last(lm: Any, layers: int) -> list[nn.Module]:
+    """What the last layer computes position by position, where its class names it as nearly all do: what a position asks, what
+    becomes of the answer, and the feed-forward part."""
     stacks = [part for part in lm.modules() if isinstance(part, nn.ModuleList) and len(part) == layers]
-    part = getattr(stacks[-1][-1], "mlp", None) if stacks else None
-    return part if isinstance(part, nn.Module) else None
+    last = dict(stacks[-1][-1].named_modules()) if stacks else {}
+    return [last[name] for name in ("self_attn.q_proj", "self_attn.o_proj", "mlp") if name in last]
 
 
 @contextlib.contextmanager
-def _ending_at(part: nn.Module | None, source: Tensor) -> Iterator[None]:
-    """Within it, ``part`` computes (B, L, H) -> (B, L, H) at the flat positions ``source`` and says nothing elsewhere."""
-    if part is None:
-        yield
-        return
+def _ending_at(part: nn.Module, source: Tensor) -> Iterator[None]:
+    """Within it, ``part`` computes (B, L, H) -> (B, L, H') at the flat positions ``source`` and says nothing elsewhere."""
     shape: list[torch.Size] = []
 
     def fewer(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
@@ -187,9 +187,9 @@ def _ending_at(part: nn.Module | None, source: Tensor) -> Iterator[None]:
         return (args[0].flatten(0, 1)[source.to(args[0].device)].unsqueeze(0),)
 
     def back(_: nn.Module, args: tuple[Tensor], found: Tensor) -> Tensor:
-        whole = found.new_zeros(shape[0]).flatten(0, 1)
+        whole = found.new_zeros(shape[0][0] * shape[0][1], found.shape[-1])
         whole[source.to(found.device)] = found[0]
-        return whole.view(shape[0])
+        return whole.view(*shape[0][:2], -1)
 
     handles = [part.register_forward_pre_hook(fewer), part.register_forward_hook(back)]
     try:
