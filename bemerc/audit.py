@@ -307,19 +307,19 @@ def against_media(cache: FrameCache, manifest: Manifest, store_dir: Path | None)
             if isinstance(found, tuple) and remembered is not None and remembered != found[1]:
                 says = f"{path} changed without a trace in size, time and inode: the store takes it for what it was. Touch the file."
                 findings.append(Finding("", "memory", says, True))
-    return findings + _fingerprint(cache, {id_: jobs[id_].piece for id_ in cache if id_ in jobs}, store)
+    return findings + _fingerprint(cache, {id_: jobs[id_].part for id_ in cache if id_ in jobs}, store)
 
 
-def _fingerprint(cache: FrameCache, pieces: Mapping[str, Any], store: Any) -> list[Finding]:
+def _fingerprint(cache: FrameCache, parts: Mapping[str, Any], store: Any) -> list[Finding]:
     """The cache's fingerprint worked out anew from what it says of itself, and its rows against the store's."""
     from bemerc.extract.loop import digest
     from bemerc.extract.store import fingerprint
 
     version, params = cache.extractor, cache.params
-    if set(cache.sources) - set(pieces):
+    if set(cache.sources) - set(parts):
         return []  # utterances that the manifest lost have a finding already; their part of the clip is not known
     names = {
-        id_: fingerprint(cache.sources[id_], pieces[id_], cache.modality, version, params)
+        id_: fingerprint(cache.sources[id_], parts[id_], cache.modality, version, params)
         for id_ in sorted(cache.sources)
         if id_ not in cache.failures
     }

@@ -76,7 +76,7 @@ app.command()(cli_model.card)
 
 _LISTED = 10
 VideoDir = Annotated[Path, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
-Features = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]
+OutDir = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder, such as models/merc/TVB.")]
 MaybeModel = Annotated[Path | None, typer.Option("--model", help="Model folder to take train's references from.")]
 MaybeClips = Annotated[Path | None, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
@@ -114,7 +114,7 @@ def door(
 @app.command()
 def extract(
     video_dir: VideoDir,
-    out: Features = Path("features"),
+    out: OutDir = Path("features"),
     workers: Workers = 0,
     params: MaybeParams = None,
     asr: Asr = None,
@@ -155,7 +155,7 @@ def extract(
 @app.command()
 def describe(
     video_dir: MaybeClips = None,
-    out: Features = Path("features"),
+    out: OutDir = Path("features"),
     model: MaybeModel = None,
     workers: Workers = 0,
     params: MaybeParams = None,
@@ -226,7 +226,7 @@ def inspect(
 def predict(
     model: ModelDir,
     video_dir: MaybeClips = None,
-    out: Features = Path("features"),
+    out: OutDir = Path("features"),
     workers: Workers = 0,
     params: MaybeParams = None,
     caches: CachesDir = None,

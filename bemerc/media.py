@@ -60,13 +60,12 @@ class NoTrackError(MediaError):
 
 @dataclass(frozen=True)
 class Probe:
-    """What a clip's header says: duration in s (NaN where it does not), mean frame rate, size as shown, turn, tracks."""
+    """What a clip's header says: duration in s (NaN where it does not), mean frame rate, size as shown, tracks."""
 
     duration_s: float
     fps: float | None
     width: int
     height: int
-    rotation_deg: int
     has_video: bool
     has_audio: bool
 
@@ -84,7 +83,7 @@ def probe(path: Path) -> Probe:
         if rotation % 180:
             width, height = height, width
         fps = float(video.average_rate) if video is not None and video.average_rate else None
-        return Probe(_declared_s(container), fps, width, height, rotation, video is not None, audio is not None)
+        return Probe(_declared_s(container), fps, width, height, video is not None, audio is not None)
 
 
 # ------------------------------------------------------------------------------------------------------------- picture

@@ -47,7 +47,7 @@ def run(
     Raises ModelError where the variant is unknown or asks for what is not there, ``start`` does not fit, or train or dev
     has no labels.
     """
-    inputs = inputs or variant.named(variant.SHORT, name)
+    inputs = inputs or variant.named(variant.LADDER, name)
     variant.must_have_columns(name, inputs, tokens.columns, tokens.path)
     variant.must_be_described(name, inputs, described, manifest, ("train", "dev", "test"))
     modalities = inputs.modalities

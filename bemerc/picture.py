@@ -77,7 +77,7 @@ _FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
 
 
 @dataclass(frozen=True)
-class Sight:
+class Shown:
     """What is known of one utterance: features per modality, the mesh's landmarks, and the frame to draw them on."""
 
     features: Mapping[Modality, Features]
@@ -107,7 +107,7 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, video_dir: Path |
     at = peak(features["face"]) if "face" in features else None
     time_s = _time_s(features, at)
     frame = _frame(id_, video_dir, time_s) if video_dir is not None and time_s is not None else None
-    draw(id_, Sight(features, landmarks, frame), at, out)
+    draw(id_, Shown(features, landmarks, frame), at, out)
     parts = [f"{out}: {id_}", *_seen({m: f for m, f in features.items() if m not in failed}), *lost]
     if video_dir is not None and frame is None:
         parts.append(f"no clip of that name below {video_dir}")
@@ -158,20 +158,20 @@ def _frame(id_: str, video_dir: Path, time_s: float) -> NDArray[np.uint8] | None
 # ------------------------------------------------------------------------------------------------------------- drawing
 
 
-def draw(title: str, sight: Sight, at: int | None, out: Path) -> None:
+def draw(title: str, shown: Shown, at: int | None, out: Path) -> None:
     """Write the PNG: ``at`` is the face's frame to show. What is not known leaves its panel with a word that says so."""
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
     figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.25), height_ratios=(2.2, 1, 1))
     figure.suptitle(title)
-    face, pose, audio = (sight.features.get(m) for m in MODALITIES)
-    _draw_person(figure.add_subplot(grid[:, 0]), sight, at)
+    face, pose, audio = (shown.features.get(m) for m in MODALITIES)
+    _draw_person(figure.add_subplot(grid[:, 0]), shown, at)
     units = figure.add_subplot(grid[0, 1])
     _draw_units(units, face, at)
     _draw_angles(figure.add_subplot(grid[1, 1], sharex=units), face, pose)
     _draw_voice(figure.add_subplot(grid[2, 1], sharex=units), audio)
-    units.set_xlim(0, max([f.timestamps_s[-1] for f in sight.features.values() if len(f.timestamps_s)], default=1.0))
+    units.set_xlim(0, max([f.timestamps_s[-1] for f in shown.features.values() if len(f.timestamps_s)], default=1.0))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, format="png", metadata={"Software": None})
@@ -179,31 +179,31 @@ def draw(title: str, sight: Sight, at: int | None, out: Path) -> None:
         raise BemercError(f"{out}: the picture cannot be written ({error}). Name another file with --out.") from error
 
 
-def _draw_person(axes: Axes, sight: Sight, at: int | None) -> None:
+def _draw_person(axes: Axes, shown: Shown, at: int | None) -> None:
     axes.set_axis_off()
     axes.set_aspect("equal")
-    pose, time_s = sight.features.get("pose"), _time_s(sight.features, at)
-    size = None if sight.frame is None else (sight.frame.shape[1], sight.frame.shape[0])
-    if sight.frame is not None:
-        axes.imshow(sight.frame)
+    pose, time_s = shown.features.get("pose"), _time_s(shown.features, at)
+    size = None if shown.frame is None else (shown.frame.shape[1], shown.frame.shape[0])
+    if shown.frame is not None:
+        axes.imshow(shown.frame)
     else:
         axes.invert_yaxis()
-    if at is not None and sight.landmarks is not None:
-        points = sight.landmarks[at]
+    if at is not None and shown.landmarks is not None:
+        points = shown.landmarks[at]
         for line in _LINES:
             axes.plot(*points[list(line), :2].T, color=_FACE, linewidth=0.9)
     if pose is not None and time_s is not None and len(pose.values):
         # Keypoints are fractions of the frame; without the frame its shape is not known, and 16:9 is most likely.
-        _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, sight)
+        _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, shown)
     if size is not None:
         axes.set_xlim(0, size[0])
         axes.set_ylim(size[1], 0)
     when = "" if time_s is None else f"{time_s:.2f} s"
-    axes.set_title(when if sight.frame is not None else f"{when} (no clip at hand)", fontsize=9)
+    axes.set_title(when if shown.frame is not None else f"{when} (no clip at hand)", fontsize=9)
 
 
-def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, sight: Sight) -> None:
-    if sight.frame is None and at is not None and sight.landmarks is not None:
+def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, shown: Shown) -> None:
+    if shown.frame is None and at is not None and shown.landmarks is not None:
         return  # the mesh is in pixels and nobody knows of how many
     for first, second in _BONES:
         ends = np.array(

@@ -87,11 +87,11 @@ def folds(manifest: Manifest, count: int) -> list[frozenset[str]]:
 
 
 def agreement(said: Mapping[str, Description], taught: Mapping[str, Description], ids: Sequence[str]) -> float:
-    """F1 of what the sentences say (unit, strength, time), over all slots of these utterances; 0 where nothing is said."""
+    """F1 of what the sentences state (unit, strength, time), over all slots of these utterances; 0 where they state nothing."""
     right = told = wanted = 0
     for id in ids:
         if id in said and id in taught:
-            mine, theirs = phrases.slots(said[id]), phrases.slots(taught[id])
+            mine, theirs = phrases.statements(said[id]), phrases.statements(taught[id])
             right, told, wanted = right + len(mine & theirs), told + len(mine), wanted + len(theirs)
     return 2 * right / (told + wanted) if told + wanted else 0.0
 

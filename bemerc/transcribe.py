@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.errors import BemercError, MediaError
+from bemerc.hashing import model_identity, sha256
 from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_waveform
 from bemerc.progress import bar, transformers_quiet
 
@@ -70,18 +71,11 @@ def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto") 
 def _place(video: Path, model: str, folder: Path) -> Path | None:
     """Where the transcript of this very file by this model lies; None where the file cannot be read."""
     try:
-        with video.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = sha256(video)
     except OSError:
         return None
-    key = hashlib.sha256(f"{content} {_identity(model)}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{content} {model_identity(model)}".encode()).hexdigest()[:12]
     return folder / f"{video.stem}.{key}.vtt"
-
-
-def _identity(model: str) -> str:
-    """A model's name, and for a folder also when its weights were written: another training is another model."""
-    weights = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    return " ".join([model, *(f"{w.name}:{w.stat().st_size}:{w.stat().st_mtime_ns}" for w in weights)])
 
 
 def _transcribe(
@@ -103,7 +97,9 @@ def _transcribe(
         partial.write_text(webvtt(cues, model), encoding="utf-8")
         partial.replace(place)
     except OSError as error:
-        raise TranscribeError(f"{place}: the transcript cannot be written ({error.strerror}).") from None
+        raise TranscribeError(
+            f"{place}: the transcript cannot be written ({error.strerror}). Make room and run again."
+        ) from None
     return None
 
 

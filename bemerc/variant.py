@@ -115,7 +115,7 @@ class Variant:
         return True
 
 
-SHORT: dict[str, Variant] = {
+LADDER: dict[str, Variant] = {
     "T": Variant("none", False, False, False, "target", "none", False),
     "TV": Variant("tokens", False, False, False, "target", "none", True),
     "TB": Variant("none", True, True, True, "target", "none", True),
@@ -130,13 +130,13 @@ def read(params: Path) -> dict[str, Variant]:
     with another meaning.
     """
     if "variants" not in read_document(params):
-        return dict(SHORT)
-    found, faults = dict(SHORT), []
+        return dict(LADDER)
+    found, faults = dict(LADDER), []
     for name, raw in read_section(params, "variants").items():
         where = f"{params}: variants.{name}"
         try:
             if not isinstance(raw, Mapping):
-                raise ConfigError(f"{where}: must hold keys and values, such as {to_mapping(SHORT['TVB'])}.")
+                raise ConfigError(f"{where}: must hold keys and values, such as {to_mapping(LADDER['TVB'])}.")
             found[str(name)] = from_mapping(raw, Variant, where)
         except ConfigError as error:
             faults.append(str(error))
@@ -150,10 +150,10 @@ def read(params: Path) -> dict[str, Variant]:
 def _name_faults(name: str, meant: Variant) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield "a name is of letters, digits, _ and -, since files bear it."
-    elif name in SHORT and meant != SHORT[name]:
-        yield f"this name always means {to_mapping(SHORT[name])}, since the report's ladder counts on it. Name yours otherwise."
-    elif name not in SHORT and set(name) <= set("TVB"):
-        yield f"the letters T, V and B alone are names of the ladder ({', '.join(SHORT)}). Name yours otherwise."
+    elif name in LADDER and meant != LADDER[name]:
+        yield f"this name always means {to_mapping(LADDER[name])}, since the report's ladder counts on it. Name yours otherwise."
+    elif name not in LADDER and set(name) <= set("TVB"):
+        yield f"the letters T, V and B alone are names of the ladder ({', '.join(LADDER)}). Name yours otherwise."
 
 
 def named(variants: Mapping[str, Variant], name: str) -> Variant:

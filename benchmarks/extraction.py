@@ -30,7 +30,7 @@ import numpy as np
 from bemerc.extract import face, pose
 from bemerc.extract.jobs import Task, Want, measure
 from bemerc.extract.mediapipe_models import BodyGraph, FaceMesh
-from bemerc.extract.store import Finished, Piece, Refused, identity
+from bemerc.extract.store import Finished, Part, Refused, identity
 from bemerc.extract.worker import Bench, measure_video
 
 PASSES = 3
@@ -85,7 +85,7 @@ def limit(path: Path) -> Callable[[], None]:
 def ours(path: Path, faces: int = 1) -> Callable[[], None]:
     params = face.Params(faces=faces)
     bench = Bench((measure("face", face.__name__, params), measure("pose", pose.__name__, pose.Params())))
-    task = Task("", path, identity(path), (Want(Piece(), {"face": "", "pose": ""}),))
+    task = Task("", path, identity(path), (Want(Part(), {"face": "", "pose": ""}),))
     return lambda: measure_video(task, bench, Nowhere())
 
 

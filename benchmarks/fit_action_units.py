@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from bemerc.extract.face import action_units, blendshapes, mesh
 from bemerc.extract.face.action_units import UNITS
 from bemerc.extract.face.head import pose_deg
-from bemerc.extract.mediapipe_models import BlendshapeModel, FaceMesh
+from bemerc.extract.mediapipe_models import MESH_POINTS, BlendshapeModel, FaceMesh
 from bemerc.media import Video
 from benchmarks.face_warps import Look, Portrait, draw
 
@@ -148,7 +148,7 @@ def clip_landmarks(path: Path) -> NDArray[np.float32]:
             if seen is not None:
                 height, width = rgb.shape[:2]
                 found.append(seen[0] * np.array([width, height, width], np.float32))
-    return np.array(found, np.float32).reshape(-1, mesh.POINTS, 3)
+    return np.array(found, np.float32).reshape(-1, MESH_POINTS, 3)
 
 
 def average(landmarks: NDArray[np.float32]) -> Array:
@@ -253,7 +253,7 @@ def landmark_sets(
     moved = points - np.array([rests[int(who)] for who in own])
     weight = np.where(own < 0, 8.0, 1.0)  # a real clip's frames count more than warps
     weight /= weight.sum()
-    out = np.empty((count, mesh.POINTS, 2), np.float32)
+    out = np.empty((count, MESH_POINTS, 2), np.float32)
     for row in range(count):
         face = points[rng.choice(len(points), p=weight)].copy()
         for _ in range(rng.integers(0, 3)):

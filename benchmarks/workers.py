@@ -60,7 +60,7 @@ def measure_plainly(clips: list[Path]) -> None:
     """In this process, one clip after the other; nothing is kept."""
     from bemerc.extract import audio, face, pose
     from bemerc.extract.jobs import Task, Want, measure
-    from bemerc.extract.store import Piece, identity
+    from bemerc.extract.store import Part, identity
     from bemerc.extract.worker import Bench, measure_sounds, measure_video
     from benchmarks.extraction import Nowhere
 
@@ -68,7 +68,7 @@ def measure_plainly(clips: list[Path]) -> None:
     heard = Bench((measure("audio", audio.__name__, audio.Params()),))
     for path in clips:
         for bench in (seen, heard):
-            task = Task("", path, identity(path), (Want(Piece(), dict.fromkeys(bench.measures, "")),))
+            task = Task("", path, identity(path), (Want(Part(), dict.fromkeys(bench.measures, "")),))
             if bench is seen:
                 measure_video(task, bench, Nowhere())
             else:

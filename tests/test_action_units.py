@@ -10,7 +10,7 @@ import pytest
 from bemerc.cache import pack_landmarks, unpack_landmarks
 from bemerc.extract import face
 from bemerc.extract.face import action_units, blendshapes, mesh
-from bemerc.extract.mediapipe_models import BlendshapeModel, BrokenTaskFile
+from bemerc.extract.mediapipe_models import MESH_POINTS, BlendshapeModel, BrokenTaskFile
 from tests.test_mesh import Array, batch, seen, turn
 
 NAMES = [f"AU{unit:02d}" for unit in action_units.UNITS]
@@ -71,7 +71,7 @@ def test_a_turned_head_changes_no_unit(angles: tuple[float, float, float]) -> No
 
 def test_intensities_lie_between_0_and_5_however_far_a_face_is_pulled() -> None:
     rng = np.random.default_rng(0)
-    faces = mesh.average_face() + rng.normal(0, 1, (50, 1, 3)) * rng.normal(0, 0.3, (50, mesh.POINTS, 3))
+    faces = mesh.average_face() + rng.normal(0, 1, (50, 1, 3)) * rng.normal(0, 0.3, (50, MESH_POINTS, 3))
     found = action_units.from_landmarks((faces * 80 + 200).astype(np.float32))
     assert found.shape == (50, 18)
     assert found.dtype == np.float32
@@ -80,7 +80,7 @@ def test_intensities_lie_between_0_and_5_however_far_a_face_is_pulled() -> None:
 
 
 def test_a_burst_of_two_frames_keeps_its_height_and_frames_without_a_face_stay_absent() -> None:
-    rest, burst, nobody = seen(mesh.average_face()), seen(smile()), np.full((mesh.POINTS, 3), np.nan)
+    rest, burst, nobody = seen(mesh.average_face()), seen(smile()), np.full((MESH_POINTS, 3), np.nan)
     found = action_units.from_landmarks(batch(rest, rest, burst, burst, rest, nobody, rest))
     long = action_units.from_landmarks(batch(*[burst] * 9))
     np.testing.assert_allclose(found[2:4], long[:2], atol=1e-5)
@@ -91,7 +91,7 @@ def test_a_burst_of_two_frames_keeps_its_height_and_frames_without_a_face_stay_a
 
 def test_units_worked_out_anew_from_stored_landmarks_are_the_stored_ones() -> None:
     rng = np.random.default_rng(1)
-    landmarks = batch(*(seen(smile() + rng.normal(0, 0.01, (mesh.POINTS, 3)), eyes_px=60) for _ in range(20)))
+    landmarks = batch(*(seen(smile() + rng.normal(0, 0.01, (MESH_POINTS, 3)), eyes_px=60) for _ in range(20)))
     stored = unpack_landmarks(pack_landmarks(landmarks))
     columns = face.measure(stored, (640, 480), np.ones(20, np.float32))[:, :18]
     np.testing.assert_allclose(action_units.from_landmarks(stored), columns, atol=1e-4)

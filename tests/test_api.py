@@ -16,7 +16,7 @@ from bemerc.api import Measured, compare, describe, extract, open_cache, predict
 from bemerc.corpus import Manifest, Split, write_manifest
 from bemerc.errors import BemercError
 from bemerc.prediction import write_predictions
-from bemerc.variant import SHORT
+from bemerc.variant import LADDER
 from tests import language
 from tests.clips import write_clip
 
@@ -102,7 +102,7 @@ def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(
             manifest, read, said, tmp_path / "align", shape, quick, scorer.Params(), alone, tmp_path / "work"
         )
         for name, description, described in (("rules", "rules", said), ("student", "student", own)):
-            inputs = dataclasses.replace(SHORT["TV"], description=description)
+            inputs = dataclasses.replace(LADDER["TV"], description=description)
             given = (manifest, read, None, tmp_path / "align", prompt.Params(), shape, quick, tmp_path / name, None)
             merc.run(name, *given, inputs, {description: described})
     merc.keep_student(tmp_path / "align", tmp_path / "student")

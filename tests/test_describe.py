@@ -183,7 +183,7 @@ def test_no_sentence_names_an_emotion_whatever_was_measured(seed: int, seconds: 
         assert text[0].isupper()
         assert text.endswith(".")
         assert text.count(".") == 1
-    assert describe.slots(told)
+    assert describe.statements(told)
 
 
 # ---------------------------------------------------------------------------------------------------------------- slots
@@ -201,7 +201,7 @@ def test_slots_read_every_sentence_back() -> None:
         phrases.NO_BODY,
         phrases.voice_sentence({"volume_db": 4, "volume_variation_db": 0, "pitch_st": 2, "rate_hz": 1}),
     )
-    assert describe.slots(told) == {
+    assert describe.statements(told) == {
         ("facial_expression", "brows lowered", "strongly", "in the middle"),
         ("facial_expression", "jaw dropped", "slightly", "throughout"),
         ("facial_expression", "flash", "nose wrinkled", "early"),
@@ -218,7 +218,7 @@ def test_slots_read_every_sentence_back() -> None:
 
 def test_slots_take_any_text() -> None:
     odd = describe.Description("", ";;,", "Brows lowered clearly", "a flash of late")
-    assert describe.slots(odd) == {("posture", "brows lowered clearly"), ("voice", "a flash of late")}
+    assert describe.statements(odd) == {("posture", "brows lowered clearly"), ("voice", "a flash of late")}
 
 
 # ----------------------------------------------------------------------------------------------------------- references

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bemerc import openface
+from bemerc import openface_tables
 from bemerc.cache import Features, open_cache, write_cache
 from bemerc.cli import app
 from bemerc.corpus import Manifest, Utterance
@@ -27,7 +27,7 @@ from bemerc.exchange.outgoing import file_of, to_csv, to_mmsa, to_npy, to_parque
 from tests.test_cli import bemerc
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "WolfgangLanger_Pexels.openface2.csv"
-UNITS = [f"AU{unit:02d}_r" for unit in openface.UNITS]
+UNITS = [f"AU{unit:02d}_r" for unit in openface_tables.UNITS]
 HEADER = ["frame", "face_id", "timestamp", "confidence", "success", "gaze_angle_x", "gaze_angle_y"]
 HEADER += ["pose_Rx", "pose_Ry", "pose_Rz", "x_0", "x_1", "y_0", "y_1", *UNITS, "AU12_c", "AU28_c"]
 
@@ -199,7 +199,7 @@ def test_a_csv_of_ours_has_openfaces_names_and_says_what_is_ours(tmp_path: Path)
     assert float(rows[0]["pose_Ry"]) == pytest.approx(-np.radians(features.column("pose_yaw_deg")[0]), abs=1e-5)
     assert float(rows[0]["confidence"]) == pytest.approx(features.column("quality")[0], abs=1e-5)
     assert set(rows[0]) <= {"frame", "face_id", "timestamp", "confidence", "success"} | {
-        n for n, _, _ in openface.NAMES
+        n for n, _, _ in openface_tables.NAMES
     }
     about = (tmp_path / "csv" / "README.txt").read_text(encoding="utf-8")
     assert "not OpenFace's confidence" in about

@@ -110,7 +110,7 @@ def test_a_student_goes_along_and_says_the_same(world: World, tmp_path: Path) ->
     taught, once, trained = language.describe(world.manifest), replace(TRAINING, epochs=1), tmp_path / "m"
     align.run(world.manifest, world.tokens, taught, None, world.params, once, tmp_path / "align")
     given = (world.manifest, world.tokens, None, tmp_path / "align", prompt.Params(), world.params, once, trained)
-    merc.run("mine", *given, None, replace(variant.SHORT["TVB"], description="student"), {"student": taught})
+    merc.run("mine", *given, None, replace(variant.LADDER["TVB"], description="student"), {"student": taught})
     merc.keep_student(tmp_path / "align", trained)
     export.run(trained, tmp_path / "out")
     ids = [u.id for u in world.manifest.by_split("test")]

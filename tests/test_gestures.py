@@ -109,7 +109,7 @@ def test_without_hands_not_a_word_changes() -> None:
 def test_slots_read_hands_back_and_no_word_names_an_emotion() -> None:
     pieces = [phrases.hand(side, state, 2) for side in ("left", "both") for state in phrases.HAND_STATES]
     told = phrases.sentence("body_language", [], pieces, [phrases.hands_movement(4)])
-    found = describe.slots(describe.Description("", told, "", ""))
+    found = describe.statements(describe.Description("", told, "", ""))
     assert ("body_language", "left hand", "at the face", "late") in found
     assert ("body_language", "both hands", "closed", "late") in found
     assert len(found) == 7

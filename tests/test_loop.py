@@ -21,7 +21,7 @@ from bemerc.errors import BemercError, CacheError, CorpusError, MediaError
 from bemerc.extract import loop, recompute, worker
 from bemerc.extract.jobs import Job, Measure, Task, Want, jobs_from_folder, measure
 from bemerc.extract.loop import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
-from bemerc.extract.store import Piece, identity
+from bemerc.extract.store import Part, identity
 from bemerc.media import Frame, Video
 from tests import loudness, mean_color, no_such_library
 from tests.clips import FPS, brightness, write_clip
@@ -149,12 +149,12 @@ def test_segments_and_crops_of_one_video_equal_those_taken_alone(tmp_path: Path)
     path = write_clip(tmp_path / "long.mp4", 2.0, color=(195, 0, 0))
     right = (0.5, 0.0, 1.0, 1.0)
     jobs = [
-        Job("a", path, Piece(0.5, 1.0)),
-        Job("b", path, Piece(0.8, 1.2, right)),
-        Job("c", path, Piece(1.5, None)),
-        Job("d", path, Piece(1.001, 1.006)),
-        Job("e", path, Piece(5.0, 6.0)),
-        Job("f", path, Piece(1.0, 1.0)),
+        Job("a", path, Part(0.5, 1.0)),
+        Job("b", path, Part(0.8, 1.2, right)),
+        Job("c", path, Part(1.5, None)),
+        Job("d", path, Part(1.001, 1.006)),
+        Job("e", path, Part(5.0, 6.0)),
+        Job("f", path, Part(1.0, 1.0)),
     ]
     outcome = extract(jobs, tmp_path / "all", face(), pose(), max_failed_share=0.5)
     assert "after 2.0" in outcome.failures["e"]
@@ -183,13 +183,13 @@ class Told:
     """Where a worker's results go, when it is asked in this process."""
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []
+        self.parts: list[Part] = []
 
     def beat(self) -> None:
         pass
 
     def done(self, want: Want, results: object) -> None:
-        self.pieces.append(want.piece)
+        self.parts.append(want.part)
 
 
 def test_many_segments_are_cut_from_one_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,12 +209,12 @@ def test_many_segments_are_cut_from_one_decode(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(worker, "Video", Watched)
     crops = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))
     wants = tuple(
-        Want(Piece(0.2 * i, 0.2 * i + 0.2, crop), {"face": f"{i}", "pose": f"{i}"}) for i in range(5) for crop in crops
+        Want(Part(0.2 * i, 0.2 * i + 0.2, crop), {"face": f"{i}", "pose": f"{i}"}) for i in range(5) for crop in crops
     )
     told = Told()
     task = Task("", path, identity(path), wants)
     worker.measure_video(task, worker.Bench((face(), pose())), told)  # type: ignore[arg-type]
-    assert sorted(told.pieces, key=str) == sorted((want.piece for want in wants), key=str)
+    assert sorted(told.parts, key=str) == sorted((want.part for want in wants), key=str)
     assert counts["opened"] == 1
     assert counts["decoded"] < 2.0 * FPS  # the last second is in no utterance
     assert counts["converted"] == FPS
@@ -298,7 +298,7 @@ def test_a_hanging_worker_is_stopped(tmp_path: Path) -> None:
 def test_of_many_utterances_in_one_clip_a_crash_costs_one(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 1.6, color=(195, 0, 0))
     left, right = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 1.0, 1.0)
-    jobs = [Job(f"u{i}", path, Piece(i / 5, (i + 1) / 5, right if i == 5 else left)) for i in range(8)]
+    jobs = [Job(f"u{i}", path, Part(i / 5, (i + 1) / 5, right if i == 5 else left)) for i in range(8)]
     outcome = extract(jobs, tmp_path / "out", face(crash_red=195), max_failed_share=0.5)
     assert set(outcome.failures) == {"u5"}
     with open_cache(tmp_path / "out" / "face.h5") as cache:

@@ -18,7 +18,7 @@ from bemerc.errors import ModelError
 from bemerc.prediction import read_predictions, write_predictions
 from bemerc.tokens import TokenFile
 from bemerc.train.journal import log_of
-from bemerc.variant import SHORT
+from bemerc.variant import LADDER
 from tests import language
 from tests.language import TRAINING
 
@@ -127,9 +127,9 @@ def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Pat
     assert reached > without + 0.2
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", LADDER)
 def test_every_variant_trains_and_reads_what_it_says(world: World, tmp_path: Path, name: str) -> None:
-    variant, modalities = name, SHORT[name].modalities
+    variant, modalities = name, LADDER[name].modalities
     world.merc(tmp_path / "m", variant)
     known = model.read_facts(tmp_path / "m")
     assert known.modalities == modalities

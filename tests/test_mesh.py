@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.extract.face import head, mesh
+from bemerc.extract.mediapipe_models import MESH_POINTS
 
 Array = NDArray[np.float64]
 SIZE = (640, 480)
@@ -35,7 +36,7 @@ def batch(*faces: Array) -> NDArray[np.float32]:
 
 def test_the_average_face_is_symmetric_and_upright() -> None:
     face = mesh.average_face()
-    assert face.shape == (mesh.POINTS, 3)
+    assert face.shape == (MESH_POINTS, 3)
     np.testing.assert_allclose(face[263], -face[33] * (1, -1, -1), atol=1e-3)
     assert face[263, 0] - face[33, 0] == pytest.approx(1, abs=1e-3)
     assert face[10, 1] < face[168, 1] < face[4, 1] < face[0, 1] < face[152, 1], "forehead, nose, lips, chin"
@@ -64,13 +65,13 @@ def test_an_expression_does_not_turn_the_head() -> None:
 
 
 def test_frames_without_a_face_stay_nan_and_disturb_nobody() -> None:
-    face, nobody = seen(mesh.average_face(), turn(yaw=10)), np.full((mesh.POINTS, 3), np.nan)
+    face, nobody = seen(mesh.average_face(), turn(yaw=10)), np.full((MESH_POINTS, 3), np.nan)
     alone, among = mesh.align(batch(face)), mesh.align(batch(nobody, face, nobody))
     assert np.isnan(among.points[[0, 2]]).all()
     assert np.isnan(head.pose_deg(among)[0]).all()
     assert np.isnan(head.gaze_deg(among)[0]).all()
     np.testing.assert_array_equal(among.points[1], alone.points[0])
-    assert mesh.align(batch(face)[:0]).points.shape == (0, mesh.POINTS, 3)
+    assert mesh.align(batch(face)[:0]).points.shape == (0, MESH_POINTS, 3)
 
 
 @pytest.mark.parametrize(("eyes", "expected"), [((0, 0), (0, 0)), ((0.05, 0), (21, 0)), ((0, 0.03), (0, 12.4))])

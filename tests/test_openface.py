@@ -14,7 +14,7 @@ from bemerc.errors import BemercError, MediaError
 from bemerc.extract import openface
 from bemerc.extract.jobs import Job, Measure, jobs_from_folder, measure
 from bemerc.extract.loop import VideoParams, run
-from bemerc.extract.store import Piece
+from bemerc.extract.store import Part
 from tests.clips import brightness, picture_of, write_clip
 from tests.test_cli import bemerc
 
@@ -79,7 +79,7 @@ def test_another_build_measures_anew_and_the_same_one_elsewhere_does_not(tmp_pat
 
 def test_a_part_and_a_crop_are_what_the_binary_sees(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "long.mp4", 2.0, color=(10, 20, 30))
-    jobs = [Job("a", path, Piece(0.5, 1.0)), Job("b", path, Piece(1.0, 1.4, (0.0, 0.0, 0.5, 1.0)))]
+    jobs = [Job("a", path, Part(0.5, 1.0)), Job("b", path, Part(1.0, 1.4, (0.0, 0.0, 0.5, 1.0)))]
     run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1)
     with open_cache(tmp_path / "face.h5") as cache:
         np.testing.assert_allclose(cache["a"].timestamps_s, np.arange(12) / 25 + 0.02, atol=1e-9)

@@ -27,7 +27,7 @@ def body(*, hands: bool) -> Features:
 
 
 def drawn(path: Path, features: Features) -> bytes:
-    picture.draw("a", picture.Sight({"pose": features}), None, path)
+    picture.draw("a", picture.Shown({"pose": features}), None, path)
     return path.read_bytes()
 
 

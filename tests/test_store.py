@@ -16,7 +16,7 @@ import pytest
 
 from bemerc.cache import Features, pack_landmarks
 from bemerc.errors import CacheError
-from bemerc.extract.store import BARE, Claims, Contents, Finished, Piece, Refused, Store, fingerprint, identity
+from bemerc.extract.store import BARE, Claims, Contents, Finished, Part, Refused, Store, fingerprint, identity
 
 COLUMNS = ("a", "b")
 NAME = "ab" + "0" * 38
@@ -48,12 +48,12 @@ def test_a_piece_comes_back_as_it_went(tmp_path: Path) -> None:
 
 
 def test_a_name_depends_on_everything_that_the_numbers_depend_on() -> None:
-    base = ("0f" * 32, Piece(), "face", "mesh/1", {"tracking_confidence": 0.5})
+    base = ("0f" * 32, Part(), "face", "mesh/1", {"tracking_confidence": 0.5})
     others = [
         ("0e" * 32, *base[1:]),
-        (base[0], Piece(start_s=1.0), *base[2:]),
-        (base[0], Piece(end_s=1.0), *base[2:]),
-        (base[0], Piece(crop=(0.0, 0.0, 0.5, 1.0)), *base[2:]),
+        (base[0], Part(start_s=1.0), *base[2:]),
+        (base[0], Part(end_s=1.0), *base[2:]),
+        (base[0], Part(crop=(0.0, 0.0, 0.5, 1.0)), *base[2:]),
         (*base[:2], "pose", *base[3:]),
         (*base[:3], "mesh/2", base[4]),
         (*base[:4], {"tracking_confidence": 0.6}),

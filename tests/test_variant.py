@@ -20,7 +20,7 @@ from tests import language
 from tests.language import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
-TVB = variant.SHORT["TVB"]
+TVB = variant.LADDER["TVB"]
 COLUMNS = {
     "face": ("AU12_r.mean", "pose_yaw_deg.level", "gaze_x_deg.level"),
     "pose": ("lean_deg.level", "slump.swing", "shoulders_dx.swing", "movement.peak", "left_hand_height.level"),
@@ -37,15 +37,15 @@ def written(folder: Path, variants: object) -> Path:
 
 def test_the_projects_own_variants_load_and_keep_the_ladders_meaning() -> None:
     found = variant.read(ROOT / "params.yaml")
-    assert {name: found[name] for name in variant.SHORT} == variant.SHORT
+    assert {name: found[name] for name in variant.LADDER} == variant.LADDER
     assert {"voice_sentence", "no_face", "no_body", "no_posture", "no_align", "all_turns", "student"} <= set(found)
-    modalities = {name: of.modalities for name, of in variant.SHORT.items()}
+    modalities = {name: of.modalities for name, of in variant.LADDER.items()}
     assert modalities == {"T": (), "TV": ("audio",), "TB": ("face", "pose"), "TVB": ("face", "pose", "audio")}
 
 
 def test_a_params_file_without_variants_knows_the_ladder(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("merc: {}\n")
-    assert variant.read(tmp_path / "params.yaml") == variant.SHORT
+    assert variant.read(tmp_path / "params.yaml") == variant.LADDER
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "a/b": good,
         "odd": good | {"voice": "loud", "fcae": True},
         "bare": 3,
-        "mute": asdict(variant.SHORT["T"]) | {"description": "rules", "whose": "all"},
+        "mute": asdict(variant.LADDER["T"]) | {"description": "rules", "whose": "all"},
     }
     with pytest.raises(ConfigError) as caught:
         variant.read(written(tmp_path, given))

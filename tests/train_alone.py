@@ -63,15 +63,15 @@ def main() -> None:
 
 def shard() -> None:
     """Have accelerate shard the weights (FSDP 2) on CPUs, where its launcher knows no such thing."""
-    real = train._crew
+    real = train._accelerator
 
     def sharding(*given: object) -> Accelerator:
-        crew = real(*given)
-        crew.state.distributed_type = DistributedType.FSDP
-        crew.state.fsdp_plugin = FullyShardedDataParallelPlugin()
-        return crew
+        accelerator = real(*given)
+        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        return accelerator
 
-    train._crew = sharding
+    train._accelerator = sharding
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from bemerc.cache.reading import FrameCache
 
 
 def summary(cache: FrameCache) -> dict[str, Any]:
-    """What a cache holds, for ``bemerc inspect``: counts, hours, and per column the NaN share, mean, std, min and max."""
+    """What a cache holds, for ``bemerc cache info`` and ``inspect``: counts, hours, and per column the NaN share, mean, std, min and max."""
     counts = np.diff(cache._offsets)
     statistics = _column_statistics(cache)
     return {

@@ -71,7 +71,7 @@ def _first_line(error: Exception) -> str:
 
 
 class FrameCache:
-    """An open frame cache of N utterances; see the module's text for the file. Made by open_cache.
+    """An open frame cache of N utterances; see bemerc.cache for the file. Made by open_cache.
 
     modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
     (id -> SHA-256 of what it was measured of; empty where the writer did not know), choices (id -> Choice; empty where

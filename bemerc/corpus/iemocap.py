@@ -201,10 +201,8 @@ def _turn(key: str, session: int, start: str, end: str, code: str | None) -> _Tu
 
 
 def _encoding(path: Path, decoded: Decoded) -> list[Finding]:
-    if not decoded.odd_lines:
-        return []
-    reason = f"{len(decoded.odd_lines)} lines are not UTF-8 and were read as CP1252, the first of them {decoded.odd_lines[0]}."
-    return [Finding("encoding", path.name, reason)]
+    reason = decoded.oddness(listed=1)
+    return [Finding("encoding", path.name, reason)] if reason else []
 
 
 # ---- splits

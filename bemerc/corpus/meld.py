@@ -353,11 +353,8 @@ def _known(turns: Iterable[_Turn], prefix: str, name: str) -> dict[str, str]:
 def _encoding(tables: Mapping[Split, Table], prefix: str) -> list[Finding]:
     findings = []
     for split, table in tables.items():
-        odd = table.decoded.odd_lines
-        if odd:
-            first = ", ".join(map(str, odd[:5]))
-            reason = f"{table.path}: {len(odd)} lines are not UTF-8 and were read as CP1252, the first of them {first}."
-            findings.append(Finding("encoding", f"{prefix}/{split}", reason, "keeps, repaired"))
+        if reason := table.decoded.oddness():
+            findings.append(Finding("encoding", f"{prefix}/{split}", f"{table.path}: {reason}", "keeps, repaired"))
     return findings
 
 

@@ -88,11 +88,11 @@ def read(video: Path, cues: Path | None = None, *, labels: Sequence[str] = (), s
     return _dialogue(video, cues, "", "test", labels, speakers)
 
 
-def read_all(params: Params, name: str = "recording", transcripts: Transcripts = NONE) -> Reading:
+def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
     """Every recording below ``params.folder`` that has cues or a transcript; those without are a finding and left out."""
     root = Path(params.folder)
     labels = emotion.label_set(params.labels) if params.labels is not None else ()
-    videos = folder.read(root, name)
+    videos = folder.read(root, "recording")
     utterances: list[Utterance] = []
     findings, faults = list(videos.findings), []
     for video, path, cues in _paired(videos, SUFFIXES):
@@ -108,10 +108,10 @@ def read_all(params: Params, name: str = "recording", transcripts: Transcripts =
         utterances += one.utterances
         findings += one.findings
     stop_at(faults)
-    return Reading(name, tuple(utterances), labels, tuple(findings))
+    return Reading("recording", tuple(utterances), labels, tuple(findings))
 
 
-def read_dir(directory: Path, speakers: bool = True, transcripts: Transcripts = NONE) -> Reading:
+def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
     """A folder as ``--video-dir`` takes it: videos with subtitles beside them are dialogues, all other clips are turns.
 
     So is a long video with a transcript; one of at most TURN_S seconds stays one turn, the transcript its words.
@@ -127,7 +127,7 @@ def read_dir(directory: Path, speakers: bool = True, transcripts: Transcripts = 
             utterances.append(replace(clip, text=_words(transcripts.get(path))))
             continue
         try:
-            one = _dialogue(path, cues, clip.id, "test", (), speakers)
+            one = _dialogue(path, cues, clip.id, "test", (), speakers=True)
         except CorpusError as error:
             faults.append(str(error))
             continue
@@ -256,9 +256,7 @@ def _split(path: Path, root: Path) -> Split:
 
 
 def _encoding(path: Path, decoded: Decoded) -> Iterator[Finding]:
-    if decoded.odd_lines:
-        first = ", ".join(map(str, decoded.odd_lines[:5]))
-        reason = f"{len(decoded.odd_lines)} lines are not UTF-8 and were read as CP1252, the first of them {first}."
+    if reason := decoded.oddness():
         yield Finding("encoding", path.as_posix(), reason)
 
 

@@ -6,7 +6,6 @@ the survey does. It is a list of hashes because times of change mean nothing aft
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from bemerc.corpus import prepare
 from bemerc.errors import CorpusError
+from bemerc.hashing import sha256
 
 
 def run(params: prepare.Params, name: str, folder: Path, out: Path, advance: Callable[[int], None]) -> int:
@@ -25,7 +25,7 @@ def run(params: prepare.Params, name: str, folder: Path, out: Path, advance: Cal
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore")
     with ThreadPoolExecutor(4) as pool:
         hashes = {}
-        for path, digest in zip(files, pool.map(_digest, files), strict=True):
+        for path, digest in zip(files, pool.map(sha256, files), strict=True):
             hashes[path.relative_to(folder).as_posix()] = digest
             advance(1)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -48,8 +48,3 @@ def _must_lie_in(params: prepare.Params, name: str, folder: Path) -> None:
         raise CorpusError(
             f"prepare.{name} names {place}, but DVC watches {folder}. Put a link there instead: ln -s {place} {folder}"
         )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

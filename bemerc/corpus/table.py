@@ -189,11 +189,7 @@ def _clashes(table: Table, utterances: Iterable[Utterance]) -> list[str]:
 
 def _findings(table: Table, utterances: Iterable[Utterance]) -> list[Finding]:
     findings = []
-    if table.decoded.odd_lines:
-        first = ", ".join(map(str, table.decoded.odd_lines[:5]))
-        reason = (
-            f"{len(table.decoded.odd_lines)} lines are not UTF-8 and were read as CP1252, the first of them {first}."
-        )
+    if reason := table.decoded.oddness():
         findings.append(Finding("encoding", str(table.path), reason))
     for u in utterances:
         if is_broken(u.text):

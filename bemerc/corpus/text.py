@@ -27,20 +27,26 @@ _MOJIBAKE = re.compile(f"[ÂÃ]{_CONTINUATION}|[à-ï]{_CONTINUATION}{{2}}|[ð-�
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file's text, its encoding, and the numbers of the lines (from 1) that were not in it but in CP1252."""
+    """A file's text, and the numbers of the lines (from 1) that were not UTF-8 as the others and were read as CP1252."""
 
     text: str
-    encoding: str
     odd_lines: tuple[int, ...] = ()
+
+    def oddness(self, listed: int = 5) -> str:
+        """A sentence that counts the odd lines and names the first of them; empty where there are none."""
+        if not self.odd_lines:
+            return ""
+        first = ", ".join(map(str, self.odd_lines[:listed]))
+        return f"{len(self.odd_lines)} lines are not UTF-8 and were read as CP1252, the first of them {first}."
 
 
 def decode(raw: bytes) -> Decoded:
     """UTF-16 by its mark, else UTF-8; lines that are not UTF-8 are read as CP1252, line by line, and numbered."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Decoded(raw.decode("utf-16", "replace"), "UTF-16")
+        return Decoded(raw.decode("utf-16", "replace"))
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
-        return Decoded(raw.decode("utf-8"), "UTF-8")
+        return Decoded(raw.decode("utf-8"))
     except UnicodeDecodeError:
         pass
     lines, odd = [], []
@@ -50,7 +56,7 @@ def decode(raw: bytes) -> Decoded:
         except UnicodeDecodeError:
             odd.append(number)
             lines.append(_cp1252(line))
-    return Decoded("\n".join(lines), "UTF-8 with CP1252", tuple(odd))
+    return Decoded("\n".join(lines), tuple(odd))
 
 
 def read(path: Path) -> Decoded:

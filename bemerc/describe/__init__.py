@@ -23,7 +23,7 @@ from bemerc.cache import Features, FrameCache, Kind, open_cache
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
 from bemerc.describe import acts, gestures, phrases, references, spotting
 from bemerc.describe.acts import Clip, Levels
-from bemerc.describe.phrases import slots as slots
+from bemerc.describe.phrases import statements as statements
 from bemerc.describe.references import GENERAL, Item, Measures
 from bemerc.describe.references import References as References
 from bemerc.description import Description as Description
@@ -68,8 +68,11 @@ def run(
     params: Params,
     known: References | None = None,
 ) -> References:
-    """Caches -> descriptions of every utterance in ``out``, and events.jsonl beside it. Without references they are fitted on the manifest's train
-    utterances; where there are none of these either, general ones stand in. Returns the references used."""
+    """Caches -> descriptions of every utterance in ``out``, and events.jsonl beside it; returns the references used.
+
+    known  train's references, of a model folder; None: they are fitted on the manifest's train utterances, and where it has
+           none, general ones stand in
+    """
     with ExitStack() as stack:
         paths: dict[Modality, Path | None] = {m: cache_paths.get(m) for m in MODALITIES}  # speech says nothing in words
         caches = {m: stack.enter_context(open_cache(path, m)) for m, path in paths.items() if path is not None}

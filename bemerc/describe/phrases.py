@@ -1,10 +1,9 @@
-"""Every word that describes behavior, and the way back from a sentence to its slots.
+"""Every word that describes behavior, and the way back from a sentence to what it states.
 
 The plain choice is free prose, which nobody can score. These sentences are built of few, regular pieces (what, how
-strongly, when), so that a small language model can learn to say them and ``slots`` can read them back. The units are
+strongly, when), so that a small language model can learn to say them and ``statements`` can read them back. The units are
 named as MER-Factory names them, turned into what one sees; no word tells an emotion, and a test holds a lexicon to it.
-Left and right are those of the picture,
-but for hands, which are the person's own.
+Left and right are those of the picture, but for hands, which are the person's own.
 """
 
 from __future__ import annotations
@@ -123,9 +122,9 @@ def hands_movement(place: int) -> str:
     return f"{movement(place)} of the hands"
 
 
-def sentence(field: str, acts: Sequence[Act], events: Sequence[str], others: Sequence[str]) -> str:
+def sentence(slot: str, acts: Sequence[Act], events: Sequence[str], others: Sequence[str]) -> str:
     """Acts strongest first, then events (flashes, nods), then everything else, as one sentence."""
-    first = ", ".join(act(a) for a in acts) or ("" if events else NOTHING[field])
+    first = ", ".join(act(a) for a in acts) or ("" if events else NOTHING[slot])
     text = "; ".join(piece for piece in (first, *events, *others) if piece)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -150,28 +149,28 @@ _HAND = re.compile(rf"((?:left|right) hand|both hands) ({'|'.join(HAND_STATES)})
 _VOICE = re.compile(r"(volume|pitch|speaking rate)(?: ((?:very )?(?:low|high)|moderate))?(?: with (.+) variation)?")
 
 
-def slots(description: Description) -> set[tuple[str, ...]]:
-    """What the sentences say, as tuples that can be counted: (field, what, strength, time), (field, "flash", what,
-    time), (field, hand, state, time), (field, measure, class), and (field, piece) for every other piece. Any text is taken,
-    also a model's own."""
+def statements(description: Description) -> set[tuple[str, ...]]:
+    """What the sentences say, as tuples that can be counted: (slot, what, strength, time), (slot, "flash", what, time),
+    (slot, hand, state, time), (slot, measure, class), and (slot, piece) for every other piece. Any text is taken, also a
+    model's own."""
     found: set[tuple[str, ...]] = set()
-    for field in fields(description):
-        text = getattr(description, field.name).strip().removesuffix(".")
+    for slot in (field.name for field in fields(description)):
+        text = getattr(description, slot).strip().removesuffix(".")
         pieces = [piece.strip() for part in text.split(";") for piece in part.split(",") if piece.strip()]
-        found |= {slot for piece in pieces for slot in _slots(field.name, piece[0].lower() + piece[1:])}
+        found |= {said for piece in pieces for said in _statements(slot, piece[0].lower() + piece[1:])}
     return found
 
 
-def _slots(field: str, piece: str) -> set[tuple[str, ...]]:
+def _statements(slot: str, piece: str) -> set[tuple[str, ...]]:
     flashed, done, said = _FLASH.fullmatch(piece), _ACT.fullmatch(piece), _VOICE.fullmatch(piece)
     if flashed:
-        return {(field, "flash", flashed[1], flashed[2])}
+        return {(slot, "flash", flashed[1], flashed[2])}
     if done:
-        return {(field, done[1], done[2], done[4])}
+        return {(slot, done[1], done[2], done[4])}
     held = _HAND.fullmatch(piece)
     if held:
-        return {(field, held[1], held[2], held[3])}
-    if field == "voice" and said:
-        level = {(field, said[1], said[2])} if said[2] else set()
-        return level | ({(field, f"{said[1]} variation", said[3])} if said[3] else set())
-    return {(field, piece)}
+        return {(slot, held[1], held[2], held[3])}
+    if slot == "voice" and said:
+        level = {(slot, said[1], said[2])} if said[2] else set()
+        return level | ({(slot, f"{said[1]} variation", said[3])} if said[3] else set())
+    return {(slot, piece)}

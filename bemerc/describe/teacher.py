@@ -27,6 +27,7 @@ from bemerc.corpus import Dialogue, Manifest, Utterance
 from bemerc.describe import answers
 from bemerc.description import Description, write_descriptions, write_lines
 from bemerc.errors import BemercError, MediaError
+from bemerc.hashing import model_identity, sha256
 from bemerc.media import Video
 from bemerc.progress import bar, transformers_quiet
 from bemerc.prompt import TEACHER_AGAIN, WATCHED, teacher_prompt
@@ -145,7 +146,7 @@ class _Asking:
 
     def __init__(self, model: str, params: Params, store: Path, load: Callable[[str, Params], Ask]) -> None:
         self.params, self.store, self.counts = params, store, Counter[str]()
-        self._identity = identity(model)
+        self._identity = model_identity(model)
         self._ask = cache(lambda: load(model, params))
         self._content_of = cache(content_of)  # a recording of many utterances is read once
 
@@ -192,17 +193,10 @@ class _Asking:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def identity(model: str) -> str:
-    """A model's name, and for a folder also when its weights were written: another training is another model."""
-    weights = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    return " ".join([model, *(f"{w.name}:{w.stat().st_size}:{w.stat().st_mtime_ns}" for w in weights)])
-
-
 def content_of(clip: Path) -> str:
     """SHA-256 of a file; MediaError where it cannot be read."""
     try:
-        with clip.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(clip)
     except OSError as error:
         raise MediaError(f"The clip cannot be read ({error.strerror}).") from None
 

@@ -22,7 +22,7 @@ from bemerc.prediction import Prediction, best_label
 from bemerc.tokens import TokenFile
 
 MAJORITY = "most_frequent_label"
-# What differences and winners are told by: the number that the field compares.
+# What is told of every system with an interval, in the order of tables.
 METRICS = tuple(evaluate.METRICS)
 
 

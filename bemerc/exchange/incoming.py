@@ -19,11 +19,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import openface
+from bemerc import openface_tables
 from bemerc.cache import KINDS, Features, Kind
 from bemerc.corpus import Manifest
 from bemerc.errors import CacheError
 from bemerc.exchange import Imported, Item, Wanted, match, pickles, seal
+from bemerc.hashing import sha256
 from bemerc.progress import bar
 
 Table = NDArray[np.float32]
@@ -32,12 +33,6 @@ _SPLITS = ("train", "valid", "test")
 _MOST_NUMBERS = 1 << 28
 _MMSA: tuple[tuple[str, Kind], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"), ("speech", "speech"))
 NO_FILE = "There is no file for it among those that were imported."
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(path: Path, suffix: str) -> tuple[Path, list[Path]]:
@@ -56,19 +51,21 @@ def _files(path: Path, suffix: str) -> tuple[Path, list[Path]]:
 
 
 def from_openface(
-    path: Path, out: Path, manifest: Manifest | None, min_confidence: float = openface.CONFIDENT
+    path: Path, out: Path, manifest: Manifest | None, min_confidence: float = openface_tables.CONFIDENT
 ) -> Imported:
     """Tables by OpenFace 2 -> face.h5 in ``out``. A table that cannot be read is a failure with its reason.
 
     An utterance that is a part of a long clip gets the rows of its part; times start at 0 again.
     """
     folder, files = _files(path, ".csv")
-    by_name = {openface.name_of(file, folder): file for file in files}
+    by_name = {openface_tables.name_of(file, folder): file for file in files}
     columns, faults = _columns(by_name)
     if not columns:
         raise CacheError("\n".join(f"{by_name[name]}: {reason}" for name, reason in list(faults.items())[:5]))
     wanted = match(list(by_name), manifest)
-    read = functools.lru_cache(4)(functools.partial(openface.read, columns=columns, min_confidence=min_confidence))
+    read = functools.lru_cache(4)(
+        functools.partial(openface_tables.read, columns=columns, min_confidence=min_confidence)
+    )
 
     def items() -> Iterator[Item]:
         with bar("Reading tables", len(wanted), "utterances") as advance:
@@ -76,7 +73,7 @@ def from_openface(
                 yield _sheet(one, by_name, read)
                 advance(1)
 
-    provenance = {"units": openface.IN_DEGREES, "min_confidence": min_confidence}
+    provenance = {"units": openface_tables.IN_DEGREES, "min_confidence": min_confidence}
     return seal(
         out / "face.h5",
         modality="face",
@@ -94,13 +91,13 @@ def _columns(by_name: Mapping[str, Path]) -> tuple[tuple[str, ...], dict[str, st
     faults = {}
     for name, file in by_name.items():
         try:
-            found |= set(openface.columns_of(file))
+            found |= set(openface_tables.columns_of(file))
         except CacheError as error:
             faults[name] = str(error)
-    return tuple(ours for _, ours, _ in openface.NAMES if ours in found), faults
+    return tuple(ours for _, ours, _ in openface_tables.NAMES if ours in found), faults
 
 
-def _sheet(one: Wanted, by_name: Mapping[str, Path], read: Callable[[Path], openface.Sheet]) -> Item:
+def _sheet(one: Wanted, by_name: Mapping[str, Path], read: Callable[[Path], openface_tables.Sheet]) -> Item:
     if one.name is None:
         return Item(one.id, NO_FILE)
     file = by_name[one.name]
@@ -307,7 +304,9 @@ def _groups(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
         numbered = re.fullmatch(r"(frame_?)?\d+", file.stem) is not None
         frame = file.parent != folder and numbered and _is_vector(file)
         name = (
-            openface.name_of(file.parent / "x", folder).removesuffix("/x") if frame else openface.name_of(file, folder)
+            openface_tables.name_of(file.parent / "x", folder).removesuffix("/x")
+            if frame
+            else openface_tables.name_of(file, folder)
         )
         groups.setdefault(name, []).append(file)
     return {name: sorted(group, key=lambda f: (len(f.stem), f.stem)) for name, group in groups.items()}

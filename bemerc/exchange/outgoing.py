@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import openface
+from bemerc import openface_tables
 from bemerc.cache import Features, FrameCache, Kind
 from bemerc.corpus import Manifest
 from bemerc.errors import BemercError, CacheError
@@ -47,7 +47,7 @@ def table(cache: FrameCache, id_: str) -> list[tuple[str, NDArray[np.float64]]]:
     """One utterance as columns: OpenFace's for a face; frame, timestamp and our own names for anything else."""
     features = cache[id_]
     if cache.modality == "face":
-        return list(openface.as_table(features))
+        return list(openface_tables.as_table(features))
     frames = np.arange(1, len(features.values) + 1, dtype=np.float64)
     values = [(name, features.values[:, i].astype(np.float64)) for i, name in enumerate(features.columns)]
     return [("frame", frames), ("timestamp", features.timestamps_s), *values]

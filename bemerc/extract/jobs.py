@@ -10,9 +10,9 @@ from typing import Any, Literal
 from bemerc.cache import Kind
 from bemerc.config import to_mapping
 from bemerc.corpus import Manifest, folder
-from bemerc.extract.store import BARE, Identity, Piece, fingerprint
+from bemerc.extract.store import BARE, Identity, Part, fingerprint
 
-WHOLE = Piece()
+WHOLE = Part()
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Job:
 
     id: str
     path: Path | None
-    piece: Piece = WHOLE
+    part: Part = WHOLE
 
 
 def jobs_from_manifest(manifest: Manifest) -> list[Job]:
     """One job per utterance, sorted by id."""
-    jobs = [Job(u.id, manifest.clip_path(u), Piece(u.start_s, u.end_s, u.crop)) for u in manifest.utterances]
+    jobs = [Job(u.id, manifest.clip_path(u), Part(u.start_s, u.end_s, u.crop)) for u in manifest.utterances]
     return sorted(jobs, key=lambda job: job.id)
 
 
@@ -38,9 +38,9 @@ def jobs_from_folder(video_dir: Path) -> list[Job]:
     return jobs_from_manifest(folder.read(video_dir).manifest(video_dir))
 
 
-def fault(piece: Piece) -> str | None:
+def fault(part: Part) -> str | None:
     """Why no clip can have this part, or None."""
-    start_s, end_s, crop = piece.start_s, piece.end_s, piece.crop
+    start_s, end_s, crop = part.start_s, part.end_s, part.crop
     if start_s is not None and not start_s >= 0:
         return f"It starts at {start_s} s; a part of a clip starts at 0 or later."
     if end_s is not None and not end_s > (start_s or 0):
@@ -78,12 +78,14 @@ class Measure:
         told = getattr(self.params, "facts", None)
         return to_mapping(self.params) if told is None else told()
 
-    def name(self, content: str, piece: Piece) -> str:
-        """What the store calls a piece. Leaving out landmarks changes no number, so a piece without them has the name of the one
-        with them, and a mark."""
+    def name(self, content: str, part: Part) -> str:
+        """What the store calls the piece that is measured of a part of a clip.
+
+        Leaving out landmarks changes no number, so a piece without them has the name of the one with them, and a mark.
+        """
         facts, bare = self.facts, self.facts.get("landmarks") is False
         told = facts | {"landmarks": True} if bare else facts
-        return fingerprint(content, piece, self.modality, self.version, told) + (BARE if bare else "")
+        return fingerprint(content, part, self.modality, self.version, told) + (BARE if bare else "")
 
 
 def measure(modality: Kind, module: str, params: Any) -> Measure:
@@ -99,7 +101,7 @@ def measure(modality: Kind, module: str, params: Any) -> Measure:
 class Want:
     """One utterance's part of a clip, and the modalities wanted of it with the names of their pieces in the store."""
 
-    piece: Piece
+    part: Part
     names: dict[str, str]
 
 

@@ -24,7 +24,7 @@ from bemerc.extract import audio, face, openface, pose
 from bemerc.extract.audio import egemaps, encoder
 from bemerc.extract.crew import Crew
 from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure, together
-from bemerc.extract.store import Claims, Contents, Identity, Piece, Refused, Store, disk, identity
+from bemerc.extract.store import Claims, Contents, Identity, Part, Refused, Store, disk, identity
 from bemerc.progress import bar
 
 # One worker needs some 400 MB on long 1080p clips.
@@ -34,7 +34,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class VideoParams:
-    """Section ``extract_video``.
+    """Section ``extract_video`` of params.yaml.
 
     face_backend      mesh: the bundled face mesh, by the section face | openface: the user's OpenFace 2, by the section openface
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
@@ -55,7 +55,7 @@ class VideoParams:
 
 @dataclass(frozen=True)
 class AudioParams:
-    """Section ``extract_audio``; limits as in ``extract_video``.
+    """Section ``extract_audio`` of params.yaml; limits as in ``extract_video``.
 
     audio           prosody, which the descriptions read: it is measured in any case
     speech_backend  what else is measured of the sound, into a cache of its own | none | encoder: a transformers model, by the
@@ -289,20 +289,20 @@ def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Pl
     names: dict[str, dict[str, str]] = {}
     clips: dict[str, str] = {}
     lost, absent = {}, {}
-    groups: dict[str, tuple[Path, Identity, dict[Piece, dict[str, str]]]] = {}
+    groups: dict[str, tuple[Path, Identity, dict[Part, dict[str, str]]]] = {}
     for job in jobs:
         found = files[job.path] if job.path is not None else None
-        reason = fault(job.piece) or (found if isinstance(found, str) else None)
+        reason = fault(job.part) or (found if isinstance(found, str) else None)
         if job.path is None:
             absent[job.id] = "The corpus has no clip for it."
         elif reason is not None:
             lost[job.id] = reason
         elif isinstance(found, tuple):
             clips[job.id] = found[1]
-            names[job.id] = {m.modality: m.name(found[1], job.piece) for m in measures}
+            names[job.id] = {m.modality: m.name(found[1], job.part) for m in measures}
             left = {modality: name for modality, name in names[job.id].items() if store.state(modality, name) is None}
             if left:
-                groups.setdefault(found[1], (job.path, found[0], {}))[2][job.piece] = left
+                groups.setdefault(found[1], (job.path, found[0], {}))[2][job.part] = left
     tasks = [_task(content, *group) for content, group in groups.items()]
     tasks.sort(key=lambda task: (-task.identity.size, task.content))
     return _Plan(names, clips, lost, absent, tasks)
@@ -332,8 +332,8 @@ def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Iden
     return found
 
 
-def _task(content: str, path: Path, seen: Identity, pieces: Mapping[Piece, dict[str, str]]) -> Task:
-    return Task(content, path, seen, tuple(Want(piece, names) for piece, names in pieces.items()))
+def _task(content: str, path: Path, seen: Identity, parts: Mapping[Part, dict[str, str]]) -> Task:
+    return Task(content, path, seen, tuple(Want(part, names) for part, names in parts.items()))
 
 
 # ------------------------------------------------------------------------------------------------------------ failures

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import os
 import shutil
 import signal
@@ -29,9 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import openface
+from bemerc import openface_tables
 from bemerc.cache import Features
 from bemerc.errors import BemercError, CacheError, MediaError
+from bemerc.hashing import sha256
 
 VERSION = "openface-binary/1"
 _PLACE = ("face_x", "face_y", "face_size")
@@ -45,14 +45,14 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 @dataclass(frozen=True)
 class Params:
-    """Section ``openface``.
+    """Section ``extract_video.openface`` of params.yaml.
 
     binary          OpenFace's FeatureExtraction: a path, or a name on the PATH
     min_confidence  frames below it count as frames without a face
     """
 
     binary: str = "FeatureExtraction"
-    min_confidence: float = openface.CONFIDENT
+    min_confidence: float = openface_tables.CONFIDENT
 
     def facts(self) -> dict[str, Any]:
         """What the numbers depend on beside the binary itself, which ``version`` names by its content."""
@@ -65,10 +65,11 @@ class Params:
 
 
 def version(params: Params) -> str:
-    """VERSION, and the binary by its content: another build is another instrument, the same one elsewhere is not. BemercError where
-    there is none."""
-    with Path(_binary(params)).open("rb") as file:
-        return f"{VERSION}+{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    """VERSION, and the binary by its content: another build is another instrument, the same one elsewhere is not.
+
+    BemercError where there is none.
+    """
+    return f"{VERSION}+{sha256(Path(_binary(params)))[:16]}"
 
 
 def _binary(params: Params) -> str:
@@ -83,7 +84,7 @@ def _binary(params: Params) -> str:
 def columns(params: Params) -> tuple[str, ...]:
     """The names of the face columns, in order: OpenFace's as ours, and where the face is."""
     del params
-    return (*(ours for _, ours, _ in openface.NAMES), *_PLACE)
+    return (*(ours for _, ours, _ in openface_tables.NAMES), *_PLACE)
 
 
 def open_extractor(params: Params) -> OpenFace:
@@ -137,14 +138,14 @@ class OpenFace:
         """Remove what is left on the disk."""
         self.reset()
 
-    def _table(self, film: _Film) -> openface.Sheet:
+    def _table(self, film: _Film) -> openface_tables.Sheet:
         said = self._run(film)
         tables = sorted(film.folder.glob("out/*.csv"))
         if not tables:
             raise MediaError(f"OpenFace ended without an error and wrote no table{said}.")
-        names = tuple(ours for _, ours, _ in openface.NAMES)
+        names = tuple(ours for _, ours, _ in openface_tables.NAMES)
         try:
-            return openface.read(tables[0], names, self.params.min_confidence)
+            return openface_tables.read(tables[0], names, self.params.min_confidence)
         except CacheError as error:
             raise MediaError(f"OpenFace's table cannot be used: {error}") from None
 

@@ -24,6 +24,7 @@ from bemerc.extract import face
 from bemerc.extract.face import action_units, head
 from bemerc.extract.face.blendshapes import scores
 from bemerc.extract.mediapipe_models import MESH_POINTS, BlendshapeModel
+from bemerc.hashing import sha256
 from bemerc.progress import bar
 
 _ANGLES = (*head.POSE_COLUMNS, *head.GAZE_COLUMNS)
@@ -128,8 +129,7 @@ def _larger(so_far: float, apart: NDArray[np.float32]) -> float:
 def _write(out: Path, path: Path, cache: FrameCache, params: face.Params, rows: Iterator[_Row]) -> None:
     """``imported``: what it is made of is a cache, not clips; so nothing that hashes clips takes it for their own."""
     version = face.version(params)
-    with path.open("rb") as file:
-        origin = {"from": "landmarks", "cache": hashlib.file_digest(file, "sha256").hexdigest(), "by": cache.extractor}
+    origin = {"from": "landmarks", "cache": sha256(path), "by": cache.extractor}
     told = {**cache.params, "blendshapes": params.facts()["blendshapes"], "imported": origin}
     write_cache(
         out,

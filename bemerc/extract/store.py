@@ -35,6 +35,7 @@ import numpy as np
 
 from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.errors import CacheError
+from bemerc.hashing import sha256
 from bemerc.progress import bar
 
 # Raised when media.py comes to give other pixels, times or samples, or when a piece comes to be written in another way.
@@ -52,8 +53,8 @@ _DAMAGE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.e
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Where a piece of work lies in a clip: seconds and fractions of the frame, None = all of it."""
+class Part:
+    """A part of a clip: seconds from its start and fractions of the frame, None = all of it."""
 
     start_s: float | None = None
     end_s: float | None = None
@@ -80,10 +81,10 @@ class Refused:
     absent: bool = False
 
 
-def fingerprint(content: str, piece: Piece, modality: str, version: str, params: Mapping[str, Any]) -> str:
+def fingerprint(content: str, part: Part, modality: str, version: str, params: Mapping[str, Any]) -> str:
     """The name of a piece: 40 hex digits over everything that its numbers depend on."""
-    parts = [DECODING, content, asdict(piece), modality, version, params]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+    told = [DECODING, content, asdict(part), modality, version, params]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40]
 
 
 @contextlib.contextmanager
@@ -308,8 +309,7 @@ def _hashed(path: Path) -> tuple[Path, tuple[Identity, str] | str]:
         before = identity(path)
         if not path.is_file():  # a pipe is waited for, a device has no end
             return path, "The clip is no ordinary file."
-        with path.open("rb") as file:
-            return path, (before, hashlib.file_digest(file, "sha256").hexdigest())
+        return path, (before, sha256(path))
     except OSError as error:
         return path, f"The clip cannot be read ({error.strerror})."
 

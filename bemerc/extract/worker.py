@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Features
 from bemerc.errors import BemercError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
-from bemerc.extract.store import Finished, Identity, Piece, Refused, Store, identity
+from bemerc.extract.store import Finished, Identity, Part, Refused, Store, identity
 from bemerc.media import SAMPLE_RATE_HZ, Frame, NoTrackError, Picture, Sound, Video, read_sound
 
 _BEAT_S = 1.0
@@ -163,7 +163,7 @@ class _Live:
 
     @property
     def start_s(self) -> float:
-        return self.want.piece.start_s or 0.0
+        return self.want.part.start_s or 0.0
 
     def take(self, frame: Frame) -> None:
         """Hand the frame to the extractors whose turn it is; its pixels are made only if there is one, and all of them only
@@ -172,7 +172,7 @@ class _Live:
         due = [self.extractors[modality] for modality in self.extractors if self._is_due(modality, now_s)]
         if not due:
             return
-        picture = Picture(frame, self.want.piece.crop)
+        picture = Picture(frame, self.want.part.crop)
         if any(not hasattr(extractor, "look") for extractor in due):
             picture.rgb()  # now, so that it serves the others as well
         for extractor in due:
@@ -196,7 +196,7 @@ class _Live:
         found: dict[str, Finished | Refused] = {}
         for modality, extractor in self.extractors.items():
             if hasattr(extractor, "sound"):  # whose mouth moves may depend on what one hears
-                extractor.sound = lambda: self.ear.hear(self.want.piece)
+                extractor.sound = lambda: self.ear.hear(self.want.part)
             try:
                 features = _checked(extractor.finish(), self.bench.measures[modality])
             except MediaError as error:  # this modality alone could not be measured
@@ -220,25 +220,25 @@ class _Ear:
         self._asked = False
         self._sound: Sound | None = None
 
-    def hear(self, piece: Piece) -> NDArray[np.float32] | None:
+    def hear(self, part: Part) -> NDArray[np.float32] | None:
         """The samples of a part of the clip; None where there is no sound that can be decoded."""
         if not self._asked:
             self._asked = True
             with contextlib.suppress(MediaError):
                 self._sound = read_sound(self._path)
-        return None if self._sound is None else self._sound.cut(piece.start_s, piece.end_s)
+        return None if self._sound is None else self._sound.cut(part.start_s, part.end_s)
 
 
 def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     """One pass over the picture; utterances begin and end as their times come."""
-    waiting = sorted(task.wants, key=lambda want: want.piece.start_s or 0.0, reverse=True)
+    waiting = sorted(task.wants, key=lambda want: want.part.start_s or 0.0, reverse=True)
     live: list[_Live] = []
     ear = _Ear(task.path)
     try:
         with Video(task.path) as video:
             for frame in video:
                 report.beat()
-                while waiting and (waiting[-1].piece.start_s or 0.0) <= frame.timestamp_s:
+                while waiting and (waiting[-1].part.start_s or 0.0) <= frame.timestamp_s:
                     live.append(_Live(waiting.pop(), bench, ear))
                 live = _over(live, frame.timestamp_s, report)
                 live = [one for one in live if _took(one, frame, report)]
@@ -257,7 +257,7 @@ def _over(live: list[_Live], now_s: float, report: _Report) -> list[_Live]:
     """Finish the utterances whose end has come; the others go on."""
     still = []
     for one in live:
-        end_s = one.want.piece.end_s
+        end_s = one.want.part.end_s
         if end_s is None or now_s < end_s:
             still.append(one)
         else:
@@ -280,16 +280,16 @@ def _took(one: _Live, frame: Frame, report: _Report) -> bool:
 def _clip_ended(video: Video, live: list[_Live], waiting: list[Want], report: _Report) -> None:
     note = " ".join(video.faults)
     for one in live:
-        end_s = one.want.piece.end_s
+        end_s = one.want.part.end_s
         duration_s = video.duration_s - one.start_s if end_s is None else min(end_s, video.duration_s) - one.start_s
         report.done(one.want, one.results(duration_s, note))
         one.leave()
     for want in waiting:
-        report.refused(want, _starts_too_late(want.piece, video.duration_s))
+        report.refused(want, _starts_too_late(want.part, video.duration_s))
 
 
-def _starts_too_late(piece: Piece, duration_s: float) -> MediaError:
-    return MediaError(f"It starts at {piece.start_s or 0.0:.2f} s, and its clip has nothing after {duration_s:.2f} s.")
+def _starts_too_late(part: Part, duration_s: float) -> MediaError:
+    return MediaError(f"It starts at {part.start_s or 0.0:.2f} s, and its clip has nothing after {duration_s:.2f} s.")
 
 
 # --------------------------------------------------------------------------------------------------------------- sound
@@ -322,7 +322,7 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
 
 
 def _decoded(task: Task) -> Sound | MediaError:
-    ends = [want.piece.end_s for want in task.wants]
+    ends = [want.part.end_s for want in task.wants]
     try:
         return read_sound(task.path, None if None in ends else max(end for end in ends if end is not None))
     except MediaError as error:
@@ -336,9 +336,9 @@ def _cut(task: Task, sound: Sound | MediaError, report: _Report) -> Iterator[_Cu
         if isinstance(sound, MediaError):
             report.refused(want, sound)
             continue
-        start_s, end_s = want.piece.start_s or 0.0, want.piece.end_s
+        start_s, end_s = want.part.start_s or 0.0, want.part.end_s
         if start_s >= (sound.duration_s if math.isfinite(sound.duration_s) else math.inf):
-            report.refused(want, _starts_too_late(want.piece, sound.duration_s))
+            report.refused(want, _starts_too_late(want.part, sound.duration_s))
             continue
         duration_s = min(x for x in (end_s, sound.duration_s) if x is not None and math.isfinite(x)) - start_s
         yield _Cut(want, sound.cut(start_s, end_s), duration_s, " ".join(sound.faults) if end_s is None else "")

@@ -353,14 +353,14 @@ def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | 
     lm, tokenizer = load_backbone(params)
     backbone, trees = fingerprint(params.name_or_path), paths.understood(lm)
     if start is None:
-        return on(lm, tokenizer, widths, k, params, backbone, trees)
+        return fresh(lm, tokenizer, widths, k, params, backbone, trees)
     _must_fit(read_facts(start), params, backbone, start)
     model = BehaviorModel(_adapter(lm, start, trainable=True), tokenizer, widths, k, params, backbone, trees)
     _load_projectors(model, start)
     return _ready(model, lm)
 
 
-def on(
+def fresh(
     lm: Any,
     tokenizer: Any,
     widths: Mapping[Modality, int],

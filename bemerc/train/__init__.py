@@ -130,21 +130,23 @@ def fit(
     which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
     device's memory does not suffice, the disk is full, or float16 is asked of a CPU.
     """
-    crew = _crew(model, params)
-    torch.manual_seed(params.seed + crew.process_index)
-    mark = _mark(model, trees, tokens, params, crew.num_processes)
-    module, optimizer = crew.prepare(model, _optimizer(model, params))
+    accelerator = _accelerator(model, params)
+    torch.manual_seed(params.seed + accelerator.process_index)
+    mark = _mark(model, trees, tokens, params, accelerator.num_processes)
+    module, optimizer = accelerator.prepare(model, _optimizer(model, params))
     register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
     mean = Mean(model.trainable(), params.average)
     file = folder.with_name(f"{folder.name}.checkpoint")
-    checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, crew)
-    journal = Journal(folder, board, mute=not crew.is_main_process)
-    run = _Run(model, module, optimizer, mean, trees, tokens, params, crew, checkpoint, journal, checkpoint.load())
+    checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, accelerator)
+    journal = Journal(folder, board, mute=not accelerator.is_main_process)
+    run = _Run(
+        model, module, optimizer, mean, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
+    )
     fitted = run.to_the_end(score, what)
     journal.close()
     for name, weight in model.trainable().items():
         place(fitted.best_weights[name], weight)
-    crew.unwrap_model(module, keep_fp32_wrapper=False)
+    accelerator.unwrap_model(module, keep_fp32_wrapper=False)
     return fitted
 
 
@@ -171,16 +173,16 @@ def leads() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def _crew(model: BehaviorModel, params: Params) -> Accelerator:
+def _accelerator(model: BehaviorModel, params: Params) -> Accelerator:
     """The processes and devices that ``accelerate launch`` set up, or this process alone."""
     on_cpu = model.device.type == "cpu"
     if on_cpu and params.precision == "float16":
         raise ModelError("precision: float16 needs a GPU, and the model is on the CPU. Set it to bfloat16 or float32.")
     # accelerate keeps the first training's precision and device for the whole process.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    crew = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[params.precision])
-    crew.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
-    return crew
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[params.precision])
+    accelerator.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
+    return accelerator
 
 
 @dataclass
@@ -194,7 +196,7 @@ class _Run:
     trees: Sequence[Tree]
     tokens: TokenFile | None
     params: Params
-    crew: Accelerator
+    accelerator: Accelerator
     checkpoint: Checkpoint
     journal: Journal
     state: State
@@ -223,7 +225,11 @@ class _Run:
         return self.state.epoch * self.per_epoch + self.state.step
 
     def _bar(self, what: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        return bar(what, self.steps, "steps") if self.crew.is_main_process else contextlib.nullcontext(lambda _: None)
+        return (
+            bar(what, self.steps, "steps")
+            if self.accelerator.is_main_process
+            else contextlib.nullcontext(lambda _: None)
+        )
 
     def _over(self) -> bool:
         """Whether dev has not improved for too long."""
@@ -254,10 +260,10 @@ class _Run:
         Every process computes as many parts as the others, since they wait for each other; one that has nothing left
         computes a tree that counts nothing.
         """
-        shares = self.params.accumulate * self.crew.num_processes
+        shares = self.params.accumulate * self.accelerator.num_processes
         parts: list[tuple[Batch, float]] = []
-        for first in range(self.crew.process_index, shares, self.crew.num_processes):
-            if first - self.crew.process_index < len(group):
+        for first in range(self.accelerator.process_index, shares, self.accelerator.num_processes):
+            if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
                 batch = dataset.collate(own or group[:1], self.tokens)
                 parts.append((batch, float(len(batch.token)) if own else 0.0))
@@ -270,17 +276,17 @@ class _Run:
             self.optimizer.zero_grad(set_to_none=True)
             own = 0.0
             for number, (batch, count) in enumerate(parts, 1):
-                with contextlib.nullcontext() if number == len(parts) else self.crew.no_sync(self.module):
+                with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.module):
                     loss = self.module(batch) * (count / targets)
                     # Gradients are averaged over processes, and ours are parts of one sum.
-                    self.crew.backward(loss * self.crew.num_processes)
+                    self.accelerator.backward(loss * self.accelerator.num_processes)
                 own += float(loss.detach())
             value, due = self._agreed(own)
             self._must_be_sound(value)
-            norm = self.crew.clip_grad_norm_(
+            norm = self.accelerator.clip_grad_norm_(
                 [p for g in self.optimizer.param_groups for p in g["params"]], self.params.clip
             )
-            if self.crew.scaler is None:  # with float16 its scaler skips such a step and goes on more carefully
+            if self.accelerator.scaler is None:  # with float16 its scaler skips such a step and goes on more carefully
                 self._must_be_a_number(float(norm), "gradient")
             self.optimizer.step()
             return value, due
@@ -294,12 +300,12 @@ class _Run:
     def _agreed(self, own: float) -> tuple[float, bool]:
         """The loss over all processes, and the main one's wish for a checkpoint."""
         due = self.checkpoint.due()
-        if self.crew.num_processes == 1:
+        if self.accelerator.num_processes == 1:
             return own, due
         both = torch.tensor(
-            [own, float(due and self.crew.is_main_process)], dtype=torch.float32, device=self.crew.device
+            [own, float(due and self.accelerator.is_main_process)], dtype=torch.float32, device=self.accelerator.device
         )
-        value, wished = self.crew.reduce(both, "sum").tolist()
+        value, wished = self.accelerator.reduce(both, "sum").tolist()
         return value, bool(wished)
 
     def _must_be_sound(self, loss: float) -> None:
@@ -344,7 +350,7 @@ class _Run:
 
     @property
     def _memory(self) -> float:
-        return memory_gb(self.crew.device)
+        return memory_gb(self.accelerator.device)
 
     # ----------------------------------------------------------------------------------------------------- and its end
 

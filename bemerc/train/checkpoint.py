@@ -70,15 +70,15 @@ class Checkpoint:
     """The checkpoint of one training, which ``mark`` names; every process calls it, the main one writes."""
 
     def __init__(
-        self, path: Path, weights: Mapping[str, Tensor], optimizer: Any, mean: Mean, mark: str, crew: Accelerator
+        self, path: Path, weights: Mapping[str, Tensor], optimizer: Any, mean: Mean, mark: str, accelerator: Accelerator
     ) -> None:
-        self.path, self.weights, self.optimizer, self.mean, self.mark, self.crew = (
+        self.path, self.weights, self.optimizer, self.mean, self.mark, self.accelerator = (
             path,
             weights,
             optimizer,
             mean,
             mark,
-            crew,
+            accelerator,
         )
         self.saved = time.monotonic()
 
@@ -96,10 +96,10 @@ class Checkpoint:
             "mean": self.mean.copy(),
             "mean_steps": self.mean.steps,
             "optimizer": _gathered(self.optimizer.state_dict()),
-            "scaler": self.crew.scaler.state_dict() if self.crew.scaler else None,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             "random": gather_object([random]),
         }
-        if self.crew.is_main_process:
+        if self.accelerator.is_main_process:
             self._write(held)
         self.saved = time.monotonic()
 
@@ -131,9 +131,9 @@ class Checkpoint:
         self.mean.go_on_from(held["mean"], held["mean_steps"])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.load_state_dict(_scattered(held["optimizer"], parameters))
-        if self.crew.scaler:
-            self.crew.scaler.load_state_dict(held["scaler"])
-        on_cpu, on_gpu = held["random"][self.crew.process_index]
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(held["scaler"])
+        on_cpu, on_gpu = held["random"][self.accelerator.process_index]
         torch.set_rng_state(on_cpu)
         if on_gpu is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(on_gpu)

@@ -122,7 +122,7 @@ def run(
     """A training on the prompts ``asked``. Raises ModelError where neither config nor shape of the backbone is known."""
     lm, tokenizer, frame = _shape_of(model_params, params, shape)
     blank = _Blank(k)
-    made = model.on(lm, tokenizer or _StandIn(), dict.fromkeys(modalities, WIDTH), k, model_params)
+    made = model.fresh(lm, tokenizer or _StandIn(), dict.fromkeys(modalities, WIDTH), k, model_params)
     encoder = dataset.Encoder(made.tokenizer, k, min(params.max_length, made.max_length), frame)
     examples = [encoder.encode(one) for one in asked if one.target]
     if not examples:

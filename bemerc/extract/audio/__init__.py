@@ -51,7 +51,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Params:
-    """Section ``audio``.
+    """Section ``extract_audio.audio`` of params.yaml.
 
     rate_hz                           rows per second
     pitch_floor_hz, pitch_ceiling_hz  where a voice's pitch is looked for

@@ -84,7 +84,7 @@ def open_extractor(params: Params) -> Egemaps:
 
 
 class Egemaps:
-    """See audio.py for the interface."""
+    """See bemerc.extract.audio for the interface."""
 
     def __init__(self, params: Params) -> None:
         import opensmile

@@ -37,7 +37,7 @@ _TOGETHER = 32
 
 @dataclass(frozen=True)
 class Params:
-    """Section ``encoder``.
+    """Section ``extract_audio.encoder`` of params.yaml.
 
     name_or_path  a folder with a wav2vec 2.0, HuBERT, WavLM or Whisper, or a name in Hugging Face's cache here
     layers        which layers' outputs to keep, averaged where there are several: 0 is what enters the first layer, -1 the

@@ -36,7 +36,7 @@ _STEP = SAMPLE_RATE_HZ
 
 
 class Encoder:
-    """``clip(waveform)`` for one sound, ``clips(waveforms)`` for several at once; see audio.py for the interface.
+    """``clip(waveform)`` for one sound, ``clips(waveforms)`` for several at once; see bemerc.extract.audio for the interface.
 
     ``alive`` is called between batches, so that the caller knows that this process does not hang. ``batched``: whether sounds
     are heard together, where that changes nothing; None = on a GPU.

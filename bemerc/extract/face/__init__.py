@@ -9,7 +9,6 @@ saw.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from bemerc.extract.face.pictures import Colours, Grey
 from bemerc.extract.face.whose import Policy, Sightings
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
 from bemerc.extract.sight import Sight, Still
+from bemerc.hashing import sha256
 
 VERSION = f"mediapipe-mesh-{RELEASE}/8"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much
@@ -36,7 +36,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Params:
-    """Section ``face``.
+    """Section ``extract_video.face`` of params.yaml.
 
     faces                 how many faces are followed at a time; 1 = the first one found, and nothing is chosen
     policy                whose face is measured where several are seen: speaking (the mouth that moves with the sound;
@@ -77,7 +77,7 @@ def version(params: Params) -> str:
     """VERSION, and the user's model by its content: another file under the same name is another measurement."""
     if params.blendshapes is None:
         return VERSION
-    return f"{VERSION}+{hashlib.sha256(Path(params.blendshapes).read_bytes()).hexdigest()[:16]}"
+    return f"{VERSION}+{sha256(Path(params.blendshapes))[:16]}"
 
 
 def columns(params: Params) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-POINTS = 478
 # Points by which a face is aligned, and their weights: nose bridge, eye corners, the hairline and temples, the nose's
 # base. Brows, lids, cheeks, lips and jaw are what expressions move, so they have no say in where the head is.
 _ANCHORS = {

@@ -158,8 +158,8 @@ class BodyPose:
     """The bundled full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
 
     It answers as MediaPipe's own graph does (BodyGraph), bit for bit, in half of its time: the model's silhouette, which
-    nobody reads, is left out (bemerc.extract.mediapipe_models.lean); and since a graph that is reset loads its models anew, 30 ms, the models
-    stand in graphs without memory, and a small one without models remembers where the body was.
+    nobody reads, is left out (lean.py); and since a graph that is reset loads its models anew, 30 ms, the models stand in
+    graphs without memory, and a small one without models remembers where the body was.
     The smoothing of what comes out is off: at 8 frames per second it lags behind gestures by several frames.
     """
 

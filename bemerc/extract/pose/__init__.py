@@ -56,7 +56,7 @@ _LYING_DEG = 60.0
 
 @dataclass(frozen=True)
 class Params:
-    """Section ``pose``.
+    """Section ``extract_video.pose`` of params.yaml.
 
     rate_hz               frames per second that the loop hands over; a clip with fewer gives all it has
     detection_confidence  a body is found when the detector's score is at least this
