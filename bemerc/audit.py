@@ -347,7 +347,12 @@ def _against_store(cache: FrameCache, names: Mapping[str, str], store: Any) -> l
         same = np.array_equal(kept.values, mine.values, equal_nan=True)
         if not (same and np.array_equal(kept.timestamps_s, mine.timestamps_s)):
             findings.append(
-                Finding(id_, "store", "Its rows are not those that the store keeps of it. Seal again.", True)
+                Finding(
+                    id_,
+                    "store",
+                    "Its rows are not those that the store keeps of it. Delete the cache and extract again; nothing is measured anew.",
+                    True,
+                )
             )
     if gone:
         findings.append(

@@ -62,7 +62,7 @@ def _parsed(path: Path, number: int, line: str) -> tuple[str, Description]:
         found = json.loads(line)
         key, sentences = found["id"], [found[name] for name in names]
     except (ValueError, TypeError, KeyError) as error:
-        raise CorpusError(f"{path}, line {number}: this is not a description ({error}).") from None
+        raise CorpusError(f"{path}, line {number}: this is not a description ({error}). Describe again.") from None
     if len(found) != 1 + len(names) or not all(isinstance(text, str) for text in (key, *sentences)):
         raise CorpusError(f"{path}, line {number}: a description is an id and {', '.join(names)}, all text.")
     return key, Description(*sentences)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bemerc import config
-from bemerc.corpus import SPLITS, Utterance, prepare, read_manifest, table, write_manifest
+from bemerc.corpus import SPLITS, Utterance, prepare, read_manifest, write_manifest
 from bemerc.errors import ConfigError, CorpusError
+from tests import tables
 
 HEAD = ["Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"]
 
@@ -33,7 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Utterance("a", "d", 0, "Cy", "Calm.", "calm", "train", "x.mp4"),
         Utterance("b", "d", 1, "Di", "Not.", "upset", "train", "x.mp4"),
     ]
-    table.write(tmp_path / "elsewhere/own.csv", rows)
+    tables.write(tmp_path / "elsewhere/own.csv", rows)
     return tmp_path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bemerc.corpus import recording
+from bemerc.corpus.reading import Reading
 from bemerc.corpus.recording import Cue
 from bemerc.errors import CorpusError
 
@@ -62,10 +63,15 @@ def beside(video: Path, suffix: str, content: str | bytes) -> Path:
     return path
 
 
+def read(video: Path, **settings: object) -> Reading:
+    """The folder of the video as a corpus."""
+    return recording.read_all(recording.Params(folder=str(video.parent), **settings))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_subrip(video: Path, newline: str) -> None:
     beside(video, ".srt", "\ufeff" + SRT.replace("\n", newline))
-    reading = recording.read(video)
+    reading = read(video)
     assert [(u.speaker, u.text) for u in reading.utterances] == [
         ("ANN", "Hello there."),
         ("Bob Smith", "Fine."),
@@ -75,19 +81,21 @@ def test_subrip(video: Path, newline: str) -> None:
     ]
     times = [(u.start_s, u.end_s) for u in reading.utterances]
     assert times == [(1.0, 2.5), (3.0, 4.0), (3.0, 4.0), (7.0, 8.0), (3605.5, 3606.25)]
-    assert [u.id for u in reading.utterances] == [f"talk/{i:04d}" for i in range(5)]
-    assert {(u.dialogue, u.split, u.clip, u.label) for u in reading.utterances} == {("talk", "test", str(video), None)}
-    assert [(f.kind, f.id) for f in reading.findings] == [("empty", "talk/0003")]
+    assert [u.id for u in reading.utterances] == [f"recording/talk/{i:04d}" for i in range(5)]
+    assert {(u.dialogue, u.split, u.clip, u.label) for u in reading.utterances} == {
+        ("recording/talk", "test", str(video), None)
+    }
+    assert [(f.kind, f.id) for f in reading.findings] == [("empty", "recording/talk/0003")]
 
 
 def test_names_can_stay_words(video: Path) -> None:
-    cues = beside(video, ".srt", SRT)
-    assert recording.read(video, cues, speakers=False).utterances[0].text == "ANN: Hello there."
+    beside(video, ".srt", SRT)
+    assert read(video, speakers=False).utterances[0].text == "ANN: Hello there."
 
 
 def test_webvtt(video: Path) -> None:
     beside(video, ".vtt", VTT)
-    reading = recording.read(video)
+    reading = read(video)
     assert [(u.start_s, u.speaker, u.text) for u in reading.utterances] == [
         (1.0, "Ann", "Tom & Jerry"),
         (1.0, "Bob", "Yes."),
@@ -108,15 +116,15 @@ def test_webvtt(video: Path) -> None:
     ],
 )
 def test_what_is_a_name(video: Path, line: str, speaker: str | None) -> None:
-    cues = beside(video, ".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{line}\n")
-    (u,) = recording.read(video, cues).utterances
+    beside(video, ".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{line}\n")
+    (u,) = read(video).utterances
     assert u.speaker == (speaker or "")
     assert speaker is not None or u.text == line
 
 
 def test_a_table_of_cues_with_labels(video: Path) -> None:
-    cues = beside(video, ".csv", "start_s,end_s,speaker,text,label\n1:02,63.5,Ann,Hi,happy\n0,2.25,,Yo,\n")
-    reading = recording.read(video, cues, labels=("neutral", "joy"))
+    beside(video, ".csv", "start_s,end_s,speaker,text,label\n1:02,63.5,Ann,Hi,happy\n0,2.25,,Yo,\n")
+    reading = read(video, labels=("neutral", "joy"))
     assert [(u.start_s, u.end_s, u.speaker, u.label) for u in reading.utterances] == [
         (0.0, 2.25, "", None),
         (62.0, 63.5, "Ann", "joy"),
@@ -125,15 +133,14 @@ def test_a_table_of_cues_with_labels(video: Path) -> None:
 
 def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
     video.with_name("talk.en.srt").write_bytes("1\n00:00:01,000 --> 00:00:02,000\nIt’s\n".encode("cp1252"))
-    reading = recording.read(video)
+    reading = read(video)
     assert reading.utterances[0].text == "It’s"
     assert [f.kind for f in reading.findings] == ["encoding"]
-    assert recording.find_cues(video.with_name("talk.en.mp4")) == video.with_name("talk.en.srt")
     video.with_name("talk.part2.srt").write_text(SRT, encoding="utf-8")
     video.with_name("talk.VTT").write_text(VTT, encoding="utf-8")
-    assert recording.find_cues(video) == video.with_name("talk.VTT")
+    assert read(video).utterances[0].text == "Tom & Jerry"
     video.with_name("talk.VTT").unlink()
-    assert recording.find_cues(video) == video.with_name("talk.en.srt")
+    assert read(video).utterances[0].text == "It’s"
 
 
 @pytest.mark.parametrize(
@@ -166,18 +173,19 @@ def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
 def test_bad_cues_are_told_at_once(video: Path, suffix: str, content: str, says: list[str]) -> None:
     cues = beside(video, suffix, content)
     with pytest.raises(CorpusError) as error:
-        recording.read(video, cues)
+        recording.read_cues(cues)
     for sentence in says:
         assert sentence in str(error.value)
 
 
 def test_no_video_or_no_cues(video: Path) -> None:
-    with pytest.raises(CorpusError, match=r"no subtitles for it\. Put a file of the same name"):
-        recording.read(video)
-    with pytest.raises(CorpusError, match="no such recording"):
-        recording.read(video.with_name("gone.mp4"))
+    (finding,) = read(video).findings
+    assert finding.reason.startswith("There are no subtitles for it. Put a file of the same name")
     with pytest.raises(CorpusError, match="cannot be read"):
-        recording.read(video, video.with_name("gone.srt"))
+        recording.read_cues(video.with_name("gone.srt"))
+    video.unlink()
+    with pytest.raises(CorpusError, match="there is no clip in it"):
+        read(video)
 
 
 def test_cues_from_elsewhere_enter_in_their_order(video: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bemerc.corpus import Utterance, table
 from bemerc.corpus.reading import Reading
 from bemerc.errors import CorpusError
+from tests import tables
 
 HEAD = "id,dialogue,index,speaker,text,label,split,clip"
 
@@ -51,7 +52,7 @@ def utterances(draw: st.DrawFn) -> list[Utterance]:
 @given(utterances())
 def test_any_text_survives_the_round_trip(tmp_path: Path, made: list[Utterance]) -> None:
     path = tmp_path / "table.csv"
-    table.write(path, made)
+    tables.write(path, made)
     back = read(path)
     assert list(back.utterances) == [
         replace(

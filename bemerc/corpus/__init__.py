@@ -125,9 +125,11 @@ def _json_line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{path}, line {number}: this is not JSON ({error}).") from None
+        raise CorpusError(
+            f"{path}, line {number}: this is not JSON ({error}). Run 'dvc repro prepare' again."
+        ) from None
     if not isinstance(value, dict):
-        raise CorpusError(f"{path}, line {number}: must be a JSON object.")
+        raise CorpusError(f"{path}, line {number}: must be a JSON object. Run 'dvc repro prepare' again.")
     return value
 
 

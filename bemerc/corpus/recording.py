@@ -75,19 +75,6 @@ class Cue:
     line: int = 0
 
 
-def read(video: Path, cues: Path | None = None, *, labels: Sequence[str] = (), speakers: bool = True) -> Reading:
-    """One recording as one dialogue of the split test; cues are looked for beside the video where none are named.
-
-    Raises CorpusError when a file is not there, no cues are found, or cues do not parse (all faults at once).
-    """
-    if not video.is_file():
-        raise CorpusError(f"{video}: there is no such recording.")
-    cues = cues or find_cues(video)
-    if cues is None:
-        raise CorpusError(f"{video}: there are no subtitles for it. {ADVICE}")
-    return _dialogue(video, cues, "", "test", labels, speakers)
-
-
 def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
     """Every recording below ``params.folder`` that has cues or a transcript; those without are a finding and left out."""
     root = Path(params.folder)
@@ -193,13 +180,11 @@ def from_cues(
     return Reading("", utterances, tuple(labels), tuple(findings))
 
 
-def find_cues(video: Path) -> Path | None:
-    """The cues beside a video: ``talk.vtt``, else ``talk.en.vtt`` for the first language, the formats in order."""
-    return _cues_in(video.parent, SUFFIXES).get(video.stem)
-
-
 def _cues_in(directory: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Stem of a video -> its cues, from one listing of the folder: there may be thousands of videos in it."""
+    """Stem of a video -> its cues: ``talk.vtt``, else ``talk.en.vtt`` for the first language, the formats in order.
+
+    From one listing of the folder: there may be thousands of videos in it.
+    """
     files = sorted(p for p in directory.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
     files.sort(key=lambda p: suffixes.index(p.suffix.lower()))
     found: dict[str, Path] = {}

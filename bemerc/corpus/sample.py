@@ -424,14 +424,6 @@ class Intensities:
         return self.units[:, self.unit_names.index(name)]
 
 
-def read_truth(out: Path) -> list[dict[str, Any]]:
-    """truth.jsonl, one mapping per utterance sorted by id. For checks only: nothing of it may reach a model."""
-    try:
-        return [json.loads(line) for line in (out / "truth.jsonl").read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        raise CorpusError(f"{out}: there is no sample here. Run 'dvc repro sample' first.") from None
-
-
 def read_intensities(out: Path) -> dict[str, Intensities]:
     """truth.h5 by utterance id. For checks only: nothing of it may reach a model."""
     import h5py

@@ -1,4 +1,4 @@
-"""A CSV of one's own: a row per utterance, columns with the names of the utterance's own fields; read and written.
+"""A CSV of one's own: a row per utterance, columns with the names of the utterance's own fields.
 
 Strict where a slip would cost silently (a column called ``start`` instead of ``start_s`` would make every utterance as
 long as its video), lenient where spreadsheets differ: comma, semicolon or tab, UTF-8 or UTF-16, any words in any cell.
@@ -6,7 +6,6 @@ long as its video), lenient where spreadsheets differ: comma, semicolon or tab, 
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
 import os
@@ -66,17 +65,6 @@ def read(params: Params, name: str = "table") -> Reading:
     stop_at(faults)
     ordered = [replace(u, index=i) for turns in by_dialogue(utterances).values() for i, u in enumerate(turns)]
     return Reading(name, tuple(ordered), labels, tuple(_findings(table, ordered)))
-
-
-def write(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Write utterances as a table that ``read`` takes, every column there; clips as they stand."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-        writer.writerow([*NEEDED, *OPTIONAL])
-        for u in utterances:
-            crop = "" if u.crop is None else " ".join(map(repr, u.crop))
-            cells = [u.id, u.dialogue, u.index, u.speaker, u.text, u.label, u.split, u.clip, u.start_s, u.end_s, crop]
-            writer.writerow(["" if cell is None else cell for cell in cells])
 
 
 def _column_faults(table: Table, ignore: Iterable[str]) -> list[str]:

@@ -105,7 +105,7 @@ def load(manifest: Manifest, places: Sequence[Path]) -> list[Run]:
         names = [str(place) for place in places]
         runs = [Run(name, run.answers) for name, run in zip(names, runs, strict=True)]
     if len(set(names)) < len(names):
-        raise CompareError(f"One run is named twice: {', '.join(names)}.")
+        raise CompareError(f"One run is named twice: {', '.join(names)}. Name each once.")
     return runs
 
 
@@ -118,7 +118,9 @@ def _files(place: Path) -> list[Path]:
         return [place]
     found = sorted(place.glob("*.jsonl"))
     if not found:
-        raise CompareError(f"{place}: there is no predictions file (.jsonl) in this folder.")
+        raise CompareError(
+            f"{place}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per training seed."
+        )
     return found
 
 

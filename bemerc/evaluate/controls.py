@@ -24,6 +24,8 @@ from bemerc.tokens import TokenFile
 
 # Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.
 MOVES = 0.1
+# The share of chance that a band holds.
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,7 @@ def metadata(manifest: Manifest, face: FrameCache) -> Floats:
 # ------------------------------------------------------------------------------------------------------------------ chance
 
 
-def regression_band(
-    parts: Sequence[tuple[Manifest, Floats]], permutations: int, seed: int, confidence: float = 0.95
-) -> Band:
+def regression_band(parts: Sequence[tuple[Manifest, Floats]], permutations: int, seed: int) -> Band:
     """Test accuracy of the regression on (manifest, features) of one or more corpora, pooled, and its permutation band.
 
     Each permutation deals the labels out anew within train, dev and test and repeats everything, the choice on dev too.
@@ -148,12 +148,10 @@ def regression_band(
             for _ in range(permutations)
         ]
     )
-    return _band(value, chance, total, confidence)
+    return _band(value, chance, total)
 
 
-def answer_band(
-    parts: Sequence[tuple[Reference, Answers]], permutations: int, seed: int, confidence: float = 0.95
-) -> Band:
+def answer_band(parts: Sequence[tuple[Reference, Answers]], permutations: int, seed: int) -> Band:
     """Accuracy of given answers, pooled over corpora, and the band of the same answers against shuffled gold labels."""
     rng = np.random.default_rng(seed)
     total = sum(len(judged.gold) for judged, _ in parts)
@@ -164,7 +162,7 @@ def answer_band(
             for _ in range(permutations)
         ]
     )
-    return _band(value, chance, total, confidence)
+    return _band(value, chance, total)
 
 
 def _right(manifest: Manifest, features: Floats, gold: Ints) -> int:
@@ -177,8 +175,8 @@ def _judged(manifest: Manifest) -> NDArray[np.bool_]:
     return np.array([u.split == "test" and u.label is not None for u in manifest.utterances], dtype=np.bool_)
 
 
-def _band(value: float, chance: Floats, total: int, confidence: float) -> Band:
-    low, high = evaluate.interval(chance, confidence)
+def _band(value: float, chance: Floats, total: int) -> Band:
+    low, high = evaluate.interval(chance, CONFIDENCE)
     return Band(value, low, high, total)
 
 

@@ -123,7 +123,9 @@ def _must_be_whole(name: str, told: Any) -> None:
 def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
     """ModelError where answers could not end, or its tokens have no place among ``rows`` embeddings."""
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"{name}: its tokenizer has no end-of-text token, so no answer could end.")
+        raise ModelError(
+            f"{name}: its tokenizer has no end-of-text token, so no answer could end. Name another backbone."
+        )
     if tokenizer.eos_token_id == tokenizer.unk_token_id:
         raise ModelError(
             f"{name}: '{tokenizer.eos_token}' is its tokenizer's end-of-text token and its unknown token too, so an unknown "
@@ -213,7 +215,9 @@ def weight_files(name: str) -> list[Path]:
         shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
         return [Path(str(cached_file(name, shard))) for shard in shards]
     except OSError as error:
-        raise ModelError(f"{name}: its weights are not in transformers' cache ({error}).") from None
+        raise ModelError(
+            f"{name}: its weights are not in transformers' cache ({error}). Name a folder that holds them, or download them first."
+        ) from None
 
 
 @contextlib.contextmanager
