@@ -6,9 +6,9 @@ results equal: a frame is converted to RGB only when somebody asks for its pixel
 an utterance cut out of a long video is the same frames whether it is read alone or with its neighbours.
 
 What cannot be read is a MediaError, a sentence about "the clip": callers put the id or the path before it, since the same
-content may lie under several names.
-A clip that breaks off, or has damaged frames, gives what can be decoded, and ``faults`` says what is missing. A change that alters
-pixels, times or samples must raise DECODING in extract/store.py, so that finished clips are measured anew.
+content may lie under several names. A clip that breaks off, or has damaged frames, gives what can be decoded, and
+``faults`` says what is missing. A change that alters pixels, times or samples must raise DECODING in extract/store.py, so
+that finished clips are measured anew.
 """
 
 from __future__ import annotations

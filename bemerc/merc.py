@@ -2,7 +2,8 @@
 
 A variant is a choice of inputs (variant.py): T words, TV and voice, TB and face and body, TVB all, and what else
 params.yaml defines. Variants with behavior start from align; T has no behavior to be aligned with and starts from the
-backbone, so that the ladder compares what is read, not what was rehearsed. Dev picks the epoch by the log-probability of its labels; the test split is not looked at here.
+backbone, so that the ladder compares what is read, not what was rehearsed. Dev picks the epoch by the log-probability of
+its labels; the test split is not looked at here.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ process's own (CPU time), so that other work on the machine falls on neither sid
          longest of the batch, the model's own loss; labels by ``generate`` and parsing, utterance by utterance (greedy, ended
          by the end mark, at most 8 tokens)
 
-What is labelled with has learned to answer: its head, on the dialogues that are then labelled, until what it generates are
-labels and it is neither sure nor clueless. Prompts are tokenized before the clock starts, on
-both sides. Labelling alone, on more utterances: ``--labelling --utterances 400``.
+The model that labels has learned to answer: its head was trained on the very dialogues that are then labelled, until what
+it generates are labels and it is neither certain nor at a loss. Prompts are tokenized before the clock starts, on both
+sides. Labelling alone, on more utterances: ``--labelling --utterances 400``.
 
 The behavior tokens are noise of the right shape: MELD's videos are not needed to see how fast they would be read. Dropout
 is off, so that losses and gradients can be compared: they are, before anything is timed. Dialogues are taken as they are,

@@ -37,6 +37,7 @@ class VideoParams:
     """Section ``extract_video`` of params.yaml.
 
     face_backend      mesh: the bundled face mesh, by the section face | openface: the user's OpenFace 2, by the section openface
+    pose              body and hands, measured with either
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
     clip_timeout_s    a clip is given up when its worker gives no sign of life (no frame done) for so long
     """
