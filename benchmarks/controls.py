@@ -32,8 +32,8 @@ from bemerc import evaluate
 from bemerc.cache import open_cache
 from bemerc.corpus import Manifest, read_manifest, write_manifest
 from bemerc.corpus.sample import read_intensities
-from bemerc.evaluate import baselines, controls
-from bemerc.prediction import Prediction, best_label, read_predictions
+from bemerc.evaluate import baselines, controls, findings
+from bemerc.prediction import read_predictions
 from bemerc.tokens import open_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,20 +258,13 @@ def collect(plan: Plan, number: int) -> controls.Runs:
     with open_tokens(plan.corpus(number) / "data" / "tokens.h5") as source:
         for name in ("words", "words + tokens"):
             fit = baselines.regress(manifest, baselines.options(manifest, source, baselines.INPUTS[name]))
-            found[name] = [evaluate.answers(manifest, _as_predictions(manifest, fit.scores), name=name)]
+            found[name] = [evaluate.answers(manifest, findings.as_predictions(manifest, fit.scores), name=name)]
     return controls.Runs(evaluate.reference(manifest), found)
 
 
 def _answers(manifest: Manifest, folder: Path, variant: str) -> evaluate.Answers:
     path = folder / "results" / "predictions" / f"{variant}.jsonl"
     return evaluate.answers(manifest, read_predictions(path), name=str(path))
-
-
-def _as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Prediction]:
-    rows = [dict(zip(manifest.labels, map(float, row), strict=True)) for row in scores]
-    return [
-        Prediction(u.id, u.label, best_label(row), row, None) for u, row in zip(manifest.utterances, rows, strict=True)
-    ]
 
 
 def judge(plan: Plan) -> tuple[list[Line], list[str]]:

@@ -1,8 +1,9 @@
 """Damaged media on purpose: ``python -m benchmarks.mutated_media [COUNT] [SEED] [real]`` spoils COUNT clips and extracts them all.
 
 Clips of several containers are cut off, holed, overwritten and shortened in seeded ways, and go through the real loop with
-the test's smallest extractors, or with ``real`` those of face, body and voice. The run must end by itself; every clip must end up measured or with a reason. Exit code 1 if
-a worker had to be stopped or an unexpected error ended one: those are the findings worth mending.
+the test's smallest extractors, or with ``real`` those of face, body and voice. The run must end by itself; every clip must
+end up measured or with a reason. Exit code 1 if a worker had to be stopped or an unexpected error ended one: those are the
+findings worth mending.
 """
 
 from __future__ import annotations

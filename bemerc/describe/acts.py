@@ -96,14 +96,14 @@ def done(frames: Features, items: Sequence[Item], at_rest: Measures, usual: Refe
         away = _away(_open_series(frames, item.column), item, at_rest)
         limits = usual.reaches.get(item.key, item.least)
         height = references.reach(away)
-        if height >= max(limits[0], STEADY * _tremble(away)):
+        if height >= max(limits[0], STEADY * _usual_step(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1
             found.append((height / limits[1], Done(item, _act(item.phrase, strength, active, frames), active)))
     return [act for _, act in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _tremble(series: Array) -> float:
+def _usual_step(series: Array) -> float:
     """How far a series (T,) usually goes from one frame to the next."""
     steps = np.abs(np.diff(series))
     steps = steps[np.isfinite(steps)]

@@ -74,8 +74,8 @@ def judge(
     for name, of in given.items():
         evaluate.validate(manifest, of, name=name)
     fits = dict(baselines.regressions(manifest, tokens))
-    others = {regression(name): _as_predictions(manifest, fit.scores) for name, fit in fits.items()}
-    systems = {**given, **others, MAJORITY: _as_predictions(manifest, baselines.majority(manifest))}
+    others = {regression(name): as_predictions(manifest, fit.scores) for name, fit in fits.items()}
+    systems = {**given, **others, MAJORITY: as_predictions(manifest, baselines.majority(manifest))}
     rivals = [(regression(name), rung) for name, rung in baselines.RUNG_OF.items() if name in fits and rung in given]
     pairs = [*evaluate.ladder_pairs(list(given)), *rivals]
     numbers = evaluate.evaluate(manifest, systems, params, pairs, faces=faces)
@@ -88,7 +88,8 @@ def regression(inputs: str) -> str:
     return "regression_" + inputs.replace(" + ", "_")
 
 
-def _as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Prediction]:
+def as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Prediction]:
+    """A baseline's scores (N, C), rows in the manifest's order, as predictions of test."""
     rows = [dict(zip(manifest.labels, map(float, row), strict=True)) for row in scores]
     return [
         Prediction(u.id, u.label, best_label(row), row, None)
