@@ -154,10 +154,11 @@ def running_median(values: Array, reach: int) -> Array:
     return np.asarray((ordered[rows, low] + ordered[rows, np.minimum(high, np.maximum(known - 1, 0))]) / 2)
 
 
-def smooth(values: Array, reach: int = 1) -> Array:
-    """Mean over ``reach`` frames to either side of what is known; what is not known stays unknown."""
+def smooth(values: Array) -> Array:
+    """(T,) means of each frame and its two neighbours, over what is known; what is not known stays unknown."""
     known = np.isfinite(values)
-    window = np.ones(2 * reach + 1)
-    total = np.convolve(np.where(known, values, 0), window, mode="full")[reach : len(values) + reach]
-    count = np.convolve(known, window, mode="full")[reach : len(values) + reach]
+    window = np.ones(3)
+    # Cut by hand: mode "same" would make a series of one or two frames as long as the window.
+    total = np.convolve(np.where(known, values, 0), window, mode="full")[1 : len(values) + 1]
+    count = np.convolve(known, window, mode="full")[1 : len(values) + 1]
     return np.asarray(np.where(known, total / np.maximum(count, 1), np.nan))

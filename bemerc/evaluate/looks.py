@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bemerc.corpus import Manifest
 from bemerc.evaluate import EvaluationError
+from bemerc.hashing import sha256
 
 LOOKS = "test_looks.jsonl"
 
@@ -28,7 +29,7 @@ def note(folder: Path, manifest: Manifest, predictions: Mapping[str, Path]) -> d
     known = _read(file)
     before: dict[str, int] = {}
     for variant, path in predictions.items():
-        look = {"variant": variant, "test": test, "predictions": hashlib.sha256(path.read_bytes()).hexdigest()[:32]}
+        look = {"variant": variant, "test": test, "predictions": sha256(path)[:32]}
         if look not in known:
             known.append(look)
         before[variant] = sum((o["variant"], o["test"]) == (variant, test) for o in known[: known.index(look)])

@@ -8,7 +8,6 @@ else needs it, so it is told here, speaker by speaker, by whoever may know it.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from bemerc import evaluate
 from bemerc.corpus.text import read_table
 from bemerc.errors import ModelError
+from bemerc.hashing import sha256
 from bemerc.model import card
 from bemerc.prediction import read_predictions
 
@@ -111,7 +111,7 @@ def numbers(
     of = {u.id: u for u in manifest.utterances}
     told = [genders.get(of[id].speaker) or _gender(of[id]) for id in gold.ids]
     return {
-        "predictions": hashlib.sha256(predictions.read_bytes()).hexdigest(),
+        "predictions": sha256(predictions),
         **{key: judged[key] for key in ("utterances", "dialogues", "confidence")},
         **{key: system[key] for key in ("accuracy", "weighted_f1", "macro_f1")},
         "labels": {
