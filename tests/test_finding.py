@@ -75,6 +75,17 @@ def test_a_small_face_is_found_and_what_is_found_is_its_mesh(finder: FaceFinder)
     assert finder(wall(1280, 720), 0.04) == []
 
 
+def test_who_sits_farther_back_is_seen_beside_somebody_near(finder: FaceFinder) -> None:
+    finder.reset()
+    shown = put(put(wall(1280, 720), person(0, 500), 100, 150), person(1, 160), 1050, 300)
+    finder(shown, 0.0)
+    seen = finder(shown, 0.04)
+    assert len(seen) == 2
+    x, y = seen[1].landmarks[:, :2].mean(axis=0)
+    assert 1090 < x < 1170
+    assert 315 < y < 400
+
+
 def test_a_small_face_that_was_hidden_is_found_where_it_was(finder: FaceFinder) -> None:
     finder.reset()
     shown, hidden = put(wall(1280, 720), person(0, 120), 900, 300), wall(1280, 720)

@@ -28,7 +28,7 @@ from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeMode
 from bemerc.extract.sight import Sight, Still
 from bemerc.hashing import sha256
 
-VERSION = f"mediapipe-mesh-{RELEASE}/8"
+VERSION = f"mediapipe-mesh-{RELEASE}/9"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024

@@ -3,7 +3,8 @@
 MediaPipe's graph runs its short-range detector on every frame in which it follows fewer faces than it may, which
 for four faces and one person in view costs half as much again as the mesh, and it never finds a small face. Here the
 mesh follows each face from its last place, and detectors are asked when there is a reason: at the beginning of a shot,
-while nobody is in sight or somebody was just lost, and twice a second for who came in. They are asked in the order of their cost: the
+while nobody is in sight or somebody was just lost, and for who is there besides: twice a second in the whole picture, and
+every four seconds in its halves, where who sits farther back is large enough. They are asked in the order of their cost: the
 short-range detector (1 ms), the full-range one (2 ms), and the full-range one on overlapping parts of the picture, in
 which a face of 20 to 30 pixels is large enough. Where somebody was just lost one looks closely at that place first.
 """
@@ -23,9 +24,10 @@ from bemerc.extract.face.tracks import Track, Tracks, same
 from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
 from bemerc.extract.sight import Part, Sight, sight_of
 
-# How often one looks: for more faces while somebody is in sight; and while nobody is, at the whole picture and at parts
-# of it, which are a half and a third of its longer side and overlap by a third of theirs.
+# How often one looks: for more faces while somebody is in sight, at the whole picture and at its halves; and while nobody
+# is, at the whole picture and at parts of it, which are a half and a third of its longer side and overlap by a third of theirs.
 _MORE_S = 0.5
+_BESIDE_S = 4.0
 _WIDE_S = 0.12
 _PARTS = ((1 / 2, 0.6), (1 / 3, 2.0))
 _STEP = 1 / 3
@@ -34,12 +36,14 @@ _LEAST_PART_PX = 200  # below that a face large enough for the mesh is found in 
 # and must be this sure. Small real faces reach .87 (19 in 20), lettering and clouds at most .70.
 _AROUND = 2.5
 _SURE = 0.75
+_NO_PICTURES = np.zeros((0, 0), np.uint8), np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class Seen:
     """A face in a frame: its track's number, landmarks (478, 3) float32 in pixels (z on the scale of x), the mesh's
-    belief in it, and the small pictures of its mouth and its head (see cut_out)."""
+    belief in it, and the small pictures of its mouth and its head (see cut_out), which are empty where one face is followed
+    and nobody has to choose."""
 
     track: int
     landmarks: NDArray[np.float32]
@@ -107,7 +111,8 @@ class FaceFinder:
     def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float, around: Part) -> Seen:
         width, height = self._size
         points = landmarks * np.array([width, height, width], np.float32)
-        return Seen(number, points, presence, *cut_out(around, points))
+        pictures = cut_out(around, points) if self._most > 1 else _NO_PICTURES
+        return Seen(number, points, presence, *pictures)
 
     # ---- looking
 
@@ -122,6 +127,8 @@ class FaceFinder:
             if self._is_time("more", now_s, _MORE_S):
                 self._turn += 1
                 yield self._find("far" if self._turn % 2 else "near")
+            if self._is_time("beside", now_s, _BESIDE_S):
+                yield from self._in_parts(_PARTS[0][0])
             return
         yield self._find("near")
         if not self._tracks.full:
@@ -132,11 +139,14 @@ class FaceFinder:
             yield self._find("far")
         for share, every_s in _PARTS:
             if not self._tracks.followed and self._is_time(f"{share:.2f}", now_s, every_s):
-                for part in parts(*self._size, share):
-                    if not self._tracks.full:
-                        yield self._find("far", part)
+                yield from self._in_parts(share)
         if self._tracks.followed:
             self._looked["more"] = now_s
+
+    def _in_parts(self, share: float) -> Iterator[list[Rect]]:
+        for part in parts(*self._size, share):
+            if not self._tracks.full:
+                yield self._find("far", part)
 
     def _is_time(self, look: str, now_s: float, every_s: float) -> bool:
         due = now_s - self._looked.get(look, -np.inf) >= every_s - 1e-6
