@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import BemercError
-from bemerc.prompt import ChatFrame, Markup, Part, Placeholder, Prompt, in_chat
+from bemerc.prompt import ChatFrame, Markup, Part, Placeholder, Prompt, answer_in_chat, in_chat
 
 if TYPE_CHECKING:
     from bemerc.tokens import TokenFile
@@ -219,9 +219,9 @@ class Encoder:
 
     def overlap(self, labels: Sequence[str], answer: Callable[[str], str]) -> bool:
         """Whether the tokens of a label begin those of another: then only the mark that ends an answer parts them."""
-        lead = self.frame.lead if self.frame else None
-        texts = [answer(label) if lead is None else lead + answer(label).lstrip() for label in labels]
-        found = sorted(self._encode_words(text) for text in texts)
+        texts = [answer(label) for label in labels]
+        framed = [answer_in_chat(text, self.frame) for text in texts] if self.frame else texts
+        found = sorted(self._encode_words(text) for text in framed)
         return any(longer[: len(shorter)] == shorter for shorter, longer in itertools.pairwise(found))
 
     def tell_apart(self, labels: Sequence[str], answer: Callable[[str], str]) -> None:

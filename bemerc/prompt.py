@@ -307,7 +307,12 @@ def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
     else:  # templates strip what they are given
         head = (Markup(frame.before), role.strip(), Markup(frame.between), OPENING, *others)
     branch = (*prompt.branch, Markup(frame.after))
-    return replace(prompt, head=head, branch=branch, target=frame.lead + prompt.target.lstrip())
+    return replace(prompt, head=head, branch=branch, target=answer_in_chat(prompt.target, frame))
+
+
+def answer_in_chat(target: str, frame: ChatFrame) -> str:
+    """An answer as the template writes it: after its own lead, in place of our space."""
+    return frame.lead + target.lstrip()
 
 
 def _turn(turn: Utterance, modalities: Sequence[Modality], behaves: bool) -> Part:

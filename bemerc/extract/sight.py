@@ -64,7 +64,7 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Part:
+class Patch:
     """A part of a frame (H, W, 3) uint8 RGB, and where its corner (x, y) lies in the frame."""
 
     pixels: Rgb

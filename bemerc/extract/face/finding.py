@@ -22,7 +22,7 @@ from bemerc.extract.face.cuts import Cuts
 from bemerc.extract.face.pictures import Colours, Grey, cut_out
 from bemerc.extract.face.tracks import Track, Tracks, same
 from bemerc.extract.mediapipe_models import WHOLE, FaceModels, Rect, rect_around
-from bemerc.extract.sight import Part, Sight, sight_of
+from bemerc.extract.sight import Sight, sight_of
 
 # How often one looks: for more faces while somebody is in sight, at the whole picture and at its halves; and while nobody
 # is, at the whole picture and at parts of it, which are a half and a third of its longer side and overlap by a third of theirs.
@@ -101,17 +101,18 @@ class FaceFinder:
         if presence < self._least:
             self._tracks.lost(track)
             return None
-        around, rect = self._models.around(track.rect), rect_around(landmarks, self._size)
+        rect = rect_around(landmarks, self._size)
         number: int | None = track.number
         if not self._tracks.moved(track, rect, now_s):
             entered = self._tracks.enter(rect, now_s)  # somebody else, unless that one is followed already
             number = None if entered is None else entered.number
-        return None if number is None else self._seen(number, landmarks, presence, around)
+        return None if number is None else self._seen(number, landmarks, presence, track.rect)
 
-    def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float, around: Part) -> Seen:
+    def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float, shown: Rect) -> Seen:
+        """``shown``: the place that the mesh was asked about."""
         width, height = self._size
         points = landmarks * np.array([width, height, width], np.float32)
-        pictures = cut_out(around, points) if self._most > 1 else _NO_PICTURES
+        pictures = cut_out(self._models.around(shown), points) if self._most > 1 else _NO_PICTURES
         return Seen(number, points, presence, *pictures)
 
     # ---- looking
@@ -177,7 +178,7 @@ class FaceFinder:
                 continue
             track = self._tracks.enter(rect_around(landmarks, self._size), now_s)
             if track is not None:
-                seen.append(self._seen(track.number, landmarks, presence, self._models.around(rect)))
+                seen.append(self._seen(track.number, landmarks, presence, rect))
         return seen
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.extract.mediapipe_models.graph import PRESENCE, WHOLE, Graph, Rect, numbers
-from bemerc.extract.sight import Box, Part, Sight, Still, sight_of
+from bemerc.extract.sight import Box, Patch, Sight, Still, sight_of
 
 MESH_POINTS = 478
 
@@ -101,15 +101,15 @@ class FaceModels:
         message = self._mesh.getter._get_serialized_proto(outputs["landmarks"])
         return numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[PRESENCE]))
 
-    def around(self, rect: Rect) -> Part:
+    def around(self, rect: Rect) -> Patch:
         """What the mesh was shown of the face that it was last asked about; the same pixels whoever else looked at the frame."""
         box = _box_around(rect, self._sight.size)
         if box is None:
-            return Part(self._sight.rgb(), (0, 0))
+            return Patch(self._sight.rgb(), (0, 0))
         left, top, right, bottom = box
         there = self._whole is not None or self._sight.is_there
         picture = self._sight.rgb() if there else self._canvas
-        return Part(picture[top:bottom, left:right], (left, top))
+        return Patch(picture[top:bottom, left:right], (left, top))
 
     def _around(self, rect: Rect) -> Any:
         """A picture of full size in which what lies around ``rect`` is there: the mesh takes its samples at the very places
