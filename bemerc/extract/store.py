@@ -38,7 +38,7 @@ from bemerc.errors import CacheError
 from bemerc.hashing import sha256
 from bemerc.progress import bar
 
-# Raised when media.py comes to give other pixels, times or samples, or when a piece comes to be written in another way.
+# Raised when media/ comes to give other pixels, times or samples, or when a piece comes to be written in another way.
 DECODING = 1
 
 # A file changed twice within one tick of a disk's clock looks unchanged: young files are hashed anew each time.

@@ -16,7 +16,7 @@ MESH_POINTS = 478
 
 _DETECTORS = {"near": "FaceDetectionShortRange", "far": "FaceDetectionFullRange"}
 _ROOM = 1.5
-# Samples are taken between two pixels; and parts of a frame begin where a converter's stride does (media.py).
+# Samples are taken between two pixels; and parts of a frame begin where a converter's stride does (media/).
 _MARGIN_PX = 2
 _GRID_PX = 32
 _EYE_CORNERS = (33, 263)

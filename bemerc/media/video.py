@@ -1,0 +1,265 @@
+"""The picture of a clip: frames with their true timestamps, turned into RGB when somebody asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.video.reformatter
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.errors import MediaError
+from bemerc.media.container import (
+    NoTrackError,
+    because,
+    check_decoder,
+    declared_duration_s,
+    decoded_frames,
+    ending,
+    open_container,
+    origin_of,
+    track_end_s,
+    video_stream,
+)
+
+# Above this a header is taken to be damaged: one RGB frame would need more than 300 MB.
+_MOST_PIXELS = 100_000_000
+
+# Converters take so many pixels of a row at a time; a part that begins at a whole number of them is converted as in the whole.
+_LANES = 32
+
+Crop = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a clip's header says: duration in s (NaN where it does not), mean frame rate, size as shown, tracks."""
+
+    duration_s: float
+    fps: float | None
+    width: int
+    height: int
+    has_video: bool
+    has_audio: bool
+
+
+def probe(path: Path) -> Probe:
+    """Read the header, and one frame for the rotation. MediaError for what is no clip."""
+    with open_container(path) as container:
+        video, audio = video_stream(container), container.streams.best("audio")
+        rotation = 0
+        if video is not None:
+            check_decoder(video, "picture")
+            first = next(decoded_frames(container, video, []), None)
+            rotation = first.rotation if first is not None else 0
+        width, height = (video.width, video.height) if video is not None else (0, 0)
+        if rotation % 180:
+            width, height = height, width
+        fps = float(video.average_rate) if video is not None and video.average_rate else None
+        return Probe(declared_duration_s(container), fps, width, height, video is not None, audio is not None)
+
+
+class Frame:
+    """One frame: ``timestamp_s`` on the clip's clock, and its pixels for whoever takes them."""
+
+    def __init__(self, frame: Any, timestamp_s: float, reformatter: Any) -> None:
+        self.timestamp_s = timestamp_s
+        self._frame, self._reformatter = frame, reformatter
+        self._rgb: NDArray[np.uint8] | None = None
+
+    def rgb(self, crop: Crop | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
+        """Contiguous (H, W, 3) uint8, upright, cut to ``crop`` = (left, top, right, bottom) as fractions of the frame,
+        then scaled down until no side exceeds ``longest_side`` pixels. Converted once, however many ask."""
+        if self._rgb is None:
+            self._rgb = _to_rgb(self._frame, self._reformatter)
+        picture = self._rgb if crop is None else _cut(self._rgb, crop)
+        if longest_side is None or max(picture.shape[:2]) <= longest_side:
+            return picture
+        return _scaled(picture, longest_side)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what ``rgb()`` gives."""
+        width, height = self._frame.width, self._frame.height
+        return (height, width) if round(self._frame.rotation / 90) % 2 else (width, height)
+
+    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
+        """``rgb()[top:bottom, left:right]`` without converting the rest, or None where that cannot be done simply."""
+        left, top, right, bottom = box
+        if self._rgb is not None or not self._is_plain() or left % _LANES or top % 2:
+            return None
+        part = self._like((right - left, bottom - top))
+        for number, (plane, whole) in enumerate(zip(part.planes, self._frame.planes, strict=True)):
+            half = 2 if number else 1
+            width, height = plane.width, plane.height
+            _samples(plane)[:] = _samples(whole)[
+                top // half : top // half + height, left // half : left // half + width
+            ]
+        return _to_rgb(part, self._reformatter)
+
+    def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """``rgb()[rows[:, None], columns]`` without converting the rest, or None where that cannot be done simply."""
+        if self._rgb is not None or not self._is_plain():
+            return None
+        # Each pixel becomes four, since four share a colour: converted they are what they are in the whole.
+        picked = self._like((2 * len(columns), 2 * len(rows)))
+        luma, *colours = (_samples(plane) for plane in self._frame.planes)
+        _samples(picked.planes[0])[:] = luma[rows[:, None], columns].repeat(2, axis=0).repeat(2, axis=1)
+        for plane, colour in zip(picked.planes[1:], colours, strict=True):
+            _samples(plane)[:] = colour[rows[:, None] // 2, columns // 2]
+        return _to_rgb(picked, self._reformatter)[::2, ::2]
+
+    def _is_plain(self) -> bool:
+        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, upright, of even size; and not
+        interlaced, since of such a frame each half is converted by itself."""
+        frame = self._frame
+        plain = frame.format.name in ("yuv420p", "yuvj420p") and not round(frame.rotation / 90) % 4
+        return plain and not (frame.width % 2 or frame.height % 2 or frame.interlaced_frame)
+
+    def _like(self, size: tuple[int, int]) -> Any:
+        """An empty frame of another size, of the same kind."""
+        made = av.VideoFrame(*size, self._frame.format.name)
+        made.color_range, made.colorspace = self._frame.color_range, self._frame.colorspace
+        return made
+
+
+class Picture:
+    """A frame cut to ``crop`` for those who may need a part of it alone: of the usual kind of video only that part is then
+    converted, to the same pixels that the whole frame would have there."""
+
+    def __init__(self, frame: Frame, crop: Crop | None = None) -> None:
+        self._frame, self._crop = frame, crop
+        self._rgb: NDArray[np.uint8] | None = None
+        self._left, self._top, right, bottom = _box(frame.size, crop)
+        self.size = right - self._left, bottom - self._top
+
+    @property
+    def is_there(self) -> bool:
+        """Whether ``rgb()`` costs nothing any more."""
+        return self._rgb is not None
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """All of it, contiguous (H, W, 3) uint8."""
+        if self._rgb is None:
+            self._rgb = self._frame.rgb(self._crop)
+        return self._rgb
+
+    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+        """``rgb()[top:bottom, left:right]`` for a box (left, top, right, bottom) in pixels."""
+        left, top, right, bottom = box
+        part = None
+        if not self.is_there:
+            x, y = self._left, self._top
+            part = self._frame.part((x + left, y + top, x + right, y + bottom))
+        return self.rgb()[top:bottom, left:right] if part is None else part
+
+    def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(R, C, 3), the pixels where these rows and columns cross."""
+        picked = None if self.is_there else self._frame.pixels(self._top + rows, self._left + columns)
+        return self.rgb()[rows[:, None], columns] if picked is None else picked
+
+
+class Video:
+    """The picture track of one clip, for one pass: ``for frame in video`` inside a ``with`` block.
+
+    duration_s  the clip's length by its header; after a pass that found it broken off, what there really was
+    faults      sentences on what was left out, complete after the pass
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.faults: list[str] = []
+        self._container = open_container(path)
+        try:
+            self._stream = video_stream(self._container)
+            if self._stream is None:
+                raise NoTrackError("The clip has no video track.")
+            check_decoder(self._stream, "picture")
+            width, height = self._stream.width, self._stream.height
+            if width * height > _MOST_PIXELS:
+                raise MediaError(f"The clip claims frames of {width}x{height}; its header is damaged.")
+        except BaseException:
+            self._container.close()
+            raise
+        self._stream.codec_context.thread_count = 1  # workers are the parallel part, and CPU time is what they share
+        self.duration_s = declared_duration_s(self._container)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames with increasing timestamps, in seconds from the clip's start. MediaError if none can be decoded."""
+        reformatter = av.video.reformatter.VideoReformatter()
+        origin, base = origin_of(self._container), self._stream.time_base
+        step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.04
+        damage: list[str] = []
+        last_s, size, dropped = -math.inf, None, 0
+        for frame in decoded_frames(self._container, self._stream, damage):
+            now_s = float(frame.pts * base - origin) if frame.pts is not None else max(0.0, last_s + step_s)
+            size = size or (frame.width, frame.height)
+            if frame.is_corrupt or now_s <= last_s or (frame.width, frame.height) != size:
+                dropped += 1
+                continue
+            last_s = now_s
+            yield Frame(frame, now_s, reformatter)
+        if last_s == -math.inf:
+            raise MediaError(f"Of the clip's video track no frame can be decoded{because(damage)}.")
+        if dropped:
+            self.faults.append(f"{dropped} damaged, untimed or differently sized frames were left out.")
+        track_s = track_end_s(self._container, self._stream)
+        self.duration_s, faults = ending("picture", self.duration_s, track_s, last_s + step_s, damage)
+        self.faults += faults
+
+
+def _to_rgb(frame: Any, reformatter: Any) -> NDArray[np.uint8]:
+    """Upright RGB. The frame's own colour range is handed on: by default a full-range clip would come out too contrasty."""
+    if frame.width * frame.height > _MOST_PIXELS:
+        raise MediaError(f"A frame claims {frame.width}x{frame.height} pixels; the clip is damaged.")
+    converted = reformatter.reformat(
+        frame, format="rgb24", src_color_range=frame.color_range, dst_color_range="JPEG", threads=1
+    )
+    turns = round(frame.rotation / 90) % 4
+    picture = converted.to_ndarray()
+    return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
+
+
+def _samples(plane: Any) -> NDArray[np.uint8]:
+    """The bytes of a plane (H, W), in place."""
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def _cut(picture: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+    left, top, right, bottom = _box((picture.shape[1], picture.shape[0]), crop)
+    return np.ascontiguousarray(picture[top:bottom, left:right])
+
+
+def _box(size: tuple[int, int], crop: Crop | None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a crop in pixels of a frame of ``size`` (width, height)."""
+    width, height = size
+    if crop is None:
+        return 0, 0, width, height
+    left, right = round(crop[0] * width), round(crop[2] * width)
+    top, bottom = round(crop[1] * height), round(crop[3] * height)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise MediaError(
+            f"The crop {crop} leaves nothing of a frame of {width}x{height} pixels; it takes left, top, right, bottom in 0 to 1."
+        )
+    return left, top, right, bottom
+
+
+def _scaled(picture: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    share = longest_side / max(height, width)
+    size = {"width": max(1, round(width * share)), "height": max(1, round(height * share))}
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(**size, interpolation="AREA", threads=1)
+    return np.ascontiguousarray(frame.to_ndarray())

@@ -1,0 +1,29 @@
+"""Names from strangers on their way to a terminal or a log: shown, never obeyed."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Control, format (bidirectional overrides, zero width), surrogate, private use, and the two separators that break a line.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+# Joiners: Persian and Indic names and emoji need them, and they move nothing.
+_HARMLESS = "\u200c\u200d"
+_LONGEST = 200
+
+
+def printable(text: object, longest: int = _LONGEST) -> str:
+    r"""``text`` with every character that a terminal would obey written as ``\x1b`` or ``\u202e``, cut to ``longest``.
+
+    A file name, an id, a model's label may hold escape sequences that clear the screen or forge a line.
+    """
+    shown = "".join(_escaped(c) if _is_hidden(c) else c for c in str(text)[: longest + 1])
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def _is_hidden(character: str) -> bool:
+    return character not in _HARMLESS and unicodedata.category(character) in _HIDDEN
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
