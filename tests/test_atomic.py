@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +65,67 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     assert victim.read_text() == "mine"
     assert link.read_text() == "new"
     assert not link.is_symlink()
+
+
+HALF = """
+import os, sys, time
+from pathlib import Path
+from bemerc import atomic
+with atomic.replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("half", flush=True)
+    time.sleep(1000)
+"""
+
+
+def half_written(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HALF, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    return process
+
+
+def test_what_a_killed_process_left_is_swept_at_once_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    writer = half_written(tmp_path / "face.h5")
+    try:
+        atomic.sweep_partials(tmp_path, strangers=True)
+        (partial,) = tmp_path.iterdir()
+        assert partial.suffix == ".partial"
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+    atomic.sweep_partials(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_number_that_was_given_out_again_is_no_sign_of_life(tmp_path: Path) -> None:
+    mine = atomic.partial_path(tmp_path / "a.h5")
+    earlier = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{os.getpid()}-1"))
+    for path in (mine, earlier):
+        path.touch()
+    atomic.sweep_partials(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_what_other_machines_and_earlier_releases_left_goes_by_age_or_by_wish(tmp_path: Path) -> None:
+    names = [
+        ".face.h5.00000000-12-345.abcdef01.partial",
+        ".face.h5.999999999.partial",
+        ".a.json.999999999.0a1b.partial",
+    ]
+    spared = [".face.h5.partial", "mine.partial", "face.h5", f".face.h5.{os.getpid()}.partial"]
+    for name in (*names, *spared):
+        (tmp_path / name).touch()
+    (tmp_path / ".b.h5.999999999.abcd.partial").mkdir()  # a folder is not ours
+    atomic.sweep_partials(tmp_path)
+    assert all((tmp_path / name).exists() for name in names)
+    for name in names:
+        os.utime(tmp_path / name, (time.time() - 100_000,) * 2)
+    atomic.sweep_partials(tmp_path)
+    assert not any((tmp_path / name).exists() for name in names)
+    (tmp_path / names[0]).touch()
+    atomic.sweep_partials(tmp_path, strangers=True)
+    assert not (tmp_path / names[0]).exists()
+    assert all((tmp_path / name).exists() for name in spared)
+    atomic.sweep_partials(tmp_path / "nowhere")
