@@ -15,6 +15,7 @@ import importlib
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +82,7 @@ class _Report:
     def __init__(self, connection: Connection, store: Store) -> None:
         self._connection, self._store = connection, store
         self._beat_at = 0.0
+        self._sending = threading.Lock()  # tracks are decoded in threads, and each of them says that it lives
 
     def begin(self, tasks: tuple[Task, ...]) -> None:
         self._places = {id(want): (i, at) for i, task in enumerate(tasks) for at, want in enumerate(task.wants)}
@@ -90,17 +92,21 @@ class _Report:
         """A sign of life, at most one a second."""
         if time.monotonic() - self._beat_at > _BEAT_S:
             self._beat_at = time.monotonic()
-            self._connection.send(("beat",))
+            self._send("beat")
+
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            self._connection.send(message)
 
     def done(self, want: Want, results: dict[str, Finished | Refused]) -> None:
         """Keep an utterance's results, unless the clip has become another one meanwhile."""
         task, at = self._places[id(want)]
         if _identity_now(self._tasks[task].path) != self._tasks[task].identity:
-            self._connection.send(("lost", task, at, "The clip changed while it was read. Run the same command again."))
+            self._send("lost", task, at, "The clip changed while it was read. Run the same command again.")
             return
         for modality, result in results.items():
             self._store.put(modality, want.names[modality], result)
-        self._connection.send(("done", task, at))
+        self._send("done", task, at)
 
     def refused(self, want: Want, error: MediaError) -> None:
         """Keep the same reason for all modalities of an utterance."""
@@ -215,8 +221,8 @@ class _Live:
 class _Ear:
     """The sound of the clip whose picture is measured: decoded when it is first asked for, once for all utterances."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, alive: Callable[[], None]) -> None:
+        self._path, self._alive = path, alive
         self._asked = False
         self._sound: Sound | None = None
 
@@ -225,7 +231,7 @@ class _Ear:
         if not self._asked:
             self._asked = True
             with contextlib.suppress(MediaError):
-                self._sound = read_sound(self._path)
+                self._sound = read_sound(self._path, alive=self._alive)
         return None if self._sound is None else self._sound.cut(part.start_s, part.end_s)
 
 
@@ -233,7 +239,7 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     """One pass over the picture; utterances begin and end as their times come."""
     waiting = sorted(task.wants, key=lambda want: want.part.start_s or 0.0, reverse=True)
     live: list[_Live] = []
-    ear = _Ear(task.path)
+    ear = _Ear(task.path, report.beat)
     try:
         with Video(task.path) as video:
             for frame in video:
@@ -312,7 +318,7 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
     with ThreadPoolExecutor(_DECODERS) as pool:
         for first in range(0, len(tasks), _DECODERS):
             part = tasks[first : first + _DECODERS]
-            for task, sound in zip(part, pool.map(_decoded, part), strict=True):
+            for task, sound in zip(part, pool.map(lambda task: _decoded(task, report.beat), part), strict=True):
                 for one in _cut(task, sound, report):
                     gathered.append(one)
                     if len(tasks) == 1 or sum(len(cut.waveform) for cut in gathered) > _GATHERED:
@@ -321,10 +327,10 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
     _measure_cuts(gathered, bench, report)
 
 
-def _decoded(task: Task) -> Sound | MediaError:
+def _decoded(task: Task, alive: Callable[[], None]) -> Sound | MediaError:
     ends = [want.part.end_s for want in task.wants]
     try:
-        return read_sound(task.path, None if None in ends else max(end for end in ends if end is not None))
+        return read_sound(task.path, None if None in ends else max(end for end in ends if end is not None), alive)
     except MediaError as error:
         return error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -52,10 +53,15 @@ def read_waveform(path: Path, start_s: float | None = None, end_s: float | None 
     return read_sound(path, end_s).cut(start_s, end_s)
 
 
-def read_sound(path: Path, until_s: float | None = None) -> Sound:
+def _nobody_waits() -> None:
+    """Nothing: nobody watches for signs of life."""
+
+
+def read_sound(path: Path, until_s: float | None = None, alive: Callable[[], None] = _nobody_waits) -> Sound:
     """Decode the sound track up to ``until_s``: mixed to mono, resampled to 16 kHz, sample 0 at the clip's start.
 
-    A track that begins after the picture is preceded by silence, as a player does it; holes are filled likewise.
+    ``alive`` is called for every decoded frame, since a track of hours takes minutes. A track that begins after the picture
+    is preceded by silence, as a player does it; holes are filled likewise.
     Raises NoTrackError where there is no sound track, MediaError where nothing of it can be decoded.
     """
     with open_container(path) as container:
@@ -66,6 +72,7 @@ def read_sound(path: Path, until_s: float | None = None) -> Sound:
         timeline, damage = _Timeline(), cast("list[str]", [])
         origin, ended = origin_of(container), True
         for frame in decoded_frames(container, stream, damage):
+            alive()
             start_s = float(frame.pts * frame.time_base - origin) if frame.pts is not None else timeline.now_s
             # A second more than asked for: the resampler's last samples depend on what follows them.
             if until_s is not None and min(start_s, timeline.now_s) > until_s + 1:
