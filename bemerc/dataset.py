@@ -57,10 +57,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Example:
-    """One question with one answer, as a path of nodes from the head to the target; the target is never cut."""
+    """One question with one answer, as a path of nodes from the head to the target; the target is never cut.
+
+    id      the utterance
+    answer  which of the answers to one question this is, such as the index of a label
+    """
 
     id: str
     nodes: tuple[Node, ...]
+    answer: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(utterance, answer): batches are put together by length, so what is computed is never matched by its order."""
+        return self.id, self.answer
 
     def __len__(self) -> int:
         return sum(len(node.ids) for node in self.nodes)
@@ -106,7 +116,7 @@ class Batch:
     which      (P,) index into ``source``, for every target token
     token      (P,) the target tokens
     example    (P,) index of the example, for every target token
-    ids        the examples' ids, in order
+    keys       the examples' keys (utterance, answer), in the order that ``example`` counts
     """
 
     input_ids: NDArray[np.int64]
@@ -120,7 +130,7 @@ class Batch:
     which: NDArray[np.int64]
     token: NDArray[np.int64]
     example: NDArray[np.int64]
-    ids: tuple[str, ...]
+    keys: tuple[tuple[str, int], ...]
 
     @property
     def positions(self) -> int:
@@ -141,9 +151,9 @@ class Encoder:
         self._newline = self._line_break()
         self.end = self._mark(frame.end) if frame and frame.end else int(tokenizer.eos_token_id)
 
-    def encode(self, prompt: Prompt, ended: bool = True) -> Example:
+    def encode(self, prompt: Prompt, ended: bool = True, answer: int = 0) -> Example:
         """The prompt as a path of nodes, its oldest turns left out until it fits ``max_length``; ``ended``: the mark that
-        ends an answer is part of the target.
+        ends an answer is part of the target; ``answer``: which of several answers to one question the target is.
 
         Raises DatasetError with the id and both lengths where the target utterance alone does not fit.
         """
@@ -159,7 +169,7 @@ class Encoder:
                 f"{prompt.id}: the target utterance alone takes {length} tokens, but max_length is {self.max_length}. "
                 "Raise max_length, or take fewer behavior tokens."
             )
-        return Example(prompt.id, (head, *kept, branch, target))
+        return Example(prompt.id, (head, *kept, branch, target), answer)
 
     def question(self, prompt: Prompt) -> Example:
         """The prompt without its answer, for a model that is to write one itself."""
@@ -389,7 +399,7 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None) -> Batch:
         which=which,
         token=np.concatenate([t.token for t in trees]),
         example=np.concatenate([start + t.example for start, t in zip(first, trees, strict=False)]),
-        ids=tuple(example.id for t in trees for example in t.examples),
+        keys=tuple(example.key for t in trees for example in t.examples),
     )
 
 

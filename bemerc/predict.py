@@ -140,13 +140,12 @@ def generate_descriptions(
             # One slot's prompts are the same words around K tokens per modality: all of one length.
             asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, facts.modalities)]
             for start in range(0, len(asked), params.batch):
-                group = asked[start : start + params.batch]
-                rows = [dataset.tree([encoder.question(one)]) for one in group]
-                for one, written in zip(
-                    group, loaded.write(dataset.collate(rows, tokens), limit, encoder.end), strict=True
-                ):
-                    said[one.id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
-            advance(len(ids))
+                rows = [dataset.tree([encoder.question(one)]) for one in asked[start : start + params.batch]]
+                batch = dataset.collate(rows, tokens)
+                for (id, _), written in zip(batch.keys, loaded.write(batch, limit, encoder.end), strict=True):
+                    said[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
+                advance(len(rows))
+            advance(len(ids) - len(asked))  # a slot that the model's modalities cannot answer
     return {id: Description(**slots) for id, slots in said.items()}
 
 
@@ -176,25 +175,30 @@ def score_labels(
     params: Params,
     quiet: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
-    """Utterance id -> (C,) log-probability of each label's tokens, with the mark that ends an answer where labels need it."""
+    """Utterance id -> (C,) log-probability of each label's tokens, with the mark that ends an answer where labels need it.
+
+    In the order of ``asked``, each utterance once. A label whose probability is no number is NaN.
+    """
     ended = {labels: encoder.overlap(labels, prompt.label_target) for labels in {labels for _, labels in asked}}
     examples = [
-        encoder.encode(replace(one, target=prompt.label_target(label)), ended[labels])
+        encoder.encode(replace(one, target=prompt.label_target(label)), ended[labels], answer)
         for one, labels in asked
-        for label in labels
+        for answer, label in enumerate(labels)
     ]
-    classes = len(asked[0][1]) if asked else 1
-    sums: dict[str, list[float]] = {}
-    size = params.batch * classes
+    sums = {one.id: np.full(len(labels), np.nan) for one, labels in asked}
+    left = {one.id: len(labels) for one, labels in asked}
+    assert len(sums) == len(asked), "an utterance is asked about once"
+    size = params.batch * max(map(len, sums.values()), default=1)
     groups = _groups(examples, params, size, loaded.trees == "paths")
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
         for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
-            totals = np.bincount(batch.example, weights=parts, minlength=len(batch.ids))
-            for id, total in zip(batch.ids, totals, strict=True):
-                sums.setdefault(id, []).append(float(total))
-            advance(len(batch.ids) // classes)
-    return {id: np.array(of) for id, of in sums.items()}
+            totals = np.bincount(batch.example, weights=parts, minlength=len(batch.keys))
+            for (id, answer), total in zip(batch.keys, totals, strict=True):
+                sums[id][answer] = total
+                left[id] -= 1
+            advance(sum(left[id] == 0 for id in {id for id, _ in batch.keys}))
+    return sums
 
 
 def _groups(

@@ -160,7 +160,7 @@ def test_a_batch_pads_on_the_right_and_reads_each_row_of_tokens_where_it_stands(
     length = batch.input_ids.shape[1]
     assert (batch.node[0, len(rows[0]) :] == PADDING).all()
     assert batch.positions == len(rows[0]) + len(rows[1])
-    assert batch.ids == ("a0", "a1", "b0", "b1", "b2", "b3", "b4")
+    assert [id for id, _ in batch.keys] == ["a0", "a1", "b0", "b1", "b2", "b3", "b4"]
     assert batch.behavior["pose"][0][:, 0, 0].tolist() == [0, 1, 0, 1, 2, 3, 4]
     assert (batch.modality == MODALITIES.index("pose")).sum() == 7 * K
     flat = batch.source[batch.which]

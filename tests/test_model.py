@@ -18,6 +18,7 @@ from bemerc import dataset, model, predict, prompt
 from bemerc.corpus import MODALITIES, Manifest
 from bemerc.errors import ModelError
 from bemerc.model import masks
+from bemerc.model.paths import Trees
 from bemerc.tokens import TokenFile
 from tests import families, language
 
@@ -38,10 +39,12 @@ class World:
             families.build(folder, name, AutoTokenizer.from_pretrained(self.folder / "backbone"))
         return replace(self.params, name_or_path=str(folder))
 
-    def model(self, params: model.Params | None = None, *modalities: str) -> model.BehaviorModel:
+    def model(
+        self, params: model.Params | None = None, *modalities: str, trees: Trees | None = None
+    ) -> model.BehaviorModel:
         torch.manual_seed(0)
         widths = language.variant(*(modalities or MODALITIES))
-        made = model.build(params or self.params, widths, language.K)
+        made = model.build(params or self.params, widths, language.K, trees=trees)
         with torch.no_grad():  # LoRA's B is zero at first, and then nothing of the adapter would be tested
             for name, weight in made.trainable().items():
                 if "lora_B" in name:
@@ -68,7 +71,7 @@ def per_example(made: model.BehaviorModel, trees: list[dataset.Tree], tokens: To
     """(N, targets of one example) log-probabilities, in the examples' order."""
     batch = dataset.collate(trees, tokens)
     found = made.target_log_probs(batch)
-    return torch.stack([found[torch.from_numpy(batch.example) == i].sum() for i in range(len(batch.ids))])
+    return torch.stack([found[torch.from_numpy(batch.example) == i].sum() for i in range(len(batch.keys))])
 
 
 def gradients(made: model.BehaviorModel, loss: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:

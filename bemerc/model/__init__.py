@@ -345,17 +345,21 @@ def halves(tokens: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------------ making, loading
 
 
-def build(params: Params, widths: Mapping[Modality, int], k: int, start: Path | None = None) -> BehaviorModel:
+def build(
+    params: Params, widths: Mapping[Modality, int], k: int, start: Path | None = None, trees: Trees | None = None
+) -> BehaviorModel:
     """A model to train: fresh, or from the model folder ``start``, with a projector for every modality in ``widths``.
+
+    ``trees``: the most that is asked of it in rows that branch; None: what suits the device.
 
     Raises ModelError where the backbone cannot be had, or ``start`` was made with another backbone or adapter shape.
     """
     lm, tokenizer = load_backbone(params)
-    backbone, trees = fingerprint(params.name_or_path), paths.understood(lm)
+    backbone, known = fingerprint(params.name_or_path), paths.understood(lm, trees)
     if start is None:
-        return fresh(lm, tokenizer, widths, k, params, backbone, trees)
+        return fresh(lm, tokenizer, widths, k, params, backbone, known)
     _must_fit(read_facts(start), params, backbone, start)
-    model = BehaviorModel(_adapter(lm, start, trainable=True), tokenizer, widths, k, params, backbone, trees)
+    model = BehaviorModel(_adapter(lm, start, trainable=True), tokenizer, widths, k, params, backbone, known)
     _load_projectors(model, start)
     return _ready(model, lm)
 
@@ -410,10 +414,14 @@ def _compile(lm: Any) -> None:
 
 
 def load(
-    folder: Path, backbone: str | None = None, device: str = "auto", quantize: str | None = None
+    folder: Path,
+    backbone: str | None = None,
+    device: str = "auto",
+    quantize: str | None = None,
+    trees: Trees | None = None,
 ) -> tuple[BehaviorModel, Facts]:
     """A trained model, ready to predict, and its facts. ``backbone`` names another place where the same one lies;
-    ``quantize`` is said in place of what held in training."""
+    ``quantize`` is said in place of what held in training; ``trees``: see ``build``."""
     facts = read_facts(folder)
     stored = dict(facts.params["model"])
     place = str(folder) if facts.merged else backbone or facts.backbone
@@ -423,10 +431,10 @@ def load(
     lm, tokenizer = load_backbone(params)
     found = fingerprint(params.name_or_path)
     _must_fit(facts, params, found, folder)
-    trees = paths.understood(lm)
+    known = paths.understood(lm, trees)
     adapted = lm if facts.merged else _adapter(lm, folder, trainable=False)
     widths = {m: len(facts.columns[m]) for m in facts.modalities}
-    model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, trees)
+    model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, known)
     _load_projectors(model, folder)
     return model.eval(), facts
 

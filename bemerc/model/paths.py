@@ -211,12 +211,17 @@ def _told(walk: Plan, position: Tensor, like: Tensor) -> dict[str, Any]:
     return {"attention_mask": like.new_zeros(1, 1, 1, 1), "position_ids": position, "paths": walk}
 
 
-def understood(lm: Any) -> Trees:
-    """How the model understands a row that branches, found out on seven tokens."""
-    if not masks.understands_trees(lm):
+def understood(lm: Any, most: Trees | None = None) -> Trees:
+    """How the model understands a row that branches, found out on seven tokens.
+
+    ``most``: the most that is asked of it, whatever the device; None: paths on a CPU, masks elsewhere.
+    """
+    if most == "no" or not masks.understands_trees(lm):
         return "no"
-    # A GPU gains nothing, and on the meta device there is nobody to ask.
-    return "paths" if lm.get_input_embeddings().weight.device.type == "cpu" and _walks(lm) else "masks"
+    if most is None:
+        # A GPU gains nothing, and on the meta device there is nobody to ask.
+        most = "paths" if lm.get_input_embeddings().weight.device.type == "cpu" else "masks"
+    return "paths" if most == "paths" and _walks(lm) else "masks"
 
 
 def _walks(lm: Any) -> bool:
@@ -231,7 +236,7 @@ def _walks(lm: Any) -> bool:
         mask = masks.for_layers(lm.config, row.node, row.ancestors, row.position, words.dtype, narrowed=2)
         masked = lm(inputs_embeds=words, attention_mask=mask, position_ids=row.position, use_cache=False).logits
         text = lm(inputs_embeds=words, use_cache=False).logits
-        node, ancestors, position = (of.numpy() for of in (row.node, row.ancestors, row.position))
+        node, ancestors, position = (of.cpu().numpy() for of in (row.node, row.ancestors, row.position))
         walk = plan(node, ancestors, position, {0: 0, window: 2 if window else 0}, words)
         try:
             with along(lm, ends):

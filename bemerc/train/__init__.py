@@ -293,7 +293,7 @@ class _Run:
         except torch.cuda.OutOfMemoryError:
             rows = max(batch.input_ids.shape[1] for batch, _ in parts)
             raise ModelError(
-                f"The GPU's memory does not suffice for a batch of {len(parts[0][0].ids)} examples in rows of {rows} "
+                f"The GPU's memory does not suffice for a batch of {len(parts[0][0].keys)} examples in rows of {rows} "
                 "positions. Lower batch or row_tokens, raise accumulate, or set model.gradient_checkpointing: true."
             ) from None
 
