@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.errors import BemercError, MediaError
+from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.hashing import model_identity, sha256
 from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_waveform
 from bemerc.progress import bar, transformers_quiet
@@ -88,7 +88,7 @@ def _transcribe(
         waveform = read_waveform(video)
     except NoTrackError:
         return "It has no sound track, so there is nothing to transcribe."
-    except MediaError as error:
+    except (MediaError, MachineError) as error:
         return str(error)
     cues = hear(waveform) if audible(waveform) else []
     partial = place.with_name(f"{place.name}.partial")

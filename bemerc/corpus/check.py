@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from bemerc import progress
 from bemerc.corpus import SPLITS, Utterance, prepare
 from bemerc.corpus.reading import Finding, Reading
-from bemerc.errors import CorpusError, MediaError
+from bemerc.errors import CorpusError, MachineError, MediaError
 
 if TYPE_CHECKING:
     from bemerc.media import Probe
@@ -178,7 +178,7 @@ def _look(path: Path, deep: bool) -> tuple[float | None, list[Finding]]:
         faults = _tracks(found)
         if deep:
             faults += [Finding("damaged", "", reason, needs_you=True) for reason in _decode(path, found)]
-    except MediaError as error:
+    except (MediaError, MachineError) as error:
         return None, [Finding("corrupt", "", str(error), "keeps without video", needs_you=True)]
     return found.duration_s if isfinite(found.duration_s) else None, faults
 

@@ -22,7 +22,7 @@ from bemerc.corpus import labels as emotion
 from bemerc.corpus.reading import Finding, Reading, renumbered, stop_at
 from bemerc.corpus.text import Decoded, is_broken, read_table
 from bemerc.corpus.text import read as read_text
-from bemerc.errors import CorpusError, MediaError
+from bemerc.errors import CorpusError, MachineError, MediaError
 
 SUBTITLES = (".vtt", ".srt")
 SUFFIXES = (*SUBTITLES, ".csv", ".tsv")
@@ -142,7 +142,7 @@ def _long(path: Path) -> bool:
 
     try:
         return probe(path).duration_s > TURN_S
-    except MediaError:
+    except (MediaError, MachineError):
         return False
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from bemerc.corpus import Dialogue, Manifest, Utterance
 from bemerc.describe import answers
 from bemerc.description import Description, write_descriptions, write_lines
-from bemerc.errors import BemercError, MediaError
+from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.hashing import model_identity, sha256
 from bemerc.media import Video
 from bemerc.progress import bar, transformers_quiet
@@ -125,7 +125,7 @@ def run(
                     descriptions[utterance.id] = Description(
                         **{slot: said.get(slot, "") for slot in WATCHED}, voice=voices.get(utterance.id, "")
                     )
-                except (MediaError, _Dropped) as reason:
+                except (MediaError, MachineError, _Dropped) as reason:
                     dropped[utterance.id] = str(reason)
                 advance(1)
     taught = Taught(descriptions, dropped, asking.counts)

@@ -39,7 +39,7 @@ from bemerc.hashing import sha256
 from bemerc.progress import bar
 
 # Raised when media/ comes to give other pixels, times or samples, or when a piece comes to be written in another way.
-DECODING = 1
+DECODING = 2
 
 # A file changed twice within one tick of a disk's clock looks unchanged: young files are hashed anew each time.
 _TICK_S = 2.0

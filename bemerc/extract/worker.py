@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
-from bemerc.errors import BemercError, MediaError
+from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
 from bemerc.extract.store import Finished, Identity, Part, Refused, Store, identity
 from bemerc.media import SAMPLE_RATE_HZ, Frame, NoTrackError, Picture, Sound, Video, read_sound
@@ -108,8 +108,11 @@ class _Report:
             self._store.put(modality, want.names[modality], result)
         self._send("done", task, at)
 
-    def refused(self, want: Want, error: MediaError) -> None:
-        """Keep the same reason for all modalities of an utterance."""
+    def refused(self, want: Want, error: MediaError | MachineError) -> None:
+        """Keep the same reason for all modalities of an utterance; a fault of the machine is only reported."""
+        if isinstance(error, MachineError):
+            self._send("lost", *self._places[id(want)], str(error))
+            return
         result = Refused(str(error), absent=isinstance(error, NoTrackError))
         self.done(want, dict.fromkeys(want.names, result))
 
@@ -246,11 +249,11 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
                 report.beat()
                 while waiting and (waiting[-1].part.start_s or 0.0) <= frame.timestamp_s:
                     live.append(_Live(waiting.pop(), bench, ear))
-                live = _over(live, frame.timestamp_s, report)
+                live = _over(live, frame.timestamp_s, "", report)
                 live = [one for one in live if _took(one, frame, report)]
                 if not waiting and not live:
                     return
-    except MediaError as error:
+    except (MediaError, MachineError) as error:
         for want in (*(one.want for one in live), *waiting):
             report.refused(want, error)
         for one in live:
@@ -259,7 +262,7 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     _clip_ended(video, live, waiting, report)
 
 
-def _over(live: list[_Live], now_s: float, report: _Report) -> list[_Live]:
+def _over(live: list[_Live], now_s: float, note: str, report: _Report) -> list[_Live]:
     """Finish the utterances whose end has come; the others go on."""
     still = []
     for one in live:
@@ -267,9 +270,17 @@ def _over(live: list[_Live], now_s: float, report: _Report) -> list[_Live]:
         if end_s is None or now_s < end_s:
             still.append(one)
         else:
-            report.done(one.want, one.results(end_s - one.start_s, ""))
-            one.leave()
+            _finish(one, end_s - one.start_s, note, report)
     return still
+
+
+def _finish(one: _Live, duration_s: float, note: str, report: _Report) -> None:
+    """Keep what was measured of an utterance, and free its extractors."""
+    try:
+        report.done(one.want, one.results(duration_s, note))
+    except MachineError as error:
+        report.refused(one.want, error)
+    one.leave()
 
 
 def _took(one: _Live, frame: Frame, report: _Report) -> bool:
@@ -288,8 +299,7 @@ def _clip_ended(video: Video, live: list[_Live], waiting: list[Want], report: _R
     for one in live:
         end_s = one.want.part.end_s
         duration_s = video.duration_s - one.start_s if end_s is None else min(end_s, video.duration_s) - one.start_s
-        report.done(one.want, one.results(duration_s, note))
-        one.leave()
+        _finish(one, duration_s, note, report)
     for want in waiting:
         report.refused(want, _starts_too_late(want.part, video.duration_s))
 
@@ -327,19 +337,19 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
     _measure_cuts(gathered, bench, report)
 
 
-def _decoded(task: Task, alive: Callable[[], None]) -> Sound | MediaError:
+def _decoded(task: Task, alive: Callable[[], None]) -> Sound | MediaError | MachineError:
     ends = [want.part.end_s for want in task.wants]
     try:
         return read_sound(task.path, None if None in ends else max(end for end in ends if end is not None), alive)
-    except MediaError as error:
+    except (MediaError, MachineError) as error:
         return error
 
 
-def _cut(task: Task, sound: Sound | MediaError, report: _Report) -> Iterator[_Cut]:
+def _cut(task: Task, sound: Sound | MediaError | MachineError, report: _Report) -> Iterator[_Cut]:
     """The utterances of a clip; those that there is no sound of are refused."""
     for want in task.wants:
         report.beat()
-        if isinstance(sound, MediaError):
+        if isinstance(sound, MediaError | MachineError):
             report.refused(want, sound)
             continue
         start_s, end_s = want.part.start_s or 0.0, want.part.end_s

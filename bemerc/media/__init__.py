@@ -12,12 +12,14 @@ that finished clips are measured anew.
 """
 
 from bemerc.media.audio import SAMPLE_RATE_HZ, Sound, read_sound, read_waveform
-from bemerc.media.container import NoTrackError
+from bemerc.media.container import ClipAccessError, DecoderError, NoTrackError
 from bemerc.media.video import Crop, Frame, Picture, Probe, Video, probe
 
 __all__ = [
     "SAMPLE_RATE_HZ",
+    "ClipAccessError",
     "Crop",
+    "DecoderError",
     "Frame",
     "NoTrackError",
     "Picture",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import stat
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,11 +15,22 @@ import av
 import av.error
 import av.logging
 
-from bemerc.errors import MediaError
+from bemerc.errors import MachineError, MediaError
 
 # Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.
 _MISSING_S = 0.5
 _MISSING_SHARE = 0.1
+
+# A demuxer that fails so often in a row has met no further packet, and would fail for ever.
+_MOST_FAILURES = 100
+
+# Above this a header is taken to be damaged: one RGB frame would need more than 200 MB. (8K video has half of it.)
+MOST_PIXELS = 1 << 26
+
+# Formats whose files are lists of other files. A clip is one file, and nothing that is written in it chooses another.
+_LISTS = {"concat", "concatf", "dash", "hds", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "smoothstreaming"}
+_LISTS |= {"avisynth", "vapoursynth", "vobsub", "webm_dash_manifest"}
+_CLIPS = ",".join(sorted(name for name in av.formats_available if _LISTS.isdisjoint(name.split(","))))
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -27,48 +39,171 @@ class NoTrackError(MediaError):
     """The clip is sound but has no picture, or the other way round: absence, not damage."""
 
 
-def open_container(path: Path) -> Any:
-    try:
+class ClipAccessError(MachineError):
+    """The machine does not hand over the clip's bytes: it is not there, may not be read, its disk fails, too many files are
+    open, the memory is used up. ``errno`` says which."""
+
+    def __init__(self, number: int | None) -> None:
+        self.errno = number
+        reason = os.strerror(number) if number else "unknown error"
+        told = "is not there" if number == errno.ENOENT else f"cannot be read on this machine ({reason})"
+        super().__init__(f"The clip {told}.")
+
+
+class DecoderError(MachineError):
+    """This machine's FFmpeg has no decoder for the format of a ``track`` ("picture", "sound")."""
+
+    def __init__(self, track: str) -> None:
+        self.track = track
+        super().__init__(f"The clip's {track} is in a format that this machine cannot decode.")
+
+
+class _File:
+    """The clip's bytes for FFmpeg. Handed over from here, and not opened by FFmpeg, an error of the disk stays one: demuxers
+    take it for the clip's end or for damage. The descriptor is closed with the last reference, which is the container's."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = (
+            f"clip{path.suffix}"  # the type is a hint to the format; in a whole name % is a pattern for many files
+        )
+        self._at = 0
+        self._descriptor = -1
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe is waited for, a device has no end
             raise MediaError("The clip is no ordinary file.")
-        if found.st_size == 0:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._size = found.st_size
+        if not found.st_size:
             raise MediaError("The clip is empty (0 bytes).")
-        # "file:" and the whitelist: a name with a colon is no protocol, and a playlist inside a clip opens no address.
-        return av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
-    except FileNotFoundError:
-        raise MediaError("The clip is not there.") from None
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def read(self, count: int) -> bytes:
+        data = os.pread(self._descriptor, count, self._at)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def open_container(path: Path) -> Any:
+    """The opened clip. MediaError where its content is no clip, ClipAccessError where the machine is at fault.
+
+    No other file or address is ever opened: formats that name others are refused, and so are all protocols. Times are left as
+    they are in the file, where PyAV would have missing ones invented (see ``decoded_frames``).
+    """
+    options = {
+        "format_whitelist": _CLIPS,
+        "protocol_whitelist": "none",
+        "fflags": "-genpts",
+        "max_pixels": str(MOST_PIXELS),
+    }
+    try:
+        return av.open(_File(path), metadata_errors="replace", options=options)
+    except av.error.ArgumentError:
+        raise MediaError(
+            "The clip cannot be opened. It is damaged, or a list of other files, and lists are not followed."
+        ) from None
     except (av.error.FFmpegError, OSError) as error:
+        _raise_machine_fault(error)
         raise MediaError(f"The clip cannot be opened ({error.strerror}).") from None
+
+
+def _raise_machine_fault(error: Exception) -> None:
+    """Raise ClipAccessError or DecoderError where an error of FFmpeg or of the disk says nothing of the clip."""
+    if not isinstance(error, av.error.FFmpegError):
+        raise ClipAccessError(getattr(error, "errno", None)) from None
+    if isinstance(error, av.error.MemoryError):
+        raise ClipAccessError(errno.ENOMEM) from None
 
 
 def video_stream(container: Any) -> Any:
     """The picture track, or None; the cover picture of a song is none."""
-    stream = container.streams.best("video")
-    return None if stream is None or stream.disposition & av.stream.Disposition.attached_pic else stream
+    best = container.streams.best("video")
+    tracks = [stream for stream in (best, *container.streams.video) if stream is not None and not _is_cover(stream)]
+    return tracks[0] if tracks else None
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails))
 
 
 def check_decoder(stream: Any, track: str) -> None:
+    """DecoderError where the track cannot be decoded on this machine, MediaError where it should not be tried."""
     if stream.codec_context is None:
-        raise MediaError(f"The clip's {track} is in a format that this machine cannot decode.")
+        raise DecoderError(track)
+    if stream.type == "video" and stream.width * stream.height > MOST_PIXELS:
+        raise MediaError(f"The clip claims frames of {stream.width}x{stream.height}; its header is damaged.")
 
 
 def decoded_frames(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
-    """All frames that can be decoded; what cannot goes into ``damage``, and the next packet is tried, as players do."""
-    packets = container.demux(stream)
-    while True:
+    """All frames that can be decoded; what cannot goes into ``damage``, and the next packet is tried, as players do.
+
+    A frame's pts is the time that FFmpeg's own tools give it (``ffprobe``'s best_effort_timestamp); None where there is none.
+    """
+    guess = _BestEffort()
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    for packet in _packets(container, stream, damage):
         try:
-            packet = next(packets, None)
-            frames = packet.decode() if packet is not None else []
-        except av.error.FFmpegError as error:
-            # Decoders say EPERM for what is not allowed in a stream; people would look at the file's rights.
-            damage.append("data that the format forbids" if error.errno == errno.EPERM else str(error.strerror))
-            frames = []
-            if packets.gi_frame is None:
-                packet = None
-        yield from frames
-        if packet is None:
-            return
+            frames = packet.decode()
+        except (av.error.FFmpegError, OSError) as error:
+            _raise_machine_fault(error)
+            damage.append(_reason(error))
+            continue
+        for frame in frames:
+            frame.pts = guess.time(frame.pts, frame.dts)
+            yield frame
+
+
+def _packets(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
+    """The track's packets and a last one that gets the decoder to hand over what it holds. Empty ones say that the picture
+    stays as it is, and would end the decoding."""
+    failures = 0
+    while failures < _MOST_FAILURES:
+        try:
+            for packet in container.demux(stream):
+                failures = 0
+                if packet.size:
+                    yield packet
+            break
+        except (av.error.FFmpegError, OSError) as error:  # a demuxer goes on behind what it cannot read
+            _raise_machine_fault(error)
+            damage.append(_reason(error))
+            failures += 1
+    last = av.Packet()
+    last.stream, last.time_base = stream, stream.time_base
+    yield last
+
+
+def _reason(error: Any) -> str:
+    # Decoders say EPERM for what is not allowed in a stream; people would look at the file's rights.
+    return "data that the format forbids" if error.errno == errno.EPERM else str(error.strerror)
+
+
+class _BestEffort:
+    """Times of frames as FFmpeg's tools find them (guess_correct_pts in libavcodec/decode.c): the presentation time, or the
+    decoding time, in which AVI and ASF are written, where there is none or where it has gone backwards more often."""
+
+    def __init__(self) -> None:
+        self._last = {"pts": -math.inf, "dts": -math.inf}
+        self._faulty = {"pts": 0, "dts": 0}
+
+    def time(self, pts: int | None, dts: int | None) -> int | None:
+        """The frame's time in the track's unit, from what its packet said."""
+        for name, value, other in (("dts", dts, pts), ("pts", pts, dts)):
+            if value is not None:
+                self._faulty[name] += value <= self._last[name]
+                self._last[name] = value
+            elif other is not None:
+                self._last[name] = other
+        return pts if pts is not None and (dts is None or self._faulty["pts"] <= self._faulty["dts"]) else dts
 
 
 def origin_of(container: Any) -> Fraction:

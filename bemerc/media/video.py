@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bemerc.errors import MediaError
 from bemerc.media.container import (
+    MOST_PIXELS,
     NoTrackError,
     because,
     check_decoder,
@@ -27,9 +28,6 @@ from bemerc.media.container import (
     track_end_s,
     video_stream,
 )
-
-# Above this a header is taken to be damaged: one RGB frame would need more than 300 MB.
-_MOST_PIXELS = 100_000_000
 
 # Converters take so many pixels of a row at a time; a part that begins at a whole number of them is converted as in the whole.
 _LANES = 32
@@ -180,9 +178,6 @@ class Video:
             if self._stream is None:
                 raise NoTrackError("The clip has no video track.")
             check_decoder(self._stream, "picture")
-            width, height = self._stream.width, self._stream.height
-            if width * height > _MOST_PIXELS:
-                raise MediaError(f"The clip claims frames of {width}x{height}; its header is damaged.")
         except BaseException:
             self._container.close()
             raise
@@ -223,7 +218,7 @@ class Video:
 
 def _to_rgb(frame: Any, reformatter: Any) -> NDArray[np.uint8]:
     """Upright RGB. The frame's own colour range is handed on: by default a full-range clip would come out too contrasty."""
-    if frame.width * frame.height > _MOST_PIXELS:
+    if frame.width * frame.height > MOST_PIXELS:
         raise MediaError(f"A frame claims {frame.width}x{frame.height} pixels; the clip is damaged.")
     converted = reformatter.reformat(
         frame, format="rgb24", src_color_range=frame.color_range, dst_color_range="JPEG", threads=1
