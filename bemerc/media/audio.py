@@ -19,6 +19,7 @@ from bemerc.media.container import (
     declared_duration_s,
     decoded_frames,
     ending,
+    is_certain,
     open_container,
     origin_of,
     track_end_s,
@@ -70,7 +71,8 @@ def read_sound(path: Path, until_s: float | None = None, alive: Callable[[], Non
             raise NoTrackError("The clip has no sound track.")
         check_decoder(stream, "sound")
         timeline, damage = _Timeline(), cast("list[str]", [])
-        origin, ended = origin_of(container), True
+        origin, ended, certain = origin_of(container), True, is_certain(container)
+        declared_s, track_s = declared_duration_s(container), track_end_s(container, stream)
         for frame in decoded_frames(container, stream, damage):
             alive()
             start_s = float(frame.pts * frame.time_base - origin) if frame.pts is not None else timeline.now_s
@@ -79,13 +81,12 @@ def read_sound(path: Path, until_s: float | None = None, alive: Callable[[], Non
                 ended = False
                 break
             timeline.add(frame, start_s)
-        declared_s, track_s = declared_duration_s(container), track_end_s(container, stream)
     waveform = timeline.finish()
     if not waveform.size:
         raise MediaError(f"Of the clip's sound track nothing can be decoded{because(damage)}.")
     if not ended:
         return Sound(waveform, declared_s)
-    return Sound(waveform, *ending("sound", declared_s, track_s, waveform.size / SAMPLE_RATE_HZ, damage))
+    return Sound(waveform, *ending("sound", declared_s, track_s, waveform.size / SAMPLE_RATE_HZ, damage, certain))
 
 
 class _Timeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,6 +21,11 @@ from bemerc.errors import MachineError, MediaError
 # Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.
 _MISSING_S = 0.5
 _MISSING_SHARE = 0.1
+# Sound without a container around it, which states no length; of MP3 only some files do.
+_BARE = frozenset(
+    ["aac", "ac3", "ac4", "amr", "amrnb", "amrwb", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"]
+)
+_DURATION_TAG = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 # A demuxer that fails so often in a row has met no further packet, and would fail for ever.
 _MOST_FAILURES = 100
@@ -211,22 +217,61 @@ def origin_of(container: Any) -> Fraction:
 
 
 def declared_duration_s(container: Any) -> float:
-    return math.nan if container.duration is None else float(Fraction(container.duration, av.time_base))
+    """The clip's length by its header in seconds; NaN where there is none, as in a browser's recording, or only a guess."""
+    if container.duration is None or _is_guess(container):
+        return math.nan
+    return float(Fraction(container.duration, av.time_base))
+
+
+def _is_guess(container: Any) -> bool:
+    """Whether FFmpeg worked the length out of the file's size and the bit rate at its beginning: several times too much or
+    too little where that changes. A length that the file states itself is longer than that once the file was cut off."""
+    stream = container.streams.best("audio")
+    if container.format.name not in _BARE or stream is None or stream.codec_context is None or stream.duration is None:
+        return False
+    samples = stream.duration * stream.time_base * stream.codec_context.sample_rate
+    if container.format.name == "mp3" and samples.denominator == 1:  # counted by whoever wrote the file
+        return False
+    by_size_s = 8 * container.size / (stream.codec_context.bit_rate or math.inf)
+    return bool(container.duration / av.time_base <= 1.002 * by_size_s + 0.05)
 
 
 def track_end_s(container: Any, stream: Any) -> float:
-    """When the track ends by its header, on the clip's clock; the clip's own end where the track does not say."""
-    if stream.duration is None:
-        return declared_duration_s(container)
+    """When the track ends by its header, on the clip's clock; the clip's own end where the track does not say; NaN where
+    nothing does. To be asked before anything is decoded, since a decoder may change what the header said."""
+    stated = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if stated is not None and "matroska" in container.format.name:  # it has no other place for a track's length
+        hours, minutes, seconds = stated.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    clip_s = declared_duration_s(container)
+    if stream.duration is None or math.isnan(clip_s):
+        return clip_s
     return float(((stream.start_time or 0) + stream.duration) * stream.time_base - origin_of(container))
 
 
-def ending(track: str, declared_s: float, track_s: float, end_s: float, damage: list[str]) -> tuple[float, list[str]]:
-    """The clip's true length, and sentences where the track ends before its header says or has holes."""
-    if track_s - end_s > max(_MISSING_S, _MISSING_SHARE * track_s):
+def ending(
+    track: str, declared_s: float, track_s: float, end_s: float, damage: list[str], certain: bool = True
+) -> tuple[float, list[str]]:
+    """The clip's true length, and sentences where the track ends before its header says or has holes.
+
+    certain  the header's word counts against the track: see ``is_certain``
+    """
+    is_short = track_s - end_s > _missing_s(track_s)
+    if is_short and certain:
         return end_s, [f"The {track} ends at {end_s:.2f} of {track_s:.2f} s{because(damage)}."]
     faults = [f"{len(damage)} pieces of the {track} could not be decoded{because(damage)}."] if damage else []
-    return (end_s if math.isnan(declared_s) else declared_s), faults
+    is_wrong = (is_short and abs(declared_s - track_s) < _MISSING_S) or end_s - declared_s > _missing_s(declared_s)
+    return (end_s if math.isnan(declared_s) or is_wrong else declared_s), faults
+
+
+def _missing_s(length_s: float) -> float:
+    return max(_MISSING_S, _MISSING_SHARE * length_s)
+
+
+def is_certain(container: Any) -> bool:
+    """Whether a track that ends before its header says was cut off. Not so in AVI: FFmpeg takes off what a file lacks to its
+    stated size, and recorders that were stopped, or wrote into a pipe, leave lengths that were never filled in."""
+    return bool(container.format.name != "avi")
 
 
 def because(damage: list[str]) -> str:

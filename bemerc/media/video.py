@@ -23,6 +23,7 @@ from bemerc.media.container import (
     declared_duration_s,
     decoded_frames,
     ending,
+    is_certain,
     open_container,
     origin_of,
     track_end_s,
@@ -198,6 +199,7 @@ class Video:
         origin, base = origin_of(self._container), self._stream.time_base
         step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.04
         damage: list[str] = []
+        track_s, certain = track_end_s(self._container, self._stream), is_certain(self._container)
         last_s, size, dropped = -math.inf, None, 0
         for frame in decoded_frames(self._container, self._stream, damage):
             now_s = float(frame.pts * base - origin) if frame.pts is not None else max(0.0, last_s + step_s)
@@ -211,8 +213,7 @@ class Video:
             raise MediaError(f"Of the clip's video track no frame can be decoded{because(damage)}.")
         if dropped:
             self.faults.append(f"{dropped} damaged, untimed or differently sized frames were left out.")
-        track_s = track_end_s(self._container, self._stream)
-        self.duration_s, faults = ending("picture", self.duration_s, track_s, last_s + step_s, damage)
+        self.duration_s, faults = ending("picture", self.duration_s, track_s, last_s + step_s, damage, certain)
         self.faults += faults
 
 
