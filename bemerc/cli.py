@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from bemerc import cli_model
 from bemerc.cli_cache import cache_app
 from bemerc.errors import BemercError
+from bemerc.terminal import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,7 @@ class Door(TyperGroup):
         try:
             return super().invoke(ctx)
         except BemercError as error:
-            typer.echo(str(error), err=True)
+            typer.echo(printable_lines(error), err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("\nInterrupted. What was finished is kept; the same command goes on from there.", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bemerc.errors import BemercError, CacheError
+from bemerc.errors import BemercError, CacheError, MachineError
 
 if TYPE_CHECKING:
     from bemerc.corpus import Manifest
@@ -32,15 +32,20 @@ def info(path: CachePath, json: AsJson = False) -> None:
     from bemerc import audit
     from bemerc.cache import caches_at, open_cache, summary
 
-    told = []
+    told, broken = [], []
     for file in caches_at(path).values():
-        with open_cache(file) as cache:
-            found = summary(cache)
-            told.append(found | {"failures": cache.failures, "notes": cache.notes, "contents": cache.contents})
-            if not json:
-                typer.echo(audit.in_words(cache) + "\n")
+        try:
+            with open_cache(file) as cache:
+                found = summary(cache)
+                told.append(found | {"failures": cache.failures, "notes": cache.notes, "contents": cache.contents})
+                if not json:
+                    typer.echo(audit.in_words(cache) + "\n")
+        except BemercError as error:  # the others are shown all the same
+            broken.append(str(error))
     if json:
         typer.echo(audit.as_json(told))
+    if broken:
+        raise BemercError("\n".join(broken))
 
 
 @cache_app.command()
@@ -72,7 +77,7 @@ def validate(
         for name, file in files.items():
             try:
                 opened[name] = stack.enter_context(open_cache(file))
-            except CacheError as error:
+            except (CacheError, MachineError) as error:
                 reports.append(audit.refused(file, error))
         beside = audit.together({cache.modality: cache for cache in opened.values()})
         for cache in opened.values():

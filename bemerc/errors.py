@@ -32,6 +32,16 @@ class DiskError(MachineError):
         self.path, self.reason = path, reason
 
 
+class BusyError(MachineError):
+    """Another program has the file open for writing. Nothing is wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: it is in use by another program, which has it open for writing. Close it there and run again."
+        )
+        self.path = path
+
+
 class CacheError(BemercError):
     """An HDF5 file is not a cache of the expected kind, version or shape."""
 

@@ -27,3 +27,10 @@ def _is_hidden(character: str) -> bool:
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def printable_lines(text: object) -> str:
+    """The same for a text of several lines, of any length: line breaks and tabs stay."""
+    return "\n".join(
+        "\t".join(printable(cell, 10 * len(cell) + 1) for cell in line.split("\t")) for line in str(text).split("\n")
+    )

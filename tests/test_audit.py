@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,7 +27,7 @@ from tests.test_cli import bemerc
 COLUMNS = ("AU12_r", "pose_yaw_deg", "quality")
 
 
-def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True) -> Path:
+def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True, **changes: Any) -> Path:
     """Three utterances of 50 rows, one that failed; at 25 rows per second."""
     generator = np.random.default_rng(3)
     rows = []
@@ -36,17 +37,17 @@ def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True) -> 
         points = generator.uniform(0, 90, (50, 6, 3)).astype(np.float32)
         points[10:13] = np.nan
         rows.append((name, Features(values, np.arange(50) / 25, COLUMNS), 2.0, points if landmarks else None))
-    write_cache(
-        path,
-        modality="face",
-        columns=COLUMNS,
-        rate=rate,  # type: ignore[arg-type]
-        extractor="mesh/1",
-        params={},
-        clips=rows,
-        failures={"broken": "It is empty."},
-        sources={name: "0" * 64 for name in ("a", "b", "größe")},
-    )
+    told: dict[str, Any] = {
+        "modality": "face",
+        "columns": COLUMNS,
+        "rate": rate,
+        "extractor": "mesh/1",
+        "params": {},
+        "clips": rows,
+        "failures": {"broken": "It is empty."},
+        "sources": {name: "0" * 64 for name in ("a", "b", "größe")},
+    }
+    write_cache(path, **(told | changes))
     return path
 
 
@@ -260,7 +261,7 @@ def test_the_commands_say_it_and_end_with_one_where_something_is_wrong(tmp_path:
     found = bemerc("cache", "validate", features, "--json")
     assert found.returncode == 1
     reports = json.loads(found.stdout)
-    assert [f["id"] for report in reports for f in report["findings"]] == ["c0"]
+    assert [f["id"] for report in reports for f in report["findings"]] == ["c0", "c0"]  # its time, its checksum
     lost = bemerc("cache", "validate", features, "--deep")
     assert (lost.returncode, "Name them with --video-dir" in lost.stderr) == (1, True)
     (tmp_path / "text.h5").write_text("words")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
+import re
 import resource
 import signal
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ import h5py
 import numpy as np
 import pytest
 
+from bemerc.atomic import partial_path
 from bemerc.cache import Features, open_cache, pack_landmarks, summary, unpack_landmarks, write_cache
-from bemerc.errors import CacheError
+from bemerc.errors import CacheError, DiskError
 
 COLUMNS = ("AU01_r", "AU02_r", "größe")
 FAILURES = {
@@ -134,7 +138,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_cache(tmp_path: Path, room
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
-        with pytest.raises(CacheError, match="could not be written"):
+        with pytest.raises(DiskError):
             write(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -142,14 +146,20 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_cache(tmp_path: Path, room
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
-    old, young, other = (tmp_path / name for name in (".a.h5.1.partial", ".a.h5.2.partial", ".b.h5.3.partial"))
-    for left in (old, young, other):
+def test_what_a_killed_process_left_is_swept_at_once(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    pid = killed.stdout.strip()
+    mine = partial_path(tmp_path / "a.h5")
+    dead = mine.with_name(re.sub(r"-\d+-", f"-{pid}-", mine.name))
+    other = dead.with_name(dead.name.replace(".a.h5", ".face.h5"))
+    for left in (mine, dead, other):
         left.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    os.utime(other, (0, 0))
     write(tmp_path / "a.h5", clips(1), notes={})
-    assert [left.exists() for left in (old, young, other)] == [False, True, True]
+    assert [left.exists() for left in (mine, dead, other)] == [True, False, False]
+
+
+def test_a_cache_is_for_its_owner_alone(tmp_path: Path) -> None:
+    assert stat.S_IMODE(write(tmp_path / "a.h5", clips(1), notes={}).stat().st_mode) == 0o600
 
 
 def test_ids_out_of_order_are_our_own_mistake(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bemerc.terminal import printable
+from bemerc.terminal import printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,7 @@ def test_characters_that_a_terminal_obeys_are_written_out(text: str, shown: str)
 
 def test_a_long_name_is_cut() -> None:
     assert printable("x" * 10**6, 20) == "x" * 17 + "..."
+
+
+def test_lines_stay_lines() -> None:
+    assert printable_lines("a\x1b[2J\tb\nc" + "d" * 1000) == "a\\x1b[2J\tb\nc" + "d" * 1000

@@ -19,10 +19,12 @@ vouch for instead of handing on wrong numbers.
     choices/{ids, json}       whose face was measured, where the writer chose; see Choice
     landmarks   (sumT, P, 3) int16 and landmarks_scale (sumT, 4) float32, where the extractor keeps raw points:
                 point = landmarks * landmarks_scale[:, 3] + landmarks_scale[:, :3]; -32768 stands for NaN
+    sha256      (N,)      of what each utterance holds, and the attribute sha256 of everything else; see checksum.py
 """
 
 from bemerc.cache.overview import summary
-from bemerc.cache.reading import FrameCache, caches_at, open_cache
+from bemerc.cache.reading import FrameCache, caches_at, clock_fault, open_cache
+from bemerc.cache.state import CacheState, state_of
 from bemerc.cache.values import (
     KINDS,
     SCHEMA,
@@ -41,6 +43,7 @@ __all__ = [
     "KINDS",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "CacheState",
     "Choice",
     "Features",
     "FrameCache",
@@ -48,8 +51,10 @@ __all__ = [
     "PackedLandmarks",
     "Stretch",
     "caches_at",
+    "clock_fault",
     "open_cache",
     "pack_landmarks",
+    "state_of",
     "summary",
     "unpack_landmarks",
     "write_cache",

@@ -1,104 +1,224 @@
 """Reading from an HDF5 file that anybody may have made: each look is checked first, and a refusal is a sentence.
 
-A file from elsewhere may point at other files, claim shapes that exhaust memory, or hold other types than its name says.
+A file from elsewhere may point at other files, claim shapes that exhaust memory, hold other types than its name says, or be
+in use by the program that writes it. Frame caches and token files are read through here and in no other way.
 """
 
 from __future__ import annotations
 
+import errno
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache.values import KINDS, SCHEMA, SCHEMA_VERSION, Kind
-from bemerc.errors import CacheError
+from bemerc.errors import BemercError, BusyError, CacheError, DiskError
+from bemerc.jsonfile import JsonError
+from bemerc.terminal import printable
 
 # gzip cannot shrink anything by more than 1032; a dataset that claims to hold more than that is not a measurement.
 _MOST_SHRINK = 1040
 _SLACK_BYTES = 1 << 20
+# What is read whole when a file is opened (ids, offsets, notes), and how much of the rest at once: two hours of a
+# speech encoder's 1024 columns are 1.5 GB.
+MOST_HEAD_BYTES = 1 << 28
+MOST_READ_BYTES = 1 << 31
+MOST_TEXTS = 1 << 20
+# A stored chunk is inflated whole, whatever its dataset says: ours are 64 KiB, those that h5py chooses 1 MiB at most.
+_MOST_CHUNK_BYTES = 1 << 22
+# gzip, shuffle, checksum. HDF5 would look for a library for any other.
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+# What h5py raises where a file's own tables hold nonsense, and what its words raise where they are not what was written.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+# What a disk never means, and a place in a file that lies nowhere does.
+_NONSENSE = {0, None, errno.EINVAL, errno.ENOENT, errno.EOVERFLOW, errno.EFBIG, errno.ENOMEM}
 
 
-def check_head(path: Path, file: h5py.File, modality: Kind | None) -> None:
-    if file.attrs.get("schema") != SCHEMA:
-        raise CacheError(
-            f"{path}: this HDF5 file is not a frame cache (its schema is {file.attrs.get('schema')!r}, not {SCHEMA!r})."
-        )
-    version = file.attrs.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise CacheError(
-            f"{path}: this cache has schema version {version}; this bemerc reads version {SCHEMA_VERSION}. Extract it again, "
-            "which reads the clips anew."
-        )
-    missing = [name for name in ("modality", "rate", "extractor", "params", "contents") if name not in file.attrs]
-    if missing:
-        raise CacheError(f"{path}: this cache lacks the attributes {', '.join(missing)}. Extract it again.")
-    found = file.attrs["modality"]
-    if found not in KINDS:
-        raise CacheError(f"{path}: the modality {found!r} is none of {', '.join(KINDS)}.")
-    if modality is not None and found != modality:
-        raise CacheError(f"{path}: this cache holds {found}, and {modality} is wanted here. Name the {modality} cache.")
-
-
-def check_links(path: Path, file: h5py.File) -> None:
-    """A file from elsewhere may point at any other file on this machine; a cache has no reason to."""
-    groups = [
-        name for name in ("failures", "notes", "sources", "choices") if file.get(name, getclass=True) is h5py.Group
-    ]
-    for group in (file, *(file[name] for name in groups)):
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise CacheError(
-                    f"{path}: '{name}' is a link to somewhere else, which a frame cache never holds. It is refused."
-                )
-
-
-def member(path: Path, group: h5py.Group, name: str) -> Any:
-    """A dataset by name, after checks that reading it touches this file alone and cannot exhaust memory."""
-    dataset = group.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise CacheError(f"{path}: the dataset '{name}' is missing. Extract the cache again.")
-    if dataset.external or dataset.is_virtual:
-        raise CacheError(
-            f"{path}: the dataset '{name}' keeps its data in another file, which a frame cache never does. It is refused."
-        )
-    room = path.stat().st_size * _MOST_SHRINK + _SLACK_BYTES
-    if (
-        dataset.size * dataset.dtype.itemsize > room
-        or math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize > room
-    ):
-        raise CacheError(
-            f"{path}: '{name}' claims the shape {dataset.shape}, more than a file of {path.stat().st_size} bytes can hold. It is refused."
-        )
-    return dataset
-
-
-def read_array(path: Path, file: h5py.File, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-    dataset = member(path, file, name)
-    if dataset.ndim != 1 or dataset.dtype != dtype:
-        raise CacheError(f"{path}: '{name}' must be one row of {dtype}, not {dataset.dtype} of shape {dataset.shape}.")
-    return cast("NDArray[Any]", dataset[()])
-
-
-def read_strings(path: Path, group: h5py.Group, name: str) -> tuple[str, ...]:
-    dataset = member(path, group, name)
-    if dataset.ndim != 1 or dataset.dtype.kind != "S":
-        raise CacheError(
-            f"{path}: '{name}' must be one row of fixed-length text, not {dataset.dtype} of shape {dataset.shape}."
-        )
+@contextmanager
+def damage(path: Path, what: str, again: str) -> Iterator[None]:
+    """Turn what h5py raises into a sentence that begins with ``what``: CacheError where the file is damaged; BusyError or
+    DiskError, which say nothing against the file, where another program or the disk is in the way."""
     try:
-        return tuple(text.decode() for text in dataset[()].tolist())
-    except UnicodeDecodeError as error:
-        raise CacheError(f"{path}: '{name}' is not UTF-8 ({error}).") from None
+        yield
+    except JsonError as error:
+        raise CacheError(f"{path}: {what} ({error.path}: {error.reason}). {again}") from None
+    except BemercError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+            raise BusyError(path) from None
+        if error.errno not in _NONSENSE:
+            raise DiskError(path, "cannot be read", _plain(error)) from None
+        raise CacheError(f"{path}: {what} ({_first_line(error)}). {again}") from None
+    except _DAMAGE as error:
+        raise CacheError(f"{path}: {what} ({_first_line(error)}). {again}") from None
 
 
-def read_pairs(path: Path, file: h5py.File, name: str, second: str) -> dict[str, str]:
-    group = file.get(name)
-    if not isinstance(group, h5py.Group):
-        raise CacheError(f"{path}: the group '{name}' is missing. Extract the cache again.")
-    ids, texts = read_strings(path, group, "ids"), read_strings(path, group, second)
-    if len(ids) != len(texts):
-        raise CacheError(f"{path}: '{name}' has {len(ids)} ids and {len(texts)} {second}.")
-    return dict(zip(ids, texts, strict=True))
+def _plain(error: OSError) -> str:
+    """The system's own words, which h5py wraps in a list of its calls."""
+    found = re.search(r"error message = '([^']*)'", str(error))
+    return found[1] if found else _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return printable((str(error).strip("'\"") or type(error).__name__).splitlines()[0])
+
+
+class Guarded:
+    """An HDF5 file open for reading, every part of which is checked before it is read. Use it in a ``with`` block, or close it.
+
+    kind   what it should be, for messages: "frame cache"
+    again  the sentence on how it is made anew; ``absent`` the one that is said where there is no file
+    Raises CacheError, BusyError, DiskError.
+    """
+
+    def __init__(self, path: Path, kind: str, again: str, absent: str) -> None:
+        self.path, self.kind, self.again = path, kind, again
+        if not path.is_file():
+            raise CacheError(f"{path}: {absent}")
+        with damage(path, "this is not a readable HDF5 file", again):
+            self.file = h5py.File(path, "r")
+            self._size = path.stat().st_size
+
+    def __enter__(self) -> Guarded:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        self.file.close()
+
+    def damaged(self, what: str) -> CacheError:
+        """``what`` as an error, with the file's name and how to make it anew."""
+        return CacheError(f"{self.path}: {what} {self.again}")
+
+    def attribute(self, name: str) -> Any:
+        """A text, or a number as a plain int or float, by name; None where it is missing. CacheError for anything else."""
+        if name not in self.file.attrs:
+            return None
+        value = self.file.attrs[name]
+        if isinstance(value, np.integer | np.floating):
+            value = value.item()
+        if not isinstance(value, str | int | float):
+            raise self.damaged(f"the attribute '{name}' is neither a text nor a number.")
+        return value
+
+    def text(self, name: str, longest: int = 1 << 16) -> str:
+        """An attribute that is a text."""
+        value = self.attribute(name)
+        if not isinstance(value, str) or len(value) > longest:
+            raise self.damaged(f"the attribute '{name}' must be a text of at most {longest} characters.")
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.file
+
+    def dataset(self, name: str) -> h5py.Dataset:
+        """A dataset by its path, after checks that reading it touches this file alone and cannot exhaust memory."""
+        parts = name.split("/")
+        for end in range(1, len(parts) + 1):
+            link = self.file.get("/".join(parts[:end]), getlink=True)
+            if link is not None and not isinstance(link, h5py.HardLink):
+                raise CacheError(
+                    f"{self.path}: '{name}' is a link to somewhere else, which a {self.kind} never holds. It is refused."
+                )
+        dataset = self.file.get(name)
+        if not isinstance(dataset, h5py.Dataset):
+            raise self.damaged(f"the dataset '{name}' is missing.")
+        if dataset.external or dataset.is_virtual:
+            raise CacheError(
+                f"{self.path}: '{name}' keeps its data in another file, which a {self.kind} never does. It is refused."
+            )
+        self._check_size(name, dataset)
+        return dataset
+
+    def _check_size(self, name: str, dataset: h5py.Dataset) -> None:
+        if dataset.shape is None or dataset.dtype.hasobject:
+            raise self.damaged(f"'{name}' holds {dataset.dtype} of shape {dataset.shape}, which is never stored there.")
+        properties = dataset.id.get_create_plist()
+        filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+        across = any(
+            part < all_ for part, all_ in zip((dataset.chunks or dataset.shape)[1:], dataset.shape[1:], strict=True)
+        )
+        if not set(filters) <= _FILTERS or len(set(filters)) < len(filters) or across:
+            raise CacheError(f"{self.path}: '{name}' is packed in a way that a {self.kind} never uses. It is refused.")
+        room = self._size * _MOST_SHRINK + _SLACK_BYTES
+        chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+        if dataset.size * dataset.dtype.itemsize > room or chunk > _MOST_CHUNK_BYTES:
+            raise CacheError(
+                f"{self.path}: '{name}' claims the shape {dataset.shape}, in pieces of {dataset.chunks}: more than a file of "
+                f"{self._size} bytes can hold. It is refused."
+            )
+
+    def read(self, name: str, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
+        """Some rows of a dataset that ``dataset`` gave, MOST_READ_BYTES at most."""
+        width = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+        if (rows.stop - rows.start) * width > MOST_READ_BYTES:
+            raise CacheError(
+                f"{self.path}: {rows.stop - rows.start} rows of '{name}' at once are more than the {MOST_READ_BYTES >> 30} GiB that "
+                "are read. Cut the clip into parts."
+            )
+        for start in range(rows.start, rows.stop, dataset.chunks[0]) if dataset.chunks and width else ():
+            self._check_chunk(name, dataset, start)
+        return cast("NDArray[Any]", dataset[rows])
+
+    def _check_chunk(self, name: str, dataset: h5py.Dataset, row: int) -> None:
+        """Data that do not shrink are stored a little larger than they are; anything beyond is a bomb."""
+        at = (row - row % dataset.chunks[0], *(0 for _ in dataset.shape[1:]))
+        stored = dataset.id.get_chunk_info_by_coord(at).size
+        whole = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        if stored > whole + whole // 100 + 1024:
+            raise CacheError(
+                f"{self.path}: a piece of '{name}' takes {stored} bytes, and holds {whole} at most. It is refused."
+            )
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """All of a dataset of at most MOST_HEAD_BYTES."""
+        dataset = self.dataset(name)
+        if dataset.size * dataset.dtype.itemsize > MOST_HEAD_BYTES:
+            raise CacheError(
+                f"{self.path}: '{name}' takes {dataset.size * dataset.dtype.itemsize} bytes, and {MOST_HEAD_BYTES >> 20} MiB "
+                "is the most that is read of it. It is refused."
+            )
+        if not dataset.ndim:
+            return np.asarray(dataset[()])
+        return self.read(name, dataset, slice(0, dataset.shape[0]))
+
+    def array(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """One row of numbers."""
+        found = self.whole(name)
+        if found.ndim != 1 or found.dtype != dtype:
+            raise self.damaged(f"'{name}' must be one row of {dtype}, not {found.dtype} of shape {found.shape}.")
+        return found
+
+    def strings(self, name: str, most: int = MOST_TEXTS) -> tuple[str, ...]:
+        """One row of texts."""
+        dataset = self.dataset(name)
+        if dataset.ndim != 1 or dataset.dtype.kind != "S" or dataset.size > most:
+            raise self.damaged(
+                f"'{name}' must be one row of at most {most} texts, not {dataset.dtype} of shape {dataset.shape}."
+            )
+        try:
+            return tuple(text.decode() for text in self.whole(name).tolist())
+        except UnicodeDecodeError as error:
+            raise self.damaged(f"'{name}' is not UTF-8 ({error}).") from None
+
+    def pairs(self, name: str, second: str) -> dict[str, str]:
+        """id -> text of a group of two rows, ``ids`` and ``second``."""
+        ids, texts = self.strings(f"{name}/ids"), self.strings(f"{name}/{second}")
+        if len(ids) != len(texts) or len(set(ids)) != len(ids):
+            raise self.damaged(
+                f"'{name}' has {len(ids)} ids, {len(set(ids))} of them different, and {len(texts)} {second}."
+            )
+        return dict(zip(ids, texts, strict=True))

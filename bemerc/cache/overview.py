@@ -34,11 +34,11 @@ def summary(cache: FrameCache) -> dict[str, Any]:
 
 
 def _column_statistics(cache: FrameCache) -> dict[str, dict[str, float]]:
-    width, total = len(cache.columns), cache._values.shape[0]
+    width, total = len(cache.columns), cache._datasets["values"].shape[0]
     seen, first, second = np.zeros(width), np.zeros(width), np.zeros(width)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
     for start in range(0, total, 1 << 14):
-        block = cache._values[start : start + (1 << 14)].astype(np.float64)
+        block = cache.block(start, min(total, start + (1 << 14))).astype(np.float64)
         there = np.isfinite(block)
         filled = np.where(there, block, 0.0)
         seen += there.sum(axis=0)

@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.errors import CacheError
+from bemerc.jsonfile import parse_json
 
 SCHEMA = "bemerc-frames"
 SCHEMA_VERSION = 1
 # What a cache can hold: a modality's measurements; and speech, a second look at the sound beside audio's prosody.
 Kind = Literal["face", "pose", "audio", "speech"]
 KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")
+
+# No camera and no extractor gives more rows a second; what sizes its work by the step between rows is bounded by it.
+MOST_HZ = 1000
+
+# Group of texts -> the name of its texts beside the ids.
+PAIRS = {"failures": "reasons", "notes": "reasons", "sources": "sha256", "choices": "json"}
 
 # Steps between the outermost points of a face: with 1024 a 100-pixel face is kept to a tenth of a pixel.
 _LANDMARK_STEPS = 1024
@@ -88,8 +95,8 @@ class Choice:
 
     @staticmethod
     def from_json(text: str) -> Choice:
-        """The inverse; ValueError, KeyError or TypeError where it is no such line."""
-        told = json.loads(text)
+        """The inverse; JsonError, ValueError, KeyError or TypeError where it is no such line."""
+        told = parse_json(text, "a choice of a face")
         stretches = tuple(
             Stretch(int(first), int(end), int(track), float(score), int(tracks))
             for first, end, track, score, tracks in told["stretches"]

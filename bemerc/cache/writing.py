@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import json
 import math
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.atomic import PRIVATE, partial_path, sweep_partials
+from bemerc.cache import checksum
 from bemerc.cache.values import (
     NO_POINT,
+    PAIRS,
     SCHEMA,
     SCHEMA_VERSION,
     Choice,
@@ -26,7 +27,7 @@ from bemerc.cache.values import (
     PackedLandmarks,
     pack_landmarks,
 )
-from bemerc.errors import CacheError
+from bemerc.errors import DiskError
 
 _CHUNK_BYTES = 1 << 16
 _Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
@@ -56,10 +57,10 @@ def write_cache(
     choices   id -> whose face it was measured of; may be filled while ``clips`` is consumed
     contents  what the cache was made of, as a hash; a later run compares it to see that there is nothing to do
 
-    The same arguments give the same bytes. CacheError if the disk refuses; ids out of order are our own mistake.
+    The same arguments give the same bytes. DiskError if the disk refuses; ids out of order are our own mistake.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     head = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -71,22 +72,23 @@ def write_cache(
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        with _Disk(partial, "w+") as disk:
+        sweep_partials(path.parent)
+        with _Disk(partial, "w+", opener=_for_the_owner) as disk:
             with h5py.File(disk, "w") as file:
                 file.attrs.update(head)
                 rows = disk.while_there_is_room(_in_order(clips, failures, tuple(columns)))
-                _write_body(file, tuple(columns), rows, failures, {} if notes is None else notes)
-                _pairs(file, "sources", "sha256", sources or {})
-                if choices:
-                    _pairs(file, "choices", "json", {id_: choice.as_json() for id_, choice in choices.items()})
+                ids, sums = _write_body(file, tuple(columns), rows)
+                pairs = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
+                # Filled while the rows were written.
+                pairs |= {"choices": {id_: choice.as_json() for id_, choice in choices.items()}} if choices else {}
+                for name, texts in pairs.items():
+                    _pairs(file, name, PAIRS[name], texts)
+                file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
             disk.check()
             os.fsync(disk.fileno())
         partial.replace(path)
     except OSError as error:
-        raise CacheError(
-            f"{path}: this cache could not be written ({error.strerror or error}). See that the disk has room and run again."
-        ) from error
+        raise DiskError(path, "this cache could not be written", error.strerror or str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -96,11 +98,8 @@ def write_nothing(path: Path, modality: Kind) -> None:
     write_cache(path, modality=modality, columns=(), rate="clip", extractor="none", params={}, clips=(), failures={})
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed processes left of this cache; what is younger than an hour may be somebody's work."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        if time.time() - left.stat().st_mtime > 3600:
-            left.unlink(missing_ok=True)
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)
 
 
 class _Disk(io.FileIO):
@@ -159,26 +158,27 @@ def _write_body(
     file: h5py.File,
     columns: tuple[str, ...],
     rows: Iterator[_Row],
-    failures: Mapping[str, str],
-    notes: Mapping[str, str],
-) -> None:
+) -> tuple[list[str], list[str]]:
+    """Write everything that has a row per frame or utterance; the ids, and the checksum of each."""
     values = _Rows(file, "values", (len(columns),), np.dtype(np.float32), np.nan)
     timestamps = _Rows(file, "timestamps_s", (), np.dtype(np.float64), np.nan)
     points = _Rows(file, "landmarks", None, np.dtype(np.int16), NO_POINT)
     scale = _Rows(file, "landmarks_scale", (4,), np.dtype(np.float32), np.nan)
     ids: list[str] = []
+    sums: list[str] = []
     durations: list[float] = []
     offsets = [0]
     for id_, features, duration_s, landmarks in rows:
         _check_row(id_, features, columns)
         values.append(features.values)
         timestamps.append(features.timestamps_s)
-        if landmarks is not None and len(features.values):
-            packed = landmarks if isinstance(landmarks, PackedLandmarks) else pack_landmarks(landmarks)
+        packed = landmarks if isinstance(landmarks, PackedLandmarks) or landmarks is None else pack_landmarks(landmarks)
+        if packed is not None and len(features.values):
             assert len(packed.points) == len(features.values), f"{id_}: one set of landmarks per row"
             points.put(offsets[-1], packed.points)
             scale.put(offsets[-1], packed.scale)
         ids.append(id_)
+        sums.append(checksum.of_rows(id_, duration_s, features, packed))
         durations.append(duration_s)
         offsets.append(offsets[-1] + len(features.values))
     for dataset in (values, timestamps):
@@ -190,8 +190,8 @@ def _write_body(
     _strings(file, "columns", columns)
     file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
     file.create_dataset("duration_s", data=np.asarray(durations, np.float64))
-    for name, reasons in (("failures", failures), ("notes", notes)):
-        _pairs(file, name, "reasons", reasons)
+    _strings(file, checksum.DATASET, sums)
+    return ids, sums
 
 
 def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) -> None:

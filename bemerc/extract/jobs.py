@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bemerc.cache import Kind
 from bemerc.config import to_mapping
 from bemerc.corpus import Manifest, folder
-from bemerc.extract.store import BARE, Identity, Part, fingerprint
+from bemerc.extract.store import Identity, Part, fingerprint
 
 WHOLE = Part()
 
@@ -79,13 +79,8 @@ class Measure:
         return to_mapping(self.params) if told is None else told()
 
     def name(self, content: str, part: Part) -> str:
-        """What the store calls the piece that is measured of a part of a clip.
-
-        Leaving out landmarks changes no number, so a piece without them has the name of the one with them, and a mark.
-        """
-        facts, bare = self.facts, self.facts.get("landmarks") is False
-        told = facts | {"landmarks": True} if bare else facts
-        return fingerprint(content, part, self.modality, self.version, told) + (BARE if bare else "")
+        """What the store calls the piece that is measured of a part of a clip."""
+        return fingerprint(content, part, self.modality, self.version, self.facts)
 
 
 def measure(modality: Kind, module: str, params: Any) -> Measure:

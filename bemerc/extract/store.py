@@ -81,10 +81,16 @@ class Refused:
     absent: bool = False
 
 
-def fingerprint(content: str, part: Part, modality: str, version: str, params: Mapping[str, Any]) -> str:
-    """The name of a piece: 40 hex digits over everything that its numbers depend on."""
-    told = [DECODING, content, asdict(part), modality, version, params]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40]
+def fingerprint(
+    content: str, part: Part, modality: str, version: str, params: Mapping[str, Any], decoding: int = DECODING
+) -> str:
+    """The name of a piece: 40 hex digits over everything that its numbers depend on.
+
+    Leaving out landmarks changes no number, so a piece without them has the name of the one with them, and a mark.
+    """
+    bare = params.get("landmarks") is False
+    told = [decoding, content, asdict(part), modality, version, {**params, "landmarks": True} if bare else params]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40] + (BARE if bare else "")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,63 @@
+"""Whether the file at a cache's place may be replaced: it is ours and sound, ours and damaged, or somebody else's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bemerc.cache.guard import Guarded
+from bemerc.cache.reading import open_cache, open_guarded
+from bemerc.cache.values import SCHEMA
+from bemerc.errors import CacheError
+from bemerc.jsonfile import JsonError, parse_json
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """What lies where a cache belongs.
+
+    kind      missing | sound: extracted, and every row is as it was written | damaged: extracted, and to be made anew (broken, or
+              of another schema version) | imported: made of other files, or recomputed; it may exist nowhere else | foreign: no
+              cache of ours, or too broken to tell; it is not to be replaced without keeping it
+    reason    why it is damaged or foreign, a sentence
+    contents  of a sound one, what it was made of
+    """
+
+    kind: Literal["missing", "sound", "damaged", "imported", "foreign"]
+    reason: str = ""
+    contents: str = ""
+
+
+def state_of(path: Path) -> CacheState:
+    """Look at a file, every row of it. BusyError and DiskError where another program or the disk is in the way."""
+    if not path.exists():
+        return CacheState("missing")
+    try:
+        with open_guarded(path) as file:
+            origin = _origin(file)
+    except CacheError as error:
+        return CacheState("foreign", str(error))
+    if origin != "ours":
+        return CacheState(origin, "" if origin == "imported" else f"{path}: it is no cache that 'bemerc extract' made.")
+    try:
+        with open_cache(path) as cache:
+            damaged = next((id_ for id_ in cache if not cache.is_as_written(id_)), None)
+            if damaged is not None or not cache.head_is_as_written():
+                of = f"the rows of '{damaged}'" if damaged is not None else "its attributes, failures or notes"
+                return CacheState("damaged", f"{path}: {of} are not what was written.")
+            return CacheState("sound", "", cache.contents)
+    except CacheError as error:
+        return CacheState("damaged", str(error))
+
+
+def _origin(file: Guarded) -> Literal["ours", "imported", "foreign"]:
+    """Who made a file, from attributes that every schema version has."""
+    if file.attribute("schema") != SCHEMA:
+        return "foreign"
+    try:
+        extractor, params = file.text("extractor"), parse_json(file.text("params", 1 << 20))
+    except (CacheError, JsonError):
+        return "foreign"
+    imported = "-import/" in extractor or not isinstance(params, dict) or "imported" in params
+    return "imported" if imported else "ours"
