@@ -21,8 +21,8 @@ from bemerc.terminal import printable
 MOST_BYTES = 16 << 20
 MOST_LINE_BYTES = 1 << 20
 MOST_DEPTH = 32
-# Beyond 64 bits nothing here counts anything, and float() of it may fail.
-_MOST_DIGITS = 20
+# Nothing here counts beyond 64 bits, and float() of a huge one fails; but many tokenizers set model_max_length to 10**30.
+_MOST_DIGITS = 31
 
 
 class JsonError(BemercError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc import huggingface
 from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.hashing import model_identity, sha256
 from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_waveform
@@ -140,21 +141,21 @@ def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]],
     from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
 
     try:
-        config = AutoConfig.from_pretrained(model)
+        folder = huggingface.folder_of(model)
+        config = huggingface.load(AutoConfig, folder)
         if config.model_type != "whisper":
             raise TranscribeError(
                 f"{model}: speech is recognised by a Whisper, and this is a {config.model_type} model. "
                 "Name another, such as openai/whisper-small."
             )
         with transformers_quiet(advice=False):
-            processor = AutoProcessor.from_pretrained(model)
-            network = WhisperForConditionalGeneration.from_pretrained(model, use_safetensors=True).eval()
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            processor = huggingface.load(AutoProcessor, folder)
+            network = huggingface.load(WhisperForConditionalGeneration, folder, use_safetensors=True).eval()
+    except huggingface.PretrainedError as error:
         raise TranscribeError(
-            f"{model}: the speech recogniser cannot be loaded ({first}). Give a folder that holds a Whisper with its "
+            f"{model}: the speech recogniser cannot be loaded ({error.reason}). Give a folder that holds a Whisper with its "
             "processor, or a name that this machine can download."
-        ) from None
+        ) from error
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     network.to(where)
     return lambda waveform: _hear(network, processor, waveform)

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bemerc import dataset, model, predict, prompt
+from bemerc import dataset, huggingface, model, predict, prompt
 from bemerc.errors import ModelError
 from bemerc.model import export, masks, pretrained
 from tests import families, language
@@ -87,7 +87,7 @@ def test_a_fingerprint_is_of_the_weights_wherever_and_however_they_lie(world: Wo
     name = world.params.name_or_path
     lm = AutoModelForCausalLM.from_pretrained(name)
     lm.save_pretrained(tmp_path / "shards", max_shard_size="50KB")
-    assert len(pretrained.weight_files(str(tmp_path / "shards"))) > 1
+    assert len(huggingface.weight_files(tmp_path / "shards")) > 1
     assert pretrained.fingerprint(str(tmp_path / "shards")) == pretrained.fingerprint(name)
     coarse = world.model(replace(world.params, dtype="bfloat16"))
     assert coarse.backbone == world.model().backbone

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc import huggingface
 from bemerc.corpus import Dialogue, Manifest, Utterance
 from bemerc.describe import answers
 from bemerc.description import Description, write_descriptions, write_lines
@@ -285,23 +286,24 @@ def qwen(model: str, params: Params) -> Ask:
     if params.device == "cuda" and not torch.cuda.is_available():
         raise TeacherError("teacher.device: cuda, but torch sees no GPU here. Take auto or cpu.")
     try:
-        config = AutoConfig.from_pretrained(model)
+        folder = huggingface.folder_of(model)
+        config = huggingface.load(AutoConfig, folder)
         if config.model_type not in FAMILIES:
             raise TeacherError(
                 f"{model}: the teacher is a model of the Qwen2-VL family ({', '.join(FAMILIES)}), and this is a "
                 f"{config.model_type} model. Name another, such as Qwen/Qwen2-VL-2B-Instruct."
             )
         with transformers_quiet(advice=False):
-            eyes = AutoImageProcessor.from_pretrained(model, backend="pil")
-            tokenizer = AutoTokenizer.from_pretrained(model)
+            eyes = huggingface.load(AutoImageProcessor, folder, backend="pil")
+            tokenizer = huggingface.load(AutoTokenizer, folder)
             dtype = params.dtype if params.dtype == "auto" else getattr(torch, params.dtype)
-            network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, use_safetensors=True).eval()
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            kind = AutoModelForImageTextToText
+            network = huggingface.load(kind, folder, dtype=dtype, use_safetensors=True).eval()
+    except huggingface.PretrainedError as error:
         raise TeacherError(
-            f"{model}: the vision-language model cannot be loaded ({first}). Give a folder that holds one with its "
+            f"{model}: the vision-language model cannot be loaded ({error.reason}). Give a folder that holds one with its "
             "tokenizer and image processor, or a name that this machine can download."
-        ) from None
+        ) from error
     if not getattr(tokenizer, "chat_template", None):
         raise TeacherError(
             f"{model}: its tokenizer has no chat template. Name a model that was tuned to answer (Instruct)."

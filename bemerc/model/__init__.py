@@ -10,7 +10,7 @@ with the projectors and ``bemerc.json`` beside it. The projector is ours: BeMERC
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bemerc.dataset import Batch
 
 FACTS = "bemerc.json"
-PROJECTORS = "projectors.safetensors"
+PROJECTORS, ADAPTER = "projectors.safetensors", "adapter_model.safetensors"
 SCHEMA_VERSION = 1
 
 
@@ -294,8 +294,11 @@ class BehaviorModel(nn.Module):
         partial.mkdir(parents=True, exist_ok=True)
         own = {name: value.detach() for name, value in self.trainable().items()} | dict(weights or {})
         held = {name: value.cpu().contiguous() for name, value in own.items()}
-        _put_in_order(self.lm.peft_config.values())
-        self.lm.save_pretrained(partial, state_dict=_under("lm.", held))
+        for config in self.lm.peft_config.values():
+            _put_in_order(config)
+            config.base_model_name_or_path = facts.backbone  # where it lay on this machine is nobody's business
+        # PEFT would ask the hub whether the vocabulary has grown.
+        self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
         write_beside(partial, _under("projectors.", held), facts)
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(partial.iterdir(), key=lambda path: path.name == FACTS):
@@ -320,12 +323,11 @@ def _words(lm: Any) -> Tensor:
     return words
 
 
-def _put_in_order(configs: Iterable[Any]) -> None:
+def _put_in_order(config: Any) -> None:
     """PEFT writes its sets of names as they come, in another order in every process; the same model has the same files."""
-    for config in configs:
-        for name, value in vars(config).items():
-            if isinstance(value, set):
-                setattr(config, name, sorted(value))
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))
 
 
 def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -359,7 +361,7 @@ def build(
     if start is None:
         return fresh(lm, tokenizer, widths, k, params, backbone, known)
     _must_fit(read_facts(start), params, backbone, start)
-    model = BehaviorModel(_adapter(lm, start, trainable=True), tokenizer, widths, k, params, backbone, known)
+    model = BehaviorModel(_adapter(lm, start, params, trainable=True), tokenizer, widths, k, params, backbone, known)
     _load_projectors(model, start)
     return _ready(model, lm)
 
@@ -374,6 +376,11 @@ def fresh(
     trees: Trees = "masks",
 ) -> BehaviorModel:
     """A fresh model on a backbone that is there already, be it without weights (on the meta device)."""
+    return _ready(BehaviorModel(_lora(lm, params), tokenizer, widths, k, params, backbone, trees), lm)
+
+
+def _lora(lm: Any, params: Params) -> Any:
+    """The backbone with a fresh adapter of the shape that ``params`` say."""
     import peft
 
     shape = peft.LoraConfig(
@@ -386,10 +393,9 @@ def fresh(
     )
     try:
         with quiet():
-            adapted = peft.get_peft_model(lm, shape)
+            return peft.get_peft_model(lm, shape)
     except ValueError as error:
         raise ModelError(f"model.targets: {error}") from None
-    return _ready(BehaviorModel(adapted, tokenizer, widths, k, params, backbone, trees), lm)
 
 
 def _ready(model: BehaviorModel, lm: Any) -> BehaviorModel:
@@ -432,7 +438,7 @@ def load(
     found = fingerprint(params.name_or_path)
     _must_fit(facts, params, found, folder)
     known = paths.understood(lm, trees)
-    adapted = lm if facts.merged else _adapter(lm, folder, trainable=False)
+    adapted = lm if facts.merged else _adapter(lm, folder, params, trainable=False)
     widths = {m: len(facts.columns[m]) for m in facts.modalities}
     model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, known)
     _load_projectors(model, folder)
@@ -496,29 +502,49 @@ def _must_fit(facts: Facts, params: Params, found: str, folder: Path) -> None:
             )
 
 
-def _adapter(lm: Any, folder: Path, trainable: bool) -> Any:
+def _adapter(lm: Any, folder: Path, params: Params, trainable: bool) -> Any:
+    """The backbone with the adapter in ``folder``.
+
+    adapter_config.json is written for people who use PEFT alone and is not read here: it could name other models to load,
+    patterns to search with and ranks that fill the memory. The shape is that of ``params``; the weights must fit it.
+    """
     import peft
 
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            f"{folder}: adapter_model.safetensors is not there; pickled weights are refused. Train it again."
-        )
+    weights = _weights(folder / ADAPTER)
+    adapted = _lora(lm, params)
+    wanted = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    _must_be_of_shape(folder / ADAPTER, weights, wanted)
+    peft.set_peft_model_state_dict(adapted, weights)
+    for weight in adapted.parameters():
+        weight.requires_grad_(weight.requires_grad and trainable)
+    return adapted
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelError(f"{path}: these weights are not there; pickled weights are refused. Train it again.")
     try:
-        with quiet():
-            return peft.PeftModel.from_pretrained(lm, str(folder), is_trainable=trainable)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: PEFT could not load the adapter ({first}). Train it again.") from None
+        found: dict[str, Tensor] = load_file(path)
+        return found
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path}: this is no safetensors file ({error}). Train it again.") from None
+
+
+def _must_be_of_shape(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """ModelError where weights are missing, of another shape, no floats or not finite."""
+    for name, weight in wanted.items():
+        if name not in found or found[name].shape != weight.shape:
+            has = f"has {list(found[name].shape)}" if name in found else "is missing"
+            raise ModelError(f"{path}: {name} {has}; the model needs {list(weight.shape)}. Train it again.")
+        if not found[name].is_floating_point() or not found[name].isfinite().all():
+            raise ModelError(f"{path}: {name} holds {found[name].dtype} or values that are no numbers. Train it again.")
 
 
 def _load_projectors(model: BehaviorModel, folder: Path) -> None:
     """Weights of the modalities that the model uses; a folder may know more of them."""
-    try:
-        found = load_file(folder / PROJECTORS)
-        wanted = model.projectors.state_dict()
-        missing = sorted({name.split(".")[0] for name in wanted if name not in found})
-        if missing:
-            raise ModelError(f"{folder}: it has no projector for {', '.join(missing)}. Train it with these modalities.")
-        model.projectors.load_state_dict({name: found[name] for name in wanted})
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder / PROJECTORS}: the projectors do not fit ({error}). Train it again.") from None
+    found, wanted = _weights(folder / PROJECTORS), model.projectors.state_dict()
+    missing = sorted({name.split(".")[0] for name in wanted if name not in found})
+    if missing:
+        raise ModelError(f"{folder}: it has no projector for {', '.join(missing)}. Train it with these modalities.")
+    _must_be_of_shape(folder / PROJECTORS, found, wanted)
+    model.projectors.load_state_dict({name: found[name] for name in wanted})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import warnings
@@ -18,18 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
+from bemerc import huggingface
 from bemerc.errors import ModelError
+from bemerc.huggingface import PretrainedError
+from bemerc.jsonfile import JsonError, parse_json
 from bemerc.progress import transformers_quiet
+from bemerc.terminal import printable
 
 if TYPE_CHECKING:
     from bemerc.model import Params
 
-# Beside a backbone's weights in an exported model, and no part of it.
-NOT_WEIGHTS = ("projectors.safetensors", "adapter_model.safetensors")
 # Places per tensor that a fingerprint looks at, and bytes at each: enough to tell two models apart, little enough for 7B.
 _PLACES, _BYTES = 64, 16
+_HEADER_BYTES = 100 << 20  # safetensors' own limit
 # LoRA has no business in the eyes and ears of a model that has them: behavior comes in as tokens.
 OTHER_SENSES = r".*(vision|visual|audio|image|multi_modal|multimodal).*"
 
@@ -38,17 +39,15 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
     """The frozen language model and its tokenizer; ModelError where they cannot be had or cannot be used."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    device_of(params.device)  # a GPU that is not there is told before minutes of loading
-    place = Path(params.name_or_path)
-    if place.is_dir() and not list(place.glob("*.safetensors")):
-        raise ModelError(
-            f"{place}: there are no safetensors weights in this folder, and pickled ones are refused because loading them "
-            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True)."
-        )
+    device_of(params.device)  # a GPU that is not there is named before minutes of loading
+    name = params.name_or_path
     try:
+        folder = huggingface.folder_of(name)
+        _must_be_safetensors(folder)
         with quiet():
-            lm, told = AutoModelForCausalLM.from_pretrained(
-                params.name_or_path,
+            lm, told = huggingface.load(
+                AutoModelForCausalLM,
+                folder,
                 dtype=getattr(torch, params.dtype),
                 attn_implementation=None if params.attention == "auto" else params.attention,
                 quantization_config=_quantization(params),
@@ -57,26 +56,33 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
                 output_loading_info=True,
             )
             lm = lm if _device_map(params) else lm.to(device_of(params.device))
-            tokenizer = AutoTokenizer.from_pretrained(params.name_or_path)
+            tokenizer = huggingface.load(AutoTokenizer, folder)
     except torch.OutOfMemoryError:
         raise ModelError(
-            f"model.name_or_path '{params.name_or_path}': the weights do not fit in the GPU's memory. Set model.dtype: "
+            f"model.name_or_path '{name}': the weights do not fit in the GPU's memory. Set model.dtype: "
             "bfloat16, model.quantize: 4bit, or model.device: spread; `bemerc train --estimate` says what is needed."
         ) from None
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        if params.attention != "auto" and "attention implementation" in str(error):
+    except PretrainedError as error:
+        if params.attention != "auto" and "attention implementation" in error.reason:
             raise ModelError(
-                f"model.attention: {params.attention} is not made for '{params.name_or_path}' in this transformers. Set it to auto."
+                f"model.attention: {params.attention} is not made for '{name}' in this transformers. Set it to auto."
             ) from None
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"model.name_or_path '{params.name_or_path}': no causal language model could be loaded from there ({first}). "
+            f"model.name_or_path '{printable(name)}': no causal language model could be loaded from there ({error.reason}). "
             "Run 'dvc repro backbone' for the embedded one, or name a folder or a model that transformers can find."
-        ) from None
-    _must_be_whole(params.name_or_path, told)
-    check_tokenizer(params.name_or_path, tokenizer, len(lm.get_input_embeddings().weight))
+        ) from error
+    _must_be_whole(name, told)
+    check_tokenizer(name, tokenizer, len(lm.get_input_embeddings().weight))
     lm.requires_grad_(False)
     return lm, tokenizer
+
+
+def _must_be_safetensors(folder: Path) -> None:
+    if not huggingface.weight_files(folder):
+        raise ModelError(
+            f"{folder}: there are no safetensors weights in this folder, and pickled ones are refused because loading them "
+            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True)."
+        )
 
 
 def _device_map(params: Params) -> Any:
@@ -171,18 +177,19 @@ def fingerprint(name: str) -> str:
     """A hash of the names, types and shapes of a backbone's weights and of some bytes of each.
 
     The same files give the same wherever they lie, and however they are cut into shards. ``name`` is a folder, or a model
-    that transformers has loaded before. Raises ModelError where there are no such files.
+    in Hugging Face's cache. Raises ModelError where there are no such files.
     """
+    try:
+        files = huggingface.weight_files(huggingface.folder_of(name, download=False))
+    except PretrainedError as error:
+        raise ModelError(f"{error} Name a folder that holds the model, or download it first.") from None
     entries: list[tuple[str, bytes]] = []
-    for path in weight_files(name):
+    for path in files:
         try:
             with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > path.stat().st_size:
-                    raise ValueError(f"its header claims {length} bytes")
-                header = json.loads(file.read(length))
-                entries += [(key, _seen(file, 8 + length, key, one)) for key, one in header.items() if key[:2] != "__"]
-        except (OSError, ValueError, KeyError) as error:
+                start, header = _header(path, file)
+                entries += [(key, _seen(file, start, key, one)) for key, one in header.items() if key[:2] != "__"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, JsonError) as error:
             raise ModelError(f"{path}: this is no safetensors file ({error}). Download the backbone again.") from None
     digest = hashlib.sha256()
     for _, seen in sorted(entries):
@@ -190,34 +197,25 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()[:32]
 
 
+def _header(path: Path, file: Any) -> tuple[int, Any]:
+    """Where the tensors of a safetensors file begin, and what its header says of them."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(path.stat().st_size, _HEADER_BYTES):
+        raise ValueError(f"its header claims {length} bytes")
+    return 8 + length, parse_json(file.read(length), path)
+
+
 def _seen(file: Any, start: int, key: str, one: Any) -> bytes:
     """What a fingerprint sees of one tensor."""
     first, last = one["data_offsets"]
+    if not 0 <= first <= last:
+        raise ValueError(f"the places of {printable(key)} are no places")
     stride = max(_BYTES, (last - first) // _PLACES // _BYTES * _BYTES)
     seen = [f"{key} {one['dtype']} {one['shape']}".encode()]
     for offset in range(first, last, stride):
         file.seek(start + offset)
         seen.append(file.read(min(_BYTES, last - offset)))
     return b"".join(seen)
-
-
-def weight_files(name: str) -> list[Path]:
-    """The safetensors files of a folder, or of a model in transformers' cache."""
-    place = Path(name)
-    if place.is_dir():
-        return [path for path in sorted(place.glob("*.safetensors")) if path.name not in NOT_WEIGHTS]
-    from transformers.utils.hub import cached_file
-
-    try:
-        index = cached_file(name, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
-        if index is None:
-            return [Path(str(cached_file(name, "model.safetensors")))]
-        shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
-        return [Path(str(cached_file(name, shard))) for shard in shards]
-    except OSError as error:
-        raise ModelError(
-            f"{name}: its weights are not in transformers' cache ({error}). Name a folder that holds them, or download them first."
-        ) from None
 
 
 @contextlib.contextmanager

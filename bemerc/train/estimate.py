@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
-from bemerc import dataset, model, prompt, train
+from bemerc import dataset, huggingface, model, prompt, train
 from bemerc.corpus import Modality
 from bemerc.description import Description
 from bemerc.errors import ModelError
@@ -200,12 +200,11 @@ def _config(name: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
+        return huggingface.load(AutoConfig, huggingface.folder_of(name, weights=False, download=name not in KNOWN))
+    except huggingface.PretrainedError as error:
         if name not in KNOWN:
-            first = str(error).strip().splitlines()[0]
             raise ModelError(
-                f"model.name_or_path '{name}': its config is not here ({first}), nor is its shape known to bemerc. Known are "
+                f"model.name_or_path '{name}': its config is not here ({error.reason}), nor is its shape known to bemerc. Known are "
                 f"{', '.join(KNOWN)}; or name a folder with a config.json in it."
             ) from None
     kind, values = KNOWN[name]
@@ -217,8 +216,8 @@ def _tokenizer(name: str) -> Any:
 
     try:
         with pretrained.quiet():
-            return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError):
+            return huggingface.load(AutoTokenizer, huggingface.folder_of(name, weights=False, download=False))
+    except huggingface.PretrainedError:
         return None
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import AutoFeatureExtractor
 
+from bemerc import huggingface
 from bemerc.cache import Features
 from bemerc.errors import BemercError, MediaError
 from bemerc.extract.audio import SAMPLE_RATE_HZ
@@ -200,17 +200,15 @@ def _room(batch_s: float) -> Iterator[None]:
 
 def _load(chosen: Chosen) -> tuple[Any, Any]:
     """What prepares the sound, and the network. BemercError where they cannot be had, or where weights are missing."""
-    options = {"dtype": getattr(torch, chosen.params.dtype), "use_safetensors": True, "local_files_only": True}
+    options = {"dtype": getattr(torch, chosen.params.dtype), "use_safetensors": True, "output_loading_info": True}
     try:
         with transformers_quiet():
-            prepare = AutoFeatureExtractor.from_pretrained(chosen.folder, local_files_only=True)
-            kind = getattr(transformers, _CLASSES[chosen.family])
-            network, told = kind.from_pretrained(chosen.folder, output_loading_info=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            prepare = huggingface.load(AutoFeatureExtractor, chosen.folder)
+            network, told = huggingface.load(getattr(transformers, _CLASSES[chosen.family]), chosen.folder, **options)
+    except huggingface.PretrainedError as error:
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: no {chosen.family} could be loaded from {chosen.folder} ({first})."
-        ) from None
+            f"extract_audio.encoder.name_or_path: no {chosen.family} could be loaded from {chosen.folder} ({error.reason})."
+        ) from error
     _check(chosen, prepare, told["missing_keys"])
     if chosen.family == "whisper":
         network = network.encoder
