@@ -1,0 +1,596 @@
+"""Every reader against damaged files: ``python -m benchmarks.fuzz [--count 10000] [--seed 1] [--only NAME ...]``.
+
+Sound files of every kind that bemerc reads (clips, frame caches, tokens, finished clips, pickles, arrays, tables, subtitles,
+JSON, YAML, model folders) are made by bemerc's own writers and by the libraries that others use, spoiled in seeded ways and read
+as the commands read them. Each file is read in a child process with a time limit. What must come out is the content or a
+BemercError, a sentence. A stack trace, a crash, a hang or more than 1 GB of memory is a fault: it is listed with the seed that
+makes the file again, the file is kept (``--keep DIR``), and the exit code is 1.
+
+Prints a row per reader: files, read whole, refused in a sentence, faults, the slowest file, the highest memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import pickle
+import random
+import re
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bemerc.errors import BemercError
+
+# One file's limits: longer than this is a hang, more than this is too much for what a stranger's file may ask.
+LIMIT_S = 20.0
+LIMIT_MB = 1000
+# A child that has read so many files makes room for a new one: what a library leaks is not the file's fault.
+FILES_PER_CHILD = 500
+
+# What parsers trip over: numbers out of range, other types, markup, quotes, nesting, directions of writing.
+NASTY = [
+    b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"99999999999999999999", b"1e-300", b"null", b"true", b"[]", b"{}",
+    b'""', b'"\\u0000"', b'"\\ud800"', b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r\r\n", b"-->", b"<v ", b"{\\an8}", b"00:00:00,000",
+    b"&a [*a,*a]", b"!!python/object:os.system", b"- " * 50, b"[" * 200, b"{" * 200, b'"' * 3, b",,,,", b"\t", b"=cmd()", b"../../etc",
+    "\u202e\u2028".encode(), "é".encode("latin-1"), b"9" * 400, b"a" * 5000,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way into bemerc: sound files to begin with, how a spoiled one is laid, and how it is read."""
+
+    name: str
+    seeds: Callable[[Path], Sequence[Path]]
+    read: Callable[[Path], object]
+    text: bool = False
+
+
+@dataclass
+class Tally:
+    """What became of the files of one reader."""
+
+    files: int = 0
+    whole: int = 0
+    refused: int = 0
+    faults: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+    peak_mb: float = 0.0
+
+
+# ------------------------------------------------------------------------------------------------------------- damage
+
+
+def spoil(data: bytes, rng: random.Random, text: bool) -> bytes:
+    """``data`` with one to four kinds of damage."""
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        data = rng.choice(_TEXT_DAMAGE if text and rng.random() < 0.7 else _BYTE_DAMAGE)(data, rng)
+    return data
+
+
+def _cut(data: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data) + 1)]
+
+
+def _hole(data: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + data[at + rng.randrange(1, 500) :]
+
+
+def _zeros(data: bytes, rng: random.Random) -> bytes:
+    at, long = rng.randrange(len(data) + 1), rng.randrange(1, 2000)
+    return data[:at] + bytes(len(data[at : at + long])) + data[at + long :]
+
+
+def _bytes(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 30) if changed else 0):
+        changed[rng.randrange(len(changed))] = rng.choice((0, 127, 128, 255, rng.randrange(256)))
+    return bytes(changed)
+
+
+def _head(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 8) if changed else 0):
+        changed[rng.randrange(min(len(changed), 600))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def _twice(data: bytes, rng: random.Random) -> bytes:
+    at, long = rng.randrange(len(data) + 1), rng.randrange(1, 3000)
+    return data[:at] + data[at : at + long] * rng.choice((2, 3, 50)) + data[at + long :]
+
+
+def _nasty(data: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + rng.choice(NASTY) + data[at + rng.choice((0, 0, 1, 5)) :]
+
+
+def _number(data: bytes, rng: random.Random) -> bytes:
+    return _in_place_of(rb"-?\d+(?:\.\d+)?(?:e-?\d+)?", data, rng)
+
+
+def _word(data: bytes, rng: random.Random) -> bytes:
+    return _in_place_of(rb'"[^"\n]*"|[A-Za-z_]+', data, rng)
+
+
+def _in_place_of(pattern: bytes, data: bytes, rng: random.Random) -> bytes:
+    places = list(re.finditer(pattern, data))
+    if not places:
+        return _nasty(data, rng)
+    place = rng.choice(places)
+    return data[: place.start()] + rng.choice(NASTY) + data[place.end() :]
+
+
+def _lines(data: bytes, rng: random.Random) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+    how = rng.randrange(4)
+    if how == 0:
+        del lines[at]
+    elif how == 1:
+        lines.insert(at, lines[other])
+    elif how == 2:
+        lines[at], lines[other] = lines[other], lines[at]
+    else:
+        lines[at] = lines[at].strip()
+    return b"".join(lines)
+
+
+_BYTE_DAMAGE = (_cut, _hole, _zeros, _bytes, _bytes, _head, _twice, _nasty)
+_TEXT_DAMAGE = (_number, _number, _word, _word, _lines, _nasty)
+
+
+def spoil_archive(path: Path, rng: random.Random) -> bytes:
+    """A zip of arrays whose members are spoiled and whose checksums are right again: a reader is past its first defence then."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = rng.choice(sorted(members))
+    members[name] = spoil(members[name], rng, text=False)
+    with tempfile.TemporaryFile() as made:
+        with zipfile.ZipFile(made, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        made.seek(0)
+        return made.read()
+
+
+# ------------------------------------------------------------------------------------------------- what lies in a folder
+
+
+def _clips(folder: Path) -> list[Path]:
+    from tests.clips import write_clip
+
+    names = ("a.mp4", "b.mkv", "c.avi", "d.mov", "e.webm", "f.ts")
+    made = [write_clip(folder / name, 0.6) for name in names[:4]]
+    if shutil.which("ffmpeg"):
+        for name in names[4:]:
+            os.system(f"ffmpeg -nostdin -v quiet -y -i '{made[0]}' '{folder / name}'")
+            made.append(folder / name)
+    return [path for path in made if path.exists()]
+
+
+def _read_clip(path: Path) -> None:
+    from bemerc.media import Video, probe, read_sound
+
+    probe(path)
+    for sound_first in (False, True):
+        try:
+            if sound_first:
+                read_sound(path)
+                continue
+            with Video(path) as video:
+                for frame in video:
+                    frame.rgb()
+        except BemercError:
+            if sound_first:
+                raise
+
+
+def _features(columns: int, rows: int = 40) -> Any:
+    from bemerc.cache import Features
+
+    rng = np.random.default_rng(0)
+    names = tuple(f"AU{i:02d}_r" for i in range(columns))
+    return Features(rng.normal(size=(rows, columns)).astype(np.float32), np.arange(rows) / 25, names)
+
+
+def _frame_caches(folder: Path) -> list[Path]:
+    from bemerc.cache.writing import write_cache
+
+    face = _features(5)
+    points = np.random.default_rng(1).uniform(0, 300, (40, 478, 3)).astype(np.float32)
+    for name, landmarks in (("face.h5", points), ("plain.h5", None)):
+        write_cache(
+            folder / name,
+            modality="face",
+            columns=face.columns,
+            rate="clip",
+            extractor="made/1",
+            params={"a": 1},
+            clips=[("d/a", face, 1.6, landmarks), ("d/b", face, 1.6, landmarks)],
+            failures={"d/c": "The clip is empty (0 bytes)."},
+            notes={"d/b": "The picture ends at 1.00 of 2.00 s."},
+            sources={"d/a": "0" * 64},
+        )
+    return [folder / "face.h5", folder / "plain.h5"]
+
+
+def _read_frame_cache(path: Path) -> None:
+    from bemerc import describe
+    from bemerc.cache import open_cache
+    from bemerc.cache.overview import summary
+    from bemerc.describe.references import GENERAL
+
+    with open_cache(path) as cache:
+        summary(cache)
+        for id_ in cache:
+            if id_ in cache.failures:
+                continue
+            cache.landmarks(id_)
+            describe.describe({}, GENERAL, describe.read_clip({"face": cache}, id_), describe.Params())
+
+
+def _world(folder: Path) -> Any:
+    from tests import language
+
+    return language.manifest({"train": 2, "dev": 1, "test": 1})
+
+
+def _token_files(folder: Path) -> list[Path]:
+    from tests import language
+
+    language.write(folder / "tokens.h5", _world(folder))
+    return [folder / "tokens.h5"]
+
+
+def _read_tokens(path: Path) -> None:
+    from bemerc.tokens import open_tokens
+
+    file = open_tokens(path)
+    for id_ in file.ids:
+        file[id_]
+
+
+def _pieces(folder: Path) -> list[Path]:
+    from bemerc.extract.store import Finished, Store
+
+    store = Store(folder / "store")
+    store.put("face", "a" * 40, Finished(_features(5), 1.6, note="One frame was left out."))
+    return sorted((folder / "store").rglob("*.npz"))
+
+
+def _read_piece(path: Path) -> None:
+    from bemerc.extract.store import Store
+
+    store = Store(path.parent / "store")
+    kept = store.folder / "face" / "aa" / f"{'a' * 40}.npz"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, kept)
+    store.finished("face", "a" * 40, _features(5).columns)
+
+
+def _pickles(folder: Path) -> list[Path]:
+    rng = np.random.default_rng(2)
+    split = {
+        "id": ["v1$_$0", "v1$_$1"],
+        "vision": rng.normal(size=(2, 9, 4)).astype(np.float32),
+        "audio": rng.normal(size=(2, 9, 3)),
+        "vision_lengths": [9, 5],
+        "raw_text": np.array(["hello", "größe"]),
+    }
+    paths = []
+    for protocol in (2, 4, 5):
+        paths.append(folder / f"mmsa{protocol}.pkl")
+        paths[-1].write_bytes(pickle.dumps({"train": split, "valid": split | {"id": ["w$_$0", "w$_$1"]}}, protocol))
+    return paths
+
+
+def _read_pickle(path: Path) -> None:
+    from bemerc.exchange.incoming import from_mmsa
+
+    from_mmsa(path, path.parent / "out", None, 25.0)
+
+
+def _arrays(folder: Path) -> list[Path]:
+    for i, dtype in enumerate((np.float32, np.float64, np.int16)):
+        np.save(folder / f"u{i}.npy", np.arange(60).reshape(20, 3).astype(dtype))
+    return sorted(folder.glob("*.npy"))
+
+
+def _read_array(path: Path) -> None:
+    from bemerc.exchange.incoming import from_mertools
+
+    from_mertools(path, path.parent / "out", None, "face", 25.0)
+
+
+def _openface(folder: Path) -> list[Path]:
+    head = "frame, face_id, timestamp, confidence, success, pose_Rx, pose_Ry, pose_Rz, AU01_r, AU12_r, AU12_c"
+    rows = [f"{i + 1}, 0, {i / 25:.3f}, 0.98, 1, 0.1, 0.0, -0.1, 0.5, {i % 5}.25, 1" for i in range(50)]
+    (folder / "of.csv").write_text("\n".join([head, *rows]) + "\n")
+    return [folder / "of.csv"]
+
+
+def _read_openface(path: Path) -> None:
+    from bemerc.exchange.incoming import from_openface
+
+    from_openface(path, path.parent / "out", None)
+
+
+def _subtitles(folder: Path) -> list[Path]:
+    cues = [
+        ("00:00:00,500", "00:00:01,500", "<v Ann>Hello <i>there</i>"),
+        ("00:00:02,000", "00:00:03,000", "{\\an8}BO: Hi &amp; bye"),
+    ]
+    srt = "".join(f"{i + 1}\n{a} --> {b}\n{text}\n\n" for i, (a, b, text) in enumerate(cues * 20))
+    vtt = "WEBVTT\n\nNOTE made\n\n" + "".join(
+        f"{a.replace(',', '.')} --> {b.replace(',', '.')} align:start\n{t}\n\n" for a, b, t in cues * 20
+    )
+    (folder / "a.srt").write_text(srt, encoding="utf-8")
+    (folder / "b.vtt").write_text(vtt, encoding="utf-8")
+    (folder / "c.srt").write_text(srt, encoding="utf-16")
+    return sorted(folder.glob("?.*"))
+
+
+def _read_subtitles(path: Path) -> None:
+    from bemerc.corpus.recording import read_dir
+
+    video = path.with_suffix(".mp4")
+    video.write_bytes(b"")
+    try:
+        read_dir(path.parent)
+    finally:
+        video.unlink()
+
+
+def _tables(folder: Path) -> list[Path]:
+    head = "id,dialogue,index,speaker,text,label,split,clip,start_s,end_s,crop"
+    rows = [
+        f'u{i},d{i // 4},{i % 4},Ann,"Hello, {i}",joy,{("train", "dev", "test")[i // 4 % 3]},,{i}.5,{i + 1}.25,left'
+        for i in range(24)
+    ]
+    text = "\n".join([head, *rows]) + "\n"
+    (folder / "a.csv").write_text(text, encoding="utf-8-sig")
+    (folder / "b.csv").write_text(text.replace(",", ";").replace("Hello;", "Hello,"), encoding="utf-8")
+    (folder / "c.csv").write_text(text.replace(",", "\t"), encoding="utf-16")
+    return sorted(folder.glob("?.csv"))
+
+
+def _read_table(path: Path) -> None:
+    from bemerc.corpus import table
+
+    table.read(table.Params(file=str(path)))
+
+
+def _manifests(folder: Path) -> list[Path]:
+    from bemerc.corpus import write_manifest
+
+    of = _world(folder)
+    write_manifest(folder / "manifest.jsonl", of.utterances, of.labels, of.corpora)
+    return [folder / "manifest.jsonl"]
+
+
+def _read_manifest(path: Path) -> None:
+    from bemerc.corpus import read_manifest
+
+    read_manifest(path)
+
+
+def _params(folder: Path) -> list[Path]:
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", folder / "params.yaml")
+    return [folder / "params.yaml"]
+
+
+def _read_params(path: Path) -> None:
+    from bemerc import tokens
+    from bemerc.config import load
+    from bemerc.corpus.prepare import Params as Prepare
+    from bemerc.extract.loop import AudioParams, VideoParams
+
+    for section, cls in (
+        ("prepare", Prepare),
+        ("extract_video", VideoParams),
+        ("extract_audio", AudioParams),
+        ("tokens", tokens.Params),
+    ):
+        load(path, section, cls)
+
+
+def _lines_of_json(folder: Path) -> list[Path]:
+    from bemerc.description import write_descriptions
+    from bemerc.prediction import Prediction, write_predictions
+    from tests import language
+
+    of = _world(folder)
+    write_descriptions(folder / "descriptions.jsonl", language.describe(of))
+    scores = {"neutral": 0.25, "joy": 0.5, "anger": 0.25}
+    write_predictions(folder / "predictions.jsonl", [Prediction(u.id, u.label, "joy", scores) for u in of.utterances])
+    return sorted(folder.glob("*.jsonl"))
+
+
+def _read_json_lines(path: Path) -> None:
+    from bemerc.description import read_descriptions
+    from bemerc.prediction import read_predictions
+
+    (read_predictions if "predictions" in path.name else read_descriptions)(path)
+
+
+def _references(folder: Path) -> list[Path]:
+    from bemerc.describe.references import GENERAL
+
+    (folder / "references.json").write_text(GENERAL.to_json())
+    return [folder / "references.json"]
+
+
+def _read_references(path: Path) -> None:
+    from bemerc.describe.references import References
+
+    References.from_json(path.read_text(encoding="utf-8", errors="replace"))
+
+
+READERS = (
+    Reader("clips", _clips, _read_clip),
+    Reader("frame caches", _frame_caches, _read_frame_cache),
+    Reader("tokens", _token_files, _read_tokens),
+    Reader("finished clips", _pieces, _read_piece),
+    Reader("pickles", _pickles, _read_pickle),
+    Reader("arrays", _arrays, _read_array),
+    Reader("OpenFace tables", _openface, _read_openface, text=True),
+    Reader("subtitles", _subtitles, _read_subtitles, text=True),
+    Reader("tables", _tables, _read_table, text=True),
+    Reader("manifests", _manifests, _read_manifest, text=True),
+    Reader("params", _params, _read_params, text=True),
+    Reader("JSON lines", _lines_of_json, _read_json_lines, text=True),
+    Reader("references", _references, _read_references, text=True),
+)
+
+
+# ------------------------------------------------------------------------------------------------------------ the trial
+
+
+def _child(name: str, pipe: Connection) -> None:
+    """Read every file that comes through the pipe, and answer (what happened, a word on it, seconds, peak memory in MB)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries complain of damage, which is what was asked for
+    reader = next(reader for reader in READERS if reader.name == name)
+    for path in iter(pipe.recv, None):
+        begun = time.monotonic()
+        try:
+            reader.read(path)
+            outcome, word = "whole", ""
+        except BemercError as error:
+            outcome, word = "refused", str(error)
+        except BaseException as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            outcome, word = "fault", f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"[:300]
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        pipe.send((outcome, word, time.monotonic() - begun, peak_mb))
+
+
+class _Children:
+    """One child at a time, replaced when it dies, hangs, takes too much memory or has read its share."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._context = name, multiprocessing.get_context("spawn")
+        self._process: Any = None
+        self._read = 0
+
+    def read(self, path: Path) -> tuple[str, str, float, float]:
+        """What became of one file."""
+        if self._process is None or self._read >= FILES_PER_CHILD:
+            self._begin()
+        self._read += 1
+        self._pipe.send(path)
+        # The first file waits for the imports too.
+        if not self._pipe.poll(LIMIT_S + (60 if self._read == 1 else 0)):
+            self.end()
+            return "fault", f"It was not read within {LIMIT_S:g} s.", LIMIT_S, 0.0
+        try:
+            outcome, word, seconds, peak_mb = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            self.end()
+            return "fault", f"The process died with exit code {code}.", 0.0, 0.0
+        if peak_mb > LIMIT_MB:
+            self.end()
+            return "fault", f"The process came to {peak_mb:.0f} MB.", seconds, peak_mb
+        return outcome, word, seconds, peak_mb
+
+    def _begin(self) -> None:
+        self.end()
+        self._pipe, far = self._context.Pipe()
+        self._process = self._context.Process(target=_child, args=(self._name, far), daemon=True)
+        self._process.start()
+        far.close()
+        self._read = 0
+
+    def end(self) -> None:
+        """No child is left."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+
+
+def _spoiled(seeds: Sequence[Path], reader: Reader, folder: Path, count: int, seed: int) -> Iterator[tuple[int, Path]]:
+    """``count`` files, one at a time: (its seed, the file); the same seed gives the same bytes."""
+    for i in range(count):
+        rng = random.Random(f"{reader.name} {seed} {i}")
+        whole = seeds[i % len(seeds)]
+        data = spoil_archive(whole, rng) if whole.suffix == ".npz" and rng.random() < 0.7 else None
+        place = folder / "one"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        path = place / whole.name
+        path.write_bytes(data if data is not None else spoil(whole.read_bytes(), rng, reader.text))
+        yield i, path
+
+
+def attack(reader: Reader, count: int, seed: int, keep: Path | None) -> Tally:
+    """Spoil and read ``count`` files."""
+    tally = Tally()
+    children = _Children(reader.name)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / "seeds").mkdir()
+        seeds = reader.seeds(folder / "seeds")
+        for path in seeds:
+            outcome, word, _, _ = children.read(_laid(path, folder))
+            assert outcome == "whole", f"{reader.name}: {path.name} is sound and was not read: {word}"
+        for i, path in _spoiled(seeds, reader, folder, count, seed):
+            outcome, word, seconds, peak_mb = children.read(path)
+            tally.files += 1
+            tally.whole += outcome == "whole"
+            tally.refused += outcome == "refused"
+            tally.slowest_s, tally.peak_mb = max(tally.slowest_s, seconds), max(tally.peak_mb, peak_mb)
+            if outcome == "fault":
+                tally.faults.append(f"{reader.name} {i}: {word}")
+                if keep is not None:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, keep / f"{reader.name.replace(' ', '_')}_{seed}_{i}{path.suffix}")
+    children.end()
+    return tally
+
+
+def _laid(path: Path, folder: Path) -> Path:
+    place = folder / "whole"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    return Path(shutil.copy(path, place))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Every reader against damaged files.")
+    parser.add_argument("--count", type=int, default=10_000, help="spoiled files in all, shared among the readers")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=[reader.name for reader in READERS], help="these readers alone")
+    parser.add_argument("--keep", type=Path, help="a folder for the files at which a reader failed")
+    given = parser.parse_args()
+    chosen = [reader for reader in READERS if not given.only or reader.name in given.only]
+    each, faults = -(-given.count // len(chosen)), []
+    print(f"{'reader':16} {'files':>6} {'whole':>6} {'refused':>8} {'faults':>7} {'slowest s':>10} {'peak MB':>8}")
+    for reader in chosen:
+        tally = attack(reader, each, given.seed, given.keep)
+        row = f"{reader.name:16} {tally.files:6} {tally.whole:6} {tally.refused:8} {len(tally.faults):7}"
+        print(f"{row} {tally.slowest_s:10.2f} {tally.peak_mb:8.0f}", flush=True)
+        faults += tally.faults
+    for fault in faults[:50]:
+        print(f"  {fault}")
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
