@@ -46,17 +46,19 @@ def sound(samples: int, seed: int = 0) -> NDArray[np.float32]:
     return np.asarray(noise * (0.1 + 0.08 * np.sin(np.arange(samples) / 9000)), np.float32)
 
 
-def theirs(folder: Path, waveform: NDArray[np.float32], layer: int) -> NDArray[np.float32]:
+def theirs(
+    folder: Path, waveform: NDArray[np.float32], layer: int, dtype: torch.dtype = torch.float32
+) -> NDArray[np.float32]:
     """What transformers' own classes say of one clip."""
-    prepare, model = AutoFeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    prepare, model = AutoFeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=dtype).eval()
     given = prepare(waveform, sampling_rate=RATE, return_tensors="pt")
     whisper = "input_features" in given
     with torch.no_grad():
         out = (model.encoder if whisper else model)(
-            given["input_features" if whisper else "input_values"], output_hidden_states=True
+            given["input_features" if whisper else "input_values"].to(dtype), output_hidden_states=True
         )
     states = out.last_hidden_state if layer == LAYERS else out.hidden_states[layer]
-    return np.asarray(states[0].numpy())
+    return np.asarray(states[0].float().numpy())
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
@@ -179,11 +181,14 @@ def test_silence_and_broken_samples_give_numbers(models: dict[tuple[str, str], P
             assert np.isfinite(opened(models[kind]).clip(waveform).values).all()
 
 
-def test_half_precision_says_the_same(models: dict[tuple[str, str], Path]) -> None:
+def test_half_precision_says_what_the_model_says_in_it(models: dict[tuple[str, str], Path]) -> None:
+    # How far bfloat16 lies from float32 is the processor's own affair (r of .9 to 1 with weights that learned nothing), so
+    # the measure is what transformers' own classes say in the same precision.
     for kind in KINDS:
         full = opened(models[kind]).clip(sound(16000)).values
         half = opened(models[kind], dtype="bfloat16").clip(sound(16000)).values
-        assert np.corrcoef(full.ravel(), half.ravel())[0, 1] > 0.999
+        truth = theirs(models[kind], sound(16000), LAYERS, torch.bfloat16)[: len(half)]
+        np.testing.assert_allclose(half, truth, rtol=2**-7, atol=1e-3)
         assert not np.array_equal(full, half)
 
 
