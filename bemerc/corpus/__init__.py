@@ -20,6 +20,9 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 Modality = Literal["face", "pose", "audio"]
 MODALITIES: tuple[Modality, ...] = ("face", "pose", "audio")
 
+# Nobody is named: what is not known to be one person is never measured against its own earlier turns.
+NOBODY = ""
+
 # Canonical names, in the order in which scores and tables list them; aliases are what other repositories write.
 LABEL_SETS: dict[str, tuple[str, ...]] = {
     "meld": ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),

@@ -1,14 +1,16 @@
 """What a reader gives: utterances, and beside them everything about the corpus that a person should know.
 
 A reader never fails on a broken corpus as long as each utterance can be told from the others: what is odd becomes a
-Finding with the id, the reason, and what bemerc does about it, and ``bemerc corpus check`` prints them. Only a table
-that cannot be trusted (unknown labels, rows that do not parse) stops, and then with all its faults at once.
+Finding with the id, the reason, and what bemerc does about it, and ``bemerc corpus check`` prints them. One bad cue, row
+or file is left out and named. What says which data the corpus is stops, with all faults at once: columns, labels and
+splits that nobody knows, ids and places that stand twice, a dialogue in two splits.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +22,29 @@ from bemerc.errors import CorpusError
 # What becomes of the thing that a finding is about.
 Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]
 
-# What counts as a clip by its name; where two files claim one utterance, the suffix that stands first wins.
+# What counts as a clip by its name; where two files claim one utterance, the suffix that stands first wins. All of these
+# are opened by what is in them, never by their name; a file of any other name is no clip, and named as left out.
 # fmt: off
-VIDEO = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
-SOUND = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff")
+VIDEO = (
+    ".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv",
+    # camcorders, discs, broadcast and older players
+    ".m2ts", ".m2t", ".vob", ".divx", ".xvid", ".mxf", ".asf", ".f4v", ".3g2", ".ogm", ".m2v", ".mpe", ".qt", ".dv",
+    ".mod", ".tod", ".rm", ".rmvb", ".wtv", ".mp4v", ".mjpg", ".nut",
+)
+SOUND = (
+    ".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff",
+    ".oga", ".mka", ".amr", ".caf", ".ac3", ".mp2", ".weba", ".wv", ".au", ".aifc", ".m4b",
+)
 # fmt: on
+
+
+class FaultyCorpusError(CorpusError):
+    """A corpus that stops: ``faults`` are its sentences, ``findings`` what else was found before it stopped."""
+
+    def __init__(self, faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:
+        super().__init__("\n".join([*faults, advice] if advice else faults))
+        self.faults = tuple([*faults, advice] if advice else faults)
+        self.findings = tuple(findings)
 
 
 @dataclass(frozen=True)
@@ -105,7 +125,12 @@ def renumbered(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
     return tuple(replace(u, index=i) for group in groups.values() for i, u in enumerate(group))
 
 
-def stop_at(faults: Sequence[str], advice: str = "") -> None:
-    """Raise CorpusError with all faults at once, if there are any; ``advice`` closes the message."""
+def stop_at(faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:
+    """Raise FaultyCorpusError with all faults at once, if there are any; ``advice`` closes the message."""
     if faults:
-        raise CorpusError("\n".join([*faults, advice] if advice else faults))
+        raise FaultyCorpusError(faults, advice, findings)
+
+
+def person(written: str) -> str:
+    """A speaker's name as it is compared: "Ann" and "Ann " are one person, and so are the two ways to write the ü of Jürg."""
+    return " ".join(unicodedata.normalize("NFC", written).split())

@@ -9,11 +9,18 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from bemerc import bounded
 from bemerc.errors import CorpusError
+from bemerc.terminal import printable
+
+# Bounds on what is read whole: a table of half a million rows and a file of 100 MB take less than 1 GB of memory.
+MOST_BYTES = 100 * 2**20
+MOST_ROWS = 500_000
 
 CURLY = {"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
 _STRAIGHT = str.maketrans(CURLY)
@@ -41,9 +48,9 @@ class Decoded:
 
 
 def decode(raw: bytes) -> Decoded:
-    """UTF-16 by its mark, else UTF-8; lines that are not UTF-8 are read as CP1252, line by line, and numbered."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Decoded(raw.decode("utf-16", "replace"))
+    """UTF-32 and UTF-16 by their marks or their zeros, else UTF-8; lines that are not UTF-8 are read as CP1252 and numbered."""
+    if wide := _wide(raw):
+        return Decoded(raw.decode(wide, "replace").removeprefix("\ufeff"))
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
         return Decoded(raw.decode("utf-8"))
@@ -59,12 +66,34 @@ def decode(raw: bytes) -> Decoded:
     return Decoded("\n".join(lines), tuple(odd))
 
 
+def _wide(raw: bytes) -> str | None:
+    """The encoding of more than one byte per character that the first bytes show, or None.
+
+    Without a mark: of ASCII characters in UTF-16 every second byte is zero, and no text in another encoding has zeros.
+    """
+    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    first = raw[:400]
+    zeros = first[::2].count(0), first[1::2].count(0)
+    if max(zeros) < len(first) // 4 or max(zeros) < 2:
+        return None
+    return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+
+
 def read(path: Path) -> Decoded:
-    """Decode a file; CorpusError when it is not there or cannot be read."""
+    """Decode a file; CorpusError when it is not there, cannot be read, is no ordinary file or is above MOST_BYTES."""
+    return decode(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a text file; errors as of ``read``."""
     try:
-        return decode(path.read_bytes())
-    except OSError as error:
-        raise CorpusError(f"{path}: the file cannot be read ({error.strerror}).") from None
+        return bounded.read_bytes(path, MOST_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CorpusError(f"{printable(path)}: the file cannot be read ({reason}).") from None
 
 
 def repair(text: str) -> str:
@@ -96,39 +125,96 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A delimited file: its columns as written, its rows, and what was wrong with rows that are not as wide as the head."""
+    """A delimited file.
+
+    columns    as written, without those that have neither a name nor a cell
+    rows       without those in which every cell is blank
+    misshapen  line -> what is wrong with a row that is not as wide as the head; it is not among the rows
+    delimiter  what stands between the cells
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
-    faults: tuple[str, ...]
+    misshapen: Mapping[int, str]
     decoded: Decoded
+    delimiter: str = ","
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The misshapen rows as sentences with file and line."""
+        return tuple(f"{printable(self.path)}, line {line}: {why}" for line, why in self.misshapen.items())
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV, semicolon or tab table with a header line; the delimiter is the header's most frequent one.
+    """Read a CSV, semicolon or tab table with a header line; the delimiter is the one that a first line ``sep=;`` names,
+    else the header's most frequent one.
 
-    Raises CorpusError for a file that is not there, is empty, repeats a column or has an unclosed quote.
+    Rows and columns of blank cells, as spreadsheets leave them, are passed over, and so is an index that pandas wrote
+    under no name. Raises CorpusError for a file that is not there, is empty, is a workbook, repeats a column, holds
+    cells below a column without a name, or has an unclosed quote.
     """
-    decoded = read(path)
-    reader = csv.reader(io.StringIO(decoded.text, newline=""), delimiter=_delimiter(decoded.text), strict=True)
-    numbered = _numbered(path, reader)
-    head = next(numbered, None)
-    if head is None:
-        raise CorpusError(f"{path}: the table is empty; its first line must name the columns.")
-    columns = tuple(cell.strip() for cell in head[1])
-    twice = sorted({c for c in columns if columns.count(c) > 1})
+    raw = read_bytes(path)
+    if kind := _kind(raw):
+        raise CorpusError(
+            f"{printable(path)}: this is {kind}, whatever its name says. Save it from the spreadsheet as CSV UTF-8 and name that file."
+        )
+    decoded = decode(raw)
+    delimiter, skipped = _delimiter(decoded.text)
+    reader = csv.reader(io.StringIO(decoded.text, newline=""), delimiter=delimiter, strict=True)
+    numbered = ((line, cells) for line, cells in _numbered(path, reader) if any(cell.strip() for cell in cells))
+    if skipped:
+        next(numbered, None)
+    line, head = next(numbered, (1, []))
+    if not head:
+        raise CorpusError(f"{printable(path)}: the table is empty; its first line must name the columns.")
+    width = max(number for number, cell in enumerate(head, 1) if cell.strip())
+    names = [cell.strip() for cell in head]
+    twice = sorted({c for c in names if c and names.count(c) > 1})
     if twice:
-        raise CorpusError(f"{path}, line 1: the column {', '.join(map(repr, twice))} stands there twice.")
-    rows, faults = [], []
-    for line, cells in numbered:
-        if not cells:
-            continue
-        if len(cells) != len(columns):
-            faults.append(f"{path}, line {line}: {len(cells)} cells, but the head has {len(columns)} columns.")
+        listed = printable(", ".join(map(repr, twice)))
+        raise CorpusError(f"{printable(path)}, line {line}: the column {listed} stands there twice.")
+    body = list(islice(numbered, MOST_ROWS + 1))
+    if len(body) > MOST_ROWS:
+        raise CorpusError(f"{printable(path)}: the table has more than {MOST_ROWS:,} rows; split it.")
+    _refuse_nameless(path, names, body)
+    rows, misshapen = [], {}
+    for number, cells in body:
+        if len(cells) < width or any(cell.strip() for cell in cells[len(names) :]):
+            misshapen[number] = f"{len(cells)} cells, but the head has {width} columns."
         else:
-            rows.append(Row(line, dict(zip(columns, cells, strict=True))))
-    return Table(path, columns, tuple(rows), tuple(faults), decoded)
+            rows.append(Row(number, {name: cell for name, cell in zip(names, cells, strict=False) if name}))
+    return Table(path, tuple(name for name in names if name), tuple(rows), misshapen, decoded, delimiter)
+
+
+def _refuse_nameless(path: Path, names: Sequence[str], body: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """CorpusError where a column without a name holds anything but the count of the rows, which is pandas' index."""
+    for place in (number for number, name in enumerate(names) if not name):
+        held = [(line, cells[place].strip()) for line, cells in body if len(cells) > place and cells[place].strip()]
+        if [cell for _, cell in held] != [str(number) for number in range(len(held))]:
+            line, cell = held[0]
+            raise CorpusError(
+                f"{printable(path)}, line {line}: column {place + 1} holds {printable(repr(cell))} and has no name in the head; "
+                "name it or empty it."
+            )
+
+
+# What other files begin with that are called .csv by mistake.
+_MAGIC = {
+    b"PK\x03\x04": "an Excel or OpenDocument workbook (or another zip archive)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF",
+    b"\x1f\x8b": "a gzip archive",
+    b"PAR1": "a Parquet file",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+def _kind(raw: bytes) -> str | None:
+    """What a file is that is no text, by how it begins; None where it may be a table."""
+    if raw[:200].lstrip().lower().startswith((b"<html", b"<!doctype html", b"<?xml")):
+        return "a web page or XML"
+    return next((kind for magic, kind in _MAGIC.items() if raw.startswith(magic)), None)
 
 
 def _numbered(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -140,14 +226,21 @@ def _numbered(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, li
         except csv.Error as error:
             line = reader.line_num  # type: ignore[attr-defined]
             raise CorpusError(
-                f"{path}, line {line}: {error}; look for a quote that is opened and not closed."
+                f"{printable(path)}, line {line}: {error}; look for a quote that is opened and not closed."
             ) from None
         yield reader.line_num, cells  # type: ignore[attr-defined]
 
 
-def _delimiter(text: str) -> str:
-    head = text.split("\n", 1)[0]
-    return max(",;\t", key=head.count)
+_SEP = re.compile(r"[\r\n]*\"?sep=([^\r\n])\"?[ \t,;]*(?=[\r\n])", re.IGNORECASE)
+
+
+def _delimiter(text: str) -> tuple[str, bool]:
+    """What stands between the cells, and whether a first line says so (Excel's ``sep=;``)."""
+    if said := _SEP.match(text):
+        return said[1], True
+    lines = (match[0] for match in re.finditer(r"[^\r\n]+", text))
+    head = next((line for line in lines if line.strip(" \t,;")), "")
+    return max(",;\t", key=head.count), False
 
 
 def _cp1252(line: bytes) -> str:
