@@ -8,7 +8,10 @@ from pathlib import Path
 
 from bemerc.config import load
 from bemerc.corpus import SPLITS, prepare, recording
+from bemerc.terminal import printable
 from pipeline import DATA, MANIFEST, PARAMS, stage
+
+LISTED = 10
 
 
 def transcripts(params: recording.Params) -> recording.Transcripts:
@@ -29,7 +32,11 @@ def transcripts(params: recording.Params) -> recording.Transcripts:
 def main() -> None:
     params = load(PARAMS, "prepare", prepare.Params)
     heard = transcripts(params.recording) if "recording" in params.corpora else recording.NONE
-    manifest = prepare.run(params, MANIFEST, heard)
+    manifest, findings = prepare.run(params, MANIFEST, heard)
+    for finding in findings[:LISTED]:
+        print(printable(f"{finding.id}: {finding.reason} (bemerc {finding.action})", 1000))
+    if len(findings) > LISTED:
+        print(f"and {len(findings) - LISTED} more findings that need you: see 'bemerc corpus check'")
     counts = ", ".join(f"{len(manifest.by_split(split))} {split}" for split in SPLITS)
     print(f"{len(manifest.utterances)} utterances in {len(manifest.dialogues())} dialogues: {counts}")
 

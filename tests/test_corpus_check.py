@@ -11,6 +11,7 @@ import pytest
 
 from bemerc.corpus import Utterance, check, folder, meld, prepare, recording
 from bemerc.corpus.reading import Reading
+from bemerc.errors import CorpusError
 from tests.clips import write_clip
 
 REAL = Path(__file__).parents[2] / "shared" / "meld"
@@ -96,9 +97,15 @@ def test_a_table_that_stops_is_a_report_too(corpus: Path, tmp_path: Path) -> Non
     with (root / "dev_sent_emo.csv").open("a", encoding="utf-8") as file:
         file.write("Hi,Ann,bliss,0,9,,\r\nHi,Ann,joy,zero,9,,\r\n")
     report = check.run(prepare.Params(sample=meld.Params(folder=str(root))), "sample")
-    assert len(report.faults) == 2
+    assert len(report.faults) == 1
+    assert ("row", True) in {(f.kind, f.needs_you) for f in report.findings}
     assert report.exit_code == 1
     assert "STOPS  " in report.format_text()
+
+
+def test_a_name_that_is_no_corpus_is_an_error_and_no_report() -> None:
+    with pytest.raises(CorpusError):
+        check.run(prepare.Params(), "foo")
 
 
 def test_a_sound_corpus_needs_nobody(corpus: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_folders_are_dialogues_and_names_sort_as_numbers(tmp_path: Path) -> None
     ]
     assert all((u.split, u.label, u.text) == ("test", None, "") for u in reading.utterances)
     manifest = reading.manifest(tmp_path)
-    assert [manifest.clip_path(u) for u in manifest.utterances][1] == tmp_path / "talks/b/clip10.mp4"
+    assert [manifest.clip_path(u) for u in manifest.utterances][2] == tmp_path / "talks/b/clip10.mp4"
 
 
 def test_names_in_any_script_and_either_normal_form(tmp_path: Path) -> None:

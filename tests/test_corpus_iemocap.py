@@ -241,7 +241,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_the_manifest_is_whole(root: Path, tmp_path: Path) -> None:
     params = prepare.Params(corpora=("iemocap",), iemocap=iemocap.Params(folder=str(root), dev_share=0.2))
-    manifest = prepare.run(params, tmp_path / "out/manifest.jsonl")
+    manifest, _ = prepare.run(params, tmp_path / "out/manifest.jsonl")
     assert len(manifest.utterances) == 65
     clip = manifest.clip_path(manifest.utterances[0])
     assert clip is not None

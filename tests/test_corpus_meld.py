@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from bemerc.corpus import SPLITS, meld, read_manifest, write_manifest
-from bemerc.corpus.reading import Reading
+from bemerc.corpus.reading import FaultyCorpusError, Reading
 from bemerc.errors import CorpusError
 
 REAL = Path(__file__).parents[2] / "shared" / "meld"
@@ -199,26 +199,34 @@ def test_a_table_in_cp1252_is_read_and_reported(root: Path) -> None:
     assert findings(reading, "encoding") == ["meld/train"]
 
 
-def test_all_bad_rows_are_told_at_once_with_line_and_id(root: Path) -> None:
+def test_unknown_labels_and_clashes_stop_at_once_and_other_bad_rows_are_found(root: Path) -> None:
     good = row(0, 0)
     rows = [good, good, row(0, 1, Emotion="joyfull"), row(0, 2, Dialogue_ID="x"), row(0, 0, "Other words.")]
     write(root / "train_sent_emo.csv", rows)
     with (root / "train_sent_emo.csv").open("a", encoding="utf-8") as file:
         file.write("too,short\r\n")
     write(root / "dev_sent_emo.csv", [row(5, 5, Emotion="")])
-    with pytest.raises(CorpusError) as error:
+    with pytest.raises(FaultyCorpusError) as error:
         read(root)
-    lines = [line.replace(str(root), "") for line in str(error.value).splitlines()]
+    lines = [fault.replace(str(root), "") for fault in error.value.faults]
     assert [line.split(":")[0] for line in lines] == [
-        "/train_sent_emo.csv, line 7",
         "/train_sent_emo.csv, line 4, dia0_utt1",
-        "/train_sent_emo.csv, line 5",
         "/train_sent_emo.csv, line 6",
         "/dev_sent_emo.csv, line 2, dia5_utt5",
     ]
-    assert "the known ones are neutral, joy" in lines[1]
-    assert "Did you mean 'joy'?" in lines[1]
-    assert "stands on line 2 already" in lines[3]
+    assert "the known ones are neutral, joy" in lines[0]
+    assert "Did you mean 'joy'?" in lines[0]
+    assert "stands on line 2 already" in lines[1]
+    rows_left_out = [f.id.replace(str(root), "") for f in error.value.findings if f.kind == "row" and f.needs_you]
+    assert sorted(rows_left_out) == ["/train_sent_emo.csv, line 5", "/train_sent_emo.csv, line 7"]
+
+
+def test_a_bad_row_stops_no_other(root: Path) -> None:
+    write(root / "train_sent_emo.csv", [row(0, 0), row(0, 2, Dialogue_ID="x"), row(0, 1, Dialogue_ID="0.0")])
+    reading = read(root)
+    train = [u.id for u in reading.utterances if u.split == "train"]
+    assert train == ["meld/train/dia0_utt0", "meld/train/dia0_utt1"]
+    assert [(f.action, f.needs_you) for f in reading.findings if f.kind == "row"] == [("leaves out", True)]
 
 
 def test_a_row_that_stands_twice_is_left_out_once(root: Path) -> None:

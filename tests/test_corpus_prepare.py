@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bemerc import config
-from bemerc.corpus import SPLITS, Utterance, prepare, read_manifest, write_manifest
+from bemerc.corpus import SPLITS, Utterance, check, prepare, read_manifest, write_manifest
+from bemerc.corpus.reading import FaultyCorpusError
 from bemerc.errors import ConfigError, CorpusError
 from tests import tables
 
@@ -39,12 +40,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def params(**settings: Any) -> prepare.Params:
+    """Settings of the project; its sample knows joy and fear alone, so these are its labels unless others are named."""
     own = {"file": "elsewhere/own.csv", "labels": ["calm", "upset"]}
-    return config.from_mapping({"table": own} | settings, prepare.Params, "params.yaml: prepare")
+    return config.from_mapping({"labels": ["joy", "fear"], "table": own} | settings, prepare.Params, "params.yaml: prepare")
 
 
 def test_the_default_is_the_sample_in_melds_shape(project: Path) -> None:
-    manifest = prepare.run(params(), Path("data/manifest.jsonl"))
+    manifest, _ = prepare.run(params(), Path("data/manifest.jsonl"))
     assert [u.id for u in manifest.utterances] == [f"sample/{s}/dia3_utt{n}" for s in sorted(SPLITS) for n in (0, 1)]
     assert manifest.corpora == ("sample",)
     first = manifest.by_split("train")[0]
@@ -60,11 +62,12 @@ def test_a_sample_that_is_not_made_yet(project: Path) -> None:
 def test_several_corpora_need_a_common_label_set_and_a_map(project: Path) -> None:
     both = {"corpora": ["sample", "table"]}
     with pytest.raises(CorpusError, match=r"different label sets .*table: calm, upset.*Set prepare\.labels"):
-        prepare.run(params(**both), Path("data/manifest.jsonl"))
+        prepare.run(params(**both, labels=None), Path("data/manifest.jsonl"))
+    common = ["neutral", "joy", "fear"]
     with pytest.raises(CorpusError, match=r"prepare\.label_map\.table: say where calm, upset should go"):
-        prepare.run(params(**both, labels="meld"), Path("data/manifest.jsonl"))
+        prepare.run(params(**both, labels=common), Path("data/manifest.jsonl"))
     goals = {"table": {"calm": "neutral", "upset": None}}
-    manifest = prepare.run(params(**both, labels="meld", label_map=goals), Path("data/manifest.jsonl"))
+    manifest, _ = prepare.run(params(**both, labels=common, label_map=goals), Path("data/manifest.jsonl"))
     assert manifest.corpora == ("sample", "table")
     own = {u.id: u for u in manifest.utterances if u.id.startswith("table/")}
     assert own["table/train/a"].label == "neutral"
@@ -78,17 +81,79 @@ def test_a_coarser_set_from_one_corpus(project: Path) -> None:
         "sample": {"joy": "calm", "fear": "upset"}
         | dict.fromkeys(["neutral", "sadness", "anger", "surprise", "disgust"])
     }
-    manifest = prepare.run(params(labels=["calm", "upset"], label_map=goals), Path("data/manifest.jsonl"))
+    manifest, _ = prepare.run(params(labels=["calm", "upset"], label_map=goals), Path("data/manifest.jsonl"))
     assert manifest.labels == ("calm", "upset")
     assert [u.label for u in manifest.by_split("dev")] == ["calm", "upset"]
 
 
+@pytest.mark.parametrize(
+    ("corpus", "labels", "key"),
+    [
+        ("sample", None, "prepare.labels: [joy, fear]"),
+        ("sample", "meld", "prepare.labels: [joy, fear]"),
+        ("table", None, "prepare.table.labels: [calm]"),
+        ("table", ["calm", "upset"], "prepare.labels: [calm]"),
+    ],
+)
+def test_labels_that_train_lacks_stop_with_the_key_that_makes_it_go_on(
+    project: Path, corpus: str, labels: object, key: str
+) -> None:
+    tables.write(project / "elsewhere/own.csv", [Utterance("a", "d", 0, "Cy", "Calm.", "calm", "train", "x.mp4")])
+    given = {"corpora": [corpus], "labels": labels}
+    with pytest.raises(FaultyCorpusError) as error:
+        prepare.run(params(**given), Path("data/manifest.jsonl"))
+    (fault,) = error.value.faults
+    assert key in fault
+    assert not Path("data/manifest.jsonl").exists()
+    assert check.run(params(**given), corpus, clips=False, quiet=True).faults == (fault,)
+    given |= {"labels": ["joy", "fear"]} if corpus == "sample" else {"labels": labels and ["calm"]}
+    if labels is None and corpus == "table":
+        given["table"] = {"file": "elsewhere/own.csv", "labels": ["calm"]}
+    assert prepare.run(params(**given), Path("data/manifest.jsonl"))[0].by_split("train")
+
+
+def test_a_label_that_only_test_has_stops_and_its_map_makes_it_go_on(project: Path) -> None:
+    rows = [
+        Utterance("a", "d", 0, "Cy", "Calm.", "calm", "train", "x.mp4"),
+        Utterance("b", "e", 0, "Cy", "Not.", "upset", "test", None),
+    ]
+    tables.write(project / "elsewhere/own.csv", rows)
+    with pytest.raises(FaultyCorpusError) as error:
+        prepare.run(params(corpora=["table"], labels=None), Path("data/manifest.jsonl"))
+    assert "upset (1 in dev and test)" in str(error.value)
+    assert "prepare.labels: [calm] and prepare.label_map.table: {upset: null}" in str(error.value)
+    said = params(corpora=["table"], labels=["calm"], label_map={"table": {"upset": None}})
+    assert prepare.run(said, Path("data/manifest.jsonl"))[0].by_split("test")[0].label is None
+
+
+def test_a_corpus_without_train_is_prepared(project: Path) -> None:
+    tables.write(project / "elsewhere/own.csv", [Utterance("b", "e", 0, "Cy", "Not.", "upset", "test", "x.mp4")])
+    manifest, _ = prepare.run(params(corpora=["table"], labels=None), Path("data/manifest.jsonl"))
+    assert [u.label for u in manifest.utterances] == ["upset"]
+
+
+def test_a_clip_in_two_splits_is_found_under_every_name(project: Path) -> None:
+    (project / "elsewhere/link.mp4").symlink_to("x.mp4")
+    rows = [
+        Utterance("a", "d", 0, "Cy", "Calm.", "calm", "train", "x.mp4"),
+        Utterance("b", "d", 1, "Cy", "Calm.", "upset", "train", "x.mp4"),
+        Utterance("c", "e", 0, "Cy", "Not.", "upset", "test", "link.mp4"),
+    ]
+    tables.write(project / "elsewhere/own.csv", rows)
+    _, findings = prepare.run(params(corpora=["table"], labels=None), Path("data/manifest.jsonl"))
+    assert [(f.kind, f.id, f.needs_you) for f in findings] == [("shared", "table/train/a", True)]
+    assert "table/test/c" in findings[0].reason
+    report = check.run(params(corpora=["table"], labels=None), "table", clips=False, quiet=True)
+    assert findings[0] in report.findings
+    assert report.exit_code == 1
+
+
 def test_exceptions_by_id(project: Path) -> None:
-    out = params(leave_out=["sample/train/dia3_utt0"], without_video=["sample/dev/dia3_utt1"])
-    manifest = prepare.run(out, Path("data/manifest.jsonl"))
-    (left,) = manifest.by_split("train")
-    assert (left.id, left.index) == ("sample/train/dia3_utt1", 0)
-    assert [u.clip is None for u in manifest.by_split("dev")] == [False, True]
+    out = params(leave_out=["sample/dev/dia3_utt0"], without_video=["sample/test/dia3_utt1"])
+    manifest, _ = prepare.run(out, Path("data/manifest.jsonl"))
+    (left,) = manifest.by_split("dev")
+    assert (left.id, left.index) == ("sample/dev/dia3_utt1", 0)
+    assert [u.clip is None for u in manifest.by_split("test")] == [False, True]
     with pytest.raises(CorpusError) as error:
         prepare.run(params(leave_out=["sample/train/dia3_utt9"], without_video=["x"]), Path("data/manifest.jsonl"))
     assert len(str(error.value).splitlines()) == 2
@@ -100,7 +165,7 @@ def test_no_clip_at_all_stops_unless_that_is_wanted(project: Path) -> None:
         path.unlink()
     with pytest.raises(CorpusError, match=r"not one of its 6 utterances has a clip.*looked for.*words_alone"):
         prepare.run(params(), Path("data/manifest.jsonl"))
-    assert len(prepare.run(params(words_alone=True), Path("data/manifest.jsonl")).utterances) == 6
+    assert len(prepare.run(params(words_alone=True), Path("data/manifest.jsonl"))[0].utterances) == 6
 
 
 def test_settings_that_are_wrong_are_told_at_once(project: Path) -> None:
@@ -116,7 +181,7 @@ def test_settings_that_are_wrong_are_told_at_once(project: Path) -> None:
 
 def test_an_absolute_folder_stays_absolute(project: Path) -> None:
     absolute = str(project / "data/sample")
-    manifest = prepare.run(params(sample={"folder": absolute}), Path("data/manifest.jsonl"))
+    manifest, _ = prepare.run(params(sample={"folder": absolute}), Path("data/manifest.jsonl"))
     assert manifest.utterances[0].clip == f"{absolute}/dev/dia3_utt0.mp4"
 
 

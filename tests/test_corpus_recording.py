@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bemerc.corpus import recording
 from bemerc.corpus.reading import Reading
 from bemerc.corpus.recording import Cue
 from bemerc.errors import CorpusError
+from tests.clips import write_clip
 
 SRT = """1
 00:00:01,000 --> 00:00:02,500
@@ -146,13 +148,13 @@ def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "content", "says"),
     [
-        (".srt", "1\n00:00:01 -> 00:00:02\nHi\n", ["line 1: '1' belongs to no cue"]),
+        (".srt", "1\n00:00:01 -> 00:00:02\nHi\n", ["line 2: The times '00:00:01 -> 00:00:02' do not parse: 'Hi'"]),
         (
             ".srt",
             "1\n00:00:02,000 --> 00:00:01,000\nHi\n\n2\nsoon --> later\nHo\n",
             [
-                "line 6: the times 'soon --> later' do not parse",
-                "line 2: the cue ends at 1 s, which is not after its start, 2 s",
+                "line 6: The times 'soon --> later' do not parse",
+                "line 2: The cue ends at 1 s, which is not after its start, 2 s",
             ],
         ),
         (".vtt", "WEBVTT\n", ["there is not one cue"]),
@@ -165,12 +167,17 @@ def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
         (
             ".csv",
             "start_s,end_s,text,label\nx,2,a,\n1,2,b,joy\n",
-            ["line 2: start_s must be seconds or h:mm:ss, not 'x'", "line 3: there is a label, but no label set"],
+            ["line 3: there is a label, but no label set"],
         ),
+        (".csv", "start_s,end_s,text\nx,2,a\n3,2,b\n1,2\n", ["start_s must be seconds or h:mm:ss, not 'x'", "not after its"]),
+        (".srt", "", ["there is not one cue"]),
+        (".srt", "[Script Info]\nDialogue: 0,0:00:01.00,0:00:02.00,A,,0,0,0,,Hi\n", ["it looks like SubStation Alpha"]),
+        (".srt", "{25}{50}Hi\n", ["it looks like MicroDVD"]),
+        (".vtt", "0:00:00.599,0:00:04.160\nHi\n", ["it looks like YouTube's SBV"]),
         (".txt", "Hi", ["must end in .vtt, .srt, .csv, .tsv, not '.txt'"]),
     ],
 )
-def test_bad_cues_are_told_at_once(video: Path, suffix: str, content: str, says: list[str]) -> None:
+def test_a_file_without_one_cue_says_why(video: Path, suffix: str, content: str, says: list[str]) -> None:
     cues = beside(video, suffix, content)
     with pytest.raises(CorpusError) as error:
         recording.read_cues(cues)
@@ -217,9 +224,76 @@ def test_a_folder_in_which_some_clips_have_subtitles(tmp_path: Path) -> None:
     reading = recording.read_dir(tmp_path / "dir")
     assert [(u.id, u.dialogue, u.index, u.start_s) for u in reading.manifest(tmp_path).utterances] == [
         ("a", "dir", 0, None),
-        ("b/0000", "b", 0, 1.0),
-        ("b/0001", "b", 1, 1.0),
-        ("b/0002", "b", 2, 3.0),
-        ("c", "dir", 1, None),
+        ("b/0000", "dir", 1, 1.0),
+        ("b/0001", "dir", 2, 1.0),
+        ("b/0002", "dir", 3, 3.0),
+        ("c", "dir", 4, None),
         ("d/e", "d", 0, None),
     ]
+    assert [(f.kind, Path(f.id).name) for f in reading.findings] == [("type", "*.csv")]
+
+
+def test_turns_of_a_folder_follow_each_other_whatever_lies_beside_them(tmp_path: Path) -> None:
+    for name in ("i/t10.mp4", "i/t1.mp4", "i/t2.mp4"):
+        write_clip(tmp_path / name, 1.0)
+    (tmp_path / "i/t1.srt").write_text("1\n00:00:00,000 --> 00:00:00,400\na\n\n2\n00:00:00,500 --> 00:00:00,900\nb\n")
+    reading = recording.read_dir(tmp_path)
+    assert [(u.id, u.dialogue, u.index) for u in reading.utterances] == [
+        ("i/t1/0000", "i", 0),
+        ("i/t1/0001", "i", 1),
+        ("i/t2", "i", 2),
+        ("i/t10", "i", 3),
+    ]
+    assert [u.id for u in reading.manifest(tmp_path).utterances] == ["i/t1/0000", "i/t1/0001", "i/t2", "i/t10"]
+
+
+def test_a_long_recording_is_a_dialogue_of_its_own_whatever_else_has_its_name(tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk/talk.wav", 31.0, picture=False)
+    (tmp_path / "talk/talk.srt").write_text(SRT, encoding="utf-8")
+    reading = recording.read_dir(tmp_path / "talk")
+    assert {(u.id, u.dialogue) for u in reading.utterances} == {(f"talk/{i:04d}", "talk") for i in range(5)}
+    write_clip(tmp_path / "talk/other.mp4", 1.0)
+    write_clip(tmp_path / "talk/talk/0000.mp4", 1.0)
+    reading = recording.read_dir(tmp_path / "talk")
+    assert len({u.id for u in reading.utterances}) == 7
+    assert {(u.id, u.dialogue) for u in reading.utterances} == {
+        *((f"talk.wav/{i:04d}", "talk.wav") for i in range(5)),
+        ("other", "talk"),
+        ("talk/0000", "talk"),
+    }
+
+
+def test_subtitles_that_cannot_be_read_cost_their_words_alone(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4", "d.mp4"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "a.srt")
+    (tmp_path / "b.srt").symlink_to("/dev/zero")
+    (tmp_path / "c.vtt").write_text("WEBVTT\n")
+    (tmp_path / "d.srt").write_text(SRT, encoding="utf-8")
+    reading = recording.read_dir(tmp_path)
+    assert [u.id for u in reading.utterances] == ["a", "b", "c", *(f"d/{i:04d}" for i in range(5))]
+    assert [(f.kind, Path(f.id).name, f.action, f.needs_you) for f in reading.findings if f.kind == "subtitles"] == [
+        ("subtitles", "a.srt", "leaves out", True),
+        ("subtitles", "b.srt", "leaves out", True),
+        ("subtitles", "c.vtt", "leaves out", True),
+    ]
+    corpus = recording.read_all(recording.Params(folder=str(tmp_path)))
+    assert {u.dialogue for u in corpus.utterances} == {"recording/d"}
+    assert {Path(f.id).name for f in corpus.findings if f.needs_you} == {"a.srt", "b.srt", "c.vtt"}
+
+
+def test_a_folder_called_as_subtitles_are_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.srt").mkdir()
+    assert [u.id for u in recording.read_dir(tmp_path).utterances] == ["a"]
+
+
+def test_a_table_of_utterances_beside_clips_is_named_with_what_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "table.csv").write_text("id,dialogue,index,speaker,text,label,split,clip\na,d,0,A,Hi,joy,train,a.mp4\n")
+    (tmp_path / "a.csv").write_text("frame,face_id,timestamp\n1,0,0.0\n")
+    os.mkfifo(tmp_path / "pipe.csv")
+    found = {Path(f.id).name: f for f in recording.read_dir(tmp_path).findings}
+    assert set(found) == {"table.csv", "*.csv"}
+    assert f"prepare.table.file: {tmp_path}/table.csv" in found["table.csv"].reason
+    assert "bemerc corpus check table" in found["table.csv"].reason

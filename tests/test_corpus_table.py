@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +10,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bemerc.corpus import Utterance, table
-from bemerc.corpus.reading import Reading
+from bemerc.corpus import Utterance, table, text
+from bemerc.corpus.reading import FaultyCorpusError, Reading, person
+from bemerc.corpus.text import read_table
 from bemerc.errors import CorpusError
 from tests import tables
 
 HEAD = "id,dialogue,index,speaker,text,label,split,clip"
 
-names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
-    lambda s: s.strip() and ".." not in s and not s.startswith(("/", "\\"))
+NO_VALUE = ("nan", "NaN", "NAN", "<NA>", "#N/A", "#NA", "#NV", "NaT")
+
+
+def named(written: str) -> str:
+    return unicodedata.normalize("NFC", written).strip()
+
+
+names = (
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+    .map(named)
+    .filter(lambda s: s and ".." not in s and not s.startswith(("/", "\\")) and s not in NO_VALUE)
 )
 seconds = st.floats(0, 1e6, allow_nan=False)
 
@@ -59,6 +70,7 @@ def test_any_text_survives_the_round_trip(tmp_path: Path, made: list[Utterance])
             u,
             id=f"mine/dev/{u.id}",
             dialogue="mine/dev/d",
+            speaker=person(u.speaker),
             clip=None if u.clip is None else str(tmp_path / u.clip),
         )
         for u in made
@@ -128,42 +140,148 @@ def test_a_column_can_be_passed_over(tmp_path: Path) -> None:
         ("../a,d,0,Ann,Hi,joy,test,", "must not start with / or hold '..'"),
         ("/a,d,0,Ann,Hi,joy,test,", "must not start with / or hold '..'"),
         ("a,x\\..\\d,0,Ann,Hi,joy,test,", "must not start with / or hold '..'"),
+        ("a\x1b[2Jb,d,0,Ann,Hi,joy,test,", "holds a control character"),
+        (f"{'a' * 501},d,0,Ann,Hi,joy,test,", "longer than 500"),
         ("a,d,first,Ann,Hi,joy,test,", "index must be a whole number, not 'first'"),
-        ("a,d,0,Ann,Hi,joy,exam,", "split must be train, dev or test, not 'exam'"),
-        ("a,d,0,Ann,Hi,bliss,test,", "the label 'bliss' is unknown; the known ones are neutral, joy, sadness"),
-        ("a,d,0,Ann,Hi,joy,test,,3,2,", "end_s = 2 is not after start_s = 3"),
-        ("a,d,0,Ann,Hi,joy,test,,soon,2,", "start_s must be seconds"),
-        ("a,d,0,Ann,Hi,joy,test,,nan,2,", "start_s must be seconds"),
-        ("a,d,0,Ann,Hi,joy,test,,,,0 0 2 1", "crop must be left, right, or four fractions"),
-        ("a,d,0,Ann,Hi,joy,test,,,,middle", "crop must be left, right, or four fractions"),
+        ("a,d,0.5,Ann,Hi,joy,test,", "index must be a whole number, not '0.5'"),
+        ("a,d", "2 cells, but the head has 11 columns"),
     ],
 )
-def test_a_bad_cell_is_told_with_line_and_id(tmp_path: Path, line: str, says: str) -> None:
-    line += "," * (10 - line.count(","))
-    path = write(tmp_path / "t.csv", f"{HEAD},start_s,end_s,crop", line)
-    with pytest.raises(CorpusError) as error:
-        read(path)
-    assert says in str(error.value)
-    assert f"line 2, {line.split(',')[0]!r}:" in str(error.value)
+def test_a_row_without_a_usable_name_or_place_is_left_out_and_stops_no_other(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    line += "," * (10 - line.count(",")) if line != "a,d" else ""
+    path = write(tmp_path / "t.csv", f"{HEAD},start_s,end_s,crop", line, "b,d,1,Bo,Ho,joy,test,,,,")
+    reading = read(path)
+    assert [u.id for u in reading.utterances] == ["mine/test/b"]
+    (finding,) = reading.findings
+    assert (finding.id, finding.action, finding.needs_you) == (f"{path}, line 2", "leaves out", True)
+    assert says in finding.reason
+    assert "\x1b" not in finding.reason
 
 
-def test_all_bad_rows_are_told_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "cells",
+    ["3,2,", "soon,2,", "inf,,", "-1,2,", '"0,5",2,', ",,0 0 2 1", ",,middle"],
+    ids=["reversed", "words", "infinite", "negative", "a comma among commas", "crop", "crop's name"],
+)
+def test_times_or_a_crop_that_cannot_be_read_cost_the_video_alone(tmp_path: Path, cells: str) -> None:
+    (tmp_path / "x.mp4").touch()
+    path = write(tmp_path / "t.csv", f"{HEAD},start_s,end_s,crop", f"a,d,0,Ann,Hi,joy,test,x.mp4,{cells}")
+    reading = read(path)
+    (u,) = reading.utterances
+    assert (u.text, u.label, u.clip, u.start_s, u.end_s, u.crop) == ("Hi", "joy", None, None, None, None)
+    assert [(f.id, f.action, f.needs_you) for f in reading.findings] == [
+        (f"{path}, line 2", "keeps without video", True)
+    ]
+
+
+def test_what_makes_the_data_another_stops_with_everything_else_that_was_found(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv",
         HEAD,
         "a,d,0,Ann,Hi,bliss,exam,",
         "b,d,0,Ann,Hi,joy,test,",
         "b,d,1,Ann,Hi,joy,test,",
-        "c,d,1,Ann,Hi,joy,test,",
+        "c,d,1,Ann,Hi,joy,test,gone.mp4",
         "d,d",
     )
-    with pytest.raises(CorpusError) as error:
+    with pytest.raises(FaultyCorpusError) as error:
         read(path)
-    lines = [line.removeprefix(str(path)) for line in str(error.value).splitlines()]
-    assert lines[0].startswith(", line 6: 2 cells")
-    assert [line.startswith(", line 2, 'a'") for line in lines[1:3]] == [True, True]
-    assert lines[3] == ": the id 'mine/test/b' stands there twice."
-    assert lines[4] == ": 'mine/test/c' and 'mine/test/b' are both turn 1 of 'mine/test/d'."
+    lines = [fault.removeprefix(str(path)) for fault in error.value.faults]
+    assert [line.split(":")[0] for line in lines] == [", line 2, 'a'", ", line 2, 'a'", ", line 4", ", line 5"]
+    assert "split must be train, dev or test, not 'exam'" in lines[0]
+    assert "the label 'bliss' is unknown; the known ones are neutral, joy, sadness" in lines[1]
+    assert "'b' stands on line 3 already" in lines[2]
+    assert "'c' and 'b' are both turn 1 of 'd'" in lines[3]
+    assert {(f.kind, f.needs_you) for f in error.value.findings} == {("row", True), ("missing", True)}
+
+
+def test_a_dialogue_in_two_splits_stops_and_is_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv",
+        HEAD,
+        "u1,d1,0,Ann,Hello,joy,train,",
+        "u2,d1 ,1,Bo,Hi,anger,test,",
+        "u3,d2,0,Bo,Hi,anger,test,",
+    )
+    with pytest.raises(FaultyCorpusError) as error:
+        read(path)
+    (fault,) = error.value.faults
+    assert "'d1' lies in train (line 2) and test (line 3)" in fault
+
+
+@pytest.mark.parametrize(
+    ("content", "index", "start_s"),
+    [
+        (f"{HEAD}\n\nu1,d1,0,Ann,Hi,joy,train,a.mp4\n,,,,,,,\n , ,,,,,,\n", 0, None),
+        (f"{HEAD},,\nu1,d1,0,Ann,Hi,joy,train,a.mp4,,\n", 0, None),
+        (f",,\n{HEAD}\nu1,d1,0,Ann,Hi,joy,train,a.mp4,,,,\n", 0, None),
+        (f",{HEAD}\n0,u1,d1,0,Ann,Hi,joy,train,a.mp4\n", 0, None),
+        (f"sep=;\r\n{HEAD.replace(',', ';')}\r\nu1;d1;3;Ann;Hi;joy;train;a.mp4\r\n", 3, None),
+        (f"sep=\t\n{HEAD.replace(',', chr(9))}\nu1\td1\t3\tAnn\tHi\tjoy\ttrain\ta.mp4\n", 3, None),
+        (f"{HEAD.replace(',', ';')};start_s;end_s\r\nu1;d1;0;Ann;Hi;joy;train;a.mp4;0,25;0,9\r\n", 0, 0.25),
+        (f"{HEAD}\nu1,d1,7.0,Ann,Hi,joy,train,a.mp4\n", 7, None),
+        (f"\ufeff{HEAD}\nu1,d1,0,Ann,Hi,joy,train,a.mp4\n", 0, None),
+        (f"{HEAD}\ru1,d1,0,Ann,Hi,joy,train,a.mp4\r", 0, None),
+    ],
+    ids=["blank rows", "blank columns", "blank rows first", "pandas' index", "sep=;", "sep=tab", "decimal commas", "0.0", "mark", "old Mac"],
+)  # fmt: skip
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, content: str, index: int, start_s: float | None) -> None:
+    (tmp_path / "a.mp4").touch()
+    for encoding in ("utf-8", "utf-16", "utf-16-le"):
+        (tmp_path / "t.csv").write_bytes(content.encode(encoding))
+        reading = table.read(table.Params(file=str(tmp_path / "t.csv")), "mine")
+        (u,) = reading.utterances
+        assert (u.id, u.speaker, u.text, u.clip) == ("mine/train/u1", "Ann", "Hi", str(tmp_path / "a.mp4"))
+        assert u.start_s == start_s
+        assert reading.findings == ()
+        assert read_table(tmp_path / "t.csv").rows[0].cells["index"].split(".")[0] == str(index)
+
+
+def test_words_for_no_value_are_blank_cells_and_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv",
+        HEAD,
+        "u1,d1,0,nan,NaN,joy,train,",
+        "u2,d1,1,Nan,Nan says null,NaN,train,nan",
+        "u3,d1,2,Ann,None.,,train,",
+    )
+    reading = read(path)
+    assert [(u.speaker, u.text, u.label, u.clip) for u in reading.utterances] == [
+        ("", "", "joy", None),
+        ("Nan", "Nan says null", None, None),
+        ("Ann", "None.", None, None),
+    ]
+    assert [(f.kind, f.id) for f in reading.findings if f.action == "keeps, repaired"] == [
+        ("blank", f"{path}, line 2"),
+        ("blank", f"{path}, line 3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [(b"PK\x03\x04rubbish", "workbook"), (b"\xd0\xcf\x11\xe0rubbish", "old Excel"), (b"<html><table>", "web page")],
+)
+def test_a_workbook_called_a_table_is_named(tmp_path: Path, raw: bytes, kind: str) -> None:
+    (tmp_path / "t.csv").write_bytes(raw)
+    with pytest.raises(CorpusError, match=kind):
+        read(tmp_path / "t.csv")
+
+
+def test_cells_below_no_name_and_rows_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "t.csv", f"{HEAD},", "u1,d1,0,Ann,Hi,joy,train,,note")
+    with pytest.raises(CorpusError, match="column 9 holds 'note'"):
+        read(path)
+    monkeypatch.setattr(text, "MOST_ROWS", 1)
+    with pytest.raises(CorpusError, match="more than 1 rows"):
+        read(write(tmp_path / "u.csv", HEAD, "u1,d1,0,A,B,joy,dev,", "u2,d1,1,A,B,joy,dev,"))
+
+
+def test_one_speaker_has_one_name(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "Jürg")
+    path = write(tmp_path / "t.csv", HEAD, "a,d,0,Jürg,x,joy,dev,", f"b,d,1, {decomposed} ,x,joy,dev,")
+    assert {u.speaker for u in read(path).utterances} == {"Jürg"}
 
 
 def test_labels_of_ones_own(tmp_path: Path) -> None:

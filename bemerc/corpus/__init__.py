@@ -67,7 +67,8 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All utterances of the corpora in use, sorted by id, and the label set that their labels come from."""
+    """All utterances of the corpora in use, sorted by id (those of a folder of clips as people number them), and
+    the label set that their labels come from."""
 
     utterances: tuple[Utterance, ...]
     labels: tuple[str, ...]

@@ -19,11 +19,14 @@ from bemerc.corpus.reading import Finding
 # A language (BCP 47, as downloaders write it: en, es-419, zh-Hant-TW, pt_BR, en-orig) or its English or own name, in any case.
 _CODE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]{2,12}){0,4}", re.IGNORECASE)
 _LANGUAGES = frozenset(
-    "arabic brazilian bulgarian cantonese catalan chinese chs cht croatian czech danish dansk deutsch dutch english "
-    "español espanol estonian farsi finnish français francais french german greek hebrew hindi hungarian icelandic "
-    "indonesian italian italiano japanese korean latvian lithuanian malay mandarin nederlands norsk norwegian persian "
-    "polish polski portuguese português portugues romanian russian serbian simplified slovak slovenian spanish suomi "
-    "svenska swedish tamil telugu thai traditional turkish türkçe ukrainian urdu vietnamese".split()
+    re.findall(
+        r"\w+",
+        """arabic brazilian bulgarian cantonese catalan chinese chs cht croatian czech danish dansk deutsch dutch english
+        español espanol estonian farsi finnish français francais french german greek hebrew hindi hungarian icelandic
+        indonesian italian italiano japanese korean latvian lithuanian malay mandarin nederlands norsk norwegian persian
+        polish polski portuguese português portugues romanian russian serbian simplified slovak slovenian spanish suomi
+        svenska swedish tamil telugu thai traditional turkish türkçe ukrainian urdu vietnamese""",
+    )
 )
 _FORCED = frozenset(("forced", "foreign", "signs"))
 _FOR_THE_DEAF = frozenset(("sdh", "cc", "hi"))

@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING
 
 from bemerc import progress
 from bemerc.corpus import SPLITS, Utterance, prepare
-from bemerc.corpus.reading import Finding, Reading
+from bemerc.corpus.reading import FaultyCorpusError, Finding, Reading
 from bemerc.errors import CorpusError, MachineError, MediaError
+from bemerc.terminal import printable
 
 if TYPE_CHECKING:
     from bemerc.media import Probe
 
 NEAR_EMPTY_S = 0.5
 SHOWN = 10
+# A label of fewer utterances in train is hardly learned and hardly measured. (Ours.)
+FEW = 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Report:
     labels   split -> label -> utterances; "(none)" for those without
     speakers split -> speaker -> utterances, the most frequent first
     hours    split -> hours by the corpus's own times, or by the clips where it gives none
-    faults   sentences that stop ``prepare``; nothing else could be read then
+    faults   sentences that stop ``prepare``; there are no counts where the corpus could not be read for them
     findings everything else, those that need a person first
     """
 
@@ -84,22 +87,24 @@ class Report:
     def format_text(self, shown: int = SHOWN) -> str:
         """For people: the counts, then up to ``shown`` findings of each kind and action, and the count of the others."""
         lines = [self.corpus, *_count_lines(self), *_label_lines(self), *_speaker_lines(self)]
-        lines += ["", *(f"STOPS  {fault}" for fault in self.faults)] if self.faults else []
+        lines += ["", *(f"STOPS  {printable(fault, 2000)}" for fault in self.faults)] if self.faults else []
         for (kind, action, needs_you), group in _groups(self.findings).items():
             mark = "  needs you" if needs_you else ""
             lines += ["", f"{kind}: {len(group)} (bemerc {action}){mark}"]
-            lines += [f"  {finding.id}: {finding.reason}" for finding in group[:shown]]
+            lines += [f"  {printable(finding.id)}: {printable(finding.reason, 2000)}" for finding in group[:shown]]
             lines += [f"  and {len(group) - shown} more (--json lists all)"] if len(group) > shown else []
         return "\n".join([*lines, "", self._verdict()])
 
     def _verdict(self) -> str:
-        urgent = sum(finding.needs_you for finding in self.findings) + len(self.faults)
+        urgent = [finding for finding in self.findings if finding.needs_you]
+        count = len(self.faults)
+        sentences = [f"{count} fault{'s stop' if count > 1 else ' stops'} 'dvc repro prepare'."] if count else []
         if not urgent:
-            return f"{len(self.findings)} findings, none of which needs you."
-        return (
-            f"{urgent} of {len(self.findings) + len(self.faults)} findings need you. Mend the files, or list ids under "
-            "prepare.without_video or prepare.leave_out in params.yaml."
-        )
+            return " ".join([*sentences, f"{len(self.findings)} findings, none of which needs you."])
+        advice = "Fix the files that they name"
+        if any(finding.action != "leaves out" and finding.kind != "shared" for finding in urgent):
+            advice += ", or list ids of utterances under prepare.without_video or prepare.leave_out in params.yaml"
+        return " ".join([*sentences, f"{len(urgent)} of {len(self.findings)} findings need you. {advice}."])
 
 
 def run(
@@ -114,12 +119,17 @@ def run(
     """Check the corpus ``name`` as ``params`` (the section ``prepare``) describes it.
 
     ``clips`` opens every clip for its length and tracks; ``deep`` decodes it whole too, which finds clips that break off.
+    Raises CorpusError only where no corpus has this name.
     """
+    prepare.must_be_known(name)
     try:
         reading = prepare.read(params, name)
+    except FaultyCorpusError as error:
+        return Report(name, {}, {}, {}, {}, error.faults, error.findings)
     except CorpusError as error:
         return Report(name, {}, {}, {}, {}, tuple(str(error).splitlines()), ())
-    return check(reading, clips=clips, deep=deep, tolerance=tolerance, quiet=quiet)
+    report = check(reading, clips=clips, deep=deep, tolerance=tolerance, quiet=quiet)
+    return replace(report, faults=tuple(prepare.stops(reading, params)))
 
 
 def check(
@@ -135,6 +145,7 @@ def check(
     findings = [*reading.findings, *findings]
     for u in reading.utterances:
         findings += _lengths(u, reading, durations, tolerance or Tolerance())
+    findings += [*prepare.shared_clips(reading.utterances), *_few(reading)]
     findings = [replace(f, needs_you=False) if f.id in reading.known else f for f in findings]
     findings.sort(key=lambda finding: not finding.needs_you)
     return Report(
@@ -239,6 +250,14 @@ def _short(u: Utterance, found_s: float | None, said_s: float | None) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}, less than {NEAR_EMPTY_S:g} s."
 
 
+def _few(reading: Reading) -> list[Finding]:
+    """Labels that train has, in fewer than FEW utterances."""
+    counts = Counter(u.label for u in reading.utterances if u.split == "train" and u.label is not None)
+    rare = ", ".join(f"{label} {counts[label]}" for label in reading.labels if 0 < counts[label] < FEW)
+    reason = f"Fewer than {FEW} utterances have the label: {rare}."
+    return [Finding("few", f"{reading.name}/train", reason)] if rare else []
+
+
 # ---- counts
 
 
@@ -282,7 +301,7 @@ def _count_lines(report: Report) -> list[str]:
 
 def _label_lines(report: Report) -> list[str]:
     return [
-        f"  {split:5s} " + ", ".join(f"{label} {n:,}" for label, n in tally.items())
+        f"  {split:5s} " + ", ".join(f"{printable(label)} {n:,}" for label, n in tally.items())
         for split, tally in report.labels.items()
         if tally
     ]
@@ -292,7 +311,7 @@ def _speaker_lines(report: Report) -> list[str]:
     lines = []
     for split, tally in report.speakers.items():
         if tally:
-            most = ", ".join(f"{speaker or '(nobody named)'} {n:,}" for speaker, n in list(tally.items())[:SHOWN])
+            most = ", ".join(f"{printable(speaker, 60) or '(nobody named)'} {n:,}" for speaker, n in list(tally.items())[:SHOWN])
             more = f", and {len(tally) - SHOWN} more" if len(tally) > SHOWN else ""
             lines.append(f"  {split:5s} {most}{more}")
     return lines

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Literal
 
 from bemerc.corpus import LABEL_SETS, Split, Utterance
-from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, renumbered
+from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, renumbered, stop_at
 from bemerc.corpus.table import CROPS
 from bemerc.corpus.text import Decoded, is_broken
 from bemerc.corpus.text import read as read_text
 from bemerc.errors import CorpusError
+from bemerc.terminal import printable
 
 SESSIONS = (1, 2, 3, 4, 5)
 SIX = {"hap": "happy", "sad": "sad", "neu": "neutral", "ang": "angry", "exc": "excited", "fru": "frustrated"}
@@ -83,8 +84,8 @@ class _Turn:
 def read(params: Params, name: str = "iemocap") -> Reading:
     """The sessions that are there. Ids are ``name/Ses01F_impro01_F000``, dialogues ``name/Ses01F_impro01``.
 
-    Raises CorpusError, listing every fault: no session, an utterance with two evaluations, an emotion code that is none,
-    and, where ``whole`` asks for it, other counts than the published ones.
+    Lines that do not parse are left out and named. Raises CorpusError, listing every fault: no session, an utterance with
+    two evaluations, an emotion code that is none, and, where ``whole`` asks for it, other counts than the published ones.
     """
     root = Path(params.folder)
     sessions = [n for n in SESSIONS if (root / f"Session{n}" / "dialog" / "EmoEvaluation").is_dir()]
@@ -99,8 +100,7 @@ def read(params: Params, name: str = "iemocap") -> Reading:
             f"{root}: session {params.test_session}, the test session, is not there; these are: {', '.join(map(str, sessions))}."
         )
     turns = [turn for n in sessions for turn in _session(root / f"Session{n}", n, name, findings, faults)]
-    if faults:
-        raise CorpusError("\n".join(faults))
+    stop_at(faults, findings=findings)
     findings += _counts(turns, sessions, params, name)
     codes = SIX if params.classes == "six" else FOUR
     kept = [turn for turn in turns if params.context == "all" or turn.code in codes]
@@ -154,15 +154,14 @@ def _evaluations(
         if code not in SIX and code not in OTHER:
             known = ", ".join([*SIX, *OTHER])
             faults.append(
-                f"{path}, line {number}, {key}: the emotion code '{code}' is unknown; the known ones are {known}."
+                f"{path}, line {number}, {printable(key, 60)}: the emotion code '{printable(code, 40)}' is unknown; the known ones are {known}."
             )
         if key in found:
-            faults.append(f"{path}, line {number}: {key} is evaluated twice; keep one of the two.")
+            faults.append(f"{path}, line {number}: {printable(key, 60)} is evaluated twice; keep one of the two.")
         turn = _turn(key, session, start, end, code)
         if turn is None:
-            faults.append(
-                f"{path}, line {number}: '{key}' is not the name of an utterance, or its times are no numbers."
-            )
+            reason = f"'{printable(key, 60)}' is not the name of an utterance, or its times are no numbers."
+            findings.append(Finding("line", f"{path.name}, line {number}", reason, "leaves out", needs_you=True))
         else:
             found[key] = turn
 
@@ -244,7 +243,8 @@ class _Clips:
         return next((p for s in SOUND if (p := place / f"{turn.name}{s}").is_file()), None)
 
     def strangers(self, dialogues: Iterable[str]) -> list[Path]:
-        return [path for stem, path in sorted(self._videos.items()) if stem not in set(dialogues)]
+        known = set(dialogues)
+        return [path for stem, path in sorted(self._videos.items()) if stem not in known]
 
 
 def half(name: str) -> Literal["left", "right"]:

@@ -8,10 +8,11 @@ label goes; guessing that "excited" is "joy" is the user's decision.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bemerc.corpus import LABEL_SETS
 from bemerc.errors import CorpusError
+from bemerc.terminal import printable
 
 # Spellings seen in corpora and repositories, by the emotion they mean. A name means an emotion only within a set that has it.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -61,10 +62,10 @@ def names(labels: Sequence[str], extra: Mapping[str, str] | None = None) -> dict
 
 def fault(written: str, accepted: Mapping[str, str]) -> str:
     """The sentence for a label that nobody knows: what was written, the known labels, and the nearest one."""
-    near = difflib.get_close_matches(written.strip().casefold(), accepted, n=1)
+    near = difflib.get_close_matches(written.strip().casefold()[:40], accepted, n=1)
     hint = f" Did you mean '{accepted[near[0]]}'?" if near else ""
     known = dict.fromkeys(accepted.values())
-    return f"the label '{written}' is unknown; the known ones are {_listed(known)}.{hint}"
+    return f"the label '{printable(written, 60)}' is unknown; the known ones are {_listed(known)}.{hint}"
 
 
 def canonical(written: str, accepted: Mapping[str, str]) -> str | None:
@@ -73,12 +74,17 @@ def canonical(written: str, accepted: Mapping[str, str]) -> str | None:
 
 
 def mapping(
-    corpus: str, labels: Sequence[str], target: Sequence[str], given: Mapping[str, str | None] | None
+    corpus: str,
+    labels: Sequence[str],
+    target: Sequence[str],
+    given: Mapping[str, str | None] | None,
+    used: Collection[str] | None = None,
 ) -> dict[str, str | None]:
     """Where each label of a corpus goes in the target set; None = the turn stays as history without a label.
 
-    Labels that stand in both sets need no entry. Raises CorpusError, listing every fault, for labels that
-    the map forgets, entries that the corpus does not have, and goals that the target set does not have.
+    Labels that stand in both sets need no entry, nor do those that no utterance has: ``used`` holds the others (None: all
+    are used). Raises CorpusError, listing every fault, for labels that the map forgets, entries that the corpus does not
+    have, and goals that the target set does not have.
     """
     given = given or {}
     faults = [
@@ -91,7 +97,8 @@ def mapping(
         for label, goal in given.items()
         if goal is not None and goal not in target
     ]
-    forgotten = [label for label in labels if label not in given and label not in target]
+    wanted = labels if used is None else [label for label in labels if label in used]
+    forgotten = [label for label in wanted if label not in given and label not in target]
     if forgotten:
         faults.append(
             f"prepare.label_map.{corpus}: say where {_listed(forgotten)} should go among {_listed(target)}, "
@@ -99,7 +106,7 @@ def mapping(
         )
     if faults:
         raise CorpusError("\n".join(faults))
-    return {label: given.get(label, label) for label in labels}
+    return {label: given.get(label, label) for label in wanted}
 
 
 def _listed(labels: Sequence[str] | Mapping[str, object]) -> str:

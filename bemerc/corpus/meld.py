@@ -19,9 +19,10 @@ from typing import Literal
 
 from bemerc.corpus import LABEL_SETS, SPLITS, Split, Utterance
 from bemerc.corpus import labels as emotion
-from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, stop_at
+from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, person, stop_at
 from bemerc.corpus.text import Row, Table, is_broken, read_table, repair, straighten
 from bemerc.errors import CorpusError
+from bemerc.terminal import printable
 
 LABELS = LABEL_SETS["meld"]
 NEEDED = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
@@ -126,8 +127,8 @@ class _Clips:
 def read(params: Params, name: str = "meld") -> Reading:
     """All three splits. Ids are ``name/split/diaX_uttY``; the dyadic variant's open with ``name-dyadic``.
 
-    Raises CorpusError, listing every fault with file, line and id: missing files or columns, rows of another width,
-    numbers that are none, unknown emotions, and rows that share a key but differ.
+    Rows of another width and numbers that are none are left out and named. Raises CorpusError, listing every fault with
+    file, line and id: missing files or columns, unknown emotions, and rows that share a key but differ.
     """
     root = Path(params.folder)
     if not root.is_dir():
@@ -137,7 +138,7 @@ def read(params: Params, name: str = "meld") -> Reading:
     faults: list[str] = []
     findings: list[Finding] = []
     turns = [turn for split in SPLITS for turn in _turns(tables[split], split, params, prefix, faults, findings)]
-    stop_at(faults)
+    stop_at(faults, findings=findings)
     clips = {split: _clips(root, split, params) for split in SPLITS}
     chosen, known = _choose(turns, clips, params), _known(turns, prefix, name)
     utterances = _utterances(turns, chosen, params, prefix)
@@ -184,10 +185,10 @@ def _open(root: Path, split: Split, params: Params, name: str) -> Table:
 def _turns(
     table: Table, split: Split, params: Params, prefix: str, faults: list[str], findings: list[Finding]
 ) -> list[_Turn]:
-    faults.extend(table.faults)
+    findings += [_left_out(table, line, why) for line, why in table.misshapen.items()]
     seen: dict[tuple[Split, int, int], _Turn] = {}
     for row in table.rows:
-        turn = _turn(table, row, split, params, faults)
+        turn = _turn(table, row, split, params, faults, findings)
         if turn is None:
             continue
         first = seen.setdefault(turn.key, turn)
@@ -208,23 +209,30 @@ def _turns(
 _EMOTIONS = emotion.names(LABELS)
 
 
-def _turn(table: Table, row: Row, split: Split, params: Params, faults: list[str]) -> _Turn | None:
-    cells, where = row.cells, f"{table.path}, line {row.line}"
+def _turn(
+    table: Table, row: Row, split: Split, params: Params, faults: list[str], findings: list[Finding]
+) -> _Turn | None:
+    cells, where = row.cells, f"{printable(table.path)}, line {row.line}"
     numbers = {}
     for column in ("Dialogue_ID", "Utterance_ID", *(DYADIC if params.variant == "dyadic" else ())):
-        if re.fullmatch(r"\s*\d{1,6}\s*", cells[column], re.ASCII):
-            numbers[column] = int(cells[column])
+        if re.fullmatch(r"\s*\d{1,6}(?:\.0)?\s*", cells[column], re.ASCII):
+            numbers[column] = int(float(cells[column]))
         else:
-            faults.append(f"{where}: {column} must be a whole number below a million, not '{cells[column]}'.")
+            reason = f"{column} must be a whole number below a million, not '{printable(cells[column], 40)}'."
+            findings.append(_left_out(table, row.line, reason))
     label = emotion.canonical(cells["Emotion"], _EMOTIONS)
     if label is None:
-        id_ = f"dia{cells['Dialogue_ID']}_utt{cells['Utterance_ID']}"
+        id_ = printable(f"dia{cells['Dialogue_ID']}_utt{cells['Utterance_ID']}", 60)
         faults.append(f"{where}, {id_}: {emotion.fault(cells['Emotion'], _EMOTIONS)}")
     if label is None or len(numbers) not in (2, 4):
         return None
     own = numbers["Dialogue_ID"], numbers["Utterance_ID"]
     clip = own if params.variant == "full" else (numbers["Old_Dialogue_ID"], numbers["Old_Utterance_ID"])
     return _Turn(split, *own, clip, label, _seconds(cells.get("StartTime")), _seconds(cells.get("EndTime")), row)
+
+
+def _left_out(table: Table, line: int, reason: str) -> Finding:
+    return Finding("row", f"{table.path}, line {line}", reason, "leaves out", needs_you=True)
 
 
 def _seconds(written: str | None) -> float | None:
@@ -314,7 +322,7 @@ def _utterances(
                 id=_id(prefix, turn),
                 dialogue=_dialogue(prefix, turn),
                 index=index,
-                speaker=_text(turn.row.cells["Speaker"], params).strip(),
+                speaker=person(_text(turn.row.cells["Speaker"], params)),
                 text=_text(turn.row.cells["Utterance"], params),
                 label=turn.label,
                 split=turn.split,

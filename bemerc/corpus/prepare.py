@@ -8,14 +8,17 @@ name; where a label has no counterpart the user says so, because "frustrated" is
 from __future__ import annotations
 
 import difflib
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bemerc.corpus import Manifest, Utterance, folder, iemocap, meld, read_manifest, recording, table, write_manifest
 from bemerc.corpus import labels as emotion
-from bemerc.corpus.reading import Reading, relocated, renumbered
+from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
 from bemerc.errors import CorpusError
+from bemerc.terminal import printable
 
 CORPORA = ("sample", "meld", "iemocap", "table", "recording", "folder")
 
@@ -59,19 +62,25 @@ class Params:
         return faults
 
 
-def run(params: Params, out: Path, transcripts: recording.Transcripts = recording.NONE) -> Manifest:
-    """Read the corpora, write their manifest to ``out`` and return it; ``transcripts`` of recordings without cues.
+def run(
+    params: Params, out: Path, transcripts: recording.Transcripts = recording.NONE
+) -> tuple[Manifest, tuple[Finding, ...]]:
+    """Read the corpora and write their manifest to ``out``; returns it, and the findings that need a person.
 
-    Raises CorpusError, listing every fault, when a corpus cannot be read or label sets do not go together.
+    ``transcripts`` of recordings without cues. Raises CorpusError, listing every fault, when a corpus cannot be read, label
+    sets do not go together or train lacks a label.
     """
     readings = [read(params, name, transcripts) for name in params.corpora]
     labels, utterances = joined(readings, params)
+    stop_at(unlearnable(labels, utterances, params))
     write_manifest(out, relocated(utterances, out.parent), labels, params.corpora)
-    return read_manifest(out)
+    findings = [finding for reading in readings for finding in reading.findings if finding.needs_you]
+    return read_manifest(out), (*findings, *shared_clips(utterances))
 
 
 def read(params: Params, name: str, transcripts: recording.Transcripts = recording.NONE) -> Reading:
     """One corpus by its name in ``corpora``, its labels still its own."""
+    must_be_known(name)
     if name == "sample":
         if not Path(params.sample.folder).is_dir():
             raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'dvc repro sample'.")
@@ -86,15 +95,40 @@ def read(params: Params, name: str, transcripts: recording.Transcripts = recordi
         return recording.read_all(params.recording, transcripts=transcripts)
     if name == "folder":
         return folder.read(Path(params.folder.folder), "folder", params.folder.speaker)
-    raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")
+    raise AssertionError(name)
+
+
+def must_be_known(name: str) -> None:
+    """CorpusError where ``name`` is no corpus."""
+    if name not in CORPORA:
+        raise CorpusError(
+            f"'{printable(name, 60)}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}."
+        )
 
 
 def place(params: Params, name: str) -> Path:
     """Where the settings say that a corpus lies: a folder, or the table's file."""
-    settings = {n: getattr(params, n) for n in CORPORA}
-    if name not in settings:
-        raise CorpusError(f"'{name}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}.")
-    return Path(settings[name].file if isinstance(settings[name], table.Params) else settings[name].folder)
+    must_be_known(name)
+    settings = getattr(params, name)
+    return Path(settings.file if isinstance(settings, table.Params) else settings.folder)
+
+
+def stops(reading: Reading, params: Params) -> list[str]:
+    """What stops ``prepare`` though the corpus could be read: no clip at all, labels without a place, labels train lacks.
+
+    Together with the other corpora in use where this one is in use, else alone.
+    """
+    used = reading.name in params.corpora
+    try:
+        others = [read(params, name) for name in params.corpora if name != reading.name] if used else []
+    except CorpusError:  # that corpus's own check says why
+        return []
+    mine = params if used else replace(params, corpora=(reading.name,), leave_out=(), without_video=())
+    try:
+        labels, utterances = joined([reading, *others], mine)
+    except CorpusError as error:
+        return str(error).splitlines()
+    return unlearnable(labels, utterances, mine)
 
 
 def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...], tuple[Utterance, ...]]:
@@ -103,7 +137,8 @@ def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...]
     faults, utterances = [], []
     for reading in readings:
         try:
-            goals = emotion.mapping(reading.name, reading.labels, labels, params.label_map.get(reading.name))
+            used = {u.label for u in reading.utterances if u.label is not None}
+            goals = emotion.mapping(reading.name, reading.labels, labels, params.label_map.get(reading.name), used)
         except CorpusError as error:
             faults.append(str(error))
             continue
@@ -115,6 +150,61 @@ def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...]
     if faults:
         raise CorpusError("\n".join(faults))
     return labels, _excepted(utterances, params)
+
+
+def unlearnable(labels: Sequence[str], utterances: Iterable[Utterance], params: Params) -> list[str]:
+    """Faults that end a training: labels that no utterance of train has, with the key to change.
+
+    A corpus of which nothing is train is prepared all the same: it may be there to be measured or judged only.
+    """
+    mine = list(utterances)
+    counts = Counter((u.split, u.label) for u in mine if u.label is not None)
+    there = [label for label in labels if counts["train", label]]
+    lacking = [label for label in labels if not counts["train", label]]
+    if not lacking or not counts or not any(u.split == "train" for u in mine):
+        return []
+    told = ", ".join(
+        f"{label}{f' ({n} in dev and test)' if (n := counts['dev', label] + counts['test', label]) else ''}"
+        for label in lacking
+    )
+    if not there:
+        return ["train has no labelled utterance, so nothing can be learned. Label some, or give labelled ones the split train."]
+    return [
+        f"train has no utterance with the label {told}, so it could never be learned. {_way_out(there, lacking, counts, params)}"
+    ]
+
+
+def _way_out(
+    there: Sequence[str], lacking: Sequence[str], counts: Mapping[tuple[str, str], int], params: Params
+) -> str:
+    """Which key says that there are fewer labels, and what to write there."""
+    alone = params.corpora[0] if len(params.corpora) == 1 else None
+    elsewhere = [label for label in lacking if counts.get(("dev", label)) or counts.get(("test", label))]
+    own = alone in ("table", "recording") and params.labels is None and not elsewhere
+    sentence = f"Set {f'prepare.{alone}.labels' if own else 'prepare.labels'}: [{', '.join(there)}]"
+    if not elsewhere:
+        return f"{sentence}."
+    entries = ", ".join(f"{label}: null" for label in elsewhere)
+    return f"{sentence} and prepare.label_map.{alone or 'CORPUS'}: {{{entries}}} (null keeps such turns without a label)."
+
+
+def shared_clips(utterances: Iterable[Utterance]) -> list[Finding]:
+    """A finding for each file that utterances of several splits are part of: train then holds what is tested."""
+    users: dict[str, dict[str, str]] = {}
+    for u in utterances:
+        if u.clip is not None:
+            users.setdefault(os.path.realpath(u.clip), {}).setdefault(u.split, u.id)
+    return [
+        Finding(
+            "shared",
+            next(iter(by_split.values())),
+            f"Its clip, {path}, lies in {' and '.join(f'{split} (as {id_})' for split, id_ in by_split.items())}: what is tested was "
+            "trained on. Give the utterances of one file the same split.",
+            needs_you=True,
+        )
+        for path, by_split in users.items()
+        if len(by_split) > 1
+    ]
 
 
 def _common(readings: Sequence[Reading], params: Params) -> tuple[str, ...]:
@@ -162,5 +252,5 @@ def _excepted(utterances: Iterable[Utterance], params: Params) -> tuple[Utteranc
 
 
 def _nearest(name: str, known: Iterable[str] = CORPORA) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name[:200], list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."

@@ -86,9 +86,9 @@ class Reading:
     twins: Mapping[str, str] = field(default_factory=dict)
 
     def manifest(self, folder: Path) -> Manifest:
-        """These utterances as a manifest that lies in ``folder``, without writing it."""
-        utterances = tuple(sorted(relocated(self.utterances, folder), key=lambda u: u.id))
-        return Manifest(utterances, self.labels, (self.name,) if self.name else (), folder)
+        """These utterances as a manifest that lies in ``folder``, without writing it, sorted as people number ids: t2 before t10."""
+        utterances = sorted(relocated(self.utterances, folder), key=lambda u: [natural(part) for part in u.id.split("/")])
+        return Manifest(tuple(utterances), self.labels, (self.name,) if self.name else (), folder)
 
 
 def relocated(utterances: Iterable[Utterance], folder: Path) -> tuple[Utterance, ...]:

@@ -4,46 +4,40 @@ Nothing is cut: each utterance is a span of the one video, so that one decode se
 where these carry them (``<v Ann>`` in WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else nobody is
 named. Where there are no subtitles, a transcript of the recording (transcribe.py writes them) stands in for them.
 
-Formats: SubRip as players read it; WebVTT, www.w3.org/TR/webvtt1; a table with start_s, end_s, text, speaker, label.
+Formats: subtitles.py; or a table with start_s, end_s, text, speaker, label.
 """
 
 from __future__ import annotations
 
-import html
-import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from bemerc.corpus import SPLITS, Split, Utterance, folder
+from bemerc.corpus import NOBODY, SPLITS, Split, Utterance, beside, folder, subtitles, table
 from bemerc.corpus import labels as emotion
-from bemerc.corpus.reading import Finding, Reading, renumbered, stop_at
-from bemerc.corpus.text import Decoded, is_broken, read_table
-from bemerc.corpus.text import read as read_text
+from bemerc.corpus.reading import Finding, Reading, person, stop_at
+from bemerc.corpus.subtitles import Cue
+from bemerc.corpus.text import is_broken, read_table
 from bemerc.errors import CorpusError, MachineError, MediaError
+from bemerc.terminal import printable
 
-SUBTITLES = (".vtt", ".srt")
-SUFFIXES = (*SUBTITLES, ".csv", ".tsv")
+__all__ = ["Cue", "Params", "from_cues", "read_all", "read_cues", "read_dir", "without_cues"]
+
+SUBTITLES = subtitles.SUFFIXES
+TABLES = (".csv", ".tsv")
+SUFFIXES = (*SUBTITLES, *TABLES)
 TABLE_NEEDED = ("start_s", "end_s", "text")
 TABLE_OPTIONAL = ("speaker", "label")
 ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or have it transcribed (--asr MODEL, prepare.recording.asr)."
-# A clip of a folder that is no longer than a Whisper hears at once is one turn, whatever is said in it; longer ones are
-# recordings, whose cues are the turns. (Ours.)
+# A clip of a folder that is no longer than a Whisper hears at once belongs to the dialogue of its folder; longer ones are
+# recordings, which are dialogues of their own. (Ours.)
 TURN_S = 30.0
 
 # Video -> the file with its transcript.
 Transcripts = Mapping[Path, Path]
 NONE: Transcripts = MappingProxyType({})
-
-_TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
-_ARROW = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
-_CLOCK = re.compile(rf"\s*{_TIME}\s*")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>")
-_LANGUAGE = re.compile(r"(.+)\.[a-z]{2,3}(?:[-_][A-Za-z]{2,4})?")
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
-_NAME = re.compile(r"\s*(?:[-–]\s*)?(\[)?([^\W\d_][^:：\[\]<>!?,]{0,39}?)(?(1)\])\s*(?::(?=\s)|：)\s*")
 
 
 @dataclass(frozen=True)
@@ -63,70 +57,85 @@ class Params:
     asr: str | None = None
 
 
-@dataclass(frozen=True)
-class Cue:
-    """A span of a recording in seconds from its start, and what is said in it; ``line`` is where it stands, for messages."""
-
-    start_s: float
-    end_s: float
-    text: str
-    speaker: str = folder.NOBODY
-    label: str | None = None
-    line: int = 0
-
-
 def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
-    """Every recording below ``params.folder`` that has cues or a transcript; those without are a finding and left out."""
+    """Every recording below ``params.folder`` that has cues or a transcript; those without are a finding and left out.
+
+    Raises CorpusError, with every fault at once, where a table holds a label that nobody knows.
+    """
     root = Path(params.folder)
     labels = emotion.label_set(params.labels) if params.labels is not None else ()
-    videos = folder.read(root, "recording")
+    videos, cues_of, findings = _paired(root, SUFFIXES, "recording")
     utterances: list[Utterance] = []
-    findings, faults = list(videos.findings), []
-    for video, path, cues in _paired(videos, SUFFIXES):
-        cues = cues or transcripts.get(path)
+    faults: list[str] = []
+    for video in videos:
+        path = Path(video.clip or "")
+        cues = cues_of.get(path) or transcripts.get(path)
         if cues is None:
             findings.append(_wordless(path, params.asr))
             continue
         try:
-            one = _dialogue(path, cues, video.id, _split(path, root), labels, params.speakers)
+            found, odd = read_cues(cues, labels, params.speakers, faults)
         except CorpusError as error:
-            faults.append(str(error))
+            findings.append(Finding("subtitles", cues.as_posix(), f"{error}", "leaves out", needs_you=True))
             continue
+        one = from_cues(path, found, dialogue=video.id, split=_split(path, root), labels=labels)
         utterances += one.utterances
-        findings += one.findings
-    stop_at(faults)
+        findings += [*odd, *one.findings]
+    stop_at(faults, findings=findings)
     return Reading("recording", tuple(utterances), labels, tuple(findings))
 
 
 def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
-    """A folder as ``--video-dir`` takes it: videos with subtitles beside them are dialogues, all other clips are turns.
+    """A folder as ``--video-dir`` takes it: the clips of a folder are one dialogue, a turn each, or a turn per cue where
+    subtitles lie beside them; a recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
 
-    So is a long video with a transcript; one of at most TURN_S seconds stays one turn, the transcript its words.
-    Tables do not count here: a CSV beside a clip may be anything, such as somebody's features.
+    Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here: a CSV
+    beside a clip may be anything, such as somebody's features; one that lists utterances is named, with what reads it.
     """
-    clips = folder.read(directory)
+    clips, cues_of, findings = _paired(directory, SUBTITLES)
+    said: dict[str, tuple[Cue, ...]] = {}
+    for clip in clips:
+        path = Path(clip.clip or "")
+        if path in cues_of:
+            try:
+                said[clip.id], odd = read_cues(cues_of[path])
+                findings += odd
+            except CorpusError as error:
+                findings.append(Finding("subtitles", cues_of[path].as_posix(), f"{error}", "leaves out", needs_you=True))
+        elif path in transcripts and _long(path):
+            said[clip.id], odd = read_cues(transcripts[path])
+            findings += odd
+    alone = {clip.id for clip in clips if clip.id in said and _long(Path(clip.clip or ""))}
+    taken = {clip.dialogue for clip in clips if clip.id not in alone}
+    taken |= {clip.id.rpartition("/")[0] for clip in clips}
     utterances: list[Utterance] = []
-    findings, faults = list(clips.findings), []
-    for clip, path, cues in _paired(clips, SUBTITLES):
-        if cues is None and path in transcripts and _long(path):
-            cues = transcripts[path]
-        if cues is None:
+    for clip in clips:
+        path = Path(clip.clip or "")
+        if clip.id not in said:
             utterances.append(replace(clip, text=_words(transcripts.get(path))))
             continue
-        try:
-            one = _dialogue(path, cues, clip.id, "test", (), speakers=True)
-        except CorpusError as error:
-            faults.append(str(error))
-            continue
-        utterances += one.utterances
+        # A folder may be called as the recording is, with a clip in it called 0000.
+        name = clip.id if clip.id not in taken else f"{clip.id}{path.suffix}"
+        one = from_cues(path, said[clip.id], dialogue=name)
         findings += one.findings
-    stop_at(faults)
-    return Reading("", renumbered(utterances), findings=tuple(findings))
+        utterances += one.utterances if clip.id in alone else [replace(u, dialogue=clip.dialogue) for u in one.utterances]
+    return Reading("", _in_order(utterances), findings=tuple(findings))
+
+
+def _in_order(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
+    """The same turns, numbered within each dialogue in the order in which they stand here."""
+    position: dict[str, int] = {}
+    ordered = []
+    for u in utterances:
+        index = position[u.dialogue] = position.get(u.dialogue, -1) + 1
+        ordered.append(replace(u, index=index))
+    return tuple(ordered)
 
 
 def without_cues(directory: Path, suffixes: Sequence[str] = SUBTITLES) -> list[Path]:
     """The clips of a folder with no cues beside them: what there is to transcribe."""
-    return [path for _, path, cues in _paired(folder.read(directory), suffixes) if cues is None]
+    clips, cues_of, _ = _paired(directory, suffixes)
+    return [path for clip in clips if (path := Path(clip.clip or "")) not in cues_of]
 
 
 def _wordless(path: Path, asr: str | None) -> Finding:
@@ -180,59 +189,52 @@ def from_cues(
     return Reading("", utterances, tuple(labels), tuple(findings))
 
 
-def _cues_in(directory: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Stem of a video -> its cues: ``talk.vtt``, else ``talk.en.vtt`` for the first language, the formats in order.
-
-    From one listing of the folder: there may be thousands of videos in it.
-    """
-    files = sorted(p for p in directory.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    files.sort(key=lambda p: suffixes.index(p.suffix.lower()))
-    found: dict[str, Path] = {}
-    for path in files:
-        found.setdefault(path.stem, path)
-    for path in files:
-        if language := _LANGUAGE.fullmatch(path.stem):
-            found.setdefault(language[1], path)
-    return found
-
-
 def read_cues(
-    path: Path, labels: Sequence[str] = (), speakers: bool = True
+    path: Path, labels: Sequence[str] = (), speakers: bool = True, faults: list[str] | None = None
 ) -> tuple[tuple[Cue, ...], tuple[Finding, ...]]:
-    """The cues of a file by its suffix, and what is odd about it. CorpusError with every fault."""
-    faults: list[str] = []
-    if path.suffix.lower() in (".csv", ".tsv"):
-        cues, decoded = _table_cues(path, labels, faults)
-    elif path.suffix.lower() in (".srt", ".vtt"):
-        decoded = read_text(path)
-        cues = [piece for cue in _subtitles(path, decoded.text, faults) for piece in _voices(cue, speakers)]
+    """The cues of a file by its suffix, and what was left out of it or is odd about it.
+
+    Raises CorpusError where the file cannot be read or holds not one cue. Labels of a table that ``labels`` does not hold
+    are faults: they go to the list ``faults``, or are raised where there is none.
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUBTITLES:
+        return subtitles.read(path, speakers)
+    if suffix not in TABLES:
+        raise CorpusError(f"{printable(path)}: cues must end in {', '.join(SUFFIXES)}, not '{printable(suffix)}'.")
+    wrong: list[str] = []
+    cues, findings = _table_cues(path, labels, wrong)
+    if faults is None:
+        stop_at(wrong)
     else:
-        raise CorpusError(f"{path}: cues must end in {', '.join(SUFFIXES)}, not '{path.suffix}'.")
-    faults += [
-        f"{path}, line {cue.line}: the cue ends at {cue.end_s:g} s, which is not after its start, {cue.start_s:g} s."
-        for cue in cues
-        if cue.end_s <= cue.start_s
-    ]
-    stop_at(faults)
+        faults += wrong
     if not cues:
-        raise CorpusError(f"{path}: there is not one cue in it.")
-    return tuple(cues), tuple(_encoding(path, decoded))
+        lost = "".join(f" {finding.reason}" for finding in findings[:3])
+        raise CorpusError(f"{printable(path)}: there is not one cue in it.{lost}")
+    return tuple(cues), tuple(findings)
 
 
-def _paired(clips: Reading, suffixes: Sequence[str]) -> Iterator[tuple[Utterance, Path, Path | None]]:
-    """Each clip of a folder with its path and its cues, each folder listed once."""
-    indices: dict[Path, dict[str, Path]] = {}
-    for clip in clips.utterances:
-        path = Path(clip.clip or "")
-        if path.parent not in indices:
-            indices[path.parent] = _cues_in(path.parent, suffixes)
-        yield clip, path, indices[path.parent].get(path.stem)
-
-
-def _dialogue(path: Path, cues: Path, id_: str, split: Split, labels: Sequence[str], speakers: bool) -> Reading:
-    found, findings = read_cues(cues, labels, speakers)
-    reading = from_cues(path, found, dialogue=id_, split=split, labels=labels)
-    return replace(reading, findings=(*findings, *reading.findings))
+def _paired(
+    directory: Path, suffixes: Sequence[str], name: str = ""
+) -> tuple[tuple[Utterance, ...], dict[Path, Path], list[Finding]]:
+    """The clips of a folder, which file holds the cues of each, and everything that is left out."""
+    listing = folder.listed(directory)
+    cues_of, findings = beside.pair(listing.clips, listing.others, suffixes)
+    tables = [path for path in listing.others if path.suffix.lower() in TABLES and TABLES[0] not in suffixes]
+    tables = [path for path in tables if table.lists_utterances(path)]
+    rest = [p for p in listing.others if p.suffix.lower() not in (*suffixes, *subtitles.UNREAD) and p not in tables]
+    findings += [
+        Finding(
+            "table",
+            path.as_posix(),
+            "This table of utterances is not read with a folder of clips. Set prepare.corpora: [table] and "
+            f"prepare.table.file: {path.as_posix()} in params.yaml and run 'bemerc corpus check table', then 'dvc repro'.",
+            "leaves out",
+        )
+        for path in tables
+    ]
+    clips = folder.reading(listing, name).utterances
+    return clips, cues_of, [*listing.findings, *findings, *folder.unread(directory, rest)]
 
 
 def _split(path: Path, root: Path) -> Split:
@@ -240,129 +242,53 @@ def _split(path: Path, root: Path) -> Split:
     return next((split for split in SPLITS if split == top), "test")
 
 
-def _encoding(path: Path, decoded: Decoded) -> Iterator[Finding]:
-    if reason := decoded.oddness():
-        yield Finding("encoding", path.as_posix(), reason)
-
-
-# ---- SubRip and WebVTT
-
-
-def _subtitles(path: Path, text: str, faults: list[str]) -> list[Cue]:
-    """Blocks between blank lines; a block without times continues a SubRip cue whose words hold a blank line."""
-    cues: list[Cue] = []
-    webvtt = text.lstrip().startswith("WEBVTT")
-    for number, lines in _blocks(text):
-        if webvtt and re.match(r"(WEBVTT|NOTE|STYLE|REGION)\b", lines[0]):
-            continue
-        at = next((i for i, line in enumerate(lines) if "-->" in line), None)
-        if at is not None:
-            match = _ARROW.fullmatch(lines[at])
-            if match is None:
-                faults.append(f"{path}, line {number + at}: the times '{lines[at].strip()}' do not parse.")
-                continue
-            start_s, end_s = _clock(match.groups()[:4]), _clock(match.groups()[4:])
-            cues.append(Cue(start_s, end_s, "\n".join(lines[at + 1 :]), line=number + at))
-        elif cues and not webvtt:
-            cues[-1] = replace(cues[-1], text="\n".join([cues[-1].text, *lines]))
-        else:
-            faults.append(f"{path}, line {number}: '{lines[0].strip()[:40]}' belongs to no cue.")
-    return cues
-
-
-def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first line from 1, lines) of each run of lines that are not blank."""
-    block: list[str] = []
-    for number, line in enumerate([*re.split(r"\r\n|\r|\n", text), ""], 1):
-        if line.strip():
-            block.append(line)
-        elif block:
-            yield number - len(block), block
-            block = []
-
-
-def _clock(groups: Sequence[str | None]) -> float:
-    hours, minutes, seconds, rest = groups
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + int((rest or "0").ljust(3, "0")) / 1000
-
-
-def _voices(cue: Cue, speakers: bool) -> list[Cue]:
-    """One cue per voice: WebVTT's spans, or lines that each open with a name. They share the cue's times."""
-    spans = _VOICE.split(cue.text)
-    if len(spans) > 1:
-        pairs = [(None, spans[0]), *zip(spans[1::2], spans[2::2], strict=True)]
-        return [_piece(cue, name, text) for name, text in pairs if name is not None or _plain(text)]
-    if not speakers:
-        return [_piece(cue, None, cue.text)]
-    pieces: list[tuple[str | None, str]] = []
-    for line in cue.text.split("\n"):
-        name, rest = _named(_TAG.sub("", line))
-        if name is not None or not pieces:
-            pieces.append((name, rest))
-        else:
-            pieces[-1] = (pieces[-1][0], f"{pieces[-1][1]}\n{line}")
-    return [_piece(cue, name, text) for name, text in pieces]
-
-
-def _piece(cue: Cue, name: str | None, text: str) -> Cue:
-    return replace(cue, speaker=_plain(name or "") or folder.NOBODY, text=_plain(text))
-
-
-def _named(line: str) -> tuple[str | None, str]:
-    """ "ANN: Hello" -> ("ANN", "Hello"); a name has at most four words, none of which starts with a small letter."""
-    match = _NAME.match(line)
-    if match is None:
-        return None, line
-    words = match[2].split()
-    if len(words) > 4 or any(word[0].islower() for word in words):
-        return None, line
-    return match[2].strip(), line[match.end() :]
-
-
-def _plain(text: str) -> str:
-    """Words alone: formatting tags and character references resolved, white space folded."""
-    return " ".join(html.unescape(_TAG.sub("", text)).split())
-
-
 # ---- tables
 
 
-def _table_cues(path: Path, labels: Sequence[str], faults: list[str]) -> tuple[list[Cue], Decoded]:
-    table = read_table(path)
+def _table_cues(path: Path, labels: Sequence[str], faults: list[str]) -> tuple[list[Cue], list[Finding]]:
+    found = read_table(path)
     known = TABLE_NEEDED + TABLE_OPTIONAL
-    wrong = [f"{path}, line 1: the column '{c}' is missing." for c in TABLE_NEEDED if c not in table.columns]
-    wrong += [f"{path}, line 1: the column '{c}' is unknown." for c in table.columns if c not in known]
+    wrong = [f"line 1: the column '{c}' is missing." for c in TABLE_NEEDED if c not in found.columns]
+    wrong += [f"line 1: the column '{printable(c)}' is unknown." for c in found.columns if c not in known]
     stop_at(
-        wrong, f"A table of cues has the columns {', '.join(TABLE_NEEDED)}, and may have {', '.join(TABLE_OPTIONAL)}."
+        [f"{printable(path)}, {fault}" for fault in wrong],
+        f"A table of cues has the columns {', '.join(TABLE_NEEDED)}, and may have {', '.join(TABLE_OPTIONAL)}.",
     )
-    faults += table.faults
+    findings = [_left_out(path, line, why) for line, why in found.misshapen.items()]
+    if reason := found.decoded.oddness():
+        findings.append(Finding("encoding", path.as_posix(), reason))
     accepted = emotion.names(labels)
-    cues = [_table_cue(path, row.line, row.cells, accepted, faults) for row in table.rows]
-    return [cue for cue in cues if cue is not None], table.decoded
+    cues = [_table_cue(path, row.line, row.cells, accepted, faults, findings) for row in found.rows]
+    return [cue for cue in cues if cue is not None], findings
 
 
 def _table_cue(
-    path: Path, line: int, cells: Mapping[str, str], accepted: Mapping[str, str], faults: list[str]
+    path: Path,
+    line: int,
+    cells: Mapping[str, str],
+    accepted: Mapping[str, str],
+    faults: list[str],
+    findings: list[Finding],
 ) -> Cue | None:
-    start_s, end_s = _time(cells["start_s"]), _time(cells["end_s"])
-    for column, value in (("start_s", start_s), ("end_s", end_s)):
-        if value is None:
-            faults.append(f"{path}, line {line}: {column} must be seconds or h:mm:ss, not '{cells[column]}'.")
     written = cells.get("label", "").strip()
     label = emotion.canonical(written, accepted) if written else None
     if written and not accepted:
         faults.append(
-            f"{path}, line {line}: there is a label, but no label set is declared; set prepare.recording.labels."
+            f"{printable(path)}, line {line}: there is a label, but no label set is declared; set prepare.recording.labels."
         )
     elif written and label is None:
-        faults.append(f"{path}, line {line}: {emotion.fault(written, accepted)}")
+        faults.append(f"{printable(path)}, line {line}: {emotion.fault(written, accepted)}")
+    start_s, end_s = subtitles.seconds(cells["start_s"]), subtitles.seconds(cells["end_s"])
     if start_s is None or end_s is None:
-        return None
-    return Cue(start_s, end_s, cells["text"], cells.get("speaker", "").strip() or folder.NOBODY, label, line)
+        column = "start_s" if start_s is None else "end_s"
+        reason = f"{column} must be seconds or h:mm:ss, not '{printable(cells[column], 40)}'."
+    elif end_s <= start_s:
+        reason = f"The cue ends at {end_s:g} s, which is not after its start, {start_s:g} s."
+    else:
+        return Cue(start_s, end_s, cells["text"], person(cells.get("speaker", "")) or NOBODY, label, line)
+    findings.append(_left_out(path, line, reason))
+    return None
 
 
-def _time(written: str) -> float | None:
-    if re.fullmatch(r"\s*\d{1,9}(?:\.\d{1,9})?\s*", written, re.ASCII):
-        return float(written)
-    match = _CLOCK.fullmatch(written)
-    return _clock(match.groups()) if match else None
+def _left_out(path: Path, line: int, reason: str) -> Finding:
+    return Finding("row", f"{path.as_posix()}, line {line}", reason, "leaves out", needs_you=True)

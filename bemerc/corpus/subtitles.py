@@ -137,7 +137,7 @@ class _Parser:
             raise CorpusError(f"{printable(self.path)}: there are more than {MOST_CUES:,} cues in it; split it.")
         self._before(lines[: openings[0].at] if openings else lines, bool(openings))
         ends = [*(opening.at for opening in openings[1:]), len(lines)]
-        cues = [self._cue(lines, opening, end) for opening, end in zip(openings, ends, strict=True)]
+        cues = [self._cue(lines, opening, end) for opening, end in zip(openings, ends, strict=False)]
         found = self._unrolled([cue for cue in cues if cue is not None])
         self._overlaps(found)
         if self._unlisted:
@@ -147,20 +147,24 @@ class _Parser:
     def _openings(self, lines: Sequence[str]) -> list[_Opening]:
         found: list[_Opening] = []
         for at, line in enumerate(lines):
+            if not (">" in line or ":" in line or "→" in line):
+                continue
             alone = at == 0 or not lines[at - 1].strip() or bool(_NUMBER.fullmatch(lines[at - 1]))
             times = _times(line)
-            if times is not None or _is_damaged_arrow(line, alone):
+            comment = self.webvtt and _BLOCK.match(line)
+            if times is not None or (not comment and _is_damaged_arrow(line, alone)):
                 found.append(_Opening(at, times, *_number(lines, at)))
         return found
 
     def _before(self, lines: Sequence[str], named: bool) -> None:
         """What stands before the first cue: WebVTT's head, the cue's number or name, or something that no cue holds."""
         for first, block in self._blocks(lines):
-            if any(line.startswith("X-TIMESTAMP-MAP") for line in block):
-                self._find("times", first + 1, "Its X-TIMESTAMP-MAP is not applied: times count from the video's start.")
-            identifier = named and first + len(block) == len(lines) and len(block) == 1
-            if not (identifier or _NUMBER.fullmatch(block[0]) or (self.webvtt and _BLOCK.match(block[0]))):
-                self._stray(first, block[0])
+            for at, line in enumerate(block, first + 1):
+                if line.startswith("X-TIMESTAMP-MAP"):
+                    self._find("times", at, "X-TIMESTAMP-MAP is not applied: times count from the video's start.")
+            identifier = len(block) == 1 and (_NUMBER.fullmatch(block[0]) or (named and first + 1 == len(lines)))
+            if not (identifier or (self.webvtt and _BLOCK.match(block[0]))):
+                self._stray(first, " ".join(block[:2]))
 
     def _cue(self, lines: Sequence[str], opening: _Opening, end: int) -> Cue | None:
         line = opening.at + 1
@@ -218,7 +222,7 @@ class _Parser:
         held = [[(line, _plain(line)) for line in cue.text.split("\n")] for cue in cues]
         repeats = [0]
         for before, cue in zip(range(len(cues)), range(1, len(cues)), strict=False):
-            touching = -TOUCHING_S <= cues[before].end_s - cues[cue].start_s
+            touching = cues[cue].start_s <= cues[before].end_s + TOUCHING_S
             repeats.append(_repeated([p for _, p in held[before]], [p for _, p in held[cue]]) if touching else 0)
         count = sum(map(bool, repeats))
         stamped = any(_STAMP.search(cue.text) for cue in cues)
