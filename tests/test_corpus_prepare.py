@@ -42,7 +42,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def params(**settings: Any) -> prepare.Params:
     """Settings of the project; its sample knows joy and fear alone, so these are its labels unless others are named."""
     own = {"file": "elsewhere/own.csv", "labels": ["calm", "upset"]}
-    return config.from_mapping({"labels": ["joy", "fear"], "table": own} | settings, prepare.Params, "params.yaml: prepare")
+    return config.from_mapping(
+        {"labels": ["joy", "fear"], "table": own} | settings, prepare.Params, "params.yaml: prepare"
+    )
 
 
 def test_the_default_is_the_sample_in_melds_shape(project: Path) -> None:

@@ -169,7 +169,11 @@ def test_a_language_in_the_name_and_cp1252(video: Path) -> None:
             "start_s,end_s,text,label\nx,2,a,\n1,2,b,joy\n",
             ["line 3: there is a label, but no label set"],
         ),
-        (".csv", "start_s,end_s,text\nx,2,a\n3,2,b\n1,2\n", ["start_s must be seconds or h:mm:ss, not 'x'", "not after its"]),
+        (
+            ".csv",
+            "start_s,end_s,text\nx,2,a\n3,2,b\n1,2\n",
+            ["start_s must be seconds or h:mm:ss, not 'x'", "not after its"],
+        ),
         (".srt", "", ["there is not one cue"]),
         (".srt", "[Script Info]\nDialogue: 0,0:00:01.00,0:00:02.00,A,,0,0,0,,Hi\n", ["it looks like SubStation Alpha"]),
         (".srt", "{25}{50}Hi\n", ["it looks like MicroDVD"]),

@@ -20,7 +20,9 @@ from bemerc.errors import CorpusError
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
 
 
-def read(folder: Path, content: str | bytes, suffix: str = ".srt") -> tuple[list[tuple[float, float, str]], list[Finding]]:
+def read(
+    folder: Path, content: str | bytes, suffix: str = ".srt"
+) -> tuple[list[tuple[float, float, str]], list[Finding]]:
     path = folder / f"talk{suffix}"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     cues, findings = subtitles.read(path)
@@ -95,13 +97,16 @@ def test_rolling_captions_keep_each_line_once(tmp_path: Path) -> None:
     found, findings = read(tmp_path, YOUTUBE, ".vtt")
     assert found == [(0.16, 2.389, "hello everyone"), (2.399, 4.23, "welcome back"), (4.24, 5.5, "back")]
     assert about(findings) == [("rolling", "talk.vtt", "keeps, repaired")]
-    converted = re.sub(r"<[^>]*>", "", YOUTUBE).partition("\n\n")[2].replace(" align:start position:0%", "").replace(".", ",")
+    converted = (
+        re.sub(r"<[^>]*>", "", YOUTUBE).partition("\n\n")[2].replace(" align:start position:0%", "").replace(".", ",")
+    )
     assert read(tmp_path, converted, ".srt")[0] == found
 
 
 def test_who_says_the_same_twice_says_it_twice(tmp_path: Path) -> None:
     content = "".join(
-        f"{i}\n00:00:0{i},000 --> 00:00:0{i + 1},000\n{word}\n\n" for i, word in enumerate(["No", "No", "Why", "So", "Oh"])
+        f"{i}\n00:00:0{i},000 --> 00:00:0{i + 1},000\n{word}\n\n"
+        for i, word in enumerate(["No", "No", "Why", "So", "Oh"])
     )
     found, findings = read(tmp_path, content)
     assert [text for _, _, text in found] == ["No", "No", "Why", "So", "Oh"]
@@ -176,8 +181,10 @@ def test_findings_of_one_file_end_and_are_counted(tmp_path: Path) -> None:
 
 # ---- damaged files
 
-words = st.text(st.sampled_from("abc éß漢ñ.,!?'-"), min_size=1, max_size=20).map(str.strip).filter(
-    lambda text: text and not text[0].isdigit() and ":" not in text and text.strip("-.,!?' ")
+words = (
+    st.text(st.sampled_from("abc éß漢ñ.,!?'-"), min_size=1, max_size=20)
+    .map(str.strip)
+    .filter(lambda text: text and not text[0].isdigit() and ":" not in text and text.strip("-.,!?' "))
 )
 kind = st.sampled_from([".srt", ".vtt"])
 
@@ -185,7 +192,8 @@ kind = st.sampled_from([".srt", ".vtt"])
 def blocks_of(texts: list[str], suffix: str) -> list[str]:
     mark = "," if suffix == ".srt" else "."
     return [
-        (f"{i + 1}\n" if suffix == ".srt" else "") + f"00:00:{2 * i:02d}{mark}000 --> 00:00:{2 * i + 1:02d}{mark}500\n{text}"
+        (f"{i + 1}\n" if suffix == ".srt" else "")
+        + f"00:00:{2 * i:02d}{mark}000 --> 00:00:{2 * i + 1:02d}{mark}500\n{text}"
         for i, text in enumerate(texts)
     ]
 
@@ -205,7 +213,9 @@ def damaged(draw: st.DrawFn) -> tuple[str, str, list[str], int]:
     spoiled = list(times)
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.integers(0, len(spoiled) - 1))
-        spoiled[place : place + 1] = draw(st.sampled_from([[], ["x"], ["-"], ["\0"], ["é"], ["9"], [":"], [">"], [" "]]))
+        spoiled[place : place + 1] = draw(
+            st.sampled_from([[], ["x"], ["-"], ["\0"], ["é"], ["9"], [":"], [">"], [" "]])
+        )
         spoiled = spoiled or ["x"]
     blocks[at] = blocks[at].replace(times, "".join(spoiled))
     return suffix, file_of(blocks, suffix), texts, at
@@ -213,11 +223,11 @@ def damaged(draw: st.DrawFn) -> tuple[str, str, list[str], int]:
 
 @QUICK
 @given(damaged())
-def test_damage_to_one_cue_leaves_the_others_as_they_were(tmp_path: Path, made: tuple[str, str, list[str], int]) -> None:
+def test_damage_to_one_cue_leaves_the_others_as_they_were(
+    tmp_path: Path, made: tuple[str, str, list[str], int]
+) -> None:
     suffix, content, texts, at = made
-    expected = [
-        (2.0 * i, 2 * i + 1.5, " ".join(text.split())) for i, text in enumerate(texts) if i != at
-    ]
+    expected = [(2.0 * i, 2 * i + 1.5, " ".join(text.split())) for i, text in enumerate(texts) if i != at]
     found, findings = read(tmp_path, content, suffix)
     kept = [cue for cue in found if cue in expected]
     assert kept == expected
@@ -259,7 +269,9 @@ def test_what_pysubs2_writes_is_read_as_pysubs2_reads_it(tmp_path: Path, texts: 
 def test_what_webvtt_py_writes_is_read_as_webvtt_py_reads_it(tmp_path: Path, texts: list[str]) -> None:
     made = webvtt.WebVTT()
     for i, text in enumerate(texts):
-        made.captions.append(webvtt.Caption(f"00:00:{2 * i:02d}.000", f"00:00:{2 * i + 1:02d}.750", text, identifier=f"id {i}"))
+        made.captions.append(
+            webvtt.Caption(f"00:00:{2 * i:02d}.000", f"00:00:{2 * i + 1:02d}.750", text, identifier=f"id {i}")
+        )
     made.save(str(tmp_path / "talk.vtt"))
     judged = webvtt.read(str(tmp_path / "talk.vtt"))
     cues, findings = subtitles.read(tmp_path / "talk.vtt", speakers=False)
@@ -272,7 +284,9 @@ def test_what_webvtt_py_writes_is_read_as_webvtt_py_reads_it(tmp_path: Path, tex
 # ---- bounds
 
 
-@pytest.mark.parametrize("mark", ["<v ", "{\\", "<", "&#", "<v.a", "<v" + " " * 50, "{\\an8", "[", "<1", "a" * 50 + " "])
+@pytest.mark.parametrize(
+    "mark", ["<v ", "{\\", "<", "&#", "<v.a", "<v" + " " * 50, "{\\an8", "[", "<1", "a" * 50 + " "]
+)
 def test_a_megabyte_of_opening_marks_takes_no_time(tmp_path: Path, mark: str) -> None:
     content = "1\n00:00:00,000 --> 00:00:01,000\n" + mark * (1_000_000 // len(mark))
     began = time.monotonic()
@@ -332,4 +346,8 @@ def test_what_belongs_to_no_clip_or_is_of_another_format_is_named(tmp_path: Path
         (tmp_path / name).write_text(NUMBERED.format("\n", "\n"))
     reading = read_dir(tmp_path)
     assert {u.id for u in reading.utterances} == {"talk", "talk.en/0000", "talk.en/0001", "talk.en/0002"}
-    assert {Path(f.id).name for f in reading.findings if f.kind == "subtitles"} == {"talk.part2.srt", "other.srt", "talk.ass"}
+    assert {Path(f.id).name for f in reading.findings if f.kind == "subtitles"} == {
+        "talk.part2.srt",
+        "other.srt",
+        "talk.ass",
+    }

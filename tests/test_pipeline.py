@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SCRIPTS = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
 # They shape no number: sentences, the loaders, how files are written, bars on the terminal, and what a model's card says in which words.
-FREE = {"errors", "config", "progress", "card", "atomic", "terminal", "jsonfile", "huggingface"}
+FREE = {"errors", "config", "progress", "card", "atomic", "bounded", "terminal", "jsonfile", "huggingface"}
 
 
 def source_of(module: str) -> str:

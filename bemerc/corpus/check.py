@@ -311,7 +311,9 @@ def _speaker_lines(report: Report) -> list[str]:
     lines = []
     for split, tally in report.speakers.items():
         if tally:
-            most = ", ".join(f"{printable(speaker, 60) or '(nobody named)'} {n:,}" for speaker, n in list(tally.items())[:SHOWN])
+            most = ", ".join(
+                f"{printable(speaker, 60) or '(nobody named)'} {n:,}" for speaker, n in list(tally.items())[:SHOWN]
+            )
             more = f", and {len(tally) - SHOWN} more" if len(tally) > SHOWN else ""
             lines.append(f"  {split:5s} {most}{more}")
     return lines

@@ -14,7 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bemerc.corpus import Manifest, Utterance, folder, iemocap, meld, read_manifest, recording, table, write_manifest
+from bemerc.corpus import (
+    Manifest,
+    Split,
+    Utterance,
+    folder,
+    iemocap,
+    meld,
+    read_manifest,
+    recording,
+    table,
+    write_manifest,
+)
 from bemerc.corpus import labels as emotion
 from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
 from bemerc.errors import CorpusError
@@ -168,14 +179,16 @@ def unlearnable(labels: Sequence[str], utterances: Iterable[Utterance], params: 
         for label in lacking
     )
     if not there:
-        return ["train has no labelled utterance, so nothing can be learned. Label some, or give labelled ones the split train."]
+        return [
+            "train has no labelled utterance, so nothing can be learned. Label some, or give labelled ones the split train."
+        ]
     return [
         f"train has no utterance with the label {told}, so it could never be learned. {_way_out(there, lacking, counts, params)}"
     ]
 
 
 def _way_out(
-    there: Sequence[str], lacking: Sequence[str], counts: Mapping[tuple[str, str], int], params: Params
+    there: Sequence[str], lacking: Sequence[str], counts: Mapping[tuple[Split, str], int], params: Params
 ) -> str:
     """Which key says that there are fewer labels, and what to write there."""
     alone = params.corpora[0] if len(params.corpora) == 1 else None
@@ -185,7 +198,9 @@ def _way_out(
     if not elsewhere:
         return f"{sentence}."
     entries = ", ".join(f"{label}: null" for label in elsewhere)
-    return f"{sentence} and prepare.label_map.{alone or 'CORPUS'}: {{{entries}}} (null keeps such turns without a label)."
+    return (
+        f"{sentence} and prepare.label_map.{alone or 'CORPUS'}: {{{entries}}} (null keeps such turns without a label)."
+    )
 
 
 def shared_clips(utterances: Iterable[Utterance]) -> list[Finding]:

@@ -87,7 +87,9 @@ class Reading:
 
     def manifest(self, folder: Path) -> Manifest:
         """These utterances as a manifest that lies in ``folder``, without writing it, sorted as people number ids: t2 before t10."""
-        utterances = sorted(relocated(self.utterances, folder), key=lambda u: [natural(part) for part in u.id.split("/")])
+        utterances = sorted(
+            relocated(self.utterances, folder), key=lambda u: [natural(part) for part in u.id.split("/")]
+        )
         return Manifest(tuple(utterances), self.labels, (self.name,) if self.name else (), folder)
 
 

@@ -101,7 +101,9 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
                 said[clip.id], odd = read_cues(cues_of[path])
                 findings += odd
             except CorpusError as error:
-                findings.append(Finding("subtitles", cues_of[path].as_posix(), f"{error}", "leaves out", needs_you=True))
+                findings.append(
+                    Finding("subtitles", cues_of[path].as_posix(), f"{error}", "leaves out", needs_you=True)
+                )
         elif path in transcripts and _long(path):
             said[clip.id], odd = read_cues(transcripts[path])
             findings += odd
@@ -118,7 +120,9 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
         name = clip.id if clip.id not in taken else f"{clip.id}{path.suffix}"
         one = from_cues(path, said[clip.id], dialogue=name)
         findings += one.findings
-        utterances += one.utterances if clip.id in alone else [replace(u, dialogue=clip.dialogue) for u in one.utterances]
+        utterances += (
+            one.utterances if clip.id in alone else [replace(u, dialogue=clip.dialogue) for u in one.utterances]
+        )
     return Reading("", _in_order(utterances), findings=tuple(findings))
 
 

@@ -27,7 +27,22 @@ from bemerc.terminal import printable
 
 SUFFIXES = (".vtt", ".srt")
 # What players read and this module does not.
-UNREAD = (".ass", ".ssa", ".sub", ".sbv", ".ttml", ".dfxp", ".smi", ".lrc", ".stl", ".scc", ".srv1", ".srv2", ".srv3", ".json3")
+UNREAD = (
+    ".ass",
+    ".ssa",
+    ".sub",
+    ".sbv",
+    ".ttml",
+    ".dfxp",
+    ".smi",
+    ".lrc",
+    ".stl",
+    ".scc",
+    ".srv1",
+    ".srv2",
+    ".srv3",
+    ".json3",
+)
 # A cue every third of a second for a day; each takes some 500 bytes.
 MOST_CUES = 300_000
 # Findings that are listed for one file; the others are counted.
