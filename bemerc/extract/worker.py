@@ -31,7 +31,7 @@ from bemerc.cache import Features
 from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
 from bemerc.extract.store import Finished, Identity, Part, Refused, Store, identity
-from bemerc.media import SAMPLE_RATE_HZ, Frame, NoTrackError, Picture, Sound, Video, read_sound
+from bemerc.media import SAMPLE_RATE_HZ, Frame, Losses, NoTrackError, Picture, Sound, Video, read_sound
 
 _BEAT_S = 1.0
 _DECODERS = 4
@@ -249,7 +249,7 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
                 report.beat()
                 while waiting and (waiting[-1].part.start_s or 0.0) <= frame.timestamp_s:
                     live.append(_Live(waiting.pop(), bench, ear))
-                live = _over(live, frame.timestamp_s, "", report)
+                live = _over(live, frame.timestamp_s, video.losses, report)
                 live = [one for one in live if _took(one, frame, report)]
                 if not waiting and not live:
                     return
@@ -262,7 +262,7 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     _clip_ended(video, live, waiting, report)
 
 
-def _over(live: list[_Live], now_s: float, note: str, report: _Report) -> list[_Live]:
+def _over(live: list[_Live], now_s: float, losses: Losses, report: _Report) -> list[_Live]:
     """Finish the utterances whose end has come; the others go on."""
     still = []
     for one in live:
@@ -270,7 +270,7 @@ def _over(live: list[_Live], now_s: float, note: str, report: _Report) -> list[_
         if end_s is None or now_s < end_s:
             still.append(one)
         else:
-            _finish(one, end_s - one.start_s, note, report)
+            _finish(one, end_s - one.start_s, _note(losses, one.want.part), report)
     return still
 
 
@@ -295,13 +295,17 @@ def _took(one: _Live, frame: Frame, report: _Report) -> bool:
 
 
 def _clip_ended(video: Video, live: list[_Live], waiting: list[Want], report: _Report) -> None:
-    note = " ".join(video.faults)
     for one in live:
         end_s = one.want.part.end_s
         duration_s = video.duration_s - one.start_s if end_s is None else min(end_s, video.duration_s) - one.start_s
-        _finish(one, duration_s, note, report)
+        _finish(one, duration_s, _note(video.losses, one.want.part), report)
     for want in waiting:
         report.refused(want, _starts_too_late(want.part, video.duration_s))
+
+
+def _note(losses: Losses, part: Part) -> str:
+    """What is missing of a part of a clip, as sentences."""
+    return " ".join(losses.notes(part.start_s or 0.0, math.inf if part.end_s is None else part.end_s))
 
 
 def _starts_too_late(part: Part, duration_s: float) -> MediaError:
@@ -357,7 +361,7 @@ def _cut(task: Task, sound: Sound | MediaError | MachineError, report: _Report) 
             report.refused(want, _starts_too_late(want.part, sound.duration_s))
             continue
         duration_s = min(x for x in (end_s, sound.duration_s) if x is not None and math.isfinite(x)) - start_s
-        yield _Cut(want, sound.cut(start_s, end_s), duration_s, " ".join(sound.faults) if end_s is None else "")
+        yield _Cut(want, sound.cut(start_s, end_s), duration_s, _note(sound.losses, want.part))
 
 
 def _measure_cuts(cuts: list[_Cut], bench: Bench, report: _Report) -> None:

@@ -13,6 +13,7 @@ that finished clips are measured anew.
 
 from bemerc.media.audio import SAMPLE_RATE_HZ, Sound, read_sound, read_waveform
 from bemerc.media.container import ClipAccessError, DecoderError, NoTrackError
+from bemerc.media.losses import Losses
 from bemerc.media.video import Crop, Frame, Picture, Probe, Video, probe
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Crop",
     "DecoderError",
     "Frame",
+    "Losses",
     "NoTrackError",
     "Picture",
     "Probe",

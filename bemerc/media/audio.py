@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av.audio.resampler
 import numpy as np
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from bemerc.errors import MediaError
 from bemerc.media.container import (
     NoTrackError,
-    because,
     check_decoder,
     declared_duration_s,
     decoded_frames,
@@ -24,6 +23,7 @@ from bemerc.media.container import (
     origin_of,
     track_end_s,
 )
+from bemerc.media.losses import Losses
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -36,11 +36,16 @@ _ROOM = 1 << 22
 
 @dataclass(frozen=True)
 class Sound:
-    """The sound track of a clip from its start: (N,) float32 mono at 16 kHz in -1 to 1, true duration, what was wrong."""
+    """The sound track of a clip from its start: (N,) float32 mono at 16 kHz in -1 to 1, true duration, what is missing."""
 
     waveform: NDArray[np.float32]
     duration_s: float
-    faults: list[str] = field(default_factory=list)
+    losses: Losses
+
+    @property
+    def faults(self) -> list[str]:
+        """Sentences on all that is missing of the track."""
+        return self.losses.notes()
 
     def cut(self, start_s: float | None, end_s: float | None) -> NDArray[np.float32]:
         """The samples from start_s to end_s; shorter where the track ends before."""
@@ -70,10 +75,10 @@ def read_sound(path: Path, until_s: float | None = None, alive: Callable[[], Non
         if stream is None:
             raise NoTrackError("The clip has no sound track.")
         check_decoder(stream, "sound")
-        timeline, damage = _Timeline(), cast("list[str]", [])
+        timeline, losses = _Timeline(), Losses("sound")
         origin, ended, certain = origin_of(container), True, is_certain(container)
         declared_s, track_s = declared_duration_s(container), track_end_s(container, stream)
-        for frame in decoded_frames(container, stream, damage):
+        for frame in decoded_frames(container, stream, losses):
             alive()
             start_s = float(frame.pts * frame.time_base - origin) if frame.pts is not None else timeline.now_s
             # A second more than asked for: the resampler's last samples depend on what follows them.
@@ -83,10 +88,10 @@ def read_sound(path: Path, until_s: float | None = None, alive: Callable[[], Non
             timeline.add(frame, start_s)
     waveform = timeline.finish()
     if not waveform.size:
-        raise MediaError(f"Of the clip's sound track nothing can be decoded{because(damage)}.")
-    if not ended:
-        return Sound(waveform, declared_s)
-    return Sound(waveform, *ending("sound", declared_s, track_s, waveform.size / SAMPLE_RATE_HZ, damage, certain))
+        raise MediaError(f"Of the clip's sound track nothing can be decoded{losses.because()}.")
+    if ended:
+        declared_s = ending(declared_s, track_s, waveform.size / SAMPLE_RATE_HZ, certain, losses)
+    return Sound(waveform, declared_s, losses)
 
 
 class _Timeline:

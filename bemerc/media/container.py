@@ -17,6 +17,7 @@ import av.error
 import av.logging
 
 from bemerc.errors import MachineError, MediaError
+from bemerc.media.losses import Losses
 
 # Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.
 _MISSING_S = 0.5
@@ -149,26 +150,28 @@ def check_decoder(stream: Any, track: str) -> None:
         raise MediaError(f"The clip claims frames of {stream.width}x{stream.height}; its header is damaged.")
 
 
-def decoded_frames(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
-    """All frames that can be decoded; what cannot goes into ``damage``, and the next packet is tried, as players do.
+def decoded_frames(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
+    """All frames that can be decoded; what cannot goes into ``losses``, and the next packet is tried, as players do.
 
     A frame's pts is the time that FFmpeg's own tools give it (``ffprobe``'s best_effort_timestamp); None where there is none.
     """
     guess = _BestEffort()
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-    for packet in _packets(container, stream, damage):
+    for packet in _packets(container, stream, losses):
         try:
             frames = packet.decode()
         except (av.error.FFmpegError, OSError) as error:
             _raise_machine_fault(error)
-            damage.append(_reason(error))
+            losses.add(_reason(error))
             continue
         for frame in frames:
             frame.pts = guess.time(frame.pts, frame.dts)
+            if frame.pts is not None:
+                losses.now_s = float((frame.pts + frame.duration) * stream.time_base - origin_of(container))
             yield frame
 
 
-def _packets(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
+def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
     """The track's packets and a last one that gets the decoder to hand over what it holds. Empty ones say that the picture
     stays as it is, and would end the decoding."""
     failures = 0
@@ -181,7 +184,7 @@ def _packets(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
             break
         except (av.error.FFmpegError, OSError) as error:  # a demuxer goes on behind what it cannot read
             _raise_machine_fault(error)
-            damage.append(_reason(error))
+            losses.add(_reason(error))
             failures += 1
     last = av.Packet()
     last.stream, last.time_base = stream, stream.time_base
@@ -249,19 +252,17 @@ def track_end_s(container: Any, stream: Any) -> float:
     return float(((stream.start_time or 0) + stream.duration) * stream.time_base - origin_of(container))
 
 
-def ending(
-    track: str, declared_s: float, track_s: float, end_s: float, damage: list[str], certain: bool = True
-) -> tuple[float, list[str]]:
-    """The clip's true length, and sentences where the track ends before its header says or has holes.
+def ending(declared_s: float, track_s: float, end_s: float, certain: bool, losses: Losses) -> float:
+    """The clip's true length; a track that ends at ``end_s``, before its header says, is a loss.
 
     certain  the header's word counts against the track: see ``is_certain``
     """
     is_short = track_s - end_s > _missing_s(track_s)
     if is_short and certain:
-        return end_s, [f"The {track} ends at {end_s:.2f} of {track_s:.2f} s{because(damage)}."]
-    faults = [f"{len(damage)} pieces of the {track} could not be decoded{because(damage)}."] if damage else []
+        losses.say(f"The {losses.track} ends at {end_s:.2f} of {track_s:.2f} s{losses.because()}.", end_s)
+        return end_s
     is_wrong = (is_short and abs(declared_s - track_s) < _MISSING_S) or end_s - declared_s > _missing_s(declared_s)
-    return (end_s if math.isnan(declared_s) or is_wrong else declared_s), faults
+    return end_s if math.isnan(declared_s) or is_wrong else declared_s
 
 
 def _missing_s(length_s: float) -> float:
@@ -272,7 +273,3 @@ def is_certain(container: Any) -> bool:
     """Whether a track that ends before its header says was cut off. Not so in AVI: FFmpeg takes off what a file lacks to its
     stated size, and recorders that were stopped, or wrote into a pipe, leave lengths that were never filled in."""
     return bool(container.format.name != "avi")
-
-
-def because(damage: list[str]) -> str:
-    return f" ({damage[0]})" if damage else ""

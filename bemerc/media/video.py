@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
+import av.sidedata.sidedata
 import av.video.reformatter
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,6 @@ from bemerc.errors import MediaError
 from bemerc.media.container import (
     MOST_PIXELS,
     NoTrackError,
-    because,
     check_decoder,
     declared_duration_s,
     decoded_frames,
@@ -29,9 +31,20 @@ from bemerc.media.container import (
     track_end_s,
     video_stream,
 )
+from bemerc.media.losses import Losses
 
 # Converters take so many pixels of a row at a time; a part that begins at a whole number of them is converted as in the whole.
 _LANES = 32
+
+# Rates above this are damaged headers or tricks: what comes sooner after a frame is left out, and so is what comes after a week.
+_LEAST_STEP_S = 1e-3
+_LONGEST_S = 7 * 86_400.0
+_ROUNDING_S = 1e-6
+_USUAL_STEP_S = 0.04  # where neither a time nor a rate is known
+# Pixels wider or taller than this are damage.
+_WIDEST = 8
+
+_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 
 Crop = tuple[float, float, float, float]
 
@@ -49,34 +62,93 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Read the header, and one frame for the rotation. MediaError for what is no clip."""
+    """Read the header, and one frame for how it is shown. MediaError for what is no clip."""
     with open_container(path) as container:
         video, audio = video_stream(container), container.streams.best("audio")
-        rotation = 0
+        width, height, fps = 0, 0, None
         if video is not None:
             check_decoder(video, "picture")
-            first = next(decoded_frames(container, video, []), None)
-            rotation = first.rotation if first is not None else 0
-        width, height = (video.width, video.height) if video is not None else (0, 0)
-        if rotation % 180:
-            width, height = height, width
-        fps = float(video.average_rate) if video is not None and video.average_rate else None
+            shape = _Shape(video)
+            first = next(decoded_frames(container, video, Losses("picture")), None)
+            width, height = (video.width, video.height) if first is None else Shown.of(first, shape.aspect).size
+            fps = float(video.average_rate) if video.average_rate else None
         return Probe(declared_duration_s(container), fps, width, height, video is not None, audio is not None)
 
 
-class Frame:
-    """One frame: ``timestamp_s`` on the clip's clock, and its pixels for whoever takes them."""
+@dataclass(frozen=True)
+class Shown:
+    """How a decoded frame is to be shown: ``stored`` width and height with square pixels, then with rows and columns exchanged
+    where ``transposed``, then from right to left where ``mirrored``, then from bottom to top where ``flipped``."""
 
-    def __init__(self, frame: Any, timestamp_s: float, reformatter: Any) -> None:
+    stored: tuple[int, int]
+    transposed: bool = False
+    mirrored: bool = False
+    flipped: bool = False
+
+    @staticmethod
+    def of(frame: Any, aspect: Fraction = Fraction(1)) -> Shown:
+        """By the frame's display matrix, to the nearest of the eight ways to lay a picture; ``aspect`` is a pixel's width over
+        its height."""
+        stored = max(1, round(frame.width * aspect)), frame.height
+        matrix = frame.side_data.get(_MATRIX)
+        if matrix is None or matrix.buffer_size < 36:
+            return Shown(stored)
+        # A point (x, y) is shown at (a x + c y, b x + d y).
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return Shown(stored, True, c < 0, b < 0)
+        return Shown(stored, False, a < 0, d < 0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as shown."""
+        width, height = self.stored
+        return (height, width) if self.transposed else (width, height)
+
+    @property
+    def is_as_stored(self) -> bool:
+        return not (self.transposed or self.mirrored or self.flipped)
+
+    def lay(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) of the stored size -> contiguous, as shown."""
+        if self.transposed:
+            picture = picture.swapaxes(0, 1)
+        rows, columns = -1 if self.flipped else 1, -1 if self.mirrored else 1
+        return np.ascontiguousarray(picture[::rows, ::columns])
+
+
+class _Shape:
+    """The shape of a track's pixels. The container's word counts before the track's own, which may change on the way."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        own = stream.codec_context.sample_aspect_ratio
+        self._stated = None if stream.sample_aspect_ratio == own else stream.sample_aspect_ratio
+
+    @property
+    def aspect(self) -> Fraction:
+        """A pixel's width over its height, now; 1 where nothing is said, or nothing that a picture can have."""
+        aspect = self._stated or self._stream.codec_context.sample_aspect_ratio
+        return Fraction(aspect) if aspect and 1 / _WIDEST <= aspect <= _WIDEST else Fraction(1)
+
+
+class Frame:
+    """One frame: ``timestamp_s`` on the clip's clock, and its pixels for whoever takes them.
+
+    Its size is its own: it may change in mid-clip, as in video calls. ``aspect`` is a pixel's width over its height.
+    """
+
+    def __init__(self, frame: Any, timestamp_s: float, reformatter: Any, aspect: Fraction = Fraction(1)) -> None:
         self.timestamp_s = timestamp_s
         self._frame, self._reformatter = frame, reformatter
+        self._shown = Shown.of(frame, aspect)
         self._rgb: NDArray[np.uint8] | None = None
 
     def rgb(self, crop: Crop | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
-        """Contiguous (H, W, 3) uint8, upright, cut to ``crop`` = (left, top, right, bottom) as fractions of the frame,
+        """Contiguous (H, W, 3) uint8, upright, with square pixels, cut to ``crop`` = (left, top, right, bottom) as fractions of the frame,
         then scaled down until no side exceeds ``longest_side`` pixels. Converted once, however many ask."""
         if self._rgb is None:
-            self._rgb = _to_rgb(self._frame, self._reformatter)
+            self._rgb = self._shown.lay(_to_rgb(self._frame, self._reformatter, self._shown.stored))
         picture = self._rgb if crop is None else _cut(self._rgb, crop)
         if longest_side is None or max(picture.shape[:2]) <= longest_side:
             return picture
@@ -85,8 +157,7 @@ class Frame:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of what ``rgb()`` gives."""
-        width, height = self._frame.width, self._frame.height
-        return (height, width) if round(self._frame.rotation / 90) % 2 else (width, height)
+        return self._shown.size
 
     def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
         """``rgb()[top:bottom, left:right]`` without converting the rest, or None where that cannot be done simply."""
@@ -100,7 +171,7 @@ class Frame:
             _samples(plane)[:] = _samples(whole)[
                 top // half : top // half + height, left // half : left // half + width
             ]
-        return _to_rgb(part, self._reformatter)
+        return _to_rgb(part, self._reformatter, (right - left, bottom - top))
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """``rgb()[rows[:, None], columns]`` without converting the rest, or None where that cannot be done simply."""
@@ -112,13 +183,14 @@ class Frame:
         _samples(picked.planes[0])[:] = luma[rows[:, None], columns].repeat(2, axis=0).repeat(2, axis=1)
         for plane, colour in zip(picked.planes[1:], colours, strict=True):
             _samples(plane)[:] = colour[rows[:, None] // 2, columns // 2]
-        return _to_rgb(picked, self._reformatter)[::2, ::2]
+        return _to_rgb(picked, self._reformatter, (picked.width, picked.height))[::2, ::2]
 
     def _is_plain(self) -> bool:
-        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, upright, of even size; and not
+        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, shown as stored, of even size; and not
         interlaced, since of such a frame each half is converted by itself."""
         frame = self._frame
-        plain = frame.format.name in ("yuv420p", "yuvj420p") and not round(frame.rotation / 90) % 4
+        as_stored = self._shown.is_as_stored and self._shown.stored == (frame.width, frame.height)
+        plain = frame.format.name in ("yuv420p", "yuvj420p") and as_stored
         return plain and not (frame.width % 2 or frame.height % 2 or frame.interlaced_frame)
 
     def _like(self, size: tuple[int, int]) -> Any:
@@ -168,11 +240,11 @@ class Video:
     """The picture track of one clip, for one pass: ``for frame in video`` inside a ``with`` block.
 
     duration_s  the clip's length by its header; after a pass that found it broken off, what there really was
-    faults      sentences on what was left out, complete after the pass
+    losses      what is missing of it, complete after the pass
     """
 
     def __init__(self, path: Path) -> None:
-        self.faults: list[str] = []
+        self.losses = Losses("picture")
         self._container = open_container(path)
         try:
             self._stream = video_stream(self._container)
@@ -196,37 +268,54 @@ class Video:
     def __iter__(self) -> Iterator[Frame]:
         """Frames with increasing timestamps, in seconds from the clip's start. MediaError if none can be decoded."""
         reformatter = av.video.reformatter.VideoReformatter()
-        origin, base = origin_of(self._container), self._stream.time_base
-        step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.04
-        damage: list[str] = []
+        origin, base, shape = origin_of(self._container), self._stream.time_base, _Shape(self._stream)
+        step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else _USUAL_STEP_S
         track_s, certain = track_end_s(self._container, self._stream), is_certain(self._container)
-        last_s, size, dropped = -math.inf, None, 0
-        for frame in decoded_frames(self._container, self._stream, damage):
+        last_s = -math.inf
+        for frame in decoded_frames(self._container, self._stream, self.losses):
             now_s = float(frame.pts * base - origin) if frame.pts is not None else max(0.0, last_s + step_s)
-            size = size or (frame.width, frame.height)
-            if frame.is_corrupt or now_s <= last_s or (frame.width, frame.height) != size:
-                dropped += 1
+            reason = "damaged" if frame.is_corrupt else _out_of_time(now_s, last_s)
+            if reason:
+                self.losses.leave_out(reason)
                 continue
             last_s = now_s
-            yield Frame(frame, now_s, reformatter)
+            yield Frame(frame, now_s, reformatter, shape.aspect)
         if last_s == -math.inf:
-            raise MediaError(f"Of the clip's video track no frame can be decoded{because(damage)}.")
-        if dropped:
-            self.faults.append(f"{dropped} damaged, untimed or differently sized frames were left out.")
-        self.duration_s, faults = ending("picture", self.duration_s, track_s, last_s + step_s, damage, certain)
-        self.faults += faults
+            raise MediaError(f"Of the clip's video track no frame can be decoded{self.losses.because()}.")
+        self.duration_s = ending(self.duration_s, track_s, last_s + step_s, certain, self.losses)
+
+    @property
+    def faults(self) -> list[str]:
+        """Sentences on all that is missing of the picture, complete after the pass."""
+        return self.losses.notes()
 
 
-def _to_rgb(frame: Any, reformatter: Any) -> NDArray[np.uint8]:
-    """Upright RGB. The frame's own colour range is handed on: by default a full-range clip would come out too contrasty."""
-    if frame.width * frame.height > MOST_PIXELS:
-        raise MediaError(f"A frame claims {frame.width}x{frame.height} pixels; the clip is damaged.")
+def _out_of_time(now_s: float, last_s: float) -> str:
+    """Why a frame cannot be shown at ``now_s`` after one at ``last_s``; "" where it can."""
+    if now_s <= last_s:
+        return "no later than the one before"
+    if now_s - last_s < _LEAST_STEP_S - _ROUNDING_S:
+        return f"more than {1 / _LEAST_STEP_S:.0f} a second"
+    return "" if now_s < _LONGEST_S else "days after the clip's start"
+
+
+def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """RGB of a size (width, height). The frame's own colour range is handed on: by default a full-range clip would come out
+    too contrasty."""
+    width, height = size
+    if max(frame.width * frame.height, width * height) > MOST_PIXELS:
+        raise MediaError(f"A frame claims {width}x{height} pixels; the clip is damaged.")
     converted = reformatter.reformat(
-        frame, format="rgb24", src_color_range=frame.color_range, dst_color_range="JPEG", threads=1
+        frame,
+        width,
+        height,
+        "rgb24",
+        interpolation=None if size == (frame.width, frame.height) else "BICUBIC",
+        src_color_range=frame.color_range,
+        dst_color_range="JPEG",
+        threads=1,
     )
-    turns = round(frame.rotation / 90) % 4
-    picture = converted.to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
+    return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 def _samples(plane: Any) -> NDArray[np.uint8]:

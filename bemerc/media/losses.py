@@ -1,0 +1,46 @@
+"""What is missing of a decoded track, and when: an utterance that is a part of a clip is given the notes of its own part."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+
+class Losses:
+    """Gathered while a ``track`` ("picture", "sound") is decoded, which has come as far as ``now_s``; all times in seconds on
+    the clip's clock."""
+
+    def __init__(self, track: str) -> None:
+        self.track, self.now_s = track, 0.0
+        self._undecoded: list[tuple[float, str]] = []
+        self._frames: list[tuple[float, str]] = []
+        self._sentences: list[tuple[float, str]] = []
+
+    def add(self, reason: str) -> None:
+        """A piece could not be decoded."""
+        self._undecoded.append((self.now_s, reason))
+
+    def leave_out(self, reason: str) -> None:
+        """A frame was decoded and left out."""
+        self._frames.append((self.now_s, reason))
+
+    def say(self, sentence: str, from_s: float = -math.inf) -> None:
+        """Something else is to be said of every part that goes on after ``from_s``."""
+        self._sentences.append((from_s, sentence))
+
+    def because(self) -> str:
+        """The reason of the first piece that could not be decoded, as the end of a sentence."""
+        return f" ({self._undecoded[0][1]})" if self._undecoded else ""
+
+    def notes(self, start_s: float = -math.inf, end_s: float = math.inf) -> list[str]:
+        """Sentences on the part from start_s to end_s; none where nothing is missing."""
+        found = []
+        undecoded, frames = (
+            [reason for at_s, reason in kind if start_s <= at_s < end_s] for kind in (self._undecoded, self._frames)
+        )
+        if undecoded:
+            found.append(f"{len(undecoded)} pieces of the {self.track} could not be decoded ({undecoded[0]}).")
+        if frames:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(frames).items()))
+            found.append(f"{len(frames)} frames were left out: {reasons}.")
+        return found + [sentence for from_s, sentence in self._sentences if from_s < end_s]
