@@ -7,6 +7,7 @@ a picture that is there already. Both give the same pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,3 +75,32 @@ class Patch:
 def sight_of(shown: Sight | Rgb) -> Sight:
     """A picture as a sight; a sight as it is."""
     return Still(shown) if isinstance(shown, np.ndarray) else shown
+
+
+class Window:
+    """A clip's frames as a player shows them in one window, for clips whose size changes on the way: the window is as large as
+    the largest frame, and every other fills it as far as its shape allows, in the middle.
+
+    sizes   (T, 2) width and height of each frame
+    size    width and height of the window
+    share   (T,) by how much a frame is enlarged
+    corner  (T, 2) where its upper left corner lies, in pixels of the window
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
+        self.sizes = np.array(sizes, np.int64).reshape(-1, 2)
+        largest = self.sizes[self.sizes.prod(axis=1).argmax()] if len(self.sizes) else np.ones(2, np.int64)
+        self.size: tuple[int, int] = int(largest[0]), int(largest[1])
+        self.share = (largest / self.sizes).min(axis=1)
+        self.corner = (largest - self.sizes * self.share[:, None]) / 2
+
+    def lay(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points (T, ..., 2 or more) in fractions of their frames, z in fractions of the width -> of the window."""
+        if (self.sizes == self.size).all():
+            return points
+        laid, across = points.copy(), (-1, *[1] * (points.ndim - 2))
+        (width, height), (left, top) = (self.sizes * self.share[:, None]).T, self.corner.T
+        laid[..., 0] = (points[..., 0] * width.reshape(across) + left.reshape(across)) / self.size[0]
+        laid[..., 1] = (points[..., 1] * height.reshape(across) + top.reshape(across)) / self.size[1]
+        laid[..., 2:3] = points[..., 2:3] * width.reshape((*across, 1)) / self.size[0]
+        return laid

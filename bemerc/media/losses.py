@@ -39,8 +39,9 @@ class Losses:
             [reason for at_s, reason in kind if start_s <= at_s < end_s] for kind in (self._undecoded, self._frames)
         )
         if undecoded:
-            found.append(f"{len(undecoded)} pieces of the {self.track} could not be decoded ({undecoded[0]}).")
+            count = f"{len(undecoded)} pieces" if len(undecoded) > 1 else "A piece"
+            found.append(f"{count} of the {self.track} could not be decoded ({undecoded[0]}).")
         if frames:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(frames).items()))
-            found.append(f"{len(frames)} frames were left out: {reasons}.")
+            found.append(f"Frames were left out: {reasons}.")
         return found + [sentence for from_s, sentence in self._sentences if from_s < end_s]

@@ -25,7 +25,7 @@ from bemerc.extract.face.mesh import align
 from bemerc.extract.face.pictures import Colours, Grey
 from bemerc.extract.face.whose import Policy, Sightings
 from bemerc.extract.mediapipe_models import MESH_POINTS, RELEASE, BlendshapeModel
-from bemerc.extract.sight import Sight, Still
+from bemerc.extract.sight import Sight, Still, Window
 from bemerc.hashing import sha256
 
 VERSION = f"mediapipe-mesh-{RELEASE}/9"
@@ -116,15 +116,15 @@ class FaceExtractor:
     def _clear(self) -> None:
         self._seen = _Seen()
         self._timestamps_s: list[float] = []
-        self._size = (1, 1)
+        self._sizes: list[tuple[int, int]] = []
 
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
-        """One frame (H, W, 3) uint8, contiguous; all frames of a clip have one size."""
+        """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
         self.look(Still(rgb), timestamp_s)
 
     def look(self, sight: Sight, timestamp_s: float) -> None:
         """As ``frame``; of most frames only the part around the faces is needed, and asked for."""
-        self._size = sight.size
+        self._sizes.append(sight.size)
         for face in self._finder(sight, timestamp_s):
             self._seen.add(len(self._timestamps_s), self._finder.shot, self._finder.view, face)
         self._timestamps_s.append(timestamp_s)
@@ -138,15 +138,16 @@ class FaceExtractor:
             if self.params.landmarks:
                 self.landmarks = pack_landmarks(np.empty((0, MESH_POINTS, 3), np.float32))
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
+        window = Window(self._sizes)
         if self.params.faces > 1:
-            self.choice = self._choose(timestamps_s)
-        packed, presence = self._seen.chosen(self.choice, len(timestamps_s))
+            self.choice = self._choose(timestamps_s, window)
+        packed, presence = self._seen.chosen(self.choice, window)
         self.landmarks = packed if self.params.landmarks else None
-        values = measure_packed(packed, self._size, presence, self._shapes)
+        values = measure_packed(packed, window.size, presence, self._shapes)
         return Features(values, timestamps_s, names)
 
-    def _choose(self, timestamps_s: NDArray[np.float64]) -> Choice:
-        tracks = self._seen.tracks(self._size)
+    def _choose(self, timestamps_s: NDArray[np.float64], window: Window) -> Choice:
+        tracks = self._seen.tracks(window)
         heard = self.sound() if self.params.policy == "speaking" and len(tracks) > 1 else None
         return whose.choose(tracks, timestamps_s, self.params.policy, heard, self.params.least_score)
 
@@ -188,13 +189,14 @@ class _Seen:
         self._told.append(np.column_stack([low[:, 0], high[:, 0], high[:, 1] - low[:, 1], lips.mouth(landmarks)]))
         self._loose = []
 
-    def tracks(self, size: tuple[int, int]) -> list[Sightings]:
+    def tracks(self, window: Window) -> list[Sightings]:
         """What the choice is made of, by growing track number."""
         self._pack()
         where = np.array(self._where, np.int64).reshape(-1, 4)
-        told = np.concatenate([np.empty((0, 7)), *self._told]).astype(np.float64)
+        told = np.concatenate([np.empty((0, 7)), *self._told]).astype(np.float64) * window.share[where[:, 0], None]
         left, right, height = told[:, :3].T
-        x, area = (left + right) / 2 / size[0], (right - left) * height / (size[0] * size[1])
+        middle, (width, whole) = (left + right) / 2 + window.corner[where[:, 0], 0], window.size
+        x, area = middle / width, (right - left) * height / (width * whole)
         found = []
         for number in np.unique(where[:, 3]).tolist():
             mine = where[:, 3] == number
@@ -205,9 +207,11 @@ class _Seen:
             found.append(Sightings(number, shot, view, rows, x[mine], area[mine], moved, mouths, heads))
         return found
 
-    def chosen(self, choice: Choice | None, frames: int) -> tuple[PackedLandmarks, NDArray[np.float32]]:
-        """The points of the chosen face and the mesh's belief in it, per frame; without a choice of whatever was seen."""
+    def chosen(self, choice: Choice | None, window: Window) -> tuple[PackedLandmarks, NDArray[np.float32]]:
+        """The points of the chosen face in pixels of the window, and the mesh's belief in it, per frame; without a choice of
+        whatever was seen."""
         self._pack()
+        frames = len(window.sizes)
         empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
         points, scale = np.repeat(empty.points, frames, axis=0), np.repeat(empty.scale, frames, axis=0)
         presence = np.full(frames, np.nan, np.float32)
@@ -215,6 +219,9 @@ class _Seen:
         for i, (row, _, _, track) in enumerate(self._where):
             if numbers is None or track in numbers:
                 points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
+        # The points are steps from an origin, so that to enlarge and move these is to enlarge and move all.
+        scale *= window.share[:, None].astype(np.float32)
+        scale[:, :2] += window.corner.astype(np.float32)
         return PackedLandmarks(points, scale), presence
 
 

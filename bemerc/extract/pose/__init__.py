@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Features
 from bemerc.extract.mediapipe_models import POSE_POINTS, RELEASE, BodyPose, Hands
 from bemerc.extract.pose import hands
+from bemerc.extract.sight import Window
 
 Array = NDArray[np.float64]
 
@@ -112,11 +113,11 @@ class PoseExtractor:
         self._keypoints: list[NDArray[np.float32]] = []
         self._hand_points: list[NDArray[np.float32]] = []
         self._timestamps_s: list[float] = []
-        self._size = (1, 1)
+        self._sizes: list[tuple[int, int]] = []
 
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
-        """One frame (H, W, 3) uint8, contiguous; all frames of a clip have one size."""
-        self._size = (rgb.shape[1], rgb.shape[0])
+        """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
+        self._sizes.append((rgb.shape[1], rgb.shape[0]))
         found = self._model(rgb, timestamp_s)
         self._keypoints.append(found if found is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
         if self._hands is not None:
@@ -129,13 +130,15 @@ class PoseExtractor:
         timestamps_s = np.array(self._timestamps_s, np.float64)
         if not self._keypoints:
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
-        keypoints = np.stack(self._keypoints)
+        window = Window(self._sizes)
+        keypoints = window.lay(np.stack(self._keypoints))
         if self.params.upright:
-            keypoints[_lying(keypoints, self._size)] = np.nan
-        derived = derive(keypoints, timestamps_s, self._size)
+            keypoints[_lying(keypoints, window.size)] = np.nan
+        derived = derive(keypoints, timestamps_s, window.size)
         parts = [keypoints.reshape(len(keypoints), -1), derived]
         if self._hands is not None:
-            parts.append(hands.measure(np.stack(self._hand_points), keypoints[:, 0, :2], timestamps_s, self._size))
+            points = window.lay(np.stack(self._hand_points))
+            parts.append(hands.measure(points, keypoints[:, 0, :2], timestamps_s, window.size))
         return Features(np.concatenate(parts, axis=1), timestamps_s, names)
 
     def close(self) -> None:
