@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,9 +73,10 @@ class Measure:
         """The rate as the cache states it."""
         return "clip" if self.rate_hz is None else self.rate_hz
 
-    @property
+    @cached_property
     def facts(self) -> Any:
-        """What the store and the cache know of the params: all, or what they say themselves that the numbers depend on."""
+        """What the store and the cache know of the params: all, or what they say themselves that the numbers depend on.
+        Worked out once: every utterance's name asks for them."""
         told = getattr(self.params, "facts", None)
         return to_mapping(self.params) if told is None else told()
 
@@ -102,14 +104,19 @@ class Want:
 
 @dataclass(frozen=True)
 class Task:
-    """One clip, as it was when it was hashed, and what is wanted of it. ``content`` is its hash; by it processes claim it. ``alone``:
-    one of those that were in hand when a worker ended, so it is not handed out beside others again."""
+    """One clip, as it was when it was hashed, and what is wanted of it.
+
+    content  its hash; by it processes claim it
+    alone    one of those that were in hand when a worker ended, so it is not handed out beside others again
+    deaths   how many workers ended over it since one part of it was last finished
+    """
 
     content: str
     path: Path
     identity: Identity
     wants: tuple[Want, ...]
     alone: bool = False
+    deaths: int = 0
 
 
 @dataclass(frozen=True)

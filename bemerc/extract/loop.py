@@ -14,18 +14,32 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bemerc import atomic
 from bemerc.cache import SCHEMA_VERSION, Choice, Features, PackedLandmarks, open_cache, write_cache, write_nothing
-from bemerc.errors import BemercError, CacheError, MediaError
+from bemerc.errors import BemercError, CacheError, MachineError, MediaError
 from bemerc.extract import audio, face, openface, pose
 from bemerc.extract.audio import egemaps, encoder
 from bemerc.extract.crew import Crew
 from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure, together
-from bemerc.extract.store import Claims, Contents, Identity, Part, Refused, Store, disk, identity
+from bemerc.extract.store import (
+    Claims,
+    Contents,
+    DamagedError,
+    Identity,
+    Part,
+    Refused,
+    Store,
+    Unread,
+    disk,
+    identity,
+    unread,
+)
 from bemerc.progress import bar
+from bemerc.terminal import printable
 
 # One worker needs some 400 MB on long 1080p clips.
 _MOST_WORKERS = 8
@@ -77,19 +91,23 @@ class AudioParams:
 def _limit_faults(max_failed_share: float, clip_timeout_s: float) -> Iterator[str]:
     if not 0 <= max_failed_share <= 1:
         yield f"max_failed_share: {max_failed_share} must lie between 0 and 1."
-    if not clip_timeout_s >= 1:
-        yield f"clip_timeout_s: {clip_timeout_s} must be at least 1 second."
+    if not 1 <= clip_timeout_s <= 86_400:
+        yield f"clip_timeout_s: {clip_timeout_s} must lie between 1 second and a day, 86400."
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did.
+    """What a run did, and how it stands with every utterance: the four mappings share no id, and who is in none of them was
+    measured whole.
 
     paths     modality -> sealed cache
-    measured  utterances that this run measured
+    measured  utterances that this run measured, whole or in part
     at_hand   those measured before, by another process meanwhile, or as the same part of the same clip under another name
-    failures  id -> reason, for utterances of which at least one modality could not be measured
+    partly    id -> what is missing or odd, for utterances that were measured with a note
     absent    id -> reason, where a clip lacks the track or the corpus the clip: no damage
+    failures  id -> reason, where the clip is to blame; not tried again, but by ``retry_failed`` or another decoder
+    passing   id -> reason, where the machine is to blame, or a worker did not survive it: tried again next time
+    unseen    utterances in which no face was seen, of those that were measured
     unsure    utterances with several faces of which it is uncertain whose is the one
     alone     the modality that was measured, where the others were at hand for every clip
     dropped   finished pieces of earlier runs that lost their landmarks
@@ -98,56 +116,99 @@ class Outcome:
     paths: Mapping[str, Path]
     utterances: int
     measured: int
-    failures: Mapping[str, str]
+    at_hand: int
+    partly: Mapping[str, str]
     absent: Mapping[str, str]
+    failures: Mapping[str, str]
+    passing: Mapping[str, str]
     seconds: float
+    unseen: int = 0
     unsure: int = 0
     alone: str = ""
-    at_hand: int = 0
     dropped: int = 0
 
+    @property
+    def whole(self) -> int:
+        """Utterances that were measured whole, now or before."""
+        return self.utterances - sum(map(len, (self.partly, self.absent, self.failures, self.passing)))
+
     def sentence(self) -> str:
-        """For the end of a command: counts, time, and where the caches are."""
+        """For the end of a command: what was done, time, where the caches are; and counts that add up."""
         alone = f" ({self.alone} alone)" if self.alone and self.measured else ""
         parts = [f"{self.measured} of {self.utterances} utterances were measured{alone} in {self.seconds:.1f} s"]
         if self.at_hand:
             parts.append(f"{'all' if self.at_hand == self.utterances else self.at_hand} were at hand")
-        if self.absent:
-            parts.append(f"{len(self.absent)} have nothing to measure")
-        if self.unsure:
-            parts.append(f"of {self.unsure} it is uncertain whose face was to be measured")
         if self.dropped:
             parts.append(f"{self.dropped} finished before lost their landmarks")
-        if self.failures:
-            parts.append(f"{len(self.failures)} failed, for reasons that the cache lists")
-        return f"{'; '.join(parts)}: {', '.join(map(str, self.paths.values()))}."
+        return f"{'; '.join(parts)}: {', '.join(map(str, self.paths.values()))}.\n{self._counts()}"
+
+    def _counts(self) -> str:
+        counts = [(self.whole, "measured whole"), (len(self.partly), "measured with a note")]
+        counts += [(len(self.absent), "with nothing to measure"), (len(self.failures), "failed")]
+        counts += [(len(self.passing), "not measured this time")]
+        told = ", ".join(f"{count} {what}" for count, what in counts if count) or "0 measured whole"
+        of = f"Of {self.utterances} {'/'.join(self.paths)}: {told}."
+        if self.unseen:
+            of += f" In {self.unseen} no face was seen."
+        if self.unsure:
+            of += f" Of {self.unsure} it is uncertain whose face was to be measured."
+        if self.passing:
+            of += " The same command tries again what was not measured this time."
+        return of
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return told | {"paths": {kind: str(path) for kind, path in self.paths.items()}, "whole": self.whole}
 
 
 def extract_video(
-    jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: VideoParams, workers: int = 0
+    jobs: Sequence[Job],
+    out_dir: Path,
+    store_dir: Path,
+    params: VideoParams,
+    workers: int = 0,
+    *,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Face and body from one decode per clip: ``face.h5`` and ``pose.h5`` in ``out_dir``. Raises as ``run`` does.
 
-    Where landmarks are not to be kept, those of earlier runs leave the store first: they are not left behind there.
+    Where landmarks are not to be kept, the store remembers it, and those of earlier runs leave it first.
     """
     own = params.face_backend == "mesh"
     faces = measure("face", *((face.__name__, params.face) if own else (openface.__name__, params.openface)))
     measures = (faces, measure("pose", pose.__name__, params.pose))
-    dropped = 0 if params.face.landmarks else Store(store_dir).drop_landmarks("face")
-    outcome = run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+    store = Store(store_dir)
+    store.set_landmarks(params.face.landmarks)
+    dropped = 0 if params.face.landmarks else store.drop_landmarks("face")
+    limits = params.max_failed_share, params.clip_timeout_s
+    outcome = run(jobs, measures, out_dir, store_dir, workers, *limits, retry_failed=retry_failed)
     return replace(outcome, dropped=dropped)
 
 
 def extract_audio(
-    jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: AudioParams, workers: int = 0
+    jobs: Sequence[Job],
+    out_dir: Path,
+    store_dir: Path,
+    params: AudioParams,
+    workers: int = 0,
+    *,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Prosody: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
     measures = (measure("audio", audio.__name__, params.audio),)
-    return run(jobs, measures, out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+    limits = params.max_failed_share, params.clip_timeout_s
+    return run(jobs, measures, out_dir, store_dir, workers, *limits, retry_failed=retry_failed)
 
 
 def extract_speech(
-    jobs: Sequence[Job], out_dir: Path, store_dir: Path, params: AudioParams, workers: int = 0
+    jobs: Sequence[Job],
+    out_dir: Path,
+    store_dir: Path,
+    params: AudioParams,
+    workers: int = 0,
+    *,
+    retry_failed: bool = False,
 ) -> Outcome | None:
     """What ``speech_backend`` names: ``speech.h5`` in ``out_dir``; None where it is none. Raises as ``run`` does, and
     BemercError where the encoder or openSMILE is not there."""
@@ -157,7 +218,8 @@ def extract_speech(
         found = measure("speech", egemaps.__name__, egemaps.Params())
     else:
         found = measure("speech", encoder.__name__, _encoder(params.encoder, Contents(Store(store_dir))))
-    return run(jobs, (found,), out_dir, store_dir, workers, params.max_failed_share, params.clip_timeout_s)
+    limits = params.max_failed_share, params.clip_timeout_s
+    return run(jobs, (found,), out_dir, store_dir, workers, *limits, retry_failed=retry_failed)
 
 
 def check_speech(params: AudioParams) -> None:
@@ -176,8 +238,8 @@ def _encoder(params: encoder.Params, contents: Contents) -> encoder.Chosen:
         with bar("Reading the encoder", len(unread), "files") as advance:
             read = contents.read(unread, advance)
         for path, found in read.items():
-            if isinstance(found, str):
-                raise BemercError(f"{path}: {found}")
+            if isinstance(found, Unread):
+                raise BemercError(f"{path}: {found.reason}")
             known[path] = found[1]
     return encoder.choose(params, {path: content for path, content in known.items() if content is not None})
 
@@ -198,12 +260,17 @@ def run(
     workers: int = 0,
     max_failed_share: float = 0.1,
     clip_timeout_s: float = 120.0,
+    *,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Measure what the store lacks and seal one cache per measure. ``workers`` 0 = one per core, 8 at most.
 
-    Raises MediaError when more than ``max_failed_share`` of the utterances failed (or all that have a clip), CacheError when
-    store or caches cannot be written, BemercError when workers cannot start. On any of them, and on KeyboardInterrupt,
-    what was finished is kept and the same call goes on from there.
+    retry_failed  drop the reasons that are kept for these utterances, and try them again
+
+    Pieces of the store that turn out damaged are measured anew. Raises MediaError when more than ``max_failed_share`` of the
+    utterances could not be measured (or all that have a clip), MachineError when the machine alone was at fault, CacheError
+    when store or caches cannot be written, BemercError when workers cannot start. On any of them, and on
+    KeyboardInterrupt, what was finished is kept and the same call goes on from there.
     """
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
@@ -211,29 +278,52 @@ def run(
     _spare_imported(paths.values())
     store = Store(store_dir)
     store.sweep()
-    plan = _plan(jobs, measures, store)
+    atomic.sweep_partials(out_dir, strangers=not store.keeps_landmarks)
     listing = store_dir / f"failed-{'-'.join(m.modality for m in measures)}.txt"
-    limit = _Limit(len(jobs) - len(plan.absent), max_failed_share, listing)
-    limit.check(plan.lost)
-    measured, lost = _measure(plan, measures, store, workers or _cores(), clip_timeout_s)
-    verdicts = {m.modality: _verdicts(m, plan, store, lost) for m in measures}
-    failures = {id_: reason for v in verdicts.values() for id_, reason in v.failures.items()}
-    absent = {id_: reason for v in verdicts.values() for id_, reason in v.absent.items()}
-    limit.check(failures)
-    for m in measures:
-        _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
-    seconds, wanted = time.monotonic() - start, plan.wanted(measures)
-    alone = wanted[0] if len(wanted) == 1 < len(measures) else ""
-    given_up = sum(any(name in lost for name in names.values()) for names in plan.names.values())
-    at_hand = max(0, len(plan.names) - measured - given_up)
-    return Outcome(paths, len(jobs), measured, failures, absent, seconds, _unsure(paths), alone, at_hand)
+    wanted: set[str] = set()
+    done: set[str] = set()
+    # All damaged pieces of one modality are found, and removed, at one sealing.
+    for more in reversed(range(len(measures) + 2)):
+        plan = _plan(jobs, measures, store, retry_failed=retry_failed and not wanted)
+        wanted |= {*plan.wanted(measures)}
+        limit = _Limit(len(jobs) - len(plan.absent), max_failed_share, listing)
+        limit.check(plan.failures, plan.passing)
+        lost = _measure(plan, measures, store, workers or _cores(), clip_timeout_s, done)
+        try:
+            verdicts = {m.modality: _verdicts(m, plan, store, lost) for m in measures}
+            states = _states(verdicts.values())
+            limit.check(states.failures, states.passing)
+            for m in measures:
+                _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
+            break
+        except DamagedError:
+            if not more:
+                raise
+    return _outcome(paths, plan, states, done, wanted, time.monotonic() - start)
 
 
-def _unsure(paths: Mapping[str, Path]) -> int:
-    if "face" not in paths:
-        return 0
-    with open_cache(paths["face"]) as cache:
-        return sum(choice.uncertain for choice in cache.choices.values())
+def _outcome(
+    paths: Mapping[str, Path], plan: _Plan, states: _Verdicts, done: set[str], wanted: set[str], seconds: float
+) -> Outcome:
+    """The one place where utterances are counted."""
+    out = states.absent.keys() | states.failures.keys() | states.passing.keys()
+    notes: dict[str, list[str]] = {}
+    unseen = unsure = 0
+    for path in paths.values():
+        with open_cache(path) as cache:
+            unseen += sum(choice.faces == 0 for choice in cache.choices.values())
+            unsure += sum(choice.uncertain for choice in cache.choices.values())
+            for id_, note in cache.notes.items():
+                if id_ not in out and note not in notes.setdefault(id_, []):
+                    notes[id_].append(note)
+    partly = {id_: " ".join(found) for id_, found in notes.items()}
+    good = {tuple(names.values()) for id_, names in plan.names.items() if id_ not in out}
+    measured = sum(not done.isdisjoint(names) for names in good)
+    utterances = len(plan.names.keys() | plan.failures.keys() | plan.passing.keys() | plan.absent.keys())
+    at_hand = utterances - len(out) - measured
+    alone = next(iter(wanted)) if len(wanted) == 1 < len(paths) else ""
+    verdicts = states.absent, states.failures, states.passing
+    return Outcome(paths, utterances, measured, at_hand, partly, *verdicts, seconds, unseen, unsure, alone)
 
 
 def _cores() -> int:
@@ -241,11 +331,17 @@ def _cores() -> int:
 
 
 def _measure(
-    plan: _Plan, measures: tuple[Measure, ...], store: Store, workers: int, clip_timeout_s: float
-) -> tuple[int, dict[str, str]]:
-    """Have everything measured that the plan lists: how much was, and piece -> reason for what a worker did not survive."""
+    plan: _Plan,
+    measures: tuple[Measure, ...],
+    store: Store,
+    workers: int,
+    clip_timeout_s: float,
+    done: set[str],
+) -> dict[str, str]:
+    """Have everything measured that the plan lists: piece -> reason for what could not be this time. What was measured here
+    joins ``done``."""
     if not plan.tasks:
-        return 0, {}
+        return {}
     setup = Setup(store.folder.absolute(), measures)
     hand = max(map(together, measures))
     workers = 1 if hand > 1 else workers
@@ -256,7 +352,8 @@ def _measure(
         bar(f"Measuring {' and '.join(plan.wanted(measures))}", total, "utterances") as advance,
     ):
         crew.measure(plan.tasks, advance)
-    return crew.measured, crew.lost
+    done |= crew.done
+    return crew.lost
 
 
 # ---------------------------------------------------------------------------------------------------------------- plan
@@ -266,16 +363,18 @@ def _measure(
 class _Plan:
     """What is known before any clip is opened.
 
-    names   id -> modality -> the piece in the store, for utterances whose clip could be hashed
-    clips   id -> the clip's hash, for the same ones
-    lost    id -> reason, for those whose clip cannot be read
-    absent  id -> reason, for those that have no clip
-    tasks   what the store lacks, one task per clip, longest first
+    names     id -> modality -> the piece in the store, for utterances whose clip could be hashed
+    clips     id -> the clip's hash, for the same ones
+    failures  id -> reason, for those whose clip is none
+    passing   id -> reason, for those whose clip the disk does not give this time
+    absent    id -> reason, for those that have no clip
+    tasks     what the store lacks, one task per clip, longest first
     """
 
     names: Mapping[str, Mapping[str, str]]
     clips: Mapping[str, str]
-    lost: Mapping[str, str]
+    failures: Mapping[str, str]
+    passing: Mapping[str, str]
     absent: Mapping[str, str]
     tasks: Sequence[Task]
 
@@ -285,51 +384,55 @@ class _Plan:
         return [m.modality for m in measures if m.modality in lacking]
 
 
-def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store) -> _Plan:
+def _plan(jobs: Sequence[Job], measures: Sequence[Measure], store: Store, *, retry_failed: bool = False) -> _Plan:
     files = _files({job.path for job in jobs if job.path is not None}, Contents(store))
     names: dict[str, dict[str, str]] = {}
     clips: dict[str, str] = {}
-    lost, absent = {}, {}
+    failures: dict[str, str] = {}
+    passing: dict[str, str] = {}
+    absent: dict[str, str] = {}
     groups: dict[str, tuple[Path, Identity, dict[Part, dict[str, str]]]] = {}
     for job in jobs:
         found = files[job.path] if job.path is not None else None
-        reason = fault(job.part) or (found if isinstance(found, str) else None)
+        wrong = fault(job.part)
         if job.path is None:
             absent[job.id] = "The corpus has no clip for it."
-        elif reason is not None:
-            lost[job.id] = reason
-        elif isinstance(found, tuple):
+        elif wrong is not None:
+            failures[job.id] = wrong
+        elif isinstance(found, Unread):
+            (passing if found.passing else failures)[job.id] = found.reason
+        elif found is not None:
             clips[job.id] = found[1]
             names[job.id] = {m.modality: m.name(found[1], job.part) for m in measures}
+            if retry_failed:
+                for modality, name in names[job.id].items():
+                    store.forget(modality, name)
             left = {modality: name for modality, name in names[job.id].items() if store.state(modality, name) is None}
             if left:
                 groups.setdefault(found[1], (job.path, found[0], {}))[2][job.part] = left
     tasks = [_task(content, *group) for content, group in groups.items()]
     tasks.sort(key=lambda task: (-task.identity.size, task.content))
-    return _Plan(names, clips, lost, absent, tasks)
+    return _Plan(names, clips, failures, passing, absent, tasks)
 
 
-def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Identity, str] | str]:
+def _files(paths: Collection[Path], contents: Contents) -> dict[Path, tuple[Identity, str] | Unread]:
     """Each clip's identity and hash, or why it cannot be read."""
-    found: dict[Path, tuple[Identity, str] | str] = {}
-    unread = []
+    found: dict[Path, tuple[Identity, str] | Unread] = {}
+    new = []
     for path in sorted(paths):
         try:
             now = identity(path)
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            found[path] = (
-                f"There is no file '{path.name}'." if missing else f"The clip cannot be read ({error.strerror})."
-            )
+            found[path] = unread(path, error)
             continue
         content = contents.known(path, now)
         if content is None:
-            unread.append(path)
+            new.append(path)
         else:
             found[path] = now, content
-    if unread:
-        with bar("Reading clips", len(unread), "clips") as advance:
-            found |= contents.read(unread, advance)
+    if new:
+        with bar("Reading clips", len(new), "clips") as advance:
+            found |= contents.read(new, advance)
     return found
 
 
@@ -342,54 +445,81 @@ def _task(content: str, path: Path, seen: Identity, parts: Mapping[Part, dict[st
 
 @dataclass(frozen=True)
 class _Verdicts:
-    """id -> reason for the utterances without features in one modality, apart for damage and for absence."""
+    """id -> reason for the utterances without features, apart for damage, for faults of the machine and for absence."""
 
     failures: dict[str, str]
+    passing: dict[str, str]
     absent: dict[str, str]
+
+    def reasons(self) -> dict[str, str]:
+        return self.absent | self.failures | self.passing
 
 
 def _verdicts(m: Measure, plan: _Plan, store: Store, lost: Mapping[str, str]) -> _Verdicts:
-    verdicts = _Verdicts(dict(plan.lost), dict(plan.absent))
+    """Those of one modality. DamagedError, when all were looked at, where a reason that is kept cannot be read."""
+    verdicts = _Verdicts(dict(plan.failures), dict(plan.passing), dict(plan.absent))
+    damaged: DamagedError | None = None
     for id_, names in plan.names.items():
         name = names[m.modality]
         state = store.state(m.modality, name)
         if state is Refused:
-            refused = store.refused(m.modality, name)
+            try:
+                refused = store.refused(m.modality, name)
+            except DamagedError as error:
+                damaged = error
+                continue
             (verdicts.absent if refused.absent else verdicts.failures)[id_] = refused.reason
         elif state is None and name in lost:
-            verdicts.failures[id_] = lost[name]
+            verdicts.passing[id_] = lost[name]
         elif state is None:
             raise CacheError(
                 f"{store.folder}: a finished clip has gone from here meanwhile, as happens when another run drops landmarks. Run "
                 "the same command again."
             )
+    if damaged is not None:
+        raise damaged
     return verdicts
+
+
+def _states(verdicts: Collection[_Verdicts]) -> _Verdicts:
+    """Of all modalities together, every utterance in one group: what can be tried again comes first, absence last."""
+    passing = {id_: reason for v in verdicts for id_, reason in v.passing.items()}
+    failures = {id_: reason for v in verdicts for id_, reason in v.failures.items() if id_ not in passing}
+    known = passing.keys() | failures.keys()
+    return _Verdicts(
+        failures, passing, {id_: reason for v in verdicts for id_, reason in v.absent.items() if id_ not in known}
+    )
 
 
 @dataclass(frozen=True)
 class _Limit:
-    """How many of ``utterances`` may fail, and where the whole list of those that did is written."""
+    """How many of ``utterances`` may go unmeasured, and where the whole list of those that did is written."""
 
     utterances: int
     share: float
     listing: Path
 
-    def check(self, failures: Mapping[str, str]) -> None:
-        """Write the list; MediaError, with its first few lines, when it is longer than the limit or nothing is left."""
-        if not failures:
-            self.listing.unlink(missing_ok=True)
-            return
-        lines = [f"{id_}\t{reason}" for id_, reason in sorted(failures.items())]
+    def check(self, failures: Mapping[str, str], passing: Mapping[str, str]) -> None:
+        """Write the list; raise, with its first few lines, when it is longer than the limit or nothing is left."""
+        found = {**failures, **passing}
         with disk(self.listing.parent):
-            self.listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        if len(failures) < self.utterances and len(failures) <= self.share * self.utterances:
+            if not found:
+                self.listing.unlink(missing_ok=True)
+                return
+            lines = [f"{printable(id_)}\t{printable(reason, 2000)}" for id_, reason in sorted(found.items())]
+            atomic.write_text(self.listing, "\n".join(lines) + "\n")
+        everything = len(found) >= self.utterances
+        if not everything and len(found) <= self.share * self.utterances:
             return
         first = "\n".join(f"  {line}" for line in lines[:_LISTED]).replace("\t", ": ")
         more = f"\n  ... and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
-        raise MediaError(
-            f"{len(failures)} of {self.utterances} utterances could not be measured, and max_failed_share allows "
-            f"{self.share:.0%}:\n{first}{more}\nAll of them are listed in {self.listing}. What was measured is kept; mend "
-            "the clips or raise the limit, and run the same command again."
+        allowed = "" if everything else f", and max_failed_share allows {self.share:.0%}"
+        advice = ["mend the clips"] if failures else []
+        advice += ["see to what the machine lacks"] if passing else []
+        advice += [] if everything else ["raise the limit"]
+        raise (MediaError if failures else MachineError)(
+            f"{len(found)} of {self.utterances} utterances could not be measured{allowed}:\n{first}{more}\nAll of them are "
+            f"listed in {self.listing}. What was measured is kept; {' or '.join(advice)}, and run the same command again."
         )
 
 
@@ -398,7 +528,7 @@ class _Limit:
 
 def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts) -> None:
     """Write the cache of one modality from the store, unless the one that is there was made of the same pieces."""
-    reasons = verdicts.failures | verdicts.absent
+    reasons = verdicts.reasons()
     names = {id_: plan.names[id_][m.modality] for id_ in sorted(plan.names) if id_ not in reasons}
     params = m.facts
     sources = {id_: plan.clips[id_] for id_ in sorted(plan.clips)}
@@ -432,14 +562,22 @@ def _pieces(
     choices: dict[str, Choice],
     advance: Callable[[int], None],
 ) -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
+    """All pieces, and DamagedError at the end where some were damaged: all of them are then known, and removed."""
+    damaged: DamagedError | None = None
     for id_, name in names.items():
-        piece = store.finished(m.modality, name, m.columns)
+        advance(1)
+        try:
+            piece = store.finished(m.modality, name, m.columns)
+        except DamagedError as error:
+            damaged = error
+            continue
         if piece.note:
             notes[id_] = piece.note
         if piece.choice is not None:
             choices[id_] = piece.choice
         yield id_, piece.features, piece.duration_s, piece.landmarks
-        advance(1)
+    if damaged is not None:
+        raise damaged
 
 
 def digest(

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from bemerc import openface_tables
 from bemerc.cache import Features
-from bemerc.errors import BemercError, CacheError, MediaError
+from bemerc.errors import BemercError, CacheError, MachineError
 from bemerc.hashing import sha256
 
 VERSION = "openface-binary/1"
@@ -120,12 +120,16 @@ class OpenFace:
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
-        """The clip's features: one row per frame, NaN where OpenFace found no face. MediaError says how it failed."""
+        """The clip's features: one row per frame, NaN where OpenFace found no face.
+
+        MachineError says how it failed. It is never the clip's fault: the frames were decoded here, and what is left is a
+        program without its models, a busy machine, a full disk.
+        """
         names, stamps = columns(self.params), np.array(self._timestamps_s, np.float64)
         if self._film is None:
             return Features(np.empty((0, len(names)), np.float32), stamps, names)
-        self._film.close()
         try:
+            self._film.close()
             sheet = self._table(self._film)
             size = self._film.size
         finally:
@@ -142,12 +146,12 @@ class OpenFace:
         said = self._run(film)
         tables = sorted(film.folder.glob("out/*.csv"))
         if not tables:
-            raise MediaError(f"OpenFace ended without an error and wrote no table{said}.")
+            raise MachineError(f"OpenFace ended without an error and wrote no table{said}.")
         names = tuple(ours for _, ours, _ in openface_tables.NAMES)
         try:
             return openface_tables.read(tables[0], names, self.params.min_confidence)
         except CacheError as error:
-            raise MediaError(f"OpenFace's table cannot be used: {error}") from None
+            raise MachineError(f"OpenFace's table cannot be used: {error}") from None
 
     def _run(self, film: _Film) -> str:
         """Run the binary; the last thing that it said, as the end of a sentence."""
@@ -161,20 +165,22 @@ class OpenFace:
             code = self._wait(process, limit_s)
         said = _last_words(log)
         if code is None:
-            raise MediaError(f"OpenFace was stopped: it had not ended after {limit_s:g} s{said}.")
+            raise MachineError(f"OpenFace was stopped: it had not ended after {limit_s:g} s{said}.")
         if code < 0:
-            raise MediaError(f"OpenFace crashed ({signal.Signals(-code).name}){said}.")
+            raise MachineError(f"OpenFace crashed ({signal.Signals(-code).name}){said}.")
         if code > 0:
-            raise MediaError(f"OpenFace ended with exit code {code}{said}.")
+            raise MachineError(f"OpenFace ended with exit code {code}{said}.")
         return said
 
     def _wait(self, process: subprocess.Popen[bytes], limit_s: float) -> int | None:
-        """The exit code, or None when the time is up."""
-        end = time.monotonic() + limit_s
-        while time.monotonic() < end:
+        """The exit code, or None when the time is up. Time in which this process itself stood still does not count."""
+        waited_s, last = 0.0, time.monotonic()
+        while waited_s < limit_s:
             self.alive()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(_POLL_S)
+            now = time.monotonic()
+            waited_s, last = waited_s + min(now - last, 10 * _POLL_S), now
         process.kill()
         process.wait()
         return None
@@ -182,7 +188,7 @@ class OpenFace:
 
 def _check_rows(found: int, frames: int) -> None:
     if found != frames:
-        raise MediaError(f"OpenFace's table has {found} rows for {frames} frames.")
+        raise MachineError(f"OpenFace's table has {found} rows for {frames} frames.")
 
 
 def _place(places: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -238,8 +244,8 @@ class _Film:
         try:
             self._file.mux(self._stream.encode(frame))
         except OSError as error:
-            raise CacheError(
-                f"{self.folder}: no room for the frames that OpenFace is to see ({error.strerror}). Make room, or set TMPDIR."
+            raise MachineError(
+                f"There is no room for the frames that OpenFace is to see ({error.strerror}). Make room, or set TMPDIR."
             ) from None
 
     def close(self) -> None:

@@ -1,8 +1,11 @@
-"""A worker process: clips in by a pipe, finished pieces out into the store. ``python -m bemerc.extract.worker FD``.
+"""A worker process: clips in by a pipe, finished pieces out into the store. ``python -m bemerc.extract.worker FD FD``.
 
 It is a program of its own, not a multiprocessing.Process: the caller's script is not imported a second time, Ctrl-C reaches
 the caller alone, and what a library prints before it dies is at hand for the reason. Nothing here catches an unexpected
-error: it ends the process, which the loop counts as one failed clip. Only here are perception libraries imported.
+error: it ends the process. What it was at stands in a small shared file, where its end cannot garble it: the crew sees there
+whether the decoder or an extractor ended it, and over which utterance. Only here are perception libraries imported.
+
+A MediaError is a verdict on the clip and is kept; a MachineError is not, and its utterances are tried again next time.
 
 One pass over a clip serves everything that is wanted of it: face on every frame, pose at its own rate, and all utterances
 that lie in it, each with extractors of its own, since these carry state from frame to frame.
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import mmap
 import signal
 import sys
 import threading
@@ -30,6 +34,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Features
 from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.extract.jobs import Measure, Setup, Task, Want
+from bemerc.extract.place import DECODING, PLACE, TOGETHER
 from bemerc.extract.store import Finished, Identity, Part, Refused, Store, identity
 from bemerc.media import SAMPLE_RATE_HZ, Frame, Losses, NoTrackError, Picture, Sound, Video, read_sound
 
@@ -37,6 +42,9 @@ _BEAT_S = 1.0
 _DECODERS = 4
 # Samples that wait to be measured together: ten minutes, so that long recordings do not fill the memory.
 _GATHERED = 600 * SAMPLE_RATE_HZ
+
+# A MachineError stands for "not this time": it is told, not kept.
+Result = Finished | Refused | MachineError
 
 
 def main() -> None:
@@ -58,7 +66,7 @@ def _serve(connection: Connection) -> None:
         connection.send(("stop", str(error)))
         return
     connection.send(("ready",))
-    report = _Report(connection, Store(setup.store))
+    report = _Report(connection, Store(setup.store), mmap.mmap(int(sys.argv[2]), PLACE.size))
     bench.alive = report.beat
     sound = all(measure.modality in ("audio", "speech") for measure in setup.measures)
     while True:
@@ -77,16 +85,17 @@ def _serve(connection: Connection) -> None:
 
 
 class _Report:
-    """Results on their way: into the store, and word of it to the caller."""
+    """Results on their way: into the store, and word of it to the caller; and what this process is at."""
 
-    def __init__(self, connection: Connection, store: Store) -> None:
-        self._connection, self._store = connection, store
+    def __init__(self, connection: Connection, store: Store, place: mmap.mmap) -> None:
+        self._connection, self._store, self._place = connection, store, place
         self._beat_at = 0.0
         self._sending = threading.Lock()  # tracks are decoded in threads, and each of them says that it lives
 
     def begin(self, tasks: tuple[Task, ...]) -> None:
         self._places = {id(want): (i, at) for i, task in enumerate(tasks) for at, want in enumerate(task.wants)}
         self._tasks = tasks
+        self.decoding(0.0)
 
     def beat(self) -> None:
         """A sign of life, at most one a second."""
@@ -98,22 +107,30 @@ class _Report:
         with self._sending:
             self._connection.send(message)
 
-    def done(self, want: Want, results: dict[str, Finished | Refused]) -> None:
+    def decoding(self, now_s: float) -> None:
+        """From here on the decoder works; it has come as far as ``now_s``."""
+        PLACE.pack_into(self._place, 0, DECODING, now_s)
+
+    def measuring(self, want: Want | None) -> None:
+        """From here on an extractor works on one utterance, or (None) on several at once."""
+        PLACE.pack_into(self._place, 0, TOGETHER if want is None else self._places[id(want)][1], 0.0)
+
+    def done(self, want: Want, results: dict[str, Result]) -> None:
         """Keep an utterance's results, unless the clip has become another one meanwhile."""
         task, at = self._places[id(want)]
         if _identity_now(self._tasks[task].path) != self._tasks[task].identity:
-            self._send("lost", task, at, "The clip changed while it was read. Run the same command again.")
-            return
+            results = dict.fromkeys(results, MachineError("The clip changed while it was read. Run the same command again."))
+        lost: dict[str, str] = {}
         for modality, result in results.items():
-            self._store.put(modality, want.names[modality], result)
-        self._send("done", task, at)
+            if isinstance(result, MachineError):
+                lost[want.names[modality]] = str(result)
+            else:
+                self._store.put(modality, want.names[modality], result)
+        self._send("done", task, at, lost)
 
     def refused(self, want: Want, error: MediaError | MachineError) -> None:
-        """Keep the same reason for all modalities of an utterance; a fault of the machine is only reported."""
-        if isinstance(error, MachineError):
-            self._send("lost", *self._places[id(want)], str(error))
-            return
-        result = Refused(str(error), absent=isinstance(error, NoTrackError))
+        """The same reason for all modalities of an utterance."""
+        result = error if isinstance(error, MachineError) else Refused(str(error), isinstance(error, NoTrackError))
         self.done(want, dict.fromkeys(want.names, result))
 
 
@@ -200,16 +217,20 @@ class _Live:
         self._slots[modality] = max(slot, self._slots.get(modality, -1))
         return due
 
-    def results(self, duration_s: float, note: str) -> dict[str, Finished | Refused]:
+    def results(self, duration_s: float, note: str) -> dict[str, Result]:
         """Finish all extractors; one that cannot says why."""
-        found: dict[str, Finished | Refused] = {}
+        found: dict[str, Result] = {}
         for modality, extractor in self.extractors.items():
+            self.bench.alive()
             if hasattr(extractor, "sound"):  # whose mouth moves may depend on what one hears
                 extractor.sound = lambda: self.ear.hear(self.want.part)
             try:
                 features = _checked(extractor.finish(), self.bench.measures[modality])
             except MediaError as error:  # this modality alone could not be measured
                 found[modality] = Refused(str(error))
+                continue
+            except MachineError as error:
+                found[modality] = error
                 continue
             landmarks, choice = getattr(extractor, "landmarks", None), getattr(extractor, "choice", None)
             found[modality] = Finished(features, duration_s, landmarks, note, choice)
@@ -230,11 +251,12 @@ class _Ear:
         self._sound: Sound | None = None
 
     def hear(self, part: Part) -> NDArray[np.float32] | None:
-        """The samples of a part of the clip; None where there is no sound that can be decoded."""
+        """The samples of a part of the clip; None where there is no sound that can be decoded. MachineError where there may
+        be one: whose face it is would else be decided without it, for good."""
         if not self._asked:
-            self._asked = True
             with contextlib.suppress(MediaError):
                 self._sound = read_sound(self._path, alive=self._alive)
+            self._asked = True
         return None if self._sound is None else self._sound.cut(part.start_s, part.end_s)
 
 
@@ -253,6 +275,7 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
                 live = [one for one in live if _took(one, frame, report)]
                 if not waiting and not live:
                     return
+                report.decoding(frame.timestamp_s)
     except (MediaError, MachineError) as error:
         for want in (*(one.want for one in live), *waiting):
             report.refused(want, error)
@@ -276,18 +299,17 @@ def _over(live: list[_Live], now_s: float, losses: Losses, report: _Report) -> l
 
 def _finish(one: _Live, duration_s: float, note: str, report: _Report) -> None:
     """Keep what was measured of an utterance, and free its extractors."""
-    try:
-        report.done(one.want, one.results(duration_s, note))
-    except MachineError as error:
-        report.refused(one.want, error)
+    report.measuring(one.want)
+    report.done(one.want, one.results(duration_s, note))
     one.leave()
 
 
 def _took(one: _Live, frame: Frame, report: _Report) -> bool:
     """Whether the utterance goes on after this frame; a crop that leaves nothing of it ends it."""
+    report.measuring(one.want)
     try:
         one.take(frame)
-    except MediaError as error:
+    except (MediaError, MachineError) as error:
         report.refused(one.want, error)
         one.leave()
         return False
@@ -336,8 +358,10 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
                 for one in _cut(task, sound, report):
                     gathered.append(one)
                     if len(tasks) == 1 or sum(len(cut.waveform) for cut in gathered) > _GATHERED:
+                        report.measuring(one.want if len(tasks) == 1 else None)
                         _measure_cuts(gathered, bench, report)
                         gathered = []
+    report.measuring(None)
     _measure_cuts(gathered, bench, report)
 
 
@@ -353,7 +377,7 @@ def _cut(task: Task, sound: Sound | MediaError | MachineError, report: _Report) 
     """The utterances of a clip; those that there is no sound of are refused."""
     for want in task.wants:
         report.beat()
-        if isinstance(sound, MediaError | MachineError):
+        if not isinstance(sound, Sound):
             report.refused(want, sound)
             continue
         start_s, end_s = want.part.start_s or 0.0, want.part.end_s
@@ -365,7 +389,7 @@ def _cut(task: Task, sound: Sound | MediaError | MachineError, report: _Report) 
 
 
 def _measure_cuts(cuts: list[_Cut], bench: Bench, report: _Report) -> None:
-    found: list[dict[str, Finished | Refused]] = [{} for _ in cuts]
+    found: list[dict[str, Result]] = [{} for _ in cuts]
     for modality, measure in bench.measures.items():
         wanted = [i for i, cut in enumerate(cuts) if modality in cut.want.names]
         extractor = bench.take(modality)
