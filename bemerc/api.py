@@ -68,14 +68,17 @@ def extract(
     params: Path | str | None = None,
     workers: int = 0,
     asr: str | None = None,
-    landmarks: bool = True,
+    landmarks: bool | None = None,
+    retry_failed: bool = False,
 ) -> Measured:
     """Measure face, body and voice of every clip below ``video_dir``, once, into frame caches in ``out``.
 
-    params     a params.yaml, of which extract_video and extract_audio are read; None = the defaults
-    workers    processes; 0 = one per core
-    asr        a Whisper (name or folder) that transcribes videos without subtitles
-    landmarks  keep the raw points of faces, which can identify people
+    params        a params.yaml, of which extract_video and extract_audio are read; None = the defaults
+    workers       processes; 0 = one per core
+    asr           a Whisper (name or folder) that transcribes videos without subtitles
+    landmarks     keep the raw points of faces, which can identify people; None = as was said of ``out`` before, else as params
+                  say
+    retry_failed  try again what failed before and is known as such
 
     Interrupted work goes on where it stopped. Raises BemercError; a clip that cannot be measured is no error: it stands in
     ``outcomes`` and in the caches with its reason.
@@ -84,19 +87,24 @@ def extract(
     from bemerc.extract import loop
     from bemerc.extract.jobs import jobs_from_manifest
 
+    for name, folder in (("video_dir", video_dir), ("out", out)):
+        if not str(folder):
+            raise BemercError(f"{name} is empty, as a shell's unset variable is. Name the folder; '.' is this one.")
     out = Path(out)
     manifest, unheard, left_out = _clips(Path(video_dir), asr, out)
     jobs = jobs_from_manifest(manifest)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     video = replace(section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
-    if not landmarks:
-        video = replace(video, face=replace(video.face, landmarks=False))
+    if landmarks is None and _are_left_out(out):
+        landmarks = False
+    if landmarks is not None:
+        video = replace(video, face=replace(video.face, landmarks=landmarks))
     audio = replace(section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
     loop.check_speech(audio)
     found = (
-        loop.extract_video(jobs, out, out / "store", video, workers),
-        loop.extract_audio(jobs, out, out / "store", audio, workers),
-        loop.extract_speech(jobs, out, out / "store", audio, workers),
+        loop.extract_video(jobs, out, out / "store", video, workers, retry_failed=retry_failed),
+        loop.extract_audio(jobs, out, out / "store", audio, workers, retry_failed=retry_failed),
+        loop.extract_speech(jobs, out, out / "store", audio, workers, retry_failed=retry_failed),
     )
     outcomes = tuple(outcome for outcome in found if outcome is not None)
     paths = {kind: path for outcome in outcomes for kind, path in outcome.paths.items()}
@@ -112,19 +120,22 @@ def measured(
     workers: int = 0,
     asr: str | None = None,
 ) -> Measured:
-    """Clips measured now, or the caches of a folder, whose ids are the utterances where no clips are named.
-
-    Who had landmarks left out of ``out`` need not say so again: nothing that is done with clips here reads them.
-    """
+    """Clips measured now, or the caches of a folder, whose ids are the utterances where no clips are named."""
     if caches is not None:
         return _given(Path(caches), video_dir, asr, Path(out))
     if video_dir is None:
         raise BemercError("Name a folder of clips with --video-dir, or a folder of caches with --caches.")
-    return extract(video_dir, out, params=params, workers=workers, asr=asr, landmarks=not _left_out(Path(out)))
+    return extract(video_dir, out, params=params, workers=workers, asr=asr)
 
 
-def _left_out(out: Path) -> bool:
-    """Whether the faces in ``out`` were measured without keeping landmarks."""
+def _are_left_out(out: Path) -> bool:
+    """Whether somebody said that ``out`` is to keep no landmarks. The store remembers it; of an earlier release's the cache
+    alone tells."""
+    from bemerc.extract.store import Store
+
+    store = out / "store"
+    if store.is_dir() and not Store(store).keeps_landmarks:
+        return True
     try:
         with open_cache(out / "face.h5", "face") as cache:
             return cache.params.get("landmarks") is False

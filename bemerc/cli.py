@@ -15,10 +15,12 @@ from typer.core import TyperGroup
 from bemerc import cli_model
 from bemerc.cli_cache import cache_app
 from bemerc.errors import BemercError
-from bemerc.terminal import printable_lines
+from bemerc.terminal import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bemerc.api import Measured
 
 
 # The way of the data, which `bemerc --help` tells.
@@ -36,6 +38,8 @@ ORDER = [
     "export",
     "doctor",
 ]
+# Modules of Python's own that Windows does not have.
+POSIX_ONLY = ("fcntl", "resource")
 
 
 class Door(TyperGroup):
@@ -58,6 +62,11 @@ class Door(TyperGroup):
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] == "bemerc":
                 raise
+            if error.name in POSIX_ONLY:
+                typer.echo(
+                    "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it).", err=True
+                )
+                raise typer.Exit(1) from None
             typer.echo(f'{error.name} is not installed: pip install "bemerc[all]", or see `bemerc doctor`.', err=True)
             raise typer.Exit(1) from None
 
@@ -76,13 +85,39 @@ app.command()(cli_model.export)
 app.command()(cli_model.card)
 
 _LISTED = 10
-VideoDir = Annotated[Path, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
-OutDir = Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5 and finished work.")]
+
+
+def _named(text: str | Path) -> Path:
+    """A path that was said. An empty one is a shell's unset variable, and would be the folder that one is in."""
+    if not str(text):
+        raise typer.BadParameter("it is empty, as an unset variable is; for the folder that you are in say '.'")
+    return Path(text)
+
+
+VideoDir = Annotated[
+    Path,
+    typer.Option("--video-dir", parser=_named, metavar="PATH", help="Folder of clips; a subfolder is a dialogue."),
+]
+OutDir = Annotated[
+    Path,
+    typer.Option(
+        "--out", parser=_named, metavar="PATH", help="Folder for face.h5, pose.h5, audio.h5 and finished work."
+    ),
+]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder, such as models/merc/TVB.")]
 MaybeModel = Annotated[Path | None, typer.Option("--model", help="Model folder to take train's references from.")]
-MaybeClips = Annotated[Path | None, typer.Option("--video-dir", help="Folder of clips; a subfolder is a dialogue.")]
+MaybeClips = Annotated[
+    Path | None,
+    typer.Option("--video-dir", parser=_named, metavar="PATH", help="Folder of clips; a subfolder is a dialogue."),
+]
 CachesDir = Annotated[
-    Path | None, typer.Option("--caches", help="Use the caches in this folder (imported, say) and measure nothing.")
+    Path | None,
+    typer.Option(
+        "--caches",
+        parser=_named,
+        metavar="PATH",
+        help="Use the caches in this folder (imported, say) and measure nothing.",
+    ),
 ]
 MaybeParams = Annotated[Path | None, typer.Option("--params", help="Params file; without it the defaults hold.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Params file.")]
@@ -92,7 +127,7 @@ Asr = Annotated[
 Teacher = Annotated[
     str | None, typer.Option("--teacher", help="A vision-language model (Qwen2-VL family, name or folder).")
 ]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Worker processes; 0 = one per core.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, max=256, help="Worker processes; 0 = one per core.")]
 
 
 def _version(asked: bool) -> None:
@@ -120,8 +155,16 @@ def extract(
     params: MaybeParams = None,
     asr: Asr = None,
     landmarks: Annotated[
-        bool, typer.Option("--landmarks/--no-landmarks", help="Keep raw face points; they can identify people.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--landmarks/--no-landmarks",
+            help="Keep raw face points; they can identify people. Default: as said of this folder before, else yes.",
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again the clips that failed before, and are known to fail.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Measure face, body and voice of every clip in a folder, once.
 
@@ -129,28 +172,57 @@ def extract(
     or openSMILE (extract_audio.speech_backend). Interrupted work goes on where it stopped, and a new clip
     costs one clip. A long video with subtitles beside it, or transcribed by --asr, becomes one utterance per cue.
 
+    Exit code 0: the caches are there, and the last lines say what is in them. 1: they are not, for the reason that is
+    printed, and what was finished is kept. 2: the command line is wrong. 130: Ctrl-C.
+
     Example: bemerc extract --video-dir clips --out features
     """
     from shlex import join
 
     from bemerc import api
 
-    found = api.extract(video_dir, out, params=params, workers=workers, asr=asr, landmarks=landmarks)
+    found = api.extract(
+        video_dir, out, params=params, workers=workers, asr=asr, landmarks=landmarks, retry_failed=retry_failed
+    )
+    if json:
+        from bemerc.audit import as_json
+
+        unheard = {str(path): reason for path, reason in found.unheard.items()}
+        told = {"measured": [outcome.as_json() for outcome in found.outcomes], "left_out": found.left_out}
+        typer.echo(as_json({**told, "not_transcribed": unheard}))
+        return
     _tell_unheard(found.unheard)
-    for name, reason in list(found.left_out.items())[:_LISTED]:
-        typer.echo(f"{name}: left out. {reason}")
-    if len(found.left_out) > _LISTED:
-        typer.echo(f"and {len(found.left_out) - _LISTED} more files that were left out")
+    _list("left out", found.left_out)
     for outcome in found.outcomes:
-        for id, reason in sorted({**outcome.absent, **outcome.failures}.items()):
-            typer.echo(f"{id}: {reason}")
+        _list("nothing to measure", outcome.absent)
+        _list("measured, but", outcome.partly)
+        _list("failed", outcome.failures)
+        _list("not this time", outcome.passing)
         typer.echo(outcome.sentence())
-    ids = [u.id for u in found.manifest.utterances if u.id not in found.outcomes[0].failures and u.id[0] != "-"]
-    one = ids[0] if ids else "ID"
+    if found.left_out:
+        typer.echo(f"{len(found.left_out)} files of the folder were left out.")
+    if any(outcome.failures for outcome in found.outcomes):
+        typer.echo("What failed is not tried again; to do so, after a repair, add --retry-failed.")
+    measured = _measured(found)
+    one = measured[0] if measured else "ID"
     typer.echo(f"What is in them:  {join(['bemerc', 'cache', 'info', str(out)])}")
     command = ["bemerc", "inspect", str(out / "face.h5"), one, "--video-dir", str(video_dir)]
     typer.echo(f"A picture of one: {join(command)}")
     typer.echo(f"As tables:        {join(['bemerc', 'cache', 'export', str(out), 'tables', '--to', 'csv'])}")
+
+
+def _list(what: str, reasons: Mapping[str, str]) -> None:
+    for id, reason in sorted(reasons.items())[:_LISTED]:
+        typer.echo(f"{printable(id)}: {what}: {printable(reason, 500)}")
+    if len(reasons) > _LISTED:
+        typer.echo(f"and {len(reasons) - _LISTED} more: {what} (--json and 'bemerc cache info --json' list all)")
+
+
+def _measured(found: Measured) -> list[str]:
+    """Ids that a picture can be made of; none that the shell would take for an option."""
+    faces = found.outcomes[0]
+    without = faces.failures.keys() | faces.passing.keys() | faces.absent.keys()
+    return [u.id for u in found.manifest.utterances if u.id not in without and u.id == printable(u.id).lstrip("-")]
 
 
 @app.command()
@@ -439,7 +511,7 @@ def corpus_check(
 
 def _tell_unheard(unheard: Mapping[Path, str]) -> None:
     for video, reason in unheard.items():
-        typer.echo(f"{video}: {reason}")
+        typer.echo(f"{printable(video)}: {printable(reason, 500)}")
 
 
 def main() -> None:

@@ -42,6 +42,12 @@ class Nowhere:
     def beat(self) -> None:
         """Nobody listens."""
 
+    def decoding(self, now_s: float) -> None:
+        """Nobody looks."""
+
+    def measuring(self, want: Want | None) -> None:
+        """Nor here."""
+
     def done(self, want: Want, results: dict[str, Finished | Refused]) -> None:
         """Nothing is kept."""
 

@@ -49,6 +49,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def retry_failed() -> bool:
+    """Whether what is known to fail is tried again: BEMERC_RETRY_FAILED=1. No parameter: it is a wish for one run."""
+    return os.environ.get("BEMERC_RETRY_FAILED", "") not in ("", "0")
+
+
 def board(name: str) -> Path | None:
     """Where TensorBoard's events of one training go: BEMERC_TENSORBOARD/name, if that is set. No parameter: it changes no byte."""
     wished = os.environ.get("BEMERC_TENSORBOARD", "")

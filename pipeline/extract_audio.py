@@ -8,15 +8,15 @@ from bemerc.config import load
 from bemerc.corpus import read_manifest
 from bemerc.extract import loop
 from bemerc.extract.jobs import jobs_from_manifest
-from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, stage
+from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, retry_failed, stage
 
 
 @stage
 def main() -> None:
     params = load(PARAMS, "extract_audio", loop.AudioParams)
     jobs = jobs_from_manifest(read_manifest(MANIFEST))
-    print(loop.extract_audio(jobs, CACHE, STORE, params, cores()).sentence())
-    speech = loop.extract_speech(jobs, CACHE, STORE, params, cores())
+    print(loop.extract_audio(jobs, CACHE, STORE, params, cores(), retry_failed=retry_failed()).sentence())
+    speech = loop.extract_speech(jobs, CACHE, STORE, params, cores(), retry_failed=retry_failed())
     print(
         speech.sentence()
         if speech is not None

@@ -8,13 +8,15 @@ from bemerc.config import load
 from bemerc.corpus import read_manifest
 from bemerc.extract import loop
 from bemerc.extract.jobs import jobs_from_manifest
-from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, stage
+from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, retry_failed, stage
 
 
 @stage
 def main() -> None:
     params = load(PARAMS, "extract_video", loop.VideoParams)
-    outcome = loop.extract_video(jobs_from_manifest(read_manifest(MANIFEST)), CACHE, STORE, params, cores())
+    outcome = loop.extract_video(
+        jobs_from_manifest(read_manifest(MANIFEST)), CACHE, STORE, params, cores(), retry_failed=retry_failed()
+    )
     print(outcome.sentence())
 
 

@@ -1,6 +1,7 @@
 """A program that behaves as OpenFace's FeatureExtraction does, at the door: same arguments, same table, same ways to fail.
 
-What it does depends on how red the right half of the film is: see MANNERS. Else it writes a row per frame whose AU12_r is
+What it does depends on how red the right half of the film is: see MANNERS; and where a file "no models" lies beside it, it lacks
+them, as after an installation that forgot to download them. Else it writes a row per frame whose AU12_r is
 the left half's brightness over 51, so that a test can tell which frame a row was made of.
 """
 
@@ -28,6 +29,9 @@ def main() -> None:
     red = float(np.mean([picture[:, picture.shape[1] // 2 + 4 :, 0].mean() for picture in pictures]))
     manner = next((says for value, says in MANNERS.items() if abs(red - value) < 4), "")
     print("Reading the landmark detector/predictor from: model/main_ceclm_general.txt", flush=True)
+    if Path(sys.argv[0]).with_name("no models").exists():
+        print("ERROR: Could not load the landmark detector", file=sys.stderr)
+        sys.exit(1)
     if manner == "exit 0 and no table":
         print("ERROR: Could not open the video file", file=sys.stderr)
         return

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
+from bemerc.errors import MachineError
 
 VERSION = "mean-color/1"
 
 
 @dataclass(frozen=True)
 class Params:
-    """rate_hz: None = every frame. crash_red, hang_red, raise_red: what to do when the right half is as red as this.
+    """rate_hz: None = every frame. crash_red, hang_red, raise_red, machine_red: what to do when the right half is as red as this.
 
     log: a file that gets a line per clip finished. pause_s: how long a frame takes. spoil: a clip to change while it is read.
     """
@@ -27,9 +28,14 @@ class Params:
     crash_red: int = -100
     hang_red: int = -100
     raise_red: int = -100
+    machine_red: int = -100
     log: str = ""
     pause_s: float = 0.0
     spoil: str = ""
+
+    def facts(self) -> dict[str, float | None]:
+        """How it breaks changes no number."""
+        return {"rate_hz": self.rate_hz}
 
 
 def columns(params: Params) -> tuple[str, ...]:
@@ -57,6 +63,8 @@ class MeanColor:
             os.kill(os.getpid(), signal.SIGSEGV)
         if abs(right - self.params.raise_red) < 3:
             raise ArithmeticError("this red is too much")
+        if abs(right - self.params.machine_red) < 3:
+            raise MachineError("Something is not installed.")
         if abs(right - self.params.hang_red) < 3:
             time.sleep(1000)
         if self.params.spoil:

@@ -257,6 +257,10 @@ def test_landmarks_can_be_dropped_later_and_stay_dropped(tmp_path: Path) -> None
     answer = bemerc("describe", "--video-dir", clips, "--out", out)
     assert answer.returncode == 0, answer.stderr
     assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes(), "what else is done brings none back"
+    (out / "face.h5").unlink()  # nor does a cache that is lost: the store remembers it
     answer = bemerc("extract", "--video-dir", clips, "--out", out, *told)
+    assert answer.returncode == 0, answer.stderr
+    assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes()
+    answer = bemerc("extract", "--video-dir", clips, "--out", out, *told, "--landmarks")
     assert "2 of 2 utterances were measured (face alone)" in answer.stdout
     assert stored_landmarks(out)

@@ -11,19 +11,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from bemerc.cache import open_cache
-from bemerc.errors import BemercError, CacheError, CorpusError, MediaError
-from bemerc.extract import loop, recompute, worker
+from bemerc.errors import BemercError, CacheError, CorpusError, MachineError, MediaError
+from bemerc.extract import crew, loop, recompute, worker
 from bemerc.extract.jobs import Job, Measure, Task, Want, jobs_from_folder, measure
 from bemerc.extract.loop import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
 from bemerc.extract.store import Part, identity
 from bemerc.media import Frame, Video
-from tests import loudness, mean_color, no_such_library
+from tests import dying_decoder, loudness, mean_color, no_such_library
 from tests.clips import FPS, brightness, write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,6 +189,12 @@ class Told:
     def beat(self) -> None:
         pass
 
+    def decoding(self, now_s: float) -> None:
+        pass
+
+    def measuring(self, want: Want | None) -> None:
+        pass
+
     def done(self, want: Want, results: object) -> None:
         self.parts.append(want.part)
 
@@ -278,10 +285,11 @@ def test_a_worker_that_dies_costs_its_clip_and_nothing_else(tmp_path: Path) -> N
     jobs, out = clips(tmp_path / "clips"), tmp_path / "out"
     broken = face(crash_red=80, raise_red=120)
     outcome = extract(jobs, out, broken, workers=2, max_failed_share=0.5)
-    assert set(outcome.failures) == {"dia0/ütt2", "dia1/ütt3"}
-    assert "SIGSEGV" in outcome.failures["dia0/ütt2"]
-    assert "ArithmeticError: this red is too much" in outcome.failures["dia1/ütt3"]
-    assert (outcome.measured, outcome.at_hand) == (3, 0)
+    assert set(outcome.passing) == {"dia0/ütt2", "dia1/ütt3"}
+    assert outcome.failures == {}
+    assert "SIGSEGV" in outcome.passing["dia0/ütt2"]
+    assert "ArithmeticError: this red is too much" in outcome.passing["dia1/ütt3"]
+    assert (outcome.measured, outcome.at_hand, outcome.whole) == (3, 0, 3)
     again = extract(jobs, out, broken, max_failed_share=0.5)
     assert (again.measured, again.at_hand) == (0, 3)
     with open_cache(out / "face.h5") as cache:
@@ -291,8 +299,8 @@ def test_a_worker_that_dies_costs_its_clip_and_nothing_else(tmp_path: Path) -> N
 def test_a_hanging_worker_is_stopped(tmp_path: Path) -> None:
     jobs = clips(tmp_path / "clips", 3)
     outcome = extract(jobs, tmp_path / "out", face(hang_red=40), max_failed_share=0.5, clip_timeout_s=1.5)
-    assert set(outcome.failures) == {"dia0/ütt1"}
-    assert "no sign of life" in outcome.failures["dia0/ütt1"]
+    assert set(outcome.passing) == {"dia0/ütt1"}
+    assert "no sign of life" in outcome.passing["dia0/ütt1"]
 
 
 def test_of_many_utterances_in_one_clip_a_crash_costs_one(tmp_path: Path) -> None:
@@ -300,16 +308,113 @@ def test_of_many_utterances_in_one_clip_a_crash_costs_one(tmp_path: Path) -> Non
     left, right = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 1.0, 1.0)
     jobs = [Job(f"u{i}", path, Part(i / 5, (i + 1) / 5, right if i == 5 else left)) for i in range(8)]
     outcome = extract(jobs, tmp_path / "out", face(crash_red=195), max_failed_share=0.5)
-    assert set(outcome.failures) == {"u5"}
+    assert set(outcome.passing) == {"u5"}
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert all(cache.frames(f"u{i}") == 5 for i in range(8) if i != 5)
+
+
+def test_of_many_utterances_in_one_clip_each_crash_costs_one_more_pass(tmp_path: Path) -> None:
+    """Nothing seeks: every further pass decodes an hour-long recording from its start."""
+    path, log = write_clip(tmp_path / "a.mp4", 3.2, color=(195, 0, 0)), tmp_path / "log.txt"
+    left, right = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 1.0, 1.0)
+    jobs = [Job(f"u{i:02d}", path, Part(i / 10, (i + 1) / 10, right if i in (5, 20) else left)) for i in range(32)]
+    broken = measure("face", "tests.dying_decoder", dying_decoder.Params(crash_red=195, dies_at_s=99, opened=str(log)))
+    outcome = extract(jobs, tmp_path / "out", broken, max_failed_share=0.5)
+    assert set(outcome.passing) == {"u05", "u20"}
+    assert (outcome.measured, outcome.whole) == (30, 30)
+    assert len(log.read_text().splitlines()) == 3
+
+
+def test_a_decoder_that_dies_in_a_recording_costs_two_passes_and_what_lies_behind(tmp_path: Path) -> None:
+    path, log = write_clip(tmp_path / "a.mp4", 3.2), tmp_path / "log.txt"
+    jobs = [Job(f"u{i:02d}", path, Part(i / 10, (i + 1) / 10)) for i in range(32)]
+    dying = measure("face", "tests.dying_decoder", dying_decoder.Params(dies_at_s=1.0, opened=str(log)))
+    outcome = extract(jobs, tmp_path / "out", dying, max_failed_share=0.9)
+    assert set(outcome.passing) == {f"u{i:02d}" for i in range(9, 32)}
+    assert outcome.whole == 9
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_many_utterances_that_crash_end_after_a_few_passes(tmp_path: Path) -> None:
+    path, log = write_clip(tmp_path / "a.mp4", 1.6, color=(195, 0, 0)), tmp_path / "log.txt"
+    jobs = [Job(f"u{i:02d}", path, Part(i / 10, (i + 1) / 10, (0.5, 0.0, 1.0, 1.0))) for i in range(16)]
+    broken = measure("face", "tests.dying_decoder", dying_decoder.Params(crash_red=195, dies_at_s=99, opened=str(log)))
+    with pytest.raises(MachineError):
+        extract(jobs, tmp_path / "out", broken, max_failed_share=1.0)
+    assert len(log.read_text().splitlines()) == 4
+
+
+def test_a_fault_of_the_machine_is_no_verdict(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
+    outcome = extract(jobs, out, face(machine_red=40), pose(), max_failed_share=0.5)
+    assert outcome.passing == {"dia0/ütt1": "Something is not installed."}
+    assert outcome.failures == {}
+    assert "1 not measured this time" in outcome.sentence()
+    assert not list(out.glob("store/*/*/*.json"))
+    with open_cache(out / "face.h5") as cache:
+        assert cache.failures == outcome.passing
+    again = extract(jobs, out, face(), pose())
+    assert (again.measured, again.whole, again.passing) == (1, 3, {})
+    with pytest.raises(MachineError):
+        extract(jobs[1:2], tmp_path / "other", face(machine_red=40), max_failed_share=1.0)
+
+
+def test_what_failed_is_tried_again_when_one_asks(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
+    (tmp_path / "clips" / "text.mp4").write_text("no pictures here\n" * 30)
+    jobs = jobs_from_folder(tmp_path / "clips")
+    first = extract(jobs, out, face(), max_failed_share=0.5)
+    (verdict,) = out.glob("store/face/*/*.json")
+    verdict.write_text('{"reason": "It was a full moon.", "absent": false}')
+    assert extract(jobs, out, face(), max_failed_share=0.5).failures == {"text": "It was a full moon."}
+    again = run(jobs, (face(),), out, out / "store", 1, 0.5, retry_failed=True)
+    assert again.failures == first.failures
+    assert (again.measured, again.at_hand) == (0, 3)
+
+
+def test_counts_add_up(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    clips(folder, 3)
+    (folder / "text.mp4").write_text("no pictures here\n" * 30)
+    part = write_clip(folder / "part.mp4", 3.0, size=(320, 240), faststart=True)
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    write_clip(folder / "heard.wav", picture=False)
+    jobs = [*jobs_from_folder(folder), Job("none", None), Job("twin", part)]
+    outcome = extract(jobs, tmp_path / "out", face(machine_red=40), max_failed_share=0.6)
+    groups = {
+        "partly": {"part", "twin"},
+        "absent": {"heard", "none"},
+        "failures": {"text"},
+        "passing": {"dia0/ütt1"},
+    }
+    assert {name: set(getattr(outcome, name)) for name in groups} == groups
+    assert (outcome.whole, outcome.utterances) == (2, 8)
+    assert (outcome.measured, outcome.at_hand) == (3, 1)  # twin is the same clip as part
+    again = extract(jobs, tmp_path / "out", face(), max_failed_share=0.6)
+    assert (again.measured, again.at_hand, again.whole) == (1, 4, 3)
+
+
+def test_all_damaged_pieces_are_measured_anew_in_the_same_run(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 5), tmp_path / "out"
+    (tmp_path / "clips" / "text.mp4").write_text("no pictures here\n" * 30)
+    jobs = jobs_from_folder(tmp_path / "clips")
+    extract(jobs, out, max_failed_share=0.5)
+    before = sealed(out)
+    damaged = [*sorted(pieces(out, "face"))[:3], *sorted(pieces(out, "pose"))[2:]]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:40])
+    for path in out.glob("*.h5"):
+        path.unlink()
+    outcome = extract(jobs, out, max_failed_share=0.5)
+    assert outcome.measured >= 4
+    assert sealed(out) == before
 
 
 def test_a_clip_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
     jobs = clips(tmp_path / "clips", 2)
     outcome = extract(jobs, tmp_path / "out", face(spoil=str(jobs[0].path)), max_failed_share=0.5)
-    assert list(outcome.failures) == [jobs[0].id]
-    assert "changed while it was read" in outcome.failures[jobs[0].id]
+    assert list(outcome.passing) == [jobs[0].id]
+    assert "changed while it was read" in outcome.passing[jobs[0].id]
 
 
 def test_a_missing_library_is_named_before_any_clip_is_blamed(tmp_path: Path) -> None:
@@ -337,16 +442,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from bemerc.extract.jobs import jobs_from_folder, measure
 from bemerc.extract.loop import run
 from tests import mean_color
-clips, out, store, log, pause_s = sys.argv[1:]
+clips, out, store, log, pause_s, timeout_s = sys.argv[1:]
 face = measure("face", "tests.mean_color", mean_color.Params(log=log, pause_s=float(pause_s)))
-print(run(jobs_from_folder(Path(clips)), (face,), Path(out), Path(store), 2).measured)
+jobs = jobs_from_folder(Path(clips))
+print(run(jobs, (face,), Path(out), Path(store), 2, clip_timeout_s=float(timeout_s)).measured)
 print(sorted({"av", "cv2", "mediapipe", "torch"} & set(sys.modules)))
 """
 
 
-def start(tmp_path: Path, out: str, pause_s: float) -> subprocess.Popen[str]:
+def start(tmp_path: Path, out: str, pause_s: float, timeout_s: float = 120.0) -> subprocess.Popen[str]:
     arguments = [str(tmp_path / name) for name in ("clips", out, "store", "log.txt")]
-    command = [sys.executable, "-c", PROGRAM, *arguments, str(pause_s)]
+    command = [sys.executable, "-c", PROGRAM, *arguments, str(pause_s), str(timeout_s)]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -390,6 +496,56 @@ def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
     assert sum(counts) == 6
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 6
     assert sealed(tmp_path / "one") == sealed(tmp_path / "two") != {}
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"bemerc.extract.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks for workers in /proc")
+
+
+@linux
+def test_a_freeze_of_all_of_it_costs_nothing(tmp_path: Path) -> None:
+    """What docker pause, a cgroup's freezer or a paused virtual machine does, for longer than a clip may be silent."""
+    clips(tmp_path / "clips", 6)
+    process = start(tmp_path, "out", 0.1, timeout_s=3)
+    wait_for(lambda: len(list(tmp_path.glob("store/face/*/*.npz"))) >= 1)
+    frozen = [process.pid, *workers_of(process)]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(6)
+    for pid in reversed(frozen):
+        os.kill(pid, signal.SIGCONT)
+    words, errors = process.communicate(timeout=60)
+    assert words.splitlines()[0] == "6", errors
+
+
+@linux
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    clips(tmp_path / "clips", 3)
+    process = start(tmp_path, "out", 0.0)
+    for _ in range(2):
+        wait_for(lambda: bool(workers_of(process)))
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        time.sleep(0.05)
+    words, errors = process.communicate(timeout=60)
+    assert words.splitlines()[0] == "3", errors
+
+
+@linux
+def test_who_holds_what_one_waits_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    jobs = clips(tmp_path / "clips", 2)
+    holder = start(tmp_path, "one", 0.1)
+    wait_for(lambda: len(workers_of(holder)) == 2)
+    time.sleep(0.3)
+    monkeypatch.setattr(crew, "_WAITING_S", 0.5)
+    slow = face(log=str(tmp_path / "log.txt"), pause_s=0.1)
+    outcome = extract(jobs, tmp_path / "two", slow, store=tmp_path / "store")
+    holder.communicate(timeout=60)
+    assert outcome.whole == 2
+    assert f"process {holder.pid} of this machine" in caplog.text
 
 
 def wait_for(condition: object, seconds: float = 30.0) -> None:

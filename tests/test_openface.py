@@ -1,4 +1,4 @@
-"""The face backend openface: true times, what came back is checked, and each way in which the binary fails is one clip's."""
+"""The face backend openface: true times, what came back is checked, and no way in which the binary fails is held against a clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bemerc.cache import open_cache
-from bemerc.errors import BemercError, MediaError
+from bemerc.errors import BemercError, MachineError
 from bemerc.extract import openface
 from bemerc.extract.jobs import Job, Measure, jobs_from_folder, measure
 from bemerc.extract.loop import VideoParams, run
@@ -88,12 +88,13 @@ def test_a_part_and_a_crop_are_what_the_binary_sees(tmp_path: Path) -> None:
         np.testing.assert_allclose(cache["b"].column("face_x"), 1.0, atol=1e-6)  # the same pixels in half the width
 
 
-def test_each_failure_is_one_clips_and_has_its_reason(tmp_path: Path, own_folder: Path) -> None:
+def test_each_failure_costs_one_clip_and_is_tried_again(tmp_path: Path, own_folder: Path) -> None:
     for red in (0, 40, 80, 120, 160, 200):
         write_clip(tmp_path / "clips" / f"red{red}.mp4", color=(red, 60, 60))
     jobs = jobs_from_folder(tmp_path / "clips")
     outcome = run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 2, max_failed_share=0.9)
-    reasons = dict(outcome.failures)
+    reasons = dict(outcome.passing)
+    assert outcome.failures == {}
     assert set(reasons) == {"red40", "red80", "red120", "red160"}
     assert "ended without an error and wrote no table" in reasons["red40"]
     assert "Could not open the video file" in reasons["red40"]
@@ -105,8 +106,20 @@ def test_each_failure_is_one_clips_and_has_its_reason(tmp_path: Path, own_folder
         assert np.isnan(cache["red200"].values).all()
         assert cache.frames("red200") == 20
     again = run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1, max_failed_share=0.9)
-    assert (again.measured, again.failures) == (0, outcome.failures)
+    assert (again.measured, again.at_hand, again.passing) == (0, 2, reasons)
     assert not list(own_folder.iterdir())
+
+
+def test_models_that_are_installed_later_are_enough(tmp_path: Path) -> None:
+    """The same binary without its models: no clip is to blame, and the same command measures when they are there."""
+    for name in "ab":
+        write_clip(tmp_path / "clips" / f"{name}.mp4", 0.2, color=(len(name), 60, ord(name)))
+    jobs, lacking = jobs_from_folder(tmp_path / "clips"), tmp_path / "no models"
+    lacking.touch()
+    with pytest.raises(MachineError, match="Could not load the landmark detector"):
+        run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1, max_failed_share=1.0)
+    lacking.unlink()
+    assert run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1).whole == 2
 
 
 def test_a_hanging_binary_is_stopped_and_the_worker_says_meanwhile_that_it_lives(
@@ -120,7 +133,7 @@ def test_a_hanging_binary_is_stopped_and_the_worker_says_meanwhile_that_it_lives
     extractor.reset()
     for i in range(5):
         extractor.frame(picture_of(i, (64, 48), (240, 0, 0)), i / 25)
-    with pytest.raises(MediaError, match=r"had not ended after 1\.5 s"):
+    with pytest.raises(MachineError, match=r"had not ended after 1\.5 s"):
         extractor.finish()
     assert len(beats) > 3
     extractor.reset()

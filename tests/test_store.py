@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,7 +20,21 @@ import pytest
 
 from bemerc.cache import Features, pack_landmarks
 from bemerc.errors import CacheError
-from bemerc.extract.store import BARE, Claims, Contents, Finished, Part, Refused, Store, fingerprint, identity
+from bemerc.extract import store as store_module
+from bemerc.extract.store import (
+    BARE,
+    Claims,
+    Contents,
+    DamagedError,
+    Finished,
+    Part,
+    Refused,
+    Store,
+    Unread,
+    UnreadableError,
+    fingerprint,
+    identity,
+)
 
 COLUMNS = ("a", "b")
 NAME = "ab" + "0" * 38
@@ -71,9 +89,65 @@ def test_a_damaged_piece_is_removed_and_named(tmp_path: Path, damage: bytes | No
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 255
     path.write_bytes(data if damage is None else damage)
-    with pytest.raises(CacheError, match="damaged"):
+    with pytest.raises(DamagedError):
         store.finished("face", NAME, COLUMNS)
     assert store.state("face", NAME) is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_a_disk_that_fails_for_a_moment_deletes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store, real = Store(tmp_path), io.open
+    store.put("face", NAME, finished())
+    store.put("pose", NAME, Refused("Nobody is seen."))
+
+    def failing(file: object, *rest: object, **options: object) -> object:
+        if str(file).endswith((".npz", ".json")):
+            raise OSError(number, os.strerror(number))
+        return real(file, *rest, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(io, "open", failing)  # what Path.open calls
+    with pytest.raises(UnreadableError):
+        store.finished("face", NAME, COLUMNS)
+    with pytest.raises(UnreadableError):
+        store.refused("pose", NAME)
+    monkeypatch.undo()
+    assert store.finished("face", NAME, COLUMNS).duration_s == finished().duration_s
+    assert store.refused("pose", NAME) == Refused("Nobody is seen.")
+
+
+def test_a_verdict_holds_for_the_decoder_that_gave_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    earlier = tmp_path / "face" / NAME[:2] / f"{NAME}.json"  # as earlier releases kept it, of no decoder
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text('{"reason": "The clip cannot be opened (Too many open files).", "absent": false}')
+    assert store.state("face", NAME) is None, "it is tried once more"
+    store.put("face", NAME, Refused("No frame can be decoded."))
+    assert store.state("face", NAME) is Refused
+    assert not earlier.exists()
+    monkeypatch.setattr(store_module, "decoder", lambda: "0123abcd")
+    assert store.state("face", NAME) is None
+    store.put("face", NAME, finished())
+    assert store.state("face", NAME) is Finished
+    monkeypatch.undo()
+    assert store.state("face", NAME) is Finished
+    assert list(earlier.parent.glob("*.json")) == []
+
+
+def test_verdicts_can_be_dropped(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("face", NAME, Refused("No frame can be decoded."))
+    store.put("pose", NAME, finished())
+    assert [store.forget(modality, NAME + BARE) for modality in ("face", "pose", "audio")] == [True, False, False]
+    assert [store.state(modality, NAME) for modality in ("face", "pose")] == [None, Finished]
+
+
+def test_whether_landmarks_are_kept_is_remembered_by_the_store(tmp_path: Path) -> None:
+    assert Store(tmp_path).keeps_landmarks
+    for keep in (False, False, True, True):
+        Store(tmp_path).set_landmarks(keep)
+        assert Store(tmp_path).keeps_landmarks is keep
 
 
 def names(count: int) -> list[str]:
@@ -181,15 +255,41 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_piece(tmp_path: Path) -> N
     assert list((tmp_path / "partial").iterdir()) == []
 
 
-def test_what_killed_processes_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    old, young = tmp_path / "partial" / "old.npz", tmp_path / "partial" / "young.npz"
-    for path in (old, young):
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    store, partial = Store(tmp_path), tmp_path / "partial"
+    earlier = [partial / f"{NAME}.{i:016x}.npz" for i in range(2)]  # as earlier releases called them
+    spared = [partial / "somebody's.npz", partial / "folder"]
+    for path in (*earlier, spared[0]):
         path.write_bytes(b"half")
-    os.utime(old, (time.time() - 7200,) * 2)
+        os.utime(path, (time.time() - 7200,) * 2)
+    spared[1].mkdir()
+    os.utime(earlier[1])
     store.sweep()
-    assert not old.exists()
-    assert young.exists()
+    assert [path.exists() for path in (*earlier, *spared)] == [False, True, True, True]
+    store.set_landmarks(False)
+    store.sweep()
+    assert not earlier[1].exists(), "there may be landmarks in it"
+
+
+SWEEP = """
+import sys, time
+from pathlib import Path
+from bemerc.extract.store import Store
+store, end = Store(Path(sys.argv[1])), time.monotonic() + 2
+while time.monotonic() < end:
+    store.sweep()
+"""
+
+
+def test_sweeping_beside_a_writer_disturbs_neither(tmp_path: Path) -> None:
+    sweeper = subprocess.Popen([sys.executable, "-c", SWEEP, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    store, count = Store(tmp_path), 0
+    while sweeper.poll() is None:
+        store.put("face", f"{count:02x}"[:2] + f"{count:038d}", Refused("x"))
+        count += 1
+    assert sweeper.communicate()[1] == ""
+    assert sweeper.returncode == 0
+    assert len(list(tmp_path.glob("face/*/*.json"))) == count > 100
 
 
 def test_a_store_in_the_way_of_a_file_is_a_sentence(tmp_path: Path) -> None:
@@ -200,7 +300,7 @@ def test_a_store_in_the_way_of_a_file_is_a_sentence(tmp_path: Path) -> None:
 
 def read(store: Store, *paths: Path) -> list[str]:
     found = Contents(store).read(paths, lambda _: None)
-    return [result if isinstance(result, str) else result[1] for result in found.values()]
+    return [result.reason if isinstance(result, Unread) else result[1] for result in found.values()]
 
 
 def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
@@ -214,17 +314,44 @@ def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     assert Contents(store).known(path, identity(path)) is None
     assert read(store, path) != [content]
-    assert "cannot be read" in read(store, tmp_path / "gone.mp4")[0]
+    assert "There is no file" in read(store, tmp_path / "gone.mp4")[0]
 
 
-def test_lines_written_into_each_other_are_passed_over(tmp_path: Path) -> None:
-    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+def remembered(store: Store, path: Path) -> str:
+    """A clip that was hashed into ``store``'s memory."""
     path.write_bytes(b"one")
     os.utime(path, (time.time() - 60,) * 2)
-    (content,) = read(store, path)
-    lines = store.folder / "contents.jsonl"
-    lines.write_text('["a", 1, 2\n[1]\n{}\n' + lines.read_text(encoding="utf-8"), encoding="utf-8")
+    return read(store, path)[0]
+
+
+def test_lines_that_are_no_memory_are_passed_over(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    content = remembered(store, path)
+    lines, deep = store.folder / "contents.jsonl", "[" * 100_000
+    odd = ['["a", 1, 2', "[1]", "{}", "12", "null", '["a", 1, 2, 3, 4]', '["a", "1", true, 3, "x"]', '"abcde"', deep]
+    lines.write_text("\n".join([*odd, lines.read_text(encoding="utf-8")]), encoding="utf-8")
     assert Contents(store).known(path, identity(path)) == content
+
+
+def test_the_memory_holds_no_path(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "secret name.mp4"
+    content = remembered(store, path)
+    lines = store.folder / "contents.jsonl"
+    assert "secret" not in lines.read_text()
+    assert stat.S_IMODE(lines.stat().st_mode) == 0o600
+    earlier = [str(path), *json.loads(lines.read_text())[1:]]  # as earlier releases wrote it
+    lines.write_text(json.dumps(earlier) + "\n")
+    assert Contents(store).known(path, identity(path)) == content
+    assert "secret" not in lines.read_text()
+    assert Contents(store).known(path, identity(path)) == content
+
+
+def test_a_memory_that_is_a_folder_costs_time_only(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    (store.folder / "contents.jsonl").mkdir()
+    content = remembered(store, path)
+    assert len(content) == 64
+    assert Contents(store).known(path, identity(path)) is None
 
 
 HOLD = """
@@ -245,7 +372,9 @@ def test_a_claim_holds_against_others_and_ends_with_its_process(tmp_path: Path) 
     assert other.stdout.readline().strip() == "True"
     with Claims(Store(tmp_path)) as claims:
         assert not claims.take(NAME)
+        assert claims.holder(NAME) == (other.pid if sys.platform.startswith("linux") else None)
         assert claims.take("cd" + NAME[2:])
+        assert claims.holder("cd" + NAME[2:]) is None
         other.kill()
         other.communicate()
         assert claims.take(NAME)

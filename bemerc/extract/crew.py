@@ -204,7 +204,9 @@ class Crew:
             self._claims.give_back(task.content)
         if not worker.ready:
             self._bad_starts += 1
-            if hung or worker.code >= 0 or self._bad_starts > _MOST_STARTS:  # not killed by anybody: something is lacking
+            if (
+                hung or worker.code >= 0 or self._bad_starts > _MOST_STARTS
+            ):  # not killed by anybody: something is lacking
                 raise BemercError(
                     f"A worker process could not start: {reason} 'bemerc doctor' says what this machine lacks."
                 )

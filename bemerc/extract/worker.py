@@ -119,7 +119,9 @@ class _Report:
         """Keep an utterance's results, unless the clip has become another one meanwhile."""
         task, at = self._places[id(want)]
         if _identity_now(self._tasks[task].path) != self._tasks[task].identity:
-            results = dict.fromkeys(results, MachineError("The clip changed while it was read. Run the same command again."))
+            results = dict.fromkeys(
+                results, MachineError("The clip changed while it was read. Run the same command again.")
+            )
         lost: dict[str, str] = {}
         for modality, result in results.items():
             if isinstance(result, MachineError):
