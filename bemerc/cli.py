@@ -192,12 +192,15 @@ def extract(
         typer.echo(as_json({**told, "not_transcribed": unheard}))
         return
     _tell_unheard(found.unheard)
-    _list("left out", found.left_out)
+    for name, reason in list(found.left_out.items())[:_LISTED]:
+        typer.echo(f"{printable(name)}: left out. {printable(reason, 500)}")
+    if len(found.left_out) > _LISTED:
+        typer.echo(f"and {len(found.left_out) - _LISTED} more files that were left out (--json lists all)")
     for outcome in found.outcomes:
         _list("nothing to measure", outcome.absent)
-        _list("measured, but", outcome.partly)
+        _list("measured with a note", outcome.partly)
         _list("failed", outcome.failures)
-        _list("not this time", outcome.passing)
+        _list("not measured this time", outcome.passing)
         typer.echo(outcome.sentence())
     if found.left_out:
         typer.echo(f"{len(found.left_out)} files of the folder were left out.")
@@ -213,7 +216,7 @@ def extract(
 
 def _list(what: str, reasons: Mapping[str, str]) -> None:
     for id, reason in sorted(reasons.items())[:_LISTED]:
-        typer.echo(f"{printable(id)}: {what}: {printable(reason, 500)}")
+        typer.echo(f"{printable(id)}: {printable(reason, 500)} [{what}]")
     if len(reasons) > _LISTED:
         typer.echo(f"and {len(reasons) - _LISTED} more: {what} (--json and 'bemerc cache info --json' list all)")
 
