@@ -27,7 +27,7 @@ def against_media(cache: FrameCache, manifest: Manifest, store_dir: Path | None)
         says = "It does not say of which clips it was measured. Run the extraction again; nothing is measured anew."
         return [Finding("", "source", says, False)]
     from bemerc.extract.jobs import jobs_from_manifest
-    from bemerc.extract.store import Contents, Store, hash_files, identity
+    from bemerc.extract.store import Contents, Store, Unread, hash_files, identity
 
     jobs = {job.id: job for job in jobs_from_manifest(manifest)}
     paths = sorted({job.path for job in jobs.values() if job.path is not None and job.id in cache})
@@ -42,8 +42,8 @@ def against_media(cache: FrameCache, manifest: Manifest, store_dir: Path | None)
         found = now.get(path) if path is not None else None
         if id_ not in jobs:
             findings.append(Finding(id_, "extra", "The cache has it and the manifest does not.", False))
-        elif isinstance(found, str) and id_ in cache.sources:
-            findings.append(Finding(id_, "clip", f"{found} It was measured of a clip that could be read.", True))
+        elif isinstance(found, Unread) and id_ in cache.sources:
+            findings.append(Finding(id_, "clip", f"{found.reason} It was measured of a clip that could be read.", True))
         elif isinstance(found, tuple) and found[1] != cache.sources.get(id_):
             says = f"Its clip {path} is not the one that was measured. Extract again, which measures it anew."
             findings.append(Finding(id_, "clip", says, True))
