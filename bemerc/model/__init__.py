@@ -9,31 +9,37 @@ with the projectors and ``bemerc.json`` beside it. The projector is ours: BeMERC
 
 from __future__ import annotations
 
-import json
+import contextlib
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bemerc import huggingface
+from bemerc.config import from_mapping
 from bemerc.corpus import MODALITIES, Modality
 from bemerc.errors import ModelError
 from bemerc.model import card, paths
 from bemerc.model.masks import for_layers
+from bemerc.model.metadata import FACTS as FACTS
+from bemerc.model.metadata import Facts as Facts
+from bemerc.model.metadata import backbone_places, placed, write_facts
+from bemerc.model.metadata import read_facts as read_facts
 from bemerc.model.paths import Trees
 from bemerc.model.pretrained import OTHER_SENSES, device_faults, fingerprint, load_backbone, quiet
+from bemerc.terminal import printable
 
 if TYPE_CHECKING:
     from bemerc.dataset import Batch
 
-FACTS = "bemerc.json"
 PROJECTORS, ADAPTER = "projectors.safetensors", "adapter_model.safetensors"
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -70,50 +76,20 @@ class Params:
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        for name in ("rank", "projector_hidden"):
-            if getattr(self, name) < 1:
-                yield f"{name}: must be at least 1, not {getattr(self, name)}."
+        for name, most in (("rank", 4096), ("projector_hidden", 1 << 16)):
+            if not 1 <= getattr(self, name) <= most:
+                yield f"{name}: must lie between 1 and {most}, not {getattr(self, name)}."
+        if not 0 < self.alpha <= 1e6:
+            yield f"alpha: must be above 0 and at most a million, not {self.alpha}."
         for name in ("lora_dropout", "projector_dropout", "token_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"{name}: must be at least 0 and below 1, not {getattr(self, name)}."
         yield from device_faults(self.device)
         if not self.targets:
             yield "targets: must name at least one, such as all-linear or q_proj."
-
-
-@dataclass(frozen=True)
-class Facts:
-    """bemerc.json: what a model folder says of itself, so that it needs no other file to be used.
-
-    task        align or merc
-    variant     name of the inputs: T, TV, TB, TVB
-    modalities  what is read beside words
-    labels, corpora  of training
-    backbone, fingerprint  the language model's name or folder, and what its weights must look like
-    k, columns  behavior tokens per modality, and their columns
-    tokens      tokens.Params and the calibration on train, as the token file holds them
-    references  describe.References of train, where known
-    params      the sections model, prompt and align or merc as they were
-    dev         what the best epoch reached on dev
-    data        the manifest's fingerprint, and counts per split
-    merged      whether the adapter was merged into a backbone that lies in the same folder
-    """
-
-    task: Literal["align", "merc"]
-    variant: str
-    modalities: tuple[Modality, ...]
-    labels: tuple[str, ...]
-    corpora: tuple[str, ...]
-    backbone: str
-    fingerprint: str
-    k: int
-    columns: Mapping[Modality, tuple[str, ...]]
-    tokens: Mapping[str, Any]
-    references: Any
-    params: Mapping[str, Any]
-    dev: Mapping[str, float]
-    data: Mapping[str, Any] = field(default_factory=dict)
-    merged: bool = False
+        for target in self.targets:
+            if not re.fullmatch(r"[\w.-]{1,200}", target):
+                yield f"targets: {printable(target)} is no name of a module, such as q_proj."
 
 
 class Projector(nn.Module):
@@ -292,11 +268,12 @@ class BehaviorModel(nn.Module):
         """
         partial = folder.with_name(f"{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
+        facts = placed(facts, folder)
         own = {name: value.detach() for name, value in self.trainable().items()} | dict(weights or {})
         held = {name: value.cpu().contiguous() for name, value in own.items()}
         for config in self.lm.peft_config.values():
             _put_in_order(config)
-            config.base_model_name_or_path = facts.backbone  # where it lay on this machine is nobody's business
+            config.base_model_name_or_path = facts.backbone
         # PEFT would ask the hub whether the vocabulary has grown.
         self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
         write_beside(partial, _under("projectors.", held), facts)
@@ -309,9 +286,8 @@ class BehaviorModel(nn.Module):
 def write_beside(folder: Path, projectors: Mapping[str, Tensor], facts: Facts) -> None:
     """What stands beside a language model or its adapter: projectors, bemerc.json, the card."""
     save_file({name: weight.cpu().contiguous() for name, weight in projectors.items()}, folder / PROJECTORS)
-    document = {"schema_version": SCHEMA_VERSION, **asdict(facts)}
-    (folder / FACTS).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     card.write(folder, facts)
+    write_facts(folder, facts)
 
 
 def _words(lm: Any) -> Tensor:
@@ -426,48 +402,86 @@ def load(
     quantize: str | None = None,
     trees: Trees | None = None,
 ) -> tuple[BehaviorModel, Facts]:
-    """A trained model, ready to predict, and its facts. ``backbone`` names another place where the same one lies;
-    ``quantize`` is said in place of what held in training; ``trees``: see ``build``."""
+    """A trained model, ready to predict, and its facts.
+
+    backbone  another place where the backbone lies: a folder, or a name of the hub, which is fetched where it is not here.
+              None: it is looked for beside the model (metadata.backbone_places) and in Hugging Face's cache
+    quantize  in place of what held in training
+    trees     see ``build``
+
+    Raises ModelError where the folder is no model, claims what its weights do not hold, or the backbone is not found.
+    """
     facts = read_facts(folder)
-    stored = dict(facts.params["model"])
-    place = str(folder) if facts.merged else backbone or facts.backbone
-    stored |= {"targets": tuple(stored["targets"]), "device": device, "name_or_path": place}
+    stored = dict(facts.params["model"]) | {"device": device}
     stored |= {} if quantize is None else {"quantize": quantize}
-    params = Params(**stored)
+    params = from_mapping(stored, Params, f"{folder / FACTS}: params.model")
+    _must_hold_what_it_claims(facts, params, folder)
+    params = replace(params, name_or_path=str(folder if facts.merged else _find_backbone(facts, folder, backbone)))
     lm, tokenizer = load_backbone(params)
-    found = fingerprint(params.name_or_path)
-    _must_fit(facts, params, found, folder)
     known = paths.understood(lm, trees)
     adapted = lm if facts.merged else _adapter(lm, folder, params, trainable=False)
     widths = {m: len(facts.columns[m]) for m in facts.modalities}
-    model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, found, known)
+    model = BehaviorModel(adapted, tokenizer, widths, facts.k, params, facts.fingerprint, known)
     _load_projectors(model, folder)
     return model.eval(), facts
 
 
-def read_facts(folder: Path) -> Facts:
-    """bemerc.json of a model folder; ModelError where it is not one, or of another version."""
-    path = folder / FACTS
+def _find_backbone(facts: Facts, folder: Path, named: str | None) -> Path:
+    """The folder of the backbone that a model was trained on, known by its fingerprint. Only a name that a person gave
+    may be asked of the hub: a model folder's own word could send anybody anywhere."""
+    if named is not None:
+        try:
+            place = huggingface.folder_of(named)
+        except huggingface.PretrainedError as error:
+            raise ModelError(f"{error} Name the folder of the backbone '{printable(facts.backbone)}'.") from None
+        _must_be_its_backbone(facts, fingerprint(str(place)), named, folder)
+        return place
+    places = [p for p in dict.fromkeys(backbone_places(facts, folder)) if (p / huggingface.CONFIG).is_file()]
+    of_hub = not facts.backbone_at and huggingface.is_hub_name(facts.backbone)
+    cached = huggingface.cached(facts.backbone) if of_hub else None
+    others = []
+    for place in [*places, *([cached] if cached else [])]:
+        with contextlib.suppress(ModelError):  # something else of the same name
+            found = fingerprint(str(place))
+            if found == facts.fingerprint:
+                return place
+            others.append((place, found))
+    for place, found in others:
+        _must_be_its_backbone(facts, found, str(place), folder)
+    hub = f", or {facts.backbone} to fetch it" if of_hub else ""
+    raise ModelError(
+        f"{folder}: it was trained on the backbone '{printable(facts.backbone)}', which is not found from this folder or the "
+        f"folders above it, nor in Hugging Face's cache. Name its folder with --backbone{hub}."
+    )
+
+
+def _must_hold_what_it_claims(facts: Facts, params: Params, folder: Path) -> None:
+    """ModelError where bemerc.json and the shapes of the weights differ: no memory is taken for what is not there."""
+    if not facts.merged:
+        for name, shape in _shapes(folder / ADAPTER).items():
+            if "lora_A" in name and shape[:1] != [params.rank]:
+                raise ModelError(
+                    f"{folder / ADAPTER}: {name} has {shape}, and model.rank is {params.rank}. Train it again."
+                )
+    shapes = _shapes(folder / PROJECTORS)
+    for modality in facts.modalities:
+        place, line = shapes.get(f"{modality}.place", []), shapes.get(f"{modality}.line.weight", [])
+        if place[:1] != [facts.k] or line[1:] != [2 * len(facts.columns[modality])]:
+            raise ModelError(
+                f"{folder / PROJECTORS}: its projector for {modality} is not of K = {facts.k} behavior tokens of "
+                f"{len(facts.columns[modality])} columns. Train it again."
+            )
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Weights' shapes by name, of which nothing else is read."""
     if not path.is_file():
-        raise ModelError(
-            f"{folder}: this is no model folder, there is no {FACTS} in it. 'bemerc train' or 'dvc repro' makes one."
-        )
+        raise ModelError(f"{path}: these weights are not there; pickled weights are refused. Train it again.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version = document.pop("schema_version")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path}: this is not what a model says of itself ({error}). Train the model again.") from None
-    if version != SCHEMA_VERSION:
-        raise ModelError(
-            f"{path}: schema version {version}, this bemerc reads {SCHEMA_VERSION}. Train the model again."
-        )
-    try:
-        for key in ("modalities", "labels", "corpora"):
-            document[key] = tuple(document[key])
-        document["columns"] = {m: tuple(names) for m, names in document["columns"].items()}
-        return Facts(**document)
-    except (TypeError, KeyError) as error:
-        raise ModelError(f"{path}: a fact is missing or unknown ({error}). Train the model again.") from None
+        with safe_open(path, "pt") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path}: this is no safetensors file ({error}). Train it again.") from None
 
 
 def check_tokens(facts: Facts, k: int, columns: Mapping[Modality, tuple[str, ...]], folder: Path) -> None:
@@ -488,11 +502,7 @@ def check_tokens(facts: Facts, k: int, columns: Mapping[Modality, tuple[str, ...
 
 
 def _must_fit(facts: Facts, params: Params, found: str, folder: Path) -> None:
-    if found != facts.fingerprint:
-        raise ModelError(
-            f"{folder}: it was trained on another backbone ('{facts.backbone}', {facts.fingerprint[:8]}) than "
-            f"'{params.name_or_path}' ({found[:8]}). Name that one, or train again."
-        )
+    _must_be_its_backbone(facts, found, params.name_or_path, folder)
     stored = facts.params["model"]
     for key in ("rank", "alpha", "targets", "projector_hidden"):
         now = asdict(params)[key]
@@ -500,6 +510,14 @@ def _must_fit(facts: Facts, params: Params, found: str, folder: Path) -> None:
             raise ModelError(
                 f"{folder}: it was trained with model.{key} = {stored[key]}, now it is {now}. Train it again."
             )
+
+
+def _must_be_its_backbone(facts: Facts, found: str, name: str, folder: Path) -> None:
+    if found != facts.fingerprint:
+        raise ModelError(
+            f"{folder}: it was trained on another backbone ('{printable(facts.backbone)}', {printable(facts.fingerprint[:8])}) than "
+            f"'{name}' ({found[:8]}). Name that one, or train again."
+        )
 
 
 def _adapter(lm: Any, folder: Path, params: Params, trainable: bool) -> Any:
@@ -521,13 +539,9 @@ def _adapter(lm: Any, folder: Path, params: Params, trainable: bool) -> Any:
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ModelError(f"{path}: these weights are not there; pickled weights are refused. Train it again.")
-    try:
-        found: dict[str, Tensor] = load_file(path)
-        return found
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path}: this is no safetensors file ({error}). Train it again.") from None
+    _shapes(path)
+    found: dict[str, Tensor] = load_file(path)
+    return found
 
 
 def _must_be_of_shape(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

@@ -7,10 +7,11 @@ somebody judged predictions on it (tested.py): training never looks there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bemerc import atomic, huggingface
 
 if TYPE_CHECKING:
     from bemerc.model import Facts
@@ -41,24 +42,20 @@ def text(facts: Facts, tested: Mapping[str, Any] | None = None) -> str:
 
 
 def write(folder: Path, facts: Facts, tested: Mapping[str, Any] | None = None) -> None:
-    """Write the card into a model folder."""
-    (folder / CARD).write_text(text(facts, tested), encoding="utf-8")
+    """Write the card into a model folder. DiskError where the disk refuses."""
+    atomic.write_text(folder / CARD, text(facts, tested), atomic.PUBLIC)
 
 
 def _front(facts: Facts) -> str:
     """What Hugging Face reads: https://huggingface.co/docs/hub/model-cards."""
     lines = ["---", f"library_name: {'transformers' if facts.merged else 'peft'}"]
-    if _on_a_hub(facts.backbone):
+    if not facts.backbone_at and "/" in facts.backbone and huggingface.is_hub_name(facts.backbone):
         lines.append(f"base_model: {facts.backbone}")
     lines += ["license: other", "license_name: as-the-backbone"]
     if facts.task == "merc":
         lines.append("pipeline_tag: text-classification")
     tags = ["emotion-recognition-in-conversation", "bemerc", *([] if facts.merged else ["lora"])]
     return "\n".join([*lines, f"tags: [{', '.join(tags)}]", "metrics: [accuracy, f1]", "---", ""])
-
-
-def _on_a_hub(name: str) -> bool:
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not Path(name).exists()
 
 
 def _title(facts: Facts) -> str:
