@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bemerc.errors import BemercError, CacheError, MachineError
+from bemerc.terminal import printable
 
 if TYPE_CHECKING:
     from bemerc.corpus import Manifest
@@ -178,6 +179,7 @@ def import_(
     min_confidence: Annotated[
         float, typer.Option("--min-confidence", help="For openface: frames below it count as unseen.")
     ] = 0.8,
+    force: Annotated[bool, typer.Option("--force", help="Replace caches that are there.")] = False,
 ) -> None:
     """Make frame caches of other tools' features, with where they come from. They are used as extracted ones are.
 
@@ -188,16 +190,14 @@ def import_(
     """
     from bemerc.exchange import incoming
 
-    if rate_hz is not None and not rate_hz > 0:
-        raise BemercError(f"--rate-hz {rate_hz}: rows per second are more than 0.")
     corpus = read_corpus(manifest)
     names = incoming.read_names(columns) if columns is not None else ()
     if source == "openface":
-        made = [incoming.from_openface(path, out, corpus, min_confidence)]
+        made = [incoming.from_openface(path, out, corpus, min_confidence, force)]
     elif source == "mmsa":
-        made = incoming.from_mmsa(path, out, corpus, rate_hz, names)
+        made = incoming.from_mmsa(path, out, corpus, rate_hz, names, force)
     elif source == "mertools":
-        made = [incoming.from_mertools(path, out, corpus, incoming.modality_of(modality), rate_hz, names)]
+        made = [incoming.from_mertools(path, out, corpus, incoming.modality_of(modality), rate_hz, names, force)]
     else:
         raise BemercError(f"--from {source}: features come from openface, mmsa or mertools.")
     for one in made:
@@ -238,7 +238,7 @@ def _tell(made: Imported) -> None:
     from bemerc.tokens.pooling import plan
 
     for id_, reason in sorted(made.failures.items())[:10]:
-        typer.echo(f"{id_}: {reason}")
+        typer.echo(f"{printable(id_)}: {printable(reason, 1000)}")
     if len(made.failures) > 10:
         typer.echo(f"and {len(made.failures) - 10} more, which 'bemerc cache info {made.path} --json' lists")
     pooled = {item.signal for item in plan(made.columns)}

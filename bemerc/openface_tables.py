@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features
+from bemerc.cache import Features, clock_fault
 from bemerc.errors import CacheError
 
 UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)  # those with an intensity; AU28 has only _c
@@ -45,7 +45,8 @@ CONFIDENT = 0.8
 PRESENT = 1.0
 # How C++ programs, and exports of ours, write what is no number.
 _NAN = {"", "nan", "-nan", "nan(ind)", "-nan(ind)", "-1.#ind", "1.#qnan", "inf", "-inf"}
-_MOST_FRAMES = 10_000_000
+# Eleven hours at 25 a second. A table of two rows may number them as it likes, and every frame between takes memory.
+_MOST_FRAMES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ def read(path: Path, columns: Sequence[str], min_confidence: float = CONFIDENT) 
     good = (cells[:, at["success"]] == 1) & (cells[:, at["confidence"]] >= min_confidence)
     faces = cells[:, at["face_id"]] if "face_id" in at else np.zeros(len(cells))
     chosen, count = _most_seen(faces, good)
+    _check_twins(cells[:, at["frame"]], faces)
     frames, stamps = _clock(cells[:, at["frame"]], cells[:, at["timestamp"]])
+    fault = clock_fault(stamps)
+    if fault:
+        raise CacheError(fault)
     mine = (faces == chosen) & good
     rows = np.searchsorted(frames, cells[mine, at["frame"]])
     values = np.full((len(frames), len(columns)), np.nan, np.float32)
@@ -146,6 +151,11 @@ def _numbers(path: Path, header: _Header) -> tuple[NDArray[np.float64], bool]:
                 if len(line) < header.width:
                     short = lines.line_num if line else 0
                     continue
+                if any(cell.strip() for cell in line[header.width :]):
+                    raise CacheError(
+                        f"Line {lines.line_num} has {len(line)} cells, and the header names {header.width}. Were decimal commas written? "
+                        "Run OpenFace with LC_ALL=C."
+                    )
                 rows.append([_number(line[place], lines.line_num) for place in header.places])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CacheError(f"The table cannot be read ({_why(error)}).") from None
@@ -172,6 +182,15 @@ def _most_seen(faces: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[flo
     return float(ids[np.argmax(np.bincount(place, weights=good, minlength=len(ids)))]), len(ids)
 
 
+def _check_twins(frames: NDArray[np.float64], faces: NDArray[np.float64]) -> None:
+    pairs, counts = np.unique(np.column_stack([frames, faces]), axis=0, return_counts=True)
+    if (counts > 1).any():
+        frame = pairs[int(np.argmax(counts > 1)), 0]
+        raise CacheError(
+            f"{int((counts > 1).sum())} frames stand there twice, frame {frame:g} first. Were two tables written into one file?"
+        )
+
+
 def _clock(frames: NDArray[np.float64], stamps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Every frame from the first to the last and its time. Frames without a row (OpenFace's tool for several faces writes
     none where it found nobody) lie between their neighbours."""
@@ -179,6 +198,10 @@ def _clock(frames: NDArray[np.float64], stamps: NDArray[np.float64]) -> tuple[ND
     times = stamps[first]
     if not (np.isfinite(there).all() and np.isfinite(times).all()) or there[0] < 0 or there[-1] > _MOST_FRAMES:
         raise CacheError(f"Its frames are numbered {there[0]:g} to {there[-1]:g}, or their times are no numbers.")
+    if (there != np.round(there)).any():
+        raise CacheError(
+            f"Its frames are not numbered by whole numbers, but by {there[there != np.round(there)][0]:g}."
+        )
     if (np.diff(times) <= 0).any() or times[0] < 0:
         at = int(np.argmax(np.diff(times) <= 0))
         raise CacheError(

@@ -27,6 +27,7 @@ from bemerc.cache.reading import FrameCache, caches_at, clock_fault, open_cache
 from bemerc.cache.state import CacheState, state_of
 from bemerc.cache.values import (
     KINDS,
+    MOST_HZ,
     SCHEMA,
     SCHEMA_VERSION,
     Choice,
@@ -41,6 +42,7 @@ from bemerc.cache.writing import write_cache, write_nothing
 
 __all__ = [
     "KINDS",
+    "MOST_HZ",
     "SCHEMA",
     "SCHEMA_VERSION",
     "CacheState",

@@ -19,9 +19,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bemerc.cache import Features, Kind, write_cache
+from bemerc.cache import MOST_HZ, Features, Kind, write_cache
 from bemerc.corpus import Manifest, Utterance
 from bemerc.errors import CacheError, CorpusError
+from bemerc.terminal import printable
 
 VERSION = "1"
 
@@ -71,6 +72,10 @@ def seal(
     sources: dict[str, str] = {}
     with _Spool(tuple(columns)) as spool:
         for item in items:
+            if item.id in failures or item.id in spool:
+                raise CacheError(
+                    f"{path}: two of {tool}'s files are of the utterance '{printable(item.id)}'. Take one away."
+                )
             if isinstance(item.found, str):
                 failures[item.id] = item.found
             else:
@@ -100,6 +105,21 @@ def seal(
         return Imported(path, len(spool) + len(failures), tuple(columns), failures, notes)
 
 
+def check_free(paths: Sequence[Path], replace: bool) -> None:
+    """CacheError where an import would replace something: what was imported before may exist nowhere else."""
+    taken = [path for path in paths if path.exists()]
+    if taken and not replace:
+        raise CacheError(
+            f"{taken[0]}: there is a file already. Name another folder with --out, or replace it with --force."
+        )
+
+
+def check_rate(rate_hz: float | None) -> None:
+    """CacheError for a rate that no rows have."""
+    if rate_hz is not None and not 0 < rate_hz <= MOST_HZ:
+        raise CacheError(f"{rate_hz} rows per second: they are more than 0 and at most {MOST_HZ}.")
+
+
 class _Spool:
     """Features in a temporary file, put in any order and read back in sorted order of their ids."""
 
@@ -118,6 +138,9 @@ class _Spool:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._places
 
     def put(self, id_: str, features: Features, duration_s: float) -> None:
         try:

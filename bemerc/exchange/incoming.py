@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,18 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import openface_tables
-from bemerc.cache import KINDS, Features, Kind
+from bemerc.cache import KINDS, Features, Kind, clock_fault
 from bemerc.corpus import Manifest
 from bemerc.errors import CacheError
-from bemerc.exchange import Imported, Item, Wanted, match, pickles, seal
+from bemerc.exchange import Imported, Item, Wanted, check_free, check_rate, match, pickles, seal
 from bemerc.hashing import sha256
+from bemerc.jsonfile import JsonError, read_json
 from bemerc.progress import bar
+from bemerc.terminal import printable
 
 Table = NDArray[np.float32]
-_SPLITS = ("train", "valid", "test")
+_Timed = tuple[Table, NDArray[np.float64] | None]
+# MMSA's splits, and what they are called here.
+_SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 # A table's memory before it is read: what no utterance has.
 _MOST_NUMBERS = 1 << 28
 _MMSA: tuple[tuple[str, Kind], ...] = (("vision", "face"), ("pose", "pose"), ("audio", "audio"), ("speech", "speech"))
+_LONGEST_NAME, _LONGEST_NAMES = 200, 1 << 24
 NO_FILE = "There is no file for it among those that were imported."
 
 
@@ -51,14 +55,25 @@ def _files(path: Path, suffix: str) -> tuple[Path, list[Path]]:
 
 
 def from_openface(
-    path: Path, out: Path, manifest: Manifest | None, min_confidence: float = openface_tables.CONFIDENT
+    path: Path,
+    out: Path,
+    manifest: Manifest | None,
+    min_confidence: float = openface_tables.CONFIDENT,
+    replace: bool = False,
 ) -> Imported:
     """Tables by OpenFace 2 -> face.h5 in ``out``. A table that cannot be read is a failure with its reason.
 
     An utterance that is a part of a long clip gets the rows of its part; times start at 0 again.
     """
+    if not 0 <= min_confidence <= 1:
+        raise CacheError(f"A least confidence of {min_confidence} says nothing: OpenFace's goes from 0 to 1.")
+    check_free([out / "face.h5"], replace)
     folder, files = _files(path, ".csv")
-    by_name = {openface_tables.name_of(file, folder): file for file in files}
+    by_name: dict[str, Path] = {}
+    for file in files:
+        name = openface_tables.name_of(file, folder)
+        if by_name.setdefault(name, file) != file:
+            raise CacheError(f"{by_name[name]} and {file.name} are both called '{printable(name)}'. Rename one.")
     columns, faults = _columns(by_name)
     if not columns:
         raise CacheError("\n".join(f"{by_name[name]}: {reason}" for name, reason in list(faults.items())[:5]))
@@ -132,25 +147,34 @@ def _part(features: Features, duration_s: float, one: Wanted) -> tuple[Features,
 
 
 def from_mmsa(
-    path: Path, out: Path, manifest: Manifest | None, rate_hz: float | None, names: Sequence[str] = ()
+    path: Path,
+    out: Path,
+    manifest: Manifest | None,
+    rate_hz: float | None,
+    names: Sequence[str] = (),
+    replace: bool = False,
 ) -> list[Imported]:
     """An MMSA pickle -> a cache per modality: vision as face.h5, audio as audio.h5. Text features are left out.
 
     Rows after an utterance's stated length are padding; where no lengths are stated, rows of zeros at either end are.
-    Other rows of zeros in vision are frames without a face, and NaN here. ``names`` name vision's columns.
+    Other rows of zeros in vision are frames without a face, and NaN here. ``names`` name vision's columns. Ids that stand in
+    two splits get their split before them: train/dia0_utt0, dev/dia0_utt0.
     """
+    check_rate(rate_hz)
     splits = _splits(path, pickles.load(path))
+    clash = _clash(splits)
     found: list[Imported] = []
     content = sha256(path)
-    for theirs, modality in _MMSA:
-        tables: dict[str, tuple[Table, NDArray[np.float64] | None]] = {}
-        for split in splits.values():
+    kept = [(theirs, modality) for theirs, modality in _MMSA if any(s.get(theirs) is not None for s in splits.values())]
+    check_free([out / f"{modality}.h5" for _, modality in kept], replace)
+    for theirs, modality in kept:
+        tables: dict[str, _Timed] = {}
+        for name, split in splits.items():
             if split.get(theirs) is not None:
-                tables |= _mmsa_tables(path, split, theirs)
-        if not tables:
-            continue
+                prefix = f"{_SPLITS[name]}/" if clash else ""
+                tables |= {f"{prefix}{id_}": timed for id_, timed in _mmsa_tables(path, split, theirs).items()}
         named = next((split[f"{theirs}_columns"] for split in splits.values() if f"{theirs}_columns" in split), None)
-        given = [str(name) for name in named] if named is not None else names if theirs == "vision" else ()
+        given = _texts(path, f"{theirs}_columns", named) if named is not None else names if theirs == "vision" else ()
         columns = _named(given, _width(path, theirs, [table for table, _ in tables.values()]), f"mmsa_{theirs}")
         timed = all(stamps is not None for _, stamps in tables.values())
         if not timed and rate_hz is None:
@@ -179,43 +203,84 @@ def _splits(path: Path, content: Any) -> dict[str, dict[str, Any]]:
         raise CacheError(f"{path}: an MMSA pickle holds train, valid and test; this one is a {type(content).__name__}.")
     splits = {name: content[name] for name in _SPLITS if isinstance(content.get(name), dict)}
     if not splits:
-        raise CacheError(
-            f"{path}: an MMSA pickle holds train, valid and test; this one holds {', '.join(map(str, content))[:80]}."
-        )
+        held = ", ".join(printable(key, 20) for key in list(content)[:4])
+        raise CacheError(f"{path}: an MMSA pickle holds train, valid and test; this one holds {held}.")
     for name, split in splits.items():
         if "id" not in split:
             raise CacheError(f"{path}: its split {name} has no ids. They are what utterances are known by.")
     return splits
 
 
-def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, tuple[Table, NDArray[np.float64] | None]]:
+def _clash(splits: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether an id stands in two splits: MELD's numbers restart in each, and utterances are then called train/ID, dev/ID, test/ID."""
+    ids = [id_ for split in splits.values() for id_ in set(_ids(split["id"]) or ())]
+    return len(set(ids)) < len(ids)
+
+
+def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, _Timed]:
     """Utterance -> (its rows (T, D), their times where the file says them), of one split."""
-    ids = [_text(id_) for id_ in split["id"]]
-    rows = split[key]
-    lengths, times, seen = (split.get(f"{key}_{what}") for what in ("lengths", "timestamps_s", "seen"))
-    told = (("lengths", lengths), ("timestamps_s", times), ("seen", seen))
-    for what, listed in ((key, rows), *((f"{key}_{what}", listed) for what, listed in told)):
-        if listed is not None and len(listed) != len(ids):
-            raise CacheError(f"{path}: {len(ids)} ids and {len(listed)} of {what}.")
-    found: dict[str, tuple[Table, NDArray[np.float64] | None]] = {}
+    ids = _texts(path, "id", split["id"])
+    rows = _several(path, key, split[key], len(ids))
+    told = {what: split.get(f"{key}_{what}") for what in ("lengths", "timestamps_s", "seen")}
+    listed = {what: _several(path, f"{key}_{what}", of, len(ids)) for what, of in told.items() if of is not None}
+    found: dict[str, _Timed] = {}
     for i, id_ in enumerate(ids):
         if id_ in found:
-            raise CacheError(f"{path}: two utterances are called '{id_}'.")
+            raise CacheError(f"{path}: two utterances are called '{printable(id_)}'.")
         table = _table(path, id_, rows[i])
-        start, end = (0, int(lengths[i])) if lengths is not None else _padding(table)
+        start, end = (0, _length(path, id_, listed["lengths"][i])) if "lengths" in listed else _padding(table)
         if not 0 <= end <= len(table):
-            raise CacheError(f"{path}, {id_}: {end} of {len(table)} rows of {key} are said to be filled.")
+            raise CacheError(f"{path}, {printable(id_)}: {end} of {len(table)} rows of {key} are said to be filled.")
         kept = table[start:end].copy()
-        if seen is not None and np.shape(seen[i]) == table.shape:  # our own export says what its zeros mean
-            kept[~np.asarray(seen[i], bool)[start:end]] = np.nan
+        seen = listed["seen"][i] if "seen" in listed else None
+        if isinstance(seen, np.ndarray) and seen.shape == table.shape and seen.dtype == bool:
+            kept[~seen[start:end]] = np.nan  # our own export says what its zeros mean
         elif key != "audio":
             kept[(kept == 0).all(axis=1)] = np.nan
-        stamps = None if times is None else np.asarray(times[i], np.float64)[start:end]
+        stamps = _times(path, id_, listed["timestamps_s"][i])[start:end] if "timestamps_s" in listed else None
         found[id_] = kept, stamps
     return found
 
 
-def _text(id_: Any) -> str:
+def _several(path: Path, what: str, value: Any, count: int) -> Any:
+    """A list or an array with one entry per utterance."""
+    if not isinstance(value, list | tuple | np.ndarray) or (isinstance(value, np.ndarray) and not value.ndim):
+        raise CacheError(f"{path}: its {what} is a {type(value).__name__}, and a list or an array is wanted.")
+    if len(value) != count:
+        raise CacheError(f"{path}: {count} ids and {len(value)} of {what}.")
+    return value
+
+
+def _ids(value: Any) -> tuple[str, ...] | None:
+    """Texts, bytes and whole numbers as ids; None where they are anything else."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.ndim == 1 else None
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str | bytes | int) for one in value):
+        return None
+    return tuple(_text(one) for one in value)
+
+
+def _texts(path: Path, what: str, value: Any) -> tuple[str, ...]:
+    found = _ids(value)
+    if found is None:
+        raise CacheError(f"{path}: its {what} is no list of texts.")
+    return found
+
+
+def _length(path: Path, id_: str, value: Any) -> int:
+    if not isinstance(value, int | np.integer):
+        raise CacheError(f"{path}, {printable(id_)}: its length is no whole number.")
+    return int(value)
+
+
+def _times(path: Path, id_: str, value: Any) -> NDArray[np.float64]:
+    flat = isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
+    if not flat and not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"):
+        raise CacheError(f"{path}, {printable(id_)}: its times are no row of numbers.")
+    return np.asarray(value, np.float64)
+
+
+def _text(id_: str | bytes | int) -> str:
     return unicodedata.normalize("NFC", id_.decode("utf-8", "replace") if isinstance(id_, bytes) else str(id_))
 
 
@@ -225,11 +290,7 @@ def _padding(table: Table) -> tuple[int, int]:
 
 
 def _mmsa_item(
-    one: Wanted,
-    tables: Mapping[str, tuple[Table, NDArray[np.float64] | None]],
-    columns: tuple[str, ...],
-    rate_hz: float | None,
-    content: str,
+    one: Wanted, tables: Mapping[str, _Timed], columns: tuple[str, ...], rate_hz: float | None, content: str
 ) -> Item:
     if one.name is None:
         return Item(one.id, NO_FILE)
@@ -247,6 +308,7 @@ def from_mertools(
     modality: Kind,
     rate_hz: float | None,
     names: Sequence[str] = (),
+    replace: bool = False,
 ) -> Imported:
     """A folder of features per utterance -> one cache. ``name.npy`` of (T, D), or (D,) for a whole utterance; or a folder
     ``name/`` of one .npy per frame, in the order of their names.
@@ -254,6 +316,8 @@ def from_mertools(
     A whole utterance's vector is one row at time 0. An array that cannot be read is a failure with its reason. What our own
     export says beside the arrays (columns.json) is taken where nobody says otherwise.
     """
+    check_rate(rate_hz)
+    check_free([out / f"{modality}.h5"], replace)
     folder, files = _files(path, ".npy")
     names, rate_hz = _told_beside(folder, names, rate_hz)
     groups = _groups(folder, files)
@@ -288,18 +352,22 @@ def from_mertools(
 def _told_beside(folder: Path, names: Sequence[str], rate_hz: float | None) -> tuple[Sequence[str], float | None]:
     """Names and rate from a columns.json of ours; other people's files of that name are passed over."""
     try:
-        told = json.loads((folder / "columns.json").read_text(encoding="utf-8"))
+        told = read_json(folder / "columns.json")
         columns, rate = told["columns"], told["rate"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (JsonError, KeyError, TypeError):
         return names, rate_hz
     if not names and isinstance(columns, list) and all(isinstance(name, str) for name in columns):
         names = tuple(columns)
-    return names, float(rate) if rate_hz is None and isinstance(rate, int | float) and rate > 0 else rate_hz
+    if rate_hz is None and isinstance(rate, int | float):
+        check_rate(rate)
+        rate_hz = float(rate)
+    return names, rate_hz
 
 
 def _groups(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """Name -> its files: a folder whose arrays are all called by digits holds an utterance's frames."""
     groups: dict[str, list[Path]] = {}
+    of_frames: dict[str, bool] = {}
     for file in files:
         numbered = re.fullmatch(r"(frame_?)?\d+", file.stem) is not None
         frame = file.parent != folder and numbered and _is_vector(file)
@@ -308,21 +376,33 @@ def _groups(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
             if frame
             else openface_tables.name_of(file, folder)
         )
+        if name in groups and not (frame and of_frames[name]):
+            raise CacheError(f"{groups[name][0]} and {file} are both called '{printable(name)}'. Rename one.")
+        of_frames[name] = frame
         groups.setdefault(name, []).append(file)
     return {name: sorted(group, key=lambda f: (len(f.stem), f.stem)) for name, group in groups.items()}
 
 
 def _is_vector(file: Path) -> bool:
     try:
-        return int(np.load(file, mmap_mode="r", allow_pickle=False).ndim) == 1
+        return _mapped(file).ndim == 1
     except (OSError, ValueError, EOFError):
         return False
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    """The array of a .npy file, unread. ValueError where it is none: np.load would take an archive too, and give no array."""
+    found: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")  # type: ignore[no-untyped-call]
+    return found
 
 
 def _load(files: Sequence[Path]) -> Table | str:
     """(T, D) of one utterance, or the sentence why not."""
     try:
-        parts = [_table(file, file.name, np.load(file, mmap_mode="r", allow_pickle=False)) for file in files]
+        arrays = [_mapped(file) for file in files]
+        if sum(array.size for array in arrays) > _MOST_NUMBERS:
+            return f"Its arrays hold more than {_MOST_NUMBERS} numbers."
+        parts = [_table(file, file.name, array) for file, array in zip(files, arrays, strict=True)]
         return np.asarray(np.concatenate(parts), np.float32)
     except CacheError as error:
         return str(error)
@@ -348,10 +428,14 @@ def _npy_item(one: Wanted, groups: Mapping[str, list[Path]], columns: tuple[str,
 
 def _table(where: Path, id_: str, array: Any) -> Table:
     """One utterance's rows as (T, D) float32; a vector is one row. CacheError for what is no such thing."""
-    found = np.asarray(array)
-    if found.dtype.kind not in "fiub" or found.ndim not in (1, 2) or not found.shape[-1] or found.size > _MOST_NUMBERS:
-        raise CacheError(f"{where}, {id_}: rows of numbers are wanted, not {found.dtype} of shape {found.shape}.")
-    rows: Table = np.atleast_2d(found).astype(np.float32)
+    if not isinstance(array, np.ndarray):
+        raise CacheError(f"{where}, {printable(id_)}: an array of numbers is wanted, not a {type(array).__name__}.")
+    if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.shape[-1] or array.size > _MOST_NUMBERS:
+        raise CacheError(
+            f"{where}, {printable(id_)}: rows of numbers are wanted, not {array.dtype} of shape {array.shape}."
+        )
+    with np.errstate(over="ignore"):  # a number beyond float32 is infinite, and then not known
+        rows: Table = np.atleast_2d(array).astype(np.float32)
     rows[~np.isfinite(rows)] = np.nan
     return rows
 
@@ -363,8 +447,9 @@ def _stamps(table: Table, rate_hz: float | None) -> NDArray[np.float64]:
 def _item(id_: str, table: Table, stamps: NDArray[np.float64], columns: tuple[str, ...], content: str) -> Item:
     if table.shape[1] != len(columns):
         return Item(id_, f"It has {table.shape[1]} columns, and the others have {len(columns)}.", sha256=content)
-    if len(stamps) > 1 and not (np.diff(stamps) > 0).all():
-        return Item(id_, "Its times do not grow from row to row.", sha256=content)
+    fault = clock_fault(stamps)
+    if fault:
+        return Item(id_, fault, sha256=content)
     step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
     duration_s = float(stamps[-1]) + step_s if len(stamps) > 1 else float("nan")
     return Item(id_, Features(table, stamps, columns), duration_s, sha256=content)
@@ -383,6 +468,11 @@ def _named(names: Sequence[str], width: int, stem: str) -> tuple[str, ...]:
     """The columns' names, or numbers behind ``stem`` where there are none."""
     if not names:
         return tuple(f"{stem}_{i:04d}" for i in range(width))
+    odd = [name for name in names if not name or len(name) > _LONGEST_NAME or printable(name) != name]
+    if odd:
+        raise CacheError(
+            f"'{printable(odd[0])}' is no name of a column: 1 to {_LONGEST_NAME} characters that can be shown."
+        )
     if len(names) != width or len(set(names)) != width:
         raise CacheError(
             f"{len(names)} names ({len(set(names))} of them different) for {width} columns; one each is wanted."
@@ -393,7 +483,8 @@ def _named(names: Sequence[str], width: int, stem: str) -> tuple[str, ...]:
 def read_names(path: Path) -> tuple[str, ...]:
     """Column names from a file, one per line or separated by commas."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(_LONGEST_NAMES)
     except (OSError, UnicodeDecodeError) as error:
         raise CacheError(f"{path}: these names cannot be read ({error}).") from None
     return tuple(name.strip() for name in re.split(r"[\n,]", text) if name.strip())
