@@ -31,10 +31,10 @@ run: install ## the main job on the embedded sample: make it, extract, train, ev
 	@bemerc evaluate --show
 
 test: install ## the quick tests, offline
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-all: install ## the slow tests too
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not gpu"
 
 check: install ## ruff, format, mypy
 	ruff check .

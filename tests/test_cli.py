@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import re
 import shlex
 import subprocess
-import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bemerc.cli import app
 from tests.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,9 +38,24 @@ COMMANDS = [
 
 
 def bemerc(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    command = [sys.executable, "-m", "bemerc.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=surroundings)
+    """What the console script answers, run in this process: one of its own would import torch anew for every sentence."""
+    command = list(map(str, arguments))
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", "100")
+        warnings.simplefilter("default")
+        try:
+            app(command, prog_name="bemerc")
+            code: Any = 0
+        except SystemExit as ended:
+            code = ended.code
+    return subprocess.CompletedProcess(command, int(code or 0), out.getvalue(), err.getvalue())
 
 
 def test_help_lists_every_command_along_the_way_of_the_data() -> None:
