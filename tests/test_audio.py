@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bemerc import pitch
 from bemerc.cache import Features
 from bemerc.extract import audio
 
@@ -136,7 +137,7 @@ def test_a_long_clip_is_its_parts() -> None:
 def test_the_loudest_sample_is_that_of_a_copy_in_64_bits(samples: int) -> None:
     sound = (0.3 + np.random.default_rng(samples).standard_normal(samples)).astype(np.float32)
     whole = sound.astype(np.float64)
-    assert audio._loudest(sound) == np.abs(whole - whole.mean()).max()
+    assert pitch._loudest(sound) == np.abs(whole - whole.mean()).max()
 
 
 def test_samples_that_are_no_numbers_are_silence() -> None:
@@ -147,6 +148,7 @@ def test_samples_that_are_no_numbers_are_silence() -> None:
 
 LONG = """
 import resource, numpy as np
+from bemerc import pitch
 from bemerc.extract import audio
 sound = np.resize(np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32), 20_000_000)
 extractor = audio.open_extractor(audio.Params(rate_hz=10))
@@ -216,13 +218,13 @@ def say() -> Any:
 SUNG = {20: 64.7, 50: 89.0, 90: 141.7}
 
 
-@pytest.mark.parametrize("pitch", SUNG)
-def test_a_synthetic_voice_on_one_note(say: Any, pitch: int) -> None:
-    features = measured(say(pitch))
+@pytest.mark.parametrize("note", SUNG)
+def test_a_synthetic_voice_on_one_note(say: Any, note: int) -> None:
+    features = measured(say(note))
     heard = features.column("pitch_hz")
-    assert np.nanmedian(heard) == pytest.approx(SUNG[pitch], rel=0.02)
+    assert np.nanmedian(heard) == pytest.approx(SUNG[note], rel=0.02)
     assert 0.6 < np.isfinite(heard).mean() < 0.95, "most of speech is voiced, not all"
-    semitones = 12 * np.log2(heard[np.isfinite(heard)] / SUNG[pitch])
+    semitones = 12 * np.log2(heard[np.isfinite(heard)] / SUNG[note])
     assert np.mean(np.abs(semitones) < 0.5) > 0.97, "octave errors"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tracemalloc
 from pathlib import Path
 
 import av
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from bemerc.errors import MediaError
-from bemerc.media import Crop, Frame, NoTrackError, Picture, Video, audio, probe, read_sound, read_waveform
+from bemerc.media import Crop, Frame, NoTrackError, Picture, Video, probe, read_sound, read_waveform
 from tests.clips import FPS, brightness, turn, write_clip
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "clips"
@@ -183,19 +182,6 @@ def test_sound_is_mono_at_16_khz_whatever_it_was(tmp_path: Path, rate_hz: int, c
     assert abs(peak - 440) <= 1
     assert 0.45 < np.abs(wave[4000:20_000]).max() < 0.55
     np.testing.assert_array_equal(read_waveform(path, 0.25, 0.75), wave[4000:12_000])
-
-
-def test_a_long_track_is_not_held_twice() -> None:
-    parts = [np.full(size, size, np.float32) for size in (1, 0, 700_001, 300_000, 5)]
-    tracemalloc.start()
-    growing = audio._Growing()
-    for part in parts * 20:
-        growing.add(part)
-    joined = growing.all()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    np.testing.assert_array_equal(joined, np.concatenate(parts * 20))
-    assert peak < joined.nbytes + 4 * audio._ROOM + 1_000_000 < 1.5 * joined.nbytes
 
 
 def test_the_header_tells_length_rate_and_tracks(tmp_path: Path) -> None:

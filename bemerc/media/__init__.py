@@ -11,10 +11,11 @@ content may lie under several names. A clip that breaks off, or has damaged fram
 that finished clips are measured anew.
 """
 
-from bemerc.media.audio import SAMPLE_RATE_HZ, Sound, read_sound, read_waveform
+from bemerc.media.audio import Sound, read_sound, read_waveform
 from bemerc.media.container import ClipAccessError, DecoderError, NoTrackError
 from bemerc.media.losses import Losses
 from bemerc.media.video import Crop, Frame, Picture, Probe, Video, probe
+from bemerc.pitch import SAMPLE_RATE_HZ
 
 __all__ = [
     "SAMPLE_RATE_HZ",

@@ -15,6 +15,8 @@ class Losses:
         self._undecoded: list[tuple[float, str]] = []
         self._frames: list[tuple[float, str]] = []
         self._sentences: list[tuple[float, str]] = []
+        self._jumps: list[tuple[float, float]] = []
+        self._unreal: list[tuple[float, int]] = []
 
     def add(self, reason: str) -> None:
         """A piece could not be decoded."""
@@ -27,6 +29,14 @@ class Losses:
     def say(self, sentence: str, from_s: float = -math.inf) -> None:
         """Something else is to be said of every part that goes on after ``from_s``."""
         self._sentences.append((from_s, sentence))
+
+    def jump(self, at_s: float, filled_s: float) -> None:
+        """The timestamps left a hole at ``at_s`` that was filled with silence; negative: they overlapped, and so much was cut."""
+        self._jumps.append((at_s, filled_s))
+
+    def unreal(self, at_s: float, samples: int) -> None:
+        """So many samples were no numbers, and are silence."""
+        self._unreal.append((at_s, samples))
 
     def because(self) -> str:
         """The reason of the first piece that could not be decoded, as the end of a sentence."""
@@ -44,4 +54,14 @@ class Losses:
         if frames:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(frames).items()))
             found.append(f"Frames were left out: {reasons}.")
+        found += self._jump_notes(start_s, end_s)
+        unreal = sum(samples for at_s, samples in self._unreal if start_s <= at_s < end_s)
+        if unreal:
+            found.append(f"{unreal} samples of the {self.track} are no numbers, and were taken for silence.")
         return found + [sentence for from_s, sentence in self._sentences if from_s < end_s]
+
+    def _jump_notes(self, start_s: float, end_s: float) -> list[str]:
+        jumps = [by_s for at_s, by_s in self._jumps if at_s < end_s and at_s + max(by_s, 0.0) > start_s]
+        filled_s, cut_s = sum(by_s for by_s in jumps if by_s > 0), -sum(by_s for by_s in jumps if by_s < 0)
+        found = [f"The {self.track} has holes: {filled_s:.2f} s were filled with silence."] if filled_s else []
+        return found + ([f"The {self.track} is longer than its timestamps: {cut_s:.2f} s were cut."] if cut_s else [])
