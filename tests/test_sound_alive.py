@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from bemerc.extract import audio, worker
 from bemerc.extract.jobs import Task, Want, measure
+from bemerc.extract.place import PLACE
 from bemerc.extract.store import Part, Store, identity
 from bemerc.media import read_sound
 from tests.clips import write_clip
@@ -44,12 +46,12 @@ def test_tracks_that_are_decoded_side_by_side_send_whole_messages(
         while not received or received[-1] != ("end",):
             received.append(here.recv())
 
-    listener = threading.Thread(target=listen)
+    listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    report = worker._Report(there, Store(tmp_path / "store"))
+    report = worker._Report(there, Store(tmp_path / "store"), mmap.mmap(-1, PLACE.size))
     report.begin(tuple(tasks))
     worker.measure_sounds(tuple(tasks), bench, report)
     there.send(("end",))
     listener.join(30)
-    assert sorted(m for m in received if m[0] == "done") == [("done", number, 0) for number in range(6)]
+    assert sorted(m for m in received if m[0] == "done") == [("done", number, 0, {}) for number in range(6)]
     assert received.count(("beat",)) > 100

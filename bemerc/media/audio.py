@@ -18,6 +18,7 @@ from bemerc.media.container import (
     declared_duration_s,
     decoded_frames,
     ending,
+    has_clock,
     is_certain,
     open_container,
     origin_of,
@@ -82,7 +83,8 @@ def read_sound(
         timeline = Timeline(choice.mix, losses)
         ended, certain = True, is_certain(container)
         declared_s, track_s = declared_duration_s(container), track_end_s(container, stream)
-        for frame, start_s, next_s in _timed(decoded_frames(container, stream, losses), origin_of(container)):
+        origin = origin_of(container) if has_clock(container) else None
+        for frame, start_s, next_s in _timed(decoded_frames(container, stream, losses), origin):
             alive()
             now_s = timeline.now_s if start_s is None else min(start_s, timeline.now_s)
             # A second more than asked for: the resampler's last samples depend on what follows them.
@@ -104,11 +106,12 @@ def read_sound(
     return Sound(waveform, declared_s, losses, choice.notes)
 
 
-def _timed(frames: Iterator[Any], origin: Fraction) -> Iterator[tuple[Any, float | None, float | None]]:
-    """Each frame with the time from which it is heard on the clip's clock, and the next one's; None where there is none."""
+def _timed(frames: Iterator[Any], origin: Fraction | None) -> Iterator[tuple[Any, float | None, float | None]]:
+    """Each frame with the time from which it is heard on the clip's clock, whose 0 is ``origin``, and the next one's; None
+    where there is none."""
     held: tuple[Any, float | None] | None = None
     for frame in frames:
-        start_s = None if frame.pts is None else float(frame.pts * frame.time_base - origin)
+        start_s = None if frame.pts is None or origin is None else float(frame.pts * frame.time_base - origin)
         if held is not None:
             yield *held, start_s
         held = frame, start_s

@@ -37,6 +37,8 @@ _DEAD_DB = -40.0
 _CENTRE_DB = -10.0
 # Decoders overshoot full scale a little; samples beyond twice of it were never scaled.
 _OUT_OF_RANGE = 2.0
+# Beyond whole numbers of 32 bits, which are the largest that somebody may have taken for samples.
+_ABSURD = 1e10
 
 # The weights of FFmpeg's mix, before they are scaled to a sum of 1.
 _WEIGHTS = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0, "LFE2": 0.0}
@@ -107,14 +109,14 @@ def mono(frame: Any, mix: Mix) -> Any:
 
 
 def clean(frame: Any) -> int:
-    """Set samples that are no numbers, or infinite, to 0 in place; how many there were."""
+    """Set samples that are no numbers, or too large for any scale, to 0 in place; how many there were."""
     kind = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}.get(frame.format.name)
     if kind is None:
         return 0
     count, found = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels), 0
     for plane in frame.planes:
         values = np.frombuffer(plane, kind)[:count]
-        wrong = ~np.isfinite(values)
+        wrong = ~(np.abs(values) < _ABSURD)
         if wrong.any():
             values[wrong] = 0
             found += int(wrong.sum())
@@ -231,9 +233,13 @@ class _Survey:
 
 
 def _names(layout: Any) -> list[str]:
-    """FL, FR, FC ...; nothing tells the channels of an unknown layout apart."""
-    names = [channel.name for channel in layout.channels]
-    return names if len(names) == layout.nb_channels else [""] * layout.nb_channels
+    """FL, FR, FC ...; where the file does not say, what FFmpeg takes so many channels for; "" where that is nothing."""
+    count = layout.nb_channels
+    try:
+        known = av.AudioLayout(f"{count}c") if layout.name == f"{count} channels" else layout
+    except ValueError:
+        return [""] * count
+    return [channel.name for channel in known.channels]
 
 
 def _can_mix(frame: Any) -> bool:

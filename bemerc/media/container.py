@@ -239,6 +239,12 @@ def _is_guess(container: Any) -> bool:
     return bool(container.duration / av.time_base <= 1.002 * by_size_s + 0.05)
 
 
+def has_clock(container: Any) -> bool:
+    """Whether the times of frames stand in the file; sound without a container has none, and FFmpeg counts up what it takes
+    for the frames' lengths."""
+    return container.format.name not in _BARE
+
+
 def track_end_s(container: Any, stream: Any) -> float:
     """When the track ends by its header, on the clip's clock; the clip's own end where the track does not say; NaN where
     nothing does. To be asked before anything is decoded, since a decoder may change what the header said."""

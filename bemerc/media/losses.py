@@ -35,7 +35,7 @@ class Losses:
         self._jumps.append((at_s, filled_s))
 
     def unreal(self, at_s: float, samples: int) -> None:
-        """So many samples were no numbers, and are silence."""
+        """So many samples were no numbers, or beyond any scale, and are silence."""
         self._unreal.append((at_s, samples))
 
     def because(self) -> str:
@@ -57,7 +57,9 @@ class Losses:
         found += self._jump_notes(start_s, end_s)
         unreal = sum(samples for at_s, samples in self._unreal if start_s <= at_s < end_s)
         if unreal:
-            found.append(f"{unreal} samples of the {self.track} are no numbers, and were taken for silence.")
+            found.append(
+                f"{unreal} samples of the {self.track} are no numbers or beyond any scale, and were taken for silence."
+            )
         return found + [sentence for from_s, sentence in self._sentences if from_s < end_s]
 
     def _jump_notes(self, start_s: float, end_s: float) -> list[str]:
