@@ -391,3 +391,19 @@ def test_the_params_of_every_module_are_frozen() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and node.name.endswith("Params"):
                 assert any("frozen=True" in ast.unparse(d) for d in node.decorator_list), f"{path.name}: {node.name}"
+
+
+def test_what_the_readmes_commands_leave_behind_is_never_committed() -> None:
+    """Faces, voices and words of people, after ``git add -A`` in a clone; and nothing that is tracked is hit."""
+    made = (
+        "features/face.h5",
+        "features/descriptions.jsonl",
+        "my.h5",
+        "imported/pose.h5",
+        "talk_01.png",
+        "dvc_plots/a.html",
+    )
+    hit = subprocess.run(["git", "check-ignore", *made], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert hit.stdout.split() == list(made)
+    tracked = ["git", "ls-files", "--ignored", "--cached", "--exclude-standard"]
+    assert subprocess.run(tracked, capture_output=True, text=True, check=True, cwd=ROOT).stdout == ""

@@ -10,10 +10,14 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from bemerc import atomic
 from bemerc.errors import CorpusError
+from bemerc.jsonfile import JsonError, read_json_lines
+from bemerc.terminal import printable
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -94,72 +98,143 @@ class Manifest:
 def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence[str], corpora: Sequence[str]) -> None:
     """Check and write a manifest: a first line with the label set, then one utterance per line, sorted by id.
 
-    Raises CorpusError listing every fault: a duplicate id, a label outside the set, a dialogue in two splits, an index
-    that is not 0, 1, 2, ... within its dialogue.
+    Raises CorpusError listing the faults: a duplicate id, a label outside the set, a dialogue in two splits, an index
+    that is not 0, 1, 2, ... within its dialogue, and whatever read_manifest would refuse.
     """
     ordered = sorted(utterances, key=lambda u: u.id)
-    faults = _faults(ordered, labels)
+    unreadable = ((u.id, _wrong(asdict(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
+    faults = [
+        f"{printable(id_)}: {wrong} Correct it, or list the id under prepare.leave_out."
+        for id_, wrong in unreadable
+        if wrong
+    ][:50]
+    faults += _faults(ordered, labels)
     if faults:
         raise CorpusError("\n".join(faults))
     head = {"labels": list(labels), "corpora": list(corpora)}
     lines = [json.dumps(head, ensure_ascii=False)] + [json.dumps(asdict(u), ensure_ascii=False) for u in ordered]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    atomic.write_text(path, "\n".join(lines) + "\n")
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read what write_manifest wrote. CorpusError names the line that is not as it must be."""
+    """Read what write_manifest wrote, or somebody else: every line is checked for keys, types, ranges and clashes.
+
+    Raises CorpusError, which names the line that is not as it must be.
+    """
     try:
-        # Not splitlines(): words may hold U+2028 or U+0085, which JSON leaves as they are and splitlines() cuts at.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: there is no manifest here. Run 'dvc repro prepare' first.") from None
-    if lines == [""]:
-        raise CorpusError(f"{path}: the manifest is empty. Run 'dvc repro prepare' again.")
-    head = _json_line(path, 1, lines[0])
-    if "labels" not in head or "corpora" not in head:
-        raise CorpusError(
-            f"{path}, line 1: a manifest opens with its labels and corpora. Run 'dvc repro prepare' again."
-        )
-    utterances = tuple(_utterance(path, number, line) for number, line in enumerate(lines[1:], 2))
-    return Manifest(utterances, tuple(head["labels"]), tuple(head["corpora"]), path.parent)
+        lines = read_json_lines(path, MOST_LINE_BYTES)
+        first = next(lines, None)
+        if first is None:
+            raise CorpusError(f"{printable(path)}: the manifest is empty. {_AGAIN}")
+        labels, corpora = _head(path, first[1])
+        utterances = [_utterance(path, number, value) for number, value in islice(lines, MOST_UTTERANCES + 1)]
+    except JsonError as error:
+        if error.missing:
+            raise CorpusError(f"{printable(path)}: there is no manifest here. Run 'dvc repro prepare' first.") from None
+        raise CorpusError(f"{printable(error, 500)} {_AGAIN}") from None
+    if len(utterances) > MOST_UTTERANCES:
+        raise CorpusError(f"{printable(path)}: it has more than {MOST_UTTERANCES:,} utterances. {_AGAIN}")
+    utterances.sort(key=lambda u: u.id)
+    faults = _faults(utterances, labels)
+    if faults:
+        raise CorpusError("\n".join([*(f"{printable(path)}: {fault}" for fault in faults), _AGAIN]))
+    return Manifest(tuple(utterances), labels, corpora, path.parent)
 
 
-def _json_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorpusError(
-            f"{path}, line {number}: this is not JSON ({error}). Run 'dvc repro prepare' again."
-        ) from None
-    if not isinstance(value, dict):
-        raise CorpusError(f"{path}, line {number}: must be a JSON object. Run 'dvc repro prepare' again.")
-    return value
+# Bounds on a manifest: its file is read line by line, and its utterances are held in memory.
+MOST_UTTERANCES = 500_000
+MOST_LINE_BYTES = 1 << 20
+# Characters of one utterance's words, names and paths; the longest of MELD has 336.
+_LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
+_AGAIN = "Run 'dvc repro prepare' again."
+# Two days, in turns of a second, and in seconds: what an index and a time cannot exceed.
+_MOST_TURNS, _MOST_SECONDS = 10**6, 10**7
 
 
-def _utterance(path: Path, number: int, line: str) -> Utterance:
-    value = _json_line(path, number, line)
-    known = {f.name for f in fields(Utterance)}
-    if set(value) != known:
-        odd = sorted(set(value) ^ known)
-        raise CorpusError(
-            f"{path}, line {number}: unknown or missing keys {', '.join(odd)}. Run 'dvc repro prepare' again."
-        )
+def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    found = []
+    for key in ("labels", "corpora"):
+        names = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 200 for name in names):
+            raise CorpusError(
+                f"{printable(path)}, line 1: a manifest opens with its labels and corpora, each a list of names. {_AGAIN}"
+            )
+        if len(set(names)) < len(names):
+            raise CorpusError(f"{printable(path)}, line 1: a name stands twice in {key}. {_AGAIN}")
+        found.append(tuple(names))
+    return found[0], found[1]
+
+
+_KEYS = frozenset(field.name for field in fields(Utterance))
+
+
+def _utterance(path: Path, number: int, value: Any) -> Utterance:
+    wrong = _wrong(value)
+    if wrong:
+        raise CorpusError(f"{printable(path)}, line {number}: {wrong} {_AGAIN}")
     crop = value.pop("crop")
     return Utterance(**value, crop=None if crop is None else tuple(crop))
 
 
-def _faults(utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
-    faults = [f"{b.id}: two utterances share this id." for a, b in itertools.pairwise(utterances) if a.id == b.id]
+def _wrong(value: Any) -> str | None:
+    """What is wrong with a line of a manifest, as a sentence; None where it is an utterance."""
+    if not isinstance(value, dict):
+        return "must be a JSON object."
+    if value.keys() != _KEYS:
+        return f"unknown or missing keys {printable(', '.join(sorted(value.keys() ^ _KEYS)))}."
+    for key in ("id", "dialogue", "speaker", "text", "label", "clip"):
+        written, longest = value[key], _LONGEST_TEXT if key == "text" else _LONGEST_NAME
+        optional = key in ("label", "clip") and written is None
+        if not optional and (not isinstance(written, str) or len(written) > longest):
+            return f"{key} must be text of at most {longest} characters{' or null' * (key in ('label', 'clip'))}."
+        if written == "" and key in ("id", "dialogue", "clip"):
+            return f"{key} is empty."
+    if "\0" in (value["clip"] or "") or "\0" in value["id"]:
+        return "a zero stands in its id or clip."
+    if value["split"] not in SPLITS:
+        return f"split must be one of {', '.join(SPLITS)}, not {printable(repr(value['split']), 40)}."
+    if type(value["index"]) is not int or not 0 <= value["index"] < _MOST_TURNS:
+        return f"index must be a whole number from 0, not {printable(repr(value['index']), 40)}."
+    return _wrong_part(value["start_s"], value["end_s"], value["crop"])
+
+
+def _wrong_part(start_s: Any, end_s: Any, crop: Any) -> str | None:
+    for name, time in (("start_s", start_s), ("end_s", end_s)):
+        if time is not None and not (type(time) in (int, float) and 0 <= time < _MOST_SECONDS):
+            return f"{name} must be seconds from the clip's start or null, not {printable(repr(time), 40)}."
+    if end_s is not None and end_s <= (start_s or 0):
+        return f"end_s = {end_s:g} is not after its start, {start_s or 0:g}."
+    if crop is None:
+        return None
+    if not (isinstance(crop, list) and len(crop) == 4 and all(type(edge) in (int, float) for edge in crop)):
+        return "crop must be null or four fractions: left, top, right, bottom."
+    if not (0 <= crop[0] < crop[2] <= 1 and 0 <= crop[1] < crop[3] <= 1):
+        return f"crop {printable(repr(crop), 80)} must be growing fractions from 0 to 1."
+    return None
+
+
+def _faults(utterances: Sequence[Utterance], labels: Sequence[str], most: int = 50) -> list[str]:
+    """What is wrong between utterances that are sorted by id: at most ``most`` sentences, and one that counts the others."""
+    faults = [
+        f"{printable(b.id)}: two utterances share this id." for a, b in itertools.pairwise(utterances) if a.id == b.id
+    ]
     split_of: dict[str, str] = {}
     indices: dict[str, list[int]] = {}
+    known = ", ".join(labels)
     for u in utterances:
         if u.label is not None and u.label not in labels:
-            faults.append(f"{u.id}: the label '{u.label}' is not in the label set ({', '.join(labels)}).")
+            faults.append(
+                f"{printable(u.id)}: the label '{printable(u.label, 60)}' is not in the label set ({printable(known)})."
+            )
         if split_of.setdefault(u.dialogue, u.split) != u.split:
-            faults.append(f"{u.id}: its dialogue '{u.dialogue}' lies in both {split_of[u.dialogue]} and {u.split}.")
+            faults.append(
+                f"{printable(u.id)}: its dialogue '{printable(u.dialogue)}' lies in both {split_of[u.dialogue]} and {u.split}."
+            )
         indices.setdefault(u.dialogue, []).append(u.index)
     for dialogue, found in indices.items():
         if sorted(found) != list(range(len(found))):
-            faults.append(f"{dialogue}: the turns are numbered {sorted(found)}; they must be 0 to {len(found) - 1}.")
-    return faults
+            faults.append(
+                f"{printable(dialogue)}: the turns are numbered {printable(sorted(found)[:20])}; they must be 0 to {len(found) - 1}."
+            )
+    more = [f"and {len(faults) - most} more faults."] if len(faults) > most else []
+    return faults[:most] + more

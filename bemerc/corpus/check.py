@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bemerc import progress
 from bemerc.corpus import SPLITS, Utterance, prepare
-from bemerc.corpus.reading import FaultyCorpusError, Finding, Reading
+from bemerc.corpus.reading import MOST_SHOWN, FaultyCorpusError, Finding, Reading
 from bemerc.errors import CorpusError, MachineError, MediaError
 from bemerc.terminal import printable
 
@@ -87,7 +87,12 @@ class Report:
     def format_text(self, shown: int = SHOWN) -> str:
         """For people: the counts, then up to ``shown`` findings of each kind and action, and the count of the others."""
         lines = [self.corpus, *_count_lines(self), *_label_lines(self), *_speaker_lines(self)]
-        lines += ["", *(f"STOPS  {printable(fault, 2000)}" for fault in self.faults)] if self.faults else []
+        lines += (
+            ["", *(f"STOPS  {printable(fault, 2000)}" for fault in self.faults[:MOST_SHOWN])] if self.faults else []
+        )
+        lines += (
+            [f"and {len(self.faults) - MOST_SHOWN} more (--json lists all)"] if len(self.faults) > MOST_SHOWN else []
+        )
         for (kind, action, needs_you), group in _groups(self.findings).items():
             mark = "  needs you" if needs_you else ""
             lines += ["", f"{kind}: {len(group)} (bemerc {action}){mark}"]

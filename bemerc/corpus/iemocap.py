@@ -255,8 +255,10 @@ def half(name: str) -> Literal["left", "right"]:
 def _utterance(
     turn: _Turn, name: str, codes: Mapping[str, str], splits: Mapping[str, Split], clips: _Clips
 ) -> Utterance:
-    video = clips.video(turn)
-    sound = clips.sound(turn) if video is None else None
+    # Nothing lies between times that do not grow; the turn keeps its words, and ``_odd`` says so.
+    measurable = turn.end_s > turn.start_s
+    video = clips.video(turn) if measurable else None
+    sound = clips.sound(turn) if measurable and video is None else None
     return Utterance(
         id=f"{name}/{turn.name}",
         dialogue=f"{name}/{turn.dialogue}",
@@ -307,9 +309,15 @@ def _odd(turns: Sequence[_Turn], utterances: Sequence[Utterance], clips: _Clips)
             findings.append(Finding("mojibake", u.id, "The words hold characters of a wrong encoding.", needs_you=True))
         if turn.end_s <= turn.start_s:
             findings.append(
-                Finding("times", u.id, f"It ends at {turn.end_s:g} s and starts at {turn.start_s:g} s.", needs_you=True)
+                Finding(
+                    "times",
+                    u.id,
+                    f"It ends at {turn.end_s:g} s and starts at {turn.start_s:g} s.",
+                    "keeps without video",
+                    True,
+                )
             )
-        if u.clip is None:
+        elif u.clip is None:
             findings.append(
                 Finding(
                     "missing", u.id, "There is neither video nor sound of it.", "keeps without video", needs_you=True

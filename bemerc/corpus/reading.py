@@ -38,12 +38,17 @@ SOUND = (
 # fmt: on
 
 
+# Faults that one message lists; a table may have as many as rows.
+MOST_SHOWN = 100
+
+
 class FaultyCorpusError(CorpusError):
     """A corpus that stops: ``faults`` are its sentences, ``findings`` what else was found before it stopped."""
 
     def __init__(self, faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:
-        super().__init__("\n".join([*faults, advice] if advice else faults))
         self.faults = tuple([*faults, advice] if advice else faults)
+        more = [f"and {len(faults) - MOST_SHOWN} more faults"] if len(faults) > MOST_SHOWN else []
+        super().__init__("\n".join([*faults[:MOST_SHOWN], *more, *([advice] if advice else [])]))
         self.findings = tuple(findings)
 
 

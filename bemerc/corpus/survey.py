@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bemerc import atomic
 from bemerc.corpus import prepare
 from bemerc.errors import CorpusError
 from bemerc.hashing import sha256
@@ -28,8 +29,7 @@ def run(params: prepare.Params, name: str, folder: Path, out: Path, advance: Cal
         for path, digest in zip(files, pool.map(sha256, files), strict=True):
             hashes[path.relative_to(folder).as_posix()] = digest
             advance(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(hashes, indent=0, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    atomic.write_text(out, json.dumps(hashes, indent=0, sort_keys=True, ensure_ascii=False) + "\n")
     return len(files)
 
 
