@@ -21,6 +21,7 @@ from bemerc.errors import BemercError, CacheError
 if TYPE_CHECKING:
     from bemerc.cache import Kind
     from bemerc.corpus import Manifest, Modality
+    from bemerc.corpus.reading import Reading
     from bemerc.describe.references import References
     from bemerc.description import Description
     from bemerc.evaluate.compare import Comparison
@@ -40,7 +41,8 @@ class Measured:
     caches    face, pose, audio, speech -> frame cache, for ``open_cache``; None where there is none
     outcomes  what was measured now, what failed, what had nothing to measure; empty where caches were given
     unheard   recordings that could not be transcribed, and why
-    left_out  files of the folder that are no utterances, by name, and why
+    left_out  files, kinds of files and cues of the folder that are no utterances, by name, and why
+    repaired  what was merged or repaired in reading words, by name, and why
     """
 
     manifest: Manifest
@@ -48,11 +50,12 @@ class Measured:
     outcomes: tuple[Outcome, ...] = ()
     unheard: Mapping[Path, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    repaired: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions in the manifest's order; and of each utterance the modalities that the model reads but nothing was
+    """Predictions sorted by id; and of each utterance the modalities that the model reads but nothing was
     measured of. ``facts`` is what the model's folder says of its training; ``unheard`` as in Measured."""
 
     predictions: tuple[Prediction, ...]
@@ -91,7 +94,7 @@ def extract(
         if not str(folder):
             raise BemercError(f"{name} is empty, as a shell's unset variable is. Name the folder; '.' is this one.")
     out = Path(out)
-    manifest, unheard, left_out = _clips(Path(video_dir), asr, out)
+    manifest, unheard, reading = _clips(Path(video_dir), asr, out)
     jobs = jobs_from_manifest(manifest)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     video = replace(section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
@@ -108,7 +111,8 @@ def extract(
     )
     outcomes = tuple(outcome for outcome in found if outcome is not None)
     paths = {kind: path for outcome in outcomes for kind, path in outcome.paths.items()}
-    return Measured(manifest, {kind: paths.get(kind) for kind in KINDS}, outcomes, unheard, left_out)
+    left_out, repaired = reading.by_action("leaves out"), reading.by_action("keeps, repaired")
+    return Measured(manifest, {kind: paths.get(kind) for kind in KINDS}, outcomes, unheard, left_out, repaired)
 
 
 def measured(
@@ -165,11 +169,11 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
     return Measured(manifest, {kind: files.get(kind) for kind in KINDS}, (), unheard)
 
 
-def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str], Mapping[str, str]]:
-    """The clips of a folder as utterances; a video with subtitles beside it becomes a dialogue of its cues.
+def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str], Reading]:
+    """The clips of a folder as utterances; the cues of subtitles beside a video are the turns of it.
 
-    ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second. Third what was left
-    out of the folder, and why.
+    ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second. Third what was found
+    in the folder.
     """
     from bemerc.corpus import recording
 
@@ -181,8 +185,7 @@ def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mappi
 
         found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
         reading, without = recording.read_dir(video_dir, transcripts=found.files), found.without
-    left_out = {finding.id: finding.reason for finding in reading.findings if finding.action == "leaves out"}
-    return reading.manifest(video_dir), without, left_out
+    return reading.manifest(video_dir), without, reading
 
 
 def describe(

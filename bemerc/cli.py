@@ -188,14 +188,16 @@ def extract(
         from bemerc.audit import as_json
 
         unheard = {str(path): reason for path, reason in found.unheard.items()}
-        told = {"measured": [outcome.as_json() for outcome in found.outcomes], "left_out": found.left_out}
-        typer.echo(as_json({**told, "not_transcribed": unheard}))
+        folder = {"left_out": found.left_out, "repaired": found.repaired, "not_transcribed": unheard}
+        typer.echo(as_json({"measured": [outcome.as_json() for outcome in found.outcomes], **folder}))
         return
     _tell_unheard(found.unheard)
     for name, reason in list(found.left_out.items())[:_LISTED]:
         typer.echo(f"{printable(name)}: left out. {printable(reason, 500)}")
     if len(found.left_out) > _LISTED:
-        typer.echo(f"and {len(found.left_out) - _LISTED} more files that were left out (--json lists all)")
+        typer.echo(f"and {len(found.left_out) - _LISTED} more things that were left out (--json lists all)")
+    for name, reason in list(found.repaired.items())[:_LISTED]:
+        typer.echo(f"{printable(name)}: {printable(reason, 500)}")
     for outcome in found.outcomes:
         _list("nothing to measure", outcome.absent)
         _list("measured with a note", outcome.partly)
@@ -203,7 +205,7 @@ def extract(
         _list("not measured this time", outcome.passing)
         typer.echo(outcome.sentence())
     if found.left_out:
-        typer.echo(f"{len(found.left_out)} files of the folder were left out.")
+        typer.echo(f"Left out of the folder, as listed above: {len(found.left_out)}.")
     if any(outcome.failures for outcome in found.outcomes):
         typer.echo("What failed is not tried again; to do so, after a repair, add --retry-failed.")
     measured = _measured(found)
@@ -250,6 +252,7 @@ def describe(
     Example: bemerc describe --video-dir clips
     """
     from bemerc import api
+    from bemerc.corpus.reading import natural_id
     from bemerc.describe import EVENTS
 
     if teacher is not None and (student is not None or video_dir is None):
@@ -258,8 +261,8 @@ def describe(
     found = api.describe(
         video_dir, out, caches=caches, model=model, params=params, workers=workers, teacher=teacher, student=student
     )
-    for id, description in found.items():
-        typer.echo(f"{id}\n  {description.facial_expression}\n  {description.body_language}")
+    for id, description in sorted(found.items(), key=lambda item: natural_id(item[0])):
+        typer.echo(f"{printable(id)}\n  {description.facial_expression}\n  {description.body_language}")
         typer.echo(f"  {description.posture}\n  {description.voice}")
     if teacher is not None:
         from json import loads
@@ -317,6 +320,7 @@ def predict(
     Example: bemerc predict --video-dir clips --model models/merc/TVB
     """
     from bemerc import api
+    from bemerc.corpus.reading import natural_id
     from bemerc.prediction import write_predictions
 
     answer = api.predict(model, video_dir, out, caches=caches, params=params, workers=workers, asr=asr, teacher=teacher)
@@ -324,7 +328,7 @@ def predict(
     found, unseen, file = answer.predictions, answer.unseen, out / "predictions.jsonl"
     write_predictions(file, found)
     width = max(len(one.id) for one in found)
-    for one in found:
+    for one in sorted(found, key=lambda one: natural_id(one.id)):
         best = sorted(one.scores.items(), key=lambda item: -item[1])[:3]
         without = f"  (nothing measured of: {', '.join(unseen[one.id])})" if unseen[one.id] else ""
         typer.echo(f"{one.id:<{width}}  " + "  ".join(f"{label} {chance:.2f}" for label, chance in best) + without)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -65,6 +68,40 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
     assert [u.id for u in reading.utterances] == ["fine"]
     assert reading.findings[0].reason.startswith("Its name is not valid UTF-8")
     assert reading.findings[0].id.encode()
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path: Path) -> None:
+    root = fill(
+        tmp_path / "talks", "a.mp4", "b.m2ts", "c.VOB", "d.divx", "notes.txt", "x/more.txt", "x/Thumbs", ".hidden"
+    )
+    fill(tmp_path / "far", "z.mp4")
+    (root / "linked").symlink_to(tmp_path / "far")
+    reading = folder.read(root)
+    assert [u.id for u in reading.utterances] == ["a", "b", "c", "d"]
+    found = {Path(f.id).name: f.reason for f in reading.findings}
+    assert set(found) == {"linked", "*.txt", "*(no suffix)"}
+    assert found["*.txt"].startswith("2 files")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "talks", "a.mp4", "secret/b.mp4")
+    (root / "secret").chmod(0)
+    code = (
+        "import sys, pathlib; from bemerc.corpus import folder; r = folder.read(pathlib.Path(sys.argv[1]));"
+        "print([u.id for u in r.utterances], [(f.kind, f.needs_you) for f in r.findings])"
+    )
+    # An administrator may read everything, unless that right is given up.
+    humble = (
+        ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.access(root / "secret", os.R_OK) else []
+    )
+    if humble and shutil.which("setpriv") is None:
+        pytest.skip("everything may be read here")
+    command = [*humble, sys.executable, "-c", code, str(root)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    finally:
+        (root / "secret").chmod(0o755)
+    assert answer.stdout == "['a'] [('unreadable', True)]\n"
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bemerc.corpus import NOBODY, Utterance
-from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, person
+from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, natural_id, person
 from bemerc.errors import CorpusError
 from bemerc.terminal import printable
 
@@ -108,7 +108,7 @@ def from_ids(ids: Iterable[str]) -> Reading:
     is its dialogue, and turns follow in the order of their names."""
     position: Counter[str] = Counter()
     utterances = []
-    for id_ in sorted(ids, key=lambda id_: [natural(part) for part in id_.split("/")]):
+    for id_ in sorted(ids, key=natural_id):
         dialogue = id_.rpartition("/")[0] or "clips"
         utterances.append(Utterance(id_, dialogue, position[dialogue], NOBODY, "", None, "test", None))
         position[dialogue] += 1

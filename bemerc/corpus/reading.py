@@ -90,6 +90,14 @@ class Reading:
     known: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
 
+    def by_action(self, action: Action) -> dict[str, str]:
+        """Id -> why, of everything that this was done to; several reasons for one id are joined."""
+        found: dict[str, str] = {}
+        for finding in self.findings:
+            if finding.action == action:
+                found[finding.id] = f"{found[finding.id]} {finding.reason}" if finding.id in found else finding.reason
+        return found
+
     def manifest(self, folder: Path) -> Manifest:
         """These utterances as a manifest that lies in ``folder``, without writing it, sorted as people number ids: t2 before t10."""
         utterances = sorted(
@@ -116,6 +124,11 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key for names as people number them: clip2 before clip10."""
     parts = re.findall(r"\d+|\D+", name, re.ASCII)
     return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts)
+
+
+def natural_id(id_: str) -> list[tuple[tuple[int, int, str], ...]]:
+    """Sort key for ids: folder by folder, each as people number them."""
+    return [natural(part) for part in id_.split("/")]
 
 
 def by_dialogue(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
