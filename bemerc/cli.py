@@ -119,7 +119,9 @@ CachesDir = Annotated[
         help="Use the caches in this folder (imported, say) and measure nothing.",
     ),
 ]
-MaybeParams = Annotated[Path | None, typer.Option("--params", help="Params file; without it the defaults hold.")]
+MaybeParams = Annotated[
+    Path | None, typer.Option("--params", help="Params file; sections and keys that it lacks hold the defaults.")
+]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Params file.")]
 Asr = Annotated[
     str | None, typer.Option("--asr", help="A Whisper (name or folder) that transcribes what has no subtitles.")
