@@ -17,12 +17,13 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import open_cache
+from bemerc import atomic
+from bemerc.cache import Features, open_cache, write_cache
 from bemerc.errors import BemercError, CacheError, CorpusError, MachineError, MediaError
 from bemerc.extract import crew, loop, recompute, worker
 from bemerc.extract.jobs import Job, Measure, Task, Want, jobs_from_folder, measure
 from bemerc.extract.loop import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
-from bemerc.extract.store import Part, identity
+from bemerc.extract.store import Part, Store, identity
 from bemerc.media import Frame, Video
 from tests import dying_decoder, loudness, mean_color, no_such_library
 from tests.clips import FPS, brightness, write_clip
@@ -392,6 +393,61 @@ def test_counts_add_up(tmp_path: Path) -> None:
     assert (outcome.measured, outcome.at_hand) == (3, 1)  # twin is the same clip as part
     again = extract(jobs, tmp_path / "out", face(), max_failed_share=0.6)
     assert (again.measured, again.at_hand, again.whole) == (1, 4, 3)
+
+
+def test_a_damaged_cache_is_sealed_anew(tmp_path: Path) -> None:
+    """Bit rot in its rows, half of it gone, another release's schema: each reader says 'extract it again'."""
+    jobs, out = clips(tmp_path / "clips", 2), tmp_path / "out"
+    extract(jobs, out)
+    path, before = out / "face.h5", sealed(out)
+    with h5py.File(path) as file:
+        at = file["values"].id.get_chunk_info(0).byte_offset + 20
+    rotten = bytearray(before["face.h5"])
+    rotten[at] ^= 255
+    path.write_bytes(rotten)
+    assert extract(jobs, out).measured == 0
+    assert sealed(out) == before
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = 99
+    extract(jobs, out)
+    assert sealed(out) == before
+
+
+@pytest.mark.parametrize("kind", ["text", "imported", "imported by another release", "half"])
+def test_what_extract_did_not_make_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    jobs, out = clips(tmp_path / "clips", 1), tmp_path / "out"
+    path = out / "face.h5"
+    out.mkdir()
+    if kind in ("text", "half"):
+        path.write_bytes(b"my notes" if kind == "text" else b"\x89HDF\r\n\x1a\n" + bytes(50))
+    else:
+        features = Features(np.zeros((1, 1), np.float32), np.zeros(1), ("AU12_r",))
+        about = {"modality": "face", "columns": ("AU12_r",), "rate": "clip", "extractor": "openface-import/1"}
+        rows = [("a", features, 1.0, None)]
+        write_cache(path, **about, params={"imported": True}, clips=rows, failures={})  # type: ignore[arg-type]
+        if kind != "imported":
+            with h5py.File(path, "r+") as file:
+                file.attrs["schema_version"] = 99
+    before = path.read_bytes()
+    with pytest.raises(CacheError):
+        extract(jobs, out)
+    assert path.read_bytes() == before
+
+
+def test_a_killed_sealing_leaves_no_landmarks(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 1), tmp_path / "out"
+    extract(jobs, out)
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    mine, there = (atomic.partial_path(folder / "face.h5") for folder in (out, out / "store" / "partial"))
+    left = [Path(str(path).replace(f"-{os.getpid()}-", f"-{int(dead.stdout)}-")) for path in (mine, there)]
+    strange = out / ".face.h5.00000000-12-345.abcdef01.partial"  # another machine's
+    for path in (*left, strange):
+        path.write_bytes(b"points")
+    extract(jobs, out)
+    assert [path.exists() for path in (*left, strange)] == [False, False, True]
+    Store(out / "store").set_landmarks(False)
+    extract(jobs, out)
+    assert not strange.exists()
 
 
 def test_all_damaged_pieces_are_measured_anew_in_the_same_run(tmp_path: Path) -> None:

@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bemerc import atomic
-from bemerc.cache import SCHEMA_VERSION, Choice, Features, PackedLandmarks, open_cache, write_cache, write_nothing
+from bemerc.cache import (
+    SCHEMA_VERSION,
+    CacheState,
+    Choice,
+    Features,
+    PackedLandmarks,
+    open_cache,
+    state_of,
+    write_cache,
+    write_nothing,
+)
 from bemerc.errors import BemercError, CacheError, MachineError, MediaError
 from bemerc.extract import audio, face, openface, pose
 from bemerc.extract.audio import egemaps, encoder
@@ -247,7 +257,7 @@ def _encoder(params: encoder.Params, contents: Contents) -> encoder.Chosen:
 def no_speech(out_dir: Path) -> Path:
     """A cache of nothing at ``out_dir/speech.h5``: DVC wants every output of a stage to be there."""
     path = out_dir / "speech.h5"
-    _spare_imported([path])
+    _replaceable(path)
     write_nothing(path, "speech")
     return path
 
@@ -275,7 +285,7 @@ def run(
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
     paths: dict[str, Path] = {m.modality: out_dir / f"{m.modality}.h5" for m in measures}
-    _spare_imported(paths.values())
+    found = {modality: _replaceable(path) for modality, path in paths.items()}
     store = Store(store_dir)
     store.sweep()
     atomic.sweep_partials(out_dir, strangers=not store.keeps_landmarks)
@@ -294,7 +304,7 @@ def run(
             states = _states(verdicts.values())
             limit.check(states.failures, states.passing)
             for m in measures:
-                _seal(paths[m.modality], m, plan, store, verdicts[m.modality])
+                _seal(paths[m.modality], m, plan, store, verdicts[m.modality], found[m.modality])
             break
         except DamagedError:
             if not more:
@@ -526,14 +536,15 @@ class _Limit:
 # ---------------------------------------------------------------------------------------------------------------- seal
 
 
-def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts) -> None:
-    """Write the cache of one modality from the store, unless the one that is there was made of the same pieces."""
+def _seal(path: Path, m: Measure, plan: _Plan, store: Store, verdicts: _Verdicts, found: CacheState) -> None:
+    """Write the cache of one modality from the store, unless the one that was found there is sound and made of the same
+    pieces."""
     reasons = verdicts.reasons()
     names = {id_: plan.names[id_][m.modality] for id_ in sorted(plan.names) if id_ not in reasons}
     params = m.facts
     sources = {id_: plan.clips[id_] for id_ in sorted(plan.clips)}
     contents = digest(m.version, params, names, reasons, sources)
-    if _is_sealed(path, contents):
+    if found.kind == "sound" and found.contents == contents and path.exists():
         return
     notes: dict[str, str] = {}
     choices: dict[str, Choice] = {}
@@ -588,23 +599,17 @@ def digest(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _spare_imported(paths: Iterable[Path]) -> None:
-    """What was extracted can be extracted again; what was imported may exist nowhere else."""
-    for path in paths:
-        try:
-            with open_cache(path) as cache:
-                imported = bool(cache.params.get("imported"))
-        except CacheError:
-            continue
-        if imported:
-            raise CacheError(
-                f"{path}: this cache was imported, and extracting would replace it. Name another folder, or move it."
-            )
-
-
-def _is_sealed(path: Path, contents: str) -> bool:
-    try:
-        with open_cache(path) as cache:
-            return cache.contents == contents
-    except CacheError:
-        return False
+def _replaceable(path: Path) -> CacheState:
+    """What lies at a cache's place. CacheError where it is not ours: what was extracted can be extracted again; what was imported,
+    or is somebody's file, may exist nowhere else."""
+    found = state_of(path)
+    if found.kind == "imported":
+        raise CacheError(
+            f"{path}: this cache was imported, and extracting would replace it. Name another folder, or move it."
+        )
+    if found.kind == "foreign":
+        raise CacheError(
+            f"{path}: extracting would replace this file, and it cannot be told that 'bemerc extract' made it. Move it, or name "
+            f"another folder. ({found.reason})"
+        )
+    return found
