@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -237,3 +238,72 @@ def test_a_choice_is_one_line_and_comes_back() -> None:
     for broken in ("{}", "[]", '{"policy": 1}', "nonsense"):
         with pytest.raises((ValueError, KeyError, TypeError)):
             Choice.from_json(broken)
+
+
+def joined_plainly(tracks: list[Sightings]) -> list[list[int]]:
+    """What people() says it does, pair by pair: the numbers of the tracks of each person."""
+
+    def again(a: Sightings, b: Sightings) -> bool:
+        wide = float(np.sqrt(min(a.area.mean(), b.area.mean())))
+        near, ratio = abs(float(a.x.mean() - b.x.mean())) < wide, float(a.area.mean() / b.area.mean())
+        return a.view == b.view and a.shot != b.shot and near and 0.4 < ratio < 2.5
+
+    def meet(one: list[Sightings], other: list[Sightings]) -> bool:
+        return any(a.rows[0] <= b.rows[-1] and b.rows[0] <= a.rows[-1] for a in one for b in other)
+
+    found: list[list[Sightings]] = []
+    for track in tracks:
+        mine = [one for one in found if all(again(track, other) for other in one)]
+        if mine:
+            min(mine, key=lambda one: abs(one[-1].x.mean() - track.x.mean())).append(track)
+        else:
+            found.append([track])
+    heads = [np.concatenate([track.heads for track in one]).mean(axis=0) for one in found]
+    differ = {(i, j): np.abs(heads[i] - heads[j]).mean() for j in range(len(found)) for i in range(j)}
+    least = 0.5 * min((d for (i, j), d in differ.items() if meet(found[i], found[j])), default=0.0)
+    group = list(range(len(found)))
+    for (i, j), d in sorted(differ.items(), key=lambda pair: pair[1]):
+        members = [[k for k in range(len(found)) if group[k] == group[which]] for which in (i, j)]
+        if (
+            d < least
+            and group[i] != group[j]
+            and not any(meet(found[a], found[b]) for a in members[0] for b in members[1])
+        ):
+            group = [group[i] if one == group[j] else one for one in group]
+    people = [[t for k, one in enumerate(found) if group[k] == which for t in one] for which in sorted({*group})]
+    return [[t.number for t in sorted(one, key=lambda t: (t.rows[0], t.number))] for one in people]
+
+
+def film(shots: int, seed: int, frames: int = 6) -> list[Sightings]:
+    """Six people, one to three a shot, some views again; what their heads look like varies from shot to shot."""
+    rng = np.random.default_rng(seed)
+    looks, tracks = rng.integers(40, 215, (6, 8, 8, 3)), []
+    for shot in range(shots):
+        view = shot if rng.random() < 0.7 else int(rng.integers(0, shot + 1))
+        for who in rng.choice(6, int(rng.integers(1, 4)), replace=False):
+            first = shot * frames + int(rng.integers(0, 3))
+            rows = range(first, (shot + 1) * frames + (rng.random() < 0.1))
+            one = track(len(tracks), rows, rng.uniform(0.2, 0.8), area=rng.uniform(0.02, 0.1), shot=shot, view=view)
+            heads = np.clip(looks[who] + rng.normal(0, 40, one.heads.shape), 0, 255).astype(np.uint8)
+            tracks.append(replace(one, heads=heads))
+    return tracks
+
+
+def test_the_quick_way_to_join_a_films_tracks_is_the_plain_one() -> None:
+    sizes = []
+    for seed in range(12):
+        tracks = film(3 * seed, seed)
+        found = [[t.number for t in one] for one in whose.people(tracks)]
+        assert found == joined_plainly(tracks)
+        sizes += [len(one) for one in found]
+    assert max(sizes) > 5
+
+
+def test_a_films_thousand_groups_are_joined_in_seconds_and_with_signs_of_life() -> None:
+    beats: list[float] = []
+    tracks = film(700, 1, 3)
+    start = time.process_time()
+    found = whose.people(tracks, lambda: beats.append(time.process_time()))
+    assert time.process_time() - start < 20  # pair by pair it took minutes
+    assert sum(map(len, found)) == len(tracks) > 1200
+    assert max(np.diff([start, *beats])) < 5

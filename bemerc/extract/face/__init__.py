@@ -95,7 +95,8 @@ class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
     ``sound`` is asked at the end, and only where it decides: the clip's waveform, (N,) float32 mono at 16 kHz from its
-    start, or None where it has none. After ``finish`` the attribute ``landmarks`` holds the clip's packed points, or None
+    start, or None where it has none. ``alive`` is called meanwhile, so that the caller knows that this process does not hang:
+    of a film of two hours the end takes minutes. After ``finish`` the attribute ``landmarks`` holds the clip's packed points, or None
     where params do not keep them, and ``choice`` whose face it is, None where params follow one face only.
     """
 
@@ -104,6 +105,7 @@ class FaceExtractor:
         self.landmarks: PackedLandmarks | None = None
         self.choice: Choice | None = None
         self.sound: Callable[[], NDArray[np.float32] | None] = lambda: None
+        self.alive: Callable[[], None] = lambda: None
         self._finder = FaceFinder(params.faces, params.detection_confidence, params.tracking_confidence)
         self._shapes = scores if params.blendshapes is None else BlendshapeModel(Path(params.blendshapes))
         self._clear()
@@ -143,13 +145,13 @@ class FaceExtractor:
             self.choice = self._choose(timestamps_s, window)
         packed, presence = self._seen.chosen(self.choice, window)
         self.landmarks = packed if self.params.landmarks else None
-        values = measure_packed(packed, window.size, presence, self._shapes)
+        values = measure_packed(packed, window.size, presence, self._shapes, self.alive)
         return Features(values, timestamps_s, names)
 
     def _choose(self, timestamps_s: NDArray[np.float64], window: Window) -> Choice:
         tracks = self._seen.tracks(window)
         heard = self.sound() if self.params.policy == "speaking" and len(tracks) > 1 else None
-        return whose.choose(tracks, timestamps_s, self.params.policy, heard, self.params.least_score)
+        return whose.choose(tracks, timestamps_s, self.params.policy, heard, self.params.least_score, self.alive)
 
     def close(self) -> None:
         """Free the models."""
@@ -198,11 +200,11 @@ class _Seen:
         middle, (width, whole) = (left + right) / 2 + window.corner[where[:, 0], 0], window.size
         x, area = middle / width, (right - left) * height / (width * whole)
         found = []
-        for number in np.unique(where[:, 3]).tolist():
-            mine = where[:, 3] == number
-            rows, shot, view = where[mine, 0], int(where[mine, 1][0]), int(where[mine, 2][0])
-            seen = np.flatnonzero(mine)
-            mouths, heads = (np.stack([some[i] for i in seen]) for some in (self._mouths, self._heads))
+        order = np.argsort(where[:, 3], kind="stable")
+        numbers, starts = np.unique(where[order, 3], return_index=True)
+        for number, mine in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            rows, shot, view = where[mine, 0], int(where[mine[0], 1]), int(where[mine[0], 2])
+            mouths, heads = (np.stack([some[i] for i in mine]) for some in (self._mouths, self._heads))
             moved = lips.movements(told[mine, 3:])
             found.append(Sightings(number, shot, view, rows, x[mine], area[mine], moved, mouths, heads))
         return found
@@ -230,10 +232,13 @@ def measure_packed(
     frame_size: tuple[int, int],
     presence: NDArray[np.float32],
     shapes: action_units.Shapes = scores,
+    alive: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """``measure`` of stored points, a block of frames at a time, so that its memory does not grow with the clip."""
+    """``measure`` of stored points, a block of frames at a time, so that its memory does not grow with the clip. ``alive`` is
+    called with each."""
     frames, parts = len(packed.points), []
     for start in range(0, frames, _BLOCK):
+        alive()
         # A frame before and one after: the quality asks whether the face leapt.
         low, end = max(0, start - 1), min(frames, start + _BLOCK)
         block = slice(low, end + 1)

@@ -14,7 +14,7 @@ in the shot and with nobody: a voice from off the picture fits no mouth. All of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,17 +69,23 @@ def choose(
     policy: Policy,
     waveform: NDArray[np.float32] | None,
     least_score: float,
+    alive: Callable[[], None] = lambda: None,
 ) -> Choice:
     """Which track each stretch of the clip is measured of. waveform: (N,) mono at 16 kHz from the clip's start, None
-    where there is no sound; ``speaking`` then goes by size. A clip in which one face alone was seen leaves no doubt."""
+    where there is no sound; ``speaking`` then goes by size. A clip in which one face alone was seen leaves no doubt.
+    ``alive`` is called now and then, since a film's choice takes a while."""
     most = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
-    shots = [[track for track in tracks if track.shot == shot] for shot in sorted({track.shot for track in tracks})]
+    by_shot: dict[int, list[Sightings]] = {}
+    for track in tracks:
+        by_shot.setdefault(track.shot, []).append(track)
+    shots = [by_shot[shot] for shot in sorted(by_shot)]
     alone = most <= 1 and len(shots) <= 1
     by: Policy = "largest" if policy == "speaking" and (waveform is None or not waveform.any()) else policy
     proof: dict[int, float] = {}
     if by == "speaking" and waveform is not None and not alone:
-        heard = lips.voice(waveform, timestamps_s)
-        for one in people(tracks):
+        heard = lips.voice(waveform, timestamps_s, alive)
+        for one in people(tracks, alive):
+            alive()
             told = lips.evidence([(timestamps_s[track.rows], track.seen) for track in one], heard)
             proof |= dict.fromkeys((track.number for track in one), told)
     stretches: list[Stretch] = []
@@ -106,50 +112,80 @@ def _taken(shot: Sequence[Sightings], scores: dict[int, float]) -> list[Stretch]
     return taken
 
 
-def people(tracks: Sequence[Sightings]) -> list[list[Sightings]]:
+def people(tracks: Sequence[Sightings], alive: Callable[[], None] = lambda: None) -> list[list[Sightings]]:
     """The tracks that are one person's: at the same place of one view, or of about the same looks in several.
 
     How different two people of this clip look is told by those who are to be seen together; where nobody is, nothing is
     to be chosen, and nobody is joined. Whoever looks half as different or less is the same person.
+
+    A film has thousands of tracks: time grows with the square of their number, in arrays. ``alive`` is called meanwhile.
     """
-    found = _by_place(tracks)
-    heads = [np.concatenate([track.heads for track in one]).mean(axis=0) for one in found]
-    apart = {(i, j): unlike(heads[i], heads[j]) for j in range(len(found)) for i in range(j)}
-    others = [d for (i, j), d in apart.items() if _are_together(found[i], found[j])]
-    least = _SAME * min(others, default=0.0)
-    group = list(range(len(found)))
-    for (i, j), d in sorted(apart.items(), key=lambda pair: pair[1]):
-        mine, its = ([k for k, one in enumerate(group) if one == group[which]] for which in (i, j))
-        if d < least and group[i] != group[j] and not any(_are_together(found[a], found[b]) for a in mine for b in its):
-            group = [group[i] if one == group[j] else one for one in group]
-    joined = [
-        [track for k, one in enumerate(group) if one == which for track in found[k]] for which in sorted({*group})
-    ]
-    return [sorted(one, key=lambda track: (int(track.rows[0]), track.number)) for one in joined]
+    found = _by_place(tracks, alive)
+    heads = np.array([np.concatenate([track.heads for track in one]).mean(axis=0).ravel() for one in found])
+    together = _seen_together(found)
+    pairs = np.argwhere(np.triu(together, 1))
+    least = _SAME * min((unlike(heads[i], heads[j]) for i, j in pairs), default=0.0)
+    group = np.arange(len(found))
+    for i, j in _alike(heads, least, alive):
+        mine, its = group[i], group[j]
+        if mine != its and not together[mine, its]:
+            group[group == its] = mine
+            together[mine] |= together[its]
+            together[:, mine] |= together[:, its]
+    joined: dict[int, list[Sightings]] = {}
+    for which, one in zip(group.tolist(), found, strict=True):
+        joined.setdefault(which, []).extend(one)
+    return [sorted(joined[which], key=lambda track: (int(track.rows[0]), track.number)) for which in sorted(joined)]
 
 
-def _are_together(one: Sequence[Sightings], other: Sequence[Sightings]) -> bool:
-    """Whether both are to be seen at some moment, which one person is not."""
-    return any(a.rows[0] <= b.rows[-1] and b.rows[0] <= a.rows[-1] for a in one for b in other)
+def _seen_together(found: Sequence[Sequence[Sightings]]) -> NDArray[np.bool_]:
+    """(G, G) whether both are to be seen at some moment, which one person is not."""
+    owner = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    spans = np.array([(track.rows[0], track.rows[-1]) for one in found for track in one], np.int64).reshape(-1, 2)
+    order = np.argsort(spans[:, 0], kind="stable")
+    ends = np.searchsorted(spans[order, 0], spans[order, 1], side="right")
+    together = np.zeros((len(found), len(found)), np.bool_)
+    for at, end in enumerate(ends):
+        together[owner[order[at]], owner[order[at + 1 : end]]] = True
+    return np.asarray(together | together.T)
 
 
-def _by_place(tracks: Sequence[Sightings]) -> list[list[Sightings]]:
+def _alike(heads: Array, least: float, alive: Callable[[], None]) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of (G, 192) heads that differ by less than ``least``, those that differ least first."""
+    found = [np.empty((3, 0))]
+    for j in range(1, len(heads) if least > 0 else 0):
+        alive()
+        differ = np.abs(heads[:j] - heads[j]).mean(axis=1)
+        near = np.flatnonzero(differ < least)
+        found.append(np.stack([differ[near], np.full(len(near), j, np.float64), near]))
+    differ, later, earlier = np.concatenate(found, axis=1)
+    for at in np.lexsort((earlier, later, differ)):
+        alive()
+        yield int(earlier[at]), int(later[at])
+
+
+def _by_place(tracks: Sequence[Sightings], alive: Callable[[], None]) -> list[list[Sightings]]:
     """The tracks that are one person's: of one view, in different shots, at about the same place and as large."""
     found: list[list[Sightings]] = []
-    for track in tracks:
-        mine = [one for one in found if all(_is_again(track, other) for other in one)]
-        if mine:
-            min(mine, key=lambda one: abs(one[-1].x.mean() - track.x.mean())).append(track)
+    owner = np.zeros(len(tracks), np.int64)
+    last: dict[int, int] = {}  # of those found, their latest track
+    view, shot = (np.array([getattr(track, name) for track in tracks], np.int64) for name in ("view", "shot"))
+    x, area = (np.array([getattr(track, name).mean() for track in tracks]) for name in ("x", "area"))
+    for at, track in enumerate(tracks):
+        alive()
+        wide, ratio = np.sqrt(np.minimum(area[:at], area[at])), area[at] / area[:at]
+        again = (view[:at] == view[at]) & (shot[:at] != shot[at])
+        again &= (np.abs(x[at] - x[:at]) < wide) & (ratio > 0.4) & (ratio < 2.5)
+        # Those of whom every track may be this one's, in the order in which they were found.
+        mine = np.setdiff1d(owner[:at][again], owner[:at][~again])
+        if len(mine):
+            owner[at] = min(mine.tolist(), key=lambda who: abs(x[last[who]] - x[at]))
+            found[owner[at]].append(track)
         else:
+            owner[at] = len(found)
             found.append([track])
+        last[int(owner[at])] = at
     return found
-
-
-def _is_again(a: Sightings, b: Sightings) -> bool:
-    if a.view != b.view or a.shot == b.shot:
-        return False
-    wide = float(np.sqrt(min(a.area.mean(), b.area.mean())))
-    return abs(float(a.x.mean() - b.x.mean())) < wide and 0.4 < float(a.area.mean() / b.area.mean()) < 2.5
 
 
 def _scores(shot: Sequence[Sightings], by: Policy, proof: dict[int, float]) -> dict[int, float]:
