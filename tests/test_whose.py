@@ -13,6 +13,7 @@ from bemerc.cache import Choice
 from bemerc.extract.face import whose
 from bemerc.extract.face.lips import SAMPLE_RATE_HZ
 from bemerc.extract.face.whose import POLICIES, Sightings, choose
+from bemerc.jsonfile import JsonError
 
 FPS = 25
 Array = NDArray[np.float64]
@@ -236,7 +237,7 @@ def test_a_choice_is_one_line_and_comes_back() -> None:
     assert back.as_json() == choice.as_json()
     assert back.stretches[0].score == pytest.approx(choice.stretches[0].score, abs=1e-4)
     for broken in ("{}", "[]", '{"policy": 1}', "nonsense"):
-        with pytest.raises((ValueError, KeyError, TypeError)):
+        with pytest.raises((JsonError, ValueError, KeyError, TypeError)):
             Choice.from_json(broken)
 
 

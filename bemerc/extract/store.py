@@ -44,6 +44,7 @@ from bemerc import atomic
 from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.errors import CacheError, DiskError, MachineError
 from bemerc.hashing import sha256
+from bemerc.jsonfile import JsonError, parse_json
 from bemerc.progress import bar
 from bemerc.terminal import printable
 
@@ -57,7 +58,10 @@ _TICK_S = 2.0
 BARE = ".bare"
 _LANDMARKS = ("points", "scale")
 # What reading an archive raises that a failing disk has changed.
-_DAMAGE = (ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, JsonError),
+)
 # What earlier releases wrote into partial/, of which nothing says who was at it: swept after an hour.
 _EARLIER = re.compile(r"[0-9a-f]{40}(\.bare)?\.[0-9a-f]{16}\.(npz|json)")
 _EARLIER_S = 3600.0
@@ -260,7 +264,7 @@ class Store:
         """Read the reason back; raises as ``finished`` does."""
         path = self._verdict(modality, name)
         with _intact(path):
-            return _verdict(json.loads(path.read_text(encoding="utf-8")))
+            return _verdict(parse_json(path.read_text(encoding="utf-8"), "a reason"))
 
     def _path(self, modality: str, name: str) -> Path:
         return self.folder / modality / name[:2] / f"{name}.npz"
@@ -371,8 +375,8 @@ class Contents:
     def _remember(self, line: str) -> bool:
         """Take up one line; whether it named a path."""
         try:
-            key, size, mtime_ns, inode, content = json.loads(line)
-        except (ValueError, TypeError, RecursionError):  # a line that two machines wrote into each other
+            key, size, mtime_ns, inode, content = parse_json(line, "a line of the memory")
+        except (ValueError, TypeError, JsonError):  # a line that two machines wrote into each other
             return False
         numbers = (size, mtime_ns, inode)
         if not (isinstance(key, str) and all(type(n) is int for n in numbers) and _is_sha256(content)):
