@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bemerc.cache import open_cache as open_cache
 from bemerc.errors import BemercError, CacheError
@@ -94,7 +94,8 @@ def extract(
         if not str(folder):
             raise BemercError(f"{name} is empty, as a shell's unset variable is. Name the folder; '.' is this one.")
     out = Path(out)
-    manifest, unheard, reading = _clips(Path(video_dir), asr, out)
+    audio = replace(section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
+    manifest, unheard, reading = _clips(Path(video_dir), asr, out, audio.track)
     jobs = jobs_from_manifest(manifest)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     video = replace(section(params, "extract_video", loop.VideoParams), max_failed_share=1.0)
@@ -102,7 +103,6 @@ def extract(
         landmarks = False
     if landmarks is not None:
         video = replace(video, face=replace(video.face, landmarks=landmarks))
-    audio = replace(section(params, "extract_audio", loop.AudioParams), max_failed_share=1.0)
     loop.check_speech(audio)
     found = (
         loop.extract_video(jobs, out, out / "store", video, workers, retry_failed=retry_failed),
@@ -169,7 +169,9 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
     return Measured(manifest, {kind: files.get(kind) for kind in KINDS}, (), unheard)
 
 
-def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mapping[Path, str], Reading]:
+def _clips(
+    video_dir: Path, asr: str | None, out: Path, track: Literal["auto"] | int = "auto"
+) -> tuple[Manifest, Mapping[Path, str], Reading]:
     """The clips of a folder as utterances; the cues of subtitles beside a video are the turns of it.
 
     ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second. Third what was found
@@ -183,7 +185,7 @@ def _clips(video_dir: Path, asr: str | None, out: Path) -> tuple[Manifest, Mappi
     else:
         from bemerc import transcribe
 
-        found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts")
+        found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts", track=track)
         reading, without = recording.read_dir(video_dir, transcripts=found.files), found.without
     return reading.manifest(video_dir), without, reading
 

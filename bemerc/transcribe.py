@@ -12,19 +12,22 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import huggingface
+from bemerc.atomic import write_text
 from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.hashing import model_identity, sha256
-from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_waveform
+from bemerc.media import SAMPLE_RATE_HZ, NoTrackError, read_sound
 from bemerc.progress import bar, transformers_quiet
 
 if TYPE_CHECKING:
     from bemerc.corpus.recording import Cue
+
+Track = Literal["auto"] | int
 
 # Below this level everywhere (dB of full scale) there is nothing to hear, and a Whisper would invent words.
 SILENCE_DB = -60.0
@@ -45,20 +48,22 @@ class Transcripts:
     without: Mapping[Path, str]
 
 
-def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto") -> Transcripts:
+def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto", track: Track = "auto") -> Transcripts:
     """Transcribe ``videos`` with the Whisper ``model`` (a folder or a name) into WebVTT files in ``folder``.
+
+    track  of which sound track: auto, the one with a voice, or a number, from 1
 
     Recordings that were transcribed before by this model are not heard again; without any left, the model is not loaded.
     Raises TranscribeError where the model cannot be had; a recording that cannot be heard costs itself alone.
     """
-    places = {video: _place(video, model, folder) for video in videos}
+    places = {video: _place(video, model, folder, track) for video in videos}
     left = [video for video, place in places.items() if place is None or not place.is_file()]
     without: dict[Path, str] = {}
     if left:
         hear = whisper(model, device)
         with bar("Transcribing", len(left), "recordings") as advance:
             for video in left:
-                reason = _transcribe(video, places[video], hear, model)
+                reason = _transcribe(video, places[video], hear, model, track)
                 if reason:
                     without[video] = reason
                 advance(1)
@@ -69,38 +74,31 @@ def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto") 
     return Transcripts({v: place for v, place in files.items() if v not in without}, without)
 
 
-def _place(video: Path, model: str, folder: Path) -> Path | None:
+def _place(video: Path, model: str, folder: Path, track: Track) -> Path | None:
     """Where the transcript of this very file by this model lies; None where the file cannot be read."""
     try:
         content = sha256(video)
     except OSError:
         return None
-    key = hashlib.sha256(f"{content} {model_identity(model)}".encode()).hexdigest()[:12]
+    of_track = "" if track == "auto" else f" track {track}"
+    key = hashlib.sha256(f"{content} {model_identity(model)}{of_track}".encode()).hexdigest()[:12]
     return folder / f"{video.stem}.{key}.vtt"
 
 
 def _transcribe(
-    video: Path, place: Path | None, hear: Callable[[NDArray[np.float32]], list[Cue]], model: str
+    video: Path, place: Path | None, hear: Callable[[NDArray[np.float32]], list[Cue]], model: str, track: Track
 ) -> str | None:
     """Write one transcript; returns why there is none."""
     if place is None:
         return "The file cannot be read."
     try:
-        waveform = read_waveform(video)
-    except NoTrackError:
-        return "It has no sound track, so there is nothing to transcribe."
+        waveform = read_sound(video, track=track).waveform
+    except NoTrackError as error:
+        return f"{error} So there is nothing to transcribe."
     except (MediaError, MachineError) as error:
         return str(error)
     cues = hear(waveform) if audible(waveform) else []
-    partial = place.with_name(f"{place.name}.partial")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(webvtt(cues, model), encoding="utf-8")
-        partial.replace(place)
-    except OSError as error:
-        raise TranscribeError(
-            f"{place}: the transcript cannot be written ({error.strerror}). Make room and run again."
-        ) from None
+    write_text(place, webvtt(cues, model))
     return None
 
 

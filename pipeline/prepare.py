@@ -20,9 +20,8 @@ def transcripts(params: recording.Params) -> recording.Transcripts:
         return recording.NONE
     from bemerc import transcribe
 
-    found = transcribe.run(
-        recording.without_cues(Path(params.folder), recording.SUFFIXES), params.asr, DATA / "transcripts"
-    )
+    videos = recording.without_cues(Path(params.folder), recording.SUFFIXES)
+    found = transcribe.run(videos, params.asr, DATA / "transcripts", track=params.track)
     for video, reason in found.without.items():
         print(f"{video}: {reason}")
     return found.files

@@ -10,10 +10,11 @@ Formats: subtitles.py; or a table with start_s, end_s, text, speaker, label.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from bemerc.corpus import NOBODY, SPLITS, Split, Utterance, beside, folder, subtitles, table
 from bemerc.corpus import labels as emotion
@@ -49,12 +50,19 @@ class Params:
     labels    the label set of a table's column ``label``; null where there are no labels
     speakers  take "ANN: ..." at the start of a cue for a speaker's name
     asr       a Whisper of transformers, by name or folder, that transcribes what has no cues; null = leave it out
+    track     which sound track it transcribes: auto, the one with a voice, or a number, from 1
     """
 
     folder: str = "data/recording"
     labels: str | tuple[str, ...] | None = None
     speakers: bool = True
     asr: str | None = None
+    track: Literal["auto"] | int = "auto"
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        if isinstance(self.track, int) and self.track < 1:
+            yield f"track: {self.track} must be auto or the number of a sound track, from 1."
 
 
 def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
@@ -151,10 +159,10 @@ def _wordless(path: Path, asr: str | None) -> Finding:
 
 
 def _long(path: Path) -> bool:
-    from bemerc.media import probe  # only where there are transcripts: a decoder is heavy
+    from bemerc.media import length_s  # only where there are transcripts: a decoder is heavy
 
     try:
-        return probe(path).duration_s > TURN_S
+        return length_s(path) > TURN_S
     except (MediaError, MachineError):
         return False
 

@@ -14,6 +14,8 @@ from bemerc.corpus import Manifest, folder
 from bemerc.extract.store import Identity, Part, fingerprint
 
 WHOLE = Part()
+# A clip's sound track: auto, the one with a voice, or a number, from 1.
+Track = Literal["auto"] | int
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Measure:
     """One modality and how it is measured: the extractor's module by name, and what that module says of itself.
 
     rate_hz  rows per second, and for video how often a frame is taken; None = one row per frame
+    track    the sound track that is heard: auto, the one with a voice, or a number, from 1
     """
 
     modality: Kind
@@ -67,6 +70,7 @@ class Measure:
     version: str
     columns: tuple[str, ...]
     rate_hz: float | None = None
+    track: Track = "auto"
 
     @property
     def rate(self) -> Literal["clip"] | float:
@@ -78,20 +82,21 @@ class Measure:
         """What the store and the cache know of the params: all, or what they say themselves that the numbers depend on.
         Worked out once: every utterance's name asks for them."""
         told = getattr(self.params, "facts", None)
-        return to_mapping(self.params) if told is None else told()
+        facts = to_mapping(self.params) if told is None else told()
+        return facts if self.track == "auto" else facts | {"track": self.track}
 
     def name(self, content: str, part: Part) -> str:
         """What the store calls the piece that is measured of a part of a clip."""
         return fingerprint(content, part, self.modality, self.version, self.facts)
 
 
-def measure(modality: Kind, module: str, params: Any) -> Measure:
+def measure(modality: Kind, module: str, params: Any, track: Track = "auto") -> Measure:
     """Ask an extractor's module (without opening it) what it measures with these params."""
     extractor = importlib.import_module(module)
     rate_hz = getattr(params, "rate_hz", None)  # face has none: it takes every frame
     # Where a model file that the user names decides the numbers, the version names its content.
     version = extractor.version(params) if hasattr(extractor, "version") else extractor.VERSION
-    return Measure(modality, module, params, version, extractor.columns(params), rate_hz)
+    return Measure(modality, module, params, version, extractor.columns(params), rate_hz, track)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from bemerc.errors import BemercError, CacheError, MachineError, MediaError
 from bemerc.extract import audio, face, openface, pose
 from bemerc.extract.audio import egemaps, encoder
 from bemerc.extract.crew import Crew
-from bemerc.extract.jobs import Job, Measure, Setup, Task, Want, fault, measure, together
+from bemerc.extract.jobs import Job, Measure, Setup, Task, Track, Want, fault, measure, together
 from bemerc.extract.store import (
     Claims,
     Contents,
@@ -64,6 +64,7 @@ class VideoParams:
     pose              body and hands, measured with either
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
     clip_timeout_s    a clip is given up when its worker gives no sign of life (no frame done) for so long
+    track             the sound track that mouths are compared with: auto, the one with a voice, or a number, from 1
     """
 
     face_backend: Literal["mesh", "openface"] = "mesh"
@@ -72,10 +73,11 @@ class VideoParams:
     pose: pose.Params = field(default_factory=pose.Params)
     max_failed_share: float = 0.1
     clip_timeout_s: float = 120.0
+    track: Track = "auto"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        return _limit_faults(self.max_failed_share, self.clip_timeout_s)
+        return _param_faults(self.max_failed_share, self.clip_timeout_s, self.track)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class AudioParams:
     audio           prosody, which the descriptions read: it is measured in any case
     speech_backend  what else is measured of the sound, into a cache of its own | none | encoder: a transformers model, by the
                     section encoder | egemaps: openSMILE's low-level descriptors
+    track           the sound track that is measured: auto, the one with a voice, or a number, from 1
     """
 
     audio: audio.Params = field(default_factory=audio.Params)
@@ -92,13 +95,16 @@ class AudioParams:
     encoder: encoder.Params = field(default_factory=encoder.Params)
     max_failed_share: float = 0.1
     clip_timeout_s: float = 120.0
+    track: Track = "auto"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        return _limit_faults(self.max_failed_share, self.clip_timeout_s)
+        return _param_faults(self.max_failed_share, self.clip_timeout_s, self.track)
 
 
-def _limit_faults(max_failed_share: float, clip_timeout_s: float) -> Iterator[str]:
+def _param_faults(max_failed_share: float, clip_timeout_s: float, track: Track) -> Iterator[str]:
+    if isinstance(track, int) and track < 1:
+        yield f"track: {track} must be auto or the number of a sound track, from 1."
     if not 0 <= max_failed_share <= 1:
         yield f"max_failed_share: {max_failed_share} must lie between 0 and 1."
     if not 1 <= clip_timeout_s <= 86_400:
@@ -186,7 +192,10 @@ def extract_video(
     Where landmarks are not to be kept, the store remembers it, and those of earlier runs leave it first.
     """
     own = params.face_backend == "mesh"
-    faces = measure("face", *((face.__name__, params.face) if own else (openface.__name__, params.openface)))
+    if own:
+        faces = measure("face", face.__name__, params.face, params.track)
+    else:
+        faces = measure("face", openface.__name__, params.openface)
     measures = (faces, measure("pose", pose.__name__, params.pose))
     store = Store(store_dir)
     store.set_landmarks(params.face.landmarks)
@@ -206,7 +215,7 @@ def extract_audio(
     retry_failed: bool = False,
 ) -> Outcome:
     """Prosody: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
-    measures = (measure("audio", audio.__name__, params.audio),)
+    measures = (measure("audio", audio.__name__, params.audio, params.track),)
     limits = params.max_failed_share, params.clip_timeout_s
     return run(jobs, measures, out_dir, store_dir, workers, *limits, retry_failed=retry_failed)
 
@@ -225,9 +234,9 @@ def extract_speech(
     if params.speech_backend == "none":
         return None
     if params.speech_backend == "egemaps":
-        found = measure("speech", egemaps.__name__, egemaps.Params())
+        found = measure("speech", egemaps.__name__, egemaps.Params(), params.track)
     else:
-        found = measure("speech", encoder.__name__, _encoder(params.encoder, Contents(Store(store_dir))))
+        found = measure("speech", encoder.__name__, _encoder(params.encoder, Contents(Store(store_dir))), params.track)
     limits = params.max_failed_share, params.clip_timeout_s
     return run(jobs, (found,), out_dir, store_dir, workers, *limits, retry_failed=retry_failed)
 

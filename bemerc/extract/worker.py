@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Features
 from bemerc.errors import BemercError, MachineError, MediaError
-from bemerc.extract.jobs import Measure, Setup, Task, Want
+from bemerc.extract.jobs import Measure, Setup, Task, Track, Want
 from bemerc.extract.place import DECODING, PLACE, TOGETHER
 from bemerc.extract.store import Finished, Identity, Part, Refused, Store, identity
 from bemerc.media import SAMPLE_RATE_HZ, Frame, Losses, NoTrackError, Picture, Sound, Video, read_sound
@@ -150,6 +150,8 @@ class Bench:
         self.measures: dict[str, Measure] = {measure.modality: measure for measure in measures}
         self._free: dict[str, list[Any]] = {modality: [] for modality in self.measures}
         self.alive: Callable[[], None] = lambda: None
+        # Those that are measured together and hear anything hear the same.
+        self.track: Track = next((one.track for one in measures if one.track != "auto"), "auto")
 
     def warm_up(self) -> None:
         """Open one of each, so that a missing library shows before the first clip."""
@@ -247,8 +249,8 @@ class _Live:
 class _Ear:
     """The sound of the clip whose picture is measured: decoded when it is first asked for, once for all utterances."""
 
-    def __init__(self, path: Path, alive: Callable[[], None]) -> None:
-        self._path, self._alive = path, alive
+    def __init__(self, path: Path, alive: Callable[[], None], track: Track = "auto") -> None:
+        self._path, self._alive, self._track = path, alive, track
         self._asked = False
         self._sound: Sound | None = None
 
@@ -257,7 +259,7 @@ class _Ear:
         be one: whose face it is would else be decided without it, for good."""
         if not self._asked:
             with contextlib.suppress(MediaError):
-                self._sound = read_sound(self._path, alive=self._alive)
+                self._sound = read_sound(self._path, None, self._alive, self._track)
             self._asked = True
         return None if self._sound is None else self._sound.cut(part.start_s, part.end_s)
 
@@ -266,7 +268,7 @@ def measure_video(task: Task, bench: Bench, report: _Report) -> None:
     """One pass over the picture; utterances begin and end as their times come."""
     waiting = sorted(task.wants, key=lambda want: want.part.start_s or 0.0, reverse=True)
     live: list[_Live] = []
-    ear = _Ear(task.path, report.beat)
+    ear = _Ear(task.path, report.beat, bench.track)
     try:
         with Video(task.path) as video:
             for frame in video:
@@ -356,7 +358,9 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
     with ThreadPoolExecutor(_DECODERS) as pool:
         for first in range(0, len(tasks), _DECODERS):
             part = tasks[first : first + _DECODERS]
-            for task, sound in zip(part, pool.map(lambda task: _decoded(task, report.beat), part), strict=True):
+            for task, sound in zip(
+                part, pool.map(lambda task: _decoded(task, report.beat, bench.track), part), strict=True
+            ):
                 for one in _cut(task, sound, report):
                     gathered.append(one)
                     if len(tasks) == 1 or sum(len(cut.waveform) for cut in gathered) > _GATHERED:
@@ -367,10 +371,11 @@ def measure_sounds(tasks: tuple[Task, ...], bench: Bench, report: _Report) -> No
     _measure_cuts(gathered, bench, report)
 
 
-def _decoded(task: Task, alive: Callable[[], None]) -> Sound | MediaError | MachineError:
+def _decoded(task: Task, alive: Callable[[], None], track: Track) -> Sound | MediaError | MachineError:
     ends = [want.part.end_s for want in task.wants]
     try:
-        return read_sound(task.path, None if None in ends else max(end for end in ends if end is not None), alive)
+        until_s = None if None in ends else max(end for end in ends if end is not None)
+        return read_sound(task.path, until_s, alive, track)
     except (MediaError, MachineError) as error:
         return error
 

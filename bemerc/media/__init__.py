@@ -12,7 +12,7 @@ that finished clips are measured anew.
 """
 
 from bemerc.media.audio import Sound, read_sound, read_waveform
-from bemerc.media.container import ClipAccessError, DecoderError, NoTrackError
+from bemerc.media.container import ClipAccessError, DecoderError, NoTrackError, length_s
 from bemerc.media.losses import Losses
 from bemerc.media.video import Crop, Frame, Picture, Probe, Video, probe
 from bemerc.pitch import SAMPLE_RATE_HZ
@@ -29,6 +29,7 @@ __all__ = [
     "Probe",
     "Sound",
     "Video",
+    "length_s",
     "probe",
     "read_sound",
     "read_waveform",

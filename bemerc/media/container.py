@@ -239,6 +239,24 @@ def _is_guess(container: Any) -> bool:
     return bool(container.duration / av.time_base <= 1.002 * by_size_s + 0.05)
 
 
+def length_s(path: Path) -> float:
+    """How long a clip is in seconds: by its header, or where that says nothing, as in a browser's recording, by its packets.
+    Nothing is decoded. NaN where neither says; MediaError where it is no clip."""
+    with open_container(path) as container:
+        declared_s, origin = declared_duration_s(container), origin_of(container)
+        if math.isfinite(declared_s):
+            return declared_s
+        end_s = math.nan
+        try:
+            for packet in container.demux():
+                if packet.size and packet.pts is not None:
+                    packet_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - origin)
+                    end_s = packet_s if math.isnan(end_s) else max(end_s, packet_s)
+        except (av.error.FFmpegError, OSError) as error:  # a clip that breaks off is as long as what there is of it
+            _raise_machine_fault(error)
+        return end_s
+
+
 def has_clock(container: Any) -> bool:
     """Whether the times of frames stand in the file; sound without a container has none, and FFmpeg counts up what it takes
     for the frames' lengths."""

@@ -43,12 +43,6 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-def check_track(track: Track) -> Iterator[str]:
-    """What is wrong with a params file's ``track``, a sentence."""
-    if track != "auto" and (isinstance(track, str) or track < 1):
-        yield f"track: {track} must be auto or the number of a sound track, from 1."
-
-
 def choose(path: Path, container: Any, track: Track, alive: Callable[[], None]) -> Choice:
     """NoTrackError where there is no sound track or none of this number."""
     streams = container.streams.audio
@@ -65,7 +59,7 @@ def choose(path: Path, container: Any, track: Track, alive: Callable[[], None]) 
     usual = usual if usual in known else known[0]
     heard = {place: _listen(path, place, alive) for place in sorted({usual, *known[:_MOST_TRACKS]})}
     place, why = _best(heard, usual, alive)
-    note = f"Of its {len(streams)} sound tracks track {place + 1} was taken, {why}."
+    note = f"Of its {len(streams)} sound tracks track {place + 1} was taken, {why}; the parameter track names another."
     return Choice(place, heard[place].mix, (note, *heard[place].notes))
 
 
