@@ -33,9 +33,9 @@ def run(
     board: Path | None = None,
 ) -> train.Epoch:
     """Train on train's descriptions, pick the epoch on dev's, save the model folder ``out``; ``board``: for TensorBoard."""
-    torch.manual_seed(params.seed)
     widths = {m: width for m, width in tokens.widths.items() if width}
-    learner = model.build(model_params, widths, tokens.k)
+    with train.seeded(params.seed):
+        learner = model.build(model_params, widths, tokens.k)
     encoder = predict.encoder_for(learner, prompt.Params(), params.max_length)
     splits: tuple[Split, ...] = ("train", "dev")
     trees = {s: _trees(manifest, s, descriptions, encoder, params, tuple(widths)) for s in splits}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -53,6 +54,19 @@ class Node:
     modality: tuple[int, ...]
     behavior: tuple[Placeholder, ...]
     target: bool
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.ids, self.modality, self.behavior, self.target))
+
+    def __hash__(self) -> int:
+        """Worked out once: a turn is looked up in every path that it stands in."""
+        return self._hash
+
+    @cached_property
+    def laid(self) -> Node:
+        """What of the node stands in a row: of a target all but its last token, from which nothing is predicted."""
+        return replace(self, ids=self.ids[:-1], modality=self.modality[:-1]) if self.target else self
 
 
 @dataclass(frozen=True)
@@ -265,20 +279,14 @@ def grow(examples: Sequence[Example], row_tokens: int) -> list[Tree]:
     An example longer than ``row_tokens`` has a tree of its own: rows are filled, never cut.
     """
     trees: list[Tree] = []
-    row: list[Example] = []
-    known: set[tuple[Node, ...]] = set()
-    length = 0
+    row = _Layout()
     for example in examples:
-        paths = [example.nodes[:depth] for depth in range(1, len(example.nodes) + 1)]
-        added = sum(len(_laid(path[-1]).ids) for path in paths if path not in known)
-        if row and (row[0].nodes[0] is not example.nodes[0] or length + added > row_tokens):
-            trees.append(tree(row))
-            row, known, length = [], set(), 0
-            added = sum(len(_laid(node).ids) for node in example.nodes)
-        row.append(example)
-        known.update(paths)
-        length += added
-    return [*trees, tree(row)] if row else trees
+        full = row.length + row.added(example) > row_tokens
+        if row.examples and (full or row.examples[0].nodes[0] is not example.nodes[0]):
+            trees.append(row.finish())
+            row = _Layout()
+        row.add(example)
+    return [*trees, row.finish()] if row.examples else trees
 
 
 def join(trees: Sequence[Tree], row_tokens: int, size: int) -> list[Tree]:
@@ -301,21 +309,17 @@ def join(trees: Sequence[Tree], row_tokens: int, size: int) -> list[Tree]:
 def tree(examples: Sequence[Example]) -> Tree:
     """Lay out examples so that common beginnings stand once, in the order in which they are first met."""
     layout = _Layout()
-    for index, example in enumerate(examples):
-        layout.add(index, example)
-    return layout.finish(tuple(examples))
-
-
-def _laid(node: Node) -> Node:
-    """What of a node stands in a row: of a target all but its last token, from which nothing is predicted."""
-    return replace(node, ids=node.ids[:-1], modality=node.modality[:-1]) if node.target else node
+    for example in examples:
+        layout.add(example)
+    return layout.finish()
 
 
 class _Layout:
     """A tree while it grows."""
 
     def __init__(self) -> None:
-        self.found: dict[tuple[int, Node], int] = {}  # (parent, node) -> number
+        self.examples: list[Example] = []
+        self.found: dict[tuple[int | None, Node], int] = {}  # (parent, node) -> number
         self.nodes: list[Node] = []
         self.parents: list[int] = []
         self.starts: list[int] = []  # where the node begins in the row
@@ -323,15 +327,25 @@ class _Layout:
         self.length = 0
         self.targets: list[tuple[int, int, int]] = []  # source, token, example
 
-    def add(self, index: int, example: Example) -> None:
+    def added(self, example: Example) -> int:
+        """How many positions longer the example would make the row."""
+        parent: int | None = -1
+        for depth, node in enumerate(example.nodes):
+            parent = self.found.get((parent, node.laid))
+            if parent is None:
+                return sum(len(other.laid.ids) for other in example.nodes[depth:])
+        return 0
+
+    def add(self, example: Example) -> None:
         parent = -1
         for node in example.nodes:
             if node.target:
-                self._aim(index, parent, node)
+                self._aim(len(self.examples), parent, node)
             parent = self._place(parent, node)
+        self.examples.append(example)
 
     def _place(self, parent: int, node: Node) -> int:
-        node = _laid(node)
+        node = node.laid
         number = self.found.get((parent, node))
         if number is None:
             number = self.found[parent, node] = len(self.nodes)
@@ -349,7 +363,7 @@ class _Layout:
         for offset, token in enumerate(node.ids):
             self.targets.append((before if offset == 0 else start + offset - 1, token, index))
 
-    def finish(self, examples: tuple[Example, ...]) -> Tree:
+    def finish(self) -> Tree:
         lengths = np.array([len(node.ids) for node in self.nodes])
         within = np.concatenate([np.arange(n) for n in lengths])
         targets = np.array(self.targets, np.int64).reshape(-1, 3)
@@ -363,7 +377,7 @@ class _Layout:
             source=targets[:, 0],
             token=targets[:, 1],
             example=targets[:, 2],
-            examples=examples,
+            examples=tuple(self.examples),
         )
 
 
@@ -444,11 +458,13 @@ def batches(trees: Sequence[Tree], size: int, shuffle: np.random.Generator | Non
 
 def _groups(trees: Iterable[Tree], size: int) -> Iterator[list[Tree]]:
     group: list[Tree] = []
+    count = 0
     for t in trees:
         group.append(t)
-        if sum(len(t.examples) for t in group) >= size:
+        count += len(t.examples)
+        if count >= size:
             yield group
-            group = []
+            group, count = [], 0
     if group:
         yield group
 

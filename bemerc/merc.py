@@ -8,6 +8,7 @@ its labels; the test split is not looked at here.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from bemerc import dataset, model, predict, prompt, temperature, train, variant
 from bemerc.align import facts
@@ -54,11 +55,11 @@ def run(
     modalities = inputs.modalities
     start = start if inputs.align else None
     _must_have_labels(manifest)
-    torch.manual_seed(params.seed)
     widths = {m: tokens.widths[m] for m in modalities}
     if start is not None:
         _must_begin_here(start, name, tokens)
-    learner = model.build(model_params, widths, tokens.k, start)
+    with train.seeded(params.seed):
+        learner = model.build(model_params, widths, tokens.k, start)
     read = tokens.without(inputs.hidden(tokens.columns))
     encoder = predict.encoder_for(learner, shape, params.max_length)
     encoder.tell_apart(manifest.labels, prompt.label_target)
@@ -134,19 +135,25 @@ def _dev_scorer(
 
     def score(of: model.BehaviorModel) -> train.Score:
         sums = predict.score_labels(of, encoder, asked, tokens, how, quiet=True)
-        right = np.array([gold[id] for id in sums])
-        logs = temperature.flattened(np.stack(list(sums.values())), 1.0)
-        said, cooled = logs.argmax(axis=1), temperature.fit(logs, right)
-        loss = temperature.loss(logs, right, cooled)
-        return train.Score(
-            -loss,
-            {
-                "weighted_f1": train.weighted_f1(right, said),
-                "accuracy": float((said == right).mean()),
-                "loss": temperature.loss(logs, right, 1.0),
-                "temperature": cooled,
-                "loss_at_temperature": loss,
-            },
-        )
+        return judged(np.stack([sums[id] for id in gold]), np.array(list(gold.values())))
 
     return score
+
+
+def judged(sums: NDArray[np.float64], right: NDArray[np.int64]) -> train.Score:
+    """sums (N, C) label log-probabilities, right (N,) codes -> dev's score; NaN, with no numbers, where a sum is no number."""
+    if not np.isfinite(sums).all():
+        return train.Score(math.nan, {})
+    logs = temperature.flattened(sums, 1.0)
+    said, cooled = logs.argmax(axis=1), temperature.fit(logs, right)
+    loss = temperature.loss(logs, right, cooled)
+    return train.Score(
+        -loss,
+        {
+            "weighted_f1": train.weighted_f1(right, said),
+            "accuracy": float((said == right).mean()),
+            "loss": temperature.loss(logs, right, 1.0),
+            "temperature": cooled,
+            "loss_at_temperature": loss,
+        },
+    )

@@ -28,6 +28,7 @@ from bemerc.errors import ModelError
 from bemerc.model.pretrained import device_faults
 from bemerc.prediction import Prediction
 from bemerc.progress import bar
+from bemerc.terminal import printable
 
 if TYPE_CHECKING:
     from bemerc.tokens import TokenFile
@@ -85,12 +86,23 @@ def run(
     asked = prompts(manifest, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
     with _enough_memory():
         found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
+    _must_be_numbers(found, folder)
     gold = {u.id: u.label for u in manifest.utterances}
     # Models of before temperatures were fitted say nothing of theirs.
     heat = float(facts.dev.get("temperature", 1.0))
     return [
         prediction(id, gold[id], facts.labels, temperature.flattened(sums, heat)) for id, sums in sorted(found.items())
     ]
+
+
+def _must_be_numbers(found: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
+    """Raise ModelError where label scores are no numbers: the first label would be the likeliest, and say nothing."""
+    odd = sorted(id for id, sums in found.items() if np.isnan(sums).any() or not np.isfinite(sums.max()))
+    if odd:
+        raise ModelError(
+            f"{folder}: the label scores of {len(odd)} of {len(found)} utterances are no numbers, such as those of "
+            f"{printable(odd[0])}. Weights in float16 can overflow: train the model with model.dtype: bfloat16 or float32."
+        )
 
 
 def prompts(

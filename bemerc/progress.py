@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PLAIN_INTERVAL_S = 20.0
+_ONE_LOADING = threading.RLock()
 
 
 @contextmanager
@@ -27,19 +29,21 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def transformers_quiet(*, advice: bool = True) -> Iterator[None]:
     """While transformers loads a model: its own bars say nothing that ours do not. Without ``advice`` it also keeps to itself
-    how it would rather be called, which says nothing to somebody who wants a clip described."""
+    how it would rather be called, which says nothing to somebody who wants a clip described. A second thread waits: what
+    it found switched off would stay so."""
     from transformers.utils import logging
 
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    if not advice:
-        logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
+    with _ONE_LOADING:
+        shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        if not advice:
+            logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if shown:
+                logging.enable_progress_bar()
 
 
 @contextmanager

@@ -7,6 +7,8 @@ that is kept, and stands among its dev numbers; predict applies it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +22,14 @@ STEPS = 200
 def fit(logs: Floats, right: NDArray[np.int64]) -> float:
     """logs (N, C) log-probabilities of the labels, right (N,) codes -> the temperature under which dev is likeliest.
 
-    The loss is convex in 1 / temperature, so a search over a grid of 2 % steps finds its one valley.
+    The loss is convex in 1 / temperature, so a search over a grid of 2 % steps finds its one valley. NaN where the loss is
+    no number at any temperature.
     """
+    if np.isnan(logs).any():
+        return math.nan
     temperatures = np.geomspace(LEAST, MOST, STEPS)
-    losses = [loss(logs, right, float(t)) for t in temperatures]
-    return float(temperatures[int(np.argmin(losses))])
+    losses = np.array([loss(logs, right, float(t)) for t in temperatures])
+    return float(temperatures[int(np.argmin(losses))]) if np.isfinite(losses).any() else math.nan
 
 
 def loss(logs: Floats, right: NDArray[np.int64], temperature: float) -> float:

@@ -281,4 +281,42 @@ def test_rounding_keeps_eleven_bits() -> None:
     assert np.abs(kept / values - 1).max() <= 2**-11
     assert not (kept.view(np.uint32) & 0x1FFF).any()
     assert np.array_equal(windows.rounded(kept), kept)
-    assert np.isnan(windows.rounded(np.array([np.nan], np.float32))).all()
+
+
+def test_rounding_leaves_what_is_no_number_as_it_is() -> None:
+    """All NaN that there are in practice: numpy's, CUDA's canonical one, whose bits would run over into -0.0, signalling ones."""
+    bits = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, 0x7FFFF000], np.uint32)
+    assert np.isnan(windows.rounded(bits.view(np.float32))).all()
+    infinite = np.array([np.inf, -np.inf], np.float32)
+    assert np.array_equal(windows.rounded(infinite), infinite)
+    largest = np.array([np.finfo(np.float32).max], np.float32)
+    assert not np.isfinite(windows.rounded(largest)).any(), "what rounds beyond float32 is no number either"
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_an_overflow_as_a_gpu_writes_it_is_a_failed_clip(models: dict[tuple[str, str], Path], bits: int) -> None:
+    """Layer norm of infinity is NaN on every device, and CUDA's has all bits set but the sign."""
+    extractor = opened(models["hubert", "layer"])
+    odd = torch.from_numpy(np.array([bits], np.uint32).view(np.float32))
+    extractor._network.encoder.layer_norm.register_forward_hook(lambda _, __, out: odd.expand_as(out).clone())
+    with pytest.raises(MediaError, match="overflowed"):
+        extractor.clip(sound(4000))
+
+
+def test_an_encoder_leaves_the_process_as_it_was(models: dict[tuple[str, str], Path]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    cudnn = torch.backends.cudnn
+    settings = cudnn.allow_tf32, cudnn.deterministic
+    try:
+        extractor = opened(models["wavlm", "layer"])
+        seen: list[tuple[int, bool, bool]] = []
+        extractor._network.register_forward_pre_hook(
+            lambda *_: seen.append((torch.get_num_threads(), cudnn.allow_tf32, cudnn.deterministic))
+        )
+        extractor.clip(sound(16000))
+        assert seen == [(1, False, True)]
+        assert torch.get_num_threads() == 2
+        assert (cudnn.allow_tf32, cudnn.deterministic) == settings
+    finally:
+        torch.set_num_threads(before)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -49,7 +49,7 @@ class World:
         made = model.build(params, dict.fromkeys(MODALITIES, estimate.WIDTH), language.K).train()
         encoder = predict.encoder_for(made, prompt.Params(), training.max_length)
         trees = dataset.grow([encoder.encode(one) for one in self.asked(task)], training.row_tokens)
-        groups = dataset.batches(trees, training.batch, np.random.default_rng(training.seed))
+        groups = train.order(trees, training, 0)
         return [walk.step(made, [dataset.collate(group, self.tokens)]) for group in groups]
 
 
@@ -88,6 +88,15 @@ def test_fewer_bits_and_parts_take_less(world: World) -> None:
     sizes = [world.estimate(replace(world.gemma2, quantize=bits)).weights for bits in ("none", "8bit", "4bit")]
     assert sizes == sorted(sizes, reverse=True)
     assert whole.weights == 4 * whole.parameters
+
+
+def test_two_walks_at_once_count_the_same_and_leave_torch_as_it_was(world: World) -> None:
+    usual = torch.nn.functional.scaled_dot_product_attention
+    alone = world.estimate(world.params)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: world.estimate(world.params), range(4)))
+    assert {(one.step, one.flops) for one in found} == {(alone.step, alone.flops)}
+    assert torch.nn.functional.scaled_dot_product_attention is usual
 
 
 def test_what_live_counts_is_what_lives() -> None:

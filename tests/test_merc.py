@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bemerc import align, dataset, merc, model, predict, prompt
 from bemerc.corpus import Manifest
@@ -195,6 +196,24 @@ def test_how_it_is_computed_changes_no_score(world: World, how: predict.Params) 
     for a, b in zip(usual, other, strict=True):
         assert a.label == b.label
         assert list(a.scores.values()) == pytest.approx(list(b.scores.values()), abs=1e-5)
+
+
+def test_predictions_of_scores_that_are_no_numbers_are_refused(world: World, tmp_path: Path) -> None:
+    """The first label would be the likeliest of seven NaN."""
+    world.merc(tmp_path / "m")
+    file = tmp_path / "m" / model.PROJECTORS
+    save_file({name: weight * np.nan for name, weight in load_file(file).items()}, file)
+    with pytest.raises(ModelError, match="are no numbers") as caught:
+        predict.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW)
+    assert world.manifest.by_split("test")[0].id in str(caught.value)
+
+
+def test_a_run_leaves_the_generators_of_random_numbers_alone(world: World, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    world.merc(tmp_path / "m")
+    assert torch.equal(torch.rand(2), expected)
 
 
 def test_unlabelled_clips_get_predictions_without_gold(world: World, tmp_path: Path) -> None:

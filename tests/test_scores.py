@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bemerc import dataset, model, predict, prompt
+from bemerc import dataset, merc, model, predict, prompt
 from bemerc.corpus import LABEL_SETS, MODALITIES
 from bemerc.errors import ModelError
 from bemerc.model.paths import Trees
@@ -119,3 +121,39 @@ def test_a_class_without_trees_refuses_rows_that_branch(judged: Judged) -> None:
     encoder = predict.encoder_for(made, prompt.Params(), 1024)
     with pytest.raises(ModelError):
         predict.score_labels(made, encoder, judged.asked, judged.world.tokens, predict.Params(), quiet=True)
+
+
+@pytest.mark.parametrize(("family", "trees"), [("llama3", "masks"), ("llama3", "paths"), ("gemma2", "paths")])
+def test_two_threads_may_share_a_model(judged: Judged, family: str, trees: Trees) -> None:
+    """While a model computes, hooks and an attention of ours stand in its layers."""
+    made = judged.model(family, trees)
+    before = made.lm.config.get_text_config()._attn_implementation
+    encoder = predict.encoder_for(made, prompt.Params(), 1024)
+
+    def scored(batch: int) -> dict[str, np.ndarray]:
+        how = predict.Params(batch=batch, device="cpu")
+        return predict.score_labels(made, encoder, judged.asked, judged.world.tokens, how, quiet=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(scored, (1, 2, 1, 2)))
+    for found in results:
+        for id, expected in judged.alone(family).items():
+            assert found[id] == pytest.approx(expected, abs=2e-4), id
+    assert made.lm.config.get_text_config()._attn_implementation == before
+    assert not made.lm.get_output_embeddings()._forward_pre_hooks
+
+
+def test_a_score_that_is_no_number_says_nothing_of_its_label(judged: Judged) -> None:
+    made = judged.model("llama3", "paths")
+    with torch.no_grad():
+        next(made.projectors["face"].parameters()).fill_(math.nan)
+    encoder = predict.encoder_for(made, prompt.Params(), 1024)
+    sums = predict.score_labels(made, encoder, judged.asked, judged.world.tokens, predict.Params(), quiet=True)
+    assert all(np.isnan(of).all() for of in sums.values())
+    rows, right = np.stack(list(sums.values())), np.zeros(len(sums), np.int64)
+    score = merc.judged(rows, right)
+    assert math.isnan(score.value)
+    assert score.numbers == {}
+    rows[1:] = np.log(1 / len(LABELS))
+    assert math.isnan(merc.judged(rows, right).value), "one utterance is enough"
+    assert merc.judged(rows[1:], right[1:]).value == pytest.approx(np.log(1 / len(LABELS)))

@@ -30,3 +30,14 @@ def test_probabilities_sum_to_one_and_extremes_are_held() -> None:
     assert np.exp(temperature.flattened(logs, 2.5)).sum(1) == pytest.approx(np.ones(50))
     assert temperature.fit(logs, logs.argmax(1)) == pytest.approx(temperature.LEAST)
     assert temperature.fit(logs, logs.argmin(1)) == pytest.approx(temperature.MOST)
+
+
+def test_a_loss_that_is_no_number_has_no_temperature() -> None:
+    logs, right = drawn(50, 2.0)
+    assert np.isnan(temperature.fit(logs * np.nan, right))
+    one = logs.copy()
+    one[3] = np.nan
+    assert np.isnan(temperature.fit(one, right))
+    hopeless = logs.copy()
+    hopeless[0, right[0]] = -np.inf
+    assert np.isnan(temperature.fit(hopeless, right))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from sklearn.metrics import f1_score
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from bemerc import dataset, model, predict, prompt, train
 from bemerc.corpus import MODALITIES
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
-from bemerc.train import checkpoint
+from bemerc.train import checkpoint, processes, soundness
 from bemerc.train.journal import log_of
 from bemerc.train.weights import Mean
 from tests import language
@@ -42,19 +45,34 @@ class World:
             if u.split == "train"
         ]
         self.trees = dataset.grow(examples, TRAINING.row_tokens)
+        # Single examples, and five at a time: how many steps they make depends on the order.
+        self.uneven = [*dataset.grow(examples[:4], 0), *(dataset.tree(examples[at : at + 5]) for at in range(4, 24, 5))]
 
     def model(self) -> model.BehaviorModel:
         torch.manual_seed(0)
         return model.build(self.params, language.WIDTHS, language.K)
 
-    def fit(self, out: Path, params: train.Params = TRAINING, scores: Iterator[float] | None = None) -> tuple:
+    def fit(
+        self,
+        out: Path,
+        params: train.Params = TRAINING,
+        scores: Iterator[float] | None = None,
+        hook: Callable[..., Any] | None = None,
+        before: Callable[..., Any] | None = None,
+        trees: list[dataset.Tree] | None = None,
+    ) -> tuple:
+        """Train a fresh model; ``before`` and ``hook`` are called around every forward pass of a step."""
         found = self.model()
+        if before is not None:
+            found.register_forward_pre_hook(before)
+        if hook is not None:
+            found.register_forward_hook(hook)
 
         def score(of: model.BehaviorModel) -> train.Score:
             weight = float(sum(p.detach().double().sum() for p in of.trainable().values()))
             return train.Score(weight if scores is None else next(scores), {"weight": weight})
 
-        fitted = train.fit(found, self.trees, self.tokens, score, params, out, "test")
+        fitted = train.fit(found, trees or self.trees, self.tokens, score, params, out, "test")
         now = {name: p.detach().clone() for name, p in found.trainable().items()}
         assert same(now, fitted.best_weights)
         return now, fitted.best
@@ -118,26 +136,34 @@ class Killed(Exception):
     """Stands for SIGKILL."""
 
 
-@pytest.mark.parametrize("kill_at", [1, 2, 3, 5])
-def test_a_killed_training_goes_on_bit_for_bit(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
-) -> None:
-    whole, best = world.fit(tmp_path / "whole")
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
-    real, done = train._Run._step, iter(range(1000))
+def killed_at(step: int) -> Callable[..., None]:
+    done = iter(range(1000))
 
-    def dying(*given: object) -> tuple[float, bool]:
-        if next(done) == kill_at:
+    def dying(*_: object) -> None:
+        if next(done) == step:
             raise Killed
-        return real(*given)
 
-    monkeypatch.setattr(train._Run, "_step", dying)
+    return dying
+
+
+UNEVEN = replace(TRAINING, epochs=6, batch=2)
+
+
+@pytest.mark.parametrize(
+    ("params", "kill_at"),
+    [*((TRAINING, n) for n in (1, 2, 3, 5)), (UNEVEN, 13), (replace(TRAINING, precision="float16"), 3)],
+)
+def test_a_killed_training_goes_on_bit_for_bit(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: train.Params, kill_at: int
+) -> None:
+    trees = world.uneven if params is UNEVEN else world.trees
+    whole, best = world.fit(tmp_path / "whole", params, trees=trees)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
     with pytest.raises(Killed):
-        world.fit(tmp_path / "cut")
+        world.fit(tmp_path / "cut", params, before=killed_at(kill_at), trees=trees)
     assert (tmp_path / "cut.checkpoint").is_file()
-    monkeypatch.setattr(train._Run, "_step", real)
     torch.manual_seed(999)
-    again, resumed = world.fit(tmp_path / "cut")
+    again, resumed = world.fit(tmp_path / "cut", params, trees=trees)
     assert same(whole, again)
     assert numbers(tmp_path / "whole") == numbers(tmp_path / "cut")
     assert resumed.epoch == best.epoch
@@ -248,19 +274,21 @@ def test_the_last_epoch_is_kept_beside_the_best(world: World, tmp_path: Path) ->
     assert not same(dict(fitted.best_weights), dict(fitted.last_weights))
 
 
-def test_a_full_disk_at_the_end_costs_no_training(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_at_the_end_costs_no_training(world: World, tmp_path: Path) -> None:
+    steps: list[int] = []
+
     def trained() -> tuple[model.BehaviorModel, train.Fitted]:
         found = world.model()
+        found.register_forward_hook(lambda *_: steps.append(1))
         given = (found, world.trees, world.tokens, lambda _: train.Score(0.5, {"loss": 1.0}))
         return found, train.fit(*given, TRAINING, tmp_path / "m", "test")
 
     found, fitted = trained()
     with files_of_at_most(5_000), pytest.raises(ModelError, match=r"the model could not be written .*not trained anew"):
         train.save(found, tmp_path / "m", fitted, lambda epoch: facts(world, epoch))
-    monkeypatch.setattr(train._Run, "_step", lambda *_: pytest.fail("trained a second time"))
+    once = len(steps)
     found, again = trained()
+    assert len(steps) == once > 0
     assert same(dict(fitted.best_weights), dict(again.best_weights))
     train.save(found, tmp_path / "m", again, lambda epoch: facts(world, epoch))
     assert same(dict(again.best_weights), dict(model.load(tmp_path / "m", device="cpu")[0].named_parameters()))
@@ -308,9 +336,29 @@ def test_bfloat16_multiplies_more_coarsely_and_keeps_its_weights(world: World, t
     assert not same(exact, coarse)
 
 
-def test_float16_on_a_cpu_is_a_sentence(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="float16 needs a GPU"):
-        world.fit(tmp_path / "m", replace(TRAINING, precision="float16"))
+def test_float16_scales_its_gradients_and_keeps_its_weights(world: World, tmp_path: Path) -> None:
+    """What a GPU does, on a CPU: autocast, a scaler that goes on more carefully, and its state in the checkpoint."""
+    exact, _ = world.fit(tmp_path / "a")
+    coarse, _ = world.fit(tmp_path / "b", replace(TRAINING, precision="float16"))
+    assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in coarse.values())
+    for a, b in zip(lines(tmp_path / "a"), lines(tmp_path / "b"), strict=True):
+        assert a["loss"] != b["loss"] == pytest.approx(a["loss"], rel=0.05)
+    assert not same(exact, coarse)
+    held = torch.load(tmp_path / "b.checkpoint", weights_only=True)
+    assert held["scaler"]["scale"] > 1
+
+
+def test_a_step_that_overflows_in_float16_is_skipped(world: World, tmp_path: Path) -> None:
+    found = world.model()
+    infinite = iter([True, False])
+    next(iter(found.trainable().values())).register_hook(
+        lambda grad: grad * math.inf if next(infinite, False) else grad
+    )
+    params = replace(TRAINING, precision="float16", average=0.0)
+    train.fit(found, world.trees, world.tokens, lambda _: train.Score(0.0, {}), params, tmp_path / "m", "test")
+    held = torch.load(tmp_path / "m.checkpoint", weights_only=True)
+    assert held["scaler"]["scale"] == torch.amp.GradScaler("cpu").get_scale() / 2
+    assert all(weight.isfinite().all() for weight in found.trainable().values())
 
 
 def test_the_log_tells_of_every_step_what_a_watcher_wants_to_know(world: World, tmp_path: Path) -> None:
@@ -369,53 +417,182 @@ def test_a_mean_of_weights_by_its_definition() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_with_a_sentence(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"The loss became nan in epoch \d+, step \d+. Lower adapter_lr"):
+    with pytest.raises(soundness.UnsoundError, match="Lower adapter_lr") as caught:
         world.fit(tmp_path / "m", replace(TRAINING, adapter_lr=1e30, projector_lr=1e30, clip=1e30, epochs=5))
+    assert not math.isfinite(caught.value.value)
 
 
-def test_a_loss_that_runs_away_stops_with_a_sentence(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, scale = model.BehaviorModel.forward, iter(1.2**n for n in range(1000))
-    monkeypatch.setattr(model.BehaviorModel, "forward", lambda self, batch: real(self, batch) * next(scale))
-    with pytest.raises(ModelError, match=r"The loss runs away: it began at .* Lower adapter_lr"):
-        world.fit(tmp_path / "m", replace(TRAINING, epochs=20))
+def test_a_loss_that_runs_away_stops_with_a_sentence(world: World, tmp_path: Path) -> None:
+    scale = iter(1.2**n for n in range(1000))
+    with pytest.raises(soundness.UnsoundError, match="Lower adapter_lr") as caught:
+        world.fit(tmp_path / "m", replace(TRAINING, epochs=20), hook=lambda _, __, loss: loss * next(scale))
+    assert math.isfinite(caught.value.value)
     assert 20 <= len(everything(tmp_path / "m")) < 40
 
 
-def test_what_counts_as_running_away(world: World) -> None:
-    def watched(losses: list[float]) -> None:
-        run = SimpleNamespace(
-            state=checkpoint.State(), _where=lambda: "epoch 1, step 1", _must_be_a_number=lambda *_: 0
-        )
+def test_what_counts_as_running_away() -> None:
+    def watch(losses: list[float]) -> None:
+        known: list[float] = []
         for loss in losses:
-            train._Run._must_be_sound(run, loss)  # type: ignore[arg-type]
+            known = soundness.watched(known, loss)
+            assert len(known) <= soundness.BEGINNING + soundness.RECENT
+            soundness.check_losses(known, "epoch 1, step 1")
 
-    watched([2.0] * 20 + [400.0] * 3 + [2.0] * 20)  # one bad batch
-    watched([0.1] * 20 + [0.9] * 40)  # small losses vary
-    with pytest.raises(ModelError, match=r"began at 2.00 and was 6.00 over the last 20 steps"):
-        watched([2.0] * 20 + [6.0] * 40)
+    watch([2.0] * 20 + [400.0] * 3 + [2.0] * 20)  # one bad batch
+    watch([0.1] * 20 + [0.9] * 40)  # small losses vary
+    watch([2.0] * 5 + [9.0] * 10)  # too few to tell
+    with pytest.raises(soundness.UnsoundError) as caught:
+        watch([2.0] * 20 + [6.0] * 40)
+    assert caught.value.value == 6.0
 
 
-def test_a_gradient_that_is_no_number_stops_with_a_sentence(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train.Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
-    with pytest.raises(ModelError, match="The gradient became nan in epoch 1, step 1"):
-        world.fit(tmp_path / "m")
+def test_a_gradient_that_is_no_number_stops_with_a_sentence(world: World, tmp_path: Path) -> None:
+    def spoilt(found: model.BehaviorModel, *_: object) -> None:
+        next(iter(found.trainable().values())).register_hook(lambda grad: grad * math.nan)
+
+    with pytest.raises(soundness.UnsoundError, match="gradient") as caught:
+        world.fit(tmp_path / "m", before=spoilt)
+    assert caught.value.where == "epoch 1, step 1"
 
 
 @pytest.mark.parametrize(("where", "match"), [("step", "raise accumulate"), ("dev", "judging dev")])
-def test_memory_that_does_not_suffice_is_a_sentence(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, match: str
-) -> None:
-    def full(*_: object) -> None:
+def test_memory_that_does_not_suffice_is_a_sentence(world: World, tmp_path: Path, where: str, match: str) -> None:
+    def full(*_: object) -> Any:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
+    found = world.model()
     if where == "step":
-        monkeypatch.setattr(model.BehaviorModel, "forward", full)
+        found.register_forward_pre_hook(full)
     with pytest.raises(ModelError, match=match):
-        train.fit(world.model(), world.trees, world.tokens, full, TRAINING, tmp_path / "m", "test")
+        train.fit(found, world.trees, world.tokens, full, TRAINING, tmp_path / "m", "test")
+
+
+# ------------------------------------------------------------------------------------------------ steps, and what is best
+
+
+def test_steps_are_counted_epoch_by_epoch(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trees are dealt out in another order in every epoch, and a group closes when it has enough examples."""
+    counts = [len(train.order(world.uneven, UNEVEN, epoch)) for epoch in range(UNEVEN.epochs)]
+    assert len(set(counts)) > 1
+    world.fit(tmp_path / "m", UNEVEN, trees=world.uneven)
+    steps = [line for line in everything(tmp_path / "m") if "step" in line]
+    assert [line["step"] for line in steps] == list(range(1, sum(counts) + 1))
+    assert [sum(line["epoch"] == epoch for line in steps) for epoch in range(1, 7)] == counts
+    assert steps[-1]["left_s"] == 0
+    assert all(line["left_s"] >= 0 for line in steps)
+    rates = [line["lr"] for line in steps]
+    top = rates.index(max(rates))
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01 * UNEVEN.adapter_lr, rel=1e-9)
+    assert f"test: {sum(counts)}/{sum(counts)} steps" in capsys.readouterr().err
+
+
+def test_the_bar_of_a_training_that_goes_on_ends_where_it_should(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
+    with pytest.raises(Killed):
+        world.fit(tmp_path / "m", UNEVEN, before=killed_at(13), trees=world.uneven)
+    capsys.readouterr()
+    world.fit(tmp_path / "m", UNEVEN, trees=world.uneven)
+    total = sum(len(train.order(world.uneven, UNEVEN, epoch)) for epoch in range(UNEVEN.epochs))
+    assert f"test: {total}/{total} steps" in capsys.readouterr().err
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([NAN, 0.1, 0.9, 0.3], 3),
+        ([0.5, NAN, 0.4, 0.3], 1),
+        ([NAN, NAN, NAN, -9.0], 4),
+        ([-math.inf, -5.0, NAN, -6.0], 2),
+    ],
+)
+def test_a_score_that_is_no_number_is_never_the_best(
+    world: World, tmp_path: Path, scores: list[float], best: int
+) -> None:
+    _, found = world.fit(tmp_path / "m", replace(TRAINING, epochs=4), iter(scores))
+    assert found.epoch == best
+    assert [line["best"] for line in lines(tmp_path / "m")].count(True) >= 1
+    assert not any(line["best"] for line, value in zip(lines(tmp_path / "m"), scores, strict=True) if math.isnan(value))
+
+
+def test_epochs_without_a_score_use_up_the_patience(world: World, tmp_path: Path) -> None:
+    with pytest.raises(soundness.UnsoundError, match="none could be picked"):
+        world.fit(tmp_path / "a", replace(TRAINING, epochs=9, patience=2), iter([NAN] * 9))
+    assert len(lines(tmp_path / "a")) == 2
+    _, best = world.fit(tmp_path / "b", replace(TRAINING, epochs=9, patience=2), iter([NAN, 0.2, NAN, NAN, 0.9]))
+    assert (best.epoch, len(lines(tmp_path / "b"))) == (2, 4)
+
+
+def test_a_number_of_devs_that_is_none_is_left_out_and_the_tables_say_so(world: World, tmp_path: Path) -> None:
+    given = iter([(NAN, NAN), (0.5, 1.0)])
+
+    def score(_: model.BehaviorModel) -> train.Score:
+        value, loss = next(given)
+        return train.Score(value, {"loss": loss})
+
+    train.fit(world.model(), world.trees, world.tokens, score, TRAINING, tmp_path / "m", "test")
+    first, second = lines(tmp_path / "m")
+    assert "dev_loss" not in first
+    assert second["dev_loss"] == 1.0
+    assert "NaN" not in log_of(tmp_path / "m").read_text()
+    head, *rows = (tmp_path / "m" / "epochs.csv").read_text().splitlines()
+    assert head == "epoch,loss,dev_loss"
+    assert [row.split(",")[2] for row in rows] == ["", "1.0"]
+
+
+# --------------------------------------------------------------------------------------------------- devices, and the process
+
+
+def test_a_model_is_trained_where_it_lies(world: World) -> None:
+    """accelerate would move it to the device that it takes itself; the meta device stands for a second GPU."""
+    with torch.device("meta"):
+        lm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(world.params.name_or_path))
+    made = model.fresh(lm.requires_grad_(False), world.model().tokenizer, language.WIDTHS, language.K, world.params)
+    with processes.training(made, TRAINING) as accelerator:
+        accelerator.prepare(made, train._optimizer(made, TRAINING))
+        assert {weight.device.type for weight in made.parameters()} == {"meta"}
+
+
+def test_a_training_leaves_the_process_as_it_was(world: World, tmp_path: Path) -> None:
+    torch.manual_seed(77)
+    state = PartialState(cpu=True)
+    state.debug = True
+    settings = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
+    expected = torch.rand(3)
+    torch.manual_seed(77)
+    found = world.model()
+    torch.manual_seed(77)
+    train.fit(found, world.trees, world.tokens, lambda _: train.Score(0.0, {}), TRAINING, tmp_path / "m", "test")
+    assert torch.equal(torch.rand(3), expected)
+    assert PartialState().debug
+    state.debug = False
+    assert (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()) == settings
+
+
+def test_a_training_that_fails_leaves_the_process_as_it_was(world: World, tmp_path: Path) -> None:
+    torch.manual_seed(77)
+    expected = torch.rand(3)
+    found = world.model()
+    found.register_forward_pre_hook(killed_at(1))
+    torch.manual_seed(77)
+    with pytest.raises(Killed):
+        train.fit(found, world.trees, world.tokens, lambda _: train.Score(0.0, {}), TRAINING, tmp_path / "m", "test")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_checkpointed_layers_train_to_the_same_weights(world: World, tmp_path: Path) -> None:
+    usual, world.params = world.params, replace(world.params, gradient_checkpointing=True)
+    try:
+        again, _ = world.fit(tmp_path / "a")
+    finally:
+        world.params = usual
+    plain, _ = world.fit(tmp_path / "b")
+    assert all(torch.allclose(plain[name], again[name], atol=1e-5) for name in plain)
 
 
 def test_weighted_f1_is_scikit_learns() -> None:

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from bemerc import dataset, model, predict, prompt, tokens, train
 from bemerc.corpus import MODALITIES
-from bemerc.train import checkpoint, weights
+from bemerc.train import checkpoint, processes, weights
 from tests import language
 
 # Dropout is drawn by every process for itself; without it the losses must be the same.
@@ -25,10 +25,12 @@ PARAMS = replace(language.TRAINING, epochs=3, batch=5, row_tokens=0)
 
 
 def fit(world: Path, out: Path, seconds: float = 0.0) -> train.Fitted:
+    """Train in ``out``; a step and a judgement take ``seconds`` at least."""
     manifest = language.manifest()
     shape = model.Params(str(world / "backbone"), device="cpu", rank=4, alpha=8.0, projector_hidden=8, **STILL)
     torch.manual_seed(0)
     made = model.build(shape, language.WIDTHS, language.K)
+    made.register_forward_hook(lambda *_: time.sleep(seconds))
     encoder = predict.encoder_for(made, prompt.Params(), 512)
     examples = [
         encoder.encode(prompt.merc_prompt(d, i, manifest.labels, MODALITIES, prompt.Params()))
@@ -49,13 +51,6 @@ def fit(world: Path, out: Path, seconds: float = 0.0) -> train.Fitted:
 def main() -> None:
     world, out, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
     checkpoint.CHECKPOINT_S = 0.0
-    real = train._Run._note
-
-    def slowly(*given: object) -> None:
-        real(*given)
-        time.sleep(seconds)
-
-    train._Run._note = slowly
     if "--sharded" in sys.argv:
         shard()
     fit(world, out, seconds)
@@ -63,7 +58,7 @@ def main() -> None:
 
 def shard() -> None:
     """Have accelerate shard the weights (FSDP 2) on CPUs, where its launcher knows no such thing."""
-    real = train._accelerator
+    real = processes.prepared
 
     def sharding(*given: object) -> Accelerator:
         accelerator = real(*given)
@@ -71,7 +66,7 @@ def shard() -> None:
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
         return accelerator
 
-    train._accelerator = sharding
+    processes.prepared = sharding
 
 
 if __name__ == "__main__":

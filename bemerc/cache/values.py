@@ -112,7 +112,7 @@ def pack_landmarks(landmarks: NDArray[np.float32]) -> PackedLandmarks:
         step = np.maximum((high - low).max(axis=1), 1e-6) / _LANDMARK_STEPS
         scale = np.concatenate([(low + high) / 2, step[:, None]], axis=1).astype(np.float32)
         steps = np.rint((landmarks - scale[:, None, :3]) / scale[:, None, 3:])
-    return PackedLandmarks(np.where(np.isnan(steps), np.float32(NO_POINT), steps).astype(np.int16), scale)
+    return PackedLandmarks(np.where(np.isfinite(steps), steps, np.float32(NO_POINT)).astype(np.int16), scale)
 
 
 def unpack_landmarks(packed: PackedLandmarks) -> NDArray[np.float32]:

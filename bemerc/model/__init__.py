@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -144,6 +145,8 @@ class BehaviorModel(nn.Module):
         self.lm, self.tokenizer, self.params, self.k = lm, tokenizer, params, k
         self.backbone = backbone  # the fingerprint of the language model without its adapter
         self.trees = trees  # how it understands rows that branch
+        # While it computes, hooks and an attention of ours stand in its layers; a second thread waits.
+        self._one_at_a_time = threading.RLock()
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
         words = _words(lm)
         scale = float(words.float().pow(2).mean().sqrt()) if words.device.type != "meta" else 1.0
@@ -168,7 +171,14 @@ class BehaviorModel(nn.Module):
         return -self.target_log_probs(batch).mean()
 
     def target_log_probs(self, batch: Batch) -> Tensor:
-        """(P,) float32 natural log-probability of every target token, given what its position may see."""
+        """(P,) float32 natural log-probability of every target token, given what its position may see.
+
+        Threads may share a model: they take turns.
+        """
+        with self._one_at_a_time:
+            return self._target_log_probs(batch)
+
+    def _target_log_probs(self, batch: Batch) -> Tensor:
         here = self._here
         embeddings = self._embed(here(batch.input_ids), here(batch.modality), batch)
         node, position = here(batch.node), here(batch.position_ids)
@@ -231,6 +241,10 @@ class BehaviorModel(nn.Module):
 
         The rows are single prompts of one length without targets, so that no position is padding.
         """
+        with self._one_at_a_time:
+            return self._write(batch, limit, end)
+
+    def _write(self, batch: Batch, limit: int, end: int) -> list[list[int]]:
         assert (batch.node >= 0).all(), "prompts of one length"
         ids = self._here(batch.input_ids)
         given: dict[str, Any] = {"inputs_embeds": self._embed(ids, self._here(batch.modality), batch)}

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -38,6 +37,10 @@ from bemerc.train.checkpoint import Checkpoint, State
 from bemerc.train.checkpoint import Score as Score
 from bemerc.train.journal import Epoch as Epoch
 from bemerc.train.journal import Journal, Step, memory_gb
+from bemerc.train.processes import leads as leads
+from bemerc.train.processes import seeded as seeded
+from bemerc.train.processes import training
+from bemerc.train.soundness import check_losses, check_number, no_epoch, watched
 from bemerc.train.weights import Mean, place
 
 if TYPE_CHECKING:
@@ -45,9 +48,8 @@ if TYPE_CHECKING:
     from bemerc.model import BehaviorModel, Facts
     from bemerc.tokens import TokenFile
 
-# A loss has run away when its median over the last 20 steps is above twice that of the first five, and a nat more.
-BEGINNING, RECENT = 5, 20
-PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+# Of the loop: a checkpoint of another one counted its steps otherwise, and is not gone on from.
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -128,25 +130,27 @@ def fit(
     numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until ``save``. Under
     ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
     which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
-    device's memory does not suffice, the disk is full, or float16 is asked of a CPU.
+    device's memory does not suffice, the disk is full, or dev's score is no number in any epoch. The process's random state
+    is as it was.
     """
-    accelerator = _accelerator(model, params)
-    torch.manual_seed(params.seed + accelerator.process_index)
-    mark = _mark(model, trees, tokens, params, accelerator.num_processes)
-    module, optimizer = accelerator.prepare(model, _optimizer(model, params))
-    register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
-    mean = Mean(model.trainable(), params.average)
-    file = folder.with_name(f"{folder.name}.checkpoint")
-    checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, accelerator)
-    journal = Journal(folder, board, mute=not accelerator.is_main_process)
-    run = _Run(
-        model, module, optimizer, mean, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
-    )
-    fitted = run.to_the_end(score, what)
-    journal.close()
+    with training(model, params) as accelerator:
+        mark = _mark(model, trees, tokens, params, accelerator.num_processes)
+        module, optimizer = accelerator.prepare(model, _optimizer(model, params))
+        register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
+        mean = Mean(model.trainable(), params.average)
+        file = folder.with_name(f"{folder.name}.checkpoint")
+        checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, accelerator)
+        journal = Journal(folder, board, mute=not accelerator.is_main_process)
+        run = _Run(
+            model, module, optimizer, mean, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
+        )
+        try:
+            fitted = run.to_the_end(score, what)
+        finally:
+            journal.close()
+            accelerator.unwrap_model(module, keep_fp32_wrapper=False)
     for name, weight in model.trainable().items():
         place(fitted.best_weights[name], weight)
-    accelerator.unwrap_model(module, keep_fp32_wrapper=False)
     return fitted
 
 
@@ -168,21 +172,9 @@ def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Ep
     fitted.checkpoint.unlink(missing_ok=True)
 
 
-def leads() -> bool:
-    """Whether this process writes and speaks: of those that a launcher started, the first one does."""
-    return int(os.environ.get("RANK", 0)) == 0
-
-
-def _accelerator(model: BehaviorModel, params: Params) -> Accelerator:
-    """The processes and devices that ``accelerate launch`` set up, or this process alone."""
-    on_cpu = model.device.type == "cpu"
-    if on_cpu and params.precision == "float16":
-        raise ModelError("precision: float16 needs a GPU, and the model is on the CPU. Set it to bfloat16 or float32.")
-    # accelerate keeps the first training's precision and device for the whole process.
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[params.precision])
-    accelerator.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
-    return accelerator
+def order(trees: Sequence[Tree], params: Params, epoch: int) -> list[list[Tree]]:
+    """The trees of every step of an epoch, a function of seed and epoch alone; how many steps there are differs by epoch."""
+    return list(dataset.batches(trees, params.batch, np.random.default_rng([params.seed, epoch])))
 
 
 @dataclass
@@ -202,8 +194,9 @@ class _Run:
     state: State
 
     def __post_init__(self) -> None:
-        self.per_epoch = sum(1 for _ in dataset.batches(self.trees, self.params.batch, np.random.default_rng(0)))
-        self.steps = self.params.epochs * self.per_epoch
+        counts = [len(order(self.trees, self.params, epoch)) for epoch in range(self.params.epochs)]
+        self.before = [0, *itertools.accumulate(counts)]  # steps before each epoch
+        self.steps = self.before[-1]
         self.journal.go_on_from(self.state.lines)
 
     def to_the_end(self, score: Callable[[BehaviorModel], Score], what: str) -> Fitted:
@@ -214,15 +207,16 @@ class _Run:
                 self._epoch(advance)
                 self._close_epoch(score)
                 self._save()
-        assert self.state.best is not None
         assert self.state.last is not None
+        if self.state.best is None:
+            raise no_epoch(self.state.epoch)
         _, best, weights = self.state.best
         return Fitted(best, weights, self.state.last, self.mean.copy(), self.checkpoint.path)
 
     @property
     def done(self) -> int:
         """Steps behind us."""
-        return self.state.epoch * self.per_epoch + self.state.step
+        return self.before[self.state.epoch] + self.state.step
 
     def _bar(self, what: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
         return (
@@ -234,16 +228,15 @@ class _Run:
     def _over(self) -> bool:
         """Whether dev has not improved for too long."""
         state, patience = self.state, self.params.patience
-        return bool(patience and state.best and state.epoch - state.best[1].epoch >= patience)
+        best = 0 if state.best is None else state.best[1].epoch
+        return bool(patience) and state.epoch - best >= patience
 
     # ------------------------------------------------------------------------------------------------------- an epoch
 
     def _epoch(self, advance: Callable[[int], None]) -> None:
         """The rest of one pass over the trees, from where ``state`` stands."""
         self.model.train()
-        # The order is a function of seed and epoch alone, so that a resumed epoch skips what it has done.
-        shuffle = np.random.default_rng([self.params.seed, self.state.epoch])
-        groups = list(dataset.batches(self.trees, self.params.batch, shuffle))[self.state.step :]
+        groups = order(self.trees, self.params, self.state.epoch)[self.state.step :]
         for group, (parts, waited) in zip(groups, dataset.ahead(groups, self._parts), strict=True):
             start = time.monotonic()
             _set_rate(self.optimizer, self.done, self.steps, self.params.warmup)
@@ -282,12 +275,14 @@ class _Run:
                     self.accelerator.backward(loss * self.accelerator.num_processes)
                 own += float(loss.detach())
             value, due = self._agreed(own)
-            self._must_be_sound(value)
+            check_number(value, "loss", self.params.precision, self._where())
+            self.state.watched = watched(self.state.watched, value)
+            check_losses(self.state.watched, self._where())
             norm = self.accelerator.clip_grad_norm_(
                 [p for g in self.optimizer.param_groups for p in g["params"]], self.params.clip
             )
             if self.accelerator.scaler is None:  # with float16 its scaler skips such a step and goes on more carefully
-                self._must_be_a_number(float(norm), "gradient")
+                check_number(float(norm), "gradient", self.params.precision, self._where())
             self.optimizer.step()
             return value, due
         except torch.cuda.OutOfMemoryError:
@@ -307,24 +302,6 @@ class _Run:
         )
         value, wished = self.accelerator.reduce(both, "sum").tolist()
         return value, bool(wished)
-
-    def _must_be_sound(self, loss: float) -> None:
-        """Raise ModelError where the loss is no number, or has run away from where it began."""
-        self._must_be_a_number(loss, "loss")
-        state = self.state
-        state.first = [*state.first, loss][:BEGINNING]
-        state.recent = [*state.recent, loss][-RECENT:]
-        began, now = float(np.median(state.first)), float(np.median(state.recent))
-        if len(state.recent) == RECENT and now > 2 * began + 1:
-            raise ModelError(
-                f"The loss runs away: it began at {began:.2f} and was {now:.2f} over the last {RECENT} steps, in "
-                f"{self._where()}. Lower adapter_lr and projector_lr, or clip."
-            )
-
-    def _must_be_a_number(self, value: float, name: str) -> None:
-        if not math.isfinite(value):
-            finer = "" if self.params.precision == "float32" else ", or set precision: float32"
-            raise ModelError(f"The {name} became {value} in {self._where()}. Lower adapter_lr and projector_lr{finer}.")
 
     def _where(self) -> str:
         return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
@@ -350,7 +327,7 @@ class _Run:
 
     @property
     def _memory(self) -> float:
-        return memory_gb(self.accelerator.device)
+        return memory_gb(self.model.device)
 
     # ----------------------------------------------------------------------------------------------------- and its end
 
@@ -359,7 +336,8 @@ class _Run:
         state, start = self.state, time.monotonic()
         with self.mean.in_place():
             found = self._scored(score)
-        better = state.best is None or found.value > state.best[0].value
+        # What is no number is no score: it is never the best, and counts as an epoch without improvement.
+        better = math.isfinite(found.value) and (state.best is None or found.value > state.best[0].value)
         state.total_s += state.seconds + time.monotonic() - start
         line = Epoch(
             epoch=state.epoch + 1,
@@ -370,7 +348,7 @@ class _Run:
             memory_gb=self._memory,
             seconds=state.total_s,
             best=better,
-            dev=found.numbers,
+            dev={name: value for name, value in found.numbers.items() if math.isfinite(value)},
         )
         self.journal.add(line)
         state.last = line
@@ -399,7 +377,7 @@ def _mark(
     model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params, processes: int = 1
 ) -> str:
     """What makes this training this one: params, processes, starting weights, backbone, examples and their behavior."""
-    digest = hashlib.sha256(json.dumps([asdict(params), processes], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(params), processes], sort_keys=True).encode())
     digest.update(model.backbone.encode())
     for name, parameter in model.trainable().items():
         digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
@@ -437,8 +415,8 @@ def _optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:
 
 
 def _set_rate(optimizer: Any, step: int, steps: int, warmup: float) -> None:
-    """Up in a line over the warm-up, then down a cosine to a hundredth of the peak."""
+    """Up in a line over the warm-up, then down a cosine, of which the last of ``steps`` has a hundredth of the peak."""
     rising = max(1.0, warmup * steps)
-    falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))
+    falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps - 1)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * min(1.0, (step + 1) / rising) * falling

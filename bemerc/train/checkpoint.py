@@ -11,7 +11,7 @@ import contextlib
 import os
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class State:
     losses, examples  of the steps of this epoch
     positions, seconds, waited  of the same steps
     total_s      since training began, dev included
-    first, recent  losses of the first steps of all and of the last ones
+    watched      losses of the first steps of all and of the last ones (soundness.py)
     lines        of the journal
     last         the epoch before this one
     best         score, epoch and weights that dev likes best
@@ -59,8 +59,7 @@ class State:
     seconds: float = 0.0
     waited: float = 0.0
     total_s: float = 0.0
-    first: list[float] = field(default_factory=list)
-    recent: list[float] = field(default_factory=list)
+    watched: list[float] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     last: Epoch | None = None
     best: tuple[Score, Epoch, dict[str, Tensor]] | None = None
@@ -80,6 +79,8 @@ class Checkpoint:
             mark,
             accelerator,
         )
+        # Where dropout is drawn: of several GPUs on each that holds a part of the adapter.
+        self.gpus = sorted({w.device for w in weights.values() if w.device.type == "cuda"}, key=str)
         self.saved = time.monotonic()
 
     def due(self) -> bool:
@@ -88,7 +89,6 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write the checkpoint; where the disk is full, the last good one stays and ModelError says so."""
-        random = (torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None)
         held = {
             "mark": self.mark,
             "state": _as_plain(state),
@@ -97,7 +97,7 @@ class Checkpoint:
             "mean_steps": self.mean.steps,
             "optimizer": _gathered(self.optimizer.state_dict()),
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-            "random": gather_object([random]),
+            "random": gather_object([_generators(self.gpus)]),
         }
         if self.accelerator.is_main_process:
             self._write(held)
@@ -133,10 +133,7 @@ class Checkpoint:
         self.optimizer.load_state_dict(_scattered(held["optimizer"], parameters))
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(held["scaler"])
-        on_cpu, on_gpu = held["random"][self.accelerator.process_index]
-        torch.set_rng_state(on_cpu)
-        if on_gpu is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(on_gpu)
+        _set_generators(held["random"][self.accelerator.process_index], self.gpus)
         return _from_plain(held["state"])
 
     def _read(self) -> dict[str, Any] | None:
@@ -147,6 +144,18 @@ class Checkpoint:
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
             return None  # cut short by a crash of the machine: what it held can be computed again
         return held if isinstance(held, dict) and held.get("mark") == self.mark else None
+
+
+def _generators(gpus: Iterable[torch.device]) -> list[Tensor]:
+    """States of the generators of random numbers: the CPU's, then those of ``gpus``."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in gpus)]
+
+
+def _set_generators(states: Sequence[Tensor], gpus: Iterable[torch.device]) -> None:
+    """Put back what ``_generators`` gave; the GPUs may be others than those that the states were read from."""
+    torch.set_rng_state(states[0])
+    for state, gpu in zip(states[1:], gpus, strict=False):
+        torch.cuda.set_rng_state(state, gpu)
 
 
 def _gathered(optimizer: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Estimate:
     trained     adapter and projectors with optimizer and copies
     step        what lives at once in the heaviest step of an epoch
     flops       of one epoch's steps, forward and backward
-    examples, positions, steps  of one epoch
+    examples, positions, steps  of the first epoch
     rows, length  of the heaviest step's largest part
     parameters, trainable  how many
     tokenizer   whether lengths are the backbone's own
@@ -128,7 +128,7 @@ def run(
     if not examples:
         raise ModelError("train has nothing to learn from, so there is nothing to estimate. Prepare the corpus first.")
     trees = dataset.grow(examples, params.row_tokens)
-    groups = list(dataset.batches(trees, params.batch, np.random.default_rng(params.seed)))
+    groups = train.order(trees, params, 0)
     parts = [_parts(group, params.accumulate) for group in groups]
     heavy = max(parts, key=lambda step: max(_size(part) for part in step))
     light = min(parts, key=lambda step: sum(_size(part) for part in step))

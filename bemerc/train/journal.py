@@ -110,7 +110,7 @@ class Journal:
         self.lines.append(line(of))
         self._write(log_of(self.folder), json.dumps(self.lines[-1]) + "\n", "a")
         if self._board is not None:
-            steps = sum("step" in known for known in self.lines)
+            steps = next((known["step"] for known in reversed(self.lines) if "step" in known), 0)
             for name, value in self.lines[-1].items():
                 if name not in ("epoch", "step", "best"):
                     self._board.add_scalar(f"{'step' if isinstance(of, Step) else 'epoch'}/{name}", value, steps)
@@ -123,7 +123,8 @@ class Journal:
         if epochs:
             steps = [known for known in self.lines if "step" in known and known["epoch"] <= epochs[-1]["epoch"]]
             self._write(self.folder / STEPS, _table(steps, ("step", "loss", "lr")))
-            dev = [name for name in epochs[-1] if name.startswith("dev_")]
+            # A number of dev's that was none in one epoch is left out there.
+            dev = list(dict.fromkeys(name for known in epochs for name in known if name.startswith("dev_")))
             self._write(self.folder / EPOCHS, _table(epochs, ("epoch", "loss", *dev)))
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([[row[column] for column in columns] for row in rows])
+    writer.writerows([[row.get(column) for column in columns] for row in rows])
     return text.getvalue()
 
 

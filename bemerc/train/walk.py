@@ -9,6 +9,7 @@ that a GPU would take, since the meta device has none.
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bemerc.dataset import Batch
     from bemerc.model import BehaviorModel
 
+_ONE_WALK = threading.Lock()
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACK = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -91,7 +93,14 @@ def _fused() -> Iterator[None]:
     """sdpa on the meta device as one kernel that keeps no weights of attention, as on a GPU.
 
     The function is exchanged while this lasts: a mode of torch's would not hold for what checkpointing computes again.
+    Other threads notice nothing, since real tensors go the usual way; a second walk waits, else it would take this one's
+    function for torch's and leave it there.
     """
+    with _ONE_WALK:
+        yield from _exchanged()
+
+
+def _exchanged() -> Iterator[None]:
     usual = torch.nn.functional.scaled_dot_product_attention
 
     def kernel(query: Tensor, key: Tensor, value: Tensor, **given: Any) -> Tensor:

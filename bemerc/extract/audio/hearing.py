@@ -45,11 +45,7 @@ class Encoder:
     def __init__(self, chosen: Chosen, columns: tuple[str, ...], device: str, batched: bool | None = None) -> None:
         self.chosen, self.columns = chosen, columns
         self.alive: Callable[[], None] = lambda: None
-        self._batched = device == "cuda" if batched is None else batched
-        if device == "cpu":
-            torch.set_num_threads(1)  # the workers are the parallel part; and sums split among threads differ in bits
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-        torch.backends.cudnn.deterministic = True
+        self._batched = torch.device(device).type == "cuda" if batched is None else batched
         self._prepare, network = _load(chosen)
         self._network = network.to(device)
         self._stack = network.layers if chosen.family == "whisper" else network.encoder.layers
@@ -76,7 +72,8 @@ class Encoder:
         cuts = [cut(len(sound), self._window, overlap, self.chosen.hop) for sound in sounds]
         places = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.chosen.field for w in cuts[i]]
         heard: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in sounds]
-        rows = self._heard([sounds[i][window.start : window.end] for i, window in places])
+        with _exact(self._network.device):
+            rows = self._heard([sounds[i][window.start : window.end] for i, window in places])
         for (i, window), values in zip(places, rows, strict=True):
             heard[i].append((window.start // self.chosen.hop, values))
         return [self._features(len(sound), parts) for sound, parts in zip(sounds, heard, strict=True)]
@@ -183,6 +180,21 @@ def _bucket(sound: Sound) -> int:
 def _keep(kept: dict[int, torch.Tensor], number: int, states: Any) -> None:
     """A layer gives its states alone, or first of several things."""
     kept[number] = states[0] if isinstance(states, tuple) else states
+
+
+@contextlib.contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """Within it the same sound gives the same bits, and float32 means float32; the process's settings come back after it."""
+    cudnn = torch.backends.cudnn
+    threads, before = torch.get_num_threads(), (cudnn.allow_tf32, cudnn.deterministic)
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # the workers are the parallel part; and sums split among threads differ in bits
+    cudnn.allow_tf32, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.allow_tf32, cudnn.deterministic = before
 
 
 @contextlib.contextmanager

@@ -77,6 +77,10 @@ def batches(widths: Sequence[Hashable], most: Sequence[int]) -> list[list[int]]:
 
 def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Float32 with 11 significant bits, half precision's, and float32's range: the last bits of an embedding are noise that
-    no file can compress and that differs from one machine to the next."""
+    no file can compress and that differs from one machine to the next.
+
+    What is no finite number stays as it is: in the bits of CUDA's NaN, 0x7FFFFFFF, the sum would run over into -0.0.
+    """
     bits = np.ascontiguousarray(values).view(np.uint32)
-    return ((bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)
+    kept = ((bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(values), kept, values)

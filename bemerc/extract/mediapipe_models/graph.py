@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 RELEASE = "0.10.21"
 # The mesh's belief in a face is computed inside the graph and dropped there; its stream can be watched by name.
 PRESENCE = "facelandmarkcpu__face_presence_score"
+# What the C++ side says while it starts: Abseil's log lines, and TensorFlow Lite's.
+_START_UP = re.compile(rb"[IWE]\d{4} |WARNING: |INFO: ")
 # Without it a graph hands every node to a thread of its own and waits: a mesh costs a quarter more then.
 _ON_THIS_THREAD = 'executor { type: "ApplicationThreadExecutor" }'
 
@@ -133,16 +138,50 @@ def numbers(message: bytes, points: int, fields: int) -> NDArray[np.float32]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Send what the C++ side prints at start-up to nowhere: no variable stops it, and each reset repeats it."""
-    sys.stderr.flush()
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Keep from the terminal what the C++ side prints at start-up: no variable stops it, and each reset repeats it.
+
+    The file descriptor of stderr belongs to the whole process. So it is turned aside once, however many threads ask for it,
+    and what others wrote meanwhile is passed on when the last of them is done.
+    """
+    _STDERR.turn_aside()
     try:
-        os.dup2(sink, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
+        _STDERR.turn_back()
+
+
+class _Stderr:
+    """File descriptor 2, and where it leads while somebody wants quiet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._kept = -1
+        self._aside: IO[bytes] | None = None
+
+    def turn_aside(self) -> None:
+        with self._lock:
+            if self._asked == 0:
+                sys.stderr.flush()
+                self._kept, self._aside = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+                os.dup2(self._aside.fileno(), 2)
+            self._asked += 1
+
+    def turn_back(self) -> None:
+        with self._lock:
+            self._asked -= 1
+            if self._asked == 0 and self._aside is not None:
+                sys.stderr.flush()
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+                with self._aside as aside:
+                    aside.seek(0)
+                    others = b"".join(line for line in aside if not _START_UP.match(line))
+                if others:
+                    os.write(2, others)
+
+
+_STDERR = _Stderr()
 
 
 def bundled(file: str) -> bytes:
