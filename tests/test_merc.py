@@ -202,7 +202,7 @@ def test_predictions_of_scores_that_are_no_numbers_are_refused(world: World, tmp
     """The first label would be the likeliest of seven NaN."""
     world.merc(tmp_path / "m")
     file = tmp_path / "m" / model.PROJECTORS
-    save_file({name: weight * np.nan for name, weight in load_file(file).items()}, file)
+    save_file({name: torch.full_like(weight, 3e38) for name, weight in load_file(file).items()}, file)
     with pytest.raises(ModelError, match="are no numbers") as caught:
         predict.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW)
     assert world.manifest.by_split("test")[0].id in str(caught.value)

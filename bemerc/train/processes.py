@@ -69,7 +69,7 @@ def prepared(model: BehaviorModel, params: Params) -> Accelerator:
         # torch computes float16 on CPUs, accelerate does not offer it: slow, but the same steps as on a GPU.
         accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
     accelerator.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
-    if accelerator.num_processes > 1 and model.device != accelerator.device:
+    if accelerator.num_processes > 1 and not on_cpu and model.device != accelerator.device:
         raise ModelError(
             f"model.device: the model lies on {model.device}, and process {accelerator.process_index} of "
             f"{accelerator.num_processes} computes on {accelerator.device}. Set model.device: auto, and every process takes a "
