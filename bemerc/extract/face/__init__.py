@@ -202,7 +202,7 @@ class _Seen:
         found = []
         order = np.argsort(where[:, 3], kind="stable")
         numbers, starts = np.unique(where[order, 3], return_index=True)
-        for number, mine in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        for number, mine in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
             rows, shot, view = where[mine, 0], int(where[mine[0], 1]), int(where[mine[0], 2])
             mouths, heads = (np.stack([some[i] for i in mine]) for some in (self._mouths, self._heads))
             moved = lips.movements(told[mine, 3:])
