@@ -264,13 +264,12 @@ def describe(
         video_dir, out, caches=caches, model=model, params=params, workers=workers, teacher=teacher, student=student
     )
     for id, description in sorted(found.items(), key=lambda item: natural_id(item[0])):
-        typer.echo(f"{printable(id)}\n  {description.facial_expression}\n  {description.body_language}")
-        typer.echo(f"  {description.posture}\n  {description.voice}")
+        typer.echo("\n  ".join(printable(line, 1000) for line in (id, *description.lines())))
     if teacher is not None:
         from json import loads
 
         for id, reason in loads((out / "teacher_dropped.json").read_text(encoding="utf-8")).items():
-            typer.echo(f"{id}: dropped. {reason}")
+            typer.echo(f"{printable(id)}: dropped. {printable(reason, 1000)}")
     typer.echo(f"\nDescriptions are in {out / file}, micro-expressions and blinks with their times in {out / EVENTS}")
 
 

@@ -6,63 +6,81 @@ Apart from the describer so that who only reads descriptions (a dataset, a repor
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from bemerc.atomic import write_text
 from bemerc.errors import CorpusError
+from bemerc.jsonfile import JsonError, read_json_lines
+
+SLOTS = ("facial_expression", "body_language", "posture", "voice")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What one sees and hears of an utterance, one sentence each."""
+    """What one sees and hears of an utterance, one sentence each; empty where it could not be measured, which is not the
+    same as a face that was looked for and not seen. ``reasons``: slot -> why it is empty, where that is known."""
 
     facial_expression: str
     body_language: str
     posture: str
     voice: str
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """For people: the sentence of each slot, or that there is none and why."""
+        named = {slot: slot.replace("_", " ").capitalize() for slot in SLOTS}
+        return [
+            getattr(self, slot) or f"{named[slot]}: could not be measured. {self.reasons.get(slot, '')}".rstrip()
+            for slot in SLOTS
+        ]
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description]) -> None:
-    """One JSON line per utterance, by sorted id: id and the four sentences. CorpusError where the disk refuses.
+    """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses.
 
-    Without any it is one blank line, since DVC warns of an output without a byte.
+    What could not be measured is null, with its reason under ``reasons``. Without any description it is one blank line, since
+    DVC warns of an output without a byte.
     """
-    rows = ({"id": key} | asdict(descriptions[key]) for key in sorted(descriptions))
+    rows = (_row(key, descriptions[key]) for key in sorted(descriptions))
     write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows] or [""])
 
 
+def _row(key: str, description: Description) -> dict[str, Any]:
+    row = {"id": key} | {slot: getattr(description, slot) for slot in SLOTS}
+    if not description.reasons:
+        return row
+    return row | dict.fromkeys(description.reasons) | {"reasons": dict(description.reasons)}
+
+
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """The file appears when it is complete. CorpusError where the disk refuses."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise CorpusError(f"{path}: it could not be written ({error.strerror}). Make room and run again.") from error
+    """The file appears when it is complete, for its owner alone. DiskError where the disk refuses."""
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_descriptions(path: Path) -> dict[str, Description]:
     """Read what write_descriptions wrote. CorpusError names the line that is not as it must be."""
+    found: dict[str, Description] = {}
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: there are no descriptions here. Run 'dvc repro describe' first.") from None
-    return dict(_parsed(path, number, line) for number, line in enumerate(lines, 1) if line)
+        for number, value in read_json_lines(path):
+            key, description = _parsed(f"{path}, line {number}", value)
+            if key in found:
+                raise CorpusError(f"{path}, line {number}: '{key}' was described before. Describe again.")
+            found[key] = description
+    except JsonError as error:
+        if error.missing:
+            raise CorpusError(f"{path}: there are no descriptions here. Run 'dvc repro describe' first.") from None
+        raise CorpusError(f"{error} Describe again.") from None
+    return found
 
 
-def _parsed(path: Path, number: int, line: str) -> tuple[str, Description]:
-    names = [f.name for f in fields(Description)]
-    try:
-        found = json.loads(line)
-        key, sentences = found["id"], [found[name] for name in names]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorpusError(f"{path}, line {number}: this is not a description ({error}). Describe again.") from None
-    if len(found) != 1 + len(names) or not all(isinstance(text, str) for text in (key, *sentences)):
-        raise CorpusError(f"{path}, line {number}: a description is an id and {', '.join(names)}, all text.")
-    return key, Description(*sentences)
+def _parsed(where: str, found: Any) -> tuple[str, Description]:
+    reasons = found.pop("reasons", {}) if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or set(found) != {"id", *SLOTS} or not isinstance(reasons, dict):
+        raise CorpusError(f"{where}: a description is an id and {', '.join(SLOTS)}. Describe again.")
+    said = {slot: "" if slot in reasons and found[slot] is None else found[slot] for slot in SLOTS}
+    if not all(isinstance(text, str) for text in (found["id"], *said.values(), *reasons.values())):
+        raise CorpusError(f"{where}: a description is text, or null with a reason. Describe again.")
+    return found["id"], Description(**said, reasons=reasons)

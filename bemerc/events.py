@@ -18,6 +18,10 @@ FLASH_S = (0.04, 0.5)  # micro-expressions last 1/25 to 1/2 s (Yan et al. 2013)
 SURROUNDINGS_S = 0.5
 RESTLESS = 6.0  # a flash stands this many times above the median of the signal's own excess
 MIN_FRAMES = 2  # one frame is a slip of the tracker
+LEAST_STEP_S = (
+    0.001  # caches hold no more rows a second; windows are sized by the step, and a wrong clock would make them endless
+)
+_BLOCK_FRAMES = 2048
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ def runs(values: Array, threshold: float) -> list[Run]:
 
 
 def frame_s(timestamps_s: Array) -> float:
-    """Seconds between two frames: the median step, so that a dropped frame does not matter. One frame: 0."""
-    return float(np.median(np.diff(timestamps_s))) if len(timestamps_s) > 1 else 0.0
+    """Seconds between two frames: the median step, so that a dropped frame does not matter; LEAST_STEP_S at least. One frame: 0."""
+    return max(LEAST_STEP_S, float(np.median(np.diff(timestamps_s)))) if len(timestamps_s) > 1 else 0.0
 
 
 def flashes(values: Array, frame_s: float, threshold: float) -> list[Run]:
@@ -54,7 +58,7 @@ def flashes(values: Array, frame_s: float, threshold: float) -> list[Run]:
     """
     if frame_s <= 0:
         return []
-    reach = max(1, round(SURROUNDINGS_S / frame_s))
+    reach = max(1, round(SURROUNDINGS_S / max(frame_s, LEAST_STEP_S)))
     restless = np.abs(values - running_median(values, reach))
     restless = restless[np.isfinite(restless)]
     floor = max(threshold, RESTLESS * float(np.median(restless))) if restless.size else np.inf
@@ -144,12 +148,20 @@ def _ways(angle: Array, least: float) -> list[tuple[int, int]]:
 
 
 def running_median(values: Array, reach: int) -> Array:
-    """Median over ``reach`` frames to either side of each frame (T,), of what is known; NaN where nothing is."""
+    """Median over ``reach`` frames to either side of each frame (T,), of what is known; NaN where nothing is. Memory does not
+    grow with T."""
+    reach = min(reach, max(1, len(values)))
     padded = np.pad(values, reach, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    blocks = [_medians(windows[at : at + _BLOCK_FRAMES]) for at in range(0, len(windows), _BLOCK_FRAMES)]
+    return np.concatenate(blocks) if blocks else np.empty(0)
+
+
+def _medians(windows: Array) -> Array:
+    """The median of each row of (T, W), of what is known."""
     ordered = np.sort(windows, axis=1)  # NaN sorts last
     known = (~np.isnan(ordered)).sum(axis=1)
-    rows = np.arange(len(values))
+    rows = np.arange(len(windows))
     low, high = np.maximum(known - 1, 0) // 2, known // 2
     return np.asarray((ordered[rows, low] + ordered[rows, np.minimum(high, np.maximum(known - 1, 0))]) / 2)
 

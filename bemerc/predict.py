@@ -158,7 +158,7 @@ def generate_descriptions(
                     said[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
                 advance(len(rows))
             advance(len(ids) - len(asked))  # a slot that the model's modalities cannot answer
-    return {id: Description(**slots) for id, slots in said.items()}
+    return {id: Description(**slots, reasons={}) for id, slots in said.items()}
 
 
 @contextlib.contextmanager

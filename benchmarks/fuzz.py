@@ -233,7 +233,6 @@ def _read_frame_cache(path: Path) -> None:
     from bemerc import describe
     from bemerc.cache import open_cache
     from bemerc.cache.overview import summary
-    from bemerc.describe.references import GENERAL
 
     with open_cache(path) as cache:
         summary(cache)
@@ -241,7 +240,7 @@ def _read_frame_cache(path: Path) -> None:
             if id_ in cache.failures:
                 continue
             cache.landmarks(id_)
-            describe.describe({}, GENERAL, describe.read_clip({"face": cache}, id_), describe.Params())
+            describe.describe(describe.read_clip({"face": cache}, id_)[0])
 
 
 def _world(folder: Path) -> Any:

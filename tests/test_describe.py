@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bemerc import describe, events, voice
 from bemerc.cache import Features, write_cache
 from bemerc.corpus import Manifest, Modality, Utterance
-from bemerc.describe import acts, phrases, references
+from bemerc.describe import Description, acts, phrases, references
 from bemerc.describe.lexicon import EMOTIONAL, words
 from bemerc.errors import CacheError, CorpusError
 
@@ -123,7 +123,6 @@ def test_the_voice_by_quantiles() -> None:
 @pytest.mark.parametrize(
     "clip",
     [
-        {},
         {"face": face(0.0), "pose": pose(0.0), "audio": features("audio", AUDIO, 0.0)},
         {
             "face": Features(np.full((50, len(FACE)), np.nan, np.float32), np.arange(50) / 25, FACE),
@@ -134,17 +133,14 @@ def test_the_voice_by_quantiles() -> None:
 )
 def test_absence_is_said(clip: dict[Modality, Features]) -> None:
     told = describe.describe(clip)
-    assert asdict(told) == {
-        "facial_expression": "No face was visible.",
-        "body_language": "No body was visible.",
-        "posture": "No body was visible.",
-        "voice": "No voice was heard.",
-    }
+    assert told == Description(
+        "No face was visible.", "No body was visible.", "No body was visible.", "No voice was heard."
+    )
 
 
 def test_too_short_is_said() -> None:
     told = describe.describe({"face": face(0.3), "pose": pose(0.3), "audio": audio(0.3)})
-    assert all(text.startswith("The clip is too short") for text in asdict(told).values())
+    assert all(text.startswith("The clip is too short") for text in told.lines())
 
 
 def test_what_was_out_of_sight_is_said() -> None:
@@ -178,7 +174,7 @@ def test_no_sentence_names_an_emotion_whatever_was_measured(seed: int, seconds: 
         return clip
 
     told = describe.describe({"face": wild("face", FACE), "pose": wild("pose", POSE), "audio": wild("audio", AUDIO)})
-    for text in asdict(told).values():
+    for text in told.lines():
         assert not words(text) & EMOTIONAL
         assert text[0].isupper()
         assert text.endswith(".")
@@ -357,7 +353,8 @@ def test_the_stage_writes_every_utterance_and_reads_back(tmp_path: Path) -> None
     usual = describe.run(manifest, paths, tmp_path / "out.jsonl", describe.Params())
     told = describe.read_descriptions(tmp_path / "out.jsonl")
     assert list(told) == [u.id for u in manifest.utterances]
-    assert {d.voice for d in told.values()} == {"No voice was heard."}
+    assert {d.voice for d in told.values()} == {""}  # nobody listened
+    assert {d.reasons["voice"] for d in told.values()} == {describe.NOT_LOOKED_FOR}
     assert len({d.facial_expression for d in told.values()}) > 6
     lines = [json.loads(line) for line in (tmp_path / describe.EVENTS).read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in lines] == sorted(told), (
@@ -391,7 +388,15 @@ def test_clips_without_train_are_described_by_general_references(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[]", '{"id": "a"}', '{"id": "a", "facial_expression": 1, "body_language": "", "posture": "", "voice": ""}'],
+    [
+        "{",
+        "[]",
+        '{"id": "a"}',
+        '{"id": "a", "facial_expression": 1, "body_language": "", "posture": "", "voice": ""}',
+        '{"id": "a", "facial_expression": null, "body_language": "", "posture": "", "voice": ""}',
+        '{"id": "a", "facial_expression": "", "body_language": "", "posture": "", "voice": "", "reasons": {"voice": 1}}',
+        "[" * 10_000,
+    ],
 )
 def test_a_line_that_is_no_description_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "d.jsonl"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bemerc import tokens
 from bemerc.cache import Features, open_cache, write_cache
 from bemerc.corpus import Manifest, Modality, Utterance
-from bemerc.errors import CacheError, CorpusError
+from bemerc.errors import CacheError, CorpusError, DiskError
 from bemerc.tokens import pooling
 from bemerc.tokens.calibration import earlier_turns
 
@@ -410,10 +410,10 @@ def test_a_world_without_utterances_writes_and_opens(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder is wanted")
     world = manifest()
-    with pytest.raises(CacheError, match="could not be written"):
+    with pytest.raises(DiskError):
         tokens.run(world, caches(tmp_path, world), tmp_path / "taken" / "tokens.h5", PARAMS)
     (tmp_path / "tokens.h5").mkdir()
-    with pytest.raises(CacheError, match="could not be written"):
+    with pytest.raises(DiskError):
         tokens.run(world, caches(tmp_path, world), tmp_path / "tokens.h5", PARAMS)
     assert not list(tmp_path.glob(".*partial"))
 
@@ -447,7 +447,7 @@ def spoil(path: Path, how: str) -> None:
 def test_a_spoilt_file_is_refused_with_its_name(tmp_path: Path, how: str) -> None:
     made(tmp_path, manifest()).close()
     spoil(tmp_path / "tokens.h5", how)
-    with pytest.raises(CacheError, match=r"tokens\.h5: .*tokens"):
+    with pytest.raises(CacheError, match=r"tokens\.h5: "):
         tokens.open_tokens(tmp_path / "tokens.h5")
 
 

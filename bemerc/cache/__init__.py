@@ -28,6 +28,7 @@ from bemerc.cache.state import CacheState, state_of
 from bemerc.cache.values import (
     KINDS,
     MOST_HZ,
+    NO_TRACK,
     SCHEMA,
     SCHEMA_VERSION,
     Choice,
@@ -43,6 +44,7 @@ from bemerc.cache.writing import write_cache, write_nothing
 __all__ = [
     "KINDS",
     "MOST_HZ",
+    "NO_TRACK",
     "SCHEMA",
     "SCHEMA_VERSION",
     "CacheState",

@@ -21,6 +21,9 @@ KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")
 # No camera and no extractor gives more rows a second; what sizes its work by the step between rows is bounded by it.
 MOST_HZ = 1000
 
+# Failures that say what a clip is and not that something went wrong: it was looked at, and there is no such track.
+NO_TRACK = frozenset({"The clip has no sound track.", "The clip has no video track."})
+
 # Group of texts -> the name of its texts beside the ids.
 PAIRS = {"failures": "reasons", "notes": "reasons", "sources": "sha256", "choices": "json"}
 

@@ -13,23 +13,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import belonging, events, voice
-from bemerc.cache import Features, FrameCache, Kind, open_cache
+from bemerc.cache import NO_TRACK, Features, FrameCache, Kind, open_cache
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
 from bemerc.describe import acts, gestures, phrases, references, spotting
 from bemerc.describe.acts import Clip, Levels
 from bemerc.describe.phrases import statements as statements
 from bemerc.describe.references import GENERAL, Item, Measures
 from bemerc.describe.references import References as References
+from bemerc.description import SLOTS, write_lines
 from bemerc.description import Description as Description
 from bemerc.description import read_descriptions as read_descriptions
 from bemerc.description import write_descriptions as write_descriptions
-from bemerc.description import write_lines
+from bemerc.errors import CacheError
 from bemerc.progress import bar
 from bemerc.tokens.calibration import earlier_turns
 
@@ -37,6 +39,8 @@ SEEN = 0.8  # below this share of frames the sentence says that something was ou
 MIN_FRAMES = 3
 FLASHES = 2  # named at most
 EVENTS = "events.jsonl"
+NOT_LOOKED_FOR = "It was not looked for: there is no such cache."
+Reasons = Mapping[Modality, str]
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,13 @@ def run(
         earlier, levels, described = earlier_turns(manifest), dict[str, Levels](), dict[str, Description]()
         with bar("descriptions", len(manifest.utterances), "utterances") as advance:
             for utterance in _in_turn(manifest):
-                clip = read_clip(caches, utterance.id)
+                clip, reasons = read_clip(caches, utterance.id)
                 levels[utterance.id] = acts.levels(clip)
                 before = [levels[u.id] for u in earlier[utterance.id]]
-                described[utterance.id] = describe(clip, usual, before, params)
+                described[utterance.id] = describe(clip, usual, before, params, reasons)
                 advance(1)
-        faces = {u.id: caches["face"][u.id] for u in manifest.utterances if "face" in caches and u.id in caches["face"]}
-        spotted = [spotting.to_line(key, faces[key], _covered(read_clip(caches, key))) for key in sorted(faces)]
+        clips = ((u.id, read_clip(caches, u.id)[0]) for u in sorted(manifest.utterances, key=lambda u: u.id))
+        spotted = [spotting.to_line(key, clip["face"], _covered(clip)) for key, clip in clips if "face" in clip]
     write_descriptions(out, described)
     write_lines(out.with_name(EVENTS), spotted)
     return usual
@@ -97,13 +101,13 @@ def fit(manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> References
     train = [u for u in _in_turn(manifest) if u.split == "train"]
     if not train:
         return GENERAL
-    levels = {u.id: acts.levels(read_clip(caches, u.id)) for u in train}
+    levels = {u.id: acts.levels(read_clip(caches, u.id)[0]) for u in train}
     rest = references.fit_rest((u.speaker, levels[u.id]) for u in train)
     earlier = earlier_turns(manifest)
     reached, measured = [], []
     with bar("references", len(train), "utterances") as advance:
         for utterance in train:
-            clip, before = read_clip(caches, utterance.id), [levels[u.id] for u in earlier[utterance.id]]
+            clip, before = read_clip(caches, utterance.id)[0], [levels[u.id] for u in earlier[utterance.id]]
             reached.append(acts.reached(clip, acts.rests(levels[utterance.id], before, References(rest, {}, {}))))
             measured.append(measures(clip))
             advance(1)
@@ -115,28 +119,61 @@ def _in_turn(manifest: Manifest) -> list[Utterance]:
     return [u for dialogue in manifest.dialogues() for u in dialogue.utterances]
 
 
-def read_clip(caches: Mapping[Modality, FrameCache], key: str) -> Clip:
-    """What the caches hold of one utterance; a modality that knows nothing of it is left out, as are others' bodies."""
-    return {m: belonging.read(caches, m, key) for m, cache in caches.items() if key in cache}
+def read_clip(caches: Mapping[Modality, FrameCache], key: str) -> tuple[Clip, Reasons]:
+    """What the caches hold of one utterance, without others' bodies; and of each modality that is left out of it, why.
+
+    A clip without such a track has frames, none; one that failed, or whose rows are damaged, has not been measured.
+    """
+    clip: dict[Modality, Features] = {}
+    reasons: dict[Modality, str] = {}
+    for modality in MODALITIES:
+        try:
+            reasons[modality] = _unmeasured(caches.get(modality), key)
+            if not reasons[modality]:
+                clip[modality] = belonging.read(caches, modality, key)
+        except CacheError as error:  # one damaged clip costs itself alone
+            reasons[modality] = str(error)
+    return clip, {modality: reason for modality, reason in reasons.items() if reason}
+
+
+def _unmeasured(cache: FrameCache | None, key: str) -> str:
+    """Why a cache knows nothing of an utterance; empty where it knows."""
+    if cache is None:
+        return NOT_LOOKED_FOR
+    if key not in cache:
+        return "The cache does not have it."
+    failure = cache.failures.get(key, "")
+    if failure:
+        return "" if failure in NO_TRACK else failure
+    return "" if cache.frames(key) else "No frame of it could be measured."
 
 
 # ------------------------------------------------------------------------------------------------------------ one clip
 
 
 def describe(
-    clip: Clip, usual: References = GENERAL, earlier: Sequence[Levels] = (), params: Params = Params()
+    clip: Clip,
+    usual: References = GENERAL,
+    earlier: Sequence[Levels] = (),
+    params: Params = Params(),
+    reasons: Reasons = MappingProxyType({}),
 ) -> Description:
-    """One clip's frames -> its description.
+    """One clip's frames -> its description. What is not in the clip was not measured, and nothing is said of it.
 
     earlier  acts.levels of the speaker's earlier turns in this dialogue, in any number
+    reasons  why a modality is not in the clip
     """
     at_rest = acts.rests(acts.levels(clip), earlier, usual)
-    return Description(
-        _face(clip.get("face"), _covered(clip), at_rest, usual, params),
-        _body(clip.get("face"), clip.get("pose"), at_rest, usual, params),
-        _posture(clip.get("pose"), at_rest, usual, params),
-        _voice(clip.get("audio"), usual, params),
-    )
+    face, pose, audio = (clip.get(m) for m in MODALITIES)
+    said = {
+        "facial_expression": _face(face, _covered(clip), at_rest, usual, params),
+        "body_language": _body(face, pose, at_rest, usual, params),
+        "posture": _posture(pose, at_rest, usual, params),
+        "voice": _voice(audio, usual, params),
+    }
+    why = {m: reasons.get(m, NOT_LOOKED_FOR) for m in MODALITIES if m not in clip}
+    needed: dict[str, Modality] = dict(zip(SLOTS, ("face", "pose", "pose", "audio"), strict=True))
+    return Description(**said, reasons={slot: why[needed[slot]] for slot, text in said.items() if not text})
 
 
 def measures(clip: Clip) -> Measures:
@@ -170,8 +207,10 @@ def _covered(clip: Clip) -> NDArray[np.bool_] | None:
 def _face(
     face: Features | None, covered: NDArray[np.bool_] | None, at_rest: Measures, usual: References, params: Params
 ) -> str:
+    if face is None:
+        return ""
     problem = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
-    if problem or face is None:
+    if problem:
         return problem
     done, flashes = acts.done(face, phrases.UNITS, at_rest, usual), acts.flashes(face, covered)
     named = [d.act for d in done if not any(flash.is_all_of(d) for flash in flashes)]
@@ -182,12 +221,14 @@ def _face(
 
 
 def _body(face: Features | None, pose: Features | None, at_rest: Measures, usual: References, params: Params) -> str:
-    """What head, eyes and hands did; the head belongs to the face's frames, the hands to the body's."""
+    """What head, eyes and hands did; the head belongs to the face's frames, the hands to the body's. Without a pose nobody
+    knows whether a body was there."""
     no_head = _problem(face, phrases.HEAD, "body", phrases.NO_BODY, params)
     no_body = _problem(pose, phrases.HANDS + phrases.TRUNK, "body", phrases.NO_BODY, params)
     hands = _hands(pose, usual, params)
     if no_head and no_body and not (hands and hands[0]):
-        return no_body if no_head == phrases.NO_BODY else no_head
+        said = no_body if no_head == phrases.NO_BODY else no_head
+        return "" if pose is None and said == phrases.NO_BODY else said
     done, swung, moved = [], list[str](), list[str]()
     if face is not None and not no_head:
         done += acts.done(face, phrases.HEAD, at_rest, usual)
@@ -219,15 +260,19 @@ def _hands(pose: Features | None, usual: References, params: Params) -> tuple[li
 
 
 def _posture(pose: Features | None, at_rest: Measures, usual: References, params: Params) -> str:
+    if pose is None:
+        return ""
     problem = _problem(pose, phrases.TRUNK, "posture", phrases.NO_BODY, params)
-    if problem or pose is None:
+    if problem:
         return problem
     named = [d.act for d in acts.done(pose, phrases.TRUNK, at_rest, usual)]
     return phrases.sentence("posture", named[: params.items], [], _out_of_sight(pose, phrases.TRUNK))
 
 
 def _voice(audio: Features | None, usual: References, params: Params) -> str:
-    if audio is None or not len(audio.values):
+    if audio is None:
+        return ""
+    if not len(audio.values):
         return phrases.NO_VOICE
     if acts.duration_s(audio) < params.min_s:
         return phrases.TOO_SHORT.format("voice")

@@ -32,6 +32,10 @@ STEADY = 3.0  # an act goes this many times as far as the column trembles anyhow
 # pitch, by a degree or two; nothing moves the yaw.
 SWING_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
 SWING_S = 0.5
+# How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint that
+# slips for one frame looks like a bow to the floor and back.
+LIMIT_DEG = {"lean_deg": 60.0, "sway_deg": 60.0, "shoulder_tilt_deg": 60.0}
+FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(SWING_DEG, 1000.0), "pose_roll_deg": 1000.0}
 # While the lids are shut, how high they are and where the eyes look is not to be seen.
 UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
@@ -172,11 +176,22 @@ def _items_of(clip: Clip) -> list[tuple[Item, Array]]:
 
 
 def _open_series(frames: Features, name: str) -> Array:
-    """A series without the frames in which shut lids keep it from being seen."""
-    series = series_of(frames, name)
+    """A series without the frames in which shut lids keep it from being seen, and without what no body can do."""
+    series = _possible(series_of(frames, name), frames.timestamps_s, name)
     if name in UNDER_LIDS:
         for blink in blinks(frames):
             series[max(0, blink.first - 1) : blink.last + 2] = np.nan
+    return series
+
+
+def _possible(series: Array, timestamps_s: Array, name: str) -> Array:
+    """A series (T,) of a column without angles beyond LIMIT_DEG, and without single frames that leap there and back."""
+    if name in LIMIT_DEG:
+        series = np.where(np.abs(series) <= LIMIT_DEG[name], series, np.nan)
+    if name in FASTEST_DEG_S and len(series) > 2:
+        speed = np.diff(series) / np.maximum(np.diff(timestamps_s), events.LEAST_STEP_S)
+        leap = (np.minimum(np.abs(speed[:-1]), np.abs(speed[1:])) > FASTEST_DEG_S[name]) & (speed[:-1] * speed[1:] < 0)
+        series[1:-1][leap] = np.nan
     return series
 
 

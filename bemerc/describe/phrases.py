@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from bemerc.describe.references import Item
-from bemerc.description import Description
+from bemerc.description import SLOTS, Description
 
 STRENGTHS = ("slightly", "clearly", "strongly")
 TIMES = ("early", "in the middle", "late", "throughout")
@@ -154,7 +154,7 @@ def statements(description: Description) -> set[tuple[str, ...]]:
     (slot, hand, state, time), (slot, measure, class), and (slot, piece) for every other piece. Any text is taken, also a
     model's own."""
     found: set[tuple[str, ...]] = set()
-    for slot in (field.name for field in fields(description)):
+    for slot in SLOTS:
         text = getattr(description, slot).strip().removesuffix(".")
         pieces = [piece.strip() for part in text.split(";") for piece in part.split(",") if piece.strip()]
         found |= {said for piece in pieces for said in _statements(slot, piece[0].lower() + piece[1:])}

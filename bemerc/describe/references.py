@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bemerc import events
 from bemerc.errors import CacheError
+from bemerc.jsonfile import JsonError, parse_json
 
 Array = NDArray[np.float64]
 Level = tuple[float, float, float]
@@ -70,12 +71,12 @@ class References:
     def from_json(text: str) -> References:
         """CacheError where the text is not what to_json wrote."""
         try:
-            found = json.loads(text)
+            found = parse_json(text, "references")
             rest, reaches, quantiles = (
                 _numbers(found[k], n) for k, n in (("rest", 2), ("reaches", 3), ("quantiles", 4))
             )
             return References(rest, reaches, quantiles)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (JsonError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CacheError(f"These are not describer references ({error}). Run the describe stage again.") from error
 
 

@@ -123,9 +123,8 @@ def run(
             for index, utterance in enumerate(dialogue.utterances):
                 try:
                     said = asking.about(manifest, dialogue, index)
-                    descriptions[utterance.id] = Description(
-                        **{slot: said.get(slot, "") for slot in WATCHED}, voice=voices.get(utterance.id, "")
-                    )
+                    watched = {slot: said.get(slot, "") for slot in WATCHED} | {"voice": voices.get(utterance.id, "")}
+                    descriptions[utterance.id] = Description(**watched, reasons={})
                 except (MediaError, MachineError, _Dropped) as reason:
                     dropped[utterance.id] = str(reason)
                 advance(1)

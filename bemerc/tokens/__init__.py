@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -22,17 +24,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import belonging
+from bemerc.atomic import write_bytes
 from bemerc.cache import Features, Kind, open_cache
+from bemerc.cache.guard import Guarded, damage
 from bemerc.corpus import MODALITIES, Manifest, Modality
 from bemerc.errors import CacheError
+from bemerc.jsonfile import parse_json
 from bemerc.progress import bar
+from bemerc.terminal import printable
 from bemerc.tokens import pooling
 from bemerc.tokens.calibration import Caches, Mode, Pooled, calibrate, check_fit, fit, known, sources, token_columns
 from bemerc.tokens.calibration import Calibration as Calibration
 
 SCHEMA = "bemerc-tokens"
 SCHEMA_VERSION = 1
+MOST_TOKENS = 4096
 NOTHING: Mapping[Modality, Sequence[str]] = MappingProxyType({})
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Params:
     prior: float = 10.0
 
     def check(self) -> list[str]:
-        faults = [] if self.k >= 1 else [f"k: must be at least 1, not {self.k}."]
+        faults = [] if 1 <= self.k <= MOST_TOKENS else [f"k: must be 1 to {MOST_TOKENS}, not {self.k}."]
         return faults + ([] if self.prior >= 0 else [f"prior: must not be negative, not {self.prior}."])
 
 
@@ -103,12 +112,20 @@ def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
                 end = start + len(token_columns((cache,)))
                 for row, utterance in enumerate(manifest.utterances):
                     if utterance.id in cache:
-                        frames = belonging.read(caches, cache.modality, utterance.id)
+                        try:
+                            frames = belonging.read(caches, cache.modality, utterance.id)
+                        except CacheError as error:  # one damaged clip costs itself alone
+                            _LOG.warning("%s counts as not measured: %s", printable(utterance.id), error)
+                            frames = _nothing(cache.columns)
                         duration_s = cache.duration_s(utterance.id)
                         pooled[modality][row, :, start:end] = _pool_one(frames, duration_s, params.k)
                     advance(1)
                 start = end
     return pooled
+
+
+def _nothing(columns: tuple[str, ...]) -> Features:
+    return Features(np.empty((0, len(columns)), np.float32), np.empty(0), columns)
 
 
 def _pool_one(frames: Features, duration_s: float, k: int) -> NDArray[np.float64]:
@@ -128,7 +145,6 @@ def write_tokens(
     """
     order = sorted(range(len(ids)), key=lambda i: ids[i])
     encoded = np.array([ids[i].encode("utf-8") for i in order] or [b""], dtype="S")[: len(order)]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     # In memory first: where the disk fills up under HDF5 itself, closing the file ends the process.
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
@@ -141,16 +157,7 @@ def write_tokens(
             values, mask = tokens[modality]
             file[f"{modality}/values"] = values[order].astype("<f4")
             file[f"{modality}/mask"] = mask[order]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(memory.getbuffer())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise CacheError(
-            f"{path}: the tokens could not be written ({error.strerror}). Make room and run again."
-        ) from error
+    write_bytes(path, memory.getvalue())
 
 
 class TokenFile:
@@ -164,13 +171,14 @@ class TokenFile:
 
     def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
         self.path, self.hidden = path, hidden
-        with _open_h5(path) as file:
-            self.k, self.ids, self.calibration, self.params = _head(path, file)
+        again, absent = "Run 'dvc repro tokens' again.", "there is no token file here. Run 'dvc repro tokens' first."
+        with Guarded(path, "token file", again, absent) as file, damage(path, "this token file is damaged", again):
+            self.k, self.ids, self.calibration, self.params = _head(file)
             self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}
             self.widths = {m: len(c) for m, c in self.columns.items()}
             shapes = {m: (len(self.ids), self.k, width) for m, width in self.widths.items()}
-            self._offsets = {m: _check_values(path, file, m, shape) for m, shape in shapes.items()}
-            self._masks = {m: file[f"{m}/mask"][()] for m in shapes}
+            self._offsets = {m: _check_values(file, m, shape) for m, shape in shapes.items()}
+            self._masks = {m: file.whole(f"{m}/mask") for m in shapes}
         self._unread = {m: _columns_of(path, m, self.columns.get(m, ()), names) for m, names in hidden.items()}
         self._rows = {key: row for row, key in enumerate(self.ids)}
         self._file = os.open(path, os.O_RDONLY)
@@ -244,49 +252,35 @@ def open_tokens(path: Path) -> TokenFile:
     return TokenFile(path)
 
 
-def _open_h5(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise CacheError(f"{path}: there is no token file here. Run 'dvc repro tokens' first.")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise CacheError(f"{path}: this is not an HDF5 file ({error}). Run 'dvc repro tokens' again.") from error
-
-
-def _head(path: Path, file: h5py.File) -> tuple[int, tuple[str, ...], Calibration, dict[str, Any]]:
-    schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+def _head(file: Guarded) -> tuple[int, tuple[str, ...], Calibration, dict[str, Any]]:
+    schema, version = file.attribute("schema"), file.attribute("schema_version")
     if schema != SCHEMA or version != SCHEMA_VERSION:
-        raise CacheError(
-            f"{path}: schema {schema!r} version {version!r}, but this program reads {SCHEMA!r} version {SCHEMA_VERSION}. "
-            "Run 'dvc repro tokens' again."
+        raise file.damaged(
+            f"schema {printable(schema)!r} version {printable(version)}, but this program reads {SCHEMA!r} version {SCHEMA_VERSION}."
         )
-    for name in ("calibration", "ids"):
-        _dataset(path, file, name)
-    ids = tuple(i.decode("utf-8") for i in file["ids"][()].tolist())
-    calibration = Calibration.from_json(file["calibration"][()].decode("utf-8"))
-    return int(file.attrs["k"]), ids, calibration, json.loads(file.attrs["params"])
+    ids, stored = file.strings("ids"), file.whole("calibration")
+    if stored.ndim or stored.dtype.kind != "S":
+        raise file.damaged("its calibration is no text.")
+    k, params = file.attribute("k"), parse_json(file.text("params"), "its params")
+    if list(ids) != sorted(set(ids)):
+        raise file.damaged("its ids are not unique and sorted.")
+    if not isinstance(k, int) or not 1 <= k <= MOST_TOKENS or not isinstance(params, dict):
+        raise file.damaged(
+            f"it holds {printable(k)} tokens per modality; they are 1 to {MOST_TOKENS}, with their params."
+        )
+    return k, ids, Calibration.from_json(stored.item().decode("utf-8")), params
 
 
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset, lying in this very file: a link could lead anywhere on the reader's disk."""
-    parts = name.split("/")
-    links = [file.get("/".join(parts[: i + 1]), getlink=True) for i in range(len(parts))]
-    if not all(isinstance(link, h5py.HardLink) for link in links) or not isinstance(file.get(name), h5py.Dataset):
-        raise CacheError(f"{path}: '{name}' is missing or not a dataset of this file. Run 'dvc repro tokens' again.")
-    return file[name]
-
-
-def _check_values(path: Path, file: h5py.File, modality: Modality, shape: tuple[int, int, int]) -> int:
+def _check_values(file: Guarded, modality: Modality, shape: tuple[int, int, int]) -> int:
     """Check one modality's datasets against ``shape`` (N, K, D'); the offset of its values in the file, bytes."""
-    values, mask = _dataset(path, file, f"{modality}/values"), _dataset(path, file, f"{modality}/mask")
+    values, mask = file.dataset(f"{modality}/values"), file.dataset(f"{modality}/mask")
     right = (values.shape, values.dtype, mask.shape, mask.dtype) == (shape, np.dtype("<f4"), shape[:2], np.dtype(bool))
     offset = values.id.get_offset()
-    size = int(np.prod(shape)) * 4
-    if not right or values.chunks is not None or values.external or (size and offset is None):
-        raise CacheError(
-            f"{path}: {modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, "
-            "contiguous. Run 'dvc repro tokens' again."
+    size = math.prod(shape) * 4
+    if not right or values.chunks is not None or (size and offset is None):
+        raise file.damaged(
+            f"{modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, contiguous."
         )
-    if size and offset + size > path.stat().st_size:
-        raise CacheError(f"{path}: the file is cut short. Run 'dvc repro tokens' again.")
+    if size and offset + size > file.path.stat().st_size:
+        raise file.damaged("the file is cut short.")
     return int(offset or 0)

@@ -8,6 +8,7 @@ towards train's mean, in the same way on every split.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from bemerc.cache import FrameCache, Kind
 from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
 from bemerc.errors import CacheError, CorpusError
+from bemerc.jsonfile import JsonError, parse_json
 from bemerc.tokens import pooling
 
 LIMIT = 6.0  # standard deviations; what lies further out is an accident of measurement
@@ -51,11 +53,11 @@ class Calibration:
     def from_json(text: str) -> Calibration:
         """CacheError where the text is not what to_json wrote."""
         try:
-            found = dict(json.loads(text))
+            found = dict(parse_json(text, "a calibration"))
             if not found:
                 raise ValueError("it is empty")
             return Calibration({m: _statistics(found[m]) for m in MODALITIES if m in found})
-        except (ValueError, TypeError, KeyError) as error:
+        except (JsonError, ValueError, TypeError, KeyError) as error:
             raise CacheError(f"This is not a token calibration ({error}). Run the tokens stage again.") from error
 
 
@@ -64,6 +66,11 @@ def _statistics(found: Mapping[str, Any]) -> Statistics:
     statistics = Statistics(str(found["extractor"]), tuple(map(str, found["columns"])), **numbers)
     if not len(statistics.columns) == len(statistics.mean) == len(statistics.deviation):
         raise ValueError("columns, mean and deviation differ in length")
+    if (
+        not all(map(math.isfinite, (*statistics.mean, *statistics.deviation)))
+        or min(statistics.deviation, default=0) < 0
+    ):
+        raise ValueError("means and deviations are no numbers")
     return statistics
 
 
