@@ -77,6 +77,27 @@ def test_any_text_survives_the_round_trip(tmp_path: Path, made: list[Utterance])
     ]
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(utterances(), st.data())
+def test_a_damaged_table_is_a_sentence_or_loses_the_damaged_rows_alone(
+    tmp_path: Path, made: list[Utterance], data: st.DataObject
+) -> None:
+    path = tmp_path / "table.csv"
+    tables.write(path, made)
+    raw = path.read_bytes()
+    at = data.draw(st.integers(0, len(raw)))
+    path.write_bytes(raw[:at] + data.draw(st.binary(max_size=4)) + raw[at + data.draw(st.integers(0, 3)) :])
+    try:
+        back = read(path)
+    except CorpusError:
+        return
+    assert len({u.id for u in back.utterances}) == len(back.utterances)
+    left_out = sum(finding.kind == "row" for finding in back.findings)
+    assert (
+        len(back.utterances) + left_out >= len(made) - 1
+    )  # a quote or a line's end that is gone joins two rows at most
+
+
 def read(path: Path, **settings_: object) -> Reading:
     return table.read(table.Params(file=str(path), **settings_), "mine")  # type: ignore[arg-type]
 

@@ -102,19 +102,23 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
     """
     clips, cues_of, findings = _paired(directory, SUBTITLES)
     said: dict[str, tuple[Cue, ...]] = {}
+    words: dict[str, str] = {}
     for clip in clips:
         path = Path(clip.clip or "")
-        if path in cues_of:
-            try:
-                said[clip.id], odd = read_cues(cues_of[path])
-                findings += odd
-            except CorpusError as error:
-                findings.append(
-                    Finding("subtitles", cues_of[path].as_posix(), f"{error}", "leaves out", needs_you=True)
-                )
-        elif path in transcripts and _long(path):
-            said[clip.id], odd = read_cues(transcripts[path])
-            findings += odd
+        cues = cues_of.get(path) or transcripts.get(path)
+        if cues is None:
+            continue
+        heard = path not in cues_of
+        try:
+            found, odd = read_cues(cues, speakers=not heard)
+        except CorpusError as error:
+            findings.append(Finding("subtitles", cues.as_posix(), f"{error}", "leaves out", needs_you=True))
+            continue
+        findings += odd
+        if heard and not _long(path):
+            words[clip.id] = " ".join(cue.text for cue in found)
+        else:
+            said[clip.id] = found
     alone = {clip.id for clip in clips if clip.id in said and _long(Path(clip.clip or ""))}
     taken = {clip.dialogue for clip in clips if clip.id not in alone}
     taken |= {clip.id.rpartition("/")[0] for clip in clips}
@@ -122,7 +126,7 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
     for clip in clips:
         path = Path(clip.clip or "")
         if clip.id not in said:
-            utterances.append(replace(clip, text=_words(transcripts.get(path))))
+            utterances.append(replace(clip, text=words.get(clip.id, "")))
             continue
         # A folder may be called as the recording is, with a clip in it called 0000.
         name = clip.id if clip.id not in taken else f"{clip.id}{path.suffix}"
@@ -165,10 +169,6 @@ def _long(path: Path) -> bool:
         return length_s(path) > TURN_S
     except (MediaError, MachineError):
         return False
-
-
-def _words(transcript: Path | None) -> str:
-    return " ".join(cue.text for cue in read_cues(transcript, speakers=False)[0]) if transcript else ""
 
 
 def from_cues(
