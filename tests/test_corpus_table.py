@@ -30,6 +30,7 @@ names = (
     .map(named)
     .filter(lambda s: s and ".." not in s and not s.startswith(("/", "\\")) and s not in NO_VALUE)
 )
+words = st.text().filter(lambda text: text.strip() not in NO_VALUE)
 seconds = st.floats(0, 1e6, allow_nan=False)
 
 
@@ -46,8 +47,8 @@ def utterances(draw: st.DrawFn) -> list[Utterance]:
                 id=id_,
                 dialogue="d",
                 index=index,
-                speaker=draw(st.text()),
-                text=draw(st.text()),
+                speaker=draw(words),
+                text=draw(words),
                 label=draw(st.sampled_from(["joy", "anger", None])),
                 split="dev",
                 clip=draw(st.none() | names),
