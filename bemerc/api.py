@@ -337,11 +337,12 @@ def _needs_speech(model: Path, facts: Facts, params: Path | str | None) -> None:
         )
 
 
-def compare(manifest: Path | str, runs: Sequence[Path | str]) -> Comparison:
+def compare(manifest: Path | str, runs: Sequence[Path | str], params: Path | str | None = None) -> Comparison:
     """Runs against the first of them on the test split: see bemerc.evaluate.compare.
 
     manifest  the corpus's manifest.jsonl
     runs      predictions files, or folders with one per training seed
+    params    a params file whose section ``evaluate`` says how many resamples and which confidence; None: the defaults
 
     ``bemerc.evaluate.compare.markdown`` and ``latex`` make tables of what comes back. Raises BemercError.
     """
@@ -350,7 +351,7 @@ def compare(manifest: Path | str, runs: Sequence[Path | str]) -> Comparison:
     from bemerc.evaluate import compare as judge
 
     read = read_manifest(Path(manifest))
-    return judge.compare(read, judge.load(read, [Path(run) for run in runs]), evaluate.Params())
+    return judge.compare(read, judge.load(read, [Path(run) for run in runs]), section(params, "evaluate", evaluate.Params))
 
 
 def _references(model: Path) -> References | None:

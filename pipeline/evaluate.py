@@ -5,7 +5,7 @@ the models' epochs.csv, and for the embedded sample the truth beside it.  out: r
 and results/test_looks.jsonl, which counts how often test was looked at and is no output, since DVC would remove it
 """
 
-from bemerc import evaluate
+from bemerc import evaluate, prompt
 from bemerc.config import load, read_section
 from bemerc.evaluate import findings, report
 from pipeline import CACHE, DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
@@ -13,13 +13,13 @@ from pipeline import CACHE, DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS
 
 @stage
 def main() -> None:
-    params = load(PARAMS, "evaluate", evaluate.Params)
+    params, shown = load(PARAMS, "evaluate", evaluate.Params), load(PARAMS, "prompt", prompt.Params)
     truth = None
     if read_section(PARAMS, "prepare")["corpora"] == ["sample"]:
         truth = findings.sample_truth(DATA / "sample" / "truth.jsonl", read_section(PARAMS, "sample")["hint_share"])
     given = {variant: PREDICTIONS / f"{variant}.jsonl" for variant in params.variants}
     epochs = {variant: MODELS / "merc" / variant / "epochs.csv" for variant in params.variants}
-    report.run(MANIFEST, given, TOKENS, RESULTS, params, truth, epochs, CACHE / "face.h5")
+    report.run(MANIFEST, given, TOKENS, RESULTS, params, shown, truth, epochs, CACHE / "face.h5")
     print(f"The report is in {RESULTS / 'report.md'}; its table in a terminal: bemerc evaluate --show")
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
 from bemerc import evaluate
 from bemerc.corpus import Manifest, Utterance, write_manifest
 from bemerc.evaluate import compare
-from bemerc.prediction import Prediction, write_predictions
+from bemerc.prediction import Prediction, read_predictions, write_predictions
 from tests.test_cli import bemerc
 
 LABELS = ("joy", "anger", "fear")
@@ -46,7 +47,7 @@ def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
     found = compare.compare(of, compare.load(of, places), PARAMS)
     assert found.rows[1].against is not None
     for one in found.rows[1].against.values():
-        assert (one.gap, one.p_holm, one.detectable) == (compare.Measured(0, 0, 0), 1.0, 0.0)
+        assert (one.gap, one.p, one.p_holm, one.detectable) == (compare.Measured(0, 0, 0), 1.0, 1.0, 0.0)
     assert "no difference is shown" in compare.paragraph(found)
 
 
@@ -56,26 +57,82 @@ def test_a_better_run_is_told_and_a_like_one_is_not(tmp_path: Path) -> None:
         (("base", 0.5), ("better", 0.8), ("like", 0.5)))]  # fmt: skip
     found = compare.compare(of, compare.load(of, places), PARAMS)
     better, like = (row.against["accuracy"] for row in found.rows[1:] if row.against)
+    assert better.gap.low is not None
     assert better.gap.low > 0.1
     assert better.p_holm < 0.01
     assert like.p_holm > 0.05
+    assert like.detectable is not None
     assert 0.05 < like.detectable < 0.3
     said = compare.paragraph(found)
     assert "better is better than base by" in said
     assert "Between like and base no difference is shown" in said
 
 
-def test_seeds_are_averaged_and_widen_the_interval(tmp_path: Path) -> None:
+def test_every_metric_is_scikit_learns_mean_over_the_seeds(tmp_path: Path) -> None:
+    """F1 of the seeds' pooled counts is another number: it gains by every further seed that errs elsewhere."""
     of = manifest()
     base = write(tmp_path / "base.jsonl", of, 0.5, seed=0)
-    for seed, share in enumerate((0.4, 0.6, 0.8)):
-        write(tmp_path / "seeds" / f"{seed}.jsonl", of, share, seed)
-    found = compare.compare(of, compare.load(of, [base, tmp_path / "seeds"]), PARAMS)
-    alone = [compare.load(of, [base, tmp_path / "seeds" / f"{seed}.jsonl"]) for seed in range(3)]
-    levels = [compare.compare(of, runs, PARAMS).rows[1].measured["accuracy"] for runs in alone]
-    mean = found.rows[1].measured["accuracy"]
-    assert mean.value == pytest.approx(np.mean([one.value for one in levels]))
-    assert mean.high - mean.low > max(one.high - one.low for one in levels)
+    files = [write(tmp_path / "seeds" / f"{seed}.jsonl", of, share, seed) for seed, share in enumerate((0.2, 0.6, 0.9))]
+    found = compare.compare(of, compare.load(of, [base, tmp_path / "seeds"]), PARAMS).rows[1]
+    gold = [u.label for u in of.utterances]
+    said = [[p.label for p in read_predictions(file)] for file in files]
+    theirs = {
+        "accuracy": [accuracy_score(gold, one) for one in said],
+        "weighted_f1": [f1_score(gold, one, average="weighted") for one in said],
+        "macro_f1": [f1_score(gold, one, average="macro") for one in said],
+    }
+    assert found.against is not None
+    for metric, of_seeds in theirs.items():
+        assert found.measured[metric].value == pytest.approx(np.mean(of_seeds), abs=1e-12)
+    pooled = f1_score(gold * 3, sum(said, []), average="weighted")
+    assert abs(pooled - found.measured["weighted_f1"].value) > 0.001
+
+
+def test_copies_of_one_seed_change_nothing_and_seeds_that_differ_widen_the_interval(tmp_path: Path) -> None:
+    of = manifest()
+    base = write(tmp_path / "base.jsonl", of, 0.5, seed=0)
+    for name, shares in (("one", (0.6,)), ("same", (0.6, 0.6)), ("differing", (0.4, 0.6, 0.8))):
+        for place, share in enumerate(shares):
+            write(tmp_path / name / f"{place}.jsonl", of, share, seed=1)
+    found = compare.compare(of, compare.load(of, [base, *(tmp_path / n for n in ("one", "same", "differing"))]), PARAMS)
+    _, one, same, differing = (row.measured["weighted_f1"] for row in found.rows)
+    assert (same.value, same.low, same.high) == pytest.approx((one.value, one.low, one.high))
+    assert width(differing) > 2 * width(one)
+    said = compare.paragraph(found)
+    assert "Training variation is not included for base, one:" in said
+    assert "fewer than 5 training seeds" in said
+
+
+def width(of: compare.Measured) -> float:
+    assert of.low is not None
+    assert of.high is not None
+    return of.high - of.low
+
+
+def test_one_dialogue_shows_nothing(tmp_path: Path) -> None:
+    """Every resample of one dialogue is that dialogue, which once gave intervals of no width and a p of 0.001."""
+    of = manifest(dialogues=1)
+    places = [write(tmp_path / f"{name}.jsonl", of, share, 0) for name, share in (("bad", 0.0), ("good", 1.0))]
+    found = compare.compare(of, compare.load(of, places), PARAMS)
+    one = found.rows[1].against
+    assert one is not None
+    assert one["accuracy"] == compare.Difference(compare.Measured(1.0, None, None), 1.0, 1.0, None)
+    assert "One dialogue is too little" in compare.paragraph(found)
+    assert json.loads(json.dumps(found.to_plain()))["rows"][0]["measured"]["accuracy"]["low"] is None
+
+
+def test_the_detectable_difference_is_larger_among_more_runs(tmp_path: Path) -> None:
+    of = manifest()
+    places = [write(tmp_path / f"{n}.jsonl", of, 0.5, seed=n) for n in range(6)]
+    alone, among = (compare.compare(of, compare.load(of, places[:count]), PARAMS) for count in (2, 6))
+    one, other = (found.rows[1].against for found in (alone, among))
+    assert one is not None
+    assert other is not None
+    assert one["accuracy"].detectable is not None
+    # Student's t with 39 degrees of freedom at 5 % and at 1 %, both plus that of a power of 80 %.
+    ratio = (2.7079 + 0.8512) / (2.0227 + 0.8512)
+    assert other["accuracy"].detectable == pytest.approx(one["accuracy"].detectable * ratio, rel=1e-3)
+    assert "Holm's correction for 5 runs included" in compare.paragraph(among)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ Conventions
   labels       the label set's order is the order of codes 0..C-1; counts[i, j] = gold i that was labelled j
   averages     weighted by support; macro over the labels that occur in gold or prediction; 0 where nothing is divided
                by nothing (scikit-learn's defaults with zero_division=0)
-  intervals    percentiles over resamples of whole dialogues, since turns of one dialogue are not independent; the same
-               resamples for every system, so that differences are paired; None with fewer than two dialogues
+  seeds        every training seed is judged by itself, then the mean is taken: F1 of pooled counts is another number
+  intervals    Student's t around the value, with the variance over resamples of whole dialogues, since turns of one
+               dialogue are not independent, and with that of the training seeds where there are several (intervals.py);
+               the same resamples for every system, so that differences are paired; None with fewer than two dialogues
   seen         the speaker has an utterance in train
   shift        the label differs from that of the speaker's own previous labelled turn in the dialogue; steady: it does
                not; a speaker's first turn is neither (Majumder et al. 2019, DialogueRNN, section 5.2)
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 
 from bemerc.corpus import Manifest, Split, Utterance
 from bemerc.errors import BemercError
+from bemerc.evaluate import intervals
 from bemerc.prediction import Prediction
 
 Ints = NDArray[np.int64]
@@ -341,7 +344,7 @@ def dialogue_counts(judged: Reference, given: Answers, where: NDArray[np.bool_] 
 
 
 def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
-    """How often each dialogue is drawn in each resample with replacement: (R, G), rows sum to G."""
+    """How often each dialogue is drawn in each resample with replacement: (R, G), rows sum to G; the same for all systems."""
     return (
         np.random.default_rng(seed)
         .multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)
@@ -349,41 +352,22 @@ def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
     )
 
 
-def nested_weights(seeds: int, dialogues: int, resamples: int, seed: int) -> Floats:
-    """The weight of each (training seed, dialogue) when both are drawn with replacement: (R, S * G), rows sum to G.
-
-    The seeds are drawn anew in every resample, so an interval made with these holds what another training seed would
-    change, too; with one seed it is dialogue_weights.
-    """
-    rng = np.random.default_rng(seed)
-    of_dialogue = rng.multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)
-    of_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return np.asarray((of_seed[:, :, None] * of_dialogue[:, None, :]).reshape(resamples, -1), dtype=np.float64)
-
-
-def over_seeds(
-    judged: Reference, given: Sequence[Answers], resamples: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Counts of one system's answers, one Answers per training seed: (C, C) as they are, averaged over the seeds, and
-    (R, C, C) resampled over dialogues and seeds together.
-
-    One seed of the generator for all systems draws the same dialogues for each, whatever its number of training seeds.
-    """
-    counts = np.stack([dialogue_counts(judged, one) for one in given])
-    weights = nested_weights(len(counts), judged.dialogues, resamples, seed)
-    return counts.mean(0).sum(0), resampled(counts.reshape(-1, *counts.shape[2:]), weights)
+def repeated(judged: Reference, given: Sequence[Answers], weights: Floats) -> dict[str, intervals.Repeated]:
+    """Every metric of one system, one Answers per training seed, each seed judged by itself: F1 of the seeds' pooled counts
+    is not the mean of their F1. ``weights``: dialogue_weights, the same for all systems."""
+    counts = [dialogue_counts(judged, one) for one in given]
+    drawn = [resampled(of, weights) for of in counts]
+    return {
+        name: intervals.Repeated(
+            np.array([metric(of.sum(0)) for of in counts]), np.stack([metric(of) for of in drawn], 1), judged.dialogues
+        )
+        for name, metric in METRICS.items()
+    }
 
 
 def resampled(counts: NDArray[Any], weights: Floats) -> Floats:
     """Counts (G, C, C) per dialogue and weights (R, G) -> counts (R, C, C) per resample."""
     return np.tensordot(weights, counts.astype(np.float64), axes=1)
-
-
-def interval(values: Floats, confidence: float) -> tuple[float, float]:
-    """Percentile interval of (R,) resampled values; NaN (a resample without anything to judge) is left out."""
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.nanpercentile(values, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 # ---------------------------------------------------------------------------------------------------------------- evaluate
@@ -407,7 +391,7 @@ def evaluate(
 
         split, utterances, dialogues, labels, resamples, confidence
         systems:     {name: {accuracy | weighted_f1 | macro_f1: {value, low, high}, ece,
-                             per_class: {label: {precision, recall, f1, support}}, confusion: [[...]],
+                             per_class: {label: {precision, recall, f1, support, f1_low, f1_high}}, confusion: [[...]],
                              groups: {seen_speakers | unseen_speakers | shift | steady | one_face | several_faces: {utterances, accuracy, weighted_f1}},
                              speakers: {name: {utterances, accuracy}}}}
         differences: {"b - a": {accuracy | weighted_f1 | macro_f1: {value, low, high}}}
@@ -432,6 +416,25 @@ def evaluate(
     }
 
 
+@dataclass(frozen=True)
+class _Counts:
+    """Confusion counts of one system: (C, C) as they are, (R, C, C) resampled or None where one dialogue alone has any."""
+
+    whole: Ints
+    drawn: Floats | None
+    dialogues: int
+
+
+def _counts(
+    judged: Reference, given: Answers, weights: Floats | None, where: NDArray[np.bool_] | None = None
+) -> _Counts:
+    counts = dialogue_counts(judged, given, where)
+    dialogues = int((counts.sum((1, 2)) > 0).sum())
+    return _Counts(
+        counts.sum(0), None if weights is None or dialogues < 2 else resampled(counts, weights), dialogues
+    )
+
+
 def _system(
     judged: Reference,
     given: Answers,
@@ -439,21 +442,22 @@ def _system(
     weights: Floats | None,
     confidence: float,
 ) -> dict[str, Any]:
-    counts = dialogue_counts(judged, given)
-    total = counts.sum(0)
-    measures = {
-        name: f(total) for name, f in (("precision", precision), ("recall", recall), ("f1", f1), ("support", support))
-    }
+    counts = _counts(judged, given, weights)
     return {
-        **{name: _measured(metric, counts, weights, confidence) for name, metric in METRICS.items()},
+        **{name: _measured(metric, counts, confidence) for name, metric in METRICS.items()},
         "ece": None if given.scores is None else ece(judged.gold, given.predicted, given.scores),
-        "per_class": {
-            label: {name: float(of[i]) for name, of in measures.items()} for i, label in enumerate(judged.labels)
-        },
-        "confusion": total.tolist(),
+        "per_class": {label: _label(i, counts, confidence) for i, label in enumerate(judged.labels)},
+        "confusion": counts.whole.tolist(),
         "groups": {name: _group(judged, given, where, weights, confidence) for name, where in apart.items()},
         "speakers": _speakers(judged, given),
     }
+
+
+def _label(code: int, counts: _Counts, confidence: float) -> dict[str, float | None]:
+    measures = (("precision", precision), ("recall", recall), ("f1", f1), ("support", support))
+    measured = _measured(lambda of: np.asarray(f1(of)[..., code]), counts, confidence)
+    single = {name: float(of(counts.whole)[code]) for name, of in measures}
+    return {**single, "f1_low": measured["low"], "f1_high": measured["high"]}
 
 
 def groups(judged: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
@@ -472,8 +476,8 @@ def groups(judged: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.
 def _group(
     judged: Reference, given: Answers, where: NDArray[np.bool_], weights: Floats | None, confidence: float
 ) -> dict[str, Any]:
-    counts = dialogue_counts(judged, given, where)
-    measured = {name: _measured(METRICS[name], counts, weights, confidence) for name in ("accuracy", "weighted_f1")}
+    counts = _counts(judged, given, weights, where)
+    measured = {name: _measured(METRICS[name], counts, confidence) for name in ("accuracy", "weighted_f1")}
     return {"utterances": int(where.sum()), **measured}
 
 
@@ -486,30 +490,33 @@ def _speakers(judged: Reference, given: Answers) -> dict[str, dict[str, float]]:
     return found
 
 
-def _measured(metric: Metric, counts: Ints, weights: Floats | None, confidence: float) -> dict[str, float | None]:
-    lone = (counts.sum((1, 2)) > 0).sum() < 2  # one dialogue alone would get an interval without width
-    values = None if weights is None or lone else metric(resampled(counts, weights))
-    return _with_interval(float(metric(counts.sum(0))), values, confidence)
+def _measured(metric: Metric, counts: _Counts, confidence: float) -> dict[str, float | None]:
+    value = float(metric(counts.whole))
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None}
+    draws = None if counts.drawn is None else metric(counts.drawn)
+    return _with_interval(value, draws, counts.dialogues, 0.0, confidence)
 
 
 def _differences(
     judged: Reference, a: Answers, b: Answers, weights: Floats | None, confidence: float
 ) -> dict[str, dict[str, float | None]]:
-    counts_a, counts_b = dialogue_counts(judged, a), dialogue_counts(judged, b)
+    one, other = (_counts(judged, given, weights) for given in (a, b))
     found = {}
     for name, metric in METRICS.items():
-        value = float(metric(counts_b.sum(0)) - metric(counts_a.sum(0)))
-        values = (
-            None if weights is None else metric(resampled(counts_b, weights)) - metric(resampled(counts_a, weights))
-        )
-        found[name] = _with_interval(value, values, confidence)
+        value = float(metric(other.whole) - metric(one.whole))
+        draws = None if one.drawn is None or other.drawn is None else metric(other.drawn) - metric(one.drawn)
+        found[name] = _with_interval(value, draws, one.dialogues, -1.0, confidence)
     return found
 
 
-def _with_interval(value: float, values: Floats | None, confidence: float) -> dict[str, float | None]:
-    if np.isnan(value):
-        return {"value": None, "low": None, "high": None}
-    low, high = (None, None) if values is None else interval(values, confidence)
+def _with_interval(
+    value: float, draws: Floats | None, dialogues: int, least: float, confidence: float
+) -> dict[str, float | None]:
+    if draws is None:
+        return {"value": value, "low": None, "high": None}
+    of = intervals.Repeated(np.array([value]), draws[:, None], dialogues)
+    low, high = intervals.level(of).interval(confidence, least, 1.0)
     return {"value": value, "low": low, "high": high}
 
 

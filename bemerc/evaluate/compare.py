@@ -1,14 +1,15 @@
 """Is one run better than another? Several runs against a baseline, with what chance, seeds and many tries may have done.
 
-The usual comparison sets two accuracies beside each other. Here dialogues are drawn with replacement and training seeds
-with them, the same draws for every run, so that a difference is judged on the same conversations; p-values are Holm's over
-the table (Holm 1979); and where nothing is shown, the difference that could have been seen says how little that means.
+The usual comparison sets two accuracies beside each other. Here every metric is worked out per training seed and averaged;
+dialogues are drawn with replacement, the same draws for every run, so that a difference is judged on the same conversations,
+and the spread between seeds is added (intervals.py); p-values are Holm's over the table (Holm 1979); and where nothing is
+shown, the difference that could have been found says how little that means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ import numpy as np
 from bemerc import evaluate
 from bemerc.corpus import Manifest
 from bemerc.errors import BemercError
+from bemerc.evaluate import intervals
 from bemerc.evaluate.figures import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
+from bemerc.evaluate.intervals import ALPHA, Repeated
 from bemerc.prediction import read_predictions
 
-# A difference of (z for 5 % two-sided + z for 80 % power) standard errors is found four times in five.
-DETECTABLE = 1.96 + 0.84
 # What LaTeX would take for its own, in one pass, so that no mark of a replacement is replaced.
 TEX = str.maketrans(
     {mark: f"\\{mark}" for mark in "&%$#_{}"}
     | {"<": "$<$", ">": "$>$", "\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
 )
+
+
+# Below this many training seeds a sentence says why intervals are wide.
+FEW_SEEDS = 5
 
 
 class CompareError(BemercError):
@@ -43,11 +48,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """A number with its interval, all as fractions."""
+    """A number with its interval, all as fractions; no interval where test is a single dialogue."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,16 @@ class Difference:
     """A run minus the baseline in one metric.
 
     gap         with its interval
-    p           two-sided, of the bootstrap: twice the smaller share of resamples on either side of zero
+    p           two-sided: 1 - confidence of the interval that ends at zero; 1 where there is no interval
     p_holm      the same, corrected for the number of runs in the table
-    detectable  the smallest true difference that four tables in five of this size would show
+    detectable  the smallest true difference that four tables in five of this size would show, if it were the only one:
+                Holm's first step and the number of runs are in it; None where there is no interval
     """
 
     gap: Measured
     p: float
     p_holm: float
-    detectable: float
+    detectable: float | None
 
 
 @dataclass(frozen=True)
@@ -132,44 +138,46 @@ def answers(manifest: Manifest, file: Path) -> evaluate.Answers:
 def compare(manifest: Manifest, runs: Sequence[Run], params: evaluate.Params) -> Comparison:
     """Judge all runs on test and each against the first."""
     judged = evaluate.reference(manifest)
-    drawn, whole = {}, {}
-    for run in runs:
-        whole[run.name], drawn[run.name] = evaluate.over_seeds(judged, run.answers, params.resamples, params.seed)
-    base, *others = [run.name for run in runs]
-    raw = {m: [_difference(whole, drawn, base, name, m, params) for name in others] for m in evaluate.METRICS}
-    against = {m: _with_holm(found) for m, found in raw.items()}
+    weights = evaluate.dialogue_weights(judged.dialogues, params.resamples, params.seed)
+    base, *others = [evaluate.repeated(judged, run.answers, weights) for run in runs]
+    against = [_against(base, other, len(others), params.confidence) for other in others]
+    corrected = [_with_holm([one[m] for one in against]) for m in evaluate.METRICS]
     rows = [
         Row(
             run.name,
             len(run.answers),
-            {m: _measured(m, whole[run.name], drawn[run.name], params) for m in evaluate.METRICS},
-            None if place == 0 else {m: against[m][place - 1] for m in evaluate.METRICS},
+            {m: _measured(of[m], params.confidence) for m in evaluate.METRICS},
+            None if place == 0 else {m: corrected[k][place - 1] for k, m in enumerate(evaluate.METRICS)},
         )
-        for place, run in enumerate(runs)
+        for place, (run, of) in enumerate(zip(runs, (base, *others), strict=True))
     ]
     return Comparison(tuple(rows), len(judged.gold), judged.dialogues, params.confidence, params.resamples)
 
 
-def _measured(metric: str, whole: Any, drawn: Any, params: evaluate.Params) -> Measured:
-    of = evaluate.METRICS[metric]
-    return Measured(float(of(whole)), *evaluate.interval(of(drawn), params.confidence))
+def _measured(of: Repeated, confidence: float) -> Measured:
+    if of.dialogues < 2:
+        return Measured(float(of.values.mean()), None, None)
+    found = intervals.level(of)
+    return Measured(found.value, *found.interval(confidence, 0.0, 1.0))
 
 
-def _difference(
-    whole: Mapping[str, Any], drawn: Mapping[str, Any], base: str, name: str, metric: str, params: evaluate.Params
-) -> Difference:
-    of = evaluate.METRICS[metric]
-    gaps = of(drawn[name]) - of(drawn[base])
-    gap = Measured(float(of(whole[name]) - of(whole[base])), *evaluate.interval(gaps, params.confidence))
-    # The draw at hand counts as one more on each side, so that no p is 0 (Davison and Hinkley 1997, section 4.2).
-    sides = (np.sum(gaps <= 0) + 1, np.sum(gaps >= 0) + 1)
-    p = min(1.0, 2 * float(min(sides)) / (len(gaps) + 1))
-    return Difference(gap, p, p, float(DETECTABLE * np.nanstd(gaps)))
+def _against(
+    base: Mapping[str, Repeated], other: Mapping[str, Repeated], tests: int, confidence: float
+) -> dict[str, Difference]:
+    return {m: _difference(base[m], other[m], tests, confidence) for m in evaluate.METRICS}
+
+
+def _difference(base: Repeated, other: Repeated, tests: int, confidence: float) -> Difference:
+    if base.dialogues < 2:
+        return Difference(Measured(float(other.values.mean() - base.values.mean()), None, None), 1.0, 1.0, None)
+    found = intervals.difference(base, other)
+    gap = Measured(found.value, *found.interval(confidence, -1.0, 1.0))
+    return Difference(gap, found.p(), found.p(), found.detectable(tests))
 
 
 def _with_holm(found: Sequence[Difference]) -> list[Difference]:
     corrected = holm([one.p for one in found])
-    return [Difference(one.gap, one.p, p, one.detectable) for one, p in zip(found, corrected, strict=True)]
+    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -216,25 +224,53 @@ def _tex(text: str) -> str:
 
 def paragraph(found: Comparison) -> str:
     """What is shown and what is not, in words."""
-    base = found.rows[0].name
+    base, others = found.rows[0], found.rows[1:]
     said = [
-        f"Test: {found.utterances} utterances in {found.dialogues} dialogues. Intervals hold {100 * found.confidence:.0f} % of "
-        f"{found.resamples} resamples of dialogues and training seeds, paired between runs; p is Holm's over the {len(found.rows) - 1} "
-        f"run{'s' if len(found.rows) > 2 else ''} compared with {base}."
+        f"Test: {found.utterances} utterances in {found.dialogues} dialogue{'s' * (found.dialogues != 1)}.",
+        _of_intervals(found),
+        f"p is Holm's over the {len(others)} run{'s' * (len(others) > 1)} compared with {base.name}.",
     ]
-    for row in found.rows[1:]:
+    for row in others:
         assert row.against is not None
-        one = row.against[HEADLINE]
-        if one.p_holm < 0.05:
-            better = "better" if one.gap.value > 0 else "worse"
-            said.append(
-                f"{row.name} is {better} than {base} by {abs(100 * one.gap.value):.1f} points of {METRIC_TITLES[HEADLINE]}."
-            )
-        else:
-            said.append(
-                f"Between {row.name} and {base} no difference is shown; a true one of {100 * one.detectable:.1f} points would "
-                "have been found four times in five, a smaller one often not."
-            )
-    if any(row.seeds == 1 for row in found.rows):
-        said.append("Runs with one training seed say nothing of what another seed would change.")
-    return " ".join(said)
+        said.append(_verdict(row.name, base.name, row.against[HEADLINE], len(others)))
+    return " ".join([*said, *_of_seeds(found)])
+
+
+def _of_intervals(found: Comparison) -> str:
+    if found.dialogues < 2:
+        return "One dialogue is too little for intervals, and for saying that any run is better."
+    sources = "dialogues and training seeds" if any(row.seeds > 1 for row in found.rows) else "dialogues"
+    return (
+        f"Every metric is worked out per training seed and averaged; intervals hold {100 * found.confidence:g} % over "
+        f"{sources} ({found.resamples} resamples of dialogues, the same for all runs)."
+    )
+
+
+def _verdict(name: str, base: str, one: Difference, tests: int) -> str:
+    if one.p_holm < ALPHA:
+        better = "better" if one.gap.value > 0 else "worse"
+        return f"{name} is {better} than {base} by {abs(100 * one.gap.value):.1f} points of {METRIC_TITLES[HEADLINE]}."
+    verdict = f"Between {name} and {base} no difference is shown"
+    if one.detectable is None:
+        return f"{verdict}."
+    corrected = f" (Holm's correction for {tests} runs included)" if tests > 1 else ""
+    return (
+        f"{verdict}; a true one of {100 * one.detectable:.1f} points would have been found four times in five{corrected}, "
+        "a smaller one often not."
+    )
+
+
+def _of_seeds(found: Comparison) -> list[str]:
+    """What the intervals cannot hold."""
+    single = [row.name for row in found.rows if row.seeds == 1]
+    few = [row.name for row in found.rows if 1 < row.seeds < FEW_SEEDS]
+    said = []
+    if single:
+        said.append(
+            f"Training variation is not included for {', '.join(single)}: one training seed says nothing of what another would change."
+        )
+    if few:
+        said.append(
+            f"With fewer than {FEW_SEEDS} training seeds the spread between them is hardly known, so intervals are wide."
+        )
+    return said

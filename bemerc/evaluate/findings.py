@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import evaluate
+from bemerc import evaluate, prompt
 from bemerc.corpus import Manifest, sample_cases
 from bemerc.errors import CorpusError
 from bemerc.evaluate import baselines
@@ -67,13 +67,17 @@ def judge(
     given: Mapping[str, Sequence[Prediction]],
     tokens: TokenFile,
     params: evaluate.Params,
+    shown: prompt.Params,
     truth: SampleTruth | None = None,
     faces: Mapping[str, int] | None = None,
 ) -> Findings:
-    """Everything that is worked out before anything is written; the variants are validated before a baseline is fitted."""
+    """Everything that is worked out before anything is written; the variants are validated before a baseline is fitted.
+
+    ``shown``: section ``prompt`` of params.yaml, for the baselines that see the window that a prompt shows.
+    """
     for name, of in given.items():
         evaluate.validate(manifest, of, name=name)
-    fits = dict(baselines.regressions(manifest, tokens))
+    fits = dict(baselines.regressions(manifest, tokens, shown))
     others = {regression(name): as_predictions(manifest, fit.scores) for name, fit in fits.items()}
     systems = {**given, **others, MAJORITY: as_predictions(manifest, baselines.majority(manifest))}
     rivals = [(regression(name), rung) for name, rung in baselines.RUNG_OF.items() if name in fits and rung in given]
@@ -130,9 +134,9 @@ def headline(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_groups(found: Findings) -> list[list[str]]:
-    """Every variant with the regression on its inputs, then the other baselines: the systems in the order of tables."""
+    """Every variant with the regressions that are set against it, then the other baselines: the systems in the order of tables."""
     systems = found.numbers["systems"]
-    rung = {variant: regression(name) for name, variant in baselines.RUNG_OF.items()}
-    groups = [[name for name in (v, rung.get(v)) if name in systems] for v in found.variants]
+    rivals = {v: [regression(name) for name, rung in baselines.RUNG_OF.items() if rung == v] for v in found.variants}
+    groups = [[name for name in (v, *rivals[v]) if name in systems] for v in found.variants]
     placed = {name for group in groups for name in group}
     return [*groups, [name for name in systems if name not in placed]]

@@ -11,13 +11,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bemerc import atomic
+from bemerc.config import from_mapping
 from bemerc.corpus import Manifest
+from bemerc.errors import ConfigError
 from bemerc.evaluate import EvaluationError
 from bemerc.hashing import sha256
+from bemerc.jsonfile import JsonError, read_json_lines
+from bemerc.terminal import printable
 
 LOOKS = "test_looks.jsonl"
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A line: a variant, and hashes of what test asked and of the predictions file."""
+
+    variant: str
+    test: str
+    predictions: str
 
 
 def note(folder: Path, manifest: Manifest, predictions: Mapping[str, Path]) -> dict[str, int]:
@@ -33,8 +48,7 @@ def note(folder: Path, manifest: Manifest, predictions: Mapping[str, Path]) -> d
         if look not in known:
             known.append(look)
         before[variant] = sum((o["variant"], o["test"]) == (variant, test) for o in known[: known.index(look)])
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(look) + "\n" for look in known), encoding="utf-8")
+    atomic.write_text(file, "".join(json.dumps(look) + "\n" for look in known), atomic.PUBLIC)
     return before
 
 
@@ -48,9 +62,8 @@ def _read(file: Path) -> list[dict[str, str]]:
     if not file.is_file():
         return []
     try:
-        found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [{key: str(one[key]) for key in ("variant", "test", "predictions")} for one in found]
-    except (ValueError, KeyError, TypeError) as error:
+        return [asdict(from_mapping(one, _Look, f"line {number}")) for number, one in read_json_lines(file)]
+    except (JsonError, ConfigError, TypeError) as error:
         raise EvaluationError(
-            f"{file}: this is not what bemerc noted of its looks at test ({error}). Mend or remove it."
+            f"{printable(file)}: this is not what bemerc noted of its looks at test ({printable(error)}). Correct or remove it."
         ) from None

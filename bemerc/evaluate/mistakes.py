@@ -7,9 +7,11 @@ said and that begins with "=" is run as a formula. Both are seen to here.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bemerc import atomic
 from bemerc.corpus import Manifest, Utterance
 from bemerc.prediction import Prediction
 
@@ -23,12 +25,12 @@ def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Predictio
     The surest mistakes of the last variant stand first: where it is wrong and sure, label or behavior deserve a look.
     """
     rows = sorted(_wrong(manifest, given), key=lambda row: (-row[1], row[0].id))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(_head(given))
+    with io.StringIO(newline="") as text:
+        table = csv.writer(text)
+        table.writerow([_safe(cell) for cell in _head(given)])
         for utterance, _, said in rows:
             table.writerow([_safe(cell) for cell in (*_about(utterance), *said)])
+        atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
     return len(rows)
 
 

@@ -20,6 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from bemerc import atomic
+
 MODEL, BASELINE, CEILING, GHOST, INK, PALE = "#2f6fb5", "#dda06a", "#7d93ab", "#eef3f9", "#222222", "#e6e6e6"
 # Light to dark with what the variant is given, so that the order reads in grey too.
 SHADES = ("#9cc3e8", "#4f92cf", "#1f5fa8", "#0c2f5c")
@@ -139,16 +141,19 @@ def _heat_map(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.in
 
 
 def save_per_class(
-    path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[float]], support: Sequence[int]
+    path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[Bar]], support: Sequence[int]
 ) -> None:
-    """F1 per label, one bar per system, with the number of test utterances under each label."""
+    """F1 per label with its interval, one bar per system, and the number of test utterances under each label."""
     figure = _figure(1.05 * len(labels) + 2.0, 3.2)
     axes = figure.add_subplot()
     width = 0.8 / len(f1)
     for place, (name, values) in enumerate(f1.items()):
         at = np.arange(len(labels)) + (place - (len(f1) - 1) / 2) * width
         shade = SHADES[min(place, len(SHADES) - 1)] if len(f1) > 1 else MODEL
-        axes.bar(at, [100 * value for value in values], width * 0.92, color=shade, label=name, zorder=2)
+        axes.bar(at, [100 * bar.value for bar in values], width * 0.92, color=shade, label=name, zorder=2)
+        for x, bar in zip(at, values, strict=True):
+            if bar.low is not None and bar.high is not None:
+                axes.plot([x, x], [100 * bar.low, 100 * bar.high], color=INK, linewidth=1.0, zorder=3)
     axes.set_xticks(range(len(labels)), [f"{label}\n{n}" for label, n in zip(labels, support, strict=True)], fontsize=9)
     axes.set_ylim(0, 100)
     axes.set_ylabel("F1 (%)", fontsize=9)
@@ -190,5 +195,5 @@ def _bare(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with atomic.replacing(path, atomic.PUBLIC) as file:
+        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})

@@ -7,6 +7,7 @@ bytes, pictures included, so that a second run changes nothing that DVC would se
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import evaluate
+from bemerc import atomic, evaluate, prompt
 from bemerc.cache import open_cache
 from bemerc.corpus import read_manifest
 from bemerc.evaluate import looks, mistakes, plots
@@ -25,12 +26,16 @@ from bemerc.prediction import Prediction, read_predictions
 from bemerc.tokens import open_tokens
 
 
+METRICS_FILE = "metrics.json"
+
+
 def run(
     manifest_path: Path,
     predictions: Mapping[str, Path],
     tokens_path: Path,
     out: Path,
     params: evaluate.Params,
+    shown: prompt.Params,
     truth: SampleTruth | None = None,
     epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
@@ -39,6 +44,7 @@ def run(
     test_looks.jsonl that test was looked at.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
+    shown        how many turns a prompt shows, for the baselines that see as many
     epochs       variant -> epochs.csv in its model's folder, for the training curves
     face_cache   face.h5, which knows in whose clips several faces were seen; None where there is none
 
@@ -48,15 +54,15 @@ def run(
     manifest = read_manifest(manifest_path)
     given = _read(predictions, params)
     with open_tokens(tokens_path) as tokens:
-        found = judge(manifest, given, tokens, params, truth, _faces(face_cache))
+        found = judge(manifest, given, tokens, params, shown, truth, _faces(face_cache))
     before = looks.note(out, manifest, {name: predictions[name] for name in params.variants})
     curves = read_curves(epochs or {})
     metrics = headline(found.numbers)
     write_plot_files(out / "plots", found, curves)
     draw(out / "plots", found, curves)
     mistakes.write(out / "mistakes.csv", manifest, given)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (out / "report.md").write_text(markdown(found, bool(curves), before), encoding="utf-8")
+    atomic.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2, allow_nan=False) + "\n", atomic.PUBLIC)
+    atomic.write_text(out / "report.md", markdown(found, bool(curves), before), atomic.PUBLIC)
     return metrics
 
 
@@ -83,11 +89,10 @@ def _read(predictions: Mapping[str, Path], params: evaluate.Params) -> dict[str,
 
 def write_plot_files(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """ladder.csv, per_class.csv, confusion_<variant>.csv (rows actual,predicted: DVC's template), training.csv."""
-    folder.mkdir(parents=True, exist_ok=True)
     systems, labels = found.numbers["systems"], found.numbers["labels"]
     ladder = [[name, m, *systems[name][m].values()] for group in in_groups(found) for name in group for m in METRICS]
     _write_csv(folder / "ladder.csv", ["system", "metric", "value", "low", "high"], ladder)
-    measures = ["precision", "recall", "f1", "support"]
+    measures = ["precision", "recall", "f1", "support", "f1_low", "f1_high"]
     each = [
         [name, label, *(systems[name]["per_class"][label][m] for m in measures)] for name in systems for label in labels
     ]
@@ -103,10 +108,11 @@ def write_plot_files(folder: Path, found: Findings, curves: Mapping[str, Sequenc
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with io.StringIO(newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(head)
         writer.writerows(rows)
+        atomic.write_text(path, text.getvalue(), atomic.PUBLIC)
 
 
 def draw(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -120,7 +126,7 @@ def draw(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[st
     plots.save_confusions(
         folder / "confusion.png", labels, {v: np.array(systems[v]["confusion"]) for v in found.variants}
     )
-    f1 = {v: [systems[v]["per_class"][label]["f1"] for label in labels] for v in found.variants}
+    f1 = {v: [_f1_bar(found, v, label) for label in labels] for v in found.variants}
     support = [int(systems[found.variants[0]]["per_class"][label]["support"]) for label in labels]
     plots.save_per_class(folder / "per_class.png", labels, f1, support)
     if curves:
@@ -131,6 +137,11 @@ def _bar(found: Findings, name: str, metric: str) -> plots.Bar:
     measured = found.numbers["systems"][name][metric]
     ceiling = found.ceilings.get(name) if metric == "accuracy" else None
     return plots.Bar(title(name), name in found.variants, measured["value"], measured["low"], measured["high"], ceiling)
+
+
+def _f1_bar(found: Findings, name: str, label: str) -> plots.Bar:
+    of = found.numbers["systems"][name]["per_class"][label]
+    return plots.Bar(name, True, of["f1"], of["f1_low"], of["f1_high"])
 
 
 def read_curves(epochs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:

@@ -16,6 +16,8 @@ from bemerc.evaluate.figures import HEADLINE, METRIC_TITLES, cell, points, range
 from bemerc.evaluate.findings import MAJORITY, Findings, in_groups, regression
 
 GIVEN = {"T": "words", "V": "voice", "B": "face and body"}
+# What a regression sees.
+SEEN = {"words": "own words", "window": "words and speakers in the window", "voice": "voice", "tokens": "tokens"}
 CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
 CASE_TITLES = {
     "all": "words, face and voice",
@@ -36,11 +38,11 @@ GROUP_TITLES = {
 
 
 def title(system: str) -> str:
-    """A system as people read it: "TVB: words, voice, face and body", "regression on words and tokens"."""
+    """A system as people read it: "TVB: words, voice, face and body", "regression on own words, tokens"."""
     if system == MAJORITY:
         return "always the most frequent label"
     if system.startswith("regression_"):
-        return "regression on " + " and ".join(system.removeprefix("regression_").split("_"))
+        return "regression on " + ", ".join(SEEN[part] for part in system.removeprefix("regression_").split("_"))
     inputs = [GIVEN[letter] for letter in system if letter in GIVEN]
     return f"{system}: {', '.join(inputs)}" if inputs and set(system) <= set(GIVEN) else system
 
@@ -87,7 +89,8 @@ def _what(found: Findings, before: Mapping[str, int]) -> str:
     return (
         f"Emotion recognition in conversation, judged on the test split of {corpora}: {numbers['utterances']} labelled utterances in "
         f"{numbers['dialogues']} dialogues, {len(numbers['labels'])} labels. One language model was tuned for each set of inputs ({named}). "
-        f"Dev picked the epoch and the temperature. {_looks(before)} Beside the models stand plain logistic regressions on the same inputs."
+        f"Dev picked the epoch and the temperature. {_looks(before)} Beside the models stand plain logistic regressions: "
+        "on what a model reads (the words and speakers of the prompt's window, and the behavior tokens), and on the utterance's own words in place of the window's."
     )
 
 
@@ -124,9 +127,9 @@ def _reading(measured: Mapping[str, float | None], above: str, below: str) -> st
 
 
 def _rivals(found: Findings) -> list[str]:
-    """One sentence per rung that has a regression on the same inputs."""
+    """One sentence per regression that is set against a variant, those that see what it sees first."""
     said = []
-    for name, rung in baselines.RUNG_OF.items():
+    for name, rung in sorted(baselines.RUNG_OF.items(), key=lambda pair: (pair[1], "window" not in pair[0])):
         gap = found.numbers["differences"].get(f"{rung} - {regression(name)}")
         if gap is None or gap[HEADLINE]["value"] is None:
             continue
@@ -195,7 +198,7 @@ def _ladder_section(found: Findings) -> list[str]:
         for group in in_groups(found)
         for name in group
     ]
-    note = f"Per cent, with {100 * found.numbers['confidence']:g} % intervals. Calibration error: how far the probabilities are from the share that is right (ECE, 15 bins); a model's are at the temperature fitted on dev."
+    note = f"{_per_cent(found.numbers)} Calibration error: how far the probabilities are from the share that is right (ECE, 15 bins); a model's are at the temperature fitted on dev."
     if found.ceilings:
         note += " Best possible accuracy: worked out by the sample's maker from what it planted where; only a made corpus has such a number."
     return [
@@ -204,6 +207,12 @@ def _ladder_section(found: Findings) -> list[str]:
         table(head, rows),
         note,
     ]
+
+
+def _per_cent(numbers: Mapping[str, Any]) -> str:
+    if numbers["dialogues"] < 2:
+        return "Per cent; one dialogue is too little for intervals."
+    return f"Per cent, with {100 * numbers['confidence']:g} % intervals."
 
 
 def _differences_section(found: Findings) -> list[str]:
@@ -216,9 +225,15 @@ def _differences_section(found: Findings) -> list[str]:
     return [
         "## What each step adds",
         table(["", *METRIC_TITLES.values()], rows),
-        "Points, on the same utterances, with paired intervals: an interval without 0 in it is a difference that is hardly chance. "
+        _of_points(found.numbers),
         "What face and body are worth is TVB minus TV, not TVB minus T, since TV has the voice already.",
     ]
+
+
+def _of_points(numbers: Mapping[str, Any]) -> str:
+    if numbers["dialogues"] < 2:
+        return "Points, on the same utterances; one dialogue is too little for intervals."
+    return "Points, on the same utterances, with paired intervals: an interval without 0 in it is a difference that is hardly chance."
 
 
 def _label_section(found: Findings) -> list[str]:
@@ -290,8 +305,18 @@ def _method_section(found: Findings) -> list[str]:
     )
     return [
         "## How the numbers were made",
-        f"Intervals: {numbers['resamples']} resamples of whole dialogues, percentiles, the same resamples for every system. They hold what another draw of dialogues would change; "
-        "what another seed of the training would change is not in them.",
-        f"Regressions: columns standardised by train, picked on dev between a few ways and strengths; behavior tokens side by side or as mean, least and greatest. Picked: {picked}.",
+        _intervals(numbers),
+        "Regressions: columns scaled by train, picked on dev between a few ways and strengths; behavior tokens side by side or as mean, least and greatest. "
+        "\"Own words\" are the utterance's; \"words and speakers in the window\" are those and, as counts, the words and speakers of the turns before it that a prompt shows, and who speaks. "
+        f"Picked: {picked}.",
         "Metrics are scikit-learn's: weighted F1 by support, macro F1 over the labels that occur.",
     ]
+
+
+def _intervals(numbers: Mapping[str, Any]) -> str:
+    if numbers["dialogues"] < 2:
+        return "Intervals: none, since one dialogue does not say what another would change."
+    return (
+        f"Intervals: Student's t with the deviation over {numbers['resamples']} resamples of whole dialogues, the same resamples for every system. They hold what another draw of "
+        "dialogues would change; what another seed of the training would change is not in them (`bemerc compare` takes several seeds)."
+    )
