@@ -351,7 +351,9 @@ def compare(manifest: Path | str, runs: Sequence[Path | str], params: Path | str
     from bemerc.evaluate import compare as judge
 
     read = read_manifest(Path(manifest))
-    return judge.compare(read, judge.load(read, [Path(run) for run in runs]), section(params, "evaluate", evaluate.Params))
+    return judge.compare(
+        read, judge.load(read, [Path(run) for run in runs]), section(params, "evaluate", evaluate.Params)
+    )
 
 
 def _references(model: Path) -> References | None:

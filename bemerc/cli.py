@@ -123,6 +123,10 @@ MaybeParams = Annotated[
     Path | None, typer.Option("--params", help="Params file; sections and keys that it lacks hold the defaults.")
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Params file.")]
+AnyParams = Annotated[
+    Path | None,
+    typer.Option("--params", help="Params file; else params.yaml here, or the defaults where there is none."),
+]
 Asr = Annotated[
     str | None, typer.Option("--asr", help="A Whisper (name or folder) that transcribes what has no subtitles.")
 ]
@@ -409,22 +413,22 @@ def evaluate(
         "results"
     ),
     show: Annotated[bool, typer.Option("--show", help="Print the metrics that are there, and judge nothing.")] = False,
+    params: AnyParams = None,
 ) -> None:
     """Judge predictions on test: accuracy and F1 with intervals, plain regressions beside them, a report with pictures.
 
     Example: bemerc evaluate results/predictions/TV.jsonl results/predictions/TVB.jsonl --out judged
     """
-    import json
+    from bemerc.evaluate import findings, wording
 
-    from bemerc.evaluate import wording
-
-    file = out / "metrics.json"
     if show:
-        if not file.is_file():
-            raise BemercError(f"{file}: there are no metrics here yet. Run 'dvc repro', or judge predictions first.")
-        metrics = json.loads(file.read_text(encoding="utf-8"))
+        metrics = findings.read_metrics(out / findings.METRICS_FILE)
     else:
+        from dataclasses import replace
+
         from bemerc import evaluate as judge
+        from bemerc import prompt
+        from bemerc.config import load_or_default
         from bemerc.evaluate import report
 
         if not predictions:
@@ -432,14 +436,17 @@ def evaluate(
         given = {path.stem: path for path in predictions}
         if len(given) < len(predictions):
             raise BemercError("Two prediction files have one name; the name is the variant's, so rename one.")
-        params = judge.Params(variants=tuple(given))
+        judging = replace(load_or_default(params, "evaluate", judge.Params), variants=tuple(given))
+        if faults := judging.check():
+            raise BemercError("\n".join(faults))
         faces = data / "cache" / "face.h5"
         metrics = report.run(
             data / "manifest.jsonl",
             given,
             data / "tokens.h5",
             out,
-            params,
+            judging,
+            load_or_default(params, "prompt", prompt.Params),
             face_cache=faces if faces.is_file() else None,
         )
     typer.echo(wording.format_table(metrics))
@@ -458,8 +465,9 @@ def compare(
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.jsonl.")] = Path("data"),
     latex: Annotated[bool, typer.Option("--latex", help="A table for a paper (booktabs).")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    params: AnyParams = None,
 ) -> None:
-    """Is a run better than the first one? Differences with intervals, Holm's p, and what could have been seen at all.
+    """Is a run better than the first one? Differences with intervals, Holm's p, and what could have been found at all.
 
     Example: bemerc compare results/predictions/TV.jsonl results/predictions/TVB.jsonl --latex
     """
@@ -468,7 +476,8 @@ def compare(
     from bemerc import api
     from bemerc.evaluate import compare as judge
 
-    found = api.compare(data / "manifest.jsonl", runs)
+    params = Path("params.yaml") if params is None and Path("params.yaml").is_file() else params
+    found = api.compare(data / "manifest.jsonl", runs, params)
     if json:
         typer.echo(dumps(found.to_plain(), indent=2))
     else:

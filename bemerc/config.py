@@ -56,6 +56,13 @@ def load(path: str | Path, section: str, cls: type[T]) -> T:
     return from_mapping(_section(document, path, section), cls, where)
 
 
+def load_or_default(path: str | Path | None, section: str, cls: type[T]) -> T:
+    """As ``load``; None stands for params.yaml in the working directory, or the defaults where there is none."""
+    if path is None and not Path("params.yaml").is_file():
+        return cls()
+    return load("params.yaml" if path is None else path, section, cls)
+
+
 def read_section(path: str | Path, section: str) -> Mapping[str, Any]:
     """The raw mapping of one section; ConfigError if the file or the section is not there."""
     return _section(read_document(path), path, section)

@@ -1,17 +1,20 @@
 """`make ablation`: what each input, align and each source of descriptions is worth, one table against TVB.
 
     python -m benchmarks.ablation [--dialogues 60] [--seeds 3] [--rows T,TV,no_face,...] [--work build/ablation]
+    python -m benchmarks.ablation --from build/ablation
 
 The rows are variants of params.yaml, trained on one made corpus with several training seeds, and TVB on tokens that are
 calibrated otherwise. Every step is the pipeline's own script in a work folder, as in benchmarks/controls.py: what is done
 is skipped as long as its params, its code and the steps before it are the same, so stop it and start it again at will, or
-ask for more seeds or rows. The table is bemerc/evaluate/compare.py's: dialogues and seeds resampled together, paired with TVB,
-Holm over the rows. The same for one's own corpus: docs/experiments.md.
+ask for more seeds or rows; --from WORK makes the table anew of the predictions that lie there. The table is
+bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over the rows. The
+same for one's own corpus: docs/experiments.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -19,12 +22,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bemerc import evaluate, variant
+from bemerc import atomic, evaluate, variant
 from bemerc.corpus import read_manifest
 from bemerc.evaluate import compare
 from bemerc.evaluate.compare import Comparison
-from benchmarks import controls
-from benchmarks.controls import CORPUS_STEPS, ROOT, SEEDED, Steps, in_parallel, mirror, write_params
+from benchmarks.controls import (
+    CORPUS_STEPS,
+    PLAN,
+    ROOT,
+    SEEDED,
+    Steps,
+    in_parallel,
+    mirror,
+    read_plan,
+    where,
+    write_params,
+)
 
 BASE = "TVB"
 # Rows of TVB on other tokens: name -> tokens.calibration.
@@ -52,7 +65,7 @@ DEFAULT = tuple(name for name in TITLES if name != "teacher")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run and where."""
+    """What is run and where; ``trained``: the commit and machine of the trainings."""
 
     dialogues: int
     seeds: int
@@ -60,6 +73,18 @@ class Plan:
     corpus_seed: int
     work: Path
     jobs: int
+    trained: str = ""
+
+    def save(self) -> None:
+        """Keep what the work folder holds, for ``load``."""
+        kept = {name: getattr(self, name) for name in ("dialogues", "seeds", "rows", "corpus_seed", "trained")}
+        atomic.write_text(self.work / PLAN, json.dumps(kept, indent=1) + "\n", atomic.PUBLIC)
+
+    @classmethod
+    def load(cls, work: Path) -> Plan:
+        """The plan of a work folder whose trainings are done."""
+        kept = read_plan(work)
+        return cls(**{**kept, "rows": tuple(kept["rows"])}, work=work, jobs=1)
 
     @property
     def corpus(self) -> Path:
@@ -73,12 +98,13 @@ class Plan:
         kind = CALIBRATIONS.get(row, "student" if row == "student" else "")
         return self.work / "-".join(filter(None, (f"seed{seed}", kind)))
 
-    def trained(self, row: str) -> str:
+    def variant(self, row: str) -> str:
         return BASE if row in CALIBRATIONS else row
 
 
 def run_all(plan: Plan) -> None:
     """The corpus, its tokens calibrated in every way that is asked for, then one chain of trainings per seed and kind."""
+    plan.save()
     kinds = {plan.run(0, row).name for row in plan.rows}
     modes = [CALIBRATIONS[row] for row in plan.rows if row in CALIBRATIONS]
     extra = plan.seeds * (2 * len(kinds) + 2 * len(plan.rows) + ("student" in plan.rows))
@@ -120,7 +146,7 @@ def train(plan: Plan, steps: Steps, seed: int, rows: Sequence[str], state: str) 
         else:
             state = steps.run(folder, state, stage)
     for row in rows:
-        name = plan.trained(row)
+        name = plan.variant(row)
         steps.run(folder, steps.run(folder, state, "merc", name), "predict", name)
 
 
@@ -130,19 +156,19 @@ def judge(plan: Plan) -> Comparison:
     runs = []
     for row in plan.rows:
         places = [
-            plan.run(s, row) / "results" / "predictions" / f"{plan.trained(row)}.jsonl" for s in range(plan.seeds)
+            plan.run(s, row) / "results" / "predictions" / f"{plan.variant(row)}.jsonl" for s in range(plan.seeds)
         ]
         runs.append(compare.Run(row, tuple(compare.answers(manifest, place) for place in places)))
     return compare.compare(manifest, runs, evaluate.Params())
 
 
-def document(plan: Plan, found: Comparison, command: str, minutes: float) -> str:
+def document(plan: Plan, found: Comparison, command: str) -> str:
     """docs/ablation.md."""
     return "\n".join(
         [
             "# Ablation: what each part is worth on the sample",
             "",
-            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training seed{'s' * (plan.seeds > 1)}; {controls.where()}, {minutes:.0f} minutes).",
+            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
             "A made corpus: warped pictures of one face and a speech synthesiser, with the emotions planted, and a language model of about a",
             "million weights. The table shows that every variant can be had and judged, and what carries signal **here**; nothing of how the",
             "parts rank on MELD or IEMOCAP follows from it. The same table on your own corpus: [experiments.md](experiments.md).",
@@ -161,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the ablation on the sample and write its table.")
     parser.add_argument("--dialogues", type=int, default=60, help="dialogues of the made corpus; a quarter is test")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds")
-    parser.add_argument("--corpus-seed", type=int, default=7, help="seed of the made corpus")
+    parser.add_argument("--corpus-seed", type=int, default=310, help="seed of the made corpus")
     parser.add_argument(
         "--rows",
         default=",".join(DEFAULT),
@@ -172,25 +198,31 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "ablation.md", help="the table")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings side by side")
+    parser.add_argument("--from", dest="done", type=Path, help="judge a finished work folder anew, and train nothing")
     given = parser.parse_args()
+    start = time.monotonic()
+    if given.done:
+        plan = Plan.load(given.done.resolve())
+    else:
+        rows, work = asked_rows(given.rows), given.work.resolve()
+        plan = Plan(given.dialogues, given.seeds, rows, given.corpus_seed, work, given.jobs, where())
+        run_all(plan)
+    text = document(plan, judge(plan), " ".join(["python -m benchmarks.ablation", *sys.argv[1:]]))
+    atomic.write_text(given.out, text, atomic.PUBLIC)
+    print(text)
+    print(f"{(time.monotonic() - start) / 60:.0f} minutes; the table is in {given.out}")
+
+
+def asked_rows(names: str) -> tuple[str, ...]:
+    """--rows as a tuple that begins with TVB; a sentence where a name is unknown."""
     known = variant.read(ROOT / "params.yaml")
-    rows = [BASE, *(row for row in given.rows.split(",") if row != BASE)]
+    rows = tuple(dict.fromkeys([BASE, *names.split(",")]))
     unknown = [row for row in rows if row not in known and row not in CALIBRATIONS]
     if unknown:
         sys.exit(
             f"--rows: {', '.join(unknown)} is no variant of params.yaml; there are {', '.join([*known, *CALIBRATIONS])}."
         )
-    plan = Plan(
-        given.dialogues, given.seeds, tuple(dict.fromkeys(rows)), given.corpus_seed, given.work.resolve(), given.jobs
-    )
-    start = time.monotonic()
-    run_all(plan)
-    text = document(
-        plan, judge(plan), " ".join(["python -m benchmarks.ablation", *sys.argv[1:]]), (time.monotonic() - start) / 60
-    )
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
+    return rows
 
 
 if __name__ == "__main__":

@@ -9,17 +9,14 @@ intervals, p-values and detectable differences.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import atomic, evaluate
-from bemerc.evaluate import compare, intervals
+from bemerc import evaluate
+from bemerc.evaluate import intervals
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,7 +45,9 @@ class World:
     def reference(self) -> evaluate.Reference:
         count = len(self.gold)
         ids, flags = tuple(map(str, range(count))), np.zeros(count, dtype=np.bool_)
-        return evaluate.Reference(ids, LABELS, ("A",) * count, self.gold, self.dialogue, flags, -np.ones(count, np.int64))
+        return evaluate.Reference(
+            ids, LABELS, ("A",) * count, self.gold, self.dialogue, flags, -np.ones(count, np.int64)
+        )
 
 
 def draw(dialogues: int, rng: np.random.Generator) -> World:
@@ -59,7 +58,9 @@ def draw(dialogues: int, rng: np.random.Generator) -> World:
     news = first | (rng.random(len(dialogue)) > STAYS)
     gold = fresh[np.maximum.accumulate(np.where(news, np.arange(len(dialogue)), 0))]
     shared = rng.normal(0, HARD_DIALOGUES, dialogues)[dialogue] + rng.normal(0, HARD_UTTERANCES, len(dialogue))
-    own = rng.normal(0, HARD_DIALOGUES / 2, (2, dialogues))[:, dialogue] + rng.normal(0, HARD_UTTERANCES / 2, (2, len(dialogue)))
+    own = rng.normal(0, HARD_DIALOGUES / 2, (2, dialogues))[:, dialogue] + rng.normal(
+        0, HARD_UTTERANCES / 2, (2, len(dialogue))
+    )
     return World(gold.astype(np.int64), dialogue, shared + own - 0.3 * (gold > 2))
 
 
@@ -114,7 +115,9 @@ class Setting:
     spread: str
 
 
-def repetitions(of: Setting, better: float, count: int, seed: int) -> Iterator[dict[str, tuple[intervals.Estimate, intervals.Estimate]]]:
+def repetitions(
+    of: Setting, better: float, count: int, seed: int
+) -> Iterator[dict[str, tuple[intervals.Estimate, intervals.Estimate]]]:
     """metric -> (level of the first system, second minus first), for ``count`` draws of dialogues and seeds.
 
     With one seed the truth is that model's own, so the seeds do not vary.

@@ -78,11 +78,26 @@ def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytes
     assert all(row.seeds == 2 for row in found.rows)
     assert found.rows[1].against is not None
     assert found.rows[1].against["accuracy"].gap.value < 0
-    text = ablation.document(plan(tmp_path), found, "python -m benchmarks.ablation", 3.0)
+    text = ablation.document(plan(tmp_path), found, "python -m benchmarks.ablation")
     assert "20 dialogues, 2 training seeds" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
     assert all(f"| {row} |" in text for row in ROWS)
+
+
+def test_the_table_is_made_anew_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = Called()
+    monkeypatch.setattr(controls, "call", called)
+    ablation.run_all(plan(tmp_path / "work"))
+    before = len(called.calls)
+    out = tmp_path / "table.md"
+    monkeypatch.setattr("sys.argv", ["ablation", "--from", str(tmp_path / "work"), "--out", str(out)])
+    ablation.main()
+    assert len(called.calls) == before
+    assert ablation.judge(plan(tmp_path / "work")).rows[1].name in out.read_text()
+    monkeypatch.setattr("sys.argv", ["ablation", "--from", str(tmp_path), "--out", str(out)])
+    with pytest.raises(SystemExit, match="there is no such file"):
+        ablation.main()
 
 
 def test_a_row_that_is_no_variant_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

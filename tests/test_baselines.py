@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from bemerc import tokens
+from bemerc import prompt, tokens
 from bemerc.corpus import Manifest, Modality, Split, Utterance
 from bemerc.errors import CorpusError
 from bemerc.evaluate import baselines
@@ -64,8 +65,8 @@ def accuracy_on_test(manifest: Manifest, scores: np.ndarray) -> float:
 def test_each_baseline_finds_what_its_inputs_hold_and_no_more(tmp_path: Path) -> None:
     manifest = corpus()
     file = token_file(tmp_path / "tokens.h5", manifest, {"face": 0.9, "pose": 0.0, "audio": 0.0})
-    fits = dict(baselines.regressions(manifest, file))
-    assert list(fits) == ["words", "words + voice", "tokens", "words + tokens"]
+    fits = dict(baselines.regressions(manifest, file, prompt.Params()))
+    assert list(fits) == list(baselines.INPUTS)
     found = {name: accuracy_on_test(manifest, fit.scores) for name, fit in fits.items()}
     assert 0.5 < found["words"] < 0.8
     assert abs(found["words + voice"] - found["words"]) < 0.2
@@ -77,18 +78,25 @@ def test_each_baseline_finds_what_its_inputs_hold_and_no_more(tmp_path: Path) ->
 
 def test_without_audio_there_is_no_voice_baseline(tmp_path: Path) -> None:
     manifest = corpus()
-    fits = dict(baselines.regressions(manifest, token_file(tmp_path / "tokens.h5", manifest, {"face": 0.5})))
-    assert list(fits) == ["words", "tokens", "words + tokens"]
+    fits = dict(
+        baselines.regressions(manifest, token_file(tmp_path / "tokens.h5", manifest, {"face": 0.5}), prompt.Params())
+    )
+    assert list(fits) == ["words", "window", "tokens", "words + tokens", "window + tokens"]
+
+
+def poison(block: baselines.Block, rows: np.ndarray) -> baselines.Block:
+    """The block with nonsense in ``rows``."""
+    dense = block.columns.toarray() if sparse.issparse(block.columns) else block.columns
+    spoilt = np.where(rows[:, None], 1e3, dense)
+    return dataclasses.replace(block, columns=sparse.csr_array(spoilt) if sparse.issparse(block.columns) else spoilt)
 
 
 def test_neither_test_labels_nor_test_rows_move_a_fit(tmp_path: Path) -> None:
     manifest = corpus()
     file = token_file(tmp_path / "tokens.h5", manifest, {"face": 0.9})
-    ways = baselines.options(manifest, file, ("words", "face"))
-    poisoned = {
-        name: np.where(np.array([u.split == "test" for u in manifest.utterances])[:, None], 1e6, m)
-        for name, m in ways.items()
-    }
+    ways = baselines.options(manifest, file, ("words", "window", "face"), prompt.Params())
+    test = np.array([u.split == "test" for u in manifest.utterances])
+    poisoned = {name: [poison(block, test) for block in blocks] for name, blocks in ways.items()}
     unlabelled = tuple(
         dataclasses.replace(u, label=None if u.split == "test" else u.label) for u in manifest.utterances
     )
@@ -128,11 +136,67 @@ def test_standardised_uses_train_alone_and_fills_with_its_mean() -> None:
 def test_words_come_from_train_and_need_two_utterances() -> None:
     manifest = corpus()
     odd = [dataclasses.replace(u, text="zebra zebra I I" if u.split == "test" else u.text) for u in manifest.utterances]
-    counts = baselines.words(dataclasses.replace(manifest, utterances=tuple(odd)), 1)
+    counts = baselines.words(dataclasses.replace(manifest, utterances=tuple(odd)), 1).toarray()
     assert counts.shape[1] == len(set(" ".join(SAID.values()).split()))
     assert counts[[u.split == "test" for u in manifest.utterances]].sum() == 0
     silent = tuple(dataclasses.replace(u, text="…") for u in manifest.utterances)
     assert baselines.words(dataclasses.replace(manifest, utterances=silent), 1).shape == (300, 0)
+
+
+def test_the_window_holds_what_a_prompt_shows_and_not_more() -> None:
+    """Words and speakers of the turns before in the window, and who speaks; neither the utterance's own words nor later ones."""
+    turns = [
+        Utterance(f"d{d}_u{i}", f"d{d}", i, f"S{i % 2}", f"word{i}", "joy", "train", None)
+        for d in range(2)
+        for i in range(5)
+    ]
+    manifest = Manifest(tuple(turns), LABELS, ("tiny",), Path())
+    shown = prompt.Params(window=3, windowing="sliding")
+    counts = baselines.window(manifest, shown).toarray()
+    said = {
+        prompt.merc_prompt(manifest.dialogues()[0], i, LABELS, (), shown).text.count(f"word{j}"): None
+        for i in range(5)
+        for j in range(5)
+    }
+    assert set(said) <= {0, 1, 2}
+    for row in range(5):
+        text = prompt.merc_prompt(manifest.dialogues()[0], row, LABELS, (), shown).text
+        earlier = [j for j in range(row) if f"word{j}" in text]
+        assert earlier == list(range(max(0, row - 2), row))
+        assert counts[row].sum() == 2 * len(earlier) + 1  # a word and a speaker of each, and who speaks now
+    assert not np.array_equal(counts[1], counts[2])
+
+
+def test_the_regression_on_the_window_finds_what_only_the_turn_before_tells(tmp_path: Path) -> None:
+    """Every label is said in the turn before: words alone are at chance, the window is not."""
+    manifest = corpus(told=0.0)
+    found = []
+    for dialogue in manifest.dialogues():
+        labels = [str(u.label) for u in dialogue.utterances]
+        for i, u in enumerate(dialogue.utterances):
+            after = labels[i + 1] if i + 1 < len(labels) else "neutral"
+            found.append(dataclasses.replace(u, text=SAID[after]))
+    manifest = dataclasses.replace(manifest, utterances=tuple(sorted(found, key=lambda u: u.id)))
+    shown = prompt.Params(window=2, windowing="sliding")
+    with token_file(tmp_path / "tokens.h5", manifest, {"face": 0.0}) as file:
+        fits = {
+            name: baselines.regress(manifest, baselines.options(manifest, file, baselines.INPUTS[name], shown))
+            for name in ("words", "window")
+        }
+    reached = {name: accuracy_on_test(manifest, fit.scores) for name, fit in fits.items()}
+    assert reached["words"] < 0.5
+    assert reached["window"] > 0.7  # the first of three turns has nothing before it
+
+
+def test_counts_stay_sparse_and_rare_words_are_not_blown_up() -> None:
+    train = np.ones(1000, dtype=np.bool_)
+    counts = np.zeros((1000, 2))
+    counts[0, 0], counts[:500, 1] = 1, 1
+    found = baselines.scaled(sparse.csr_array(counts), train)
+    assert found.nnz == 501
+    assert found[[0], :].toarray().ravel() == pytest.approx([10, 2], rel=1e-3)  # 1 / 0.1 and 1 / 0.5
+    dense = baselines.standardised(counts, train)
+    assert dense[0, 0] > 30
 
 
 def test_majority_answers_trains_most_frequent_label() -> None:
@@ -147,12 +211,14 @@ def test_what_cannot_be_fitted_is_said(tmp_path: Path) -> None:
     manifest = corpus()
     no_dev = tuple(dataclasses.replace(u, label=None if u.split == "dev" else u.label) for u in manifest.utterances)
     with pytest.raises(CorpusError, match="labelled utterance in dev; there are 3 and 0"):
-        baselines.regress(dataclasses.replace(manifest, utterances=no_dev), {"words": baselines.words(manifest, 1)})
+        baselines.regress(
+            dataclasses.replace(manifest, utterances=no_dev), {"words": [baselines.Block(baselines.words(manifest, 1))]}
+        )
     file = token_file(
         tmp_path / "tokens.h5", dataclasses.replace(manifest, utterances=manifest.utterances[1:]), {"face": 0.5}
     )
     with pytest.raises(CorpusError, match=f"lacks 1 utterances of the manifest, such as {manifest.utterances[0].id}"):
-        dict(baselines.regressions(manifest, file))
+        dict(baselines.regressions(manifest, file, prompt.Params()))
     with pytest.raises(CorpusError, match="no labelled utterance"):
         baselines.majority(
             dataclasses.replace(

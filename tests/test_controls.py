@@ -11,8 +11,9 @@ import pytest
 
 from bemerc import evaluate, tokens
 from bemerc.cache import Features, open_cache, write_cache
-from bemerc.corpus import Manifest
-from bemerc.evaluate import controls
+from bemerc.corpus import Manifest, Utterance
+from bemerc.prediction import Prediction
+from benchmarks import control_measures as controls
 from tests.test_baselines import LABELS, corpus, token_file
 
 
@@ -127,24 +128,67 @@ def test_a_leak_leaves_the_band_and_noise_does_not() -> None:
 
 def test_given_answers_have_a_band_too() -> None:
     manifests = [corpus(seed) for seed in (0, 1)]
-    judged = [evaluate.reference(m) for m in manifests]
-    chance = [(j, evaluate.Answers(np.zeros(60, dtype=np.int64), None)) for j in judged]
-    right = [(j, answers(m, 0.6, 1)) for j, m in zip(judged, manifests, strict=True)]
+    chance = [(m, evaluate.Answers(np.zeros(60, dtype=np.int64), None)) for m in manifests]
+    right = [(m, answers(m, 0.6, 1)) for m in manifests]
     assert controls.answer_band(chance, 200, 0).inside
     assert controls.answer_band(right, 200, 0).value > controls.answer_band(right, 200, 0).high
+
+
+def moods(lengths: tuple[int, ...], seed: int, stays: float = 0.8) -> Manifest:
+    """Test dialogues whose labels go on from turn to turn."""
+    rng, found = np.random.default_rng(seed), []
+    for d, length in enumerate(lengths):
+        label = str(rng.choice(LABELS))
+        for i in range(length):
+            label = label if rng.random() < stays else str(rng.choice(LABELS))
+            found.append(Utterance(f"d{d:03d}_u{i:02d}", f"d{d:03d}", i, "A", "", label, "test", None))
+    return Manifest(tuple(found), LABELS, ("made",), Path())
+
+
+def test_a_permutation_keeps_counts_dialogues_and_the_order_of_turns() -> None:
+    manifest = moods((4, 4, 4, 4, 4, 4), seed=0)
+    gold = np.arange(24)
+    dialogues = controls.turns(manifest, "test")
+    found = controls.permuted(gold, dialogues, np.random.default_rng(3))
+    assert sorted(found) == list(gold)
+    blocks = found.reshape(6, 4)
+    assert (blocks // 4 == blocks[:, :1] // 4).all(), "equally long dialogues are swapped whole"
+    assert set(map(tuple, (np.diff(blocks, axis=1) - 1) % 4)) == {(0, 0, 0)}, (
+        "turns follow one another, round the end too"
+    )
+    assert not np.array_equal(blocks // 4, gold.reshape(6, 4) // 4)
+    assert (blocks[:, 0] % 4 != 0).any(), "position must not stay"
+
+
+@pytest.mark.parametrize("lengths", [(6,) * 40, tuple(range(1, 16)) * 3], ids=["equal", "uneven"])
+def test_autocorrelated_answers_that_know_nothing_give_a_false_alarm_in_twenty(lengths: tuple[int, ...]) -> None:
+    """Both labels and answers go on from turn to turn, independently of each other. Shuffled one by one they gave an alarm
+    every fourth time."""
+    alarms, single = 0, 0
+    for seed in range(120):
+        manifest, other = moods(lengths, 2 * seed), moods(lengths, 2 * seed + 1)
+        given = evaluate.Answers(evaluate.reference(other).gold, None)
+        band = controls.answer_band([(manifest, given)], permutations=150, seed=seed)
+        alarms += not band.inside
+        gold, rng = evaluate.reference(manifest).gold, np.random.default_rng(seed)
+        chance = [(rng.permutation(gold) == given.predicted).mean() for _ in range(150)]
+        low, high = np.percentile(chance, [2.5, 97.5])
+        single += not low <= band.value <= high
+    assert alarms <= 12, alarms  # of 120; 6 wanted
+    assert single > 15, single
 
 
 def test_one_corpus_and_one_seed_give_evaluates_numbers() -> None:
     manifest = corpus()
     judged, given = evaluate.reference(manifest), answers(manifest, 0.6, 1)
     params = evaluate.Params(resamples=500)
-    found = controls.pooled([controls.Runs(judged, {"TVB": [given]})], controls.accuracy_of("TVB"), params)
-    counts = evaluate.dialogue_counts(judged, given)
-    drawn = evaluate.resampled(counts, evaluate.dialogue_weights(judged.dialogues, 500, params.seed))
-    low, high = evaluate.interval(evaluate.accuracy(drawn), 0.95)
-    assert found == pytest.approx(
-        {"value": (judged.gold == given.predicted).mean(), "low": low, "high": high}, abs=1e-12
-    )
+    found = controls.accuracy([controls.Runs(judged, {"TVB": [given]})], "TVB", params)
+    said = [
+        Prediction(i, None, LABELS[code], dict.fromkeys(LABELS, 1 / 3))
+        for i, code in zip(judged.ids, given.predicted, strict=True)
+    ]
+    expected = evaluate.evaluate(manifest, {"a": said}, params)["systems"]["a"]["accuracy"]
+    assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_seeds_that_differ_widen_the_interval_and_equal_systems_have_no_gap() -> None:
@@ -152,21 +196,21 @@ def test_seeds_that_differ_widen_the_interval_and_equal_systems_have_no_gap() ->
     judged, params = evaluate.reference(manifest), evaluate.Params(resamples=2000)
     same = controls.Runs(judged, {"a": [answers(manifest, 0.6, 1)] * 3, "b": [answers(manifest, 0.6, 1)]})
     differing = controls.Runs(judged, {"a": [answers(manifest, hit, 1) for hit in (0.3, 0.6, 0.9)]})
-    narrow, wide = (controls.pooled([of], controls.accuracy_of("a"), params) for of in (same, differing))
+    narrow, wide = (controls.accuracy([of], "a", params) for of in (same, differing))
     assert wide["value"] == pytest.approx(0.6, abs=0.1)
     assert wide["high"] - wide["low"] > 1.5 * (narrow["high"] - narrow["low"])
-    gap = controls.pooled([same], controls.accuracy_gap("a", "b"), params)
+    gap = controls.accuracy_gap([same], "a", "b", params)
     assert gap == pytest.approx({"value": 0, "low": 0, "high": 0}, abs=1e-12)
 
 
 def test_corpora_are_pooled_by_utterance() -> None:
     one, two = corpus(0), corpus(1)
     short = dataclasses.replace(
-        two, utterances=tuple(u for u in two.utterances if u.split != "test" or "dia0_" in u.id)
+        two, utterances=tuple(u for u in two.utterances if u.split != "test" or "dia0_" in u.id or "dia1_" in u.id)
     )
     runs = [controls.Runs(evaluate.reference(m), {"a": [answers(m, hit, 0)]}) for m, hit in ((one, 1.0), (short, 0.0))]
-    found = controls.pooled(runs, controls.accuracy_of("a"), evaluate.Params(resamples=200))
-    assert found["value"] == pytest.approx(60 / 63)
+    found = controls.accuracy(runs, "a", evaluate.Params(resamples=200))
+    assert found["value"] == pytest.approx(60 / 66)
 
 
 def test_correlations_are_numpys() -> None:

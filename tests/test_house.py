@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate.mistakes": {"corpus", "prediction"},
     "evaluate.figures": set(),
     "evaluate.looks": {"corpus", "evaluate"},
-    "evaluate.compare": {"corpus", "prediction", "evaluate", "evaluate.figures"},
+    "evaluate.compare": {"corpus", "prediction", "evaluate", "evaluate.figures", "evaluate.intervals"},
+    "evaluate.intervals": set(),
     "cache": {"cache"},
     "pitch": set(),
     "media": {"media", "pitch"},
@@ -165,15 +166,24 @@ ALLOWED: dict[str, set[str]] = {
         "progress",
         "variant",
     },
-    "evaluate": {"corpus", "prediction"},
-    "evaluate.baselines": {"corpus", "tokens"},
-    "evaluate.findings": {"corpus", "prediction", "evaluate", "evaluate.baselines", "tokens", "evaluate.figures"},
+    "evaluate": {"corpus", "evaluate.intervals", "prediction"},
+    "evaluate.baselines": {"corpus", "prompt", "tokens"},
+    "evaluate.findings": {
+        "corpus",
+        "prediction",
+        "prompt",
+        "evaluate",
+        "evaluate.baselines",
+        "tokens",
+        "evaluate.figures",
+    },
     "evaluate.wording": {"corpus", "evaluate.baselines", "evaluate.figures", "evaluate.findings"},
     "evaluate.plots": set(),
     "evaluate.report": {
         "cache",
         "corpus",
         "prediction",
+        "prompt",
         "evaluate",
         "tokens",
         "evaluate.figures",
@@ -185,7 +195,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "picture": {"cache", "corpus", "media", "extract"},
 }
-ANYTHING = {"api", "cli", "cli_cache", "cli_model", "doctor", "evaluate.controls"}
+ANYTHING = {"api", "cli", "cli_cache", "cli_model", "doctor"}
 
 
 def module_name(path: Path) -> str:

@@ -13,7 +13,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from bemerc import evaluate
+from bemerc import evaluate, prompt
 from bemerc.cache import Choice
 from bemerc.corpus import Manifest, write_manifest
 from bemerc.errors import CorpusError
@@ -50,7 +50,13 @@ class World:
     def run(self, out: str = "results", **more: Any) -> dict[str, Any]:
         files = {name: self.folder / f"{name}.jsonl" for name in self.hits}
         return report.run(
-            self.folder / "manifest.jsonl", files, self.folder / "tokens.h5", self.folder / out, self.params, **more
+            self.folder / "manifest.jsonl",
+            files,
+            self.folder / "tokens.h5",
+            self.folder / out,
+            self.params,
+            prompt.Params(),
+            **more,
         )
 
     def text(self, out: str = "results") -> str:
@@ -125,7 +131,7 @@ def test_a_report_tells_how_often_test_was_looked_at(tmp_path: Path) -> None:
     made.run()
     assert made.text() == first
     (tmp_path / "results" / "test_looks.jsonl").write_text("{}\n")
-    with pytest.raises(evaluate.EvaluationError, match=r"test_looks.jsonl: .* Mend or remove it"):
+    with pytest.raises(evaluate.EvaluationError, match=r"test_looks.jsonl: .* Correct or remove it"):
         made.run()
 
 
@@ -133,7 +139,7 @@ def test_if_the_regression_wins_the_report_says_so(tmp_path: Path) -> None:
     made = world(tmp_path, {"T": 0.3, "TV": 0.3, "TVB": 0.3})
     made.run()
     opening = made.text().split("## ")[0]
-    assert "**The plain regression on words and tokens beats TVB** by" in opening
+    assert "**The plain regression on the prompt's window and tokens beats TVB** by" in opening
     assert re.search(r"Best of all by weighted F1: regression on", opening)
     assert "cannot be told from nothing" in opening
 
@@ -181,7 +187,7 @@ def test_plot_files_hold_what_dvc_templates_read(good: World) -> None:
     right = sum(row["actual"] == row["predicted"] for row in rows) / 60
     ladder = {(r["system"], r["metric"]): r for r in table(plots / "ladder.csv")}
     assert float(ladder["TVB", "accuracy"]["value"]) == pytest.approx(right)
-    assert len(ladder) == 8 * 3
+    assert len(ladder) == 11 * 3
     labels = [r for r in table(plots / "per_class.csv") if r["system"] == "TVB"]
     assert [r["label"] for r in labels] == list(LABELS)
     assert sum(float(r["support"]) for r in labels) == 60
@@ -232,11 +238,25 @@ def test_the_terminal_table_tells_the_same(good: World) -> None:
 def test_a_variant_without_a_file_is_named(good: World) -> None:
     files = {"T": good.folder / "T.jsonl"}
     with pytest.raises(evaluate.EvaluationError, match="No predictions were named for TV, TVB;"):
-        report.run(good.folder / "manifest.jsonl", files, good.folder / "tokens.h5", good.folder / "no", good.params)
+        report.run(
+            good.folder / "manifest.jsonl",
+            files,
+            good.folder / "tokens.h5",
+            good.folder / "no",
+            good.params,
+            prompt.Params(),
+        )
     (good.folder / "empty.jsonl").write_text("")
     files |= {"TV": good.folder / "empty.jsonl", "TVB": good.folder / "TVB.jsonl"}
     with pytest.raises(evaluate.EvaluationError, match=r"^TV: there are no predictions in it"):
-        report.run(good.folder / "manifest.jsonl", files, good.folder / "tokens.h5", good.folder / "no", good.params)
+        report.run(
+            good.folder / "manifest.jsonl",
+            files,
+            good.folder / "tokens.h5",
+            good.folder / "no",
+            good.params,
+            prompt.Params(),
+        )
     assert not (good.folder / "no").exists()
 
 

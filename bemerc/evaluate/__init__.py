@@ -430,9 +430,7 @@ def _counts(
 ) -> _Counts:
     counts = dialogue_counts(judged, given, where)
     dialogues = int((counts.sum((1, 2)) > 0).sum())
-    return _Counts(
-        counts.sum(0), None if weights is None or dialogues < 2 else resampled(counts, weights), dialogues
-    )
+    return _Counts(counts.sum(0), None if weights is None or dialogues < 2 else resampled(counts, weights), dialogues)
 
 
 def _system(

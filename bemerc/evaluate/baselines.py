@@ -58,6 +58,8 @@ WAYS: tuple[Way, ...] = ("flat", "summary")
 LEAST_DEVIATION = 0.1
 # The window's words beside the utterance's own: as they are, or held down, since there are ten times as many.
 WINDOW_WEIGHTS = {"window": 1.0, "window x 0.3": 0.3}
+# A matrix of so many numbers is fitted in a tenth of the time when it is dense.
+SMALL = 1_000_000
 WORD = r"(?u)\b\w+\b"
 
 
@@ -124,7 +126,7 @@ def options(manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], show
     modalities: list[Modality] = [m for m in inputs if m not in ("words", "window") and m in tokens.widths]
     ways: dict[str, Blocks] = {"": ()}
     if "words" in inputs:
-        alone = {"unigrams": 1} if modalities else {"unigrams": 1, "unigrams and bigrams": 2}
+        alone = {"unigrams": 1} if len(inputs) > 1 else {"unigrams": 1, "unigrams and bigrams": 2}
         ways = _with(ways, {name: Block(words(manifest, longest)) for name, longest in alone.items()})
     if "window" in inputs:
         earlier = window(manifest, shown)
@@ -225,14 +227,15 @@ def scaled(counts: sparse.csr_array, train: NDArray[np.bool_]) -> sparse.csr_arr
 
 
 def _matrix(blocks: Blocks, train: NDArray[np.bool_]) -> Any:
-    """One matrix (N, D) for scikit-learn: sparse as soon as one block is."""
+    """One matrix (N, D) for scikit-learn: sparse where one block is and it is not small."""
     parts = [
         block.weight * (scaled if sparse.issparse(block.columns) else standardised)(block.columns, train)
         for block in blocks
     ]
     parts = [part for part in parts if part.shape[1]] or [np.zeros((len(train), 1))]
     if any(sparse.issparse(part) for part in parts):
-        return sparse.csr_array(sparse.hstack([sparse.csr_array(part) for part in parts], format="csr"))
+        whole = sparse.csr_array(sparse.hstack([sparse.csr_array(part) for part in parts], format="csr"))
+        return whole.toarray() if np.prod(whole.shape) <= SMALL else whole
     return np.hstack(parts)
 
 

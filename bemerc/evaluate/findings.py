@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bemerc import evaluate, prompt
+from bemerc.config import from_mapping
 from bemerc.corpus import Manifest, sample_cases
-from bemerc.errors import CorpusError
+from bemerc.errors import ConfigError, CorpusError
 from bemerc.evaluate import baselines
+from bemerc.jsonfile import JsonError, read_json
 from bemerc.prediction import Prediction, best_label
+from bemerc.terminal import printable
 from bemerc.tokens import TokenFile
 
 MAJORITY = "most_frequent_label"
+METRICS_FILE = "metrics.json"
 # What is told of every system with an interval, in the order of tables.
 METRICS = tuple(evaluate.METRICS)
 
@@ -131,6 +135,61 @@ def headline(numbers: Mapping[str, Any]) -> dict[str, Any]:
         "systems": {name: {metric: of[metric] for metric in METRICS} for name, of in numbers["systems"].items()},
         "differences": numbers["differences"],
     }
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What ``headline`` made, read from metrics.json. EvaluationError where it is missing, damaged or of another kind."""
+    try:
+        found = from_mapping(read_json(path), _Metrics, "it")
+    except JsonError as error:
+        if error.missing:
+            raise evaluate.EvaluationError(
+                f"{printable(path)}: there are no metrics here yet. Run 'dvc repro', or judge predictions first."
+            ) from None
+        raise evaluate.EvaluationError(f"{error} {REMAKE}") from None
+    except (ConfigError, AttributeError, TypeError) as error:
+        raise evaluate.EvaluationError(
+            f"{printable(path)}: these are no metrics of bemerc ({printable(error)}). {REMAKE}"
+        ) from None
+    return asdict(found)
+
+
+REMAKE = "Remove the file and run 'dvc repro evaluate', or judge the predictions again."
+
+
+@dataclass(frozen=True)
+class _Measured:
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Of a system every metric has a value, of a difference too: only a group of utterances may be empty."""
+
+    accuracy: _Measured
+    weighted_f1: _Measured
+    macro_f1: _Measured
+
+
+@dataclass(frozen=True)
+class _Test:
+    utterances: int
+    dialogues: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """metrics.json."""
+
+    test: _Test
+    systems: Mapping[str, _Level]
+    differences: Mapping[str, _Level]
+
+    def check(self) -> list[str]:
+        return [f"differences.{name}: must be named 'b - a'." for name in self.differences if name.count(" - ") != 1]
 
 
 def in_groups(found: Findings) -> list[list[str]]:

@@ -153,7 +153,7 @@ def weighted(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimat
 
 
 def _sum(parts: Sequence[Part]) -> float:
-    return sum(part.variance for part in parts)
+    return float(sum(part.variance for part in parts))
 
 
 def _df(parts: Sequence[Part]) -> float:

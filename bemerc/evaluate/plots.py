@@ -140,9 +140,7 @@ def _heat_map(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.in
         spine.set_color("#bbbbbb")
 
 
-def save_per_class(
-    path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[Bar]], support: Sequence[int]
-) -> None:
+def save_per_class(path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[Bar]], support: Sequence[int]) -> None:
     """F1 per label with its interval, one bar per system, and the number of test utterances under each label."""
     figure = _figure(1.05 * len(labels) + 2.0, 3.2)
     axes = figure.add_subplot()

@@ -20,13 +20,10 @@ from bemerc.cache import open_cache
 from bemerc.corpus import read_manifest
 from bemerc.evaluate import looks, mistakes, plots
 from bemerc.evaluate.figures import METRIC_TITLES
-from bemerc.evaluate.findings import METRICS, Findings, SampleTruth, headline, in_groups, judge
+from bemerc.evaluate.findings import METRICS, METRICS_FILE, Findings, SampleTruth, headline, in_groups, judge
 from bemerc.evaluate.wording import markdown, title
 from bemerc.prediction import Prediction, read_predictions
 from bemerc.tokens import open_tokens
-
-
-METRICS_FILE = "metrics.json"
 
 
 def run(

@@ -17,7 +17,7 @@ from bemerc.evaluate.findings import MAJORITY, Findings, in_groups, regression
 
 GIVEN = {"T": "words", "V": "voice", "B": "face and body"}
 # What a regression sees.
-SEEN = {"words": "own words", "window": "words and speakers in the window", "voice": "voice", "tokens": "tokens"}
+SEEN = {"words": "own words", "window": "the prompt's window", "voice": "voice", "tokens": "tokens"}
 CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
 CASE_TITLES = {
     "all": "words, face and voice",
@@ -38,11 +38,11 @@ GROUP_TITLES = {
 
 
 def title(system: str) -> str:
-    """A system as people read it: "TVB: words, voice, face and body", "regression on own words, tokens"."""
+    """A system as people read it: "TVB: words, voice, face and body", "regression on own words and tokens"."""
     if system == MAJORITY:
         return "always the most frequent label"
     if system.startswith("regression_"):
-        return "regression on " + ", ".join(SEEN[part] for part in system.removeprefix("regression_").split("_"))
+        return "regression on " + " and ".join(SEEN[part] for part in system.removeprefix("regression_").split("_"))
     inputs = [GIVEN[letter] for letter in system if letter in GIVEN]
     return f"{system}: {', '.join(inputs)}" if inputs and set(system) <= set(GIVEN) else system
 
@@ -307,7 +307,7 @@ def _method_section(found: Findings) -> list[str]:
         "## How the numbers were made",
         _intervals(numbers),
         "Regressions: columns scaled by train, picked on dev between a few ways and strengths; behavior tokens side by side or as mean, least and greatest. "
-        "\"Own words\" are the utterance's; \"words and speakers in the window\" are those and, as counts, the words and speakers of the turns before it that a prompt shows, and who speaks. "
+        '"Own words" are the utterance\'s; "words and speakers in the window" are those and, as counts, the words and speakers of the turns before it that a prompt shows, and who speaks. '
         f"Picked: {picked}.",
         "Metrics are scikit-learn's: weighted F1 by support, macro F1 over the labels that occur.",
     ]

@@ -3,13 +3,14 @@
 A model that is right says nothing about why. So: take away what it should need (another utterance's behavior in place
 of the utterance's own; labels shuffled), give it only what must not tell (masks, lengths, bytes, position, speaker), and
 see whether the numbers fall to where chance puts them. Chance is not 1/C but a permutation band: the same procedure on
-shuffled labels, a few hundred times. All of this is ours; benchmarks/controls.py runs it.
+permuted labels, a few hundred times. Labels of one dialogue go together, and so does what a model answers there, so a
+permutation keeps whole dialogues (see ``permuted``). All of this is ours; benchmarks/controls.py runs it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from bemerc import evaluate, tokens
 from bemerc.cache import FrameCache
 from bemerc.corpus import Manifest
-from bemerc.evaluate import Answers, Floats, Ints, Reference, baselines
+from bemerc.evaluate import Answers, Floats, Ints, Reference, baselines, intervals
 from bemerc.tokens import TokenFile
 
 # Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.
@@ -89,22 +90,42 @@ def partners(manifest: Manifest, seed: int) -> tuple[dict[str, str], int]:
 
 
 def shuffle_labels(manifest: Manifest, seed: int) -> Manifest:
-    """The manifest with the labels of train and of dev each dealt out anew; test keeps its own."""
-    gold = shuffled(manifest, np.random.default_rng(seed), ("train", "dev"))
+    """The manifest with the labels of train and of dev each dealt out anew, one by one; test keeps its own."""
+    rng, gold = np.random.default_rng(seed), baselines.codes(manifest)
+    for split in ("train", "dev"):
+        rows = np.concatenate(turns(manifest, split))
+        gold[rows] = gold[rng.permutation(rows)]
     labels = [None if code < 0 else manifest.labels[code] for code in gold]
     changed = [dataclasses.replace(u, label=label) for u, label in zip(manifest.utterances, labels, strict=True)]
     return dataclasses.replace(manifest, utterances=tuple(changed))
 
 
-def shuffled(manifest: Manifest, rng: np.random.Generator, splits: Sequence[str]) -> Ints:
-    """(N,) codes of the labels, dealt out anew within each of ``splits``; unlabelled stays unlabelled."""
-    gold = baselines.codes(manifest)
-    for split in splits:
-        rows = np.array(
-            [i for i, u in enumerate(manifest.utterances) if u.split == split and u.label is not None], dtype=np.int64
-        )
-        gold[rows] = gold[rng.permutation(rows)]
-    return gold
+def turns(manifest: Manifest, split: str) -> list[Ints]:
+    """The rows in the manifest of every dialogue's labelled utterances in ``split``, in the order of the turns."""
+    row = {u.id: i for i, u in enumerate(manifest.utterances)}
+    found = [
+        [row[u.id] for u in dialogue.utterances if u.split == split and u.label is not None]
+        for dialogue in manifest.dialogues()
+    ]
+    return [np.array(rows, dtype=np.int64) for rows in found if rows]
+
+
+def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) -> Ints:
+    """``gold`` (N,) with the labels of the rows in ``dialogues`` dealt out anew, so that what goes together stays together.
+
+    Shuffling single labels would take the dialogues' moods apart and make chance look narrower than it is. So every
+    dialogue's labels are turned round by a random number of turns (else what position tells would stay), and the dialogues
+    are laid end to end in random order along the old ones. Where all are equally long that swaps whole dialogues; where
+    they are not, some are cut in two.
+    """
+    lengths, rows = np.array([len(of) for of in dialogues]), np.concatenate(dialogues)
+    start = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    turned = np.arange(len(rows)) - start + np.repeat(rng.integers(lengths), lengths)
+    rolled = rows[start + turned % np.repeat(lengths, lengths)]
+    place = np.repeat(rng.permutation(len(lengths)), lengths)
+    found = gold.copy()
+    found[rows] = gold[rolled[np.argsort(place, kind="stable")]]
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ what must not tell
@@ -142,31 +163,32 @@ def regression_band(parts: Sequence[tuple[Manifest, Floats]], permutations: int,
     rng = np.random.default_rng(seed)
     total = sum(int(_judged(manifest).sum()) for manifest, _ in parts)
     value = sum(_right(manifest, features, baselines.codes(manifest)) for manifest, features in parts) / total
-    chance = np.array(
-        [
-            sum(_right(m, x, shuffled(m, rng, ("train", "dev", "test"))) for m, x in parts) / total
-            for _ in range(permutations)
-        ]
-    )
+    splits = [[turns(manifest, split) for split in ("train", "dev", "test")] for manifest, _ in parts]
+    chance = np.zeros(permutations)
+    for number in range(permutations):
+        for (manifest, features), dialogues in zip(parts, splits, strict=True):
+            gold = baselines.codes(manifest)
+            for of in dialogues:
+                gold = permuted(gold, of, rng)
+            chance[number] += _right(manifest, features, gold) / total
     return _band(value, chance, total)
 
 
-def answer_band(parts: Sequence[tuple[Reference, Answers]], permutations: int, seed: int) -> Band:
-    """Accuracy of given answers, pooled over corpora, and the band of the same answers against shuffled gold labels."""
+def answer_band(parts: Sequence[tuple[Manifest, Answers]], permutations: int, seed: int) -> Band:
+    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers against permuted labels."""
     rng = np.random.default_rng(seed)
-    total = sum(len(judged.gold) for judged, _ in parts)
-    value = sum(int((judged.gold == given.predicted).sum()) for judged, given in parts) / total
-    chance = np.array(
-        [
-            sum(int((rng.permutation(j.gold) == g.predicted).sum()) for j, g in parts) / total
-            for _ in range(permutations)
-        ]
-    )
-    return _band(value, chance, total)
+    value, total, chance = 0, 0, np.zeros(permutations)
+    for manifest, given in parts:
+        judged = evaluate.reference(manifest)
+        place = {id_: i for i, id_ in enumerate(judged.ids)}
+        dialogues = [np.array([place[manifest.utterances[row].id] for row in rows]) for rows in turns(manifest, "test")]
+        value, total = value + int((judged.gold == given.predicted).sum()), total + len(judged.gold)
+        chance += [int((permuted(judged.gold, dialogues, rng) == given.predicted).sum()) for _ in range(permutations)]
+    return _band(value / total, chance / total, total)
 
 
 def _right(manifest: Manifest, features: Floats, gold: Ints) -> int:
-    scores = baselines.regress(manifest, {"all": features}, gold).scores
+    scores = baselines.regress(manifest, {"all": [baselines.Block(features)]}, gold).scores
     test = _judged(manifest)
     return int((scores[test].argmax(1) == gold[test]).sum())
 
@@ -176,42 +198,47 @@ def _judged(manifest: Manifest) -> NDArray[np.bool_]:
 
 
 def _band(value: float, chance: Floats, total: int) -> Band:
-    low, high = evaluate.interval(chance, CONFIDENCE)
-    return Band(value, low, high, total)
+    low, high = np.percentile(chance, [50 - 50 * CONFIDENCE, 50 + 50 * CONFIDENCE])
+    return Band(value, float(low), float(high), total)
 
 
 # ----------------------------------------------------------------------------------------------- several corpora and seeds
 
 
-def pooled(
-    runs: Sequence[Runs], measure: Callable[[Mapping[str, Floats]], Floats], params: evaluate.Params
-) -> dict[str, float]:
-    """A measure over several corpora and training seeds with its interval: {value, low, high}.
+def accuracy(runs: Sequence[Runs], name: str, params: evaluate.Params) -> dict[str, float]:
+    """One system's accuracy over all utterances of several corpora, averaged over training seeds: {value, low, high}.
 
-    measure  system -> counts (..., C, C), averaged over seeds and summed over corpora -> (...)
-
-    Dialogues are drawn within their corpus, and training seeds with them (nested_weights); the corpora are as they are.
+    The interval holds dialogues and training seeds (evaluate/intervals.py); the corpora are as they are.
     """
-    names = list(runs[0].answers)
-    whole: dict[str, Floats] = {}
-    drawn: dict[str, Floats] = {}
+    found = _over_corpora(runs, [intervals.level(of[name]) for of in _repeated(runs, params)])
+    return _with_interval(found, params.confidence, 0.0)
+
+
+def accuracy_gap(runs: Sequence[Runs], a: str, b: str, params: evaluate.Params) -> dict[str, float]:
+    """b's accuracy minus a's, on the same dialogues; the rest as of ``accuracy``."""
+    found = _over_corpora(runs, [intervals.difference(of[a], of[b]) for of in _repeated(runs, params)])
+    return _with_interval(found, params.confidence, -1.0)
+
+
+def _repeated(runs: Sequence[Runs], params: evaluate.Params) -> list[dict[str, intervals.Repeated]]:
+    """Per corpus: system -> its accuracy per training seed, on the dialogues as they are and resampled."""
+    found = []
     for place, of in enumerate(runs):
-        for name in names:
-            level, draws = evaluate.over_seeds(of.judged, of.answers[name], params.resamples, params.seed + place)
-            whole[name] = whole.get(name, 0.0) + level
-            drawn[name] = drawn.get(name, 0.0) + draws
-    low, high = evaluate.interval(measure(drawn), params.confidence)
-    return {"value": float(measure(whole)), "low": low, "high": high}
+        weights = evaluate.dialogue_weights(of.judged.dialogues, params.resamples, params.seed + place)
+        found.append(
+            {name: evaluate.repeated(of.judged, given, weights)["accuracy"] for name, given in of.answers.items()}
+        )
+    return found
 
 
-def accuracy_of(name: str) -> Callable[[Mapping[str, Floats]], Floats]:
-    """For ``pooled``: one system's accuracy."""
-    return lambda counts: evaluate.accuracy(counts[name])
+def _over_corpora(runs: Sequence[Runs], found: Sequence[intervals.Estimate]) -> intervals.Estimate:
+    sizes = np.array([len(of.judged.gold) for of in runs])
+    return intervals.weighted(found, list(sizes / sizes.sum()))
 
 
-def accuracy_gap(a: str, b: str) -> Callable[[Mapping[str, Floats]], Floats]:
-    """For ``pooled``: b's accuracy minus a's, paired."""
-    return lambda counts: evaluate.accuracy(counts[b]) - evaluate.accuracy(counts[a])
+def _with_interval(found: intervals.Estimate, confidence: float, least: float) -> dict[str, float]:
+    low, high = found.interval(confidence, least, 1.0)
+    return {"value": found.value, "low": low, "high": high}
 
 
 # -------------------------------------------------------------------------------------------------- action-unit plumbing
