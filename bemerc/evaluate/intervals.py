@@ -102,7 +102,7 @@ class Estimate:
         of_sampling = float(stdtrit(_df(self.sampling), share))
         if not training:
             return of_sampling
-        weight = (training / (sampling + training)) ** EXPONENT
+        weight = float((training / (sampling + training)) ** EXPONENT)
         return of_sampling + weight * (float(stdtrit(_df(self.training), share)) - of_sampling)
 
     def _least_p(self) -> float:
