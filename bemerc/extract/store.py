@@ -126,7 +126,7 @@ def fingerprint(
     Leaving out landmarks changes no number, so a piece without them has the name of the one with them, and a mark.
     """
     bare = params.get("landmarks") is False
-    told = [decoding, content, asdict(part), modality, version, {**params, "landmarks": True} if bare else params]
+    told = [decoding, content, vars(part), modality, version, {**params, "landmarks": True} if bare else params]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40] + (BARE if bare else "")
 
 
@@ -267,11 +267,11 @@ class Store:
             return _verdict(parse_json(path.read_text(encoding="utf-8"), "a reason"))
 
     def _path(self, modality: str, name: str) -> Path:
-        return self.folder / modality / name[:2] / f"{name}.npz"
+        return self.folder / f"{modality}/{name[:2]}/{name}.npz"
 
     def _verdict(self, modality: str, name: str) -> Path:
         """Why there is nothing is the same with and without landmarks."""
-        return self.folder / modality / name[:2] / f"{name.removesuffix(BARE)}.{decoder()}.json"
+        return self.folder / f"{modality}/{name[:2]}/{name.removesuffix(BARE)}.{decoder()}.json"
 
 
 @contextlib.contextmanager
