@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
 import sys
@@ -101,7 +102,10 @@ class Finding:
 
 
 def system_findings() -> Iterator[Finding]:
-    """What must be there before pip can help: the Python version and the shared libraries that OpenCV loads."""
+    """What must be there before pip can help: the system, the Python version and the shared libraries that OpenCV loads."""
+    posix = os.name == "posix"
+    remedy = "" if posix else "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
+    yield Finding("system", posix, platform.system() or os.name, remedy)
     version = platform.python_version()
     fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
     yield Finding(

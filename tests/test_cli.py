@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bemerc import api
 from bemerc.cli import app
+from bemerc.errors import BemercError
 from tests.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,3 +148,48 @@ def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> 
     assert lost.returncode == 1
     assert "Of 'text' there is nothing to draw. Face: The clip cannot be opened" in lost.stderr
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_an_unset_variable_is_not_the_folder_that_one_is_in(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 0.2)
+    for arguments in (("--video-dir", ""), ("--video-dir", ".", "--out", "")):
+        answer = bemerc("extract", *arguments, cwd=tmp_path)
+        assert (answer.returncode, answer.stdout) == (2, "")
+    with pytest.raises(BemercError):
+        api.extract("", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_what_extract_did_is_there_for_programs(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clips" / "a.mp4", 0.2, tone_hz=None)
+    (tmp_path / "clips" / "text.mp4").write_text("this is no video")
+    (tmp_path / "clips" / "._a.mp4").write_text("shadow")
+    answer = bemerc("extract", "--video-dir", "clips", "--json", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    video, audio = told["measured"]
+    assert (video["utterances"], video["whole"], list(video["failures"]), video["passing"]) == (2, 1, ["text"], {})
+    assert (audio["whole"], list(audio["absent"]), list(audio["failures"])) == (0, ["a"], ["text"])
+    assert len(told["left_out"]) == 1
+
+
+def test_names_reach_the_terminal_as_text(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    write_clip(tmp_path / "clips" / "a.mp4", 0.2)
+    (tmp_path / "clips" / "x\x1b]0;title\x07\x1b[2J.mp4").write_text("this is no video")
+    answer = bemerc("extract", "--video-dir", "clips", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "\x1b" not in answer.stdout + answer.stderr
+    assert r"x\x1b]0;title\x07" in answer.stdout
+    assert "\x1b" not in (tmp_path / "features" / "store" / "failed-face-pose.txt").read_text()
+
+
+def test_windows_is_a_sentence(tmp_path: Path) -> None:
+    """Where Python has no fcntl."""
+    program = "import sys; sys.modules['fcntl'] = None; from bemerc.cli import main; main()"
+    write_clip(tmp_path / "a.mp4", 0.2)
+    command = [sys.executable, "-c", program, "extract", "--video-dir", str(tmp_path)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "Linux and macOS" in answer.stderr
+    assert "Traceback" not in answer.stderr
