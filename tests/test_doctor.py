@@ -79,4 +79,4 @@ def test_the_command_ends_with_one_where_something_is_missing(tmp_path: Path) ->
     (tmp_path / "params.yaml").write_text("extract_video: {face_backend: openface}\n", encoding="utf-8")
     ill = bemerc("doctor", cwd=tmp_path)
     assert ill.returncode == 1
-    assert "MISSING params.yaml" in ill.stdout
+    assert "MISSING OpenFace" in ill.stdout
