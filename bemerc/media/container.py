@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import av.error
+import av.format
 import av.logging
 
 from bemerc.errors import MachineError, MediaError
@@ -38,6 +39,11 @@ MOST_PIXELS = 1 << 26
 _LISTS = {"concat", "concatf", "dash", "hds", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "smoothstreaming"}
 _LISTS |= {"avisynth", "vapoursynth", "vobsub", "webm_dash_manifest"}
 _CLIPS = ",".join(sorted(name for name in av.formats_available if _LISTS.isdisjoint(name.split(","))))
+
+# In formats whose times may start again, such as transport streams; and by how much a time may go back without that.
+_RESTARTS = av.format.Flags.ts_discont.value
+_JITTER_S = 0.1
+_LONGEST_PAUSE_S = 3600.0
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -174,12 +180,16 @@ def decoded_frames(container: Any, stream: Any, losses: Losses) -> Iterator[Any]
 def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
     """The track's packets and a last one that gets the decoder to hand over what it holds. Empty ones say that the picture
     stays as it is, and would end the decoding."""
-    failures = 0
+    failures, joins = 0, _Joins()
+    restarts = bool(container.format.flags & _RESTARTS)
+    tracks = [*container.streams.video, *container.streams.audio] if restarts else [stream]
     while failures < _MOST_FAILURES:
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux(tracks):
                 failures = 0
-                if packet.size:
+                if restarts:
+                    joins.lay(packet)
+                if packet.size and packet.stream_index == stream.index:
                     yield packet
             break
         except (av.error.FFmpegError, OSError) as error:  # a demuxer goes on behind what it cannot read
@@ -194,6 +204,33 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
 def _reason(error: Any) -> str:
     # Decoders say EPERM for what is not allowed in a stream; people would look at the file's rights.
     return "data that the format forbids" if error.errno == errno.EPERM else str(error.strerror)
+
+
+class _Joins:
+    """Recordings that were joined by their bytes, as one may with transport streams: where the next one begins its times go
+    back, or, since they are counted round and round, far ahead. It is laid behind the one before, both tracks by the same
+    time, as ffmpeg does; pauses of up to an hour, and those of one track alone, are left as they are."""
+
+    def __init__(self) -> None:
+        self._shift_s = 0.0
+        self._ends_s: dict[int, float] = {}
+
+    def lay(self, packet: Any) -> None:
+        """Correct the packet's times. Packets of all tracks come here, in the order in which they are stored."""
+        base, track = float(packet.time_base), packet.stream_index
+        if packet.dts is not None:
+            end_s = self._ends_s.get(track, -math.inf)
+            now_s = packet.dts * base + self._shift_s
+            latest_s = max(self._ends_s.values(), default=now_s)
+            if now_s + _JITTER_S < end_s or now_s > latest_s + _LONGEST_PAUSE_S:
+                end_s = end_s if now_s < end_s else latest_s
+                self._shift_s += end_s - now_s
+                now_s = end_s
+            self._ends_s[track] = now_s + (packet.duration or 0) * base
+        if self._shift_s:
+            ticks = round(self._shift_s / base)
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+            packet.pts = None if packet.pts is None else packet.pts + ticks
 
 
 class _BestEffort:
@@ -269,7 +306,7 @@ def track_end_s(container: Any, stream: Any) -> float:
     stated = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
     if stated is not None and "matroska" in container.format.name:  # it has no other place for a track's length
         hours, minutes, seconds = stated.groups()
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - float(origin_of(container))
     clip_s = declared_duration_s(container)
     if stream.duration is None or math.isnan(clip_s):
         return clip_s
@@ -295,5 +332,6 @@ def _missing_s(length_s: float) -> float:
 
 def is_certain(container: Any) -> bool:
     """Whether a track that ends before its header says was cut off. Not so in AVI: FFmpeg takes off what a file lacks to its
-    stated size, and recorders that were stopped, or wrote into a pipe, leave lengths that were never filled in."""
-    return bool(container.format.name != "avi")
+    stated size, and recorders that were stopped, or wrote into a pipe, leave lengths that were never filled in. Nor in formats
+    whose times may start again: FFmpeg takes the difference of the last and the first one for their length."""
+    return bool(container.format.name != "avi" and not container.format.flags & _RESTARTS)
