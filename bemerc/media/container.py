@@ -323,7 +323,9 @@ def ending(declared_s: float, track_s: float, end_s: float, certain: bool, losse
         losses.say(f"The {losses.track} ends at {end_s:.2f} of {track_s:.2f} s{losses.because()}.", end_s)
         return end_s
     is_wrong = (is_short and abs(declared_s - track_s) < _MISSING_S) or end_s - declared_s > _missing_s(declared_s)
-    return end_s if math.isnan(declared_s) or is_wrong else declared_s
+    if math.isnan(declared_s) or is_wrong:
+        return end_s
+    return declared_s if certain else max(declared_s, end_s)
 
 
 def _missing_s(length_s: float) -> float:
