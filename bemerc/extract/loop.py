@@ -44,7 +44,6 @@ from bemerc.extract.store import (
     Refused,
     Store,
     Unread,
-    disk,
     identity,
     unread,
 )
@@ -521,7 +520,7 @@ class _Limit:
     def check(self, failures: Mapping[str, str], passing: Mapping[str, str]) -> None:
         """Write the list; raise, with its first few lines, when it is longer than the limit or nothing is left."""
         found = {**failures, **passing}
-        with disk(self.listing.parent):
+        with atomic.disk(self.listing):
             if not found:
                 self.listing.unlink(missing_ok=True)
                 return
