@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from bemerc import dataset, model, predict, prompt, train
-from bemerc.corpus import MODALITIES, SPLITS, Manifest, Modality, Split
+from bemerc import dataset, locking, model, predict, prompt, train
+from bemerc.corpus import MODALITIES, SPLITS, Manifest, Modality, Split, provenance
 from bemerc.describe import Description
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
@@ -49,15 +50,31 @@ def run(
         loss = _loss(of, trees["dev"], tokens, params.batch)
         return train.Score(-loss, {"loss": loss})
 
-    fitted = train.fit(learner, trees["train"], tokens, score, params, out, "align", board)
     sections = {"model": asdict(model_params), "prompt": asdict(prompt.Params()), "align": asdict(params)}
-    train.save(
-        learner,
-        out,
-        fitted,
-        lambda epoch: facts("align", "TVB", learner, manifest, tokens, references, sections, epoch),
-    )
+    with alone(out):
+        fitted = train.fit(learner, trees["train"], tokens, score, params, out, "align", board)
+        train.save(
+            learner,
+            out,
+            fitted,
+            lambda epoch: facts("align", "TVB", learner, manifest, tokens, references, sections, epoch),
+        )
     return fitted.best
+
+
+def alone(out: Path) -> AbstractContextManager[None]:
+    """While a model is trained into ``out``: LockedError where another process does. Of several processes of one training the
+    first one holds the lock."""
+    return locking.held(out) if train.leads() else nullcontext()
+
+
+def check_inputs(manifest: Manifest, tokens: TokenFile, references: Any) -> None:
+    """StaleError where tokens or references (references.json's value) were fitted on another train or dev than the
+    manifest's: files of an earlier choice of splits may have seen what is now the test split."""
+    wanted = provenance.fitted(manifest)
+    provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "dvc repro tokens")
+    of = references.get("fitted") if isinstance(references, Mapping) else ""
+    provenance.must_match("references.json", of, wanted, "dvc repro describe")
 
 
 def facts(
@@ -91,13 +108,16 @@ def facts(
 
 
 def counted(manifest: Manifest) -> dict[str, Any]:
-    """The manifest's fingerprint (who said what, where, under which label), and counts per split."""
+    """The manifest's fingerprint (who said what, where, under which label), those of what is learned from
+    (corpus.provenance), and counts per split."""
     digest = hashlib.sha256()
     for one in manifest.utterances:
         said = [one.id, one.dialogue, one.index, one.speaker, one.text, one.label, one.split]
         digest.update(json.dumps(said, ensure_ascii=False).encode())
     return {
         "manifest": digest.hexdigest()[:32],
+        "fitted": provenance.fitted(manifest),
+        "learned": provenance.learned(manifest),
         "splits": {
             split: {
                 "utterances": len(own := manifest.by_split(split)),

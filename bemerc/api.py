@@ -13,21 +13,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bemerc.cache import open_cache as open_cache
 from bemerc.errors import BemercError, CacheError
 
 if TYPE_CHECKING:
     from bemerc.cache import Kind
-    from bemerc.corpus import Manifest, Modality
+    from bemerc.corpus import Manifest
     from bemerc.corpus.reading import Reading
     from bemerc.describe.references import References
     from bemerc.description import Description
     from bemerc.evaluate.compare import Comparison
     from bemerc.extract.loop import Outcome
     from bemerc.model import Facts
-    from bemerc.prediction import Prediction
+    from bemerc.prediction import Prediction, Unlabelled
+    from bemerc.tokens import TokenFile
     from bemerc.variant import Described
 
 T = TypeVar("T")
@@ -55,11 +56,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions sorted by id; and of each utterance the modalities that the model reads but nothing was
-    measured of. ``facts`` is what the model's folder says of its training; ``unheard`` as in Measured."""
+    """What a model says of clips.
+
+    predictions  sorted by id, with words, speaker and time
+    without      utterances that have no label, and why: nothing was said in them, and nothing measured that the model reads
+    manifest     the utterances
+    facts        what the model's folder says of its training
+    unheard      as in Measured
+    """
 
     predictions: tuple[Prediction, ...]
-    unseen: Mapping[str, Sequence[Modality]]
+    without: tuple[Unlabelled, ...]
+    manifest: Manifest
     facts: Facts
     unheard: Mapping[Path, str]
 
@@ -153,9 +161,12 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
 
     files = caches_at(caches)
     ids: set[str] = set()
+    opened: dict[Kind, Path] = {}
     for modality, file in files.items():
+        # A single file may have any name; what it is of stands in it.
         with open_cache(file, modality if caches.is_dir() else None) as cache:  # type: ignore[arg-type]
             ids.update(cache.ids)
+            opened[cache.modality] = file
     unheard: Mapping[Path, str] = {}
     if video_dir is None:
         manifest = folder.from_ids(ids).manifest(caches)
@@ -166,7 +177,7 @@ def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Pat
             f"{caches}: none of its {len(ids)} utterances (such as '{min(ids, default='')}') is among the clips in {video_dir}."
         )
     out.mkdir(parents=True, exist_ok=True)
-    return Measured(manifest, {kind: files.get(kind) for kind in KINDS}, (), unheard)
+    return Measured(manifest, {kind: opened.get(kind) for kind in KINDS}, (), unheard)
 
 
 def _clips(
@@ -247,22 +258,27 @@ def _taught(
 def _tokens(found: Measured, model: Path, out: Path) -> None:
     """Tokens in ``out``/tokens.h5, made as the model's train had them."""
     from bemerc import tokens
+    from bemerc.config import from_mapping
     from bemerc.model import read_facts
     from bemerc.tokens.calibration import Calibration
 
     known = read_facts(model).tokens
-    settings, calibration = tokens.Params(**known["params"]), Calibration.from_json(known["calibration"])
+    settings = from_mapping(known.get("params", {}), tokens.Params, f"{model}: tokens.params")
+    calibration = Calibration.from_json(known.get("calibration", ""))
     tokens.run(found.manifest, found.caches, out / "tokens.h5", settings, calibration)
 
 
-def _student(manifest: Manifest, align: Path, out: Path, params: Path | str | None) -> dict[str, Description]:
+def _student(
+    manifest: Manifest, align: Path, out: Path, params: Path | str | None, backbone: str | None = None
+) -> dict[str, Description]:
     from bemerc import predict as scorer
     from bemerc import tokens
     from bemerc.description import write_descriptions
 
     with tokens.open_tokens(out / "tokens.h5") as read:
         ids = [u.id for u in manifest.utterances]
-        said = scorer.generate_descriptions(align, ids, read, section(params, "predict", scorer.Params))
+        how = section(params, "predict", scorer.Params)
+        said = scorer.generate_descriptions(align, ids, read, how, backbone=backbone)
     write_descriptions(out / "student.jsonl", said)
     return said
 
@@ -277,11 +293,13 @@ def predict(
     workers: int = 0,
     asr: str | None = None,
     teacher: str | None = None,
+    backbone: str | None = None,
 ) -> Predicted:
     """Clips (or caches) in, a probability for every label of the model out. Measures what is not measured yet.
 
     model    a folder of the merc training, such as models/merc/TVB
     teacher  the vision-language model, for a variant that reads a teacher's descriptions
+    backbone where the model's backbone lies (a folder, or a name of the hub), if it is not found beside the model
 
     The tokens are made as the model's train had them. Raises BemercError: a folder that is no model, caches that lack
     columns which the model reads, nothing to judge.
@@ -295,15 +313,50 @@ def predict(
         _needs_speech(Path(model), facts, params)
     found = measured(video_dir, caches, out, params=params, workers=workers, asr=asr)
     _tokens(found, Path(model), out)
-    described = _described(found, Path(model), facts, out, params, teacher)
+    described = _described(found, Path(model), facts, out, params, teacher, backbone)
     with tokens.open_tokens(out / "tokens.h5") as read:
-        scored = scorer.run(Path(model), found.manifest, read, ("test",), how, described)
-        unseen = {id: [m for m in facts.modalities if not read[id][m].mask.any()] for id in read.ids}
-    return Predicted(tuple(scored), unseen, facts, found.unheard)
+        scored = scorer.run(Path(model), found.manifest, read, ("test",), how, described, backbone)
+        labelled, without = _beside_words(found.manifest, scored, read, facts)
+    return Predicted(labelled, without, found.manifest, facts, found.unheard)
+
+
+def _beside_words(
+    manifest: Manifest, scored: Sequence[Prediction], read: TokenFile, facts: Facts
+) -> tuple[tuple[Prediction, ...], tuple[Unlabelled, ...]]:
+    """Predictions with what is known of the utterance; one of which nothing is known has no label, whatever scores say."""
+    from bemerc import variant
+    from bemerc.prediction import Unlabelled
+
+    of, labelled, without = {one.id: one for one in scored}, [], []
+    inputs = variant.of_model(facts.params, facts.modalities)
+    # Descriptions are of face, body and voice together, whatever the model reads as tokens.
+    reads = tuple(read.widths) if inputs.described else facts.modalities
+    for u in manifest.utterances:
+        unmeasured = tuple(m for m in reads if not read[u.id][m].mask.any())
+        about: dict[str, Any] = {
+            "speaker": u.speaker or None,
+            "text": u.text or None,
+            "start_s": u.start_s,
+            "end_s": u.end_s,
+        }
+        if not u.text.strip() and unmeasured == tuple(reads):
+            nothing = (
+                f" and nothing was measured of {', '.join(reads)}" if reads else ", and the model reads words alone"
+            )
+            without.append(Unlabelled(u.id, f"There are no words{nothing}.", **about))
+        else:
+            labelled.append(replace(of[u.id], **about, unmeasured=unmeasured or None))
+    return tuple(labelled), tuple(without)
 
 
 def _described(
-    found: Measured, model: Path, facts: Facts, out: Path, params: Path | str | None, teacher: str | None
+    found: Measured,
+    model: Path,
+    facts: Facts,
+    out: Path,
+    params: Path | str | None,
+    teacher: str | None,
+    backbone: str | None,
 ) -> Described:
     """The descriptions that the model's variant reads, made for these clips; nothing for most variants."""
     from bemerc import variant
@@ -319,7 +372,7 @@ def _described(
     if "teacher" in inputs.sources and teacher is not None:
         said["teacher"] = _taught(found.manifest, teacher, out, said["rules"], params)
     if "student" in inputs.sources:
-        said["student"] = _student(found.manifest, model / variant.STUDENT, out, params)
+        said["student"] = _student(found.manifest, model / variant.STUDENT, out, params, backbone)
     return said
 
 
@@ -328,7 +381,7 @@ def _needs_speech(model: Path, facts: Facts, params: Path | str | None) -> None:
     from bemerc.extract.loop import AudioParams
     from bemerc.tokens.calibration import SOURCES, Calibration
 
-    audio = Calibration.from_json(facts.tokens["calibration"]).modalities.get("audio")
+    audio = Calibration.from_json(facts.tokens.get("calibration", "")).modalities.get("audio")
     both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
     if audio is not None and both and section(params, "extract_audio", AudioParams).speech_backend == "none":
         raise BemercError(

@@ -316,29 +316,30 @@ def predict(
     caches: CachesDir = None,
     asr: Asr = None,
     teacher: Teacher = None,
+    backbone: cli_model.Backbone = None,
 ) -> None:
     """Clips in, emotions out: extract, make tokens as the model's train had them, score its labels.
 
     Words come from subtitles beside a video (talk.srt, talk.vtt), or from --asr; clips without any are judged by
-    behavior alone.
+    behavior alone, and one without words of which nothing was measured gets no label. Leaves predictions.jsonl and, for
+    spreadsheets, utterances.csv in the out folder.
 
     Example: bemerc predict --video-dir clips --model models/merc/TVB
     """
     from bemerc import api
-    from bemerc.corpus.reading import natural_id
-    from bemerc.prediction import write_predictions
+    from bemerc.prediction import write_predictions, write_table
 
-    answer = api.predict(model, video_dir, out, caches=caches, params=params, workers=workers, asr=asr, teacher=teacher)
+    settings: dict[str, Any] = {"params": params, "workers": workers, "asr": asr, "teacher": teacher}
+    answer = api.predict(model, video_dir, out, caches=caches, backbone=backbone, **settings)
     _tell_unheard(answer.unheard)
-    found, unseen, file = answer.predictions, answer.unseen, out / "predictions.jsonl"
-    write_predictions(file, found)
-    width = max(len(one.id) for one in found)
-    for one in sorted(found, key=lambda one: natural_id(one.id)):
-        best = sorted(one.scores.items(), key=lambda item: -item[1])[:3]
-        without = f"  (nothing measured of: {', '.join(unseen[one.id])})" if unseen[one.id] else ""
-        typer.echo(f"{one.id:<{width}}  " + "  ".join(f"{label} {chance:.2f}" for label, chance in best) + without)
+    file, table = out / "predictions.jsonl", out / "utterances.csv"
+    write_predictions(file, answer.predictions, answer.without)
+    write_table(table, cli_model.beside_utterances(answer))
+    for line in cli_model.prediction_lines(answer):
+        typer.echo(line)
     typer.echo(
-        f"\n{len(found)} predictions in {file}. They say what emotion people would perceive, not what one feels."
+        f"\n{len(answer.predictions)} predictions in {file}, with words and times for a spreadsheet in {table}. They say what "
+        "emotion people would perceive, not what one feels."
     )
     if "sample" in answer.facts.corpora:
         typer.echo("This model was trained on the embedded sample, a warped portrait: on real people it says nothing.")
@@ -366,21 +367,20 @@ def train(
 
     Example: bemerc train --stage 2 --variant TVB
     """
-    import json
-
     from bemerc import align, describe, merc, model, prompt, tokens
     from bemerc import variant as named
     from bemerc.config import load
     from bemerc.corpus import read_manifest
+    from bemerc.jsonfile import read_json
     from bemerc.train import Params, leads
 
     if estimate:
         typer.echo(cli_model.estimate(stage, variant, data, params, tflops))
         return
-    manifest, known = read_manifest(data / "manifest.jsonl"), data / "references.json"
-    references = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else None
+    manifest, references = read_manifest(data / "manifest.jsonl"), read_json(data / "references.json")
     shape = load(params, "model", model.Params)
     with tokens.open_tokens(data / "tokens.h5") as read:
+        align.check_inputs(manifest, read, references)
         if stage == 1:
             source = load(params, "describe", describe.Params).source
             descriptions = describe.read_descriptions(data / named.FILES[source])
@@ -391,7 +391,7 @@ def train(
             tuning, wording = load(params, "merc", Params), load(params, "prompt", prompt.Params)
             out, start = models / "merc" / variant, models / "align"
             inputs = named.named(named.read(params), variant)
-            said = named.read_described(inputs, data)
+            said = named.read_described(inputs, data, manifest)
             best = merc.run(
                 variant, manifest, read, references, start, wording, shape, tuning, out, tensorboard, inputs, said
             )

@@ -7,22 +7,64 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from bemerc.terminal import printable
 
-    from bemerc.corpus import Manifest, Modality
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bemerc.api import Predicted
+    from bemerc.corpus import Manifest, Modality, Utterance
+    from bemerc.prediction import Prediction, Unlabelled
     from bemerc.prompt import Params as PromptParams
     from bemerc.prompt import Prompt
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, such as models/merc/TVB.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone", help="Where the backbone lies (a folder or a hub's name), if not where it is looked for."
+    ),
+]
+_QUOTED = 60  # letters of what was said, on a line of the terminal
+
+
+def beside_utterances(answer: Predicted) -> list[tuple[Utterance, Prediction | Unlabelled]]:
+    """Each utterance with its prediction, or the reason why there is none; t2 before t10."""
+    from bemerc.corpus.reading import natural_id
+
+    of: dict[str, Prediction | Unlabelled] = {one.id: one for one in answer.predictions}
+    of |= {one.id: one for one in answer.without}
+    ordered = sorted(answer.manifest.utterances, key=lambda one: natural_id(one.id))
+    return [(utterance, of[utterance.id]) for utterance in ordered]
+
+
+def prediction_lines(answer: Predicted) -> Iterator[str]:
+    """A line per utterance: id, when, who, what was said, the likeliest labels, what they lack."""
+    rows = beside_utterances(answer)
+    width = max((len(printable(u.id)) for u, _ in rows), default=0)
+    for u, one in rows:
+        when = "" if u.start_s is None else f"{int(u.start_s) // 60:02d}:{u.start_s % 60:04.1f} "
+        who = f"{printable(u.speaker, 40)} " if u.speaker else ""
+        said = f'"{printable(u.text, _QUOTED)}"  ' if u.text else ""
+        yield f"{printable(u.id):<{width}}  {when}{who}{said}{_answered(one)}"
+
+
+def _answered(one: Prediction | Unlabelled) -> str:
+    from bemerc.prediction import Unlabelled
+
+    if isinstance(one, Unlabelled):
+        return f"no label. {one.reason}"
+    best = sorted(one.scores.items(), key=lambda item: -item[1])[:3]
+    lacks = [f"nothing measured of: {', '.join(one.unmeasured)}"] if one.unmeasured else []
+    notes = [*lacks, *([one.note] if one.note else [])]
+    shown = "  ".join(f"{printable(label, 40)} {chance:.2f}" for label, chance in best)
+    return shown + (f"  ({'; '.join(notes)})" if notes else "")
 
 
 def export(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")],
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Where the backbone lies, if elsewhere than in training.")
-    ] = None,
+    backbone: Backbone = None,
     device: Annotated[str, typer.Option("--device", help="Where to merge: cpu, cuda, spread.")] = "cpu",
 ) -> None:
     """Merge the adapter into its backbone: one folder for deployment, which needs no other.
@@ -47,6 +89,13 @@ def card(
     speakers: Annotated[
         Path | None, typer.Option("--speakers", help="A table (CSV) with the columns speaker and gender.")
     ] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="Name the speakers in the card; without it they are numbered.")
+    ] = False,
+    params: Annotated[
+        Path | None,
+        typer.Option("--params", help="Params file, for its section evaluate; default: params.yaml, if it is here."),
+    ] = None,
 ) -> None:
     """Write into a model's card what it is worth on test: F1 per label, per speaker, per gender where that is known.
 
@@ -56,12 +105,15 @@ def card(
     Example: bemerc card models/merc/TVB --predictions results/predictions/TVB.jsonl
     """
     from bemerc import evaluate
+    from bemerc.config import load
     from bemerc.corpus import read_manifest
     from bemerc.model import read_facts, tested
 
     manifest = read_manifest(data / "manifest.jsonl")
     genders = tested.read_genders(speakers, manifest) if speakers else tested.NOBODY
-    found = tested.run(model, read_facts(model), manifest, predictions, evaluate.Params(), genders)
+    file = params or Path("params.yaml")
+    how = load(file, "evaluate", evaluate.Params) if params or file.is_file() else evaluate.Params()
+    found = tested.run(model, read_facts(model), manifest, predictions, how, genders, names)
     typer.echo(f"Weighted F1 {found['weighted_f1']['value']:.3f} on test; the card is {model / 'README.md'}")
 
 
@@ -109,6 +161,6 @@ def _merc_prompts(
     from bemerc import variant as named
 
     inputs = named.named(named.read(params), variant)
-    said = named.sentences(inputs, named.read_described(inputs, data), [u.id for u in manifest.utterances])
+    said = named.sentences(inputs, named.read_described(inputs, data, manifest), [u.id for u in manifest.utterances])
     asked = predict.prompts(manifest, ("train",), manifest.labels, inputs.modalities, shape, inputs.whose, said)
     return [one for one, _ in asked], inputs.modalities

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.atomic import write_text
+from bemerc.corpus import provenance
 from bemerc.errors import CorpusError
 from bemerc.jsonfile import JsonError, read_json_lines
 
@@ -38,13 +39,15 @@ class Description:
         ]
 
 
-def write_descriptions(path: Path, descriptions: Mapping[str, Description]) -> None:
+def write_descriptions(path: Path, descriptions: Mapping[str, Description], fitted: str = "") -> None:
     """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses.
 
     What could not be measured is null, with its reason under ``reasons``. Without any description it is one blank line, since
-    DVC warns of an output without a byte.
+    DVC warns of an output without a byte. ``fitted``: a fingerprint of what the describer learned from (corpus.provenance),
+    where it learned at all.
     """
-    rows = (_row(key, descriptions[key]) for key in sorted(descriptions))
+    of = {"fitted": fitted} if fitted else {}
+    rows = (_row(key, descriptions[key]) | of for key in sorted(descriptions))
     write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows] or [""])
 
 
@@ -60,11 +63,15 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def read_descriptions(path: Path) -> dict[str, Description]:
-    """Read what write_descriptions wrote. CorpusError names the line that is not as it must be."""
+def read_descriptions(path: Path, fitted: str | None = None) -> dict[str, Description]:
+    """Read what write_descriptions wrote. CorpusError names the line that is not as it must be; StaleError where a describer
+    must have learned from what has the fingerprint ``fitted``, and has not."""
     found: dict[str, Description] = {}
     try:
         for number, value in read_json_lines(path):
+            of = value.pop("fitted", "") if isinstance(value, dict) else ""
+            if fitted is not None:
+                provenance.must_match(path, of, fitted, "dvc repro student")
             key, description = _parsed(f"{path}, line {number}", value)
             if key in found:
                 raise CorpusError(f"{path}, line {number}: '{key}' was described before. Describe again.")

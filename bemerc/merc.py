@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc import dataset, model, predict, prompt, temperature, train, variant
-from bemerc.align import facts
-from bemerc.corpus import Manifest, Split
+from bemerc.align import alone, facts
+from bemerc.corpus import Manifest, Split, provenance
 from bemerc.errors import ModelError
 from bemerc.tokens import TokenFile
 from bemerc.variant import Described, Variant
@@ -57,7 +57,7 @@ def run(
     _must_have_labels(manifest)
     widths = {m: tokens.widths[m] for m in modalities}
     if start is not None:
-        _must_begin_here(start, name, tokens)
+        _must_begin_here(start, name, tokens, manifest)
     with train.seeded(params.seed):
         learner = model.build(model_params, widths, tokens.k, start)
     read = tokens.without(inputs.hidden(tokens.columns))
@@ -68,15 +68,16 @@ def run(
     asked = {s: predict.prompts(manifest, (s,), manifest.labels, modalities, shape, inputs.whose, said) for s in splits}
     score = _dev_scorer(manifest, read, asked["dev"], encoder, params)
     trees = dataset.grow([encoder.encode(one) for one, _ in asked["train"] if one.target], params.row_tokens)
-    fitted = train.fit(learner, trees, read, score, params, out, f"merc {name}", board)
     sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
     sections |= {"variant": asdict(inputs)}
-    train.save(
-        learner,
-        out,
-        fitted,
-        lambda epoch: facts("merc", name, learner, manifest, tokens, references, sections, epoch),
-    )
+    with alone(out):
+        fitted = train.fit(learner, trees, read, score, params, out, f"merc {name}", board)
+        train.save(
+            learner,
+            out,
+            fitted,
+            lambda epoch: facts("merc", name, learner, manifest, tokens, references, sections, epoch),
+        )
     return fitted.best
 
 
@@ -89,8 +90,8 @@ def keep_student(align_folder: Path, out: Path) -> None:
     )
 
 
-def _must_begin_here(start: Path, name: str, tokens: TokenFile) -> None:
-    """ModelError where ``start`` is no align model, or one of other tokens."""
+def _must_begin_here(start: Path, name: str, tokens: TokenFile, manifest: Manifest) -> None:
+    """ModelError where ``start`` is no align model, or one of other tokens; StaleError where it learned from other splits."""
     if not (start / model.FACTS).is_file():
         raise ModelError(
             f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first "
@@ -100,6 +101,7 @@ def _must_begin_here(start: Path, name: str, tokens: TokenFile) -> None:
     if found.task != "align":
         raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
     model.check_tokens(found, tokens.k, tokens.columns, start)
+    provenance.must_match(start, found.data.get("fitted"), provenance.fitted(manifest), "bemerc train --stage 1")
 
 
 def _must_have_labels(manifest: Manifest) -> None:
@@ -111,7 +113,8 @@ def _must_have_labels(manifest: Manifest) -> None:
     if lacking:
         raise ModelError(
             f"merc: train has no utterance with the label {', '.join(lacking)}, so it could never be learned. "
-            "Change prepare.labels, or prepare.label_map."
+            "Leave it out of the label set: prepare.table.labels for a table of one's own, prepare.labels and prepare.label_map for "
+            "the known corpora. `bemerc corpus check` names the key."
         )
 
 

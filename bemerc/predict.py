@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,17 +23,20 @@ import torch
 from numpy.typing import NDArray
 
 from bemerc import chat, dataset, model, prompt, temperature, variant
-from bemerc.corpus import Dialogue, Manifest, Modality, Split
+from bemerc.corpus import Dialogue, Manifest, Modality, Split, provenance
 from bemerc.description import Description
 from bemerc.errors import ModelError
 from bemerc.model.pretrained import device_faults
 from bemerc.prediction import Prediction
 from bemerc.progress import bar
 from bemerc.terminal import printable
+from bemerc.tokens.calibration import Calibration
 
 if TYPE_CHECKING:
     from bemerc.tokens import TokenFile
 
+log = logging.getLogger(__name__)
+Asked = Sequence[tuple[prompt.Prompt, tuple[str, ...]]]
 JOINED = 1024  # positions up to which short dialogues share a row on a CPU; 4,096 took 1.3 times as long per position
 
 
@@ -65,16 +69,22 @@ def run(
     splits: Sequence[Split],
     params: Params,
     described: variant.Described = variant.NOBODY,
+    backbone: str | None = None,
 ) -> list[Prediction]:
     """Predictions of the model in ``folder`` for every labelled or unlabelled utterance of ``splits``, in id order.
 
-    ``described``: descriptions by source, where the model's variant reads any. Raises ModelError where the folder holds no
-    merc model, the tokens are not of the kind it was trained on, or its descriptions are not there.
+    described  descriptions by source, where the model's variant reads any
+    backbone   where the backbone lies, if not where the model finds it (model.load)
+
+    Words that do not fit the model are cut, with a note. Raises ModelError where the folder holds no merc model, the tokens
+    are not of the kind it was trained on, or its descriptions are not there; StaleError where model or tokens were made
+    from other splits than the manifest's.
     """
-    loaded, facts = model.load(folder, device=params.device)
+    loaded, facts = model.load(folder, backbone, params.device)
     if facts.task != "merc":
         raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
     model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    learned = _must_have_learned_from(manifest, tokens, facts, folder)
     loaded.merge()
     shape = prompt.Params(**facts.params["prompt"])
     max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
@@ -83,16 +93,76 @@ def run(
     inputs = variant.of_model(facts.params, facts.modalities)
     variant.must_be_described(facts.variant, inputs, described, manifest, splits)
     said = variant.sentences(inputs, described, [u.id for u in manifest.utterances])
-    asked = prompts(manifest, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
+
+    def ask(of: Manifest) -> Asked:
+        return prompts(of, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
+
+    asked, notes = fitting(manifest, ask, encoder)
     with _enough_memory():
         found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
     _must_be_numbers(found, folder)
     gold = {u.id: u.label for u in manifest.utterances}
     # Models of before temperatures were fitted say nothing of theirs.
     heat = float(facts.dev.get("temperature", 1.0))
-    return [
-        prediction(id, gold[id], facts.labels, temperature.flattened(sums, heat)) for id, sums in sorted(found.items())
-    ]
+    made = [prediction(id, gold[id], facts.labels, temperature.flattened(s, heat)) for id, s in sorted(found.items())]
+    return [replace(one, manifest=learned, note=notes.get(one.id)) for one in made]
+
+
+def _must_have_learned_from(manifest: Manifest, tokens: TokenFile, facts: model.Facts, folder: Path) -> str | None:
+    """StaleError unless model and tokens were made from the manifest's train and dev; returns its fingerprint, None for
+    clips of no corpus, whose tokens need only be calibrated as the model's."""
+    calibration = facts.tokens.get("calibration")
+    if calibration is not None:
+        own = Calibration.from_json(calibration).fitted
+        provenance.must_match(tokens.path, tokens.calibration.fitted, own, "dvc repro tokens, or train the model again")
+    if not provenance.is_corpus(manifest):
+        return None
+    learned = provenance.learned(manifest)
+    provenance.must_match(
+        folder, facts.data.get("learned"), learned, f"bemerc train --stage 2 --variant {facts.variant}"
+    )
+    return learned
+
+
+def fitting(
+    manifest: Manifest, ask: Callable[[Manifest], Asked], encoder: dataset.Encoder
+) -> tuple[Asked, dict[str, str]]:
+    """What ``ask`` makes of the manifest, with the words of utterances that are longer than the model takes cut to their first
+    half until they fit; and a note for each of those. One endless cue must not cost the others their labels.
+
+    Raises DatasetError where an utterance does not fit even without words.
+    """
+    asked, whole = ask(manifest), {u.id: len(u.text) for u in manifest.utterances}
+    left = dict(whole)
+    while long := [(one, labels) for one, labels in asked if not _fits(one, labels, encoder)]:
+        for one, labels in long:
+            if left[one.id] == 0:
+                _encoded(one, labels, encoder)
+            left[one.id] //= 2
+        cut = tuple(
+            u if left[u.id] == whole[u.id] else replace(u, text=u.text[: left[u.id]]) for u in manifest.utterances
+        )
+        asked = ask(replace(manifest, utterances=cut))
+    notes = {
+        id: f"only the first {left[id]} of its {whole[id]} letters were read: the model takes {encoder.max_length} tokens"
+        for id in whole
+        if left[id] < whole[id]
+    }
+    for id, note in notes.items():
+        log.warning("%s: %s.", printable(id), note)
+    return asked, notes
+
+
+def _fits(one: prompt.Prompt, labels: Sequence[str], encoder: dataset.Encoder) -> bool:
+    try:
+        _encoded(one, labels, encoder)
+    except dataset.DatasetError:
+        return False
+    return True
+
+
+def _encoded(one: prompt.Prompt, labels: Sequence[str], encoder: dataset.Encoder) -> list[dataset.Example]:
+    return [encoder.encode(replace(one, target=prompt.label_target(label))) for label in labels]
 
 
 def _must_be_numbers(found: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
@@ -129,14 +199,19 @@ def prompts(
 
 
 def generate_descriptions(
-    folder: Path, ids: Sequence[str], tokens: TokenFile, params: Params, limit: int = 128
+    folder: Path,
+    ids: Sequence[str],
+    tokens: TokenFile,
+    params: Params,
+    limit: int = 128,
+    backbone: str | None = None,
 ) -> dict[str, Description]:
     """What the align model in ``folder`` says of each utterance's behavior, the likeliest token at every step.
 
-    Slots that the model's modalities cannot answer are empty. Raises ModelError where the folder holds no align model, or
+    Slots that the model's modalities cannot answer are empty; ``backbone``: see model.load. Raises ModelError where the folder holds no align model, or
     the tokens are not of its kind.
     """
-    loaded, facts = model.load(folder, device=params.device)
+    loaded, facts = model.load(folder, backbone, params.device)
     if facts.task != "align":
         raise ModelError(f"{folder}: this model was trained for {facts.task}, not to describe. Name an align model.")
     model.check_tokens(facts, tokens.k, tokens.columns, folder)

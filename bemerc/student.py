@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bemerc.corpus import Manifest
+from bemerc.corpus import Manifest, provenance
 from bemerc.describe import phrases
 from bemerc.description import Description, read_descriptions, write_descriptions
 from bemerc.errors import ModelError
@@ -57,10 +57,14 @@ def run(
     taught  the descriptions that align learned from
     work    a folder that keeps finished folds: interrupted, the same call goes on with the next one
 
-    Raises ModelError where ``start`` is no align model, or train has fewer dialogues than folds.
+    Raises ModelError where ``start`` is no align model, or train has fewer dialogues than folds; StaleError where tokens or
+    ``start`` were made from other splits.
     """
     from bemerc import align, model
 
+    wanted = provenance.fitted(manifest)
+    provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "dvc repro tokens")
+    provenance.must_match(start, model.read_facts(start).data.get("fitted"), wanted, "bemerc train --stage 1")
     parts = folds(manifest, params.folds)
     own = tuple(u.id for u in manifest.utterances if params.folds == 1 or u.split != "train")
     key = _key(manifest, tokens, taught, start, model_params, align_params, params)

@@ -1,4 +1,4 @@
-"""Names from strangers on their way to a terminal or a log: shown, never obeyed."""
+"""Names from strangers on their way to a terminal, a log or a spreadsheet: shown, never obeyed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 # Joiners: Persian and Indic names and emoji need them, and they move nothing.
 _HARMLESS = "\u200c\u200d"
 _LONGEST = 200
+# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: object, longest: int = _LONGEST) -> str:
@@ -18,6 +20,12 @@ def printable(text: object, longest: int = _LONGEST) -> str:
     """
     shown = "".join(_escaped(c) if _is_hidden(c) else c for c in str(text)[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def cell(value: object) -> str:
+    """``value`` as a spreadsheet's cell: text that it would take for a formula is quoted; numbers stay as they are."""
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
 
 
 def _is_hidden(character: str) -> bool:

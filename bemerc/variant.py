@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from bemerc.config import from_mapping, read_document, read_section, to_mapping
-from bemerc.corpus import MODALITIES, Manifest, Modality, Split
+from bemerc.corpus import MODALITIES, Manifest, Modality, Split, provenance
 from bemerc.describe.phrases import NO_VOICE, TOO_SHORT
 from bemerc.description import Description, read_descriptions
 from bemerc.errors import ConfigError, ModelError
@@ -171,9 +171,11 @@ def of_model(params: Mapping[str, Any], modalities: Sequence[Modality]) -> Varia
     return Variant("tokens" if "audio" in modalities else "none", seen, seen, seen, "target", "none", True)
 
 
-def read_described(inputs: Variant, folder: Path) -> Described:
-    """The descriptions in ``folder`` that the variant asks for. CorpusError where a file is not there."""
-    return {source: read_descriptions(folder / FILES[source]) for source in inputs.sources}
+def read_described(inputs: Variant, folder: Path, manifest: Manifest) -> Described:
+    """The descriptions in ``folder`` that the variant asks for. CorpusError where a file is not there; StaleError where the
+    student learned from other splits than the manifest's."""
+    of = provenance.fitted(manifest)
+    return {s: read_descriptions(folder / FILES[s], of if s == STUDENT else None) for s in inputs.sources}
 
 
 def sentences(inputs: Variant, described: Described, ids: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -19,6 +19,7 @@ def main() -> None:
     with tokens.open_tokens(TOKENS) as read:
         out = MODELS / "align"
         manifest, events = read_manifest(MANIFEST), board("align")
+        align.check_inputs(manifest, read, references)
         best = align.run(manifest, read, descriptions, references, model_params, params, out, events)
     print(f"align in {out}; best epoch {best.epoch}, dev loss {best.dev['loss']:.3f}")
 

@@ -7,7 +7,7 @@ in: data/manifest.jsonl, data/tokens.h5, the backbone, models/align/, the descri
 import argparse
 import json
 
-from bemerc import merc, model, prompt, tokens, train, variant
+from bemerc import align, merc, model, prompt, tokens, train, variant
 from bemerc.config import load
 from bemerc.corpus import read_manifest
 from pipeline import DATA, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
@@ -24,7 +24,8 @@ def main() -> None:
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
     with tokens.open_tokens(TOKENS) as read:
         start, manifest, events = MODELS / "align", read_manifest(MANIFEST), board(name)
-        said = variant.read_described(inputs, DATA)
+        align.check_inputs(manifest, read, references)
+        said = variant.read_described(inputs, DATA, manifest)
         best = merc.run(name, manifest, read, references, start, shape, model_params, params, out, events, inputs, said)
     if "student" in inputs.sources:
         merc.keep_student(MODELS / "align", out)

@@ -19,7 +19,8 @@ def main() -> None:
     inputs = variant.named(variant.read(PARAMS), name)
     params = load(PARAMS, "predict", predict.Params)
     with tokens.open_tokens(TOKENS) as read:
-        folder, manifest, said = MODELS / "merc" / name, read_manifest(MANIFEST), variant.read_described(inputs, DATA)
+        folder, manifest = MODELS / "merc" / name, read_manifest(MANIFEST)
+        said = variant.read_described(inputs, DATA, manifest)
         found = predict.run(folder, manifest, read, ("dev", "test"), params, said)
     prediction.write_predictions(PREDICTIONS / f"{name}.jsonl", found)
     print(f"{len(found)} predictions in {PREDICTIONS / f'{name}.jsonl'}")

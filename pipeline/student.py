@@ -6,7 +6,7 @@ out: data/student.jsonl, empty unless student.folds is set. Finished folds are k
 
 from bemerc import describe, description, student, variant
 from bemerc.config import load
-from bemerc.corpus import SPLITS, read_manifest
+from bemerc.corpus import SPLITS, provenance, read_manifest
 from pipeline import DATA, MANIFEST, MODELS, PARAMS, STORE, STUDENT, TOKENS, stage
 
 
@@ -28,7 +28,8 @@ def said(params: student.Params) -> dict[str, describe.Description]:
 def main() -> None:
     params = load(PARAMS, "student", student.Params)
     found = said(params) if params.folds else {}
-    description.write_descriptions(STUDENT, found)
+    of = provenance.fitted(read_manifest(MANIFEST)) if found else ""
+    description.write_descriptions(STUDENT, found, of)
     print(f"{len(found)} descriptions in {STUDENT}" if found else "No student: student.folds is 0.")
 
 

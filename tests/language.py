@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bemerc import backbone, model, primer, prompt, tokens, train
-from bemerc.corpus import MODALITIES, SPLITS, Manifest, Split, Utterance
+from bemerc.corpus import MODALITIES, SPLITS, Manifest, Split, Utterance, provenance
 from bemerc.description import Description
 from bemerc.tokens import TokenFile
 from bemerc.tokens.calibration import Calibration, Statistics
@@ -66,7 +66,8 @@ def write(path: Path, of: Manifest, widths: dict[str, int] = WIDTHS, k: int = K,
         values[modality] = (rows * mask[..., None], mask)
         columns = tuple(f"{modality}_{i}" for i in range(width))
         statistics[modality] = Statistics("made 1", columns, (0.0,) * width, (1.0,) * width)
-    tokens.write_tokens(path, ids, values, Calibration(statistics), tokens.Params(k=k))
+    calibration = Calibration(statistics, provenance.fitted(of))
+    tokens.write_tokens(path, ids, values, calibration, tokens.Params(k=k))
     return tokens.open_tokens(path)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bemerc import dataset, model, predict, prompt
+from bemerc import align, dataset, model, predict, prompt
 from bemerc.corpus import MODALITIES, Manifest
 from bemerc.errors import ModelError
 from bemerc.model import masks
@@ -178,6 +178,7 @@ def facts(made: model.BehaviorModel, tokens: TokenFile, task: str = "merc") -> m
         references=None,
         params={"model": vars(made.params)},
         dev={},
+        data=align.counted(language.manifest({"train": 2, "dev": 1, "test": 1}, turns=7)),
     )
 
 

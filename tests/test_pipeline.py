@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SCRIPTS = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
 # They shape no number: sentences, the loaders, how files are written, bars on the terminal, and what a model's card says in which words.
-FREE = {"errors", "config", "progress", "card", "atomic", "bounded", "terminal", "jsonfile", "huggingface"}
+FREE = {"errors", "config", "progress", "card", "atomic", "bounded", "terminal", "jsonfile", "huggingface", "locking"}
 
 
 def source_of(module: str) -> str:
@@ -132,6 +132,7 @@ def test_what_lies_beside_a_model_is_not_in_the_hash_of_its_folder(tmp_path: Pat
     before = tree()
     journal.log_of(model).write_text("1 s\n")
     model.with_name("TVB.checkpoint").write_bytes(b"half")
+    model.with_name("TVB.lock").write_text("1")
     assert tree() == before
     (model / "steps.csv").write_text("step,loss,lr\n1,2,3\n")
     assert tree() != before

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bemerc import belonging, events, voice
 from bemerc.cache import NO_TRACK, Features, FrameCache, Kind, open_cache
-from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
+from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance, provenance
 from bemerc.describe import acts, gestures, phrases, references, spotting
 from bemerc.describe.acts import Clip, Levels
 from bemerc.describe.phrases import statements as statements
@@ -112,7 +112,7 @@ def fit(manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> References
             measured.append(measures(clip))
             advance(1)
     reaches = references.fit_reaches(phrases.ITEMS, reached)
-    return References(rest, reaches, references.fit_quantiles(measured))
+    return References(rest, reaches, references.fit_quantiles(measured), provenance.fitted(manifest))
 
 
 def _in_turn(manifest: Manifest) -> list[Utterance]:

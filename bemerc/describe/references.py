@@ -58,11 +58,13 @@ class References:
     rest       column -> (where clips rest, standard deviation between speakers)
     reaches    item key -> how far from rest is slight, clear, strong
     quantiles  measure -> its .10, .25, .75 and .90 quantiles over clips
+    fitted     fingerprint of the train and dev that they were fitted on (corpus.provenance), empty where it is not known
     """
 
     rest: Mapping[str, tuple[float, float]]
     reaches: Mapping[str, tuple[float, float, float]]
     quantiles: Mapping[str, tuple[float, float, float, float]]
+    fitted: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -75,7 +77,7 @@ class References:
             rest, reaches, quantiles = (
                 _numbers(found[k], n) for k, n in (("rest", 2), ("reaches", 3), ("quantiles", 4))
             )
-            return References(rest, reaches, quantiles)
+            return References(rest, reaches, quantiles, str(found.get("fitted", "")))
         except (JsonError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CacheError(f"These are not describer references ({error}). Run the describe stage again.") from error
 

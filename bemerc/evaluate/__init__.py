@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.corpus import Manifest, Split, Utterance
+from bemerc.corpus import Manifest, Split, Utterance, provenance
 from bemerc.errors import BemercError
 from bemerc.evaluate import intervals
 from bemerc.prediction import Prediction
@@ -154,10 +154,13 @@ def validate(
     """Raise EvaluationError, one sentence per kind of fault with the ids, unless ``predictions`` can be judged on ``split``.
 
     Every labelled utterance of the split needs exactly one prediction; predictions for other utterances of the manifest
-    are allowed and not judged. ``name`` opens the sentences.
+    are allowed and not judged. ``name`` opens the sentences. StaleError where they are of a model of another manifest or
+    other splits.
     """
     if not predictions:
         raise EvaluationError(f"{name}: there are no predictions in it. Run 'dvc repro' (or 'bemerc predict') again.")
+    for found in {p.manifest for p in predictions if p.manifest is not None}:
+        provenance.must_match(name, found, provenance.learned(manifest), "dvc repro predict")
     faults = [
         *_id_faults(manifest, predictions, split),
         *_label_faults(manifest, predictions),

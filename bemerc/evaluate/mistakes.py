@@ -14,9 +14,7 @@ from pathlib import Path
 from bemerc import atomic
 from bemerc.corpus import Manifest, Utterance
 from bemerc.prediction import Prediction
-
-# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from bemerc.terminal import cell
 
 
 def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Prediction]]) -> int:
@@ -27,9 +25,9 @@ def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Predictio
     rows = sorted(_wrong(manifest, given), key=lambda row: (-row[1], row[0].id))
     with io.StringIO(newline="") as text:
         table = csv.writer(text)
-        table.writerow([_safe(cell) for cell in _head(given)])
+        table.writerow([cell(name) for name in _head(given)])
         for utterance, _, said in rows:
-            table.writerow([_safe(cell) for cell in (*_about(utterance), *said)])
+            table.writerow([cell(name) for name in (*_about(utterance), *said)])
         atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
     return len(rows)
 
@@ -63,7 +61,3 @@ def _told(prediction: Prediction | None, gold: str) -> tuple[str, str, str]:
 def _about(utterance: Utterance) -> tuple[str, ...]:
     u = utterance
     return u.id, u.dialogue, str(u.index), u.speaker, u.text, u.label or ""
-
-
-def _safe(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA) else cell

@@ -128,7 +128,7 @@ def _tested(tested: Mapping[str, Any] | None) -> str:
         f"{100 * tested['confidence']:.0f} % intervals over dialogues.\n\n" + _table(("", ""), found)
     ]
     for key, what in (("labels", "label"), ("speakers", "speaker"), ("genders", "gender")):
-        rows = [(name, str(one["utterances"]), f"{one['f1']:.3f}") for name, one in tested.get(key, {}).items()]
+        rows = [(name, str(one["utterances"]), _number(one["f1"])) for name, one in tested.get(key, {}).items()]
         if rows:
             parts.append(_table((what, "utterances", "F1" if key == "labels" else "weighted F1"), rows))
     if not tested.get("genders"):
@@ -138,11 +138,13 @@ def _tested(tested: Mapping[str, Any] | None) -> str:
     return "\n".join(parts)
 
 
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3f}"
+
+
 def _interval(one: Mapping[str, float | None]) -> str:
     value, low, high = one["value"], one["low"], one["high"]
-    if value is None:
-        return "not known"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return _number(value) if value is None or low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _use(facts: Facts) -> str:

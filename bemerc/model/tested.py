@@ -10,16 +10,19 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bemerc import evaluate
+from bemerc import atomic, evaluate
+from bemerc.config import from_mapping, to_mapping
 from bemerc.corpus.text import read_table
-from bemerc.errors import ModelError
+from bemerc.errors import ConfigError, ModelError
 from bemerc.hashing import sha256
+from bemerc.jsonfile import JsonError, read_json
 from bemerc.model import card
 from bemerc.prediction import read_predictions
 
@@ -33,6 +36,39 @@ NOBODY: Mapping[str, str] = MappingProxyType({})
 GENDERS = {"F": "female", "M": "male"}
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A number between 0 and 1, and the interval that it is known to; None where that cannot be said."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """The F1 of some utterances by themselves, and how many there are."""
+
+    utterances: int
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """test.json: what predictions of test are worth; ``predictions`` is the hash of their file."""
+
+    predictions: str
+    utterances: int
+    dialogues: int
+    confidence: float
+    accuracy: Interval
+    weighted_f1: Interval
+    macro_f1: Interval
+    labels: Mapping[str, Part]
+    speakers: Mapping[str, Part]
+    genders: Mapping[str, Part]
+
+
 def run(
     folder: Path,
     facts: Facts,
@@ -40,10 +76,14 @@ def run(
     predictions: Path,
     params: evaluate.Params,
     genders: Mapping[str, str] = NOBODY,
+    names: bool = False,
 ) -> dict[str, Any]:
     """Judge a predictions file on test, keep the numbers in the model's folder and write them into its card.
 
-    ``genders``: speaker -> gender, as ``read_genders`` gives it. Raises ModelError where the model is no merc model or has
+    genders  speaker -> gender, as ``read_genders`` gives it
+    names    whether speakers are named; else they are numbered, since a card is made to be published
+
+    Raises ModelError where the model is no merc model or has
     other labels, and what ``evaluate`` raises.
     """
     if facts.task != "merc":
@@ -54,22 +94,29 @@ def run(
             f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
         )
     found = numbers(manifest, predictions, params, genders)
+    if not names:
+        speakers = sorted(found["speakers"].items(), key=lambda one: (-one[1]["utterances"], one[0]))
+        found["speakers"] = {f"speaker {number}": one for number, (_, one) in enumerate(speakers, 1)}
     keep(folder, facts, found)
     return found
 
 
 def keep(folder: Path, facts: Facts, found: Mapping[str, Any]) -> None:
-    """Put the numbers into a model folder, and into its card."""
-    (folder / TEST).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Put the numbers into a model folder, and into its card. DiskError where the disk refuses."""
+    atomic.write_text(folder / TEST, json.dumps(found, indent=1, ensure_ascii=False) + "\n", atomic.PUBLIC)
     card.write(folder, facts, found)
 
 
 def known(folder: Path) -> Mapping[str, Any] | None:
-    """What was found out about the model in ``folder`` before, if anything."""
+    """What was found out about the model in ``folder`` before, if anything. ModelError where test.json is damaged."""
     path = folder / TEST
-    if not path.is_file():
+    if not path.exists():
         return None
-    read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = from_mapping(read_json(path), Tested, TEST)
+    except (JsonError, ConfigError) as error:
+        raise ModelError(f"{path}: this is not what was found on test ({error}). Run `bemerc card` again.") from None
+    read: Mapping[str, Any] = to_mapping(found)
     return read
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import FrameCache, Kind
-from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
+from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance, provenance
 from bemerc.errors import CacheError, CorpusError
 from bemerc.jsonfile import JsonError, parse_json
 from bemerc.tokens import pooling
@@ -42,12 +42,17 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What tokens need to know of train; a model folder carries it, so that new clips become the same tokens."""
+    """What tokens need to know of train; a model folder carries it, so that new clips become the same tokens.
+
+    ``fitted``: the fingerprint of the train and dev that it was fitted on (corpus.provenance), empty where it is not known.
+    """
 
     modalities: Mapping[Modality, Statistics]
+    fitted: str = ""
 
     def to_json(self) -> str:
-        return json.dumps({m: asdict(s) for m, s in self.modalities.items()}, sort_keys=True)
+        document: dict[str, Any] = {m: asdict(s) for m, s in self.modalities.items()}
+        return json.dumps(document | {"fitted": self.fitted}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Calibration:
@@ -56,7 +61,8 @@ class Calibration:
             found = dict(parse_json(text, "a calibration"))
             if not found:
                 raise ValueError("it is empty")
-            return Calibration({m: _statistics(found[m]) for m in MODALITIES if m in found})
+            statistics = {m: _statistics(found[m]) for m in MODALITIES if m in found}
+            return Calibration(statistics, str(found.get("fitted", "")))
         except (JsonError, ValueError, TypeError, KeyError) as error:
             raise CacheError(f"This is not a token calibration ({error}). Run the tokens stage again.") from error
 
@@ -91,7 +97,8 @@ def fit(manifest: Manifest, caches: Caches, pooled: Pooled) -> Calibration:
         raise CorpusError(
             "The manifest has no train utterances to calibrate the tokens on. Name a trained model: its folder holds them."
         )
-    return Calibration({m: _fit_one(sources(m, caches), pooled[m][train]) for m in MODALITIES if m in pooled})
+    statistics = {m: _fit_one(sources(m, caches), pooled[m][train]) for m in MODALITIES if m in pooled}
+    return Calibration(statistics, provenance.fitted(manifest))
 
 
 def _fit_one(made_of: Sequence[FrameCache], train: NDArray[np.float32]) -> Statistics:
