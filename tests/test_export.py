@@ -169,7 +169,8 @@ def test_the_numbers_of_test_come_into_the_card_and_go_along_with_an_export(worl
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert front(text)["library_name"] == "transformers"
     assert f"| weighted F1 | {found['weighted_f1']['value']:.3f} [" in text
-    assert all(f"| {name} | " in text for name in ("Bob", "Zoë", *language.LABELS))
+    assert all(f"| {name} | " in text for name in ("speaker 1", "speaker 2", *language.LABELS))
+    assert not any(name in text + json.dumps(found, ensure_ascii=False) for name in ("Bob", "Zoë"))
     assert "gender is not known: `bemerc card" in text
 
 
@@ -179,7 +180,7 @@ def test_a_table_of_speakers_tells_their_gender(world: World, tmp_path: Path) ->
     write_manifest(data / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
     write_predictions(tmp_path / "p.jsonl", world.said(trained))
     table.write_text("speaker;gender;age\nZoë;woman;30\nBob; ;40\n", encoding="utf-8")
-    asked = ("card", trained, "--predictions", tmp_path / "p.jsonl", "--data", data, "--speakers", table)
+    asked = ("card", trained, "--predictions", tmp_path / "p.jsonl", "--data", data, "--speakers", table, "--names")
     answer = bemerc(*asked)
     assert answer.returncode == 0, answer.stderr
     found = json.loads((trained / "test.json").read_text(encoding="utf-8"))
