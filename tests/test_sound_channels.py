@@ -106,6 +106,16 @@ def test_a_part_has_the_samples_that_it_has_in_the_whole(tmp_path: Path) -> None
         np.testing.assert_array_equal(part.cut(0, until_s), whole.cut(0, until_s))
 
 
+@needs_ffmpeg
+def test_many_channels_that_lie_apart(tmp_path: Path, clean: tuple[float, float]) -> None:
+    """Decoders give a plane per channel, and PyAV knows eight."""
+    write_wav(tmp_path / "a.wav", np.stack([voice()] * 12))
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(tmp_path / "a.wav"), "-mapping_family", "255"]
+    subprocess.run([*command, "-c:a", "libopus", str(tmp_path / "a.mka")], check=True)
+    sound = read_sound(tmp_path / "a.mka")
+    assert measured(sound) == pytest.approx(clean, abs=1.5)
+
+
 @pytest.mark.parametrize("rate", [1000, 8000, 11_025, 22_050, 44_100, 96_000, 192_000])
 def test_any_rate(tmp_path: Path, clean: tuple[float, float], rate: int) -> None:
     sound = read_sound(write_wav(tmp_path / "a.wav", voice(rate=rate)[None], rate))

@@ -44,7 +44,7 @@ _ABSURD = 1e10
 _WEIGHTS = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0, "LFE2": 0.0}
 _OTHER_WEIGHT = 0.5
 
-# PyAV hands over no more channels that lie apart.
+# Of more channels that lie apart PyAV hands over memory that is none of theirs: they are never asked for.
 _MOST_PLANES = 8
 
 _Samples = NDArray[np.float32]
@@ -111,7 +111,7 @@ def mono(frame: Any, mix: Mix) -> Any:
 def clean(frame: Any) -> int:
     """Set samples that are no numbers, or too large for any scale, to 0 in place; how many there were."""
     kind = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}.get(frame.format.name)
-    if kind is None:
+    if kind is None or (frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES):
         return 0
     count, found = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels), 0
     for plane in frame.planes:

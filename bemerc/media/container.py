@@ -192,6 +192,8 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
                 if packet.size and packet.stream_index == stream.index:
                     yield packet
             break
+        except IndexError:  # PyAV, at the clip's end, over a track that came up after its beginning
+            break
         except (av.error.FFmpegError, OSError) as error:  # a demuxer goes on behind what it cannot read
             _raise_machine_fault(error)
             losses.add(_reason(error))
@@ -283,14 +285,12 @@ def length_s(path: Path) -> float:
         declared_s, origin = declared_duration_s(container), origin_of(container)
         if math.isfinite(declared_s):
             return declared_s
+        stream = container.streams.best("video") or container.streams.best("audio")
         end_s = math.nan
-        try:
-            for packet in container.demux():
-                if packet.size and packet.pts is not None:
-                    packet_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - origin)
-                    end_s = packet_s if math.isnan(end_s) else max(end_s, packet_s)
-        except (av.error.FFmpegError, OSError) as error:  # a clip that breaks off is as long as what there is of it
-            _raise_machine_fault(error)
+        for packet in _packets(container, stream, Losses("clip")) if stream is not None else ():
+            if packet.size and packet.pts is not None:
+                packet_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - origin)
+                end_s = packet_s if math.isnan(end_s) else max(end_s, packet_s)
         return end_s
 
 

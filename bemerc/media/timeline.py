@@ -7,10 +7,12 @@ beyond it the timestamps are right: what FFmpeg's ``aresample=async=1`` does. Si
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import av.audio.resampler
+import av.error
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +71,8 @@ class Timeline:
 
     def finish(self) -> _Samples:
         """All samples so far; nothing can be added afterwards."""
-        self._take(None)
+        with contextlib.suppress(av.error.FFmpegError):  # what cannot be resampled was named when it came
+            self._take(None)
         return self._track.all()
 
     def _jump_s(self, length_s: float, start_s: float | None, next_s: float | None) -> float:
