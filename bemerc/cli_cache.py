@@ -12,8 +12,10 @@ from bemerc.errors import BemercError, CacheError, MachineError
 from bemerc.terminal import printable
 
 if TYPE_CHECKING:
+    from bemerc.cache import FrameCache
     from bemerc.corpus import Manifest
     from bemerc.exchange import Imported
+    from bemerc.exchange.outgoing import Exported
 
 cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Frame caches: look, check, export, import.")
 
@@ -92,19 +94,22 @@ def validate(
 
 def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Manifest:
     """The clips that caches were measured of."""
+    found = corpus_of(path, manifest, video_dir)
+    if found is None:
+        raise BemercError(f"{path}: which clips was it measured of? Name them with --video-dir or --manifest.")
+    return found
+
+
+def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Manifest | None:
+    """The utterances of caches: of a folder of clips, of a manifest, or of the manifest.jsonl above the caches; else None."""
     from bemerc.corpus import read_manifest, recording
 
     if video_dir is not None:
         return recording.read_dir(video_dir).manifest(video_dir)
     folder = path if path.is_dir() else path.parent
-    if manifest is None:
-        manifest = next(
-            (up / "manifest.jsonl" for up in (folder, folder.absolute().parent) if (up / "manifest.jsonl").is_file()),
-            None,
-        )
-    if manifest is None:
-        raise BemercError(f"{path}: which clips was it measured of? Name them with --video-dir or --manifest.")
-    return read_manifest(manifest)
+    above = (up / "manifest.jsonl" for up in (folder, folder.absolute().parent))
+    manifest = manifest or next((file for file in above if file.is_file()), None)
+    return None if manifest is None else read_manifest(manifest)
 
 
 def _store(cache: Path, named: Path | None) -> Path | None:
@@ -121,14 +126,18 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for csv and npy, file for parquet and mmsa.")],
     to: Annotated[str, typer.Option("--to", help="csv | parquet | mmsa | npy")],
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="For mmsa: the manifest.jsonl with splits, words and labels.")
+        Path | None, typer.Option("--manifest", help="The manifest.jsonl with splits, words and labels.")
+    ] = None,
+    video_dir: Annotated[
+        Path | None, typer.Option("--video-dir", help="Where the clips lie: words and times of their subtitles.")
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="For npy: one mean vector per utterance (UTT).")] = False,
 ) -> None:
     """Give a cache to another tool: csv and parquet with OpenFace's column names, MMSA's pickle, MERTools' .npy folders.
 
     csv: OUT/ID.csv for each utterance. parquet: all in the file OUT. npy: OUT/ID.npy of (T, D). mmsa: the file OUT. Of a
-    folder of caches csv, parquet and npy are written per modality, below OUT.
+    folder of caches csv, parquet and npy are written per modality, below OUT. Where a manifest (or the one above the caches)
+    or --video-dir says who said what and when, OUT/utterances.csv lists it.
 
     Example: bemerc cache export features/face.h5 openface --to csv
     """
@@ -140,23 +149,35 @@ def export(
     files = caches_at(path)
     with ExitStack() as stack:
         opened = {file: stack.enter_context(open_cache(file)) for file in files.values()}
+        corpus = corpus_of(path, manifest, video_dir)
         if to == "mmsa":
             caches = {cache.modality: cache for cache in opened.values()}
-            count = outgoing.to_mmsa(caches, out, read_corpus(manifest))
-            typer.echo(
-                f"{count} utterances of {', '.join(caches)} are in {out}. Text features are made by MMSA from raw_text."
-            )
-            return
-        for file, cache in opened.items():
-            place = out / file.stem if path.is_dir() else out
-            if to == "csv":
-                count = outgoing.to_csv(cache, place)
-            elif to == "npy":
-                count = outgoing.to_npy(cache, place, whole=whole)
-            else:
-                place = place.with_suffix(".parquet") if path.is_dir() else place
-                count = outgoing.to_parquet(cache, place)
-            typer.echo(f"{count} utterances of {cache.modality} are in {place}")
+            written = {", ".join(caches): (outgoing.to_mmsa(caches, out, corpus), out)}
+        else:
+            written = {}
+            for file, cache in opened.items():
+                place = out / file.stem if path.is_dir() else out
+                if to == "parquet" and path.is_dir():
+                    place = place.with_suffix(".parquet")
+                written[cache.modality] = (_exported(cache, place, to, whole), place)
+        if corpus is not None:
+            files_of = {id_: file for made, _ in written.values() for id_, file in made.files.items()}
+            outgoing.to_utterances(corpus, files_of, (out if out.is_dir() else out.parent) / "utterances.csv")
+    for of, (made, place) in written.items():
+        typer.echo(f"{len(made.files)} utterances of {of} are in {printable(place, 1000)}")
+    if to == "mmsa":
+        typer.echo("Text features are made by MMSA from raw_text.")
+    unreadable = [reason for made, _ in written.values() for reason in made.unreadable.values()]
+    if unreadable:
+        raise BemercError("\n".join(unreadable))
+
+
+def _exported(cache: FrameCache, place: Path, to: str, whole: bool) -> Exported:
+    from bemerc.exchange import outgoing
+
+    if to == "csv":
+        return outgoing.to_csv(cache, place)
+    return outgoing.to_npy(cache, place, whole=whole) if to == "npy" else outgoing.to_parquet(cache, place)
 
 
 @cache_app.command("import")

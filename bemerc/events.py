@@ -18,6 +18,7 @@ FLASH_S = (0.04, 0.5)  # micro-expressions last 1/25 to 1/2 s (Yan et al. 2013)
 SURROUNDINGS_S = 0.5
 RESTLESS = 6.0  # a flash stands this many times above the median of the signal's own excess
 MIN_FRAMES = 2  # one frame is a slip of the tracker
+BLINK = 0.7  # of AU45 above its median
 LEAST_STEP_S = (
     0.001  # caches hold no more rows a second; windows are sized by the step, and a wrong clock would make them endless
 )

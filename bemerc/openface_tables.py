@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc import events
 from bemerc.cache import Features, clock_fault
 from bemerc.errors import CacheError
 
@@ -41,8 +42,6 @@ NAMES: tuple[tuple[str, str, float], ...] = (
 IN_DEGREES = "pose_Rx, pose_Ry (sign turned), pose_Rz, gaze_angle_x and gaze_angle_y: radians to degrees"
 # What OpenFace advises; below it landmarks are often off the face.
 CONFIDENT = 0.8
-# OpenFace calls 1 the least intensity at which a unit counts as present.
-PRESENT = 1.0
 # How C++ programs, and exports of ours, write what is no number.
 _NAN = {"", "nan", "-nan", "nan(ind)", "-nan(ind)", "-1.#ind", "1.#qnan", "inf", "-inf"}
 # Eleven hours at 25 a second. A table of two rows may number them as it likes, and every frame between takes memory.
@@ -239,7 +238,8 @@ def as_table(features: Features) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Face frames (T, D) as OpenFace's columns, name and (T,) values, in its order; NaN where nothing was seen.
 
     ``confidence`` is our ``quality`` where OpenFace's own is not in the cache. ``AUxx_c`` is OpenFace's own where the cache
-    has it, else intensity >= 1, which OpenFace calls the least that is present; its own comes from another classifier.
+    has it, and else left out: OpenFace's threshold of 1 on our uncalibrated intensities called units present in every frame
+    of some faces. AU45_c then says where a blink is, which is judged against the clip's own median.
     """
     frames = len(features.values)
     seen = np.isfinite(features.values).any(axis=1)
@@ -256,9 +256,16 @@ def as_table(features: Features) -> Iterator[tuple[str, NDArray[np.float64]]]:
             continue
         if ours in have:
             yield theirs, have[ours] / factor
-        elif theirs.endswith("_c") and f"{theirs[:-2]}_r" in have:
-            intensity = have[f"{theirs[:-2]}_r"]
-            yield theirs, np.where(np.isfinite(intensity), (intensity >= PRESENT).astype(np.float64), np.nan)
+        elif theirs == "AU45_c" and "AU45_r" in have:
+            yield theirs, _blinking(have["AU45_r"], features.timestamps_s)
+
+
+def _blinking(closure: NDArray[np.float64], timestamps_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T,) 1 in the frames of a blink, 0 in others, NaN where the eyes were not seen."""
+    found = np.where(np.isfinite(closure), 0.0, np.nan)
+    for blink in events.blinks(closure, events.frame_s(timestamps_s), events.BLINK):
+        found[blink.first : blink.last + 1] = 1.0
+    return found
 
 
 def name_of(path: Path, folder: Path) -> str:

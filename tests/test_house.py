@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "transcribe": {"corpus", "huggingface", "media", "progress"},
     "extract": {"huggingface", "extract", "corpus", "media", "cache", "openface_tables", "pitch", "progress"},
     "exchange": {"exchange", "corpus", "cache", "openface_tables", "progress"},
-    "openface_tables": {"cache"},
+    "openface_tables": {"cache", "events"},
     "audit": {"audit", "belonging", "corpus", "cache", "extract", "media", "progress"},
     "voice": set(),
     "belonging": {"cache"},

@@ -26,7 +26,6 @@ STANDS_OUT = 4.0  # times the unrest of clip and moment
 GRAIN = 0.1  # of an intensity: nothing is calmer than this
 NEAR_S = 1.0  # before and after a burst: where a hand covers the mouth everything is restless
 EDGE = 0.25  # onset and offset lie where this share of the apex is reached
-BLINK = 0.7  # of AU45 above its median
 # Lids move with every blink, and lips press, part and round with every syllable; that is no micro-expression.
 RESTLESS_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28, 45)}
 
@@ -154,7 +153,7 @@ def _falling(series: Array, edge: float) -> int:
 def blinks(face: Features) -> list[Run]:
     """The frames of each blink; none where the column is not there."""
     return (
-        events.blinks(series_of(face, "AU45_r"), events.frame_s(face.timestamps_s), BLINK)
+        events.blinks(series_of(face, "AU45_r"), events.frame_s(face.timestamps_s), events.BLINK)
         if "AU45_r" in face.columns
         else []
     )
