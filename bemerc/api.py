@@ -123,6 +123,13 @@ def extract(
     return Measured(manifest, {kind: paths.get(kind) for kind in KINDS}, outcomes, unheard, left_out, repaired)
 
 
+def beside(caches: Path | str | None) -> Path:
+    """Where what is made of clips lies by default: in features; of given caches: in their own folder."""
+    if caches is None:
+        return Path("features")
+    return Path(caches) if Path(caches).is_dir() else Path(caches).parent
+
+
 def measured(
     video_dir: Path | str | None,
     caches: Path | str | None,
@@ -203,7 +210,7 @@ def _clips(
 
 def describe(
     video_dir: Path | str | None = None,
-    out: Path | str = "features",
+    out: Path | str | None = None,
     *,
     caches: Path | str | None = None,
     model: Path | str | None = None,
@@ -214,6 +221,7 @@ def describe(
 ) -> dict[str, Description]:
     """What face, body and voice do in every clip, in plain English: id -> Description. Measures what is not measured yet.
 
+    out      where the sentences go; None = features, or the folder of the given caches
     caches   a folder of frame caches to use in place of clips
     model    a model folder whose train says what is strong and what is weak; None = general references
     teacher  a vision-language model that watches the clips in place of the rules; an id without a usable answer is left out
@@ -222,7 +230,7 @@ def describe(
     The rules' descriptions are left in ``out``/descriptions.jsonl, micro-expressions and blinks in events.jsonl, a teacher's
     or a student's in a file of its name. Raises BemercError.
     """
-    out = Path(out)
+    out = beside(caches) if out is None else Path(out)
     found = measured(video_dir, caches, out, params=params, workers=workers)
     said = _ruled(found, out, model, params)
     if teacher is not None:

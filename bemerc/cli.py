@@ -104,6 +104,9 @@ OutDir = Annotated[
         "--out", parser=_named, metavar="PATH", help="Folder for face.h5, pose.h5, audio.h5 and finished work."
     ),
 ]
+MaybeOut = Annotated[
+    Path | None, typer.Option("--out", help="Folder for what is made; default: features, or the folder of --caches.")
+]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder, such as models/merc/TVB.")]
 MaybeModel = Annotated[Path | None, typer.Option("--model", help="Model folder to take train's references from.")]
 MaybeClips = Annotated[
@@ -239,7 +242,7 @@ def _measured(found: Measured) -> list[str]:
 @app.command()
 def describe(
     video_dir: MaybeClips = None,
-    out: OutDir = Path("features"),
+    out: MaybeOut = None,
     model: MaybeModel = None,
     workers: Workers = 0,
     params: MaybeParams = None,
@@ -253,7 +256,8 @@ def describe(
 
     Strong and weak are judged against the people that the model was trained on where --model names one, else against
     general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use. With --teacher
-    a vision-language model watches the clips; its answers are kept, and interrupted work goes on.
+    a vision-language model watches the clips; its answers are kept, and interrupted work goes on. The sentences lie in --out:
+    features, or the folder that --caches names, so that one source's never replace another's.
 
     Example: bemerc describe --video-dir clips
     """
@@ -263,6 +267,7 @@ def describe(
 
     if teacher is not None and (student is not None or video_dir is None):
         raise BemercError("A teacher watches clips: name --teacher with --video-dir, and without --student.")
+    out = out or api.beside(caches)
     file = "teacher.jsonl" if teacher else "student.jsonl" if student else "descriptions.jsonl"
     found = api.describe(
         video_dir, out, caches=caches, model=model, params=params, workers=workers, teacher=teacher, student=student
@@ -284,9 +289,15 @@ def inspect(
         str | None, typer.Argument(metavar="ID", help="An utterance's id; without it, what the cache holds.")
     ] = None,
     video_dir: Annotated[Path | None, typer.Option("--video-dir", help="Where the clips lie, for the frame.")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--manifest", help="The corpus's manifest.jsonl, which knows the clips, for the frame."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The picture; default: ID.png here.")] = None,
 ) -> None:
     """What is in a cache; or a picture of one utterance: frame with landmarks, units over time, pitch and energy.
+
+    The frame comes from the clips in --video-dir, cues of subtitles included, or from those of a manifest.
 
     Example: bemerc inspect features/face.h5 talk_01 --video-dir clips
     """
@@ -299,11 +310,13 @@ def inspect(
             typer.echo(in_words(opened))
             return
     from bemerc import picture
+    from bemerc.cli_cache import corpus_of
     from bemerc.corpus import MODALITIES
+    from bemerc.exchange.filenames import file_of
 
     beside = {m: cache.with_name(f"{m}.h5") for m in MODALITIES if cache.with_name(f"{m}.h5").is_file()}
-    path = out or Path(f"{id.replace('/', '_')}.png")
-    typer.echo(picture.save(id, beside, path, video_dir))
+    path = out or file_of(Path(), id.replace("/", "_"), ".png")
+    typer.echo(printable_lines(picture.save(id, beside, path, corpus_of(cache, manifest, video_dir))))
 
 
 @app.command()

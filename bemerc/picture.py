@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, open_cache
-from bemerc.corpus import MODALITIES, Modality
-from bemerc.errors import BemercError, CacheError
+from bemerc.atomic import replacing
+from bemerc.cache import Choice, Features, FrameCache, open_cache
+from bemerc.corpus import MODALITIES, Manifest, Modality
+from bemerc.errors import CacheError
+from bemerc.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,6 +73,7 @@ _BONES = (
     ("right_shoulder", "right_hip"),
     ("left_hip", "right_hip"),
 )
+_POINT = ("x", "y", "visibility")
 _FINGERS = tuple((0, *range(first, first + 4)) for first in (1, 5, 9, 13, 17))
 _VISIBLE = 0.5
 _FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
@@ -81,44 +84,63 @@ class Shown:
     """What is known of one utterance: features per modality, the mesh's landmarks, and the frame to draw them on."""
 
     features: Mapping[Modality, Features]
-    landmarks: NDArray[np.float32] | None = None
+    landmarks: NDArray[np.float32] | None = None  # (1, P, 3), of the frame that is shown
     frame: NDArray[np.uint8] | None = None
 
 
-def save(id_: str, caches: Mapping[Modality, Path], out: Path, video_dir: Path | None = None) -> str:
-    """Draw utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip below ``video_dir``.
+def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifest | None = None) -> str:
+    """Draw utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip by the manifest.
 
     Returns a sentence for the user. Raises CacheError when no cache knows the id or has a row of it, MediaError when the clip cannot be
-    read, BemercError when the picture cannot be written.
+    read, DiskError when the picture cannot be written. A modality whose rows are damaged is named, and the others are drawn.
     """
     with ExitStack() as stack:
         opened = {m: stack.enter_context(open_cache(caches[m], m)) for m in MODALITIES if m in caches}
-        features = {m: cache[id_] for m, cache in opened.items() if id_ in cache}
-        if not features:
+        if not any(id_ in cache for cache in opened.values()):
             known = next((cache.ids for cache in opened.values()), ())
-            raise CacheError(f"No cache here knows '{id_}'. Among the {len(known)} ids are: {', '.join(known[:5])}.")
-        landmarks = opened["face"].landmarks(id_) if "face" in features else None
+            some = ", ".join(map(printable, known[:5]))
+            raise CacheError(f"No cache here knows '{printable(id_)}'. Among the {len(known)} ids are: {some}.")
+        features, broken = _read(opened, id_)
+        at = peak(features["face"]) if "face" in features else None
+        landmarks = None
+        if at is not None and opened["face"].has_landmarks:
+            try:  # one frame's: a film's are gigabytes
+                landmarks = opened["face"].landmarks(id_, at, at + 1)
+            except CacheError as error:
+                broken.append(str(error))
         failed = {m: cache.failures[id_].rstrip(".") for m, cache in opened.items() if id_ in cache.failures}
-        lost = [f"{m}: {reason}" for m, reason in failed.items()]
+        lost = [f"{m}: {reason}" for m, reason in failed.items()] + broken
         if not any(len(found.values) for found in features.values()):
             told = "; ".join(lost) or "no frame was shown and no sound heard"
             raise CacheError(f"Of '{id_}' there is nothing to draw. {told[0].upper()}{told[1:]}.")
         lost += [_chosen(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
-    at = peak(features["face"]) if "face" in features else None
     time_s = _time_s(features, at)
-    frame = _frame(id_, video_dir, time_s) if video_dir is not None and time_s is not None else None
+    frame = _frame(id_, manifest, time_s) if manifest is not None and time_s is not None else None
     draw(id_, Shown(features, landmarks, frame), at, out)
     parts = [f"{out}: {id_}", *_seen({m: f for m, f in features.items() if m not in failed}), *lost]
-    if video_dir is not None and frame is None:
-        parts.append(f"no clip of that name below {video_dir}")
+    if manifest is not None and frame is None:
+        parts.append(f"{manifest.folder} knows no clip of it")
     return "; ".join(parts) + "."
+
+
+def _read(opened: Mapping[Modality, FrameCache], id_: str) -> tuple[dict[Modality, Features], list[str]]:
+    """What can be read of an utterance, and sentences on what cannot."""
+    features: dict[Modality, Features] = {}
+    broken = []
+    for modality, cache in opened.items():
+        if id_ in cache:
+            try:
+                features[modality] = cache[id_]
+            except CacheError as error:
+                broken.append(str(error))
+    return features, broken
 
 
 def peak(face: Features) -> int | None:
     """The frame of the largest summed intensity above the clip's resting level; None where no frame has a face."""
-    units = face.values[:, [i for i, name in enumerate(face.columns) if name.startswith("AU")]]
+    units = face.values[:, [i for i, name in enumerate(face.columns) if name.startswith("AU")]].astype(np.float64)
     seen = np.isfinite(units).all(axis=1)
-    if not seen.any():
+    if not seen.any() or not units.shape[1]:
         return None
     moved = (units - np.median(units[seen], axis=0)).sum(axis=1)
     return int(np.argmax(np.where(seen, moved, -np.inf)))
@@ -144,15 +166,19 @@ def _seen(features: Mapping[Modality, Features]) -> list[str]:
     return [f"{m} in {share:.0%} of {len(features[m].values)} frames" for m, share in shares.items()]
 
 
-def _frame(id_: str, video_dir: Path, time_s: float) -> NDArray[np.uint8] | None:
-    from bemerc.extract.jobs import jobs_from_folder
+def _frame(id_: str, manifest: Manifest, time_s: float) -> NDArray[np.uint8] | None:
+    """The frame of an utterance's clip at its own time, cut as the utterance is; None where the manifest knows no clip."""
     from bemerc.media import Video
 
-    clip = next((j.path for j in jobs_from_folder(video_dir) if id_ == j.id or id_.endswith(f"/{j.id}")), None)
-    if clip is None:
+    known = [u for u in manifest.utterances if u.id == id_] or [
+        u for u in manifest.utterances if id_.endswith(f"/{u.id}") or u.id.endswith(f"/{id_}")
+    ]
+    clip = manifest.clip_path(known[0]) if len(known) == 1 else None
+    if clip is None or not clip.is_file():
         return None
+    at_s = (known[0].start_s or 0.0) + time_s
     with Video(clip) as video:
-        return next((f.rgb() for f in video if f.timestamp_s >= time_s - 1e-6), None)
+        return next((f.rgb(known[0].crop) for f in video if f.timestamp_s >= at_s - 1e-6), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- drawing
@@ -164,19 +190,16 @@ def draw(title: str, shown: Shown, at: int | None, out: Path) -> None:
 
     figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.25), height_ratios=(2.2, 1, 1))
-    figure.suptitle(title)
+    figure.suptitle(_plain(title))
     face, pose, audio = (shown.features.get(m) for m in MODALITIES)
     _draw_person(figure.add_subplot(grid[:, 0]), shown, at)
     units = figure.add_subplot(grid[0, 1])
     _draw_units(units, face, at)
     _draw_angles(figure.add_subplot(grid[1, 1], sharex=units), face, pose)
     _draw_voice(figure.add_subplot(grid[2, 1], sharex=units), audio)
-    units.set_xlim(0, max([f.timestamps_s[-1] for f in shown.features.values() if len(f.timestamps_s)], default=1.0))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="png", metadata={"Software": None})
-    except OSError as error:
-        raise BemercError(f"{out}: the picture cannot be written ({error}). Name another file with --out.") from error
+    units.set_xlim(0, max([float(f.timestamps_s[-1]) for f in shown.features.values() if len(f.timestamps_s)] + [0.04]))
+    with replacing(out) as file:  # it shows a person: for its owner alone
+        figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def _draw_person(axes: Axes, shown: Shown, at: int | None) -> None:
@@ -188,8 +211,8 @@ def _draw_person(axes: Axes, shown: Shown, at: int | None) -> None:
         axes.imshow(shown.frame)
     else:
         axes.invert_yaxis()
-    if at is not None and shown.landmarks is not None:
-        points = shown.landmarks[at]
+    if at is not None and shown.landmarks is not None and shown.landmarks.shape[1] > max(map(max, _LINES)):
+        points = shown.landmarks[0]
         for line in _LINES:
             axes.plot(*points[list(line), :2].T, color=_FACE, linewidth=0.9)
     if pose is not None and time_s is not None and len(pose.values):
@@ -205,10 +228,9 @@ def _draw_person(axes: Axes, shown: Shown, at: int | None) -> None:
 def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, shown: Shown) -> None:
     if shown.frame is None and at is not None and shown.landmarks is not None:
         return  # the mesh is in pixels and nobody knows of how many
-    for first, second in _BONES:
-        ends = np.array(
-            [[pose.column(f"{name}_{part}")[row] for part in ("x", "y", "visibility")] for name in (first, second)]
-        )
+    bones = [bone for bone in _BONES if {f"{end}_{axis}" for end in bone for axis in _POINT} <= {*pose.columns}]
+    for first, second in bones:  # somebody else's pose has other columns
+        ends = np.array([[pose.column(f"{name}_{part}")[row] for part in _POINT] for name in (first, second)])
         if (ends[:, 2] >= _VISIBLE).all():
             axes.plot(ends[:, 0] * size[0], ends[:, 1] * size[1], color=_BODY, linewidth=2, marker="o", markersize=4)
     for side in ("left", "right") if "left_hand_00_x" in pose.columns else ():
@@ -261,6 +283,11 @@ def _draw_voice(axes: Axes, audio: Features | None) -> None:
     pitch: Any = axes.twinx()
     pitch.plot(audio.timestamps_s, audio.column("pitch_hz"), ".", color=_SOUND, markersize=2.5)
     pitch.set_ylabel("pitch, Hz", color=_SOUND, fontsize=8)
+
+
+def _plain(text: str) -> str:
+    """An id as it stands: matplotlib takes what is between two dollars for a formula, and may fail on it."""
+    return printable(text).replace("$", r"\$")
 
 
 def _empty(axes: Axes, word: str) -> None:

@@ -159,10 +159,10 @@ class FrameCache:
         rows = self._rows(id_)
         return int(rows.stop - rows.start)
 
-    def landmarks(self, id_: str) -> NDArray[np.float32] | None:
+    def landmarks(self, id_: str, first: int = 0, end: int | None = None) -> NDArray[np.float32] | None:
         """Raw points (T, P, 3) float32 in pixels of the frame that the extractor saw (x right, y down, z away from the
-        camera on x's scale), NaN where there was no face; None where the cache holds none."""
-        packed = self.packed_landmarks(id_)
+        camera on x's scale), NaN where there was no face, of the frames ``first`` to ``end`` - 1; None where the cache holds none."""
+        packed = self.packed_landmarks(id_, first, end)
         return None if packed is None else unpack_landmarks(packed)
 
     def packed_landmarks(self, id_: str, first: int = 0, end: int | None = None) -> PackedLandmarks | None:
