@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install run test test-all check format controls ablation clean
+.PHONY: help install run test test-all check format controls gpu-check ablation clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -47,6 +47,9 @@ format: install ## let ruff mend what it can
 
 controls: install ## is behavior worth anything, and is nothing leaking: 3 x 3 seeds, about an hour
 	$(BIN)/python -m benchmarks.controls
+
+gpu-check: ## the tests and benchmarks that need a GPU, into docs/gpu.md: under ten minutes; PYTHON with torch is enough
+	$(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check --out docs/gpu.md
 
 ablation: install ## what each part is worth on the sample: 15 rows x 3 seeds, about an hour and a half
 	$(BIN)/python -m benchmarks.ablation

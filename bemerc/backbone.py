@@ -100,12 +100,13 @@ def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out
         raise ModelError(
             "The backbone has nothing to read: the train split has no words. Run 'dvc repro prepare' again."
         )
-    torch.manual_seed(params.seed)
     # A word counts as often as it is said, and the words that drills add must be tokens as well.
     spoken = [*texts, *(question + "".join(words) for question, words in drills[: len(texts)])]
     tokenizer = train_tokenizer(spoken, params.vocabulary, params.context)
-    model = LlamaForCausalLM(config(params, tokenizer))
-    _carry_values_through(model)
+    with torch.random.fork_rng(devices=()):  # the process's own generator stays where it stands
+        torch.manual_seed(params.seed)
+        model = LlamaForCausalLM(config(params, tokenizer))
+        _carry_values_through(model)
     losses = _train(model, _stream(texts, tokenizer), _encode(drills, tokenizer), params)
     out.mkdir(parents=True, exist_ok=True)
     with transformers_quiet():
