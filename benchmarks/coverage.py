@@ -1,4 +1,4 @@
-"""Do the intervals hold what they say? A simulation with known truth: ``python -m benchmarks.coverage [--out FILE]``
+"""Do the intervals hold what they say? A simulation with known truth: ``python -m benchmarks.coverage [--repetitions 2000] [--out FILE]``
 
 A world has dialogues of uneven length, labels that go on from turn to turn, utterances and dialogues that are hard for every
 system, and training seeds that are better or worse than the mean by a standard deviation that is small, equal or large beside
@@ -9,14 +9,16 @@ intervals, p-values and detectable differences.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import evaluate
-from bemerc.evaluate import intervals
+from bemerc import atomic, evaluate
+from bemerc.evaluate import compare, intervals
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -146,3 +148,87 @@ def coverage(of: Setting, count: int, seed: int) -> dict[str, tuple[float, float
                 low, high = estimate.interval(0.95, least, 1.0)
                 held[m][place] += low <= true <= high
     return {m: (share[0] / count, share[1] / count) for m, share in held.items()}
+
+
+def found_shares(dialogues: int, runs: int, count: int, seed: int) -> tuple[float, float]:
+    """(share of tables that find it, share that would by the rule without Holm): one of ``runs`` has the difference in
+    accuracy that the table calls detectable, the others none. One training seed each.
+
+    The system's answers are made better until its expected gain is what its own table calls detectable on average.
+    """
+    better = _detected_by(dialogues, runs, seed)
+    naive = _detected_by(dialogues, 1, seed)
+    return _found(dialogues, runs, better, count, seed), _found(dialogues, runs, naive, count, seed)
+
+
+def _gain(better: float) -> float:
+    world = draw(MANY, np.random.default_rng(3))
+    return float(right(world, 1, better, 0).mean() - right(world, 1, 0, 0).mean())
+
+
+def _detected_by(dialogues: int, runs: int, seed: int) -> float:
+    """The logit gain at which the second system is as much better as a table of so many runs calls detectable."""
+    better = 0.3
+    for _ in range(6):
+        tables = _estimates(dialogues, better, 60, seed + 1)
+        wanted = float(np.mean([one.detectable(runs) for one in tables]))
+        better *= wanted / _gain(better)
+    return better
+
+
+def _estimates(dialogues: int, better: float, count: int, seed: int) -> Iterator[intervals.Estimate]:
+    """The second system with and without a gain, on the same dialogues: their difference in accuracy."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        world = draw(dialogues, rng)
+        weights = evaluate.dialogue_weights(dialogues, RESAMPLES, number)
+        a, b = (
+            evaluate.repeated(world.reference, [answer(world, 1, gain, 0, rng)], weights)["accuracy"]
+            for gain in (0, better)
+        )
+        yield intervals.difference(a, b)
+
+
+def _found(dialogues: int, runs: int, better: float, count: int, seed: int) -> float:
+    """Share of tables whose better run has a p below 5 % after Holm, the other runs' p being those of no difference."""
+    p = [one.p() for one in _estimates(dialogues, better, count, seed + 2)]
+    null = [one.p() for one in _estimates(dialogues, 0, count, seed + 3)]
+    rng = np.random.default_rng(seed)
+    tables = [[one, *rng.choice(null, runs - 1)] for one in p]
+    return float(np.mean([compare.holm(table)[0] < intervals.ALPHA for table in tables]))
+
+
+def tables(count: int) -> Iterator[str]:
+    """The document's lines, as they are worked out."""
+    yield "| training seeds | their spread beside that of dialogues | dialogues | accuracy | weighted F1 | macro F1 | difference in accuracy | in weighted F1 | in macro F1 |"
+    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    settings = [Setting(1, n, "small") for n in (15, 40, 280)]
+    settings += [Setting(seeds, 40, spread) for seeds in (2, 3, 5) for spread in SPREADS]
+    for place, of in enumerate(settings):
+        shares = coverage(of, count, place)
+        cells = [f"{100 * shares[m][side]:.1f}" for side in (0, 1) for m in evaluate.METRICS]
+        spread = f"{of.spread} ({SPREADS[of.spread]:g} x)" if of.seeds > 1 else "not in it"
+        yield f"| {of.seeds} | {spread} | {of.dialogues} | {' | '.join(cells)} |"
+    yield ""
+    yield "| runs compared | found | found at the difference that is named without Holm |"
+    yield "| ---: | ---: | ---: |"
+    for runs in (1, 5, 14):
+        found, naive = found_shares(40, runs, count, seed=runs)
+        yield f"| {runs} | {100 * found:.0f} % | {100 * naive:.0f} % |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Coverage of the intervals and power of the table, on known truth.")
+    parser.add_argument("--repetitions", type=int, default=2000, help="worlds per setting; an hour of one core at 2000")
+    parser.add_argument("--out", type=Path, help="a file for the tables, beside the terminal")
+    given = parser.parse_args()
+    lines = []
+    for line in tables(given.repetitions):
+        print(line, flush=True)
+        lines.append(line)
+    if given.out:
+        atomic.write_text(given.out, "\n".join([*lines, ""]), atomic.PUBLIC)
+
+
+if __name__ == "__main__":
+    main()

@@ -104,6 +104,41 @@ def test_ece_by_hand() -> None:
     assert evaluate.ece(np.array([0]), np.array([0]), np.array([[1.0, 0.0]])) == 0
 
 
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_ece_is_the_definition_in_a_loop(seed: int) -> None:
+    """Guo et al. 2017, equation 3: the mean over bins of |accuracy - confidence|, by how many are in each."""
+    rng = np.random.default_rng(seed)
+    gold, scores = rng.integers(0, 3, 40), rng.dirichlet(np.ones(3), 40)
+    answer = scores.argmax(1)
+    top, total = scores.max(1), 0.0
+    for b in range(evaluate.ECE_BINS):
+        inside = (top > b / evaluate.ECE_BINS) & (top <= (b + 1) / evaluate.ECE_BINS)
+        if inside.any():
+            total += inside.mean() * abs((gold == answer)[inside].mean() - top[inside].mean())
+    assert evaluate.ece(gold, answer, scores) == pytest.approx(total, abs=1e-12)
+
+
+def test_a_label_that_is_nowhere_counts_as_scikit_learn_has_it() -> None:
+    """Labels in neither gold nor answers leave macro F1; one that is only answered counts as 0; nothing at all is NaN."""
+    gold, answer = np.array([0, 0, 1]), np.array([0, 3, 1])
+    counts = evaluate.confusion(gold, answer, 5)
+    assert evaluate.macro_f1(counts) == pytest.approx(f1_score(gold, answer, average="macro", zero_division=0))
+    assert evaluate.weighted_f1(counts) == pytest.approx(f1_score(gold, answer, average="weighted", zero_division=0))
+    assert np.isnan(evaluate.macro_f1(np.zeros((3, 3), dtype=np.int64)))
+
+
+def test_f1_per_label_has_an_interval_around_it() -> None:
+    of = world(dialogues=40)
+    found = evaluate.evaluate(of, {"a": answered(of, 0.6, 1)}, evaluate.Params(resamples=300))["systems"]["a"][
+        "per_class"
+    ]
+    for one in found.values():
+        assert 0 < one["f1_low"] < one["f1"] < one["f1_high"] < 1
+    alone = evaluate.evaluate(world(dialogues=1), {"a": answered(world(dialogues=1), 1, 1)}, evaluate.Params())
+    assert alone["systems"]["a"]["per_class"]["joy"]["f1_low"] is None
+
+
 def test_shift_is_against_the_speakers_own_last_labelled_turn() -> None:
     of = manifest(
         {

@@ -16,10 +16,11 @@ import pytest
 from bemerc import evaluate, prompt
 from bemerc.cache import Choice
 from bemerc.corpus import Manifest, write_manifest
-from bemerc.errors import CorpusError
-from bemerc.evaluate import findings, report, wording
-from bemerc.prediction import Prediction, best_label, write_predictions
+from bemerc.errors import CorpusError, DiskError
+from bemerc.evaluate import findings, looks, report, wording
+from bemerc.prediction import Prediction, best_label, read_predictions, write_predictions
 from tests.test_baselines import LABELS, corpus, token_file
+from tests.test_cli import bemerc
 from tests.test_exchange import face_cache
 
 
@@ -233,6 +234,97 @@ def test_the_terminal_table_tells_the_same(good: World) -> None:
     assert re.search(r"^TVB - TV: behavior's worth +\+\d", shown, flags=re.MULTILINE)
     assert len({len(line) for line in shown.splitlines() if line.startswith("---")}) == 1
     assert max(map(len, shown.splitlines())) <= 120
+
+
+DAMAGE = {
+    "cut": lambda text: text[: len(text) // 2],
+    "no object": lambda text: "[]",
+    "empty": lambda text: "",
+    "deep": lambda text: "[" * 100_000,
+    "not a number": lambda text: text.replace('"utterances": 60', '"utterances": "\\u001b[2J"'),
+    "NaN": lambda text: text.replace('"dialogues": 20', '"dialogues": NaN'),
+    "another level": lambda text: json.dumps(json.loads(text) | {"systems": {"T": 3}}),
+    "another name": lambda text: json.dumps(
+        json.loads(text) | {"differences": {"T": json.loads(text)["systems"]["T"]}}
+    ),
+    "a metric less": lambda text: text.replace("macro_f1", "macro"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_metrics_are_a_sentence(good: World, tmp_path: Path, kind: str) -> None:
+    whole = (good.folder / "results" / "metrics.json").read_text()
+    assert findings.read_metrics(good.folder / "results" / "metrics.json") == json.loads(whole)
+    (tmp_path / "metrics.json").write_text(DAMAGE[kind](whole))
+    with pytest.raises(evaluate.EvaluationError) as caught:
+        findings.read_metrics(tmp_path / "metrics.json")
+    assert "\x1b" not in str(caught.value)
+    shown = bemerc("evaluate", "--show", "--out", tmp_path)
+    assert shown.returncode == 1
+    assert "Traceback" not in shown.stderr
+
+
+def test_metrics_of_one_dialogue_can_be_shown_and_say_that_intervals_are_missing(tmp_path: Path) -> None:
+    made = world(tmp_path, {"T": 0.4, "TVB": 0.6})
+    kept = tuple(u for u in made.manifest.utterances if u.split != "test" or "/dia0_" in u.id)
+    alone = dataclasses.replace(made.manifest, utterances=kept)
+    write_manifest(tmp_path / "manifest.jsonl", alone.utterances, alone.labels, alone.corpora)
+    for seed, variant in enumerate(made.hits):
+        write_predictions(tmp_path / f"{variant}.jsonl", predictions(alone, 0.6, seed))
+    made.run()
+    text = made.text()
+    assert "one dialogue is too little for intervals" in text
+    assert "% intervals" not in text
+    shown = wording.format_table(findings.read_metrics(tmp_path / "results" / "metrics.json"))
+    assert "[" not in shown.split("\n", 1)[1]
+
+
+@pytest.mark.parametrize("line", ["{", '{"variant": "T"}', "3", '{"variant": 1, "test": "a", "predictions": "b"}'])
+def test_damaged_notes_of_looks_are_a_sentence_and_stay(tmp_path: Path, line: str) -> None:
+    made = world(tmp_path, {"T": 0.4})
+    (tmp_path / "results").mkdir()
+    notes = tmp_path / "results" / looks.LOOKS
+    notes.write_text(line + "\n")
+    with pytest.raises(evaluate.EvaluationError):
+        looks.note(tmp_path / "results", made.manifest, {"T": tmp_path / "T.jsonl"})
+    assert notes.read_text() == line + "\n"
+
+
+def test_a_disk_that_refuses_leaves_the_last_report_whole(good: World) -> None:
+    good.run("kept")
+    folder = good.folder / "kept"
+    before = (folder / "metrics.json").read_bytes(), (folder / "report.md").read_bytes()
+    (folder / "plots" / "ladder.csv").unlink()
+    (folder / "plots" / "ladder.csv").mkdir()  # a folder in the way
+    with pytest.raises(DiskError):
+        good.run("kept")
+    assert ((folder / "metrics.json").read_bytes(), (folder / "report.md").read_bytes()) == before
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_evaluate_and_compare_obey_params_yaml(good: World, tmp_path: Path) -> None:
+    """As dvc repro does: the same resamples, seed and confidence, else two commands give two intervals."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("manifest.jsonl", "tokens.h5"):
+        (data / name).symlink_to(good.folder / name)
+    (tmp_path / "params.yaml").write_text(
+        "evaluate: {variants: [T], resamples: 200, seed: 3, confidence: 0.5}\n"
+        "prompt: {window: 2, windowing: sliding, template: plain, restate: true}\n"
+    )
+    files = [good.folder / f"{name}.jsonl" for name in ("T", "TVB")]
+    told = bemerc("evaluate", *files, "--data", data, "--out", tmp_path / "judged", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    metrics = findings.read_metrics(tmp_path / "judged" / "metrics.json")
+    params = evaluate.Params(variants=("T", "TVB"), resamples=200, seed=3, confidence=0.5)
+    given = {name: read_predictions(good.folder / f"{name}.jsonl") for name in ("T", "TVB")}
+    expected = evaluate.evaluate(good.manifest, given, params)["systems"]["T"]["accuracy"]
+    assert metrics["systems"]["T"]["accuracy"] == expected
+    compared = json.loads(bemerc("compare", *files, "--data", data, "--json", cwd=tmp_path).stdout)
+    assert (compared["resamples"], compared["confidence"]) == (200, 0.5)
+    assert compared["rows"][0]["measured"]["accuracy"] == pytest.approx(expected)
+    elsewhere = bemerc("compare", *files, "--data", data, "--json", "--params", tmp_path / "none.yaml", cwd=tmp_path)
+    assert elsewhere.returncode == 1
 
 
 def test_a_variant_without_a_file_is_named(good: World) -> None:

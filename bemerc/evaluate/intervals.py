@@ -10,7 +10,7 @@ dialogues::
     sampling        mean of C off the diagonal: what dialogues do to all seeds alike; df G - 1.  One seed: C itself
     training        variance of the S values / S: seeds, and what dialogues do to each seed by itself; df S - 1
     standard error  sqrt(sampling + training)
-    quantile        t(G - 1) + (t(S - 1) - t(G - 1)) * w,  w = (training / (sampling + training)) ** 1.25
+    quantile        t(G - 1) + (t(S - 1) - t(G - 1)) * w,  w = (training / (sampling + training)) ** 1.15
 
 The quantile goes between the two Student's t as in Cochran and Cox (1957, section 4.14), whose w has no power: that holds
 97 to 98 % instead of 95 with two or three seeds. Satterthwaite's degrees of freedom for the whole would hold 87 to 92 % with
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 ALPHA = 0.05
 POWER = 0.8
 # Of the share of training in the variance, for its weight in the quantile.
-EXPONENT = 1.25
+EXPONENT = 1.15
 
 
 @dataclass(frozen=True)
