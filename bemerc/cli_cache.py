@@ -251,6 +251,8 @@ def recompute(
     typer.echo(
         f"The new cache is {out / 'face.h5'}" if out is not None else "Nothing was written; --out names a folder."
     )
+    if found.unreadable:
+        raise BemercError("\n".join(found.unreadable.values()))
 
 
 def _tell(made: Imported) -> None:

@@ -95,6 +95,7 @@ HOSTILE: dict[str, Any] = {
     "lengths that cannot be": {"vision_lengths": [-1, 10**9]},
     "lengths in texts": {"vision_lengths": ["x", "y"]},
     "times in texts": {"vision_timestamps_s": ["x", "y"]},
+    "fewer times than rows": {"vision_timestamps_s": [[0.0, 0.1], [0.0]]},
     "a column that a terminal obeys": {"vision_columns": ["a", "b\n", "\x1b[31m"]},
     "columns that are numbers of others": {"vision_columns": [1.5, {}, None]},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -116,3 +117,16 @@ def test_without_landmarks_there_is_a_sentence(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5", landmarks=False)
     with pytest.raises(CacheError, match="keeps no landmarks"):
         recompute.run(path, None)
+
+
+def test_damaged_rows_cost_themselves_alone(tmp_path: Path) -> None:
+    path = face_cache(tmp_path / "face.h5")
+    with h5py.File(path, "a") as file:
+        file["timestamps_s"][3] = np.nan  # of the first
+    found = recompute.run(path, tmp_path / "again" / "face.h5")
+    assert set(found.unreadable) == {"a"}
+    with open_cache(tmp_path / "again" / "face.h5") as cache:
+        assert set(cache.failures) == {"a", "d"}
+        assert cache.frames("b") == 30
+    answer = bemerc("cache", "recompute", path)
+    assert (answer.returncode, "'a'" in answer.stderr, "Traceback" in answer.stderr) == (1, True, False)

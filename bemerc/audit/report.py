@@ -58,13 +58,15 @@ class Report:
             lines.append(f"  not measured: {told['failed']}; nothing seen in any frame: {len(self.unseen)}")
         for kind in dict.fromkeys((finding.wrong, finding.what) for finding in self.findings):
             mine = [finding for finding in self.findings if (finding.wrong, finding.what) == kind]
-            mark = "WRONG" if kind[0] else "odd  "
+            mark = ("BUSY " if kind[1] == "busy" else "WRONG") if kind[0] else "odd  "
             lines += [
                 f"  {mark} {printable(f.id) + ': ' if f.id else ''}{printable(f.says, 1000)}" for f in mine[:_LISTED]
             ]
             lines += (
                 [f"  {mark} {kind[1]}: {len(mine) - _LISTED} more (--json lists all)"] if len(mine) > _LISTED else []
             )
+        if any(finding.what == "busy" for finding in self.findings):
+            return "\n".join([*lines, "  not checked"])
         return "\n".join([*lines, f"  {self.wrong} wrong, {len(self.findings) - self.wrong} odd"])
 
 

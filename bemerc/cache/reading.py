@@ -165,6 +165,11 @@ class FrameCache:
         packed = self.packed_landmarks(id_, first, end)
         return None if packed is None else unpack_landmarks(packed)
 
+    @property
+    def landmark_points(self) -> int:
+        """How many points a frame's landmarks have; 0 where the cache keeps none."""
+        return int(self._datasets["landmarks"].shape[1]) if self.has_landmarks else 0
+
     def packed_landmarks(self, id_: str, first: int = 0, end: int | None = None) -> PackedLandmarks | None:
         """The same points as they are stored, of the frames ``first`` to ``end`` - 1. CacheError as for the features."""
         rows = self._rows(id_)

@@ -447,6 +447,8 @@ def _stamps(table: Table, rate_hz: float | None) -> NDArray[np.float64]:
 def _item(id_: str, table: Table, stamps: NDArray[np.float64], columns: tuple[str, ...], content: str) -> Item:
     if table.shape[1] != len(columns):
         return Item(id_, f"It has {table.shape[1]} columns, and the others have {len(columns)}.", sha256=content)
+    if len(stamps) != len(table):
+        return Item(id_, f"It has {len(table)} rows and {len(stamps)} times.", sha256=content)
     fault = clock_fault(stamps)
     if fault:
         return Item(id_, fault, sha256=content)

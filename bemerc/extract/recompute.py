@@ -34,10 +34,12 @@ COLUMNS = (*action_units.COLUMNS, *_ANGLES)
 
 @dataclass(frozen=True)
 class Recomputed:
-    """utterances worked out anew; column -> the largest difference from what was stored, NaN where nothing can be compared."""
+    """utterances worked out anew; column -> the largest difference from what was stored, NaN where nothing can be compared;
+    unreadable: id -> why its rows were passed over."""
 
     utterances: int
     differences: Mapping[str, float]
+    unreadable: Mapping[str, str]
 
     def sentence(self) -> str:
         """How far the new numbers are from the stored ones: intensities in steps of 5, angles in degrees."""
@@ -63,15 +65,27 @@ def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomp
     params = face.Params(blendshapes=None if blendshapes is None else str(blendshapes))
     with open_cache(path, "face") as cache:
         _check(path, cache)
-        there = [id_ for id_ in cache if id_ not in cache.failures]
+        unreadable = _unreadable(cache)
+        there = [id_ for id_ in cache if id_ not in cache.failures and id_ not in unreadable]
         with bar("Recomputing", len(there), "utterances") as advance:
             rows = _rows(cache, there, shapes, differences, advance)
             if out is None:
                 for _ in rows:
                     pass
             else:
-                _write(out, path, cache, params, rows)
-    return Recomputed(len(there), differences)
+                _write(out, path, cache, params, rows, {**cache.failures, **unreadable})
+    return Recomputed(len(there), differences, unreadable)
+
+
+def _unreadable(cache: FrameCache) -> dict[str, str]:
+    """id -> reason, for damaged rows: each costs itself alone."""
+    found = {}
+    for id_ in cache:
+        try:
+            cache[id_], cache.packed_landmarks(id_)
+        except CacheError as error:
+            found[id_] = str(error)
+    return found
 
 
 def _check(path: Path, cache: FrameCache) -> None:
@@ -79,12 +93,9 @@ def _check(path: Path, cache: FrameCache) -> None:
         raise CacheError(
             f"{path}: this cache keeps no landmarks, so nothing can be worked out of them. Extract with them."
         )
-    first = next(
-        (found for id_ in cache if (found := cache.packed_landmarks(id_)) is not None and len(found.points)), None
-    )
-    if first is not None and first.points.shape[1] != MESH_POINTS:
+    if cache.landmark_points != MESH_POINTS:
         raise CacheError(
-            f"{path}: its landmarks are {first.points.shape[1]} per frame, and the mesh has {MESH_POINTS}."
+            f"{path}: its landmarks are {cache.landmark_points} per frame, and the mesh has {MESH_POINTS}."
         )
     lacking = [name for name in face.columns(face.Params()) if name not in cache.columns and name not in COLUMNS]
     if lacking:
@@ -126,7 +137,14 @@ def _larger(so_far: float, apart: NDArray[np.float32]) -> float:
     return max(0.0 if math.isnan(so_far) else so_far, float(known.max())) if known.size else so_far
 
 
-def _write(out: Path, path: Path, cache: FrameCache, params: face.Params, rows: Iterator[_Row]) -> None:
+def _write(
+    out: Path,
+    path: Path,
+    cache: FrameCache,
+    params: face.Params,
+    rows: Iterator[_Row],
+    failures: Mapping[str, str],
+) -> None:
     """``imported``: what it is made of is a cache, not clips; so nothing that hashes clips takes it for their own."""
     version = face.version(params)
     origin = {"from": "landmarks", "cache": sha256(path), "by": cache.extractor}
@@ -139,7 +157,7 @@ def _write(out: Path, path: Path, cache: FrameCache, params: face.Params, rows: 
         extractor=version,
         params=told,
         clips=rows,
-        failures=cache.failures,
+        failures=failures,
         notes=cache.notes,
         sources=cache.sources,
         choices=cache.choices,
