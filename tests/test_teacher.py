@@ -163,7 +163,7 @@ def watcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_model_of_the_real_class_describes_clips(watcher: Path, tmp_path: Path) -> None:
     found = teacher.run(corpus(tmp_path), str(watcher), PARAMS, tmp_path / "store", {})
-    assert set(found.descriptions.values()) == {Description("Brows rise.", "Nods.", "Upright.", "")}
+    assert list(found.descriptions.values()) == [Description("Brows rise.", "Nods.", "Upright.", "")] * 3
     assert not found.dropped
     assert found.counts["repaired"] == 3  # it has learned a comma too many
     kept = [json.loads(f.read_text())["answers"] for f in (tmp_path / "store").iterdir()]
@@ -339,3 +339,66 @@ def test_the_command_asks_the_teacher(watcher: Path, tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["describe", "--caches", str(caches), "--teacher", "x"])
     assert answer.exit_code == 1
     assert "A teacher watches clips: name --teacher with --video-dir" in answer.output
+
+
+# ---------------------------------------------------------------------------------------------- many cues of one recording
+
+
+def cues(folder: Path, count: int) -> Manifest:
+    """A recording of 6 s cut into utterances, which overlap by half of their length."""
+    write_clip(folder / "talk.mp4", 6.0)
+    step = 6.0 / (count + 1)
+    made = [
+        Utterance(f"talk/{i:04d}", "talk", i, "Zoë", f"line {i}", None, "test", "talk.mp4", i * step, (i + 2) * step)
+        for i in range(count)
+    ]
+    return Manifest(tuple(made), LABELS, ("t",), folder)
+
+
+def test_a_recording_is_decoded_once_however_many_cues_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = [0]
+    frames_of = Video.__iter__
+
+    def counted(video: Video) -> object:
+        for frame in frames_of(video):
+            decoded[0] += 1
+            yield frame
+
+    monkeypatch.setattr(Video, "__iter__", counted)
+    of = cues(tmp_path, 60)
+    with Video(tmp_path / "talk.mp4") as video:
+        whole = sum(1 for _ in video)
+    decoded[0] = 0
+    written = Written(*[GOOD] * 60)
+    found = teacher.run(of, "m", PARAMS, tmp_path / "store", {}, written)
+    assert len(found.descriptions) == 60
+    assert written.pictures == [2] * 60
+    assert decoded[0] <= whole
+    decoded[0] = 0
+    assert teacher.run(of, "m", PARAMS, tmp_path / "store", {}, Written()).descriptions == found.descriptions
+    assert decoded[0] == 0, "every answer is known"
+
+
+def test_one_pass_sees_what_a_pass_for_each_would_see(tmp_path: Path) -> None:
+    of = cues(tmp_path, 9)
+    late = Utterance("talk/9999", "talk", 99, "Zoë", "late", None, "test", "talk.mp4", 50.0, 51.0)
+    seen: dict[str, list[np.ndarray]] = {}
+
+    def load(model: str, params: teacher.Params) -> teacher.Ask:
+        def ask(pictures: Sequence[teacher.Picture], talk: Sequence[str]) -> str:
+            seen[talk[0]] = list(pictures)
+            return GOOD
+
+        return ask
+
+    together = replace(of, utterances=(*of.utterances, late))
+    found = teacher.run(together, "m", PARAMS, tmp_path / "store", {}, load)
+    assert found.dropped == {late.id: "The clip ends before this utterance begins."}
+    assert len(seen) == 9
+    clip = tmp_path / "talk.mp4"
+    for index, utterance in enumerate(of.utterances):
+        times = teacher._times(clip, utterance, 2)
+        dialogue = Dialogue("talk", together.utterances)
+        text = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], PARAMS.history)
+        alone = teacher.frames(clip, utterance, times, PARAMS.side)
+        assert all((a == b).all() for a, b in zip(seen[text], alone, strict=True))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,13 +22,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import huggingface
+from bemerc import atomic, huggingface
 from bemerc.corpus import Dialogue, Manifest, Utterance
 from bemerc.describe import answers
 from bemerc.description import Description, write_descriptions, write_lines
 from bemerc.errors import BemercError, MachineError, MediaError
 from bemerc.hashing import model_identity, sha256
-from bemerc.media import Video
+from bemerc.jsonfile import JsonError, read_json
+from bemerc.media import Frame, Video
 from bemerc.progress import bar, transformers_quiet
 from bemerc.prompt import TEACHER_AGAIN, WATCHED, teacher_prompt
 
@@ -119,14 +119,13 @@ def run(
     asking = _Asking(model, params, store, load or qwen)
     descriptions, dropped = {}, {}
     with bar("Asking the teacher", len(manifest.utterances), "utterances") as advance:
-        for dialogue in manifest.dialogues():
-            for index, utterance in enumerate(dialogue.utterances):
-                try:
-                    said = asking.about(manifest, dialogue, index)
-                    watched = {slot: said.get(slot, "") for slot in WATCHED} | {"voice": voices.get(utterance.id, "")}
-                    descriptions[utterance.id] = Description(**watched, reasons={})
-                except (MediaError, MachineError, _Dropped) as reason:
-                    dropped[utterance.id] = str(reason)
+        for clip, turns in _by_clip(manifest).items():
+            for utterance, said in asking.of_clip(clip, turns):
+                if isinstance(said, str):
+                    dropped[utterance.id] = said
+                else:
+                    seen = (said.get(slot, "") for slot in WATCHED)
+                    descriptions[utterance.id] = Description(*seen, voices.get(utterance.id, ""))
                 advance(1)
     taught = Taught(descriptions, dropped, asking.counts)
     if len(dropped) > params.max_dropped_share * max(1, len(manifest.utterances)):
@@ -137,8 +136,30 @@ def run(
     return taught
 
 
+Turn = tuple[Dialogue, int]
+
+
+def _by_clip(manifest: Manifest) -> dict[Path | None, list[Turn]]:
+    """Clip -> its utterances, each as its dialogue and its place there; None: those without a clip."""
+    found: dict[Path | None, list[Turn]] = {}
+    for dialogue in manifest.dialogues():
+        for index, utterance in enumerate(dialogue.utterances):
+            found.setdefault(manifest.clip_path(utterance), []).append((dialogue, index))
+    return found
+
+
 class _Dropped(Exception):
     """No usable answer, and why."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked about one utterance: the times of its pictures, the words, and the file of its answers."""
+
+    utterance: Utterance
+    times_s: Sequence[float]
+    text: str
+    file: Path
 
 
 class _Asking:
@@ -148,28 +169,54 @@ class _Asking:
         self.params, self.store, self.counts = params, store, Counter[str]()
         self._identity = model_identity(model)
         self._ask = cache(lambda: load(model, params))
-        self._content_of = cache(content_of)  # a recording of many utterances is read once
 
-    def about(self, manifest: Manifest, dialogue: Dialogue, index: int) -> dict[str, str]:
-        """Slot -> sentence. Raises _Dropped or MediaError."""
+    def of_clip(self, clip: Path | None, turns: Sequence[Turn]) -> Iterator[tuple[Utterance, dict[str, str] | str]]:
+        """Each utterance of one clip with slot -> sentence, or the reason why it has none. The clip is decoded once,
+        however many utterances are cut from it, and not at all where every answer is known."""
+        utterances = [dialogue.utterances[index] for dialogue, index in turns]
+        try:
+            if clip is None:
+                raise _Dropped("There is no clip.")
+            content = content_of(clip)
+            questions = [self._question(clip, content, *turn) for turn in turns]
+        except (MediaError, MachineError, _Dropped) as reason:
+            yield from ((utterance, str(reason)) for utterance in utterances)
+            return
+        open_ = [q for q in questions if self._lacks(q)]
+        for question in questions:
+            if question not in open_:
+                yield question.utterance, self._settled(question, [])
+        for question, seen in _watched(clip, open_, self.params.side):
+            yield question.utterance, str(seen) if isinstance(seen, BemercError) else self._settled(question, seen)
+
+    def _question(self, clip: Path, content: str, dialogue: Dialogue, index: int) -> _Question:
         utterance = dialogue.utterances[index]
-        clip = manifest.clip_path(utterance)
-        if clip is None:
-            raise _Dropped("There is no clip.")
-        content = self._content_of(clip)
         times = _times(clip, utterance, self.params.frames)
-        question = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], self.params.history)
-        file = self.store / f"{self._key(content, utterance, question)}.json"
-        known = read_answers(file)
+        text = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], self.params.history)
+        return _Question(utterance, times, text, self.store / f"{self._key(content, utterance, text)}.json")
+
+    def _lacks(self, question: _Question) -> bool:
+        """Whether the model must be asked: no known answer is usable, and not all that are allowed were given."""
+        known = read_answers(question.file)[: self.params.asks]
+        return len(known) < self.params.asks and all(answers.read(text).fault for text in known)
+
+    def _settled(self, question: _Question, pictures: Sequence[Picture]) -> dict[str, str] | str:
+        try:
+            return self._about(question, pictures)
+        except _Dropped as reason:
+            return str(reason)
+
+    def _about(self, question: _Question, pictures: Sequence[Picture]) -> dict[str, str]:
+        """Slot -> sentence. Raises _Dropped."""
+        known = read_answers(question.file)
         self.counts["kept"] += len(known)
         said: dict[str, str] = {}
-        fault, pictures = "", list[Picture]()
+        fault = ""
         for number in range(self.params.asks):
             if number == len(known):
-                pictures = pictures or frames(clip, utterance, times, self.params.side)
-                talk = [question] if number == 0 else [question, known[-1], TEACHER_AGAIN.format(fault=fault)]
-                known.append(self._ask()(pictures, talk))
-                write_answers(file, utterance.id, known)
+                again = [known[-1], TEACHER_AGAIN.format(fault=fault)] if number else []
+                known.append(self._ask()(pictures, [question.text, *again]))
+                write_answers(question.file, question.utterance.id, known)
                 self.counts["asked"] += 1
             answer = answers.read(known[number])
             fault = answer.fault
@@ -206,8 +253,8 @@ def read_answers(file: Path) -> list[str]:
     if not file.is_file():
         return []
     try:
-        return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))["answers"]]
-    except (ValueError, KeyError, TypeError):
+        return [str(text) for text in read_json(file)["answers"]]
+    except (JsonError, KeyError, TypeError):
         return []
 
 
@@ -221,16 +268,8 @@ def write(taught: Taught, folder: Path) -> None:
 
 
 def write_answers(file: Path, id: str, known: Sequence[str]) -> None:
-    """Keep answers; the file is whole or not there. TeacherError where the disk refuses."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"id": id, "answers": list(known)}, ensure_ascii=False), encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise TeacherError(
-            f"{file}: the answer could not be kept ({error.strerror}). Make room and run again."
-        ) from None
+    """Keep answers; the file is whole or not there. DiskError where the disk refuses."""
+    atomic.write_text(file, json.dumps({"id": id, "answers": list(known)}, ensure_ascii=False))
 
 
 # -------------------------------------------------------------------------------------------------------------- pictures
@@ -252,21 +291,64 @@ def frames(clip: Path, utterance: Utterance, times_s: Sequence[float], side: int
 
     Raises MediaError where the clip has no picture, or none from the utterance's beginning on.
     """
-    wanted, found = list(times_s), list[Picture]()
-    with Video(clip) as video:
-        last = None
-        for frame in video:
-            if utterance.end_s is not None and last is not None and frame.timestamp_s > utterance.end_s:
-                break
-            last = frame if frame.timestamp_s >= (utterance.start_s or 0) else last
-            while wanted and frame.timestamp_s >= wanted[0]:
-                found.append(frame.rgb(utterance.crop, side))
-                wanted.pop(0)
-            if not wanted:
-                break
-        if last is None:
-            raise MediaError("The clip ends before this utterance begins.")
-        return found + [last.rgb(utterance.crop, side)] * len(wanted)
+    ((_, seen),) = _watched(clip, [_Question(utterance, times_s, "", clip)], side)
+    if isinstance(seen, BemercError):
+        raise seen
+    return seen
+
+
+def _watched(
+    clip: Path, questions: Sequence[_Question], side: int
+) -> Iterator[tuple[_Question, list[Picture] | BemercError]]:
+    """The pictures of each question, or why there are none, in one pass over the clip, each as soon as it is complete: of a
+    recording with hundreds of utterances only those under way are in memory."""
+    waiting = sorted((_Watching(q, side) for q in questions), key=lambda one: one.start_s)
+    begun: list[_Watching] = []
+    fault: BemercError | None = None
+    try:
+        if waiting:
+            with Video(clip) as video:
+                for frame in video:
+                    while waiting and waiting[0].start_s <= frame.timestamp_s:
+                        begun.append(waiting.pop(0))
+                    for one in begun:
+                        one.see(frame)
+                    yield from ((one.question, one.pictures()) for one in begun if one.done)
+                    begun = [one for one in begun if not one.done]
+                    if not begun and not waiting:
+                        return
+    except (MediaError, MachineError) as error:
+        fault = error
+    for one in [*begun, *waiting]:
+        yield one.question, fault or one.pictures()
+
+
+class _Watching:
+    """The pictures of one utterance, while its clip goes by."""
+
+    def __init__(self, question: _Question, side: int) -> None:
+        self.question, self.side, self.done = question, side, False
+        self.start_s, self._end_s = question.utterance.start_s or 0.0, question.utterance.end_s
+        self._wanted, self._found = list(question.times_s), list[Picture]()
+        self._last: Frame | None = None
+
+    def see(self, frame: Frame) -> None:
+        """Take note of the next frame, at or after the utterance's beginning."""
+        if self._last is not None and self._end_s is not None and frame.timestamp_s > self._end_s:
+            self.done = True
+            return
+        self._last = frame
+        while self._wanted and frame.timestamp_s >= self._wanted[0]:
+            self._found.append(frame.rgb(self.question.utterance.crop, self.side))
+            self._wanted.pop(0)
+        self.done = not self._wanted
+
+    def pictures(self) -> list[Picture] | MediaError:
+        """What was found, the last frame standing for times after it."""
+        if self._last is None:
+            return MediaError("The clip ends before this utterance begins.")
+        last = self._last.rgb(self.question.utterance.crop, self.side) if self._wanted else None
+        return [*self._found, *([last] * len(self._wanted) if last is not None else [])]
 
 
 # ----------------------------------------------------------------------------------------------------------- Qwen2-VL
