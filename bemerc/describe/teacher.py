@@ -124,8 +124,8 @@ def run(
                 if isinstance(said, str):
                     dropped[utterance.id] = said
                 else:
-                    seen = (said.get(slot, "") for slot in WATCHED)
-                    descriptions[utterance.id] = Description(*seen, voices.get(utterance.id, ""))
+                    watched = {slot: said.get(slot, "") for slot in WATCHED} | {"voice": voices.get(utterance.id, "")}
+                    descriptions[utterance.id] = Description(**watched, reasons={})
                 advance(1)
     taught = Taught(descriptions, dropped, asking.counts)
     if len(dropped) > params.max_dropped_share * max(1, len(manifest.utterances)):
