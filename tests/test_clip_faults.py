@@ -7,15 +7,21 @@ import os
 import resource
 import shutil
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from bemerc.cache import open_cache
 from bemerc.errors import MachineError, MediaError
+from bemerc.extract.jobs import Job, measure
+from bemerc.extract.loop import run
+from bemerc.extract.store import Part
 from bemerc.media import ClipAccessError, DecoderError, Video, probe, read_sound
 from bemerc.media.container import MOST_PIXELS
+from tests import loudness, mean_color
 from tests.clips import FPS, write_clip
 
 NEVER_READS = Path("/sys/class/net/lo/speed")  # a file with a size that no read call gets a byte of
@@ -187,3 +193,36 @@ def test_a_picture_beyond_all_measure_is_refused_before_it_is_decoded(tmp_path: 
     with pytest.raises(MediaError):
         pictures(tmp_path / "a.png")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.parametrize(("step_s", "count", "most"), [(1e-6, 1500, 3), (1e-4, 400, 41), (1e-3, 100, 100)])
+def test_no_more_than_a_thousand_frames_a_second(tmp_path: Path, step_s: float, count: int, most: int) -> None:
+    path, base = tmp_path / "a.mp4", Fraction(1, 1_000_000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.time_base = 64, 48, "yuv420p", base
+        stream.time_base = base
+        picture = av.VideoFrame(64, 48, "yuv420p")
+        for number in range(count):
+            picture.pts, picture.time_base = round(number * step_s / base), base
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    stamps, faults = times(path)
+    assert 1 <= len(stamps) <= most
+    assert np.diff(stamps).min(initial=1.0) >= 1e-3 - 2e-6
+    assert bool(faults) == (len(stamps) < count)
+
+
+def test_an_utterance_has_the_notes_of_its_own_part(tmp_path: Path) -> None:
+    path = spoil(spoil(write_clip(tmp_path / "a.mp4", 4.0), "video", 33), "audio", 100)
+    parts = {"before": Part(0.0, 1.2), "seen": Part(1.2, 1.6), "heard": Part(1.9, 2.4), "after": Part(2.5, None)}
+    jobs = [Job(name, path, part) for name, part in parts.items()]
+    for found in (
+        measure("face", "tests.mean_color", mean_color.Params()),
+        measure("audio", "tests.loudness", loudness.Params()),
+    ):
+        run(jobs, (found,), tmp_path / "out", tmp_path / "store", 1)
+    for modality, damaged in (("face", "seen"), ("audio", "heard")):
+        with open_cache(tmp_path / "out" / f"{modality}.h5", modality) as cache:
+            assert set(cache) == set(parts)
+            assert set(cache.notes) == {damaged}

@@ -32,8 +32,8 @@ _DURATION_TAG = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # A demuxer that fails so often in a row has met no further packet, and would fail for ever.
 _MOST_FAILURES = 100
 
-# Above this a header is taken to be damaged: one RGB frame would need more than 200 MB. (8K video has half of it.)
-MOST_PIXELS = 1 << 26
+# Above this a header is taken to be damaged: decoding needs several hundred MB. (8K video has 33 or 35 million.)
+MOST_PIXELS = 40_000_000
 
 # Formats whose files are lists of other files. A clip is one file, and nothing that is written in it chooses another.
 _LISTS = {"concat", "concatf", "dash", "hds", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "smoothstreaming"}

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import av
+import av.error
 import av.sidedata.sidedata
 import av.video.reformatter
 import numpy as np
@@ -65,14 +66,14 @@ def probe(path: Path) -> Probe:
     """Read the header, and one frame for how it is shown. MediaError for what is no clip."""
     with open_container(path) as container:
         video, audio = video_stream(container), container.streams.best("audio")
-        width, height, fps = 0, 0, None
+        width, height, fps, declared_s = 0, 0, None, declared_duration_s(container)
         if video is not None:
             check_decoder(video, "picture")
             shape = _Shape(video)
             first = next(decoded_frames(container, video, Losses("picture")), None)
             width, height = (video.width, video.height) if first is None else Shown.of(first, shape.aspect).size
             fps = float(video.average_rate) if video.average_rate else None
-        return Probe(declared_duration_s(container), fps, width, height, video is not None, audio is not None)
+        return Probe(declared_s, fps, width, height, video is not None, audio is not None)
 
 
 @dataclass(frozen=True)
@@ -305,16 +306,19 @@ def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int]) -> NDArray[np.u
     width, height = size
     if max(frame.width * frame.height, width * height) > MOST_PIXELS:
         raise MediaError(f"A frame claims {width}x{height} pixels; the clip is damaged.")
-    converted = reformatter.reformat(
-        frame,
-        width,
-        height,
-        "rgb24",
-        interpolation=None if size == (frame.width, frame.height) else "BICUBIC",
-        src_color_range=frame.color_range,
-        dst_color_range="JPEG",
-        threads=1,
-    )
+    try:
+        converted = reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb24",
+            interpolation=None if size == (frame.width, frame.height) else "BICUBIC",
+            src_color_range=frame.color_range,
+            dst_color_range="JPEG",
+            threads=1,
+        )
+    except av.error.FFmpegError as error:  # colours that the format may name and nothing converts
+        raise MediaError(f"A frame cannot be turned into RGB ({error.strerror}).") from None
     return np.asarray(converted.to_ndarray(), np.uint8)
 
 
