@@ -25,6 +25,8 @@ from bemerc.tokens import TokenFile
 
 # Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.
 MOVES = 0.1
+# So many dialogues next to each other in length exchange their labels in a permutation.
+ALIKE = 8
 # The share of chance that a band holds.
 CONFIDENCE = 0.95
 
@@ -114,17 +116,19 @@ def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) ->
     """``gold`` (N,) with the labels of the rows in ``dialogues`` dealt out anew, so that what goes together stays together.
 
     Shuffling single labels would take the dialogues' moods apart and make chance look narrower than it is. So every
-    dialogue's labels are turned round by a random number of turns (else what position tells would stay), and the dialogues
-    are laid end to end in random order along the old ones. Where all are equally long that swaps whole dialogues; where
-    they are not, some are cut in two.
+    dialogue gets the labels of another one of about its length, turned round by a random number of turns (else what position
+    tells would stay) and begun again where they are too few. Where all are equally long that is a permutation; where they
+    are not, the counts of labels change a little.
     """
     lengths, rows = np.array([len(of) for of in dialogues]), np.concatenate(dialogues)
-    start = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    turned = np.arange(len(rows)) - start + np.repeat(rng.integers(lengths), lengths)
-    rolled = rows[start + turned % np.repeat(lengths, lengths)]
-    place = np.repeat(rng.permutation(len(lengths)), lengths)
+    starts = np.cumsum(lengths) - lengths
+    by_length = np.lexsort((rng.random(len(lengths)), lengths))
+    partner = np.empty_like(by_length)
+    partner[by_length] = by_length[np.lexsort((rng.random(len(lengths)), np.arange(len(lengths)) // ALIKE))]
+    source, turn = np.repeat(partner, lengths), np.repeat(rng.integers(lengths), lengths)
+    position = np.arange(len(rows)) - np.repeat(starts, lengths)
     found = gold.copy()
-    found[rows] = gold[rolled[np.argsort(place, kind="stable")]]
+    found[rows] = gold[rows[starts[source] + (position + turn) % lengths[source]]]
     return found
 
 
