@@ -251,6 +251,14 @@ def test_turns_of_a_folder_follow_each_other_whatever_lies_beside_them(tmp_path:
     assert [u.id for u in reading.manifest(tmp_path).utterances] == ["i/t1/0000", "i/t1/0001", "i/t2", "i/t10"]
 
 
+def test_cues_of_a_clip_called_as_its_folder_keep_its_name(tmp_path: Path) -> None:
+    for name in ("talk/talk.mp4", "talk/other.mp4"):
+        write_clip(tmp_path / name, 1.0)
+    (tmp_path / "talk/talk.srt").write_text("1\n00:00:00,000 --> 00:00:00,400\na\n")
+    reading = recording.read_dir(tmp_path / "talk")
+    assert [(u.id, u.dialogue) for u in reading.utterances] == [("other", "talk"), ("talk/0000", "talk")]
+
+
 def test_a_long_recording_is_a_dialogue_of_its_own_whatever_else_has_its_name(tmp_path: Path) -> None:
     write_clip(tmp_path / "talk/talk.wav", 31.0, picture=False)
     (tmp_path / "talk/talk.srt").write_text(SRT, encoding="utf-8")

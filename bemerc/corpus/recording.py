@@ -120,16 +120,17 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
         else:
             said[clip.id] = found
     alone = {clip.id for clip in clips if clip.id in said and _long(Path(clip.clip or ""))}
-    taken = {clip.dialogue for clip in clips if clip.id not in alone}
-    taken |= {clip.id.rpartition("/")[0] for clip in clips}
+    folders = {clip.id.rpartition("/")[0] for clip in clips}
+    dialogues = {clip.dialogue for clip in clips if clip.id not in alone}
     utterances: list[Utterance] = []
     for clip in clips:
         path = Path(clip.clip or "")
         if clip.id not in said:
             utterances.append(replace(clip, text=words.get(clip.id, "")))
             continue
-        # A folder may be called as the recording is, with a clip in it called 0000.
-        name = clip.id if clip.id not in taken else f"{clip.id}{path.suffix}"
+        # A folder may be called as the recording is, with a clip in it called 0000, or be a dialogue of that name.
+        clashes = clip.id in folders or (clip.id in alone and clip.id in dialogues)
+        name = f"{clip.id}{path.suffix}" if clashes else clip.id
         one = from_cues(path, said[clip.id], dialogue=name)
         findings += one.findings
         utterances += (
