@@ -81,6 +81,7 @@ def test_checkpointing_takes_less_memory_and_more_operations(world: World, tmp_p
     assert not kept.tokenizer
 
 
+@pytest.mark.slow
 def test_fewer_bits_and_parts_take_less(world: World) -> None:
     whole = world.estimate(world.gemma2)
     parts = world.estimate(world.gemma2, replace(PLAIN, accumulate=4, row_tokens=0))
@@ -163,7 +164,11 @@ def test_a_recipe_feeds_every_stage_and_holds_the_papers_settings(recipe: Path) 
     assert config.load(recipe, "prompt", prompt.Params).window == 12
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    [RECIPES[0], *(pytest.param(path, marks=pytest.mark.slow) for path in RECIPES[1:])],
+    ids=lambda path: path.stem,
+)
 def test_a_recipe_is_estimated_by_the_command(world: World, tmp_path: Path, recipe: Path) -> None:
     from bemerc.corpus import write_manifest
 

@@ -53,7 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.parametrize("name", ["tiny", "gemma3"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("gemma3", marks=pytest.mark.slow)])
 def test_an_exported_model_says_the_same_without_its_backbone(world: World, tmp_path: Path, name: str) -> None:
     trained, out = world.folder / "models" / name, tmp_path / "deployed"
     before, backbone = world.said(trained), world.folder / ("backbone" if name == "tiny" else name)

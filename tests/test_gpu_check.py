@@ -17,6 +17,7 @@ PARTS = ("training 7B", "labelling 1B", "encoder")
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_every_part_measures_and_has_its_place_in_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {}
     for part in PARTS:

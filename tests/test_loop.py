@@ -525,7 +525,7 @@ def finish(tmp_path: Path, out: str, pause_s: float) -> list[str]:
     return words.splitlines()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("ending", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, ending: signal.Signals) -> None:
     jobs = clips(tmp_path / "clips", 6)
     first = start(tmp_path, "out", 0.05)
@@ -635,6 +635,7 @@ def test_real_clips_give_the_same_bytes_whatever_came_before(tmp_path: Path) -> 
         assert np.isnan(cache["no_face"].column("quality")).all() or np.nanmax(cache["no_face"].column("quality")) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="the shared clips are not here")
 def test_what_is_kept_of_a_real_clip_is_small_and_enough(tmp_path: Path) -> None:
     """1.8 KB of landmarks a frame at most, and from them the units to .02 of 5; without them not a number changes."""

@@ -119,7 +119,7 @@ def test_only_an_align_model_describes(world: World, tmp_path: Path) -> None:
         predict.generate_descriptions(tmp_path / "m", [], world.tokens, HOW)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Path, seed: int) -> None:
     for variant in ("TVB", "T"):
         world.merc(tmp_path / variant, variant, params=replace(LONGER, seed=seed))

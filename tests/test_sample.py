@@ -107,6 +107,7 @@ def test_the_truth_is_beside_the_corpus_and_not_in_it(corpus: Path) -> None:
     assert not [word for word in words if len(word) > 4 and word in clip]
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     again = tmp_path / "sample"
     make(TINY, again, workers=2)
