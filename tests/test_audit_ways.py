@@ -74,6 +74,7 @@ def test_extracted_with_and_without_landmarks_and_without_after_with(tmp_path: P
     assert state_of(out / "face.h5").kind == "sound"
 
 
+@pytest.mark.slow
 def test_openfaces_own_and_a_speech_encoders(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from tests.encoders import tiny_encoder
@@ -271,6 +272,7 @@ def test_what_was_copied_in_part_is_refused(tmp_path: Path, share: float) -> Non
     assert state_of(path).kind == "foreign"
 
 
+@pytest.mark.slow
 def test_bits_anywhere_in_the_file_show_or_change_nothing(tmp_path: Path) -> None:
     """Bytes that hold data: a flip is found, or what is read is what was written (some bytes of HDF5 are read by nobody)."""
     path = whole(tmp_path / "face.h5")
