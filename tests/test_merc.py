@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from bemerc import align, dataset, merc, model, predict, prompt
 from bemerc.corpus import Manifest
+from bemerc.description import SLOTS
 from bemerc.errors import ModelError
 from bemerc.prediction import read_predictions, write_predictions
 from bemerc.tokens import TokenFile
@@ -84,8 +85,8 @@ def test_an_align_model_describes_in_the_words_it_was_taught(world: World) -> No
     known, ids = language.describe(world.manifest), [u.id for u in world.manifest.by_split("test")]
     found = predict.generate_descriptions(world.align, ids, world.tokens, HOW, limit=40)
     assert list(found) == ids
-    taught = {sentence for description in known.values() for sentence in vars(description).values()}
-    assert {sentence for description in found.values() for sentence in vars(description).values()} <= taught
+    taught = {getattr(description, slot) for description in known.values() for slot in SLOTS}
+    assert {getattr(description, slot) for description in found.values() for slot in SLOTS} <= taught
     alone = predict.generate_descriptions(world.align, ids[:3], world.tokens, replace(HOW, batch=1), limit=40)
     assert alone == {id: found[id] for id in ids[:3]}
 
