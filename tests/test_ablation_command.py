@@ -42,6 +42,7 @@ def plan(work: Path, rows: tuple[str, ...] = ROWS, seeds: int = 2) -> ablation.P
     return ablation.Plan(dialogues=20, seeds=seeds, rows=rows, corpus_seed=7, work=work, jobs=1)
 
 
+@pytest.mark.slow
 def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

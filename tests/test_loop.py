@@ -562,6 +562,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks for workers in /proc")
 
 
+@pytest.mark.slow
 @linux
 def test_a_freeze_of_all_of_it_costs_nothing(tmp_path: Path) -> None:
     """What docker pause, a cgroup's freezer or a paused virtual machine does, for longer than a clip may be silent."""

@@ -48,6 +48,7 @@ def test_accelerate_reads_the_config_for_shards(monkeypatch: pytest.MonkeyPatch)
     assert plugin.auto_wrap_policy is transformer_auto_wrap_policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [[], pytest.param(["--sharded"], marks=pytest.mark.slow)], ids=["copied", "sharded"])
 def test_two_processes_learn_what_one_learns(tmp_path: Path, how: list[str]) -> None:
     world = tmp_path / "world"

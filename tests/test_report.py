@@ -194,6 +194,7 @@ def test_plot_files_hold_what_dvc_templates_read(good: World) -> None:
     assert sum(float(r["support"]) for r in labels) == 60
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(good: World) -> None:
     epochs = {"TVB": good.folder / "epochs.csv"}
     rows = [f"{e},{2 / e},{0.1 * e}" for e in range(1, 5)]

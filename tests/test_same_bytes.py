@@ -14,6 +14,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bemerc import align, merc, model, prompt, tokens, train
 from bemerc.train.journal import log_of
 from tests import language
@@ -34,6 +36,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_kind_differ_in_their_logs_alone(tmp_path: Path) -> None:
     language.write(tmp_path / "tokens.h5", language.manifest())
     language.build(tmp_path / "backbone", language.manifest())

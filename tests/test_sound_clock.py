@@ -69,6 +69,7 @@ def test_a_clock_that_drifts(bursts: Path, tmp_path: Path, factor: float) -> Non
     assert filled_s(sound) == pytest.approx(12 * (factor - 1), abs=0.11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.9995, 1.0005])
 def test_a_long_drift_of_a_real_clock(tmp_path: Path, factor: float) -> None:
     """An hour of clicks on a clock that is wrong by half a per mille: 1.8 s at its end."""

@@ -285,6 +285,7 @@ def params_with(watcher: Path, folder: Path) -> Path:
     return folder / "params.yaml"
 
 
+@pytest.mark.slow
 def test_the_stage_leaves_the_rules_and_the_teachers_descriptions(watcher: Path, tmp_path: Path) -> None:
     of = corpus(tmp_path / "data")
     write_manifest(tmp_path / "data" / "manifest.jsonl", of.utterances, of.labels, of.corpora)

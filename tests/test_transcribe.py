@@ -100,6 +100,7 @@ def test_a_model_that_is_not_there_or_no_whisper_is_a_sentence(tmp_path: Path) -
         transcribe.whisper(str(tmp_path / "llama"))
 
 
+@pytest.mark.slow
 def test_prepare_transcribes_recordings(whisper: str, tmp_path: Path) -> None:
     write_clip(tmp_path / "data" / "recording" / "train" / "talk.mp4", 1.5)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
