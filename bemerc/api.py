@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bemerc.cache import open_cache as open_cache
-from bemerc.errors import BemercError, CacheError
+from bemerc.core.errors import BemercError, CacheError
 
 if TYPE_CHECKING:
+    from bemerc.behavior.describe.description import Description
+    from bemerc.behavior.describe.references import References
+    from bemerc.behavior.tokens.file import TokenFile
     from bemerc.cache import Kind
-    from bemerc.corpus import Manifest
+    from bemerc.corpus.manifest import Manifest
     from bemerc.corpus.reading import Reading
-    from bemerc.describe.references import References
-    from bemerc.description import Description
     from bemerc.evaluate.compare import Comparison
-    from bemerc.extract.loop import Outcome
-    from bemerc.model import Facts
-    from bemerc.prediction import Prediction, Unlabelled
-    from bemerc.tokens import TokenFile
-    from bemerc.variant import Described
+    from bemerc.extraction.run import Outcome
+    from bemerc.language.inputs.variants import Described
+    from bemerc.language.model.behavior_model import Facts
+    from bemerc.language.predict.records import Prediction, Unlabelled
 
 T = TypeVar("T")
 
@@ -95,8 +95,8 @@ def extract(
     ``outcomes`` and in the caches with its reason.
     """
     from bemerc.cache import KINDS
-    from bemerc.extract import loop
-    from bemerc.extract.jobs import jobs_from_manifest
+    from bemerc.extraction import run as loop
+    from bemerc.extraction.jobs import jobs_from_manifest
 
     for name, folder in (("video_dir", video_dir), ("out", out)):
         if not str(folder):
@@ -150,7 +150,7 @@ def measured(
 def _are_left_out(out: Path) -> bool:
     """Whether somebody said that ``out`` is to keep no landmarks. The store remembers it; of an earlier release's the cache
     alone tells."""
-    from bemerc.extract.store import Store
+    from bemerc.extraction.store import Store
 
     store = out / "store"
     if store.is_dir() and not Store(store).keeps_landmarks:
@@ -164,7 +164,7 @@ def _are_left_out(out: Path) -> bool:
 
 def _given(caches: Path, video_dir: Path | str | None, asr: str | None, out: Path) -> Measured:
     from bemerc.cache import KINDS, caches_at
-    from bemerc.corpus import folder
+    from bemerc.corpus.readers import folder
 
     files = caches_at(caches)
     ids: set[str] = set()
@@ -195,13 +195,13 @@ def _clips(
     ``asr`` transcribes those without, into out/transcripts; which it could not, and why, comes second. Third what was found
     in the folder.
     """
-    from bemerc.corpus import recording
+    from bemerc.corpus.readers import recording
 
     without: Mapping[Path, str] = {}
     if asr is None:
         reading = recording.read_dir(video_dir)
     else:
-        from bemerc import transcribe
+        from bemerc.corpus import transcribe
 
         found = transcribe.run(recording.without_cues(video_dir), asr, out / "transcripts", track=track)
         reading, without = recording.read_dir(video_dir, transcripts=found.files), found.without
@@ -242,7 +242,7 @@ def describe(
 
 
 def _ruled(found: Measured, out: Path, model: Path | str | None, params: Path | str | None) -> dict[str, Description]:
-    from bemerc import describe as describer
+    from bemerc.behavior.describe import rules as describer
 
     file, known = out / "descriptions.jsonl", _references(Path(model)) if model else None
     describer.run(found.manifest, found.caches, file, section(params, "describe", describer.Params), known)
@@ -253,7 +253,7 @@ def _taught(
     manifest: Manifest, model: str, out: Path, ruled: Mapping[str, Description], params: Path | str | None
 ) -> dict[str, Description]:
     """A teacher's descriptions, also in ``out``/teacher.jsonl; what was dropped, and why, in teacher_dropped.json."""
-    from bemerc.describe import teacher
+    from bemerc.language.teacher import vlm as teacher
 
     # In a folder of somebody's clips an unusable answer is a line in a file, not a reason to stop.
     settings = replace(section(params, "teacher", teacher.Params), max_dropped_share=1.0)
@@ -265,10 +265,10 @@ def _taught(
 
 def _tokens(found: Measured, model: Path, out: Path) -> None:
     """Tokens in ``out``/tokens.h5, made as the model's train had them."""
-    from bemerc import tokens
-    from bemerc.config import from_mapping
-    from bemerc.model import read_facts
-    from bemerc.tokens.calibration import Calibration
+    from bemerc.behavior.tokens import file as tokens
+    from bemerc.behavior.tokens.calibration import Calibration
+    from bemerc.core.config import from_mapping
+    from bemerc.language.model.behavior_model import read_facts
 
     known = read_facts(model).tokens
     settings = from_mapping(known.get("params", {}), tokens.Params, f"{model}: tokens.params")
@@ -279,9 +279,9 @@ def _tokens(found: Measured, model: Path, out: Path) -> None:
 def _student(
     manifest: Manifest, align: Path, out: Path, params: Path | str | None, backbone: str | None = None
 ) -> dict[str, Description]:
-    from bemerc import predict as scorer
-    from bemerc import tokens
-    from bemerc.description import write_descriptions
+    from bemerc.behavior.describe.description import write_descriptions
+    from bemerc.behavior.tokens import file as tokens
+    from bemerc.language.predict import score_labels as scorer
 
     with tokens.open_tokens(out / "tokens.h5") as read:
         ids = [u.id for u in manifest.utterances]
@@ -312,9 +312,9 @@ def predict(
     The tokens are made as the model's train had them. Raises BemercError: a folder that is no model, caches that lack
     columns which the model reads, nothing to judge.
     """
-    from bemerc import predict as scorer
-    from bemerc import tokens
-    from bemerc.model import read_facts
+    from bemerc.behavior.tokens import file as tokens
+    from bemerc.language.model.behavior_model import read_facts
+    from bemerc.language.predict import score_labels as scorer
 
     facts, out, how = read_facts(Path(model)), Path(out), section(params, "predict", scorer.Params)
     if caches is None:
@@ -332,11 +332,11 @@ def _beside_words(
     manifest: Manifest, scored: Sequence[Prediction], read: TokenFile, facts: Facts
 ) -> tuple[tuple[Prediction, ...], tuple[Unlabelled, ...]]:
     """Predictions with what is known of the utterance; one of which nothing is known has no label, whatever scores say."""
-    from bemerc import variant
-    from bemerc.prediction import Unlabelled
+    from bemerc.language.inputs import variants
+    from bemerc.language.predict.records import Unlabelled
 
     of, labelled, without = {one.id: one for one in scored}, [], []
-    inputs = variant.of_model(facts.params, facts.modalities)
+    inputs = variants.of_model(facts.params, facts.modalities)
     # Descriptions are of face, body and voice together, whatever the model reads as tokens.
     reads = tuple(read.widths) if inputs.described else facts.modalities
     for u in manifest.utterances:
@@ -367,27 +367,27 @@ def _described(
     backbone: str | None,
 ) -> Described:
     """The descriptions that the model's variant reads, made for these clips; nothing for most variants."""
-    from bemerc import variant
+    from bemerc.language.inputs import variants
 
-    inputs = variant.of_model(facts.params, facts.modalities)
+    inputs = variants.of_model(facts.params, facts.modalities)
     if "teacher" in inputs.sources and teacher is None:
         raise BemercError(
             f"{model}: this variant reads a teacher's descriptions. Name the vision-language model with --teacher."
         )
-    said: dict[variant.Source, Mapping[str, Description]] = {}
+    said: dict[variants.Source, Mapping[str, Description]] = {}
     if {"rules", "teacher"} & set(inputs.sources):
         said["rules"] = _ruled(found, out, model, params)
     if "teacher" in inputs.sources and teacher is not None:
         said["teacher"] = _taught(found.manifest, teacher, out, said["rules"], params)
     if "student" in inputs.sources:
-        said["student"] = _student(found.manifest, model / variant.STUDENT, out, params, backbone)
+        said["student"] = _student(found.manifest, model / variants.STUDENT, out, params, backbone)
     return said
 
 
 def _needs_speech(model: Path, facts: Facts, params: Path | str | None) -> None:
     """BemercError, before an hour of measuring, where a model reads a speech encoder's columns and none is named."""
-    from bemerc.extract.loop import AudioParams
-    from bemerc.tokens.calibration import SOURCES, Calibration
+    from bemerc.behavior.tokens.calibration import SOURCES, Calibration
+    from bemerc.extraction.run import AudioParams
 
     audio = Calibration.from_json(facts.tokens.get("calibration", "")).modalities.get("audio")
     both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
@@ -407,13 +407,13 @@ def compare(manifest: Path | str, runs: Sequence[Path | str], params: Path | str
 
     ``bemerc.evaluate.compare.markdown`` and ``latex`` make tables of what comes back. Raises BemercError.
     """
-    from bemerc import evaluate
-    from bemerc.corpus import read_manifest
+    from bemerc.corpus.manifest import read_manifest
     from bemerc.evaluate import compare as judge
+    from bemerc.evaluate import metrics
 
     read = read_manifest(Path(manifest))
     return judge.compare(
-        read, judge.load(read, [Path(run) for run in runs]), section(params, "evaluate", evaluate.Params)
+        read, judge.load(read, [Path(run) for run in runs]), section(params, "evaluate", metrics.Params)
     )
 
 
@@ -421,8 +421,8 @@ def _references(model: Path) -> References | None:
     """What is usual in the model's train, where its folder says so."""
     import json
 
-    from bemerc.describe.references import References
-    from bemerc.model import read_facts
+    from bemerc.behavior.describe.references import References
+    from bemerc.language.model.behavior_model import read_facts
 
     found = read_facts(model).references
     return References.from_json(json.dumps(found)) if found else None
@@ -430,6 +430,6 @@ def _references(model: Path) -> References | None:
 
 def section(params: Path | str | None, name: str, cls: type[T]) -> T:
     """A section of a params file, or the defaults where none was named. Raises ConfigError."""
-    from bemerc.config import load
+    from bemerc.core.config import load
 
     return cls() if params is None else load(Path(params), name, cls)

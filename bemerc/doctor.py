@@ -189,7 +189,7 @@ def _mediapipe_models() -> Iterator[Finding]:
 
 def _fitted() -> Iterator[Finding]:
     for name in FITTED:
-        path = Path(__file__).parent / "extract" / "face" / name
+        path = Path(__file__).parent / "extraction" / "face" / name
         if path.is_file():
             yield Finding(f"model {path.stem}", True, f"sha256 {_sha256(path)}")
         else:
@@ -205,9 +205,9 @@ def _named(params: Path) -> Iterator[Finding]:
     """What params.yaml names of one's own: a blendshape model, OpenFace, a speech encoder. Without the file, whether OpenFace is there."""
     if any(importlib.util.find_spec(module) is None for module in ("h5py", "numpy", "yaml")):
         return  # told above, and without them no params can be read
-    from bemerc.config import load
-    from bemerc.errors import ConfigError
-    from bemerc.extract.loop import AudioParams, VideoParams
+    from bemerc.core.config import load
+    from bemerc.core.errors import ConfigError
+    from bemerc.extraction.run import AudioParams, VideoParams
 
     video, audio = VideoParams(), AudioParams()
     if params.is_file():

@@ -22,10 +22,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bemerc import atomic, evaluate, variant
-from bemerc.corpus import read_manifest
-from bemerc.evaluate import compare
+from bemerc.core import atomic
+from bemerc.corpus.manifest import read_manifest
+from bemerc.evaluate import compare, metrics
 from bemerc.evaluate.compare import Comparison
+from bemerc.language.inputs import variants
 from benchmarks.controls import (
     CORPUS_STEPS,
     PLAN,
@@ -159,7 +160,7 @@ def judge(plan: Plan) -> Comparison:
             plan.run(s, row) / "results" / "predictions" / f"{plan.variant(row)}.jsonl" for s in range(plan.seeds)
         ]
         runs.append(compare.Run(row, tuple(compare.answers(manifest, place) for place in places)))
-    return compare.compare(manifest, runs, evaluate.Params())
+    return compare.compare(manifest, runs, metrics.Params())
 
 
 def document(plan: Plan, found: Comparison, command: str) -> str:
@@ -215,7 +216,7 @@ def main() -> None:
 
 def asked_rows(names: str) -> tuple[str, ...]:
     """--rows as a tuple that begins with TVB; a sentence where a name is unknown."""
-    known = variant.read(ROOT / "params.yaml")
+    known = variants.read(ROOT / "params.yaml")
     rows = tuple(dict.fromkeys([BASE, *names.split(",")]))
     unknown = [row for row in rows if row not in known and row not in CALIBRATIONS]
     if unknown:

@@ -26,16 +26,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import h5py
 import numpy as np
 
-from bemerc.corpus import MODALITIES
-from bemerc.extract import audio, face, loop, pose
-from bemerc.extract.jobs import WHOLE, jobs_from_folder, measure
-from bemerc.extract.store import Store, hash_files
-from bemerc.tokens import Params, open_tokens, write_tokens
-from bemerc.tokens.calibration import Calibration, Statistics
+from bemerc.behavior.tokens.calibration import Calibration, Statistics
+from bemerc.behavior.tokens.file import Params, open_tokens, write_tokens
+from bemerc.corpus.manifest import MODALITIES
+from bemerc.extraction import run as loop
+from bemerc.extraction.audio import prosody as audio
+from bemerc.extraction.face import extractor
+from bemerc.extraction.jobs import WHOLE, jobs_from_folder, measure
+from bemerc.extraction.pose import body
+from bemerc.extraction.store import Store, hash_files
 
 HEAVY = {"av", "cv2", "mediapipe", "librosa", "torch", "transformers", "jax", "matplotlib", "tensorflow", "scipy"}
 PASSES = 5
-EXTRACTORS = {"face": face, "pose": pose, "audio": audio}
+EXTRACTORS = {"face": extractor, "pose": body, "audio": audio}
 WIDTHS = {"face": 112, "pose": 40, "audio": 24}
 K = 8
 
@@ -104,7 +107,7 @@ def fill(videos: Path, features: Path) -> None:
     loop.extract_audio(jobs[:1], features, features / "store", loop.AudioParams(), 1)
     store = Store(features / "store")
     hashes = hash_files([job.path for job in jobs if job.path is not None], lambda _: None)
-    measures = [measure(m, f"bemerc.extract.{m}", module.Params()) for m, module in EXTRACTORS.items()]
+    measures = [measure(m, f"bemerc.extraction.{m}", module.Params()) for m, module in EXTRACTORS.items()]
     for one in measures:
         names = [one.name(hashes[job.path][1], WHOLE) for job in jobs]
         result = store.finished(one.modality, names[0], one.columns)

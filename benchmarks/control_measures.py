@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import evaluate, tokens
+from bemerc.behavior.tokens import file
+from bemerc.behavior.tokens.file import TokenFile
 from bemerc.cache import FrameCache
-from bemerc.corpus import Manifest
-from bemerc.evaluate import Answers, Floats, Ints, Reference, baselines, intervals
-from bemerc.tokens import TokenFile
+from bemerc.corpus.manifest import Manifest
+from bemerc.evaluate import baselines, intervals, metrics
+from bemerc.evaluate.metrics import Answers, Floats, Ints, Reference
 
 # Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.
 MOVES = 0.1
@@ -70,7 +71,7 @@ def swap_within_speaker(manifest: Manifest, source: TokenFile, out: Path, seed: 
         )
         for m in source.widths
     }
-    tokens.write_tokens(out, source.ids, stacked, source.calibration, tokens.Params(**source.params))
+    file.write_tokens(out, source.ids, stacked, source.calibration, file.Params(**source.params))
     return strangers
 
 
@@ -183,7 +184,7 @@ def answer_band(parts: Sequence[tuple[Manifest, Answers]], permutations: int, se
     rng = np.random.default_rng(seed)
     value, total, chance = 0, 0, np.zeros(permutations)
     for manifest, given in parts:
-        judged = evaluate.reference(manifest)
+        judged = metrics.reference(manifest)
         place = {id_: i for i, id_ in enumerate(judged.ids)}
         dialogues = [np.array([place[manifest.utterances[row].id] for row in rows]) for rows in turns(manifest, "test")]
         value, total = value + int((judged.gold == given.predicted).sum()), total + len(judged.gold)
@@ -209,7 +210,7 @@ def _band(value: float, chance: Floats, total: int) -> Band:
 # ----------------------------------------------------------------------------------------------- several corpora and seeds
 
 
-def accuracy(runs: Sequence[Runs], name: str, params: evaluate.Params) -> dict[str, float]:
+def accuracy(runs: Sequence[Runs], name: str, params: metrics.Params) -> dict[str, float]:
     """One system's accuracy over all utterances of several corpora, averaged over training seeds: {value, low, high}.
 
     The interval holds dialogues and training seeds (evaluate/intervals.py); the corpora are as they are.
@@ -218,19 +219,19 @@ def accuracy(runs: Sequence[Runs], name: str, params: evaluate.Params) -> dict[s
     return _with_interval(found, params.confidence, 0.0)
 
 
-def accuracy_gap(runs: Sequence[Runs], a: str, b: str, params: evaluate.Params) -> dict[str, float]:
+def accuracy_gap(runs: Sequence[Runs], a: str, b: str, params: metrics.Params) -> dict[str, float]:
     """b's accuracy minus a's, on the same dialogues; the rest as of ``accuracy``."""
     found = _over_corpora(runs, [intervals.difference(of[a], of[b]) for of in _repeated(runs, params)])
     return _with_interval(found, params.confidence, -1.0)
 
 
-def _repeated(runs: Sequence[Runs], params: evaluate.Params) -> list[dict[str, intervals.Repeated]]:
+def _repeated(runs: Sequence[Runs], params: metrics.Params) -> list[dict[str, intervals.Repeated]]:
     """Per corpus: system -> its accuracy per training seed, on the dialogues as they are and resampled."""
     found = []
     for place, of in enumerate(runs):
-        weights = evaluate.dialogue_weights(of.judged.dialogues, params.resamples, params.seed + place)
+        weights = metrics.dialogue_weights(of.judged.dialogues, params.resamples, params.seed + place)
         found.append(
-            {name: evaluate.repeated(of.judged, given, weights)["accuracy"] for name, given in of.answers.items()}
+            {name: metrics.repeated(of.judged, given, weights)["accuracy"] for name, given in of.answers.items()}
         )
     return found
 

@@ -30,15 +30,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bemerc import atomic, evaluate, prompt
+from bemerc.behavior.tokens.file import open_tokens
 from bemerc.cache import open_cache
-from bemerc.config import load
-from bemerc.corpus import Manifest, read_manifest, write_manifest
-from bemerc.corpus.sample import read_intensities
-from bemerc.evaluate import baselines, findings
-from bemerc.jsonfile import JsonError, read_json
-from bemerc.prediction import read_predictions
-from bemerc.tokens import open_tokens
+from bemerc.core import atomic
+from bemerc.core.config import load
+from bemerc.core.jsonfile import JsonError, read_json
+from bemerc.corpus.manifest import Manifest, read_manifest, write_manifest
+from bemerc.evaluate import baselines, metrics, results
+from bemerc.language.inputs import prompts
+from bemerc.language.predict.records import read_predictions
+from bemerc.sample.make import read_intensities
 from benchmarks import control_measures as measures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -283,9 +284,9 @@ def mirror(folder: Path, source: Path, without: str) -> None:
 
 def collect(plan: Plan, number: int) -> measures.Runs:
     """All answers on one corpus: variants and swapped TVB per training seed, and the regressions."""
-    shown = load(plan.corpus(number) / "params.yaml", "prompt", prompt.Params)
+    shown = load(plan.corpus(number) / "params.yaml", "prompt", prompts.Params)
     manifest = read_manifest(plan.corpus(number) / "data" / "manifest.jsonl")
-    found: dict[str, list[evaluate.Answers]] = {}
+    found: dict[str, list[metrics.Answers]] = {}
     for seed in range(plan.seeds):
         for variant in VARIANTS:
             found.setdefault(variant, []).append(_answers(manifest, plan.run(number, seed), variant))
@@ -293,19 +294,19 @@ def collect(plan: Plan, number: int) -> measures.Runs:
     with open_tokens(plan.corpus(number) / "data" / "tokens.h5") as source:
         for name in REGRESSIONS:
             fit = baselines.regress(manifest, baselines.options(manifest, source, baselines.INPUTS[name], shown))
-            found[name] = [evaluate.answers(manifest, findings.as_predictions(manifest, fit.scores), name=name)]
-    return measures.Runs(evaluate.reference(manifest), found)
+            found[name] = [metrics.answers(manifest, results.as_predictions(manifest, fit.scores), name=name)]
+    return measures.Runs(metrics.reference(manifest), found)
 
 
-def _answers(manifest: Manifest, folder: Path, variant: str) -> evaluate.Answers:
+def _answers(manifest: Manifest, folder: Path, variant: str) -> metrics.Answers:
     path = folder / "results" / "predictions" / f"{variant}.jsonl"
-    return evaluate.answers(manifest, read_predictions(path), name=str(path))
+    return metrics.answers(manifest, read_predictions(path), name=str(path))
 
 
 def judge(plan: Plan) -> tuple[list[Line], list[str]]:
     """The table's lines, and what stands below it."""
     runs = [collect(plan, number) for number in range(plan.corpora)]
-    params = evaluate.Params(resamples=RESAMPLES)
+    params = metrics.Params(resamples=RESAMPLES)
     utterances = sum(len(of.judged.gold) for of in runs)
     lines = [Line("test utterances, pooled", str(utterances), "at least 360", utterances >= 360)]
     lines += list(_gaps(runs, params))
@@ -314,7 +315,7 @@ def judge(plan: Plan) -> tuple[list[Line], list[str]]:
     return [*lines, units], [_levels(runs, params), below]
 
 
-def _gaps(runs: Sequence[measures.Runs], params: evaluate.Params) -> Iterator[Line]:
+def _gaps(runs: Sequence[measures.Runs], params: metrics.Params) -> Iterator[Line]:
     """The comparisons between systems, in points of accuracy."""
     asked: tuple[tuple[str, str, str, str, Callable[[dict[str, float]], bool]], ...] = (
         ("T minus regression on what T sees", "window", "T", "at least -3", lambda g: g["value"] >= -0.03),
@@ -365,7 +366,7 @@ def _bands(plan: Plan) -> Iterator[Line]:
     yield _banded("TVB trained on shuffled labels", measures.answer_band(by_shuffled, RESAMPLES, seed=0))
 
 
-def _answers_to_shuffled(plan: Plan, number: int) -> tuple[Manifest, evaluate.Answers]:
+def _answers_to_shuffled(plan: Plan, number: int) -> tuple[Manifest, metrics.Answers]:
     manifest = read_manifest(plan.shuffled(number) / "data" / "manifest.jsonl")
     return manifest, _answers(manifest, plan.shuffled(number), "TVB")
 
@@ -376,7 +377,7 @@ def _banded(what: str, band: measures.Band) -> Line:
     )
 
 
-def _levels(runs: Sequence[measures.Runs], params: evaluate.Params) -> str:
+def _levels(runs: Sequence[measures.Runs], params: metrics.Params) -> str:
     """Accuracy of every system, for the reader who wants levels and not gaps."""
     names = {
         "T": "T",
@@ -418,13 +419,13 @@ def _units(plan: Plan) -> tuple[Line, str]:
     return line, "\n".join([*head, *rows, f"| median | {_cells(np.nanmedian(table, axis=0))} |"])
 
 
-def _cells(row: evaluate.Floats) -> str:
+def _cells(row: metrics.Floats) -> str:
     return " | ".join(f"{r:.2f}" for r in row)
 
 
-def _intensities(plan: Plan) -> tuple[list[tuple[evaluate.Floats, evaluate.Floats]], list[str], list[str]]:
+def _intensities(plan: Plan) -> tuple[list[tuple[metrics.Floats, metrics.Floats]], list[str], list[str]]:
     """(stored, planted) units of every clip over the frames with a face, whose clip it is, and the units' names."""
-    clips: list[tuple[evaluate.Floats, evaluate.Floats]] = []
+    clips: list[tuple[metrics.Floats, metrics.Floats]] = []
     speakers: list[str] = []
     names: list[str] = []
     for number in range(plan.corpora):

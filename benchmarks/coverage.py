@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc import atomic, evaluate
-from bemerc.evaluate import compare, intervals
+from bemerc.core import atomic
+from bemerc.evaluate import compare, intervals, metrics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,10 +44,10 @@ class World:
     hard: Floats
 
     @property
-    def reference(self) -> evaluate.Reference:
+    def reference(self) -> metrics.Reference:
         count = len(self.gold)
         ids, flags = tuple(map(str, range(count))), np.zeros(count, dtype=np.bool_)
-        return evaluate.Reference(
+        return metrics.Reference(
             ids, LABELS, ("A",) * count, self.gold, self.dialogue, flags, -np.ones(count, np.int64)
         )
 
@@ -71,12 +71,12 @@ def right(world: World, system: int, better: float, seed_effect: float) -> Float
     return np.asarray(1 / (1 + np.exp(world.hard[system] - 0.6 - system * better - seed_effect)))
 
 
-def answer(world: World, system: int, better: float, effect: float, rng: np.random.Generator) -> evaluate.Answers:
+def answer(world: World, system: int, better: float, effect: float, rng: np.random.Generator) -> metrics.Answers:
     """One trained model's answers; a wrong one is any other label, by how frequent it is."""
     wrong = rng.choice(len(SHARES), len(world.gold), p=SHARES)
     wrong = np.where(wrong == world.gold, (wrong + 1) % len(SHARES), wrong)
     hit = rng.random(len(world.gold)) < right(world, system, better, effect)
-    return evaluate.Answers(np.where(hit, world.gold, wrong), None)
+    return metrics.Answers(np.where(hit, world.gold, wrong), None)
 
 
 def expected(world: World, system: int, better: float, effect: float) -> Floats:
@@ -95,7 +95,7 @@ def truth(system: int, better: float, deviation: float) -> dict[str, float]:
     world = draw(MANY, np.random.default_rng(1))
     nodes, weights = np.polynomial.hermite_e.hermegauss(15)
     counts = np.stack([expected(world, system, better, deviation * node) for node in nodes])
-    return {name: float(of(counts) @ weights / weights.sum()) for name, of in evaluate.METRICS.items()}
+    return {name: float(of(counts) @ weights / weights.sum()) for name, of in metrics.METRICS.items()}
 
 
 def deviation_for(spread: float, dialogues: int) -> float:
@@ -129,19 +129,19 @@ def repetitions(
     for number in range(count):
         world = draw(of.dialogues, rng)
         judged = world.reference
-        weights = evaluate.dialogue_weights(of.dialogues, RESAMPLES, number)
+        weights = metrics.dialogue_weights(of.dialogues, RESAMPLES, number)
         runs = []
         for system in (0, 1):
             given = [answer(world, system, better, rng.normal(0, deviation), rng) for _ in range(of.seeds)]
-            runs.append(evaluate.repeated(judged, given, weights))
-        yield {m: (intervals.level(runs[0][m]), intervals.difference(runs[0][m], runs[1][m])) for m in evaluate.METRICS}
+            runs.append(metrics.repeated(judged, given, weights))
+        yield {m: (intervals.level(runs[0][m]), intervals.difference(runs[0][m], runs[1][m])) for m in metrics.METRICS}
 
 
 def coverage(of: Setting, count: int, seed: int) -> dict[str, tuple[float, float]]:
     """metric -> share of 95 % intervals that hold the truth: (of a level, of a difference)."""
     deviation = deviation_for(SPREADS[of.spread], of.dialogues) if of.seeds > 1 else 0.0
     a, b = (truth(system, BETTER, deviation) for system in (0, 1))
-    held = {m: np.zeros(2) for m in evaluate.METRICS}
+    held = {m: np.zeros(2) for m in metrics.METRICS}
     for found in repetitions(of, BETTER, count, seed):
         for m, (one, gap) in found.items():
             for place, (estimate, true, least) in enumerate(((one, a[m], 0.0), (gap, b[m] - a[m], -1.0))):
@@ -181,9 +181,9 @@ def _estimates(dialogues: int, better: float, count: int, seed: int) -> Iterator
     rng = np.random.default_rng(seed)
     for number in range(count):
         world = draw(dialogues, rng)
-        weights = evaluate.dialogue_weights(dialogues, RESAMPLES, number)
+        weights = metrics.dialogue_weights(dialogues, RESAMPLES, number)
         a, b = (
-            evaluate.repeated(world.reference, [answer(world, 1, gain, 0, rng)], weights)["accuracy"]
+            metrics.repeated(world.reference, [answer(world, 1, gain, 0, rng)], weights)["accuracy"]
             for gain in (0, better)
         )
         yield intervals.difference(a, b)
@@ -206,7 +206,7 @@ def tables(count: int) -> Iterator[str]:
     settings += [Setting(seeds, 40, spread) for seeds in (2, 3, 5) for spread in SPREADS]
     for place, of in enumerate(settings):
         shares = coverage(of, count, place)
-        cells = [f"{100 * shares[m][side]:.1f}" for side in (0, 1) for m in evaluate.METRICS]
+        cells = [f"{100 * shares[m][side]:.1f}" for side in (0, 1) for m in metrics.METRICS]
         spread = f"{of.spread} ({SPREADS[of.spread]:g} x)" if of.seeds > 1 else "not in it"
         yield f"| {of.seeds} | {spread} | {of.dialogues} | {' | '.join(cells)} |"
     yield ""

@@ -27,7 +27,7 @@ import av
 import numpy as np
 import yaml
 
-from bemerc.train.journal import log_of
+from bemerc.language.train.log import log_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Utterances and dialogues per split as MELD has them (Poria et al. 2019), and its folders' names.
@@ -123,23 +123,27 @@ def _film(path: Path, seconds: float, seed: int) -> tuple[bytes, float]:
 
 TOKENS = """
 from pathlib import Path
-from bemerc import describe, tokens
-from bemerc.corpus import read_manifest
+from bemerc.behavior.describe import rules
+from bemerc.behavior.tokens import file as tokens
+from bemerc.corpus.manifest import read_manifest
 manifest, caches = read_manifest(Path("data/manifest.jsonl")), {"audio": Path("data/cache/audio.h5")}
 if %r == "tokens":
     tokens.run(manifest, caches, Path("data/tokens.h5"), tokens.Params())
 else:
-    describe.run(manifest, caches, Path("data/descriptions.jsonl"), describe.Params())
+    rules.run(manifest, caches, Path("data/descriptions.jsonl"), rules.Params())
 """
 TRAIN = """
 from pathlib import Path
-from bemerc import merc, model, prompt, tokens
-from bemerc.config import load
-from bemerc.corpus import read_manifest
-from bemerc.train import Params
+from bemerc.behavior.tokens import file as tokens
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import prompts
+from bemerc.language.model import behavior_model as model
+from bemerc.language.train import merc
+from bemerc.language.train.loop import Params
 params = Path("params.yaml")
 with tokens.open_tokens(Path("data/tokens.h5")) as read:
-    manifest, shape = read_manifest(Path("data/manifest.jsonl")), load(params, "prompt", prompt.Params)
+    manifest, shape = read_manifest(Path("data/manifest.jsonl")), load(params, "prompt", prompts.Params)
     merc.run("TV", manifest, read, None, None, shape, load(params, "model", model.Params), load(params, "merc", Params), Path("models/merc/TV"))
 """
 
@@ -149,10 +153,10 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from bemerc import tokens
-from bemerc.corpus import read_manifest, write_manifest
-from bemerc.prediction import Prediction, write_predictions
-from bemerc.tokens.calibration import Calibration, Statistics
+from bemerc.behavior.tokens import file as tokens
+from bemerc.corpus.manifest import read_manifest, write_manifest
+from bemerc.language.predict.records import Prediction, write_predictions
+from bemerc.behavior.tokens.calibration import Calibration, Statistics
 manifest, rng = read_manifest(Path("data/manifest.jsonl")), np.random.default_rng(0)
 count, labels = len(manifest.utterances), manifest.labels
 if %r:
@@ -180,7 +184,7 @@ for variant in ("T", "TV", "TVB"):
 def steps(words: str) -> Iterator[tuple[str, list[str], Callable[[Path], bool] | None]]:
     """(what, command, what ends it early) in the order of the pipeline."""
     python = sys.executable
-    yield "corpus check", [python, "-m", "bemerc.cli", "corpus", "check", "meld"], None
+    yield "corpus check", [python, "-m", "bemerc", "corpus", "check", "meld"], None
     yield "survey", [python, "-m", "pipeline.survey", "--corpus", "meld"], None
     yield "prepare", [python, "-m", "pipeline.prepare"], None
     yield "extract_audio", [python, "-m", "pipeline.extract_audio"], None
@@ -191,7 +195,7 @@ def steps(words: str) -> Iterator[tuple[str, list[str], Callable[[Path], bool] |
     yield f"merc TV, its first {FIRST_STEPS} steps", [python, "-c", TRAIN], _stepped
     yield MADE_UP, [python, "-c", EVALUATE % (words, words)], None
     judged = [f"results/predictions/{variant}.jsonl" for variant in ("T", "TV", "TVB")]
-    yield "evaluate", [python, "-m", "bemerc.cli", "evaluate", *judged], None
+    yield "evaluate", [python, "-m", "bemerc", "evaluate", *judged], None
 
 
 def _stepped(work: Path) -> bool:

@@ -27,11 +27,12 @@ import cv2
 import mediapipe
 import numpy as np
 
-from bemerc.extract import face, pose
-from bemerc.extract.jobs import Task, Want, measure
-from bemerc.extract.mediapipe_models import BodyGraph, FaceMesh
-from bemerc.extract.store import Finished, Part, Refused, identity
-from bemerc.extract.worker import Bench, measure_video
+from bemerc.extraction.face import extractor
+from bemerc.extraction.jobs import Task, Want, measure
+from bemerc.extraction.networks import BodyGraph, FaceMesh
+from bemerc.extraction.pose import body as pose
+from bemerc.extraction.store import Finished, Part, Refused, identity
+from bemerc.extraction.worker import Bench, measure_video
 
 PASSES = 3
 
@@ -68,7 +69,7 @@ def user_loop(path: Path) -> Callable[[], None]:
 
 
 def limit(path: Path) -> Callable[[], None]:
-    params, body = face.Params(), pose.Params()
+    params, body = extractor.Params(), pose.Params()
     mesh = FaceMesh(params.detection_confidence, params.tracking_confidence)
     model = BodyGraph(body.detection_confidence, body.tracking_confidence)
 
@@ -89,8 +90,8 @@ def limit(path: Path) -> Callable[[], None]:
 
 
 def ours(path: Path, faces: int = 1) -> Callable[[], None]:
-    params = face.Params(faces=faces)
-    bench = Bench((measure("face", face.__name__, params), measure("pose", pose.__name__, pose.Params())))
+    params = extractor.Params(faces=faces)
+    bench = Bench((measure("face", extractor.__name__, params), measure("pose", pose.__name__, pose.Params())))
     task = Task("", path, identity(path), (Want(Part(), {"face": "", "pose": ""}),))
     return lambda: measure_video(task, bench, Nowhere())
 

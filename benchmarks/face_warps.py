@@ -1,7 +1,7 @@
 """Portraits with known facial movements: one picture and its mesh in, the same person with given action units out.
 
-Used to fit the action-unit head (benchmarks/fit_action_units.py) and to check it. The embedded sample has a warper of
-its own (bemerc/corpus/sample_picture.py) that shares no point, size or code with this one: what is fitted here is checked
+Used to fit the action-unit head (fits/action_units.py) and to check it. The embedded sample has a warper of
+its own (bemerc/sample/portrait.py) that shares no point, size or code with this one: what is fitted here is checked
 there. Movements are soft displacements of skin around mesh points, in units of the eye distance; lids and lips, which
 have edges, are moved by maps of their own. Sizes are guesses from looking at faces, and vary at random from call to call.
 """
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.face.action_units import UNITS
+from bemerc.extraction.face.action_units import UNITS
 
 Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]

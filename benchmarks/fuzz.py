@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc.errors import BemercError
+from bemerc.core.errors import BemercError
 
 # One file's limits: longer than this is a hang, more than this is too much for what a stranger's file may ask.
 LIMIT_S = 20.0
@@ -184,7 +184,8 @@ def _clips(folder: Path) -> list[Path]:
 
 
 def _read_clip(path: Path) -> None:
-    from bemerc.media import Video, probe, read_sound
+    from bemerc.media.audio import read_sound
+    from bemerc.media.video import Video, probe
 
     probe(path)
     for sound_first in (False, True):
@@ -209,7 +210,7 @@ def _features(columns: int, rows: int = 40) -> Any:
 
 
 def _frame_caches(folder: Path) -> list[Path]:
-    from bemerc.cache.writing import write_cache
+    from bemerc.cache.write import write_cache
 
     face = _features(5)
     points = np.random.default_rng(1).uniform(0, 300, (40, 478, 3)).astype(np.float32)
@@ -230,9 +231,9 @@ def _frame_caches(folder: Path) -> list[Path]:
 
 
 def _read_frame_cache(path: Path) -> None:
-    from bemerc import describe
+    from bemerc.behavior.describe import rules
     from bemerc.cache import open_cache
-    from bemerc.cache.overview import summary
+    from bemerc.cache.summary import summary
 
     with open_cache(path) as cache:
         summary(cache)
@@ -240,24 +241,24 @@ def _read_frame_cache(path: Path) -> None:
             if id_ in cache.failures:
                 continue
             cache.landmarks(id_)
-            describe.describe(describe.read_clip({"face": cache}, id_)[0])
+            rules.describe(rules.read_clip({"face": cache}, id_)[0])
 
 
 def _world(folder: Path) -> Any:
-    from tests import language
+    from tests import toy_language as language
 
     return language.manifest({"train": 2, "dev": 1, "test": 1})
 
 
 def _token_files(folder: Path) -> list[Path]:
-    from tests import language
+    from tests import toy_language as language
 
     language.write(folder / "tokens.h5", _world(folder))
     return [folder / "tokens.h5"]
 
 
 def _read_tokens(path: Path) -> None:
-    from bemerc.tokens import open_tokens
+    from bemerc.behavior.tokens.file import open_tokens
 
     file = open_tokens(path)
     for id_ in file.ids:
@@ -265,7 +266,7 @@ def _read_tokens(path: Path) -> None:
 
 
 def _pieces(folder: Path) -> list[Path]:
-    from bemerc.extract.store import Finished, Store
+    from bemerc.extraction.store import Finished, Store
 
     store = Store(folder / "store")
     store.put("face", "a" * 40, Finished(_features(5), 1.6, note="One frame was left out."))
@@ -273,7 +274,7 @@ def _pieces(folder: Path) -> list[Path]:
 
 
 def _read_piece(path: Path) -> None:
-    from bemerc.extract.store import Store
+    from bemerc.extraction.store import Store
 
     store = Store(path.parent / "store")
     kept = store.folder / "face" / "aa" / f"{'a' * 40}.npz"
@@ -299,7 +300,7 @@ def _pickles(folder: Path) -> list[Path]:
 
 
 def _read_pickle(path: Path) -> None:
-    from bemerc.exchange.incoming import from_mmsa
+    from bemerc.interop.importers import from_mmsa
 
     from_mmsa(path, path.parent / "out", None, 25.0)
 
@@ -311,7 +312,7 @@ def _arrays(folder: Path) -> list[Path]:
 
 
 def _read_array(path: Path) -> None:
-    from bemerc.exchange.incoming import from_mertools
+    from bemerc.interop.importers import from_mertools
 
     from_mertools(path, path.parent / "out", None, "face", 25.0)
 
@@ -324,7 +325,7 @@ def _openface(folder: Path) -> list[Path]:
 
 
 def _read_openface(path: Path) -> None:
-    from bemerc.exchange.incoming import from_openface
+    from bemerc.interop.importers import from_openface
 
     from_openface(path, path.parent / "out", None)
 
@@ -345,7 +346,7 @@ def _subtitles(folder: Path) -> list[Path]:
 
 
 def _read_subtitles(path: Path) -> None:
-    from bemerc.corpus.recording import read_dir
+    from bemerc.corpus.readers.recording import read_dir
 
     video = path.with_suffix(".mp4")
     video.write_bytes(b"")
@@ -369,13 +370,13 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _read_table(path: Path) -> None:
-    from bemerc.corpus import table
+    from bemerc.corpus.readers import table
 
     table.read(table.Params(file=str(path)))
 
 
 def _manifests(folder: Path) -> list[Path]:
-    from bemerc.corpus import write_manifest
+    from bemerc.corpus.manifest import write_manifest
 
     of = _world(folder)
     write_manifest(folder / "manifest.jsonl", of.utterances, of.labels, of.corpora)
@@ -383,7 +384,7 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _read_manifest(path: Path) -> None:
-    from bemerc.corpus import read_manifest
+    from bemerc.corpus.manifest import read_manifest
 
     read_manifest(path)
 
@@ -394,10 +395,10 @@ def _params(folder: Path) -> list[Path]:
 
 
 def _read_params(path: Path) -> None:
-    from bemerc import tokens
-    from bemerc.config import load
+    from bemerc.behavior.tokens import file as tokens
+    from bemerc.core.config import load
     from bemerc.corpus.prepare import Params as Prepare
-    from bemerc.extract.loop import AudioParams, VideoParams
+    from bemerc.extraction.run import AudioParams, VideoParams
 
     for section, cls in (
         ("prepare", Prepare),
@@ -409,9 +410,9 @@ def _read_params(path: Path) -> None:
 
 
 def _lines_of_json(folder: Path) -> list[Path]:
-    from bemerc.description import write_descriptions
-    from bemerc.prediction import Prediction, write_predictions
-    from tests import language
+    from bemerc.behavior.describe.description import write_descriptions
+    from bemerc.language.predict.records import Prediction, write_predictions
+    from tests import toy_language as language
 
     of = _world(folder)
     write_descriptions(folder / "descriptions.jsonl", language.describe(of))
@@ -421,21 +422,21 @@ def _lines_of_json(folder: Path) -> list[Path]:
 
 
 def _read_json_lines(path: Path) -> None:
-    from bemerc.description import read_descriptions
-    from bemerc.prediction import read_predictions
+    from bemerc.behavior.describe.description import read_descriptions
+    from bemerc.language.predict.records import read_predictions
 
     (read_predictions if "predictions" in path.name else read_descriptions)(path)
 
 
 def _references(folder: Path) -> list[Path]:
-    from bemerc.describe.references import GENERAL
+    from bemerc.behavior.describe.references import GENERAL
 
     (folder / "references.json").write_text(GENERAL.to_json())
     return [folder / "references.json"]
 
 
 def _read_references(path: Path) -> None:
-    from bemerc.describe.references import References
+    from bemerc.behavior.describe.references import References
 
     References.from_json(path.read_text(encoding="utf-8", errors="replace"))
 

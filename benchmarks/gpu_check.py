@@ -36,14 +36,19 @@ import numpy as np
 import torch
 import transformers
 
-from bemerc import backbone, dataset, model, predict, prompt, tokens, train
-from bemerc.corpus import LABEL_SETS, MODALITIES, Manifest, Utterance
-from bemerc.extract.audio import encoder
-from bemerc.extract.audio.hearing import Encoder
-from bemerc.model.paths import Trees
-from bemerc.tokens.calibration import Calibration, Statistics
-from bemerc.train import estimate
-from bemerc.train.journal import log_of
+from bemerc.behavior.tokens import file
+from bemerc.behavior.tokens.calibration import Calibration, Statistics
+from bemerc.corpus.manifest import LABEL_SETS, MODALITIES, Manifest, Utterance
+from bemerc.extraction.audio import speech_encoder
+from bemerc.extraction.audio.speech_encoder_torch import Encoder
+from bemerc.language.inputs import dataset
+from bemerc.language.inputs import prompts as prompt
+from bemerc.language.model import behavior_model
+from bemerc.language.model.tree_attention import Trees
+from bemerc.language.predict import score_labels
+from bemerc.language.tiny_lm import model as backbone
+from bemerc.language.train import loop, memory_estimate
+from bemerc.language.train.log import log_of
 
 NEEDED = ("torch", "transformers", "peft", "accelerate", "h5py", "safetensors", "tokenizers", "pytest")
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +90,7 @@ class Size:
 
 SIZES = {
     "1B": Size("llama", LLAMA_1B, 32, 16),
-    "7B": Size("qwen2", estimate.QWEN25[1] | {"max_position_embeddings": 32768}, 20, 16, checkpointing=True),
+    "7B": Size("qwen2", memory_estimate.QWEN25[1] | {"max_position_embeddings": 32768}, 20, 16, checkpointing=True),
 }
 # Part -> seconds that it may take: nine minutes in all.
 LIMITS_S = {"tests": 200, "training 1B": 70, "labelling 1B": 40, "training 7B": 100, "labelling 7B": 60, "encoder": 60}
@@ -114,7 +119,7 @@ class World:
     def __init__(self, folder: Path, size: Size, device: str) -> None:
         self.folder, self.size, self.device = folder, size, device
         self.manifest = corpus(size.dialogues)
-        asked = predict.prompts(self.manifest, ("train",), LABELS, MODALITIES, prompt.Params())
+        asked = score_labels.prompts(self.manifest, ("train",), LABELS, MODALITIES, prompt.Params())
         self.asked = asked
         texts = [u.text for u in self.manifest.utterances] + [one.text for one, _ in asked[:200]]
         self.tokenizer = backbone.train_tokenizer(texts, min(2000, size.shape["vocab_size"]), 4096)
@@ -123,9 +128,9 @@ class World:
         self.config.save_pretrained(folder)
         self.tokens = self._tokens()
 
-    def _tokens(self) -> tokens.TokenFile:
+    def _tokens(self) -> file.TokenFile:
         rng, ids = np.random.default_rng(1), [u.id for u in self.manifest.utterances]
-        width = estimate.WIDTH
+        width = memory_estimate.WIDTH
         columns = {m: tuple(f"{m}_{i}" for i in range(width)) for m in MODALITIES}
         values = {
             m: (rng.normal(0, 1, (len(ids), K, width)).astype(np.float32), np.ones((len(ids), K), bool))
@@ -133,27 +138,27 @@ class World:
         }
         zeros, ones = (0.0,) * width, (1.0,) * width
         calibration = Calibration({m: Statistics("made 1", columns[m], zeros, ones) for m in MODALITIES})
-        tokens.write_tokens(self.folder / "tokens.h5", ids, values, calibration, tokens.Params(k=K))
-        return tokens.open_tokens(self.folder / "tokens.h5")
+        file.write_tokens(self.folder / "tokens.h5", ids, values, calibration, file.Params(k=K))
+        return file.open_tokens(self.folder / "tokens.h5")
 
     @property
-    def params(self) -> model.Params:
+    def params(self) -> behavior_model.Params:
         checkpointing = self.size.checkpointing
-        return model.Params(
+        return behavior_model.Params(
             str(self.folder), dtype="bfloat16", device=self.device, gradient_checkpointing=checkpointing
         )
 
-    def model(self, trees: Trees = "masks") -> model.BehaviorModel:
+    def model(self, trees: Trees = "masks") -> behavior_model.BehaviorModel:
         torch.manual_seed(0)
         with torch.device(self.device):
             lm = transformers.AutoModelForCausalLM.from_config(self.config, dtype=torch.bfloat16)
         lm.requires_grad_(False)
-        widths = dict.fromkeys(MODALITIES, estimate.WIDTH)
-        return model.fresh(lm, self.tokenizer, widths, K, self.params, trees=trees)
+        widths = dict.fromkeys(MODALITIES, memory_estimate.WIDTH)
+        return behavior_model.fresh(lm, self.tokenizer, widths, K, self.params, trees=trees)
 
 
-def training_params(size: Size, row_tokens: int) -> train.Params:
-    return train.Params(
+def training_params(size: Size, row_tokens: int) -> loop.Params:
+    return loop.Params(
         epochs=1,
         patience=0,
         batch=size.batch,
@@ -204,14 +209,14 @@ def measure_training(size: Size, device: str, folder: Path) -> dict[str, Any]:
     for name, row_tokens in (("trees", 1024), ("rows", 0)):
         params = training_params(size, row_tokens)
         prompts = [one for one, _ in world.asked]
-        expected = estimate.run(prompts, MODALITIES, K, prompt.Params(), world.params, params)
+        expected = memory_estimate.run(prompts, MODALITIES, K, prompt.Params(), world.params, params)
         fresh_memory(device)
         made = world.model()
-        encode = predict.encoder_for(made, prompt.Params(), params.max_length)
+        encode = score_labels.encoder_for(made, prompt.Params(), params.max_length)
         trees = dataset.grow([encode.encode(one) for one in prompts], row_tokens)
         out = folder / name
-        train.fit(made, trees, world.tokens, lambda _: train.Score(0.0, {}), params, out, f"training, {name}")
-        found[name] = timed(out, train.order(trees, params, 0)) | {
+        loop.fit(made, trees, world.tokens, lambda _: loop.Score(0.0, {}), params, out, f"training, {name}")
+        found[name] = timed(out, loop.order(trees, params, 0)) | {
             "peak_gib": peak_gib(device),
             "estimated_gib": expected.bytes / 2**30,
             "flops": expected.flops,
@@ -243,7 +248,7 @@ def measure_labelling(size: Size, device: str, folder: Path) -> dict[str, Any]:
     """Utterances labelled per second: every label's score on both routes, and generate in batches."""
     world = World(folder, size, device)
     made = world.model().eval()
-    encode = predict.encoder_for(made, prompt.Params(), 4096)
+    encode = score_labels.encoder_for(made, prompt.Params(), 4096)
     found: dict[str, Any] = {"utterances": len(world.asked)}
     sums: dict[str, dict[str, Any]] = {}
     routes: tuple[tuple[str, Trees, int], ...] = (
@@ -253,12 +258,12 @@ def measure_labelling(size: Size, device: str, folder: Path) -> dict[str, Any]:
     )
     for name, trees, row_tokens in routes:
         made.trees = trees
-        how = predict.Params(row_tokens=row_tokens)
+        how = score_labels.Params(row_tokens=row_tokens)
         few = world.asked[:10]
-        predict.score_labels(made, encode, few, world.tokens, how, quiet=True)  # warms up
+        score_labels.score_labels(made, encode, few, world.tokens, how, quiet=True)  # warms up
         fresh_memory(device)
         start = synchronise(device)
-        sums[name] = predict.score_labels(made, encode, world.asked, world.tokens, how, quiet=True)
+        sums[name] = score_labels.score_labels(made, encode, world.asked, world.tokens, how, quiet=True)
         found[name] = {
             "per_s": len(world.asked) / (synchronise(device) - start),
             "peak_gib": peak_gib(device),
@@ -279,7 +284,9 @@ def measure_labelling(size: Size, device: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def generate(made: model.BehaviorModel, questions: Sequence[dataset.Example], read: tokens.TokenFile, new: int) -> Any:
+def generate(
+    made: behavior_model.BehaviorModel, questions: Sequence[dataset.Example], read: file.TokenFile, new: int
+) -> Any:
     """What a user of transformers would write: prompts padded on the left, and ``new`` tokens for the answer."""
     width = max(map(len, questions))
     ids = np.zeros((len(questions), width), np.int64)
@@ -339,9 +346,11 @@ def measure_encoder(device: str, folder: Path, tiny: bool) -> dict[str, Any]:
 
 
 def opened(folder: Path, dtype: Any, device: str) -> Encoder:
-    params = encoder.Params(name_or_path=str(folder), dtype=dtype)
-    one = encoder.choose(params, {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in encoder.files(params)})
-    return Encoder(one, encoder.columns(one), device)
+    params = speech_encoder.Params(name_or_path=str(folder), dtype=dtype)
+    one = speech_encoder.choose(
+        params, {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in speech_encoder.files(params)}
+    )
+    return Encoder(one, speech_encoder.columns(one), device)
 
 
 def run_tests(device: str) -> dict[str, Any]:
@@ -349,7 +358,7 @@ def run_tests(device: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-rsfE", "-W", "ignore", "-p", "no:cacheprovider"]
     given = os.environ | {"BEMERC_TEST_DEVICE": device}
     done = subprocess.run(
-        [*command, "tests/test_gpu.py"], cwd=ROOT, env=given, capture_output=True, text=True, check=False
+        [*command, "tests/language/test_gpu.py"], cwd=ROOT, env=given, capture_output=True, text=True, check=False
     )
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     noted = [line for line in lines if line.startswith(("FAILED", "ERROR", "SKIPPED"))]

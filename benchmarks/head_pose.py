@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bemerc.extract.face import head, mesh
-from bemerc.extract.mediapipe_models import FaceMesh
+from bemerc.extraction.face import head_pose, mesh
+from bemerc.extraction.networks import FaceMesh
 from benchmarks.face_warps import Look, Portrait, draw
-from benchmarks.fit_action_units import clip_landmarks, meshed, people
+from fits.action_units import clip_landmarks, meshed, people
 
 STEPS = (-15, -10, -5, 0, 5, 10, 15)
 
@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=20)
     args = parser.parse_args()
     finder, rng = FaceMesh(0.5, 0.5), np.random.default_rng(0)
-    frontal = [p for p in people(args.faces) if np.abs(head.pose_deg(mesh.align(p.landmarks[None]))[0, :2]).max() < 12]
+    frontal = [
+        p for p in people(args.faces) if np.abs(head_pose.pose_deg(mesh.align(p.landmarks[None]))[0, :2]).max() < 12
+    ]
     told: dict[str, list[tuple[float, float]]] = {"pitch": [], "yaw": []}
     for person in frontal[: args.people]:
         portrait = Portrait(person.crop, person.landmarks)
@@ -39,7 +41,7 @@ def main() -> None:
                 turned = draw(portrait, np.zeros(18), Look(jitter=0, **{name: degrees}), rng)
                 seen = meshed(finder, [turned] * 3)
                 measured.append(
-                    np.nan if seen is None else head.pose_deg(mesh.align(seen[None]))[0, list(told).index(name)]
+                    np.nan if seen is None else head_pose.pose_deg(mesh.align(seen[None]))[0, list(told).index(name)]
                 )
             if np.isfinite(measured).all():
                 told[name].append((np.polyfit(STEPS, measured, 1)[0], np.corrcoef(STEPS, measured)[0, 1]))
@@ -55,7 +57,7 @@ def against_openface(clip: Path, table: Path) -> None:
     face = mesh.align(clip_landmarks(clip))
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))
-    ours = np.column_stack([head.pose_deg(face), head.gaze_deg(face)])
+    ours = np.column_stack([head_pose.pose_deg(face), head_pose.gaze_deg(face)])
     names = ("pose_Rx", "pose_Ry", "pose_Rz", "gaze_angle_x", "gaze_angle_y")
     if len(rows) != len(ours):
         raise SystemExit(f"{table} has {len(rows)} rows, {clip} {len(ours)} frames with a face; all must have one.")

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from bemerc.behavior.describe import micro_expressions
+from bemerc.behavior.describe.micro_expressions import Event
+from bemerc.behavior.signals.events import frame_s
 from bemerc.cache import Features, open_cache
-from bemerc.describe import spotting
-from bemerc.describe.spotting import Event
-from bemerc.events import frame_s
-from bemerc.extract import face
-from bemerc.extract.face.action_units import COLUMNS, from_landmarks
-from bemerc.media import Video
+from bemerc.extraction.face import extractor as face
+from bemerc.extraction.face.action_units import COLUMNS, from_landmarks
+from bemerc.media.video import Video
 
 
 @dataclass
@@ -97,12 +97,12 @@ def main() -> None:
         count = Count()
         for clip, planted in planted_clips(data):
             minutes = len(clip.timestamps_s) * frame_s(clip.timestamps_s) / 60
-            count.add(spotting.micro_expressions(clip), planted, minutes)
+            count.add(micro_expressions.micro_expressions(clip), planted, minutes)
         print(f"{data}: {count.told()}", flush=True)
     total, minutes = 0, 0.0
     for name, clip in real_clips(args.clips) if args.clips else ():
         seen_s = float(np.isfinite(clip.values[:, 0]).sum()) * frame_s(clip.timestamps_s)
-        events = spotting.spot(clip)
+        events = micro_expressions.spot(clip)
         bursts = [event for event in events if event.kind == "micro-expression"]
         total, minutes = total + len(bursts), minutes + seen_s / 60
         named = ", ".join(f"{event.unit[:4]} at {clip.timestamps_s[event.apex]:.2f} s" for event in bursts)

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bemerc.cache import open_cache
-from bemerc.extract.jobs import Measure, jobs_from_folder, measure
-from bemerc.extract.loop import AudioParams, VideoParams, run
+from bemerc.extraction.jobs import Measure, jobs_from_folder, measure
+from bemerc.extraction.run import AudioParams, VideoParams, run
 from tests import loudness, mean_color
 from tests.clips import write_clip
 
@@ -67,9 +67,9 @@ def smallest() -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
 
 def real() -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
     """The extractors that people use, at their defaults."""
-    face = measure("face", "bemerc.extract.face", VideoParams().face)
-    pose = measure("pose", "bemerc.extract.pose", VideoParams().pose)
-    return (face, pose), (measure("audio", "bemerc.extract.audio", AudioParams().audio),)
+    face = measure("face", "bemerc.extraction.face.extractor", VideoParams().face)
+    pose = measure("pose", "bemerc.extraction.pose.body", VideoParams().pose)
+    return (face, pose), (measure("audio", "bemerc.extraction.audio.prosody", AudioParams().audio),)
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extract.face.finding import FaceFinder
-from bemerc.extract.face.tracks import same
-from bemerc.extract.mediapipe_models import WHOLE, FaceMesh, FaceModels, Rect
-from bemerc.media import Video
+from bemerc.extraction.face.detection import FaceFinder
+from bemerc.extraction.face.tracking import same
+from bemerc.extraction.networks import WHOLE, FaceMesh, FaceModels, Rect
+from bemerc.media.video import Video
 
 Picture = NDArray[np.uint8]
 SHRUNK = (1.0, 1 / 4, 1 / 8, 1 / 14)

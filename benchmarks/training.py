@@ -4,7 +4,7 @@ DIR holds MELD's train_sent_emo.csv. Ratios in one call: same backbone, same wei
 measurement in a process of its own with one thread, so that a peak of memory is one measurement's; seconds are the
 process's own (CPU time), so that other work on the machine falls on neither side.
 
-  ours   bemerc.train and bemerc.predict as they are: a dialogue is computed once, logits at targets alone, the adapter
+  ours   bemerc.language.train.loop and bemerc.language.predict.score_labels as they are: a dialogue is computed once, logits at targets alone, the adapter
          merged for labelling
   peer   Hugging Face Trainer and PEFT as a user would write it: one prompt per utterance, inputs_embeds, padding to the
          longest of the batch, the model's own loss; labels by ``generate`` and parsing, utterance by utterance (greedy, ended
@@ -46,10 +46,14 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, Trainer, TrainingArguments
 
-from bemerc import backbone, dataset, model, predict, prompt, tokens, train
-from bemerc.corpus import MODALITIES, Manifest, Modality, Utterance
-from bemerc.tokens.calibration import Calibration, Statistics
-from bemerc.train import journal
+from bemerc.behavior.tokens import file as tokens
+from bemerc.behavior.tokens.calibration import Calibration, Statistics
+from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Utterance
+from bemerc.language.inputs import dataset, prompts
+from bemerc.language.model import behavior_model as model
+from bemerc.language.predict import score_labels
+from bemerc.language.tiny_lm import model as backbone
+from bemerc.language.train import log, loop
 
 WIDTHS: dict[Modality, int] = {"face": 40, "pose": 24, "audio": 12}
 K = 8
@@ -120,10 +124,10 @@ def some(of: Manifest, utterances: int, seed: int = 0) -> Manifest:
     return replace(of, utterances=tuple(sorted(chosen, key=lambda u: u.id)))
 
 
-def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: Size, shape: prompt.Params) -> int:
+def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: Size, shape: prompts.Params) -> int:
     """Backbone and token files; returns how many parameters the backbone has."""
     spoken = [u.text for u in words.utterances]
-    frame = prompt.merc_prompt(words.dialogues()[0], 0, words.labels, MODALITIES, shape).text
+    frame = prompts.merc_prompt(words.dialogues()[0], 0, words.labels, MODALITIES, shape).text
     tokenizer = backbone.train_tokenizer([*spoken, *[frame] * 200], size.vocabulary, 4096)
     sizes = backbone.Params(vocabulary=size.vocabulary, hidden=size.hidden, layers=size.layers, heads=size.heads)
     torch.manual_seed(0)
@@ -154,7 +158,7 @@ class World:
     folder: Path
     name: str
     of: Manifest
-    shape: prompt.Params
+    shape: prompts.Params
 
     def __post_init__(self) -> None:
         self.params = model.Params(str(self.folder / "backbone"), device="cpu", rank=16, alpha=16.0, **STILL)
@@ -164,8 +168,8 @@ class World:
         if saved.is_file():
             self.model.load_state_dict(torch.load(saved, weights_only=True), strict=False)
         self.tokens = tokens.open_tokens(self.folder / f"{self.name}.h5")
-        self.encoder = predict.encoder_for(self.model, self.shape, 4096)
-        self.asked = predict.prompts(self.of, ("train",), self.of.labels, MODALITIES, self.shape)
+        self.encoder = score_labels.encoder_for(self.model, self.shape, 4096)
+        self.asked = score_labels.prompts(self.of, ("train",), self.of.labels, MODALITIES, self.shape)
         self.examples = [self.encoder.encode(one) for one, _ in self.asked]
         self.resident_gb = resident_gb()
 
@@ -177,14 +181,14 @@ def resident_gb() -> float:
 
 
 def peak_gb() -> float:
-    return journal.memory_gb(torch.device("cpu"))
+    return log.memory_gb(torch.device("cpu"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- ours
 
 
 def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
-    params = train.Params(
+    params = loop.Params(
         epochs=EPOCHS,
         patience=0,
         batch=batch,
@@ -203,15 +207,15 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
     trees = dataset.grow(world.examples, params.row_tokens)
     marks: list[tuple[float, int]] = []
     shares: list[tuple[float, float]] = []
-    real = train._Run._note
+    real = loop._Run._note
 
     def noted(run: Any, group: Any, loss: float, waited: float, seconds: float) -> None:
         marks.append((time.process_time(), sum(len(tree.examples) for tree in group)))
         shares.append((waited, seconds))
         real(run, group, loss, waited, seconds)
 
-    train._Run._note = noted  # type: ignore[method-assign]
-    train.fit(world.model, trees, world.tokens, lambda _: train.Score(0.0, {"loss": 0.0}), params, out, "ours")
+    loop._Run._note = noted  # type: ignore[method-assign]
+    loop.fit(world.model, trees, world.tokens, lambda _: loop.Score(0.0, {"loss": 0.0}), params, out, "ours")
     timed = marks[LEFT_OUT:]
     done = sum(n for _, n in timed)
     return {
@@ -291,11 +295,11 @@ def label(world: World) -> dict[str, Any]:
 
 def laid_out(world: World) -> list[dataset.Tree]:
     """A tree per dialogue, every label at the end of every branch, as predict lays them out."""
-    ended = world.encoder.overlap(world.of.labels, prompt.label_target)
+    ended = world.encoder.overlap(world.of.labels, prompts.label_target)
     return [
         dataset.tree(
             [
-                world.encoder.encode(replace(one, target=prompt.label_target(label)), ended)
+                world.encoder.encode(replace(one, target=prompts.label_target(label)), ended)
                 for one, labels in asked
                 for label in labels
             ]
@@ -306,8 +310,8 @@ def laid_out(world: World) -> list[dataset.Tree]:
 
 def scored(world: World, asked: Sequence[Any]) -> tuple[float, dict[str, list[float]]]:
     start = time.process_time()
-    sums = predict.score_labels(
-        world.model, world.encoder, asked, world.tokens, predict.Params(device="cpu"), quiet=True
+    sums = score_labels.score_labels(
+        world.model, world.encoder, asked, world.tokens, score_labels.Params(device="cpu"), quiet=True
     )
     return time.process_time() - start, {id: list(map(float, row)) for id, row in sums.items()}
 
@@ -426,7 +430,7 @@ def generated(world: World, example: dataset.Example) -> tuple[float, int, str]:
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
         )
-        answer = prompt.read_label(tokenizer.decode(written[0], skip_special_tokens=True), world.of.labels) or ""
+        answer = prompts.read_label(tokenizer.decode(written[0], skip_special_tokens=True), world.of.labels) or ""
         return time.process_time() - start, written.shape[1], answer
 
 
@@ -456,7 +460,7 @@ def gradients(world: World, loss: Tensor) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def measure(what: str, folder: Path, name: str, shape: prompt.Params, batch: int) -> dict[str, Any]:
+def measure(what: str, folder: Path, name: str, shape: prompts.Params, batch: int) -> dict[str, Any]:
     """One measurement, in this process."""
     held = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     of = manifest([Utterance(**row) for row in held])
@@ -470,7 +474,7 @@ def measure(what: str, folder: Path, name: str, shape: prompt.Params, batch: int
     return (learn if what == "learn" else label)(world)
 
 
-def apart(folder: Path, what: str, name: str, shape: prompt.Params, batch: int = 8) -> dict[str, Any]:
+def apart(folder: Path, what: str, name: str, shape: prompts.Params, batch: int = 8) -> dict[str, Any]:
     """One measurement, in a process of its own."""
     answer = folder / "answer.json"
     given = [what, str(folder), name, json.dumps(asdict(shape)), str(batch), str(answer)]
@@ -479,7 +483,7 @@ def apart(folder: Path, what: str, name: str, shape: prompt.Params, batch: int =
     return found
 
 
-def compare(folder: Path, name: str, shape: prompt.Params, batch: int) -> dict[str, Any]:
+def compare(folder: Path, name: str, shape: prompts.Params, batch: int) -> dict[str, Any]:
     """Everything about one corpus, the two sides in turn."""
     found: dict[str, Any] = {"numerics": apart(folder, "numerics", name, shape)}
     found["ours"] = apart(folder, "ours", name, shape, batch)
@@ -490,7 +494,7 @@ def compare(folder: Path, name: str, shape: prompt.Params, batch: int) -> dict[s
     return found | labelling(folder, name, shape)
 
 
-def labelling(folder: Path, name: str, shape: prompt.Params) -> dict[str, Any]:
+def labelling(folder: Path, name: str, shape: prompts.Params) -> dict[str, Any]:
     """A model that has learned to answer, and both ways to have its answers."""
     learned = apart(folder, "learn", name, shape)["loss"]
     found = apart(folder, "label", name, shape)
@@ -623,7 +627,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.one:
         what, folder, name, written, batch, answer = given.one
-        found = measure(what, Path(folder), name, prompt.Params(**json.loads(written)), int(batch))
+        found = measure(what, Path(folder), name, prompts.Params(**json.loads(written)), int(batch))
         Path(answer).write_text(json.dumps(found), encoding="utf-8")
         return
     if given.meld is None or not (given.meld / "train_sent_emo.csv").is_file():
@@ -632,7 +636,7 @@ def main() -> None:
         )
     size = TINY if given.tiny else FULL
     words = read_meld(given.meld)
-    count, asked = given.utterances or size.utterances, prompt.Params(restate=not given.once)
+    count, asked = given.utterances or size.utterances, prompts.Params(restate=not given.once)
     made = {"dialogues": some(words, count), "50-turns": some(strung(words, 50), count)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-COMMAND = "import sys; from bemerc.cli import app; app(sys.argv[1:])"
+COMMAND = "import sys; from bemerc.cli.main import app; app(sys.argv[1:])"
 
 
 def copies(clips: list[Path], count: int, folder: Path) -> list[Path]:
@@ -58,14 +58,18 @@ def plain(clips: list[Path], processes: int) -> None:
 
 def measure_plainly(clips: list[Path]) -> None:
     """In this process, one clip after the other; nothing is kept."""
-    from bemerc.extract import audio, face, pose
-    from bemerc.extract.jobs import Task, Want, measure
-    from bemerc.extract.store import Part, identity
-    from bemerc.extract.worker import Bench, measure_sounds, measure_video
+    from bemerc.extraction.audio import prosody
+    from bemerc.extraction.face import extractor
+    from bemerc.extraction.jobs import Task, Want, measure
+    from bemerc.extraction.pose import body
+    from bemerc.extraction.store import Part, identity
+    from bemerc.extraction.worker import Bench, measure_sounds, measure_video
     from benchmarks.extraction import Nowhere
 
-    seen = Bench((measure("face", face.__name__, face.Params()), measure("pose", pose.__name__, pose.Params())))
-    heard = Bench((measure("audio", audio.__name__, audio.Params()),))
+    seen = Bench(
+        (measure("face", extractor.__name__, extractor.Params()), measure("pose", body.__name__, body.Params()))
+    )
+    heard = Bench((measure("audio", prosody.__name__, prosody.Params()),))
     for path in clips:
         for bench in (seen, heard):
             task = Task("", path, identity(path), (Want(Part(), dict.fromkeys(bench.measures, "")),))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bemerc.errors import BemercError
+from bemerc.core.errors import BemercError
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")

@@ -5,18 +5,22 @@ in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl or data/teacher
 
 import json
 
-from bemerc import align, describe, model, tokens, train, variant
-from bemerc.config import load
-from bemerc.corpus import read_manifest
+from bemerc.behavior.describe import rules
+from bemerc.behavior.tokens import file
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import variants
+from bemerc.language.model import behavior_model
+from bemerc.language.train import align, loop
 from pipeline import DATA, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
 
 
 @stage
 def main() -> None:
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
-    model_params, params = load(PARAMS, "model", model.Params), load(PARAMS, "align", train.Params)
-    descriptions = describe.read_descriptions(DATA / variant.FILES[load(PARAMS, "describe", describe.Params).source])
-    with tokens.open_tokens(TOKENS) as read:
+    model_params, params = load(PARAMS, "model", behavior_model.Params), load(PARAMS, "align", loop.Params)
+    descriptions = rules.read_descriptions(DATA / variants.FILES[load(PARAMS, "describe", rules.Params).source])
+    with file.open_tokens(TOKENS) as read:
         out = MODELS / "align"
         manifest, events = read_manifest(MANIFEST), board("align")
         align.check_inputs(manifest, read, references)

@@ -5,18 +5,20 @@ Only the embedded default needs it: with ``model.name_or_path`` pointing at anot
 in: data/manifest.jsonl, data/descriptions.jsonl.  out: models/backbone/
 """
 
-from bemerc import backbone, describe, prompt
-from bemerc.config import load
-from bemerc.corpus import read_manifest
+from bemerc.behavior.describe import rules
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import prompts
+from bemerc.language.tiny_lm import model
 from pipeline import DESCRIPTIONS, MANIFEST, MODELS, PARAMS, stage
 
 
 @stage
 def main() -> None:
-    params = load(PARAMS, "backbone", backbone.Params)
-    shape = load(PARAMS, "prompt", prompt.Params)
-    descriptions = describe.read_descriptions(DESCRIPTIONS)
-    loss = backbone.run(read_manifest(MANIFEST), descriptions, MODELS / "backbone", params, shape)
+    params = load(PARAMS, "backbone", model.Params)
+    shape = load(PARAMS, "prompt", prompts.Params)
+    descriptions = rules.read_descriptions(DESCRIPTIONS)
+    loss = model.run(read_manifest(MANIFEST), descriptions, MODELS / "backbone", params, shape)
     print(f"backbone in {MODELS / 'backbone'}; loss per token {loss:.2f}")
 
 

@@ -7,27 +7,27 @@ teacher) and data/teacher_dropped.json (who has no usable answer, and why).
 A teacher's answers are kept in data/store, which is no output: interrupted work goes on, nobody is asked twice.
 """
 
-from bemerc import describe, description
-from bemerc.config import load
-from bemerc.corpus import MODALITIES, Manifest, read_manifest
+from bemerc.behavior.describe import description, rules
+from bemerc.core.config import load
+from bemerc.corpus.manifest import MODALITIES, Manifest, read_manifest
 from pipeline import CACHE, DATA, DESCRIPTIONS, MANIFEST, PARAMS, REFERENCES, STORE, TEACHER, stage
 
 
 def ask(model: str, manifest: Manifest) -> None:
     """Leave the teacher's descriptions; it is imported here, so that without one nothing of it is needed."""
-    from bemerc.describe import teacher
+    from bemerc.language.teacher import vlm
 
     voices = {id: said.voice for id, said in description.read_descriptions(DESCRIPTIONS).items()}
-    found = teacher.run(manifest, model, load(PARAMS, "teacher", teacher.Params), STORE / "teacher", voices)
-    teacher.write(found, DATA)
+    found = vlm.run(manifest, model, load(PARAMS, "teacher", vlm.Params), STORE / "teacher", voices)
+    vlm.write(found, DATA)
     print(found.sentence())
 
 
 @stage
 def main() -> None:
     caches = {modality: CACHE / f"{modality}.h5" for modality in MODALITIES}
-    params, manifest = load(PARAMS, "describe", describe.Params), read_manifest(MANIFEST)
-    usual = describe.run(manifest, caches, DESCRIPTIONS, params)
+    params, manifest = load(PARAMS, "describe", rules.Params), read_manifest(MANIFEST)
+    usual = rules.run(manifest, caches, DESCRIPTIONS, params)
     REFERENCES.write_text(usual.to_json() + "\n", encoding="utf-8")
     if params.teacher is None:
         description.write_descriptions(TEACHER, {})

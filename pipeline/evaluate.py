@@ -5,18 +5,18 @@ the models' epochs.csv, and for the embedded sample the truth beside it.  out: r
 and results/test_looks.jsonl, which counts how often test was looked at and is no output, since DVC would remove it
 """
 
-from bemerc import evaluate, prompt
-from bemerc.config import load, read_section
-from bemerc.evaluate import findings, report
+from bemerc.core.config import load, read_section
+from bemerc.evaluate import metrics, report, results
+from bemerc.language.inputs import prompts
 from pipeline import CACHE, DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, RESULTS, TOKENS, stage
 
 
 @stage
 def main() -> None:
-    params, shown = load(PARAMS, "evaluate", evaluate.Params), load(PARAMS, "prompt", prompt.Params)
+    params, shown = load(PARAMS, "evaluate", metrics.Params), load(PARAMS, "prompt", prompts.Params)
     truth = None
     if read_section(PARAMS, "prepare")["corpora"] == ["sample"]:
-        truth = findings.sample_truth(DATA / "sample" / "truth.jsonl", read_section(PARAMS, "sample")["hint_share"])
+        truth = results.sample_truth(DATA / "sample" / "truth.jsonl", read_section(PARAMS, "sample")["hint_share"])
     given = {variant: PREDICTIONS / f"{variant}.jsonl" for variant in params.variants}
     epochs = {variant: MODELS / "merc" / variant / "epochs.csv" for variant in params.variants}
     report.run(MANIFEST, given, TOKENS, RESULTS, params, shown, truth, epochs, CACHE / "face.h5")

@@ -4,23 +4,21 @@ in: data/manifest.jsonl and the clips that it names.  out: data/cache/audio.h5, 
 Finished clips are kept in data/store, which is no output of the stage: interrupted work goes on, a new clip costs one clip.
 """
 
-from bemerc.config import load
-from bemerc.corpus import read_manifest
-from bemerc.extract import loop
-from bemerc.extract.jobs import jobs_from_manifest
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.extraction import run
+from bemerc.extraction.jobs import jobs_from_manifest
 from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, retry_failed, stage
 
 
 @stage
 def main() -> None:
-    params = load(PARAMS, "extract_audio", loop.AudioParams)
+    params = load(PARAMS, "extract_audio", run.AudioParams)
     jobs = jobs_from_manifest(read_manifest(MANIFEST))
-    print(loop.extract_audio(jobs, CACHE, STORE, params, cores(), retry_failed=retry_failed()).sentence())
-    speech = loop.extract_speech(jobs, CACHE, STORE, params, cores(), retry_failed=retry_failed())
+    print(run.extract_audio(jobs, CACHE, STORE, params, cores(), retry_failed=retry_failed()).sentence())
+    speech = run.extract_speech(jobs, CACHE, STORE, params, cores(), retry_failed=retry_failed())
     print(
-        speech.sentence()
-        if speech is not None
-        else f"no speech encoder was asked for: {loop.no_speech(CACHE)} is empty"
+        speech.sentence() if speech is not None else f"no speech encoder was asked for: {run.no_speech(CACHE)} is empty"
     )
 
 

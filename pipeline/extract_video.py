@@ -4,17 +4,17 @@ in: data/manifest.jsonl and the clips that it names.  out: data/cache/face.h5, d
 Finished clips are kept in data/store, which is no output of the stage: interrupted work goes on, a new clip costs one clip.
 """
 
-from bemerc.config import load
-from bemerc.corpus import read_manifest
-from bemerc.extract import loop
-from bemerc.extract.jobs import jobs_from_manifest
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.extraction import run
+from bemerc.extraction.jobs import jobs_from_manifest
 from pipeline import CACHE, MANIFEST, PARAMS, STORE, cores, retry_failed, stage
 
 
 @stage
 def main() -> None:
-    params = load(PARAMS, "extract_video", loop.VideoParams)
-    outcome = loop.extract_video(
+    params = load(PARAMS, "extract_video", run.VideoParams)
+    outcome = run.extract_video(
         jobs_from_manifest(read_manifest(MANIFEST)), CACHE, STORE, params, cores(), retry_failed=retry_failed()
     )
     print(outcome.sentence())

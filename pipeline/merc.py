@@ -7,9 +7,12 @@ in: data/manifest.jsonl, data/tokens.h5, the backbone, models/align/, the descri
 import argparse
 import json
 
-from bemerc import align, merc, model, prompt, tokens, train, variant
-from bemerc.config import load
-from bemerc.corpus import read_manifest
+from bemerc.behavior.tokens import file
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import prompts, variants
+from bemerc.language.model import behavior_model
+from bemerc.language.train import align, loop, merc
 from pipeline import DATA, MANIFEST, MODELS, PARAMS, REFERENCES, TOKENS, board, stage
 
 
@@ -18,14 +21,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", required=True, help="a name of the section variants")
     name = parser.parse_args().variant
-    inputs = variant.named(variant.read(PARAMS), name)
-    shape, model_params = load(PARAMS, "prompt", prompt.Params), load(PARAMS, "model", model.Params)
-    params, out = load(PARAMS, "merc", train.Params), MODELS / "merc" / name
+    inputs = variants.named(variants.read(PARAMS), name)
+    shape, model_params = load(PARAMS, "prompt", prompts.Params), load(PARAMS, "model", behavior_model.Params)
+    params, out = load(PARAMS, "merc", loop.Params), MODELS / "merc" / name
     references = json.loads(REFERENCES.read_text(encoding="utf-8"))
-    with tokens.open_tokens(TOKENS) as read:
+    with file.open_tokens(TOKENS) as read:
         start, manifest, events = MODELS / "align", read_manifest(MANIFEST), board(name)
         align.check_inputs(manifest, read, references)
-        said = variant.read_described(inputs, DATA, manifest)
+        said = variants.read_described(inputs, DATA, manifest)
         best = merc.run(name, manifest, read, references, start, shape, model_params, params, out, events, inputs, said)
     if "student" in inputs.sources:
         merc.keep_student(MODELS / "align", out)

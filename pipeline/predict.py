@@ -5,9 +5,11 @@ in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/, the
 
 import argparse
 
-from bemerc import predict, prediction, tokens, variant
-from bemerc.config import load
-from bemerc.corpus import read_manifest
+from bemerc.behavior.tokens import file
+from bemerc.core.config import load
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import variants
+from bemerc.language.predict import records, score_labels
 from pipeline import DATA, MANIFEST, MODELS, PARAMS, PREDICTIONS, TOKENS, stage
 
 
@@ -16,13 +18,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", required=True, help="a name of the section variants")
     name = parser.parse_args().variant
-    inputs = variant.named(variant.read(PARAMS), name)
-    params = load(PARAMS, "predict", predict.Params)
-    with tokens.open_tokens(TOKENS) as read:
+    inputs = variants.named(variants.read(PARAMS), name)
+    params = load(PARAMS, "predict", score_labels.Params)
+    with file.open_tokens(TOKENS) as read:
         folder, manifest = MODELS / "merc" / name, read_manifest(MANIFEST)
-        said = variant.read_described(inputs, DATA, manifest)
-        found = predict.run(folder, manifest, read, ("dev", "test"), params, said)
-    prediction.write_predictions(PREDICTIONS / f"{name}.jsonl", found)
+        said = variants.read_described(inputs, DATA, manifest)
+        found = score_labels.run(folder, manifest, read, ("dev", "test"), params, said)
+    records.write_predictions(PREDICTIONS / f"{name}.jsonl", found)
     print(f"{len(found)} predictions in {PREDICTIONS / f'{name}.jsonl'}")
 
 

@@ -6,9 +6,11 @@ transcribed, their transcripts in data/transcripts, which like the store is kept
 
 from pathlib import Path
 
-from bemerc.config import load
-from bemerc.corpus import SPLITS, prepare, recording
-from bemerc.terminal import printable
+from bemerc.core.config import load
+from bemerc.core.terminal import printable
+from bemerc.corpus import prepare
+from bemerc.corpus.manifest import SPLITS
+from bemerc.corpus.readers import recording
 from pipeline import DATA, MANIFEST, PARAMS, stage
 
 LISTED = 10
@@ -18,7 +20,7 @@ def transcripts(params: recording.Params) -> recording.Transcripts:
     """Of the recordings without cues, where a speech recogniser is named."""
     if params.asr is None:
         return recording.NONE
-    from bemerc import transcribe
+    from bemerc.corpus import transcribe
 
     videos = recording.without_cues(Path(params.folder), recording.SUFFIXES)
     found = transcribe.run(videos, params.asr, DATA / "transcripts", track=params.track)

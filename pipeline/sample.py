@@ -4,21 +4,21 @@ in: nothing.  out: data/sample (three CSV files, clips, and beside them the trut
 explanation instead where prepare.corpora does not ask for it
 """
 
-from bemerc.config import load, read_section
-from bemerc.corpus import sample
-from bemerc.progress import bar
+from bemerc.core.config import load, read_section
+from bemerc.core.progress import bar
+from bemerc.sample import make
 from pipeline import DATA, PARAMS, cores, stage
 
 
 @stage
 def main() -> None:
-    params = load(PARAMS, "sample", sample.Params)
+    params = load(PARAMS, "sample", make.Params)
     if "sample" not in read_section(PARAMS, "prepare")["corpora"]:
         (DATA / "sample").mkdir(parents=True, exist_ok=True)
         (DATA / "sample" / "README.txt").write_text("Not made: prepare.corpora does not name it.\n", encoding="utf-8")
         return
     with bar("Making clips", params.dialogues * params.turns, "clips") as advance:
-        ceilings = sample.make(
+        ceilings = make.make(
             params, DATA / "sample", workers=cores(), progress=lambda done, total: advance(params.turns)
         )
     for where, found in ceilings.items():

@@ -5,9 +5,9 @@ in: data/NAME.  out: data/survey/NAME.json
 
 import argparse
 
-from bemerc.config import load
+from bemerc.core.config import load
+from bemerc.core.progress import bar
 from bemerc.corpus import prepare, survey
-from bemerc.progress import bar
 from pipeline import DATA, PARAMS, stage
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
-from bemerc.errors import MediaError
+from bemerc.core.errors import MediaError
 
 VERSION = "hums/1"
 DEADLY = 0.3  # zero crossings per sample: 2400 Hz

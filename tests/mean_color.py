@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
-from bemerc.errors import MachineError
+from bemerc.core.errors import MachineError
 
 VERSION = "mean-color/1"
 

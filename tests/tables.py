@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from bemerc.corpus import Utterance
-from bemerc.corpus.table import NEEDED, OPTIONAL
+from bemerc.corpus.manifest import Utterance
+from bemerc.corpus.readers.table import NEEDED, OPTIONAL
 
 
 def write(path: Path, utterances: Iterable[Utterance]) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from bemerc.extract.mediapipe_models.graph import quiet
+from bemerc.extraction.networks.graph import quiet
 
 START_UP = (
     b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"

@@ -13,10 +13,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from bemerc import dataset, model, predict, prompt, tokens, train
-from bemerc.corpus import MODALITIES
-from bemerc.train import checkpoint, processes, weights
-from tests import language
+from bemerc.behavior.tokens import file
+from bemerc.corpus.manifest import MODALITIES
+from bemerc.language.inputs import dataset, prompts
+from bemerc.language.model import behavior_model
+from bemerc.language.predict import score_labels
+from bemerc.language.train import checkpoint, ema, loop, processes
+from tests import toy_language as language
 
 # Dropout is drawn by every process for itself; without it the losses must be the same.
 STILL = {"lora_dropout": 0.0, "projector_dropout": 0.0, "token_dropout": 0.0}
@@ -24,28 +27,28 @@ STILL = {"lora_dropout": 0.0, "projector_dropout": 0.0, "token_dropout": 0.0}
 PARAMS = replace(language.TRAINING, epochs=3, batch=5, row_tokens=0)
 
 
-def fit(world: Path, out: Path, seconds: float = 0.0) -> train.Fitted:
+def fit(world: Path, out: Path, seconds: float = 0.0) -> loop.Fitted:
     """Train in ``out``; a step and a judgement take ``seconds`` at least."""
     manifest = language.manifest()
-    shape = model.Params(str(world / "backbone"), device="cpu", rank=4, alpha=8.0, projector_hidden=8, **STILL)
+    shape = behavior_model.Params(str(world / "backbone"), device="cpu", rank=4, alpha=8.0, projector_hidden=8, **STILL)
     torch.manual_seed(0)
-    made = model.build(shape, language.WIDTHS, language.K)
+    made = behavior_model.build(shape, language.WIDTHS, language.K)
     made.register_forward_hook(lambda *_: time.sleep(seconds))
-    encoder = predict.encoder_for(made, prompt.Params(), 512)
+    encoder = score_labels.encoder_for(made, prompts.Params(), 512)
     examples = [
-        encoder.encode(prompt.merc_prompt(d, i, manifest.labels, MODALITIES, prompt.Params()))
+        encoder.encode(prompts.merc_prompt(d, i, manifest.labels, MODALITIES, prompts.Params()))
         for d in manifest.dialogues()
         for i, u in enumerate(d.utterances)
         if u.split == "train"
     ]
 
-    def score(of: model.BehaviorModel) -> train.Score:
+    def score(of: behavior_model.BehaviorModel) -> loop.Score:
         time.sleep(seconds)
-        weight = float(sum(weights.whole(p).double().sum() for p in of.trainable().values()))
-        return train.Score(weight, {"weight": weight})
+        weight = float(sum(ema.whole(p).double().sum() for p in of.trainable().values()))
+        return loop.Score(weight, {"weight": weight})
 
-    with tokens.open_tokens(world / "tokens.h5") as read:
-        return train.fit(made, dataset.grow(examples, PARAMS.row_tokens), read, score, PARAMS, out, "alone")
+    with file.open_tokens(world / "tokens.h5") as read:
+        return loop.fit(made, dataset.grow(examples, PARAMS.row_tokens), read, score, PARAMS, out, "alone")
 
 
 def main() -> None:

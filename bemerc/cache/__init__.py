@@ -22,10 +22,8 @@ vouch for instead of handing on wrong numbers.
     sha256      (N,)      of what each utterance holds, and the attribute sha256 of everything else; see checksum.py
 """
 
-from bemerc.cache.overview import summary
-from bemerc.cache.reading import FrameCache, caches_at, clock_fault, open_cache
-from bemerc.cache.state import CacheState, state_of
-from bemerc.cache.values import (
+from bemerc.cache.read import FrameCache, caches_at, clock_fault, open_cache
+from bemerc.cache.schema import (
     KINDS,
     MOST_HZ,
     NO_TRACK,
@@ -39,7 +37,9 @@ from bemerc.cache.values import (
     pack_landmarks,
     unpack_landmarks,
 )
-from bemerc.cache.writing import write_cache, write_nothing
+from bemerc.cache.state import CacheState, state_of
+from bemerc.cache.summary import summary
+from bemerc.cache.write import write_cache, write_nothing
 
 __all__ = [
     "KINDS",

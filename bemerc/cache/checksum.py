@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc.cache.values import NO_POINT, Features, PackedLandmarks
+from bemerc.cache.schema import NO_POINT, Features, PackedLandmarks
 
 # The row of hex texts, one per utterance, and the attribute over everything else.
 DATASET, ATTRIBUTE = "sha256", "sha256"

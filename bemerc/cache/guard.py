@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.errors import BemercError, BusyError, CacheError, DiskError
-from bemerc.jsonfile import JsonError
-from bemerc.terminal import printable
+from bemerc.core.errors import BemercError, BusyError, CacheError, DiskError
+from bemerc.core.jsonfile import JsonError
+from bemerc.core.terminal import printable
 
 # gzip cannot shrink anything by more than 1032; a dataset that claims to hold more than that is not a measurement.
 _MOST_SHRINK = 1040

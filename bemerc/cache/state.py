@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from bemerc.cache.guard import Guarded
-from bemerc.cache.reading import open_cache, open_guarded
-from bemerc.cache.values import SCHEMA
-from bemerc.errors import CacheError
-from bemerc.jsonfile import JsonError, parse_json
+from bemerc.cache.read import open_cache, open_guarded
+from bemerc.cache.schema import SCHEMA
+from bemerc.core.errors import CacheError
+from bemerc.core.jsonfile import JsonError, parse_json
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,15 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bemerc import progress
-from bemerc.corpus import SPLITS, Utterance, prepare
+from bemerc.core import progress
+from bemerc.core.errors import CorpusError, MachineError, MediaError
+from bemerc.core.terminal import printable
+from bemerc.corpus import prepare
+from bemerc.corpus.manifest import SPLITS, Utterance
 from bemerc.corpus.reading import MOST_SHOWN, FaultyCorpusError, Finding, Reading
-from bemerc.errors import CorpusError, MachineError, MediaError
-from bemerc.terminal import printable
 
 if TYPE_CHECKING:
-    from bemerc.media import Probe
+    from bemerc.media.video import Probe
 
 NEAR_EMPTY_S = 0.5
 SHOWN = 10
@@ -187,10 +188,10 @@ def _open_clips(reading: Reading, deep: bool, quiet: bool) -> tuple[dict[str, fl
 
 def _look(path: Path, deep: bool) -> tuple[float | None, list[Finding]]:
     """How long a clip lasts and what is wrong with it, by its header, or with ``deep`` by decoding it whole."""
-    from bemerc import media
+    from bemerc.media.video import probe
 
     try:
-        found = media.probe(path)
+        found = probe(path)
         faults = _tracks(found)
         if deep:
             faults += [Finding("damaged", "", reason, needs_you=True) for reason in _decode(path, found)]
@@ -200,15 +201,16 @@ def _look(path: Path, deep: bool) -> tuple[float | None, list[Finding]]:
 
 
 def _decode(path: Path, found: Probe) -> list[str]:
-    from bemerc import media
+    from bemerc.media.audio import read_sound
+    from bemerc.media.video import Video
 
     faults: list[str] = []
     if found.has_video:
-        with media.Video(path) as video:
+        with Video(path) as video:
             for _ in video:
                 pass
             faults += video.faults
-    return faults + (media.read_sound(path).faults if found.has_audio else [])
+    return faults + (read_sound(path).faults if found.has_audio else [])
 
 
 def _ignore(count: int) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 
-from bemerc.corpus import LABEL_SETS
-from bemerc.errors import CorpusError
-from bemerc.terminal import printable
+from bemerc.core.errors import CorpusError
+from bemerc.core.terminal import printable
+from bemerc.corpus.manifest import LABEL_SETS
 
 # Spellings seen in corpora and repositories, by the emotion they mean. A name means an emotion only within a set that has it.
 ALIASES: dict[str, tuple[str, ...]] = {

@@ -14,22 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bemerc.corpus import (
-    Manifest,
-    Split,
-    Utterance,
-    folder,
-    iemocap,
-    meld,
-    read_manifest,
-    recording,
-    table,
-    write_manifest,
-)
+from bemerc.core.errors import CorpusError
+from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
+from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
+from bemerc.corpus.readers import folder, iemocap, meld, recording, table
 from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
-from bemerc.errors import CorpusError
-from bemerc.terminal import printable
 
 CORPORA = ("sample", "meld", "iemocap", "table", "recording", "folder")
 

@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bemerc.corpus import Manifest
-from bemerc.errors import BemercError
-from bemerc.terminal import printable
+from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable
+from bemerc.corpus.manifest import Manifest
 
 
 class StaleError(BemercError):

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from bemerc.corpus import Manifest, Utterance
-from bemerc.errors import CorpusError
+from bemerc.core.errors import CorpusError
+from bemerc.corpus.manifest import Manifest, Utterance
 
 # What becomes of the thing that a finding is about.
 Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]

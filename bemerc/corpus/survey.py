@@ -11,10 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bemerc import atomic
+from bemerc.core import atomic
+from bemerc.core.errors import CorpusError
+from bemerc.core.hashing import sha256
 from bemerc.corpus import prepare
-from bemerc.errors import CorpusError
-from bemerc.hashing import sha256
 
 
 def run(params: prepare.Params, name: str, folder: Path, out: Path, advance: Callable[[int], None]) -> int:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from bemerc import bounded
-from bemerc.errors import CorpusError
-from bemerc.terminal import printable
+from bemerc.core import bounded
+from bemerc.core.errors import CorpusError
+from bemerc.core.terminal import printable
 
 # Bounds on what is read whole: a table of half a million rows and a file of 100 MB take less than 1 GB of memory.
 MOST_BYTES = 100 * 2**20

@@ -23,10 +23,10 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from bemerc import prompt
-from bemerc.corpus import Manifest, Modality, Split
-from bemerc.errors import CorpusError
-from bemerc.tokens import TokenFile
+from bemerc.behavior.tokens.file import TokenFile
+from bemerc.core.errors import CorpusError
+from bemerc.corpus.manifest import Manifest, Modality, Split
+from bemerc.language.inputs import prompts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -95,7 +95,7 @@ class Fit:
     scores: Floats
 
 
-def regressions(manifest: Manifest, tokens: TokenFile, shown: prompt.Params) -> Iterator[tuple[str, Fit]]:
+def regressions(manifest: Manifest, tokens: TokenFile, shown: prompts.Params) -> Iterator[tuple[str, Fit]]:
     """Every baseline of INPUTS, one by one; those whose behavior the token file has nothing of are left out.
 
     ``shown``: section ``prompt`` of params.yaml, which says how many turns a prompt holds. Raises CorpusError where train or
@@ -121,7 +121,7 @@ def majority(manifest: Manifest) -> Floats:
 # ---------------------------------------------------------------------------------------------------------------- features
 
 
-def options(manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], shown: prompt.Params) -> dict[str, Blocks]:
+def options(manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], shown: prompts.Params) -> dict[str, Blocks]:
     """The ways to give ``inputs`` to a regression, by name."""
     modalities: list[Modality] = [m for m in inputs if m not in ("words", "window") and m in tokens.widths]
     ways: dict[str, Blocks] = {"": ()}
@@ -155,7 +155,7 @@ def words(manifest: Manifest, longest: int) -> sparse.csr_array:
     return _counted(manifest, counter, [u.text for u in manifest.utterances])
 
 
-def window(manifest: Manifest, shown: prompt.Params) -> sparse.csr_array:
+def window(manifest: Manifest, shown: prompts.Params) -> sparse.csr_array:
     """Counts (N, V) of what a prompt shows beside the utterance's own words: the words and the speakers of the turns before
     it in the window, and who speaks now. Vocabulary as of ``words``."""
     split = CountVectorizer(token_pattern=WORD).build_analyzer()
@@ -164,7 +164,7 @@ def window(manifest: Manifest, shown: prompt.Params) -> sparse.csr_array:
         turns = dialogue.utterances
         said = [[*(f"word {word}" for word in split(u.text)), f"speaker {u.speaker}"] for u in turns]
         for index, turn in enumerate(turns):
-            earlier = said[prompt.history_start(index, shown) : index]
+            earlier = said[prompts.history_start(index, shown) : index]
             found[turn.id] = [*(item for one in earlier for item in one), f"now {turn.speaker}"]
     return _counted(manifest, CountVectorizer(analyzer=list, min_df=2), [found[u.id] for u in manifest.utterances])
 

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import evaluate
-from bemerc.corpus import Manifest
-from bemerc.errors import BemercError
-from bemerc.evaluate import intervals
-from bemerc.evaluate.figures import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
+from bemerc.core.errors import BemercError
+from bemerc.corpus.manifest import Manifest
+from bemerc.evaluate import intervals, metrics
+from bemerc.evaluate.formatting import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
 from bemerc.evaluate.intervals import ALPHA, Repeated
-from bemerc.prediction import read_predictions
+from bemerc.language.predict.records import read_predictions
 
 # What LaTeX would take for its own, in one pass, so that no mark of a replacement is replaced.
 TEX = str.maketrans(
@@ -43,7 +42,7 @@ class Run:
     """One system: its name, and its answers on test, one per training seed."""
 
     name: str
-    answers: tuple[evaluate.Answers, ...]
+    answers: tuple[metrics.Answers, ...]
 
 
 @dataclass(frozen=True)
@@ -130,24 +129,24 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def answers(manifest: Manifest, file: Path) -> evaluate.Answers:
+def answers(manifest: Manifest, file: Path) -> metrics.Answers:
     """One predictions file on test."""
-    return evaluate.answers(manifest, read_predictions(file), name=str(file))
+    return metrics.answers(manifest, read_predictions(file), name=str(file))
 
 
-def compare(manifest: Manifest, runs: Sequence[Run], params: evaluate.Params) -> Comparison:
+def compare(manifest: Manifest, runs: Sequence[Run], params: metrics.Params) -> Comparison:
     """Judge all runs on test and each against the first."""
-    judged = evaluate.reference(manifest)
-    weights = evaluate.dialogue_weights(judged.dialogues, params.resamples, params.seed)
-    base, *others = [evaluate.repeated(judged, run.answers, weights) for run in runs]
+    judged = metrics.reference(manifest)
+    weights = metrics.dialogue_weights(judged.dialogues, params.resamples, params.seed)
+    base, *others = [metrics.repeated(judged, run.answers, weights) for run in runs]
     against = [_against(base, other, len(others), params.confidence) for other in others]
-    corrected = [_with_holm([one[m] for one in against]) for m in evaluate.METRICS]
+    corrected = [_with_holm([one[m] for one in against]) for m in metrics.METRICS]
     rows = [
         Row(
             run.name,
             len(run.answers),
-            {m: _measured(of[m], params.confidence) for m in evaluate.METRICS},
-            None if place == 0 else {m: corrected[k][place - 1] for k, m in enumerate(evaluate.METRICS)},
+            {m: _measured(of[m], params.confidence) for m in metrics.METRICS},
+            None if place == 0 else {m: corrected[k][place - 1] for k, m in enumerate(metrics.METRICS)},
         )
         for place, (run, of) in enumerate(zip(runs, (base, *others), strict=True))
     ]
@@ -164,7 +163,7 @@ def _measured(of: Repeated, confidence: float) -> Measured:
 def _against(
     base: Mapping[str, Repeated], other: Mapping[str, Repeated], tests: int, confidence: float
 ) -> dict[str, Difference]:
-    return {m: _difference(base[m], other[m], tests, confidence) for m in evaluate.METRICS}
+    return {m: _difference(base[m], other[m], tests, confidence) for m in metrics.METRICS}
 
 
 def _difference(base: Repeated, other: Repeated, tests: int, confidence: float) -> Difference:

@@ -11,10 +11,10 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bemerc import atomic
-from bemerc.corpus import Manifest, Utterance
-from bemerc.prediction import Prediction
-from bemerc.terminal import cell
+from bemerc.core import atomic
+from bemerc.core.terminal import cell
+from bemerc.corpus.manifest import Manifest, Utterance
+from bemerc.language.predict.records import Prediction
 
 
 def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Prediction]]) -> int:

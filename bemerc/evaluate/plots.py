@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from bemerc import atomic
+from bemerc.core import atomic
 
 MODEL, BASELINE, CEILING, GHOST, INK, PALE = "#2f6fb5", "#dda06a", "#7d93ab", "#eef3f9", "#222222", "#e6e6e6"
 # Light to dark with what the variant is given, so that the order reads in grey too.

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from bemerc import atomic, evaluate, prompt
+from bemerc.behavior.tokens.file import open_tokens
 from bemerc.cache import open_cache
-from bemerc.corpus import read_manifest
-from bemerc.evaluate import looks, mistakes, plots
-from bemerc.evaluate.figures import METRIC_TITLES
-from bemerc.evaluate.findings import METRICS, METRICS_FILE, Findings, SampleTruth, headline, in_groups, judge
-from bemerc.evaluate.wording import markdown, title
-from bemerc.prediction import Prediction, read_predictions
-from bemerc.tokens import open_tokens
+from bemerc.core import atomic
+from bemerc.corpus.manifest import read_manifest
+from bemerc.evaluate import metrics as evaluate
+from bemerc.evaluate import mistakes, plots, test_access
+from bemerc.evaluate.formatting import METRIC_TITLES
+from bemerc.evaluate.report_text import markdown, title
+from bemerc.evaluate.results import METRICS, METRICS_FILE, Findings, SampleTruth, headline, in_groups, judge
+from bemerc.language.inputs import prompts
+from bemerc.language.predict.records import Prediction, read_predictions
 
 
 def run(
@@ -32,7 +34,7 @@ def run(
     tokens_path: Path,
     out: Path,
     params: evaluate.Params,
-    shown: prompt.Params,
+    shown: prompts.Params,
     truth: SampleTruth | None = None,
     epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
@@ -52,7 +54,7 @@ def run(
     given = _read(predictions, params)
     with open_tokens(tokens_path) as tokens:
         found = judge(manifest, given, tokens, params, shown, truth, _faces(face_cache))
-    before = looks.note(out, manifest, {name: predictions[name] for name in params.variants})
+    before = test_access.note(out, manifest, {name: predictions[name] for name in params.variants})
     curves = read_curves(epochs or {})
     metrics = headline(found.numbers)
     write_plot_files(out / "plots", found, curves)

@@ -7,30 +7,6 @@ an utterance cut out of a long video is the same frames whether it is read alone
 
 What cannot be read is a MediaError, a sentence about "the clip": callers put the id or the path before it, since the same
 content may lie under several names. A clip that breaks off, or has damaged frames, gives what can be decoded, and
-``faults`` says what is missing. A change that alters pixels, times or samples must raise DECODING in extract/store.py, so
+``faults`` says what is missing. A change that alters pixels, times or samples must raise DECODING in extraction/store.py, so
 that finished clips are measured anew.
 """
-
-from bemerc.media.audio import Sound, read_sound, read_waveform
-from bemerc.media.container import ClipAccessError, DecoderError, NoTrackError, length_s
-from bemerc.media.losses import Losses
-from bemerc.media.video import Crop, Frame, Picture, Probe, Video, probe
-from bemerc.pitch import SAMPLE_RATE_HZ
-
-__all__ = [
-    "SAMPLE_RATE_HZ",
-    "ClipAccessError",
-    "Crop",
-    "DecoderError",
-    "Frame",
-    "Losses",
-    "NoTrackError",
-    "Picture",
-    "Probe",
-    "Sound",
-    "Video",
-    "length_s",
-    "probe",
-    "read_sound",
-    "read_waveform",
-]

@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.errors import MediaError
+from bemerc.core.errors import MediaError
 from bemerc.media.channels import LOWEST_HZ
 from bemerc.media.container import (
     declared_duration_s,
@@ -25,9 +25,9 @@ from bemerc.media.container import (
     track_end_s,
 )
 from bemerc.media.losses import Losses
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.timeline import Timeline
 from bemerc.media.tracks import Track, choose
-from bemerc.pitch import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)

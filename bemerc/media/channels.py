@@ -18,7 +18,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.pitch import SAMPLE_RATE_HZ
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 # Below it nothing of a voice is left; and a small file of a hertz or two would be days of sound.
 LOWEST_HZ = 500

@@ -17,7 +17,7 @@ import av.error
 import av.format
 import av.logging
 
-from bemerc.errors import MachineError, MediaError
+from bemerc.core.errors import MachineError, MediaError
 from bemerc.media.losses import Losses
 
 # Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.

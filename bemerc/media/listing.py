@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av.error
 
-from bemerc.errors import MediaError
+from bemerc.core.errors import MediaError
 from bemerc.media.container import open_container, origin_of, video_stream
 
 

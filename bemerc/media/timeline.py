@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bemerc.media.channels import Mix, clean, kind_of, mono
 from bemerc.media.losses import Losses
-from bemerc.pitch import SAMPLE_RATE_HZ
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 # A clock may jitter; samples that are farther from their timestamps than this are put where those say. (FFmpeg's value.)
 _JUMP_S = 0.1

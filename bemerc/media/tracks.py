@@ -16,11 +16,11 @@ from typing import Any, Literal
 import av.error
 import numpy as np
 
-from bemerc.errors import MediaError
+from bemerc.core.errors import MediaError
 from bemerc.media.channels import Heard, Mix, look, needs_look
 from bemerc.media.container import NoTrackError, check_decoder, decoded_frames, open_container
 from bemerc.media.losses import Losses
-from bemerc.pitch import SAMPLE_RATE_HZ, Params, track_pitch
+from bemerc.media.pitch import SAMPLE_RATE_HZ, Params, track_pitch
 
 # "auto", or the number of a sound track of the clip, from 1.
 Track = Literal["auto"] | int

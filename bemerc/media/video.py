@@ -18,7 +18,7 @@ import av.video.reformatter
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.errors import MediaError
+from bemerc.core.errors import MediaError
 from bemerc.media.container import (
     MOST_PIXELS,
     NoTrackError,

@@ -1,0 +1,295 @@
+"""Frame caches -> K behavior tokens per modality and utterance with their masks; the token file, written and read.
+
+The plain choice hands an average of the frames to the model, with zeros where nobody was seen. Here a token says what a
+short burst did (pooling.py) and how that compares with the speaker so far (calibration.py), and what was not measured is
+mask = 0, or train's mean within a token that knows other things; never a zero that was read off a face.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.behavior.tokens import pooling
+from bemerc.behavior.tokens.calibration import (
+    Caches,
+    Mode,
+    Pooled,
+    calibrate,
+    check_fit,
+    fit,
+    known,
+    sources,
+    token_columns,
+)
+from bemerc.behavior.tokens.calibration import Calibration as Calibration
+from bemerc.cache import Features, Kind, open_cache, same_person
+from bemerc.cache.guard import Guarded, damage
+from bemerc.core.atomic import write_bytes
+from bemerc.core.errors import CacheError
+from bemerc.core.jsonfile import parse_json
+from bemerc.core.progress import bar
+from bemerc.core.terminal import printable
+from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
+
+SCHEMA = "bemerc-tokens"
+SCHEMA_VERSION = 1
+MOST_TOKENS = 4096
+NOTHING: Mapping[Modality, Sequence[str]] = MappingProxyType({})
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: tokens.
+
+    k            behavior tokens per modality and utterance
+    calibration  causal: minus the speaker's earlier turns in this dialogue, shrunk to train's mean | global: minus
+                 train's mean | none: as measured
+    prior        how many turns train's mean weighs as much as, with ``causal``
+    """
+
+    k: int = 8
+    calibration: Mode = "causal"
+    prior: float = 10.0
+
+    def check(self) -> list[str]:
+        faults = [] if 1 <= self.k <= MOST_TOKENS else [f"k: must be 1 to {MOST_TOKENS}, not {self.k}."]
+        return faults + ([] if self.prior >= 0 else [f"prior: must not be negative, not {self.prior}."])
+
+
+@dataclass(frozen=True)
+class BehaviorTokens:
+    """values (K, D') float32, in train's standard deviations; mask (K,) True where the segment was seen or heard."""
+
+    values: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+def run(
+    manifest: Manifest,
+    cache_paths: Mapping[Kind, Path | None],
+    out: Path,
+    params: Params,
+    calibration: Calibration | None = None,
+) -> Calibration:
+    """Caches -> token file ``out``. Without a calibration it is fitted on the manifest's train utterances.
+
+    A modality without a cache file gives masks of 0 where the calibration knows it, and no columns where it does not.
+    Raises CacheError where a file is no cache or does not fit the calibration, CorpusError where train is empty.
+    """
+    with ExitStack() as stack:
+        opened = {kind: stack.enter_context(open_cache(p, kind)) for kind, p in cache_paths.items() if p is not None}
+        caches = known(opened, calibration)
+        pooled = pool(manifest, caches, params)
+        fitted = calibration or fit(manifest, caches, pooled)
+        check_fit(caches, fitted)
+    tokens = {}
+    for modality, statistics in fitted.modalities.items():
+        unseen = np.full((len(manifest.utterances), params.k, len(statistics.columns)), np.nan, np.float32)
+        rows = pooled.get(modality, unseen)
+        tokens[modality] = calibrate(manifest, rows, statistics, params.calibration, params.prior)
+    write_tokens(out, [u.id for u in manifest.utterances], tokens, fitted, params)
+    return fitted
+
+
+def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
+    """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
+    pooled: Pooled = {}
+    with bar("tokens", len(manifest.utterances) * len(caches), "utterances") as advance:
+        for modality in MODALITIES:
+            made_of = sources(modality, caches)
+            if made_of:
+                width = len(token_columns(made_of))
+                pooled[modality] = np.full((len(manifest.utterances), params.k, width), np.nan, np.float32)
+            start = 0
+            for cache in made_of:
+                end = start + len(token_columns((cache,)))
+                for row, utterance in enumerate(manifest.utterances):
+                    if utterance.id in cache:
+                        try:
+                            frames = same_person.read(caches, cache.modality, utterance.id)
+                        except CacheError as error:  # one damaged clip costs itself alone
+                            _LOG.warning("%s counts as not measured: %s", printable(utterance.id), error)
+                            frames = _nothing(cache.columns)
+                        duration_s = cache.duration_s(utterance.id)
+                        pooled[modality][row, :, start:end] = _pool_one(frames, duration_s, params.k)
+                    advance(1)
+                start = end
+    return pooled
+
+
+def _nothing(columns: tuple[str, ...]) -> Features:
+    return Features(np.empty((0, len(columns)), np.float32), np.empty(0), columns)
+
+
+def _pool_one(frames: Features, duration_s: float, k: int) -> NDArray[np.float64]:
+    return pooling.pool(frames.values, frames.timestamps_s, frames.columns, duration_s, k)
+
+
+def write_tokens(
+    path: Path,
+    ids: Sequence[str],
+    tokens: Mapping[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    calibration: Calibration,
+    params: Params,
+) -> None:
+    """Write the token file: per modality contiguous values (N, K, D') and mask (N, K), rows by sorted id.
+
+    Same tokens, same bytes; the file appears under its name when it is complete.
+    """
+    order = sorted(range(len(ids)), key=lambda i: ids[i])
+    encoded = np.array([ids[i].encode("utf-8") for i in order] or [b""], dtype="S")[: len(order)]
+    # In memory first: where the disk fills up under HDF5 itself, closing the file ends the process.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["schema"], file.attrs["schema_version"] = SCHEMA, SCHEMA_VERSION
+        file.attrs["k"], file.attrs["params"] = params.k, json.dumps(asdict(params), sort_keys=True)
+        # With a wide audio encoder this is longer than an attribute may be (64 KB), so it is a dataset.
+        file["calibration"] = np.bytes_(calibration.to_json().encode())
+        file["ids"] = encoded
+        for modality in sorted(tokens):
+            values, mask = tokens[modality]
+            file[f"{modality}/values"] = values[order].astype("<f4")
+            file[f"{modality}/mask"] = mask[order]
+    write_bytes(path, memory.getvalue())
+
+
+class TokenFile:
+    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager; survives pickling and forks.
+
+    One read costs about what numpy.memmap costs, but leaves no pages of the file in this process's memory: rows are read
+    at their offset, past the HDF5 library.
+
+    Attributes: ids (sorted), k, params (what it was made with), calibration, columns and widths per modality.
+    """
+
+    def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
+        self.path, self.hidden = path, hidden
+        again, absent = "Run 'dvc repro tokens' again.", "there is no token file here. Run 'dvc repro tokens' first."
+        with Guarded(path, "token file", again, absent) as file, damage(path, "this token file is damaged", again):
+            self.k, self.ids, self.calibration, self.params = _head(file)
+            self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}
+            self.widths = {m: len(c) for m, c in self.columns.items()}
+            shapes = {m: (len(self.ids), self.k, width) for m, width in self.widths.items()}
+            self._offsets = {m: _check_values(file, m, shape) for m, shape in shapes.items()}
+            self._masks = {m: file.whole(f"{m}/mask") for m in shapes}
+        self._unread = {m: _columns_of(path, m, self.columns.get(m, ()), names) for m, names in hidden.items()}
+        self._rows = {key: row for row, key in enumerate(self.ids)}
+        self._file = os.open(path, os.O_RDONLY)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: str) -> dict[Modality, BehaviorTokens]:
+        """The tokens of one utterance, arrays of its own; KeyError where the file does not know the id."""
+        row = self._rows[key]
+        found = {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
+        for modality, columns in self._unread.items():
+            of = found[modality]
+            of.values[:, columns] = np.where(of.mask[:, None], self._unmeasured(modality)[columns], 0)
+        return found
+
+    def without(self, hidden: Mapping[Modality, Sequence[str]]) -> TokenFile:
+        """The same file, of which these columns are not read: they hold what columns hold that nothing was measured of.
+
+        Widths stay as they are, so that a model of all columns takes these tokens too.
+        """
+        return TokenFile(self.path, hidden) if hidden else self
+
+    def _unmeasured(self, modality: Modality) -> NDArray[np.float64]:
+        """(D',) Train's mean, in the units of the tokens (calibration.calibrate)."""
+        mean = np.array(self.calibration.modalities[modality].mean)
+        return mean if self.params["calibration"] == "none" else np.zeros_like(mean)
+
+    def _read(self, modality: Modality, row: int) -> NDArray[np.float32]:
+        values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
+        done = (
+            os.preadv(self._file, [values.data], self._offsets[modality] + row * values.nbytes) if values.nbytes else 0
+        )
+        if done != values.nbytes:
+            raise CacheError(f"{self.path}: the file became shorter while it was read. Run the tokens stage again.")
+        return values
+
+    def __reduce__(self) -> tuple[type[TokenFile], tuple[Path, dict[Modality, Sequence[str]]]]:
+        return TokenFile, (self.path, dict(self.hidden))
+
+    def __enter__(self) -> TokenFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self.close()
+
+
+def _columns_of(path: Path, modality: Modality, known: Sequence[str], names: Sequence[str]) -> list[int]:
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise CacheError(f"{path}: {modality} has no column {', '.join(strangers[:4])}, which was to be left unread.")
+    return [known.index(name) for name in names]
+
+
+def open_tokens(path: Path) -> TokenFile:
+    """Open a token file. CacheError says what is wrong with it: no such file, not HDF5, another schema, odd shapes."""
+    return TokenFile(path)
+
+
+def _head(file: Guarded) -> tuple[int, tuple[str, ...], Calibration, dict[str, Any]]:
+    schema, version = file.attribute("schema"), file.attribute("schema_version")
+    if schema != SCHEMA or version != SCHEMA_VERSION:
+        raise file.damaged(
+            f"schema {printable(schema)!r} version {printable(version)}, but this program reads {SCHEMA!r} version {SCHEMA_VERSION}."
+        )
+    ids, stored = file.strings("ids"), file.whole("calibration")
+    if stored.ndim or stored.dtype.kind != "S":
+        raise file.damaged("its calibration is no text.")
+    k, params = file.attribute("k"), parse_json(file.text("params"), "its params")
+    if list(ids) != sorted(set(ids)):
+        raise file.damaged("its ids are not unique and sorted.")
+    if not isinstance(k, int) or not 1 <= k <= MOST_TOKENS or not isinstance(params, dict):
+        raise file.damaged(
+            f"it holds {printable(k)} tokens per modality; they are 1 to {MOST_TOKENS}, with their params."
+        )
+    return k, ids, Calibration.from_json(stored.item().decode("utf-8")), params
+
+
+def _check_values(file: Guarded, modality: Modality, shape: tuple[int, int, int]) -> int:
+    """Check one modality's datasets against ``shape`` (N, K, D'); the offset of its values in the file, bytes."""
+    values, mask = file.dataset(f"{modality}/values"), file.dataset(f"{modality}/mask")
+    right = (values.shape, values.dtype, mask.shape, mask.dtype) == (shape, np.dtype("<f4"), shape[:2], np.dtype(bool))
+    offset = values.id.get_offset()
+    size = math.prod(shape) * 4
+    if not right or values.chunks is not None or (size and offset is None):
+        raise file.damaged(
+            f"{modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, contiguous."
+        )
+    if size and offset + size > file.path.stat().st_size:
+        raise file.damaged("the file is cut short.")
+    return int(offset or 0)

@@ -1,0 +1,311 @@
+"""Reading frame caches: where they lie, and one utterance at a time from an open one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import checksum
+from bemerc.cache.guard import Guarded, damage
+from bemerc.cache.schema import (
+    KINDS,
+    MOST_HZ,
+    PAIRS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Choice,
+    Features,
+    Kind,
+    PackedLandmarks,
+    unpack_landmarks,
+)
+from bemerc.core.errors import CacheError
+from bemerc.core.jsonfile import parse_json
+from bemerc.core.terminal import printable
+
+_KIND = "frame cache"
+AGAIN = "The same 'bemerc extract' makes it anew from what it finished; an imported one, import again."
+_MOST_COLUMNS = 1 << 16
+_ALWAYS = ("failures", "notes")
+
+
+def caches_at(path: Path) -> dict[str, Path]:
+    """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
+    if not path.is_dir():
+        return {path.stem: path}
+    found: dict[str, Path] = {k: path / f"{k}.h5" for k in KINDS if (path / f"{k}.h5").is_file()}
+    if "speech" in found and _asks_nothing(found["speech"]):
+        del found["speech"]
+    if not found:
+        names = ", ".join(f"{m}.h5" for m in KINDS)
+        raise CacheError(
+            f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
+        )
+    return found
+
+
+def _asks_nothing(path: Path) -> bool:
+    try:
+        with open_guarded(path) as file:
+            return bool(file.attribute("extractor") == "none")
+    except CacheError:
+        return False  # open_cache says what is wrong with it
+
+
+def open_guarded(path: Path) -> Guarded:
+    """A file that should be a frame cache, before anything of it was looked at."""
+    return Guarded(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' or 'dvc repro' makes one.")
+
+
+def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
+    """Open and check a frame cache. Use it in a ``with`` block.
+
+    Raises CacheError, a sentence, when the file is missing, is not HDF5, is no frame cache, has another schema version
+    or modality, links to other files, claims more data than it can hold, or when its shapes contradict each other;
+    BusyError and DiskError, which say nothing against it, when another program or the disk is in the way.
+    """
+    path = Path(path)
+    file = open_guarded(path)
+    try:
+        with damage(path, "this cache is damaged", AGAIN):
+            return FrameCache(path, file, modality)
+    except BaseException:
+        file.close()
+        raise
+
+
+class FrameCache:
+    """An open frame cache of N utterances; see bemerc.cache for the file. Made by open_cache.
+
+    modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
+    (id -> SHA-256 of what it was measured of; empty where the writer did not know), choices (id -> Choice; empty where
+    nobody chose), contents; has_checksums: False where an earlier bemerc wrote it
+    """
+
+    def __init__(self, path: Path, file: Guarded, modality: Kind | None) -> None:
+        self.path = path
+        self._file = file
+        check_head(file, modality)
+        self.modality: Kind = file.attribute("modality")
+        self.extractor = file.text("extractor")
+        self._params_text = file.text("params", 1 << 20)
+        self.params = _params(file, self._params_text)
+        self.contents = file.text("contents")
+        self.rate: Literal["clip"] | float = _rate(file)
+        self.columns = file.strings("columns", _MOST_COLUMNS)
+        self.ids = file.strings("ids")
+        self._offsets: NDArray[np.int64] = file.array("offsets", np.dtype(np.int64))
+        self._duration_s: NDArray[np.float64] = file.array("duration_s", np.dtype(np.float64))
+        self._pairs = {
+            name: file.pairs(name, second) for name, second in PAIRS.items() if name in file or name in _ALWAYS
+        }
+        self.failures, self.notes = self._pairs["failures"], self._pairs["notes"]
+        self.sources = self._pairs.get("sources", {})
+        self.choices = {id_: Choice.from_json(text) for id_, text in self._pairs.get("choices", {}).items()}
+        self.has_checksums = checksum.DATASET in file or file.attribute(checksum.ATTRIBUTE) is not None
+        self._checksums = file.strings(checksum.DATASET) if self.has_checksums else ()
+        self._position = {id_: i for i, id_ in enumerate(self.ids)}
+        self.has_landmarks = "landmarks" in file
+        self._datasets = {name: file.dataset(name) for name in _row_datasets(self.has_landmarks)}
+        _check_shapes(self)
+
+    def __enter__(self) -> FrameCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._position
+
+    def __getitem__(self, id_: str) -> Features:
+        """The features of one utterance, T = 0 where it failed. CacheError for an id that is not in the cache, for damaged rows,
+        and for rows whose times are not finite and growing, or are more than MOST_HZ a second."""
+        features = self.unchecked(id_)
+        fault = clock_fault(features.timestamps_s)
+        if fault:
+            raise CacheError(f"{self.path}: the rows of '{printable(id_)}' cannot be used. {fault} {AGAIN}")
+        return features
+
+    def unchecked(self, id_: str) -> Features:
+        """The same, whatever its times are: for those who look for faults."""
+        rows = self._rows(id_)
+        return Features(self._read("values", id_, rows), self._read("timestamps_s", id_, rows), self.columns)
+
+    def duration_s(self, id_: str) -> float:
+        """The utterance's true length in seconds, NaN where the clip could not be read."""
+        return float(self._duration_s[self._at(id_)])
+
+    def frames(self, id_: str) -> int:
+        """T of one utterance, without reading it."""
+        rows = self._rows(id_)
+        return int(rows.stop - rows.start)
+
+    def landmarks(self, id_: str, first: int = 0, end: int | None = None) -> NDArray[np.float32] | None:
+        """Raw points (T, P, 3) float32 in pixels of the frame that the extractor saw (x right, y down, z away from the
+        camera on x's scale), NaN where there was no face, of the frames ``first`` to ``end`` - 1; None where the cache holds none."""
+        packed = self.packed_landmarks(id_, first, end)
+        return None if packed is None else unpack_landmarks(packed)
+
+    @property
+    def landmark_points(self) -> int:
+        """How many points a frame's landmarks have; 0 where the cache keeps none."""
+        return int(self._datasets["landmarks"].shape[1]) if self.has_landmarks else 0
+
+    def packed_landmarks(self, id_: str, first: int = 0, end: int | None = None) -> PackedLandmarks | None:
+        """The same points as they are stored, of the frames ``first`` to ``end`` - 1. CacheError as for the features."""
+        rows = self._rows(id_)
+        if not self.has_landmarks:
+            return None
+        some = slice(rows.start + first, rows.stop if end is None else min(rows.stop, rows.start + end))
+        return PackedLandmarks(*(self._read(name, id_, some) for name in ("landmarks", "landmarks_scale")))
+
+    def block(self, first: int, end: int) -> NDArray[np.float32]:
+        """The values (end - first, D) of rows of the whole cache, whoever's they are. CacheError where they cannot be read."""
+        with damage(self.path, f"the rows {first} to {end} cannot be read", AGAIN):
+            return self._file.read("values", self._datasets["values"], slice(first, end))
+
+    def is_as_written(self, id_: str) -> bool:
+        """Whether one utterance's rows have the checksum that their writer left; True where it left none. CacheError where
+        they cannot be read."""
+        if not self.has_checksums:
+            return True
+        return (
+            checksum.of_rows(id_, self.duration_s(id_), self.unchecked(id_), self.packed_landmarks(id_))
+            == (self._checksums[self._at(id_)])
+        )
+
+    def head_is_as_written(self) -> bool:
+        """The same of everything but the rows: attributes, ids, columns, failures, notes."""
+        if not self.has_checksums:
+            return True
+        head = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "modality": self.modality, "rate": self.rate}
+        head |= {"extractor": self.extractor, "params": self._params_text, "contents": self.contents}
+        found = checksum.of_head(head, self.columns, self.ids, self._checksums, self._pairs)
+        return bool(found == self._file.attribute(checksum.ATTRIBUTE))
+
+    def _read(self, name: str, id_: str, rows: slice) -> NDArray[Any]:
+        with damage(self.path, f"the rows of '{printable(id_)}' cannot be read", AGAIN):
+            return self._file.read(name, self._datasets[name], rows)
+
+    def _at(self, id_: str) -> int:
+        if id_ not in self._position:
+            raise CacheError(f"{self.path}: there is no utterance '{printable(id_)}' among its {len(self.ids)}.")
+        return self._position[id_]
+
+    def _rows(self, id_: str) -> slice:
+        at = self._at(id_)
+        return slice(int(self._offsets[at]), int(self._offsets[at + 1]))
+
+
+def clock_fault(timestamps_s: NDArray[np.float64]) -> str:
+    """What is wrong with rows' times (T,), as a sentence; empty where they are finite, grow, and are at most MOST_HZ a second."""
+    if not np.isfinite(timestamps_s).all():
+        return "Their times are not all numbers."
+    steps = np.diff(timestamps_s)
+    if (steps <= 0).any():
+        at = int(np.argmax(steps <= 0))
+        return f"Row {at + 1} is at {timestamps_s[at + 1]:.3f} s, not after row {at} at {timestamps_s[at]:.3f} s."
+    if len(steps) > 3 and len(steps) > MOST_HZ * (timestamps_s[-1] - timestamps_s[0]) * 1.01:
+        return f"They are {len(steps) / (timestamps_s[-1] - timestamps_s[0]):.4g} a second, and {MOST_HZ} is the most."
+    return ""
+
+
+# ----------------------------------------------------------------------------------------------------------- checks
+
+
+def _row_datasets(landmarks: bool) -> tuple[str, ...]:
+    return ("values", "timestamps_s", *(("landmarks", "landmarks_scale") if landmarks else ()))
+
+
+def check_head(file: Guarded, modality: Kind | None) -> None:
+    """CacheError unless the file says that it is a frame cache of this schema (and of ``modality``)."""
+    if file.attribute("schema") != SCHEMA:
+        raise CacheError(
+            f"{file.path}: this HDF5 file is not a frame cache (its schema is {printable(file.attribute('schema'))!r}, not {SCHEMA!r})."
+        )
+    version = file.attribute("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CacheError(
+            f"{file.path}: this cache has schema version {printable(version)}; this bemerc reads version {SCHEMA_VERSION}. Extract it "
+            "again, which reads the clips anew."
+        )
+    missing = [n for n in ("modality", "rate", "extractor", "params", "contents") if file.attribute(n) is None]
+    if missing:
+        raise file.damaged(f"this cache lacks the attributes {', '.join(missing)}.")
+    found = file.attribute("modality")
+    if found not in KINDS:
+        raise CacheError(f"{file.path}: the modality {printable(found)!r} is none of {', '.join(KINDS)}.")
+    if modality is not None and found != modality:
+        raise CacheError(
+            f"{file.path}: this cache holds {found}, and {modality} is wanted here. Name the {modality} cache."
+        )
+
+
+def _params(file: Guarded, text: str) -> dict[str, Any]:
+    found = parse_json(text, "its params")
+    if not isinstance(found, dict):
+        raise file.damaged("its params are no mapping.")
+    return found
+
+
+def _rate(file: Guarded) -> Literal["clip"] | float:
+    rate = file.attribute("rate")
+    if rate == "clip":
+        return "clip"
+    if isinstance(rate, str) or not (math.isfinite(rate) and 0 < rate <= MOST_HZ):
+        raise file.damaged(f"its rate is {printable(rate)}; it is 'clip' or more than 0 and at most {MOST_HZ} Hz.")
+    return float(rate)
+
+
+def _check_shapes(cache: FrameCache) -> None:
+    offsets, values, stamps = cache._offsets, cache._datasets["values"], cache._datasets["timestamps_s"]
+    n, total = len(cache.ids), values.shape[0] if values.ndim else 0
+    faults = []
+    if len(cache._position) != n or list(cache.ids) != sorted(cache.ids):
+        faults.append("the ids are not unique and sorted")
+    if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
+        faults.append(f"{len(offsets)} offsets do not divide {total} rows among {n} ids")
+    if len(cache._duration_s) != n:
+        faults.append(f"{len(cache._duration_s)} durations for {n} ids")
+    if cache.has_checksums and len(cache._checksums) != n:
+        faults.append(f"{len(cache._checksums)} checksums for {n} ids")
+    if values.ndim != 2 or values.dtype != np.dtype("<f4") or values.shape[1] != len(cache.columns):
+        faults.append(f"values of {values.dtype} {values.shape} for {len(cache.columns)} columns")
+    if len(set(cache.columns)) != len(cache.columns):
+        faults.append("two columns share a name")
+    if stamps.shape != (total,) or stamps.dtype != np.dtype("<f8"):
+        faults.append(f"timestamps of {stamps.dtype} {stamps.shape} for {total} rows")
+    if not {*cache.failures, *cache.notes, *cache.sources, *cache.choices} <= set(cache._position):
+        faults.append("failures, notes, sources or choices of ids that are not in the cache")
+    if cache.has_landmarks:
+        faults += _landmark_faults(cache, total)
+    if faults:
+        raise CacheError(f"{cache.path}: this cache contradicts itself: {'; '.join(faults)}. {AGAIN}")
+
+
+def _landmark_faults(cache: FrameCache, total: int) -> list[str]:
+    points, scale = cache._datasets["landmarks"], cache._datasets["landmarks_scale"]
+    if points.ndim != 3 or points.shape[0] != total or points.shape[2] != 3 or points.dtype != np.dtype("<i2"):
+        return [f"landmarks of {points.dtype} {points.shape} for {total} rows"]
+    if scale.shape != (total, 4) or scale.dtype != np.dtype("<f4"):
+        return [f"landmark scales of {scale.dtype} {scale.shape} for {total} rows"]
+    return []

@@ -1,0 +1,124 @@
+"""What a frame cache holds, as values: an utterance's features, its raw landmarks, whose face was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.core.errors import CacheError
+from bemerc.core.jsonfile import parse_json
+
+SCHEMA = "bemerc-frames"
+SCHEMA_VERSION = 1
+# What a cache can hold: a modality's measurements; and speech, a second look at the sound beside audio's prosody.
+Kind = Literal["face", "pose", "audio", "speech"]
+KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")
+
+# No camera and no extractor gives more rows a second; what sizes its work by the step between rows is bounded by it.
+MOST_HZ = 1000
+
+# Failures that say what a clip is and not that something went wrong: it was looked at, and there is no such track.
+NO_TRACK = frozenset({"The clip has no sound track.", "The clip has no video track."})
+
+# Group of texts -> the name of its texts beside the ids.
+PAIRS = {"failures": "reasons", "notes": "reasons", "sources": "sha256", "choices": "json"}
+
+# Steps between the outermost points of a face: with 1024 a 100-pixel face is kept to a tenth of a pixel.
+_LANDMARK_STEPS = 1024
+NO_POINT = np.int16(-32768)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one modality measured of one utterance.
+
+    values        (T, D) float32; a NaN row = nothing was seen at that moment; T = 0 = nothing at all
+    timestamps_s  (T,) float64, increasing, seconds from the utterance's start
+    columns       D names, the contract with everything downstream
+    """
+
+    values: NDArray[np.float32]
+    timestamps_s: NDArray[np.float64]
+    columns: tuple[str, ...]
+
+    def column(self, name: str) -> NDArray[np.float32]:
+        """The (T,) series of one column; CacheError if there is no such column."""
+        if name not in self.columns:
+            raise CacheError(f"There is no column '{name}'; the columns are {', '.join(self.columns)}.")
+        return self.values[:, self.columns.index(name)]
+
+
+@dataclass(frozen=True)
+class PackedLandmarks:
+    """Raw points as they are stored: points (T, P, 3) int16, scale (T, 4) float32 (x, y, z of the origin, then the step)."""
+
+    points: NDArray[np.int16]
+    scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The rows first to end - 1 were measured of one face: its track's number, how likely it is the right one (0 to 1),
+    and how many tracks its shot had. Rows in between that do not show it are NaN."""
+
+    first: int
+    end: int
+    track: int
+    score: float
+    tracks: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whose face an utterance's rows are of.
+
+    policy     what was asked for: speaking, largest, longest, left, right
+    by         what decided: alone where one face at most was seen, largest where speaking was asked for without sound
+    faces      the most faces seen in one frame
+    score      mean of the stretches' scores, by their frames
+    uncertain  the score is below the limit in the params
+    """
+
+    policy: str
+    by: str
+    faces: int
+    score: float
+    uncertain: bool
+    stretches: tuple[Stretch, ...] = ()
+
+    def as_json(self) -> str:
+        """One line; scores to four places."""
+        rows = [[s.first, s.end, s.track, round(s.score, 4), s.tracks] for s in self.stretches]
+        told = {"policy": self.policy, "by": self.by, "faces": self.faces, "score": round(self.score, 4)}
+        return json.dumps({**told, "uncertain": self.uncertain, "stretches": rows})
+
+    @staticmethod
+    def from_json(text: str) -> Choice:
+        """The inverse; JsonError, ValueError, KeyError or TypeError where it is no such line."""
+        told = parse_json(text, "a choice of a face")
+        stretches = tuple(
+            Stretch(int(first), int(end), int(track), float(score), int(tracks))
+            for first, end, track, score, tracks in told["stretches"]
+        )
+        score, uncertain = float(told["score"]), bool(told["uncertain"])
+        return Choice(str(told["policy"]), str(told["by"]), int(told["faces"]), score, uncertain, stretches)
+
+
+def pack_landmarks(landmarks: NDArray[np.float32]) -> PackedLandmarks:
+    """(T, P, 3) float32 in any one unit -> int16 steps around each frame's centre, so that small faces lose no more than large ones."""
+    with np.errstate(invalid="ignore"):
+        low, high = landmarks.min(axis=1), landmarks.max(axis=1)
+        step = np.maximum((high - low).max(axis=1), 1e-6) / _LANDMARK_STEPS
+        scale = np.concatenate([(low + high) / 2, step[:, None]], axis=1).astype(np.float32)
+        steps = np.rint((landmarks - scale[:, None, :3]) / scale[:, None, 3:])
+    return PackedLandmarks(np.where(np.isfinite(steps), steps, np.float32(NO_POINT)).astype(np.int16), scale)
+
+
+def unpack_landmarks(packed: PackedLandmarks) -> NDArray[np.float32]:
+    """The inverse of pack_landmarks, to half a step."""
+    points = np.where(packed.points == NO_POINT, np.float32(np.nan), packed.points.astype(np.float32))
+    return np.asarray(points * packed.scale[:, None, 3:] + packed.scale[:, None, :3], np.float32)

@@ -1,0 +1,59 @@
+"""What a frame cache holds, in numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bemerc.cache.read import FrameCache
+
+
+def summary(cache: FrameCache) -> dict[str, Any]:
+    """What a cache holds, for ``bemerc cache info`` and ``inspect``: counts, hours, and per column the NaN share, mean, std, min and max."""
+    counts = np.diff(cache._offsets)
+    statistics = _column_statistics(cache)
+    return {
+        "path": str(cache.path),
+        "modality": cache.modality,
+        "extractor": cache.extractor,
+        "rate": cache.rate,
+        "params": cache.params,
+        "utterances": len(cache),
+        "failed": len(cache.failures),
+        "without_rows": int((counts == 0).sum()),
+        "rows": int(counts.sum()),
+        "hours": float(np.nansum(cache._duration_s)) / 3600,
+        "landmarks": cache.has_landmarks,
+        "several_faces": sum(choice.by != "alone" for choice in cache.choices.values()),
+        "uncertain_faces": sum(choice.uncertain for choice in cache.choices.values()),
+        "bytes": cache.path.stat().st_size,
+        "columns": statistics,
+    }
+
+
+def _column_statistics(cache: FrameCache) -> dict[str, dict[str, float]]:
+    width, total = len(cache.columns), cache._datasets["values"].shape[0]
+    seen, first, second = np.zeros(width), np.zeros(width), np.zeros(width)
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for start in range(0, total, 1 << 14):
+        block = cache.block(start, min(total, start + (1 << 14))).astype(np.float64)
+        there = np.isfinite(block)
+        filled = np.where(there, block, 0.0)
+        seen += there.sum(axis=0)
+        first += filled.sum(axis=0)
+        second += (filled**2).sum(axis=0)
+        low = np.minimum(low, np.where(there, block, np.inf).min(axis=0))
+        high = np.maximum(high, np.where(there, block, -np.inf).max(axis=0))
+    return {
+        name: _statistics(total, seen[i], first[i], second[i], low[i], high[i]) for i, name in enumerate(cache.columns)
+    }
+
+
+def _statistics(total: int, seen: float, first: float, second: float, low: float, high: float) -> dict[str, float]:
+    if not seen:
+        return {"nan_share": 1.0 if total else math.nan} | dict.fromkeys(("mean", "std", "min", "max"), math.nan)
+    mean = first / seen
+    std = math.sqrt(max(0.0, second / seen - mean**2))
+    return {"nan_share": 1 - seen / total, "mean": mean, "std": std, "min": float(low), "max": float(high)}

@@ -1,0 +1,279 @@
+"""Writing a frame cache: under a temporary name until it is whole, in memory that does not grow, to the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import checksum
+from bemerc.cache.schema import (
+    NO_POINT,
+    PAIRS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Choice,
+    Features,
+    Kind,
+    PackedLandmarks,
+    pack_landmarks,
+)
+from bemerc.core.atomic import PRIVATE, partial_path, sweep_partials
+from bemerc.core.errors import DiskError
+
+_CHUNK_BYTES = 1 << 16
+_Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
+
+
+def write_cache(
+    path: Path,
+    *,
+    modality: Kind,
+    columns: Sequence[str],
+    rate: Literal["clip"] | float,
+    extractor: str,
+    params: Mapping[str, Any],
+    clips: Iterable[tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]],
+    failures: Mapping[str, str],
+    notes: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
+    choices: Mapping[str, Choice] | None = None,
+    contents: str = "",
+) -> None:
+    """Write one frame cache: a temporary name first, renamed when it is complete. Memory does not grow with the corpus.
+
+    clips     (id, features, duration_s, landmarks or None) in sorted id order; landmarks (T, P, 3) float32 or packed
+    failures  id -> reason; these ids must not be among ``clips`` and get no rows
+    notes     id -> a sentence on it; may be filled while ``clips`` is consumed
+    sources   id -> SHA-256 of the file that it was measured of
+    choices   id -> whose face it was measured of; may be filled while ``clips`` is consumed
+    contents  what the cache was made of, as a hash; a later run compares it to see that there is nothing to do
+
+    The same arguments give the same bytes. DiskError if the disk refuses; ids out of order are our own mistake.
+    """
+    path = Path(path)
+    partial = partial_path(path)
+    head = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "modality": modality,
+        "rate": rate if rate == "clip" else float(rate),
+        "extractor": extractor,
+        "params": json.dumps(params, sort_keys=True, ensure_ascii=False),
+        "contents": contents,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_partials(path.parent)
+        with _Disk(partial, "w+", opener=_for_the_owner) as disk:
+            with h5py.File(disk, "w") as file:
+                file.attrs.update(head)
+                rows = disk.while_there_is_room(_in_order(clips, failures, tuple(columns)))
+                ids, sums = _write_body(file, tuple(columns), rows)
+                pairs = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
+                # Filled while the rows were written.
+                pairs |= {"choices": {id_: choice.as_json() for id_, choice in choices.items()}} if choices else {}
+                for name, texts in pairs.items():
+                    _pairs(file, name, PAIRS[name], texts)
+                file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
+            disk.check()
+            os.fsync(disk.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise DiskError(path, "this cache could not be written", error.strerror or str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_nothing(path: Path, modality: Kind) -> None:
+    """A cache of no utterance, by the extractor "none": what a pipeline leaves where a file is due and nothing was asked for."""
+    write_cache(path, modality=modality, columns=(), rate="clip", extractor="none", params={}, clips=(), failures={})
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)
+
+
+class _Disk(io.FileIO):
+    """The file under HDF5. When a write fails inside HDF5, closing the file ends the process with a segmentation fault, so
+    a failure is remembered, HDF5 is told that all went well, and the error is raised where Python can catch it."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of ``data``, or the failure remembered."""
+        left = memoryview(data).cast("B")
+        try:
+            while self.error is None and left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return memoryview(data).nbytes
+
+    def truncate(self, size: int | None = None) -> int:
+        """As ever, or the failure remembered."""
+        try:
+            return super().truncate(size) if self.error is None else 0
+        except OSError as error:
+            self.error = error
+            return 0
+
+    def check(self) -> None:
+        """Raise what was remembered."""
+        if self.error is not None:
+            raise self.error
+
+    def while_there_is_room(self, rows: Iterator[_Row]) -> Iterator[_Row]:
+        """Stop at the first failure rather than at the end."""
+        for row in rows:
+            if self.error is not None:
+                return
+            yield row
+
+
+def _in_order(clips: Iterable[_Row], failures: Mapping[str, str], columns: tuple[str, ...]) -> Iterator[_Row]:
+    """The clips with the failed ids sorted in among them as utterances without rows."""
+    nothing = Features(np.zeros((0, len(columns)), np.float32), np.zeros(0), columns)
+    waiting = sorted(failures, reverse=True)
+    last = None
+    for row in clips:
+        assert last is None or last < row[0], f"{row[0]} comes after {last}"
+        while waiting and waiting[-1] < row[0]:
+            yield waiting.pop(), nothing, math.nan, None
+        assert not waiting or waiting[-1] != row[0], f"{row[0]} has features and a failure"
+        last = row[0]
+        yield row
+    yield from ((id_, nothing, math.nan, None) for id_ in reversed(waiting))
+
+
+def _write_body(
+    file: h5py.File,
+    columns: tuple[str, ...],
+    rows: Iterator[_Row],
+) -> tuple[list[str], list[str]]:
+    """Write everything that has a row per frame or utterance; the ids, and the checksum of each."""
+    values = _Rows(file, "values", (len(columns),), np.dtype(np.float32), np.nan)
+    timestamps = _Rows(file, "timestamps_s", (), np.dtype(np.float64), np.nan)
+    points = _Rows(file, "landmarks", None, np.dtype(np.int16), NO_POINT)
+    scale = _Rows(file, "landmarks_scale", (4,), np.dtype(np.float32), np.nan)
+    ids: list[str] = []
+    sums: list[str] = []
+    durations: list[float] = []
+    offsets = [0]
+    for id_, features, duration_s, landmarks in rows:
+        _check_row(id_, features, columns)
+        values.append(features.values)
+        timestamps.append(features.timestamps_s)
+        packed = landmarks if isinstance(landmarks, PackedLandmarks) or landmarks is None else pack_landmarks(landmarks)
+        if packed is not None and len(features.values):
+            assert len(packed.points) == len(features.values), f"{id_}: one set of landmarks per row"
+            points.put(offsets[-1], packed.points)
+            scale.put(offsets[-1], packed.scale)
+        ids.append(id_)
+        sums.append(checksum.of_rows(id_, duration_s, features, packed))
+        durations.append(duration_s)
+        offsets.append(offsets[-1] + len(features.values))
+    for dataset in (values, timestamps):
+        dataset.close(offsets[-1])
+    if points.used:
+        points.close(offsets[-1])
+        scale.close(offsets[-1])
+    _strings(file, "ids", ids)
+    _strings(file, "columns", columns)
+    file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
+    file.create_dataset("duration_s", data=np.asarray(durations, np.float64))
+    _strings(file, checksum.DATASET, sums)
+    return ids, sums
+
+
+def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) -> None:
+    group = file.create_group(name)
+    _strings(group, "ids", sorted(texts))
+    _strings(group, second, [texts[id_] for id_ in sorted(texts)])
+
+
+def _check_row(id_: str, features: Features, columns: tuple[str, ...]) -> None:
+    assert features.columns == columns, f"{id_}: the columns are not the cache's"
+    assert features.values.shape == (len(features.timestamps_s), len(columns)), f"{id_}: {features.values.shape} values"
+    assert features.values.dtype == np.float32, f"{id_}: values must be float32"
+
+
+class _Rows:
+    """A dataset that grows: rows are gathered until they fill chunks, so that each chunk is compressed once."""
+
+    def __init__(
+        self, file: h5py.File, name: str, inner: tuple[int, ...] | None, dtype: np.dtype[Any], fill: float | np.int16
+    ) -> None:
+        self.file, self.name, self.inner, self.dtype, self.fill = file, name, inner, dtype, fill
+        self.dataset: Any = None
+        self.pending: list[NDArray[Any]] = []
+        self.start = self.end = 0
+
+    @property
+    def used(self) -> bool:
+        return self.dataset is not None
+
+    def append(self, rows: NDArray[Any]) -> None:
+        self.put(self.end, rows)
+
+    def put(self, at: int, rows: NDArray[Any]) -> None:
+        """Rows that begin at ``at``; a gap before them reads as the fill value."""
+        dataset = self._open(rows.shape[1:])
+        if at != self.end:
+            self._flush(whole_chunks=False)
+            self.start = self.end = at
+        self.pending.append(rows)
+        self.end += len(rows)
+        if self.end - self.start >= 4 * dataset.chunks[0]:
+            self._flush(whole_chunks=True)
+
+    def close(self, length: int) -> None:
+        dataset = self._open(self.inner or ())
+        self._flush(whole_chunks=False)
+        if dataset.chunks is not None:
+            dataset.resize(length, axis=0)
+
+    def _open(self, inner: tuple[int, ...]) -> Any:
+        if self.dataset is None:
+            if 0 in inner:  # no columns, so no rows: HDF5 has no chunks of nothing
+                self.dataset = self.file.create_dataset(self.name, shape=(0, *inner), dtype=self.dtype)
+                return self.dataset
+            row_bytes = max(1, math.prod(inner)) * self.dtype.itemsize
+            self.dataset = self.file.create_dataset(
+                self.name,
+                shape=(0, *inner),
+                maxshape=(None, *inner),
+                chunks=(min(4096, max(16, _CHUNK_BYTES // row_bytes)), *(max(1, n) for n in inner)),
+                dtype=self.dtype,
+                fillvalue=self.fill,
+                compression="gzip",
+                compression_opts=4,
+                shuffle=True,
+            )
+        return self.dataset
+
+    def _flush(self, *, whole_chunks: bool) -> None:
+        if not self.pending:
+            return
+        rows = np.concatenate(self.pending)
+        end = self.end - self.end % self.dataset.chunks[0] if whole_chunks else self.end
+        self.dataset.resize(end, axis=0)
+        self.dataset[self.start : end] = rows[: end - self.start]
+        self.pending = [rows[end - self.start :]]
+        self.start = end
+
+
+def _strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    """Fixed-length UTF-8: unlike variable-length strings these read at once and give the same bytes each time."""
+    encoded = [text.encode() for text in texts]
+    dtype = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
+    packing = {"compression": "gzip", "compression_opts": 4} if encoded else {}
+    group.create_dataset(name, data=np.array(encoded, dtype=dtype), **packing)

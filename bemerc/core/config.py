@@ -1,0 +1,315 @@
+"""The strict loader: one section of params.yaml becomes one frozen dataclass.
+
+A params file is read by people in a hurry, so every fault is reported at once: unknown keys with the known ones beside
+them, missing keys, wrong types, and values that a dataclass's own ``check`` refuses. Nothing is coerced except int to
+float: PyYAML reads ``1e-4`` as a string, and a silent float("1e-4") would hide the next such surprise.
+
+A params file may also come with somebody's model or recipe: its size, its depth and what its anchors unfold to are
+bounded, a key that stands twice is an error, and messages show a value's beginning only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from bemerc.core import bounded
+from bemerc.core.errors import ConfigError
+from bemerc.core.terminal import printable
+
+T = TypeVar("T")
+
+
+# The sections of params.yaml. Others are their owner's, unless they are nearly called like one of these that is missing.
+SECTIONS = (
+    "sample", "prepare", "extract_video", "extract_audio", "tokens", "describe", "teacher", "backbone", "model", "prompt",
+    "align", "student", "variants", "merc", "predict", "evaluate",
+)  # fmt: skip
+# A params file of this project has 7 kB and 400 values.
+MOST_BYTES = 1 << 18
+MOST_DEPTH = 20
+MOST_VALUES = 50_000
+_MOST_DIGITS = 100
+
+
+def load(path: str | Path, section: str, cls: type[T]) -> T:
+    """Read ``section`` of the YAML file at ``path`` into ``cls``, a frozen dataclass.
+
+    A section that is not there holds the defaults, so that a file for one setting needs that section alone. Raises
+    ConfigError, listing every fault, when the file, the section's name or any key is not as ``cls`` declares.
+    """
+    document = read_document(path)
+    where = f"{printable(path)}: {section}"
+    if section not in document and _has_defaults(cls):
+        near = difflib.get_close_matches(section, [_shown(name) for name in document], n=1, cutoff=0.8)
+        if near and near[0] not in SECTIONS:
+            raise ConfigError(f"{printable(path)}: there is no section '{near[0]}'; did you mean '{section}'?")
+        return from_mapping({}, cls, where)
+    return from_mapping(_section(document, path, section), cls, where)
+
+
+def load_or_default(path: str | Path | None, section: str, cls: type[T]) -> T:
+    """As ``load``; None stands for params.yaml in the working directory, or the defaults where there is none."""
+    if path is None and not Path("params.yaml").is_file():
+        return cls()
+    return load("params.yaml" if path is None else path, section, cls)
+
+
+def read_section(path: str | Path, section: str) -> Mapping[str, Any]:
+    """The raw mapping of one section; ConfigError if the file or the section is not there."""
+    return _section(read_document(path), path, section)
+
+
+def _section(document: Mapping[str, Any], path: str | Path, section: str) -> Mapping[str, Any]:
+    if section not in document:
+        listed = printable(", ".join(map(_shown, document)))
+        raise ConfigError(f"{printable(path)}: there is no section '{section}'; the sections are {listed}.")
+    value = document[section] if document[section] is not None else {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{printable(path)}: section '{section}' must hold keys and values, not {_kind(value)}.")
+    return value
+
+
+def _has_defaults(cls: type) -> bool:
+    return all(
+        field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        for field in dataclasses.fields(cls)
+    )
+
+
+def read_document(path: str | Path) -> Mapping[str, Any]:
+    """The whole params file as a mapping of sections."""
+    try:
+        text = bounded.read_bytes(Path(path), MOST_BYTES).decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{printable(path)}: there is no such params file. Run from the project's folder, or name one with --params."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{printable(path)}: the params file cannot be read as UTF-8 text ({error.reason})."
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{printable(path)}: the params file cannot be read as UTF-8 text ({reason}).") from None
+    try:
+        document = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{printable(path)}{where}: this is not valid YAML: {printable(reason)}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date, a number of 5,000 digits
+        raise ConfigError(f"{printable(path)}: this is not valid YAML: {printable(error)}") from None
+    if not isinstance(document, Mapping):
+        raise ConfigError(f"{printable(path)}: the params file must hold sections, not {_kind(document)}.")
+    return document
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that bounds nesting and what aliases unfold to, and refuses a key that stands twice."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        try:
+            if self._depth > MOST_DEPTH:
+                raise yaml.YAMLError(f"it is nested deeper than {MOST_DEPTH} levels")
+            node = super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+        if (
+            isinstance(node, yaml.ScalarNode)
+            and node.tag.endswith((":int", ":float"))
+            and len(node.value) > _MOST_DIGITS
+        ):
+            raise yaml.YAMLError(f"it holds a number of {len(node.value)} digits")
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _unfolded(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"its anchors unfold to more than {MOST_VALUES:,} values")
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    problem = f"the key '{printable(key.value, 60)}' stands there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _unfolded(node: yaml.Node, counted: dict[int, int]) -> int:
+    """How many values a node holds once every alias is written out; without end where it holds itself."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = MOST_VALUES + 1  # stands until the node is counted: so does a node within itself
+        pairs = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        counted[id(node)] = 1 + sum(_unfolded(part, counted) for part in pairs)
+    return counted[id(node)]
+
+
+def from_mapping(mapping: Mapping[str, Any], cls: type[T], where: str) -> T:
+    """Build ``cls`` from a mapping; ``where`` opens every line of the error."""
+    faults: list[str] = []
+    value = _build(mapping, cls, where, faults)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return typing.cast(T, value)
+
+
+def to_mapping(value: Any) -> Any:
+    """The inverse of from_mapping: plain dicts, lists and scalars, ready for JSON or YAML."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_mapping(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_mapping(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_mapping(item) for item in value]
+    return value
+
+
+def _build(mapping: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> Any:
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in mapping:
+        if key not in fields:
+            near = difflib.get_close_matches(_shown(key), fields, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "."
+            faults.append(f"{where}.{_shown(key)}: unknown key{hint} The known keys are {', '.join(fields)}.")
+    values: dict[str, Any] = {}
+    before = len(faults)
+    for name, field in fields.items():
+        if name in mapping:
+            values[name] = _convert(mapping[name], hints[name], f"{where}.{name}", faults)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            faults.append(f"{where}.{name}: this key is missing; it must be {_name(hints[name])}.")
+    if len(faults) > before:
+        return None
+    built = cls(**values)
+    check = getattr(built, "check", None)
+    if check is not None:
+        faults.extend(f"{where}.{fault}" for fault in check())
+    return built
+
+
+def _convert(value: Any, hint: Any, where: str, faults: list[str]) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, args, hint, where, faults)
+    if origin is Literal:
+        if value in args and type(value) in {type(arg) for arg in args}:
+            return value
+        faults.append(f"{where}: {_shown(value, repr)} is not one of {', '.join(map(repr, args))}.")
+        return None
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, Mapping):
+            return _build(value, hint, where, faults)
+        faults.append(f"{where}: must hold keys and values, not {_kind(value)}.")
+        return None
+    if origin is tuple:
+        return _convert_sequence(value, args[0], hint, where, faults)
+    if origin in (dict, Mapping) or (origin is not None and issubclass(origin, Mapping)):
+        return _convert_mapping(value, args, hint, where, faults)
+    return _convert_scalar(value, hint, where, faults)
+
+
+def _convert_union(value: Any, args: tuple[Any, ...], hint: Any, where: str, faults: list[str]) -> Any:
+    if value is None and type(None) in args:
+        return None
+    attempts: list[list[str]] = []
+    for arg in args:
+        if arg is type(None):
+            continue
+        attempt: list[str] = []
+        converted = _convert(value, arg, where, attempt)
+        if not attempt:
+            return converted
+        attempts.append(attempt)
+    faults.extend(attempts[0] if len(attempts) == 1 else [f"{where}: {_shown(value, repr)} is not {_name(hint)}."])
+    return None
+
+
+def _convert_sequence(value: Any, item: Any, hint: Any, where: str, faults: list[str]) -> Any:
+    if not isinstance(value, list | tuple):
+        faults.append(f"{where}: must be a list, not {_kind(value)}.")
+        return None
+    return tuple(_convert(v, item, f"{where}[{i}]", faults) for i, v in enumerate(value))
+
+
+def _convert_mapping(value: Any, args: tuple[Any, ...], hint: Any, where: str, faults: list[str]) -> Any:
+    if not isinstance(value, Mapping):
+        faults.append(f"{where}: must hold keys and values, not {_kind(value)}.")
+        return None
+    item = args[1] if args else Any
+    return {str(key): _convert(v, item, f"{where}.{_shown(key)}", faults) for key, v in value.items()}
+
+
+def _convert_scalar(value: Any, hint: Any, where: str, faults: list[str]) -> Any:
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is hint and not (hint is float and not math.isfinite(value)):
+        return value
+    extra = ""
+    if hint is float and isinstance(value, str):
+        extra = " YAML reads 1e-4 as text: write 1.0e-4."
+    faults.append(f"{where}: must be {_name(hint)}, not {_kind(value)} {_shown(value, repr)}.{extra}")
+    return None
+
+
+def _shown(value: Any, form: Callable[[Any], str] = str) -> str:
+    """A value's beginning for a message; what a list or mapping holds is not written out."""
+    return printable(form(value), 60) if not isinstance(value, list | tuple | Mapping) else _kind(value)
+
+
+def _name(hint: Any) -> str:
+    names = {
+        int: "a whole number",
+        float: "a finite number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Path: "a path",
+    }
+    if hint in names:
+        return names[hint]
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_name(arg) for arg in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"a list of {_name(get_args(hint)[0])}"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    return getattr(hint, "__name__", str(hint))
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return {
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        bool: "true/false",
+        list: "a list",
+        dict: "a mapping",
+    }.get(type(value), type(value).__name__)

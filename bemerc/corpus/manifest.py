@@ -1,0 +1,240 @@
+"""The nouns of a conversation, and the manifest: one JSON line per utterance, the only thing later stages read of a corpus.
+
+Every reader in this package turns somebody's folder into Utterances. Everything after ``prepare`` sees the manifest
+alone, so a new corpus is one new module here and nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from bemerc.core import atomic
+from bemerc.core.errors import CorpusError
+from bemerc.core.jsonfile import JsonError, read_json_lines
+from bemerc.core.terminal import printable
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+Modality = Literal["face", "pose", "audio"]
+MODALITIES: tuple[Modality, ...] = ("face", "pose", "audio")
+
+# Nobody is named: what is not known to be one person is never measured against its own earlier turns.
+NOBODY = ""
+
+# Canonical names, in the order in which scores and tables list them; aliases are what other repositories write.
+LABEL_SETS: dict[str, tuple[str, ...]] = {
+    "meld": ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),
+    "iemocap6": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
+    "iemocap4": ("happy", "sad", "neutral", "angry"),
+}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One turn of a dialogue.
+
+    id       unique in the manifest; opens with corpus and split because MELD restarts its numbers in each split
+    dialogue id of the dialogue, unique in the manifest; a dialogue lies in one split
+    index    position in the dialogue, from 0 without gaps
+    label    canonical name from the label set, None where unknown (such turns serve as history only)
+    clip     path of the video or sound file, relative to the manifest's folder or absolute; None where there is none
+    start_s, end_s  the part of ``clip`` that is this utterance, None = all of it
+    crop     (left, top, right, bottom) as fractions of the frame, None = all of it
+    """
+
+    id: str
+    dialogue: str
+    index: int
+    speaker: str
+    text: str
+    label: str | None
+    split: Split
+    clip: str | None
+    start_s: float | None = None
+    end_s: float | None = None
+    crop: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """The utterances of one dialogue in their order."""
+
+    id: str
+    utterances: tuple[Utterance, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All utterances of the corpora in use, sorted by id (those of a folder of clips as people number them), and
+    the label set that their labels come from."""
+
+    utterances: tuple[Utterance, ...]
+    labels: tuple[str, ...]
+    corpora: tuple[str, ...]
+    folder: Path
+
+    def dialogues(self) -> tuple[Dialogue, ...]:
+        """Dialogues sorted by id, each with its turns in order."""
+        turns: dict[str, list[Utterance]] = {}
+        for utterance in self.utterances:
+            turns.setdefault(utterance.dialogue, []).append(utterance)
+        return tuple(Dialogue(key, tuple(sorted(turns[key], key=lambda u: u.index))) for key in sorted(turns))
+
+    def by_split(self, split: Split) -> tuple[Utterance, ...]:
+        """The utterances of one split, sorted by id."""
+        return tuple(u for u in self.utterances if u.split == split)
+
+    def clip_path(self, utterance: Utterance) -> Path | None:
+        """Where the clip of ``utterance`` lies, or None where the corpus has no clip for it."""
+        return None if utterance.clip is None else self.folder / utterance.clip
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence[str], corpora: Sequence[str]) -> None:
+    """Check and write a manifest: a first line with the label set, then one utterance per line, sorted by id.
+
+    Raises CorpusError listing the faults: a duplicate id, a label outside the set, a dialogue in two splits, an index
+    that is not 0, 1, 2, ... within its dialogue, and whatever read_manifest would refuse.
+    """
+    ordered = sorted(utterances, key=lambda u: u.id)
+    unreadable = ((u.id, _wrong(asdict(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
+    faults = [
+        f"{printable(id_)}: {wrong} Correct it, or list the id under prepare.leave_out."
+        for id_, wrong in unreadable
+        if wrong
+    ][:50]
+    faults += _faults(ordered, labels)
+    if faults:
+        raise CorpusError("\n".join(faults))
+    head = {"labels": list(labels), "corpora": list(corpora)}
+    lines = [json.dumps(head, ensure_ascii=False)] + [json.dumps(asdict(u), ensure_ascii=False) for u in ordered]
+    atomic.write_text(path, "\n".join(lines) + "\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what write_manifest wrote, or somebody else: every line is checked for keys, types, ranges and clashes.
+
+    Raises CorpusError, which names the line that is not as it must be.
+    """
+    try:
+        lines = read_json_lines(path, MOST_LINE_BYTES)
+        first = next(lines, None)
+        if first is None:
+            raise CorpusError(f"{printable(path)}: the manifest is empty. {_AGAIN}")
+        labels, corpora = _head(path, first[1])
+        utterances = [_utterance(path, number, value) for number, value in islice(lines, MOST_UTTERANCES + 1)]
+    except JsonError as error:
+        if error.missing:
+            raise CorpusError(f"{printable(path)}: there is no manifest here. Run 'dvc repro prepare' first.") from None
+        raise CorpusError(f"{printable(error, 500)} {_AGAIN}") from None
+    if len(utterances) > MOST_UTTERANCES:
+        raise CorpusError(f"{printable(path)}: it has more than {MOST_UTTERANCES:,} utterances. {_AGAIN}")
+    utterances.sort(key=lambda u: u.id)
+    faults = _faults(utterances, labels)
+    if faults:
+        raise CorpusError("\n".join([*(f"{printable(path)}: {fault}" for fault in faults), _AGAIN]))
+    return Manifest(tuple(utterances), labels, corpora, path.parent)
+
+
+# Bounds on a manifest: its file is read line by line, and its utterances are held in memory.
+MOST_UTTERANCES = 500_000
+MOST_LINE_BYTES = 1 << 20
+# Characters of one utterance's words, names and paths; the longest of MELD has 336.
+_LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
+_AGAIN = "Run 'dvc repro prepare' again."
+# Two days, in turns of a second, and in seconds: what an index and a time cannot exceed.
+_MOST_TURNS, _MOST_SECONDS = 10**6, 10**7
+
+
+def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    found = []
+    for key in ("labels", "corpora"):
+        names = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 200 for name in names):
+            raise CorpusError(
+                f"{printable(path)}, line 1: a manifest opens with its labels and corpora, each a list of names. {_AGAIN}"
+            )
+        if len(set(names)) < len(names):
+            raise CorpusError(f"{printable(path)}, line 1: a name stands twice in {key}. {_AGAIN}")
+        found.append(tuple(names))
+    return found[0], found[1]
+
+
+_KEYS = frozenset(field.name for field in fields(Utterance))
+
+
+def _utterance(path: Path, number: int, value: Any) -> Utterance:
+    wrong = _wrong(value)
+    if wrong:
+        raise CorpusError(f"{printable(path)}, line {number}: {wrong} {_AGAIN}")
+    crop = value.pop("crop")
+    return Utterance(**value, crop=None if crop is None else tuple(crop))
+
+
+def _wrong(value: Any) -> str | None:
+    """What is wrong with a line of a manifest, as a sentence; None where it is an utterance."""
+    if not isinstance(value, dict):
+        return "must be a JSON object."
+    if value.keys() != _KEYS:
+        return f"unknown or missing keys {printable(', '.join(sorted(value.keys() ^ _KEYS)))}."
+    for key in ("id", "dialogue", "speaker", "text", "label", "clip"):
+        written, longest = value[key], _LONGEST_TEXT if key == "text" else _LONGEST_NAME
+        optional = key in ("label", "clip") and written is None
+        if not optional and (not isinstance(written, str) or len(written) > longest):
+            return f"{key} must be text of at most {longest} characters{' or null' * (key in ('label', 'clip'))}."
+        if written == "" and key in ("id", "dialogue", "clip"):
+            return f"{key} is empty."
+    if "\0" in (value["clip"] or "") or "\0" in value["id"]:
+        return "a zero stands in its id or clip."
+    if value["split"] not in SPLITS:
+        return f"split must be one of {', '.join(SPLITS)}, not {printable(repr(value['split']), 40)}."
+    if type(value["index"]) is not int or not 0 <= value["index"] < _MOST_TURNS:
+        return f"index must be a whole number from 0, not {printable(repr(value['index']), 40)}."
+    return _wrong_part(value["start_s"], value["end_s"], value["crop"])
+
+
+def _wrong_part(start_s: Any, end_s: Any, crop: Any) -> str | None:
+    for name, time in (("start_s", start_s), ("end_s", end_s)):
+        if time is not None and not (type(time) in (int, float) and 0 <= time < _MOST_SECONDS):
+            return f"{name} must be seconds from the clip's start or null, not {printable(repr(time), 40)}."
+    if end_s is not None and end_s <= (start_s or 0):
+        return f"end_s = {end_s:g} is not after its start, {start_s or 0:g}."
+    if crop is None:
+        return None
+    if not (isinstance(crop, list) and len(crop) == 4 and all(type(edge) in (int, float) for edge in crop)):
+        return "crop must be null or four fractions: left, top, right, bottom."
+    if not (0 <= crop[0] < crop[2] <= 1 and 0 <= crop[1] < crop[3] <= 1):
+        return f"crop {printable(repr(crop), 80)} must be growing fractions from 0 to 1."
+    return None
+
+
+def _faults(utterances: Sequence[Utterance], labels: Sequence[str], most: int = 50) -> list[str]:
+    """What is wrong between utterances that are sorted by id: at most ``most`` sentences, and one that counts the others."""
+    faults = [
+        f"{printable(b.id)}: two utterances share this id." for a, b in itertools.pairwise(utterances) if a.id == b.id
+    ]
+    split_of: dict[str, str] = {}
+    indices: dict[str, list[int]] = {}
+    known = ", ".join(labels)
+    for u in utterances:
+        if u.label is not None and u.label not in labels:
+            faults.append(
+                f"{printable(u.id)}: the label '{printable(u.label, 60)}' is not in the label set ({printable(known)})."
+            )
+        if split_of.setdefault(u.dialogue, u.split) != u.split:
+            faults.append(
+                f"{printable(u.id)}: its dialogue '{printable(u.dialogue)}' lies in both {split_of[u.dialogue]} and {u.split}."
+            )
+        indices.setdefault(u.dialogue, []).append(u.index)
+    for dialogue, found in indices.items():
+        if sorted(found) != list(range(len(found))):
+            faults.append(
+                f"{printable(dialogue)}: the turns are numbered {printable(sorted(found)[:20])}; they must be 0 to {len(found) - 1}."
+            )
+    more = [f"and {len(faults) - most} more faults."] if len(faults) > most else []
+    return faults[:most] + more

@@ -1,0 +1,293 @@
+"""A CSV of one's own: a row per utterance, columns with the names of the utterance's own fields.
+
+Strict where a slip would cost silently (a column called ``start`` instead of ``start_s`` would make every utterance as
+long as its video), lenient where spreadsheets differ: comma, semicolon or tab, UTF-8 or UTF-16, any words in any cell,
+rows and columns of blank cells, decimal commas where no comma separates the cells, whole numbers as 0.0.
+
+What stops, with all faults at once: columns, labels and splits that nobody knows, ids and places that stand twice, a
+dialogue in two splits. What is left out and named: a row of another width, without a usable id, dialogue or index. Times
+or a crop that cannot be read cost their row its video, not its words.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from bemerc.core.terminal import printable
+from bemerc.corpus import labels as emotion
+from bemerc.corpus.manifest import Split, Utterance
+from bemerc.corpus.reading import Finding, Reading, by_dialogue, person, stop_at
+from bemerc.corpus.text import Row, Table, decode, is_broken, read_table
+
+NEEDED = ("id", "dialogue", "index", "speaker", "text", "label", "split", "clip")
+OPTIONAL = ("start_s", "end_s", "crop")
+
+_SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+CROPS = {"left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Params:
+    """How to read a table.
+
+    file     the table; clips in it are relative to its folder
+    labels   the label set that its labels come from: a name or a list
+    aliases  spelling in the table -> label, beside the spellings that are known anyway
+    ignore   columns of the table that are none of ours
+    """
+
+    file: str = "data/table/table.csv"
+    labels: str | tuple[str, ...] = "meld"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+
+
+def read(params: Params, name: str = "table") -> Reading:
+    """The table's utterances; ids are ``name/split/id``, dialogues ``name/split/dialogue``.
+
+    ``index`` orders the turns and may have gaps. A blank label, clip, start_s, end_s or crop means that there is none;
+    a crop is ``left``, ``right`` or four fractions ``left top right bottom``. Raises CorpusError with every fault.
+    """
+    labels = emotion.label_set(params.labels)
+    accepted = emotion.names(labels, params.aliases)
+    table = read_table(Path(params.file))
+    stop_at(
+        _column_faults(table, params.ignore),
+        f"A table has the columns {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}.",
+    )
+    faults: list[str] = []
+    findings = [_left_out(table, line, why) for line, why in table.misshapen.items()]
+    turns = [_turn(table, row, accepted, faults, findings) for row in table.rows]
+    found = [turn for turn in turns if turn is not None]
+    faults += _clashes(table, found)
+    utterances = [_utterance(turn, name) for turn in found if turn.split is not None]
+    ordered = [replace(u, index=i) for turns in by_dialogue(utterances).values() for i, u in enumerate(turns)]
+    findings += _findings(table, ordered)
+    stop_at(faults, findings=findings)
+    return Reading(name, tuple(ordered), labels, tuple(findings))
+
+
+def lists_utterances(path: Path) -> bool:
+    """Whether a file opens with a head that has most of the columns of a table of utterances."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = decode(file.read(4096)).text.lstrip().splitlines()[:2]
+    except OSError:
+        return False
+    return any(len(set(re.findall(r"\w+", line)) & set(NEEDED)) > len(NEEDED) // 2 for line in head)
+
+
+def _column_faults(table: Table, ignore: Iterable[str]) -> list[str]:
+    where = f"{printable(table.path)}, line 1"
+    faults = [f"{where}: the column '{c}' is missing." for c in NEEDED if c not in table.columns]
+    for column in table.columns:
+        if column not in NEEDED + OPTIONAL and column not in ignore:
+            near = difflib.get_close_matches(column.lower()[:40], NEEDED + OPTIONAL, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "."
+            faults.append(
+                f"{where}: the column '{printable(column, 60)}' is unknown{hint} To have it passed over, list it in ignore."
+            )
+    return faults
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A row that is understood, its names still as the table has them; ``split`` is None where it is a fault."""
+
+    line: int
+    id: str
+    dialogue: str
+    index: int
+    speaker: str
+    text: str
+    label: str | None
+    split: Split | None
+    clip: str | None
+    start_s: float | None
+    end_s: float | None
+    crop: tuple[float, float, float, float] | None
+
+
+def _turn(
+    table: Table, row: Row, accepted: Mapping[str, str], faults: list[str], findings: list[Finding]
+) -> _Turn | None:
+    """One row, or None where it is left out; what is wrong with it is added to ``faults`` and ``findings``."""
+    cell = {column: "" if written.strip() in _NO_VALUE else written for column, written in row.cells.items()}
+    id_, dialogue = (_named(cell[column]) for column in ("id", "dialogue"))
+    where = f"{printable(table.path)}, line {row.line}, {printable(repr(id_))}"
+    unusable = [*_name_faults("id", id_), *_name_faults("dialogue", dialogue)]
+    if not (index := _INDEX.fullmatch(cell["index"])):
+        unusable.append(f"index must be a whole number, not '{printable(cell['index'], 40)}'.")
+    split = _SPLITS.get(cell["split"].strip().lower())
+    if split is None:
+        faults.append(f"{where}: split must be train, dev or test, not '{printable(cell['split'], 40)}'.")
+    label = emotion.canonical(cell["label"], accepted) if cell["label"].strip() else None
+    if label is None and cell["label"].strip():
+        faults.append(f"{where}: {emotion.fault(cell['label'], accepted)}")
+    if index is None or unusable:
+        findings.append(_left_out(table, row.line, " ".join(unusable)))
+        return None
+    wrong: list[str] = []
+    start_s, end_s = (_seconds(column, cell.get(column, ""), table.delimiter, wrong) for column in ("start_s", "end_s"))
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        wrong.append(f"end_s = {end_s:g} is not after start_s = {start_s:g}.")
+    crop = _crop(cell.get("crop", ""), wrong)
+    findings += [Finding("cell", f"{table.path}, line {row.line}", why, "keeps without video", True) for why in wrong]
+    if blank := sorted(column for column in cell if cell[column] != row.cells[column]):
+        reason = f"{', '.join(blank)}: '{row.cells[blank[0]].strip()}' is taken for a blank cell."
+        findings.append(Finding("blank", f"{table.path}, line {row.line}", reason, "keeps, repaired"))
+    clip = str(table.path.parent / cell["clip"].strip()) if cell["clip"].strip() and not wrong else None
+    return _Turn(
+        row.line,
+        id_,
+        dialogue,
+        int(index[1]),
+        person(cell["speaker"]),
+        cell["text"],
+        label,
+        split,
+        clip,
+        None if wrong else start_s,
+        None if wrong else end_s,
+        None if wrong else crop,
+    )
+
+
+# What pandas and Excel write for a cell without a value. "None" and "null" are words that people say.
+_NO_VALUE = ("nan", "NaN", "NAN", "<NA>", "#N/A", "#NA", "#NV", "NaT")
+# 0.0 is what pandas makes of whole numbers beside a missing one.
+_INDEX = re.compile(r"\s*([+-]?\d{1,9})(?:[.,]0{1,9})?\s*", re.ASCII)
+# A name becomes part of file names, which end at 255 bytes, and of messages.
+_LONGEST_NAME = 500
+
+
+def _named(written: str) -> str:
+    return unicodedata.normalize("NFC", written).strip()
+
+
+def _utterance(turn: _Turn, name: str) -> Utterance:
+    assert turn.split is not None
+    prefix = f"{name}/{turn.split}"
+    return Utterance(
+        id=f"{prefix}/{turn.id}",
+        dialogue=f"{prefix}/{turn.dialogue}",
+        index=turn.index,
+        speaker=turn.speaker,
+        text=turn.text,
+        label=turn.label,
+        split=turn.split,
+        clip=turn.clip,
+        start_s=turn.start_s,
+        end_s=turn.end_s,
+        crop=turn.crop,
+    )
+
+
+def _left_out(table: Table, line: int, reason: str) -> Finding:
+    return Finding("row", f"{table.path}, line {line}", reason, "leaves out", needs_you=True)
+
+
+def _name_faults(column: str, written: str) -> list[str]:
+    """Ids become parts of file names when features are exported, so they may not lead out of a folder."""
+    if not written:
+        return [f"{column} is blank."]
+    shown = printable(repr(written), 60)
+    if len(written) > _LONGEST_NAME:
+        return [f"{column} {shown} is longer than {_LONGEST_NAME} characters."]
+    if any(ord(char) < 32 or ord(char) == 127 for char in written):
+        return [f"{column} {shown} holds a control character."]
+    parts = PurePosixPath(written.replace("\\", "/")).parts
+    if ".." in parts or written.startswith(("/", "\\")):
+        return [f"{column} {shown} must not start with / or hold '..'."]
+    return []
+
+
+def _seconds(column: str, written: str, delimiter: str, faults: list[str]) -> float | None:
+    """Seconds; with a decimal comma too where no comma separates the cells, so that 1,234 cannot mean a thousand."""
+    if not written.strip():
+        return None
+    try:
+        value = float(written if delimiter == "," else written.replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        faults.append(f"{column} must be seconds from the clip's start, not '{printable(written, 40)}'.")
+        return None
+    return value
+
+
+def _crop(written: str, faults: list[str]) -> tuple[float, float, float, float] | None:
+    words = re.split(r"[\s;]+", written.strip().lower())
+    if words == [""]:
+        return None
+    if len(words) == 1 and words[0] in CROPS:
+        return CROPS[words[0]]
+    if len(words) != 4:
+        words = re.split(r"[\s,;]+", written.strip())
+    try:
+        left, top, right, bottom = (float(word.replace(",", ".")) for word in words)
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+        return left, top, right, bottom
+    faults.append(
+        "crop must be left, right, or four fractions 'left top right bottom' with 0 <= left < right <= 1, "
+        f"not '{printable(written, 40)}'."
+    )
+    return None
+
+
+def _clashes(table: Table, turns: Iterable[_Turn]) -> list[str]:
+    """Ids that stand twice within a split, turns that claim the same place, and dialogues that lie in two splits."""
+    where = printable(table.path)
+    faults: list[str] = []
+    ids: dict[tuple[Split | None, str], int] = {}
+    places: dict[tuple[str, int], _Turn] = {}
+    splits: dict[str, dict[Split, int]] = {}
+    for turn in turns:
+        first = ids.setdefault((turn.split, turn.id), turn.line)
+        if first != turn.line:
+            faults.append(f"{where}, line {turn.line}: the id '{printable(turn.id)}' stands on line {first} already.")
+        other = places.setdefault((turn.dialogue, turn.index), turn)
+        if other is not turn and other.split == turn.split and other.id != turn.id:
+            faults.append(
+                f"{where}, line {turn.line}: '{printable(turn.id)}' and '{printable(other.id)}' are both turn {turn.index} "
+                f"of '{printable(turn.dialogue)}'."
+            )
+        if turn.split is not None:
+            splits.setdefault(turn.dialogue, {}).setdefault(turn.split, turn.line)
+    faults += [
+        f"{where}: the dialogue '{printable(dialogue)}' lies in {' and '.join(f'{s} (line {n})' for s, n in found.items())}; "
+        "a dialogue lies in one split. Give all of its turns the same one, or, where they are different dialogues, other names."
+        for dialogue, found in splits.items()
+        if len(found) > 1
+    ]
+    return faults
+
+
+def _findings(table: Table, utterances: Iterable[Utterance]) -> list[Finding]:
+    findings = []
+    if reason := table.decoded.oddness():
+        findings.append(Finding("encoding", str(table.path), reason))
+    for u in utterances:
+        if is_broken(u.text):
+            findings.append(Finding("mojibake", u.id, "The words hold characters of a wrong encoding.", needs_you=True))
+        if not u.text.strip():
+            findings.append(Finding("empty", u.id, "The utterance has no words."))
+        # pathlib's is_file raises for a name that is too long for the disk; os.path says that there is no such file.
+        if u.clip is not None and not os.path.isfile(u.clip):  # noqa: PTH113
+            findings.append(Finding("missing", u.id, f"There is no {u.clip}.", "keeps without video", needs_you=True))
+    return findings

@@ -1,0 +1,202 @@
+"""Speech to words for recordings without subtitles, by a Whisper of transformers.
+
+The usual way is a script of its own that leaves text and throws the times away. Here the model's own timestamps become the
+cues of a WebVTT file, which enters where subtitles enter (corpus/recording.py), so that nothing after it knows the
+difference, and people can mend a transcript by hand: a file beside the video wins over one of ours. Transcripts are kept
+by what was heard and by which model, so a recording is transcribed once. A user's own file is never written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.core import huggingface
+from bemerc.core.atomic import write_text
+from bemerc.core.errors import BemercError, MachineError, MediaError
+from bemerc.core.hashing import model_identity, sha256
+from bemerc.core.progress import bar, transformers_quiet
+from bemerc.media.audio import read_sound
+from bemerc.media.container import NoTrackError
+from bemerc.media.pitch import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from bemerc.corpus.readers.recording import Cue
+
+Track = Literal["auto"] | int
+
+# Below this level everywhere (dB of full scale) there is nothing to hear, and a Whisper would invent words.
+SILENCE_DB = -60.0
+# Whisper's own defaults for passing over stretches without speech (Radford et al. 2022, section 4.5).
+NO_SPEECH = 0.6
+LOG_PROB = -1.0
+
+
+class TranscribeError(BemercError):
+    """The speech recogniser cannot be had, or a transcript cannot be written."""
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """Which recordings have a transcript, and why the others have none: path -> sentence."""
+
+    files: Mapping[Path, Path]
+    without: Mapping[Path, str]
+
+
+def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto", track: Track = "auto") -> Transcripts:
+    """Transcribe ``videos`` with the Whisper ``model`` (a folder or a name) into WebVTT files in ``folder``.
+
+    track  of which sound track: auto, the one with a voice, or a number, from 1
+
+    Recordings that were transcribed before by this model are not heard again; without any left, the model is not loaded.
+    Raises TranscribeError where the model cannot be had; a recording that cannot be heard costs itself alone.
+    """
+    places = {video: _place(video, model, folder, track) for video in videos}
+    left = [video for video, place in places.items() if place is None or not place.is_file()]
+    without: dict[Path, str] = {}
+    if left:
+        hear = whisper(model, device)
+        with bar("Transcribing", len(left), "recordings") as advance:
+            for video in left:
+                reason = _transcribe(video, places[video], hear, model, track)
+                if reason:
+                    without[video] = reason
+                advance(1)
+    files = {v: place for v, place in places.items() if place is not None and place.is_file() and v not in without}
+    # A transcript without a word is kept, so that silence is not listened to twice, but it is no subtitle.
+    wordless = [v for v, place in files.items() if "-->" not in place.read_text(encoding="utf-8")]
+    without |= dict.fromkeys(wordless, "No speech was recognised in it.")
+    return Transcripts({v: place for v, place in files.items() if v not in without}, without)
+
+
+def _place(video: Path, model: str, folder: Path, track: Track) -> Path | None:
+    """Where the transcript of this very file by this model lies; None where the file cannot be read."""
+    try:
+        content = sha256(video)
+    except OSError:
+        return None
+    of_track = "" if track == "auto" else f" track {track}"
+    key = hashlib.sha256(f"{content} {model_identity(model)}{of_track}".encode()).hexdigest()[:12]
+    return folder / f"{video.stem}.{key}.vtt"
+
+
+def _transcribe(
+    video: Path, place: Path | None, hear: Callable[[NDArray[np.float32]], list[Cue]], model: str, track: Track
+) -> str | None:
+    """Write one transcript; returns why there is none."""
+    if place is None:
+        return "The file cannot be read."
+    try:
+        waveform = read_sound(video, track=track).waveform
+    except NoTrackError as error:
+        return f"{error} So there is nothing to transcribe."
+    except (MediaError, MachineError) as error:
+        return str(error)
+    cues = hear(waveform) if audible(waveform) else []
+    write_text(place, webvtt(cues, model))
+    return None
+
+
+def audible(waveform: NDArray[np.float32]) -> bool:
+    """Whether (N,) samples at 16 kHz are anywhere above SILENCE_DB, by the RMS of tenths of a second."""
+    length = SAMPLE_RATE_HZ // 10
+    whole = waveform[: len(waveform) // length * length].reshape(-1, length)
+    loudest = float(np.sqrt((whole.astype(np.float64) ** 2).mean(axis=1)).max(initial=0.0))
+    return loudest > 10 ** (SILENCE_DB / 20)
+
+
+def webvtt(cues: Iterable[Cue], model: str) -> str:
+    """Cues as a WebVTT file that says who wrote it."""
+    head = f"WEBVTT\n\nNOTE Written by bemerc with the speech recogniser {' '.join(model.split())}.\n"
+    blocks = [f"\n{_clock(c.start_s)} --> {_clock(c.end_s)}\n{_escaped(c.text)}\n" for c in cues]
+    return head + "".join(blocks)
+
+
+def _clock(seconds: float) -> str:
+    ms = round(1000 * seconds)
+    return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
+
+
+def _escaped(text: str) -> str:
+    """Marks of the format are no words; a blank line would end the cue."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+# -------------------------------------------------------------------------------------------------------------- Whisper
+
+
+def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]], list[Cue]]:
+    """Load a Whisper; returns what turns (N,) float32 samples at 16 kHz into cues.
+
+    Raises TranscribeError where it cannot be had or is no Whisper.
+    """
+    import torch
+    from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
+
+    try:
+        folder = huggingface.folder_of(model)
+        config = huggingface.load(AutoConfig, folder)
+        if config.model_type != "whisper":
+            raise TranscribeError(
+                f"{model}: speech is recognised by a Whisper, and this is a {config.model_type} model. "
+                "Name another, such as openai/whisper-small."
+            )
+        with transformers_quiet(advice=False):
+            processor = huggingface.load(AutoProcessor, folder)
+            network = huggingface.load(WhisperForConditionalGeneration, folder, use_safetensors=True).eval()
+    except huggingface.PretrainedError as error:
+        raise TranscribeError(
+            f"{model}: the speech recogniser cannot be loaded ({error.reason}). Give a folder that holds a Whisper with its "
+            "processor, or a name that this machine can download."
+        ) from error
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    network.to(where)
+    return lambda waveform: _hear(network, processor, waveform)
+
+
+def _hear(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[Cue]:
+    """Cues of one recording of any length: windows of 30 s, each begun where the last one's last whole cue ended."""
+    import torch
+
+    window_s = processor.feature_extractor.chunk_length
+    long = len(waveform) > window_s * SAMPLE_RATE_HZ
+    given = processor(
+        waveform,
+        sampling_rate=SAMPLE_RATE_HZ,
+        return_tensors="pt",
+        return_attention_mask=True,
+        truncation=False,
+        padding="longest" if long else "max_length",
+    ).to(network.device)
+    # The thresholds are for windows of a longer recording; transformers takes them there alone.
+    careful = {"no_speech_threshold": NO_SPEECH, "logprob_threshold": LOG_PROB, "temperature": 0.0} if long else {}
+    with torch.inference_mode(), transformers_quiet(advice=False):
+        found = network.generate(
+            given["input_features"].to(network.dtype),
+            attention_mask=given["attention_mask"],
+            return_timestamps=True,
+            return_segments=True,
+            condition_on_prev_tokens=False,
+            **careful,
+        )
+    return cues_of(found["segments"][0], processor.tokenizer, len(waveform) / SAMPLE_RATE_HZ)
+
+
+def cues_of(segments: Iterable[Mapping[str, Any]], tokenizer: Any, duration_s: float) -> list[Cue]:
+    """Whisper's segments (start and end in seconds, token ids) as cues inside the recording; those without words go."""
+    from bemerc.corpus.readers.recording import Cue
+
+    found = []
+    for segment in segments:
+        text = tokenizer.decode(segment["tokens"], skip_special_tokens=True).strip()
+        start_s, end_s = float(segment["start"]), min(float(segment["end"]), duration_s)
+        if text and end_s > start_s:
+            found.append(Cue(start_s, end_s, text))
+    return found

@@ -1,0 +1,144 @@
+"""Audio frames: ``prosody``, a hundred measurements of the voice per second that need no weights and no download.
+
+Pitch and voicing (bemerc.media.pitch), energy, the spectrum's shape and 40 mel bands, in plain numpy. A constant that a cheap sound
+card adds to every sample is taken off, or it would be the energy of all pauses.
+
+An audio extractor, this one or an encoder, is three members of a module or object and nothing else:
+``VERSION``, which changes whenever the numbers do; ``columns(params)``, the names in order; and
+``open_extractor(params)``, which gives an object with ``reset()`` and ``clip(waveform) -> Features``. ``clip`` takes
+(N,) float32 mono at 16 kHz, N from 0 up, and stamps each row with the middle of the sound that it measured, in seconds
+from the clip's start. ``params.rate_hz`` says how many rows a second of sound gives.
+
+What has more to say may do so, and is asked: ``version(params)`` in place of ``VERSION``; ``params.facts()``, what of the
+params the numbers depend on; ``together(params)``, how many clips one process should hold, and then ``clips(waveforms)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import Features
+from bemerc.media.pitch import (
+    FLOOR,
+    SAMPLE_RATE_HZ,
+    Array,
+    Params,
+    Samples,
+    around,
+    blocks,
+    constant_offset,
+    frames_around,
+    inside,
+    track_pitch,
+)
+
+__all__ = ["SAMPLE_RATE_HZ", "Params", "Prosody", "columns", "open_extractor"]
+
+VERSION = "prosody/2"
+WINDOW = 400  # 25 ms: energy and spectrum
+FFT = 512
+MEL_BANDS = 40
+ROLLOFF = 0.85
+
+MEASURES = (
+    "pitch_hz",
+    "voicing",
+    "energy_db",
+    "spectral_centroid_hz",
+    "spectral_flatness",
+    "spectral_rolloff_hz",
+    "zero_crossing_rate",
+)
+
+
+def columns(params: Params) -> tuple[str, ...]:
+    """The names of the audio columns, in order."""
+    del params
+    return (*MEASURES, *(f"logmel_{band:02d}" for band in range(MEL_BANDS)))
+
+
+def open_extractor(params: Params) -> Prosody:
+    """Nothing is loaded: the prosody is arithmetic."""
+    return Prosody(params)
+
+
+class Prosody:
+    """See the module's text for the interface. ``alive`` is called between blocks of frames: an hour of sound takes minutes."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.alive: Callable[[], None] = lambda: None
+
+    def reset(self) -> None:
+        """Nothing: the prosody of a clip knows of no other clip."""
+
+    def clip(self, waveform: NDArray[np.float32]) -> Features:
+        """(N,) float32 mono at 16 kHz, full scale 1 -> one row per whole 1 / rate_hz s, at least one; none for N = 0.
+
+        pitch_hz is NaN where the voice is silent or not periodic; everything else is measured in every row, silence
+        included (energy_db -100, flatness 1). voicing is the height of the normalised autocorrelation at the pitch's
+        period, in [0, 1]; energy_db is relative to a full-scale square wave; zero_crossing_rate is per sample.
+        """
+        names = columns(self.params)
+        period_s = 1 / self.params.rate_hz
+        count = max(1, int(len(waveform) / SAMPLE_RATE_HZ / period_s + 1e-9)) if len(waveform) else 0
+        timestamps_s = (np.arange(count) + 0.5) * period_s
+        values = np.empty((count, len(names)), np.float32)
+        sound = _finite(waveform)
+        if count:
+            offset = constant_offset(sound)
+            values[:, 0], values[:, 1] = track_pitch(sound, timestamps_s, self.params, self.alive)
+            for rows, middles in blocks(timestamps_s, self.alive):
+                values[rows, 2:] = _spectrum(sound, middles, offset)
+        return Features(values, timestamps_s, names)
+
+
+def _finite(sound: Samples) -> Samples:
+    """The sound without NaN; itself where it has none, since a copy of two hours in 64 bits would be a gigabyte."""
+    ends = np.array([sound.min(), sound.max()]) if len(sound) else np.zeros(2)
+    return sound if np.isfinite(ends).all() else np.nan_to_num(sound.astype(np.float64))
+
+
+# ------------------------------------------------------------------------------------------------- energy and spectrum
+
+
+def _spectrum(sound: Samples, middles: NDArray[np.int64], offset: float) -> Array:
+    """(T, 5 + 40): energy, centroid, flatness, rolloff, zero crossings, mel bands."""
+    window = np.hanning(WINDOW + 2)[1:-1]
+    frames = frames_around(sound, middles, WINDOW, offset)
+    weight = (
+        inside(around(middles, WINDOW), len(sound)).astype(np.float64) @ window
+    )  # less than a whole window at the clip's ends
+    power = np.abs(np.fft.rfft(frames * window, FFT)) ** 2 / (window**2).sum() + FLOOR
+    hz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE_HZ)
+    total = power.sum(axis=1)
+    rolloff = hz[(np.cumsum(power, axis=1) >= ROLLOFF * total[:, None]).argmax(axis=1)]
+    crossings = np.count_nonzero(np.diff(np.signbit(frames), axis=1), axis=1) / (WINDOW - 1)
+    return np.column_stack(
+        [
+            _db((frames**2 @ window) / np.maximum(weight, 1e-9)),
+            power @ hz / total,
+            np.exp(np.log(power).mean(axis=1)) / power.mean(axis=1),
+            rolloff,
+            crossings,
+            _db(power @ mel_filters().T),
+        ]
+    )
+
+
+def _db(power: Array) -> Array:
+    return np.asarray(10 * np.log10(np.maximum(power, FLOOR)))
+
+
+def mel_filters() -> Array:
+    """(40, 257) triangles, equally spaced on the mel scale 2595 log10(1 + f / 700) from 0 to 8000 Hz, each of sum 1."""
+    top = 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
+    corners = 700 * (10 ** (np.linspace(0, top, MEL_BANDS + 2) / 2595) - 1)
+    hz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE_HZ)
+    rise = (hz - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
+    fall = (corners[2:, None] - hz) / (corners[2:] - corners[1:-1])[:, None]
+    triangles = np.maximum(np.minimum(rise, fall), 0)
+    return np.asarray(triangles / triangles.sum(axis=1, keepdims=True))

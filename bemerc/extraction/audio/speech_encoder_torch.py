@@ -1,0 +1,244 @@
+"""What loads a speech encoder and listens with it: waveforms in, rows of one layer (or the mean of several) out.
+
+Kept from encoder.py so that nothing imports torch before a worker needs it. Which sounds are heard together never shows in
+the rows: masks cover padding where a model has learned to heed them, and everything else is heard alone or, by a
+Whisper, at its one length. On a GPU a batch is filled up to its full size besides, since the last bits of a product
+depend on its shape, and rows must not depend on which clips happened to be left to measure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import AutoFeatureExtractor
+
+from bemerc.cache import Features
+from bemerc.core import huggingface
+from bemerc.core.errors import BemercError, MediaError
+from bemerc.core.progress import transformers_quiet
+from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
+from bemerc.extraction.audio.windows import batches, cut, rounded, stitch
+
+if TYPE_CHECKING:
+    from bemerc.extraction.audio.speech_encoder import Chosen
+
+Sound = NDArray[np.float32]
+
+_CLASSES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel", "whisper": "WhisperModel"}
+# Lengths of one bucket are padded to the same whole number of steps, so that a GPU sees few shapes.
+_STEP = SAMPLE_RATE_HZ
+
+
+class Encoder:
+    """``clip(waveform)`` for one sound, ``clips(waveforms)`` for several at once; see bemerc.extraction.audio.prosody for the interface.
+
+    ``alive`` is called between batches, so that the caller knows that this process does not hang. ``batched``: whether sounds
+    are heard together, where that changes nothing; None = on a GPU.
+    """
+
+    def __init__(self, chosen: Chosen, columns: tuple[str, ...], device: str, batched: bool | None = None) -> None:
+        self.chosen, self.columns = chosen, columns
+        self.alive: Callable[[], None] = lambda: None
+        self._batched = torch.device(device).type == "cuda" if batched is None else batched
+        self._prepare, network = _load(chosen)
+        self._network = network.to(device)
+        self._stack = network.layers if chosen.family == "whisper" else network.encoder.layers
+        self._whisper = chosen.family == "whisper"
+        self._masked = not self._whisper and network.config.feat_extract_norm == "layer"
+
+    def reset(self) -> None:
+        """Nothing: a clip knows of no other clip."""
+
+    def clip(self, waveform: Sound) -> Features:
+        """(N,) float32 mono at 16 kHz -> one row per hop; none where N is less than one frame sees (400).
+
+        MediaError where the arithmetic overflowed.
+        """
+        found = self.clips([waveform])[0]
+        if isinstance(found, MediaError):
+            raise found
+        return found
+
+    def clips(self, waveforms: Sequence[Sound]) -> list[Features | MediaError]:
+        """The features of each sound, or why it has none, the same as alone but for float32's last digits."""
+        sounds = [self._normalised(np.nan_to_num(waveform)) for waveform in waveforms]
+        overlap = round(self.chosen.params.overlap_s * self.chosen.rate_hz) * self.chosen.hop
+        cuts = [cut(len(sound), self._window, overlap, self.chosen.hop) for sound in sounds]
+        places = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.chosen.field for w in cuts[i]]
+        heard: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in sounds]
+        with _exact(self._network.device):
+            rows = self._heard([sounds[i][window.start : window.end] for i, window in places])
+        for (i, window), values in zip(places, rows, strict=True):
+            heard[i].append((window.start // self.chosen.hop, values))
+        return [self._features(len(sound), parts) for sound, parts in zip(sounds, heard, strict=True)]
+
+    def _features(self, samples: int, parts: list[tuple[int, NDArray[np.float32]]]) -> Features | MediaError:
+        frames = self._frames(samples) if parts else 0
+        times_s = (np.arange(frames) * self.chosen.hop + self._first) / SAMPLE_RATE_HZ
+        if not parts:
+            return Features(np.empty((0, self.chosen.width), np.float32), times_s, self.columns)
+        values = rounded(stitch(parts, frames))
+        if not np.isfinite(values).all():
+            dtype = self.chosen.params.dtype
+            return MediaError(f"The encoder's numbers overflowed in {dtype}. Take extract_audio.encoder.dtype float32.")
+        return Features(values, times_s, self.columns)
+
+    @property
+    def _window(self) -> int:
+        """Samples of a window, whole hops."""
+        return round(self.chosen.window_s * self.chosen.rate_hz) * self.chosen.hop
+
+    @property
+    def _first(self) -> float:
+        """The middle of the first frame, in samples: a Whisper's spectrogram is centred on its first sample."""
+        return 0.0 if self._whisper else self.chosen.field / 2
+
+    def _frames(self, samples: int) -> int:
+        """Frames whose middle (of a Whisper) or whole field (of the others) lies in ``samples`` samples."""
+        if self._whisper:
+            return -(-samples // self.chosen.hop)
+        return (samples - self.chosen.field) // self.chosen.hop + 1
+
+    def _normalised(self, sound: Sound) -> Sound:
+        """Zero mean and unit variance over the whole clip where the model was trained so; windows then share one scale."""
+        if self._whisper or not self._prepare.do_normalize or not len(sound):
+            return sound.astype(np.float32)
+        wide = sound.astype(np.float64)
+        return np.asarray((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7), np.float32)
+
+    # ---------------------------------------------------------------------------------------------------------- batches
+
+    def _heard(self, sounds: list[Sound]) -> list[NDArray[np.float32]]:
+        """The frames (T_i, D) of windows."""
+        found: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(sounds)
+        for places in batches([self._width(i, sound) for i, sound in enumerate(sounds)], list(map(self._most, sounds))):
+            self.alive()
+            batch = [sounds[place] for place in places]
+            filled = batch + [batch[0]] * (self._most(batch[0]) - len(batch))
+            with torch.inference_mode(), _room(self.chosen.params.batch_s):
+                values = (self._log_mel(filled) if self._whisper else self._waves(filled)).cpu().numpy()
+            for place, sound, one in zip(places, batch, values, strict=False):
+                found[place] = one[: self._frames(len(sound))]
+        return found
+
+    def _width(self, place: int, sound: Sound) -> Hashable:
+        """Sounds of one width may share a batch: a Whisper's all, masked ones of one bucket, others none."""
+        if self._whisper:
+            return "window"
+        return _bucket(sound) if self._masked else ("alone", place)
+
+    def _most(self, sound: Sound) -> int:
+        """How many sounds as wide as this one are heard at once. A CPU gains nothing by it, and memory would grow."""
+        if not self._batched or not (self._whisper or self._masked):
+            return 1
+        return max(
+            1, int(self.chosen.params.batch_s * SAMPLE_RATE_HZ) // (self._window if self._whisper else _bucket(sound))
+        )
+
+    def _waves(self, sounds: list[Sound]) -> torch.Tensor:
+        masked = self._masked and self._batched
+        width = _bucket(sounds[0]) if masked else len(sounds[0])
+        values, mask = np.zeros((len(sounds), width), np.float32), np.zeros((len(sounds), width), np.int64)
+        for row, sound in enumerate(sounds):
+            values[row, : len(sound)], mask[row, : len(sound)] = sound, 1
+        options = {"attention_mask": torch.from_numpy(mask).to(self._network.device)} if masked else {}
+        return self._layers(values, options)
+
+    def _log_mel(self, sounds: list[Sound]) -> torch.Tensor:
+        given = self._prepare([*sounds], sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"]
+        return self._layers(given, {})
+
+    def _layers(self, given: NDArray[np.float32], options: dict[str, torch.Tensor]) -> torch.Tensor:
+        """(B, T, H) float32: the mean of the layers that were asked for."""
+        kept: dict[int, torch.Tensor] = {}
+        hooks = [self._stack[0].register_forward_pre_hook(lambda _, taken: _keep(kept, 0, taken))]
+        for number, layer in enumerate(self._stack, start=1):
+            hooks.append(layer.register_forward_hook(lambda _, __, out, number=number: _keep(kept, number, out)))
+        try:
+            into = torch.from_numpy(given).to(self._network.device, self._network.dtype)
+            last = self._network(into, **options).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if self.chosen.depth in self.chosen.layers:
+            kept[self.chosen.depth] = last
+        total = torch.stack([kept[layer].float() for layer in self.chosen.layers])
+        return total.mean(0)
+
+
+def _bucket(sound: Sound) -> int:
+    """Samples, up to a whole number of steps."""
+    return -(-len(sound) // _STEP) * _STEP
+
+
+def _keep(kept: dict[int, torch.Tensor], number: int, states: Any) -> None:
+    """A layer gives its states alone, or first of several things."""
+    kept[number] = states[0] if isinstance(states, tuple) else states
+
+
+@contextlib.contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """Within it the same sound gives the same bits, and float32 means float32; the process's settings come back after it."""
+    cudnn = torch.backends.cudnn
+    threads, before = torch.get_num_threads(), (cudnn.allow_tf32, cudnn.deterministic)
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # the workers are the parallel part; and sums split among threads differ in bits
+    cudnn.allow_tf32, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.allow_tf32, cudnn.deterministic = before
+
+
+@contextlib.contextmanager
+def _room(batch_s: float) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise BemercError(
+            f"The GPU has no room for {batch_s:g} s of sound at once. Lower extract_audio.encoder.batch_s (or window_s)."
+        ) from None
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+
+
+def _load(chosen: Chosen) -> tuple[Any, Any]:
+    """What prepares the sound, and the network. BemercError where they cannot be had, or where weights are missing."""
+    options = {"dtype": getattr(torch, chosen.params.dtype), "use_safetensors": True, "output_loading_info": True}
+    try:
+        with transformers_quiet():
+            prepare = huggingface.load(AutoFeatureExtractor, chosen.folder)
+            network, told = huggingface.load(getattr(transformers, _CLASSES[chosen.family]), chosen.folder, **options)
+    except huggingface.PretrainedError as error:
+        raise BemercError(
+            f"extract_audio.encoder.name_or_path: no {chosen.family} could be loaded from {chosen.folder} ({error.reason})."
+        ) from error
+    _check(chosen, prepare, told["missing_keys"])
+    if chosen.family == "whisper":
+        network = network.encoder
+    else:
+        network.adapter = None  # it would shorten the last layer's output
+    stack = network if chosen.family == "whisper" else network.encoder
+    stack.layers = stack.layers[: max(1, *chosen.layers)]  # what lies above the highest layer asked for is not computed
+    return prepare, network.eval().requires_grad_(False)
+
+
+def _check(chosen: Chosen, prepare: Any, missing: Iterable[str]) -> None:
+    """Weights that a file lacks are filled with random numbers, which looks like an encoder and is none."""
+    lacking = sorted(name for name in missing if not name.startswith("decoder.") and "masked_spec_embed" not in name)
+    if lacking:
+        raise BemercError(
+            f"{chosen.folder}: {len(lacking)} of the encoder's weights are not in its files (such as {lacking[0]}). Save it again."
+        )
+    if prepare.sampling_rate != SAMPLE_RATE_HZ:
+        raise BemercError(
+            f"{chosen.folder}: this encoder hears {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another."
+        )

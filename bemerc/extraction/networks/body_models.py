@@ -1,0 +1,252 @@
+"""The bundled body detector and the bundled full pose model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extraction.networks.graph import Graph, bundled, numbers, there
+from bemerc.extraction.networks.prune_tflite import without_output
+
+POSE_POINTS = 33
+
+_SILHOUETTE = 2  # which of the model's outputs it is
+_BODY_GRAPH = """
+input_stream: "image"
+input_stream: "roi"
+input_side_packet: "file"
+input_side_packet: "enable_segmentation"
+output_stream: "landmarks"
+output_stream: "auxiliary"
+node {
+  calculator: "TfLiteModelCalculator"
+  input_side_packet: "MODEL_BLOB:file"
+  output_side_packet: "MODEL:model"
+}
+node {
+  calculator: "ImageToTensorCalculator"
+  input_stream: "IMAGE:image"
+  input_stream: "NORM_RECT:roi"
+  output_stream: "TENSORS:shown"
+  output_stream: "LETTERBOX_PADDING:padding"
+  options {
+    [mediapipe.ImageToTensorCalculatorOptions.ext] {
+      output_tensor_width: 256
+      output_tensor_height: 256
+      keep_aspect_ratio: true
+      output_tensor_float_range { min: 0 max: 1 }
+    }
+  }
+}
+node {
+  calculator: "InferenceCalculator"
+  input_side_packet: "MODEL:model"
+  input_stream: "TENSORS:shown"
+  output_stream: "TENSORS:told"
+  options { [mediapipe.InferenceCalculatorOptions.ext] { delegate { xnnpack {} } } }
+}
+node {
+  calculator: "TensorsToPoseLandmarksAndSegmentation"
+  input_side_packet: "ENABLE_SEGMENTATION:enable_segmentation"
+  input_stream: "TENSORS:told"
+  output_stream: "LANDMARKS:in_padded_roi"
+  output_stream: "AUXILIARY_LANDMARKS:auxiliary_in_padded_roi"
+}
+node {
+  calculator: "LandmarkLetterboxRemovalCalculator"
+  input_stream: "LANDMARKS:in_padded_roi"
+  input_stream: "LETTERBOX_PADDING:padding"
+  output_stream: "LANDMARKS:in_roi"
+}
+node {
+  calculator: "LandmarkProjectionCalculator"
+  input_stream: "NORM_LANDMARKS:in_roi"
+  input_stream: "NORM_RECT:roi"
+  output_stream: "NORM_LANDMARKS:landmarks"
+}
+node {
+  calculator: "LandmarkLetterboxRemovalCalculator"
+  input_stream: "LANDMARKS:auxiliary_in_padded_roi"
+  input_stream: "LETTERBOX_PADDING:padding"
+  output_stream: "LANDMARKS:auxiliary_in_roi"
+}
+node {
+  calculator: "LandmarkProjectionCalculator"
+  input_stream: "NORM_LANDMARKS:auxiliary_in_roi"
+  input_stream: "NORM_RECT:roi"
+  output_stream: "NORM_LANDMARKS:auxiliary"
+}
+"""
+_BODY_DETECTOR_GRAPH = """
+input_stream: "image"
+output_stream: "roi"
+node {
+  calculator: "ImagePropertiesCalculator"
+  input_stream: "IMAGE_CPU:image"
+  output_stream: "SIZE:size"
+}
+node {
+  calculator: "PoseDetectionCpu"
+  input_stream: "IMAGE:image"
+  output_stream: "DETECTIONS:bodies"
+}
+node {
+  calculator: "SplitDetectionVectorCalculator"
+  input_stream: "bodies"
+  output_stream: "body"
+  options { [mediapipe.SplitVectorCalculatorOptions.ext] { ranges { begin: 0 end: 1 } element_only: true } }
+}
+node {
+  calculator: "PoseDetectionToRoi"
+  input_stream: "DETECTION:body"
+  input_stream: "IMAGE_SIZE:size"
+  output_stream: "ROI:roi"
+}
+"""
+# What PoseLandmarkFiltering does to the two points that tell where to look next, at its own settings.
+_BODY_FOLLOW_GRAPH = """
+input_stream: "image"
+input_stream: "auxiliary"
+output_stream: "next"
+node {
+  calculator: "ImagePropertiesCalculator"
+  input_stream: "IMAGE_CPU:image"
+  output_stream: "SIZE:size"
+}
+node {
+  calculator: "LandmarksToDetectionCalculator"
+  input_stream: "NORM_LANDMARKS:auxiliary"
+  output_stream: "DETECTION:now"
+}
+node {
+  calculator: "AlignmentPointsRectsCalculator"
+  input_stream: "DETECTION:now"
+  input_stream: "IMAGE_SIZE:size"
+  output_stream: "NORM_RECT:scale"
+  options {
+    [mediapipe.DetectionsToRectsCalculatorOptions.ext] {
+      rotation_vector_start_keypoint_index: 0
+      rotation_vector_end_keypoint_index: 1
+      rotation_vector_target_angle_degrees: 90
+    }
+  }
+}
+node {
+  calculator: "LandmarksSmoothingCalculator"
+  input_stream: "NORM_LANDMARKS:auxiliary"
+  input_stream: "IMAGE_SIZE:size"
+  input_stream: "OBJECT_SCALE_ROI:scale"
+  output_stream: "NORM_FILTERED_LANDMARKS:smooth"
+  options {
+    [mediapipe.LandmarksSmoothingCalculatorOptions.ext] {
+      one_euro_filter { min_cutoff: 0.01 beta: 10 derivate_cutoff: 1 }
+    }
+  }
+}
+node {
+  calculator: "PoseLandmarksToRoi"
+  input_stream: "LANDMARKS:smooth"
+  input_stream: "IMAGE_SIZE:size"
+  output_stream: "ROI:next"
+}
+"""
+
+
+class BodyPose:
+    """The bundled full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
+
+    It answers as MediaPipe's own graph does (BodyGraph), bit for bit, in half of its time: the model's silhouette, which
+    nobody reads, is left out (lean.py); and since a graph that is reset loads its models anew, 30 ms, the models stand in
+    graphs without memory, and a small one without models remembers where the body was.
+    The smoothing of what comes out is off: at 8 frames per second it lags behind gestures by several frames.
+    """
+
+    def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
+        model = without_output(bundled("pose_landmark/pose_landmark_full.tflite"), _SILHOUETTE)
+        flag = "tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
+        self._body = Graph(
+            _BODY_GRAPH,
+            side_inputs={"file": model, "enable_segmentation": False},
+            thresholds={flag: tracking_confidence},
+            outputs=("landmarks", "auxiliary"),
+        )
+        detector = "posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh"
+        self._detector = Graph(
+            _BODY_DETECTOR_GRAPH, side_inputs={}, thresholds={detector: detection_confidence}, outputs=("roi",)
+        )
+        self._follow = Graph(_BODY_FOLLOW_GRAPH, side_inputs={}, thresholds={}, outputs=("next",))
+        self._roi: Any = None
+
+    def reset(self) -> None:
+        """Forget every earlier frame; the next clip gets the numbers that a new graph would give (bit-equal)."""
+        self._follow.reset()
+        self._roi = None
+
+    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
+        """``rgb`` (H, W, 3), contiguous -> keypoints (33, 4) float32, or None where nobody was seen.
+
+        x and y are fractions of width and height; z is in fractions of the width, zero at the hips, negative towards
+        the camera; visibility in [0, 1].
+        """
+        picture = self._body.picture(rgb)
+        if self._roi is None:
+            self._roi = there(self._detector.run({"image": picture}).get("roi"))
+            if self._roi is None:
+                return None
+        told = self._body.run({"image": picture, "roi": self._roi})
+        landmarks = there(told.get("landmarks"))
+        if landmarks is None:
+            self.reset()
+            return None
+        # Whose place is smoothed over time: the graph gets the true one.
+        following = self._follow.run({"image": picture, "auxiliary": told["auxiliary"]}, timestamp_s)
+        self._roi = there(following.get("next"))
+        # MediaPipe's graph turns fractions into pixels and back, filter or not: the last bit depends on it.
+        size = np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1], 1], np.float32)
+        return _keypoints(self._body, landmarks) * size / size
+
+    def close(self) -> None:
+        for graph in (self._body, self._detector, self._follow):
+            graph.close()
+
+
+class BodyGraph:
+    """MediaPipe's own graph of body detector and full pose model, with its smoothing off. For benchmarks and the test that
+    BodyPose answers alike."""
+
+    def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
+        presence = "poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
+        self._graph = Graph(
+            "pose_landmark/pose_landmark_cpu",
+            side_inputs={
+                "model_complexity": 1,
+                "smooth_landmarks": False,
+                "enable_segmentation": False,
+                "smooth_segmentation": False,
+                "use_prev_landmarks": True,
+            },
+            thresholds={
+                "posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh": detection_confidence,
+                presence: tracking_confidence,
+            },
+            outputs=("pose_landmarks",),
+            as_shipped=True,
+        )
+
+    def reset(self) -> None:
+        """Forget every earlier frame."""
+        self._graph.reset()
+
+    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
+        """As BodyPose."""
+        landmarks = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s).get("pose_landmarks")
+        return None if there(landmarks) is None else _keypoints(self._graph, landmarks)
+
+    def close(self) -> None:
+        self._graph.close()
+
+
+def _keypoints(graph: Graph, landmarks: Any) -> NDArray[np.float32]:
+    return numbers(graph.getter._get_serialized_proto(landmarks), POSE_POINTS, 5)[:, :4]

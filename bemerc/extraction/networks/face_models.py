@@ -1,0 +1,220 @@
+"""The bundled face detectors and the bundled face mesh with irises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extraction.networks.graph import PRESENCE, WHOLE, Graph, Rect, numbers
+from bemerc.media.frame_view import Box, Patch, Sight, Still, sight_of
+
+MESH_POINTS = 478
+
+_DETECTORS = {"near": "FaceDetectionShortRange", "far": "FaceDetectionFullRange"}
+_ROOM = 1.5
+# Samples are taken between two pixels; and parts of a frame begin where a converter's stride does (media/).
+_MARGIN_PX = 2
+_GRID_PX = 32
+_EYE_CORNERS = (33, 263)
+# The parts of MediaPipe's face graphs, without what decides between them: a picture and where to look, the answer.
+_MESH_GRAPH = """
+input_stream: "image"
+input_stream: "roi"
+input_side_packet: "with_attention"
+output_stream: "landmarks"
+node {
+  calculator: "FaceLandmarkCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:roi"
+  input_side_packet: "WITH_ATTENTION:with_attention"
+  output_stream: "LANDMARKS:landmarks"
+}
+"""
+_DETECTOR_GRAPH = """
+input_stream: "image"
+input_stream: "roi"
+output_stream: "faces"
+node {{
+  calculator: "{}"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:roi"
+  output_stream: "DETECTIONS:faces"
+  options {{ [mediapipe.FaceDetectionOptions.ext] {{ min_score_thresh: {} delegate {{ xnnpack {{}} }} }} }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A face that a detector found: the part of the picture that the mesh wants to see of it, and the score in [0, 1]."""
+
+    rect: Rect
+    score: float
+
+
+class FaceModels:
+    """The bundled face detectors and the bundled face mesh with irises, asked one by one about a picture.
+
+    MediaPipe's own graph follows faces from frame to frame by itself, runs its short-range detector on every frame that
+    shows fewer faces than it was told to look for, and never says which face is which. Here nothing is remembered:
+    ``show`` a picture, then ask; who follows whom is decided by bemerc.extraction.face.detection.
+    """
+
+    def __init__(self, detection_confidence: float) -> None:
+        self._detection_confidence = detection_confidence
+        self._mesh = Graph(
+            _MESH_GRAPH,
+            side_inputs={"with_attention": True},
+            thresholds={"facelandmarkcpu__ThresholdingCalculator.threshold": 0.0},
+            outputs=("landmarks", PRESENCE),
+        )
+        self._detectors: dict[str, Graph] = {}
+        self._sight: Sight = Still(np.zeros((1, 1, 3), np.uint8))
+        self._whole: Any = None
+        self._canvas = np.zeros((1, 1, 3), np.uint8)
+
+    def show(self, shown: Sight | NDArray[np.uint8]) -> None:
+        """The picture (H, W, 3) that is asked about from now on. Detectors look at all of it, the mesh at a part."""
+        self._sight, self._whole = sight_of(shown), None
+
+    def find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Found]:
+        """Faces in a part of the picture, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
+        ``far`` the full-range one (192 x 192; it finds smaller faces)."""
+        graph = self._detectors.get(reach) or self._detectors.setdefault(reach, self._detector(reach))
+        faces = graph.run({"image": self._all(), "roi": graph.rect(part)}).get("faces")
+        if faces is None or faces.is_empty():
+            return []
+        found = [_found(message, self._sight.size) for message in graph.getter._get_serialized_proto_list(faces)]
+        return sorted(found, key=lambda face: -face.score)
+
+    def mesh(self, rect: Rect) -> tuple[NDArray[np.float32], float]:
+        """The landmarks (478, 3) float32 of the face in ``rect``, and the model's belief in [0, 1] that there is one.
+
+        x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
+        the width, grows away from the camera and is zero near the head's centre.
+        """
+        outputs = self._mesh.run({"image": self._around(rect), "roi": self._mesh.rect(rect)})
+        message = self._mesh.getter._get_serialized_proto(outputs["landmarks"])
+        return numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[PRESENCE]))
+
+    def around(self, rect: Rect) -> Patch:
+        """What the mesh was shown of the face that it was last asked about; the same pixels whoever else looked at the frame."""
+        box = _box_around(rect, self._sight.size)
+        if box is None:
+            return Patch(self._sight.rgb(), (0, 0))
+        left, top, right, bottom = box
+        there = self._whole is not None or self._sight.is_there
+        picture = self._sight.rgb() if there else self._canvas
+        return Patch(picture[top:bottom, left:right], (left, top))
+
+    def _around(self, rect: Rect) -> Any:
+        """A picture of full size in which what lies around ``rect`` is there: the mesh takes its samples at the very places
+        where it would take them in the whole, so that its answers are the same bit for bit."""
+        box = _box_around(rect, self._sight.size)
+        if self._whole is not None or self._sight.is_there or box is None:
+            return self._all()
+        left, top, right, bottom = box
+        width, height = self._sight.size
+        if self._canvas.shape[:2] != (height, width):
+            self._canvas = np.zeros((height, width, 3), np.uint8)
+        self._canvas[top:bottom, left:right] = self._sight.part(box)
+        return self._mesh.picture(self._canvas)
+
+    def _all(self) -> Any:
+        if self._whole is None:
+            self._whole = self._mesh.picture(self._sight.rgb())
+        return self._whole
+
+    def close(self) -> None:
+        for graph in (self._mesh, *self._detectors.values()):
+            graph.close()
+
+    def _detector(self, reach: str) -> Graph:
+        text = _DETECTOR_GRAPH.format(_DETECTORS[reach], self._detection_confidence)
+        return Graph(text, side_inputs={}, thresholds={}, outputs=("faces",))
+
+
+def _box_around(rect: Rect, size: tuple[int, int]) -> Box | None:
+    """The part of a picture of ``size`` that the mesh takes its samples from, in pixels, a little larger so that a video's
+    frame can be cut there (media.Frame.part); None where the rect lies outside of the picture."""
+    width, height = size
+    across, down = rect.width * width / 2, rect.height * height / 2
+    cosine, sine = abs(math.cos(rect.angle)), abs(math.sin(rect.angle))
+    half_width, half_height = cosine * across + sine * down + _MARGIN_PX, sine * across + cosine * down + _MARGIN_PX
+    left, right = _on_grid(rect.x * width - half_width, rect.x * width + half_width, width)
+    top, bottom = _on_grid(rect.y * height - half_height, rect.y * height + half_height, height)
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _on_grid(low: float, high: float, length: int) -> tuple[int, int]:
+    return max(0, math.floor(low / _GRID_PX) * _GRID_PX), min(length, math.ceil(high / _GRID_PX) * _GRID_PX)
+
+
+def _found(message: bytes, size: tuple[int, int]) -> Found:
+    """A serialised detection -> the square that the mesh wants: half as large again as the box, turned with the eyes.
+
+    That is what MediaPipe's DetectionsToRects and RectTransformation calculators do, at the settings of its own graph.
+    """
+    from mediapipe.framework.formats.detection_pb2 import Detection
+
+    detection = Detection.FromString(message)
+    box, eyes = detection.location_data.relative_bounding_box, detection.location_data.relative_keypoints[:2]
+    width, height = size
+    angle = math.atan2((eyes[1].y - eyes[0].y) * height, (eyes[1].x - eyes[0].x) * width)
+    side = _ROOM * max(box.width * width, box.height * height)
+    middle = box.xmin + box.width / 2, box.ymin + box.height / 2
+    return Found(Rect(*middle, side / width, side / height, angle), float(detection.score[0]))
+
+
+def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
+    """Where to look for a face in the next frame: around its landmarks (478, 3) in fractions of ``size``, as
+    MediaPipe's own graph does it."""
+    width, height = size
+    (left, top), (right, bottom) = landmarks[:, :2].min(axis=0).tolist(), landmarks[:, :2].max(axis=0).tolist()
+    across, down = (landmarks[_EYE_CORNERS[1], :2] - landmarks[_EYE_CORNERS[0], :2]).tolist()
+    side = _ROOM * max((right - left) * width, (bottom - top) * height)
+    angle = math.atan2(down * height, across * width)
+    return Rect((left + right) / 2, (top + bottom) / 2, side / width, side / height, angle)
+
+
+class FaceMesh:
+    """MediaPipe's own graph of short-range detector and mesh, for one face; frames of one clip in their order, ``reset``
+    before each clip. For benchmarks: what is extracted comes by way of FaceModels."""
+
+    def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
+        detector = "facedetectionshortrangecpu__facedetectionshortrange__facedetection__TensorsToDetectionsCalculator"
+        self._graph = Graph(
+            "face_landmark/face_landmark_front_cpu",
+            side_inputs={"num_faces": 1, "with_attention": True, "use_prev_landmarks": True},
+            thresholds={
+                f"{detector}.min_score_thresh": detection_confidence,
+                "facelandmarkcpu__ThresholdingCalculator.threshold": tracking_confidence,
+            },
+            outputs=("multi_face_landmarks", PRESENCE),
+            as_shipped=True,
+        )
+
+    def reset(self) -> None:
+        """Forget every earlier frame; the next clip gets the numbers that a new graph would give (bit-equal)."""
+        self._graph.reset()
+
+    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> tuple[NDArray[np.float32], float] | None:
+        """``rgb`` (H, W, 3), contiguous -> landmarks (478, 3) float32 and presence, or None where no face was seen.
+
+        x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
+        the width, grows away from the camera and is zero near the head's centre. presence in [0, 1] is the mesh
+        model's own belief that there is a face; below the tracking confidence the answer is None.
+        """
+        outputs = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s)
+        faces = outputs.get("multi_face_landmarks")
+        if faces is None or faces.is_empty():
+            return None
+        message = self._graph.getter._get_serialized_proto_list(faces)[0]
+        return numbers(message, MESH_POINTS, 3), float(self._graph.getter.get_float(outputs[PRESENCE]))
+
+    def close(self) -> None:
+        self._graph.close()

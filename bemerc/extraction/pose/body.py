@@ -1,0 +1,213 @@
+"""Pose frames: MediaPipe's 33 body keypoints at a rate of their own, and a few numbers that people can read.
+
+The body moves slower than the face and its model costs five times as much, so the loop calls ``frame`` at ``rate_hz``
+only. The readable numbers are worked out once per clip, in shoulder widths and degrees, so that they mean the same
+near and far from the camera. They are uncalibrated: who sits upright by habit is for the tokens to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import Features
+from bemerc.extraction.networks import POSE_POINTS, RELEASE, BodyPose, Hands
+from bemerc.extraction.pose import hands
+from bemerc.media.frame_view import Window
+
+Array = NDArray[np.float64]
+
+VERSION = f"mediapipe-pose-full-{RELEASE}/1"
+
+KEYPOINTS: tuple[str, ...] = (
+    "nose",
+    *("left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer"),
+    *("left_ear", "right_ear", "mouth_left", "mouth_right"),
+    *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist"),
+    *("left_pinky", "right_pinky", "left_index", "right_index", "left_thumb", "right_thumb"),
+    *("left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
+    *("left_heel", "right_heel", "left_foot_index", "right_foot_index"),
+)
+DERIVED: tuple[str, ...] = (
+    "lean_deg",
+    "sway_deg",
+    "shoulder_tilt_deg",
+    "slump",
+    "left_hand_height",
+    "right_hand_height",
+    "movement",
+)
+HEAD = slice(0, 11)  # nose, eyes, ears, mouth
+LEFT_SHOULDER, RIGHT_SHOULDER = KEYPOINTS.index("left_shoulder"), KEYPOINTS.index("right_shoulder")
+LEFT_WRIST, RIGHT_WRIST = KEYPOINTS.index("left_wrist"), KEYPOINTS.index("right_wrist")
+EARS = (KEYPOINTS.index("left_ear"), KEYPOINTS.index("right_ear"))
+_MOVING = np.array([0, *EARS, LEFT_SHOULDER, RIGHT_SHOULDER, 13, 14, LEFT_WRIST, RIGHT_WRIST])
+
+VISIBLE = 0.5  # a keypoint below this is the model's guess, not a measurement
+
+# What turns an apparent size into a lean: people's shoulders, a webcam's field of view, from hips to shoulders.
+_SHOULDERS_M, _FOCAL_LENGTHS, _TRUNK_M = 0.38, 1.0, 0.5
+# Ears this many shoulder widths above the shoulders: upright, and as low as a slumped sitter's.
+_UPRIGHT, _SLUMPED = 0.75, 0.25
+_LYING_DEG = 60.0
+
+
+@dataclass(frozen=True)
+class Params:
+    """Section ``extract_video.pose`` of params.yaml.
+
+    rate_hz               frames per second that the loop hands over; a clip with fewer gives all it has
+    detection_confidence  a body is found when the detector's score is at least this
+    tracking_confidence   a body is lost when the model's belief in it falls below this
+    upright               take a body whose head does not stand above its shoulders for a false alarm: the model sees
+                          lying people in lettering, and is as sure of them as of real ones
+    hands                 measure hands as well (bemerc.extraction.pose.hands): 21 points each, open or shut, at the face, moving
+    """
+
+    rate_hz: float = 8.0
+    detection_confidence: float = 0.5
+    tracking_confidence: float = 0.5
+    upright: bool = True
+    hands: bool = False
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        if not 0 < self.rate_hz <= 120:
+            yield f"rate_hz: {self.rate_hz} must be above 0 and at most 120."
+        for name in ("detection_confidence", "tracking_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
+
+
+def columns(params: Params) -> tuple[str, ...]:
+    """The names of the pose columns, in order."""
+    body = (*(f"{name}_{part}" for name in KEYPOINTS for part in ("x", "y", "z", "visibility")), *DERIVED)
+    return (*body, *hands.COLUMNS) if params.hands else body
+
+
+def open_extractor(params: Params) -> PoseExtractor:
+    """Load the pose model (some 30 ms, and half a second of imports the first time)."""
+    return PoseExtractor(params)
+
+
+class PoseExtractor:
+    """``reset()``, then ``frame()`` for the frames taken of one clip in order, then ``finish()``; again for the next."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self._model = BodyPose(params.detection_confidence, params.tracking_confidence)
+        self._hands = Hands(params.detection_confidence, params.tracking_confidence) if params.hands else None
+        self._clear()
+
+    def reset(self) -> None:
+        """Forget the clip before: the same clip gives the same bytes whatever came before it."""
+        self._model.reset()
+        if self._hands is not None:
+            self._hands.reset()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._keypoints: list[NDArray[np.float32]] = []
+        self._hand_points: list[NDArray[np.float32]] = []
+        self._timestamps_s: list[float] = []
+        self._sizes: list[tuple[int, int]] = []
+
+    def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
+        """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
+        self._sizes.append((rgb.shape[1], rgb.shape[0]))
+        found = self._model(rgb, timestamp_s)
+        self._keypoints.append(found if found is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
+        if self._hands is not None:
+            self._hand_points.append(hands.both(self._hands(rgb, timestamp_s)))
+        self._timestamps_s.append(timestamp_s)
+
+    def finish(self) -> Features:
+        """The clip's features: one row per frame taken, NaN where nobody was seen."""
+        names = columns(self.params)
+        timestamps_s = np.array(self._timestamps_s, np.float64)
+        if not self._keypoints:
+            return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
+        window = Window(self._sizes)
+        keypoints = window.lay(np.stack(self._keypoints))
+        if self.params.upright:
+            keypoints[_lying(keypoints, window.size)] = np.nan
+        derived = derive(keypoints, timestamps_s, window.size)
+        parts = [keypoints.reshape(len(keypoints), -1), derived]
+        if self._hands is not None:
+            points = window.lay(np.stack(self._hand_points))
+            parts.append(hands.measure(points, keypoints[:, 0, :2], timestamps_s, window.size))
+        return Features(np.concatenate(parts, axis=1), timestamps_s, names)
+
+    def close(self) -> None:
+        """Free the models."""
+        self._model.close()
+        if self._hands is not None:
+            self._hands.close()
+
+
+def derive(
+    keypoints: NDArray[np.float32], timestamps_s: NDArray[np.float64], frame_size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Keypoints (T, 33, 4) as fractions of a frame of ``frame_size`` (width, height) -> (T, 7) float32, as DERIVED.
+
+    NaN where a keypoint that the number needs is below 0.5 visible. All definitions are ours.
+
+    lean_deg           how far the trunk has tipped towards the camera since the clip's usual posture (its median):
+                       head and shoulders look larger by as much as they have come nearer; see _lean_deg
+    sway_deg           the head's middle over the shoulders' middle, from the upright, + to the image's right
+    shoulder_tilt_deg  the line of the shoulders, + clockwise in the image
+    slump              0 where the ears stand 0.75 shoulder widths above the shoulders, 1 at 0.25
+    *_hand_height      the wrist above the shoulders' middle, in shoulder widths
+    movement           mean speed of head, shoulders, elbows and wrists since the frame before, shoulder widths per s
+    """
+    seen = keypoints[:, :, 3] >= VISIBLE
+    points = np.where(seen[:, :, None], keypoints[:, :, :2].astype(np.float64) * frame_size, np.nan)
+    left, right = points[:, LEFT_SHOULDER], points[:, RIGHT_SHOULDER]
+    middle, across = (left + right) / 2, left - right  # the person's left is the image's right
+    width = np.maximum(np.hypot(across[:, 0], across[:, 1]), 1.0)
+    head = points[:, HEAD].mean(axis=1)
+    ears = points[:, EARS].mean(axis=1)
+    up = middle[:, 1] - head[:, 1]
+    measures = [
+        _lean_deg(points, width, max(frame_size)),
+        np.degrees(np.arctan2(head[:, 0] - middle[:, 0], up)),
+        np.degrees(np.arctan2(across[:, 1], across[:, 0])),
+        np.clip((_UPRIGHT - (middle[:, 1] - ears[:, 1]) / width) / (_UPRIGHT - _SLUMPED), 0, 1),
+        (middle[:, 1] - points[:, LEFT_WRIST, 1]) / width,
+        (middle[:, 1] - points[:, RIGHT_WRIST, 1]) / width,
+        _movement(points[:, _MOVING], width, timestamps_s),
+    ]
+    return np.asarray(np.stack(measures, axis=1), np.float32)
+
+
+def _lying(keypoints: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.bool_]:
+    points = keypoints[:, :, :2] * np.array(frame_size, np.float32)
+    way = points[:, HEAD].mean(axis=1) - points[:, [LEFT_SHOULDER, RIGHT_SHOULDER]].mean(axis=1)
+    return np.asarray(np.degrees(np.arctan2(np.abs(way[:, 0]), -way[:, 1])) > _LYING_DEG)
+
+
+def _lean_deg(points: Array, width: Array, frame_side: int) -> Array:
+    """Apparent size -> distance (a pinhole camera of usual width) -> the trunk's angle.
+
+    The model's own depth is of no use here: in pictures without hips it puts the nose two shoulder widths ahead.
+    """
+    head = points[:, HEAD]
+    spread = np.sqrt(((head - head.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
+    size = np.sqrt(width * spread)
+    if not np.isfinite(size).any():
+        return np.full(len(points), np.nan)
+    distance_m = _SHOULDERS_M * _FOCAL_LENGTHS * frame_side / np.nanmedian(width)
+    nearer_m = distance_m * (1 - np.nanmedian(size) / np.maximum(size, 1e-6))
+    return np.asarray(np.degrees(np.arcsin(np.clip(nearer_m / _TRUNK_M, -1, 1))))
+
+
+def _movement(points: Array, width: Array, timestamps_s: NDArray[np.float64]) -> Array:
+    """(T, P, 2) -> (T,); a keypoint counts where it is visible in both frames; the first frame has no before: NaN."""
+    step = np.diff(points, axis=0)
+    speed = np.hypot(step[:, :, 0], step[:, :, 1]) / width[1:, None] / np.diff(timestamps_s)[:, None]
+    count = np.isfinite(speed).sum(axis=1)
+    mean = np.where(count > 0, np.nansum(speed, axis=1) / np.maximum(count, 1), np.nan)
+    return np.append(np.nan, mean)

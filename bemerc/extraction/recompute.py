@@ -1,0 +1,166 @@
+"""Action units, head pose and gaze worked out anew from the landmarks that a face cache keeps; no video is read.
+
+For a better formula, for MediaPipe's own blendshape model asked afterwards, and as a check that what is stored belongs
+together. The obvious way, extracting again, costs hours and the clips. What only the picture knew (where the face was, the
+frame's quality) is taken over as it stands. The new cache is a file of its own, marked as not extracted: extraction would
+not know it for its own work, and does not replace it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import Features, FrameCache, PackedLandmarks, open_cache, write_cache
+from bemerc.core.errors import CacheError
+from bemerc.core.hashing import sha256
+from bemerc.core.progress import bar
+from bemerc.extraction.face import action_units, extractor, head_pose
+from bemerc.extraction.face.blendshapes import scores
+from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel
+
+_ANGLES = (*head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS)
+_Row = tuple[str, Features, float, PackedLandmarks]
+COLUMNS = (*action_units.COLUMNS, *_ANGLES)
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """utterances worked out anew; column -> the largest difference from what was stored, NaN where nothing can be compared;
+    unreadable: id -> why its rows were passed over."""
+
+    utterances: int
+    differences: Mapping[str, float]
+    unreadable: Mapping[str, str]
+
+    def sentence(self) -> str:
+        """How far the new numbers are from the stored ones: intensities in steps of 5, angles in degrees."""
+        parts = []
+        for names, unit in ((action_units.COLUMNS, "of 5"), (_ANGLES, "degrees")):
+            known = [name for name in names if np.isfinite(self.differences[name])]
+            if known:
+                worst = max(known, key=lambda name: self.differences[name])
+                parts.append(f"by at most {self.differences[worst]:.4f} {unit} ({worst})")
+        apart = ", ".join(parts) or "there is nothing to compare"
+        return f"{self.utterances} utterances worked out of their landmarks; different from what is stored: {apart}."
+
+
+def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomputed:
+    """Work out the face cache at ``path`` anew, into the file ``out``, or only compare where that is None.
+
+    blendshapes  a face_landmarker.task, asked in place of the network that repeats its model
+
+    Raises CacheError where the cache keeps no landmarks of our mesh or lacks a column, or when ``out`` cannot be written.
+    """
+    shapes = scores if blendshapes is None else BlendshapeModel(blendshapes)
+    differences = dict.fromkeys(COLUMNS, math.nan)
+    params = extractor.Params(blendshapes=None if blendshapes is None else str(blendshapes))
+    with open_cache(path, "face") as cache:
+        _check(path, cache)
+        unreadable = _unreadable(cache)
+        there = [id_ for id_ in cache if id_ not in cache.failures and id_ not in unreadable]
+        with bar("Recomputing", len(there), "utterances") as advance:
+            rows = _rows(cache, there, shapes, differences, advance)
+            if out is None:
+                for _ in rows:
+                    pass
+            else:
+                _write(out, path, cache, params, rows, {**cache.failures, **unreadable})
+    return Recomputed(len(there), differences, unreadable)
+
+
+def _unreadable(cache: FrameCache) -> dict[str, str]:
+    """id -> reason, for damaged rows: each costs itself alone."""
+    found = {}
+    for id_ in cache:
+        try:
+            cache[id_], cache.packed_landmarks(id_)
+        except CacheError as error:
+            found[id_] = str(error)
+    return found
+
+
+def _check(path: Path, cache: FrameCache) -> None:
+    if not cache.has_landmarks:
+        raise CacheError(
+            f"{path}: this cache keeps no landmarks, so nothing can be worked out of them. Extract with them."
+        )
+    if cache.landmark_points != MESH_POINTS:
+        raise CacheError(
+            f"{path}: its landmarks are {cache.landmark_points} per frame, and the mesh has {MESH_POINTS}."
+        )
+    lacking = [
+        name for name in extractor.columns(extractor.Params()) if name not in cache.columns and name not in COLUMNS
+    ]
+    if lacking:
+        raise CacheError(f"{path}: it lacks {', '.join(lacking)}, which landmarks alone do not tell. Extract it again.")
+
+
+def _rows(
+    cache: FrameCache,
+    ids: list[str],
+    shapes: action_units.Shapes,
+    differences: dict[str, float],
+    advance: Callable[[int], None],
+) -> Iterator[_Row]:
+    names = extractor.columns(extractor.Params())
+    for id_ in ids:
+        stored, packed = cache[id_], cache.packed_landmarks(id_)
+        assert packed is not None
+        if not len(stored.values):
+            yield (
+                id_,
+                Features(np.zeros((0, len(names)), np.float32), stored.timestamps_s, names),
+                cache.duration_s(id_),
+                packed,
+            )
+            advance(1)
+            continue
+        told = extractor.measure_packed(packed, (1, 1), np.ones(len(packed.points), np.float32), shapes)
+        new = {name: series for name, series in zip(names, told.T, strict=True) if name in COLUMNS}
+        for name, series in new.items():
+            if name in stored.columns:
+                differences[name] = _larger(differences[name], series - stored.column(name))
+        values = np.column_stack([new[name] if name in new else stored.column(name) for name in names])
+        yield id_, Features(values, stored.timestamps_s, names), cache.duration_s(id_), packed
+        advance(1)
+
+
+def _larger(so_far: float, apart: NDArray[np.float32]) -> float:
+    known = np.abs(apart[np.isfinite(apart)])
+    return max(0.0 if math.isnan(so_far) else so_far, float(known.max())) if known.size else so_far
+
+
+def _write(
+    out: Path,
+    path: Path,
+    cache: FrameCache,
+    params: extractor.Params,
+    rows: Iterator[_Row],
+    failures: Mapping[str, str],
+) -> None:
+    """``imported``: what it is made of is a cache, not clips; so nothing that hashes clips takes it for their own."""
+    version = extractor.version(params)
+    origin = {"from": "landmarks", "cache": sha256(path), "by": cache.extractor}
+    told = {**cache.params, "blendshapes": params.facts()["blendshapes"], "imported": origin}
+    write_cache(
+        out,
+        modality="face",
+        columns=extractor.columns(params),
+        rate=cache.rate,
+        extractor=version,
+        params=told,
+        clips=rows,
+        failures=failures,
+        notes=cache.notes,
+        sources=cache.sources,
+        choices=cache.choices,
+        contents=hashlib.sha256(json.dumps([version, told], sort_keys=True).encode()).hexdigest(),
+    )

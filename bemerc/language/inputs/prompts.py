@@ -1,0 +1,347 @@
+"""Every word that the language model sees, and the way back from its words to a label.
+
+A prompt is kept in parts, not as one string: the head (role, labels), one part per turn of the history, the branch (which
+turn, its behavior, the question) and the target. What is constant stands first and what belongs to one utterance alone
+stands last, so that the utterances of a dialogue share everything up to their branch and ``dataset`` can lay a whole
+dialogue out as one tree. The behavior of an utterance is a Placeholder between the words, never a marker inside a string:
+nothing that a speaker says can be taken for one.
+
+Roles, history between ### marks and the question at the end follow InstructERC; the wording, the order and the anchored
+window are ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
+
+# What a reader of a rendered prompt sees where behavior tokens will stand, and the word that introduces them.
+MARKS: dict[Modality, str] = {"face": "<face>", "pose": "<pose>", "audio": "<audio>"}
+LEADS: dict[Modality, str] = {"face": "Face", "pose": "Body", "audio": "Voice"}
+
+# Words that introduce a sentence of a description; "Voice" already introduces the voice's tokens.
+SAID: dict[str, str] = {
+    "facial_expression": "Facial expression",
+    "body_language": "Body language",
+    "posture": "Posture",
+    "voice": "Speech",
+}
+
+# Slots of a description -> what the align prompt asks for, and the modality without which nobody could answer.
+SLOTS: dict[str, tuple[str, Modality]] = {
+    "facial_expression": ("facial expression", "face"),
+    "body_language": ("body language", "pose"),
+    "posture": ("posture", "pose"),
+    "voice": ("voice", "audio"),
+}
+
+# What somebody who only watches can answer.
+WATCHED = tuple(slot for slot, (_, needed) in SLOTS.items() if needed != "audio")
+TEACHER_ROLE = (
+    "You are an anatomist who watches people in conversations and writes down what is visible: which parts of the face move "
+    "and how, the head, the gaze, the hands, the trunk. You never say what somebody feels or means."
+)
+TEACHER_CONSTRAINT = (
+    "Answer with one JSON object and nothing else, with exactly these keys, each a text of one or two short sentences: {keys}. "
+    "Name no emotion, mood or intention, and no expression that is named after one; say what moves, which way, how much and "
+    'when. Where a part cannot be seen, write "Not visible."'
+)
+TEACHER_AGAIN = "That cannot be used: {fault}. Answer again, with the JSON object alone."
+
+MERC_ROLE = "Name the emotion that the speaker of the last line is perceived to show, by words and behavior."
+OPENING = "The conversation so far:\n###\n"
+ALIGN_ROLE = "Describe what a person shows, by behavior."
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: prompt.
+
+    window    turns of history, the target's included: ``sliding`` holds at most so many, ``anchored`` up to twice as many
+    windowing ``anchored``: the window moves in steps of its own length, so that a block of turns shares one history;
+              ``sliding``: always the last ``window`` turns, one computation per utterance
+    template  ``plain`` text, or ``chat``: inside the tokenizer's own chat template
+    restate   whether the branch names the speaker and says the target's words again, as InstructERC does; else it is as
+              short as can be, since the target's line stands right before it: quicker, and learned worse from little data
+    """
+
+    window: int = 12
+    windowing: Literal["anchored", "sliding"] = "anchored"
+    template: Literal["plain", "chat"] = "plain"
+    restate: bool = True
+
+    def check(self) -> list[str]:
+        return [] if self.window >= 1 else [f"window: must be at least 1, not {self.window}."]
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """Where the K behavior tokens of one utterance and modality stand; ``brief``: two that stand for all of them."""
+
+    modality: Modality
+    utterance: str
+    brief: bool = False
+
+
+@dataclass(frozen=True)
+class Markup:
+    """Words of a chat template: the only text in which the tokenizer may see its special tokens."""
+
+    text: str
+
+
+Piece = str | Markup | Placeholder
+Part = tuple[Piece, ...]
+Whose = Literal["target", "same_speaker", "all"]
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question to the model.
+
+    id       of the utterance that it asks about
+    head     what is the same for every utterance
+    history  one part per turn, oldest first; the last one is never dropped, the others from the oldest
+    branch   what belongs to this utterance alone, up to the word before the answer
+    target   the answer
+    """
+
+    id: str
+    head: Part
+    history: tuple[Part, ...]
+    branch: Part
+    target: str
+
+    @property
+    def text(self) -> str:
+        """The prompt as people read it, with a mark for every placeholder, without the target."""
+        return "".join(_readable(piece) for part in (self.head, *self.history, self.branch) for piece in part)
+
+
+@dataclass(frozen=True)
+class ChatFrame:
+    """What a chat template puts around one question and its answer.
+
+    before   up to our first words
+    between  from the system message to the user's; None: the template has no system role, all of it is the user's message
+    after    from the end of the question to where the answer begins
+    lead     what stands before the words of an answer (some templates: a space)
+    end      the mark that ends an answer; "": the tokenizer's end of text
+    """
+
+    before: str
+    between: str | None
+    after: str
+    lead: str = ""
+    end: str = ""
+
+
+# What a chat template is asked to render: (role, words) of every message, and whether the answer is to be opened.
+Render = Callable[[Sequence[tuple[str, str]], bool], str]
+
+
+def merc_prompt(
+    dialogue: Dialogue,
+    index: int,
+    labels: Sequence[str],
+    modalities: Sequence[Modality],
+    params: Params,
+    *,
+    whose: Whose = "target",
+    described: Mapping[str, str] = NOTHING,
+) -> Prompt:
+    """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none.
+
+    whose      of which turns of the history there is behavior, in brief
+    described  slot -> sentence about the turn in question
+    """
+    turn = dialogue.utterances[index]
+    first = history_start(index, params)
+    history = tuple(_turn(u, modalities, _behaves(u, turn, whose)) for u in dialogue.utterances[first : index + 1])
+    branch = (
+        f"###\nThe last line, by {_name(turn)}: {_quoted(turn)}\n" if params.restate else "###\n",
+        *(f"{SAID[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described),
+        *behavior(turn.id, modalities, joined=not params.restate),
+        "Emotion:" if params.restate or not modalities else " Emotion:",
+    )
+    return Prompt(turn.id, (merc_head(labels),), history, branch, label_target(turn.label) if turn.label else "")
+
+
+def align_prompts(id: str, description: Mapping[str, str], modalities: Sequence[Modality]) -> tuple[Prompt, ...]:
+    """Ask for every slot of one description that the modalities can answer, one prompt per slot.
+
+    The words that were said are not in it: they could give the description away. The behavior stands in the history, so
+    that the slots share it.
+    """
+    head, tokens = (align_head(),), behavior(id, modalities)
+    return tuple(
+        Prompt(id, head, (tokens,), (slot_question(slot),), " " + _one_line(description[slot]))
+        for slot, (_, needed) in SLOTS.items()
+        if needed in modalities and description.get(slot)
+    )
+
+
+def teacher_prompt(dialogue: Dialogue, index: int, times_s: Sequence[float], history: int) -> str:
+    """Ask a vision-language model what the speaker of turn ``index`` does, in frames taken at ``times_s``.
+
+    BeMERC's four parts: title (the role), context (up to ``history`` turns before), objective, constraint. The labels of
+    the turns are nowhere in it. The wording is ours.
+    """
+    turn = dialogue.utterances[index]
+    before = dialogue.utterances[max(0, index - history) : index]
+    said = "".join(f"{_name(u)}: {_quoted(u)}\n" for u in before)
+    context = f"The conversation so far:\n{said}" if said else "The conversation begins here.\n"
+    shown = ", ".join(f"{time:.1f}" for time in times_s)
+    objective = (
+        f"Now {_name(turn)} says {_quoted(turn)} The pictures show it, at {shown} s from its beginning. Describe this speaker's "
+        "facial expression, body language (head, gaze, hands, movement) and posture."
+    )
+    keys = ", ".join(f'"{slot}"' for slot in WATCHED)
+    return "\n\n".join([TEACHER_ROLE, context.rstrip(), objective, TEACHER_CONSTRAINT.format(keys=keys)])
+
+
+def merc_head(labels: Sequence[str]) -> str:
+    """Role and label set, up to the mark that opens the history."""
+    return f"{MERC_ROLE}\nLabels: {', '.join(labels)}.\n{OPENING}"
+
+
+def align_head() -> str:
+    """Role of the align prompt."""
+    return f"{ALIGN_ROLE}\n###\n"
+
+
+def slot_question(slot: str) -> str:
+    """The branch of the align prompt for one slot of the description."""
+    return f"###\nDescribe the {SLOTS[slot][0]}.\nDescription:"
+
+
+def behavior(id: str, modalities: Sequence[Modality], joined: bool = False) -> Part:
+    """One line per modality, always in the same order; nothing for a variant that has words only.
+
+    ``joined``: one line for all, and for what comes after it.
+    """
+    pieces: list[Piece] = []
+    for modality in MODALITIES:
+        if modality in modalities and joined:
+            pieces += [f" {LEADS[modality]}:" if pieces else f"{LEADS[modality]}:", Placeholder(modality, id)]
+        elif modality in modalities:
+            pieces += [f"{LEADS[modality]}:", Placeholder(modality, id), "\n"]
+    return tuple(pieces)
+
+
+def history_start(index: int, params: Params) -> int:
+    """Index of the oldest turn that the prompt for turn ``index`` holds.
+
+    Anchored: ``max(0, w * (floor(t / w) - 1))``, so between w + 1 and 2w turns once the dialogue is long enough, and the
+    same start for w neighbours; sliding: the last w turns.
+    """
+    w = params.window
+    return max(0, w * (index // w - 1) if params.windowing == "anchored" else index - w + 1)
+
+
+def label_target(label: str) -> str:
+    """The answer for a label: the space belongs to the word in most tokenizers."""
+    return f" {label}"
+
+
+def read_label(text: str, labels: Sequence[str]) -> str | None:
+    """The way back: the label that a generated answer opens with, as a word of its own, or None; never a guess."""
+    answer = text.strip().casefold()
+    found = [label for label in labels if re.match(re.escape(label.casefold()) + r"(?!\w)", answer)]
+    return max(found, key=len) if found else None
+
+
+def read_slot(text: str) -> str:
+    """The way back for one slot of a description: the first line of the answer."""
+    return text.strip().split("\n", 1)[0].strip()
+
+
+def chat_frame(render: Render) -> ChatFrame:
+    """Take a chat template apart by what it makes of a question, with a system message before it and an answer behind it.
+
+    Raises ValueError where the template does not leave the message whole; ``render`` raises it where it refuses a role.
+    """
+    user, system, answer = "MESSAGE", "SYSTEM", "ANSWER"
+    asked = render([("user", user)], True)
+    before, found, after = asked.partition(user)
+    if not found:
+        raise ValueError("the chat template does not show the message that it was given")
+    opening, between = _opening(render, system, user, after) or (before, None)
+    with contextlib.suppress(ValueError):
+        answered = render([("user", user), ("assistant", answer)], False)
+        lead, found, end = answered.removeprefix(asked).partition(answer)
+        if found and answered.startswith(asked):
+            return ChatFrame(opening, between, after, lead, end.strip())
+    return ChatFrame(opening, between, after)
+
+
+def _opening(render: Render, system: str, user: str, after: str) -> tuple[str, str] | None:
+    """What stands before a system message and between it and the user's; None where there is no such role."""
+    try:
+        said = render([("system", system), ("user", user)], True)
+    except ValueError:
+        return None
+    opening, found, rest = said.partition(system)
+    between, also, end = rest.partition(user)
+    return (opening, between) if found and also and end == after else None
+
+
+def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
+    """The same prompt inside a chat template: role and labels are the system's where it has that role.
+
+    The template's own words after the question belong to the branch, so that what is shared stays first; ``lead`` belongs
+    to the answer.
+    """
+    first, *others = prompt.head
+    assert isinstance(first, str)
+    role = first.removesuffix(OPENING)
+    if frame.between is None or role == first:
+        head: Part = (Markup(frame.before), first, *others)
+    else:  # templates strip what they are given
+        head = (Markup(frame.before), role.strip(), Markup(frame.between), OPENING, *others)
+    branch = (*prompt.branch, Markup(frame.after))
+    return replace(prompt, head=head, branch=branch, target=answer_in_chat(prompt.target, frame))
+
+
+def answer_in_chat(target: str, frame: ChatFrame) -> str:
+    """An answer as the template writes it: after its own lead, in place of our space."""
+    return frame.lead + target.lstrip()
+
+
+def _turn(turn: Utterance, modalities: Sequence[Modality], behaves: bool) -> Part:
+    said = f"{_name(turn)}: {_quoted(turn)}"
+    if not behaves:
+        return (f"{said}\n",)
+    return (f"{said} ", *(Placeholder(m, turn.id, brief=True) for m in MODALITIES if m in modalities), "\n")
+
+
+def _behaves(turn: Utterance, asked: Utterance, whose: Whose) -> bool:
+    """Whether this turn of the history shows its behavior. Nobody's turns are those of a speaker without a name."""
+    return whose == "all" or (whose == "same_speaker" and bool(turn.speaker) and turn.speaker == asked.speaker)
+
+
+def _name(turn: Utterance) -> str:
+    """Who speaks, as the prompt says it where the corpus does not."""
+    return _one_line(turn.speaker) or "Speaker"
+
+
+def _quoted(turn: Utterance) -> str:
+    return f'"{_one_line(turn.text)}"'
+
+
+def _one_line(text: str) -> str:
+    """A line break inside what somebody said would look like the next turn."""
+    return " ".join(text.split())
+
+
+def _readable(piece: Piece) -> str:
+    if isinstance(piece, Placeholder):
+        return MARKS[piece.modality]
+    return piece.text if isinstance(piece, Markup) else piece

@@ -1,0 +1,225 @@
+"""A variant: what stage 2 is given beside the words that were said. Written in params.yaml, not in code.
+
+An ablation is usually a branch of the code, and two branches differ in more than they say. Here a variant is one line of
+the section ``variants``: each cue of behavior on or off, voice as tokens or as a sentence, whose behavior, descriptions of
+which source, with align or without. Face, body and posture are told apart as the describer tells them apart: head and gaze
+are measured on the face and belong to the body's language. A cue that is off costs nothing else: its columns hold what
+columns hold that were never measured, so one align model serves all variants. T, TV, TB and TVB are the ladder that the
+report knows; they keep their meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from bemerc.behavior.describe.description import Description, read_descriptions
+from bemerc.behavior.describe.phrases import NO_VOICE, TOO_SHORT
+from bemerc.core.config import from_mapping, read_document, read_section, to_mapping
+from bemerc.core.errors import ConfigError, ModelError
+from bemerc.corpus import provenance
+from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Split
+
+Source = Literal["rules", "teacher", "student"]
+Described = Mapping[Source, Mapping[str, Description]]
+SOURCES: tuple[Source, ...] = get_args(Source)
+FILES: dict[Source, str] = {
+    "rules": "descriptions.jsonl",
+    "teacher": "teacher.jsonl",
+    "student": "student.jsonl",
+}
+REMEDIES: dict[Source, str] = {
+    "rules": "Run 'dvc repro describe'.",
+    "teacher": "Name a vision-language model in describe.teacher and run 'dvc repro describe'.",
+    "student": "Set student.folds to 2 and run 'dvc repro student'.",
+}
+# Which columns of the face's and the pose's tokens are another cue than the face's and the body's own.
+HEAD = re.compile(r"(pose_(pitch|yaw|roll)|gaze_[xy])_deg\.\w+")
+TRUNK = re.compile(r"((lean|sway|shoulder_tilt)_deg|slump|shoulders_(dx|dy|width))\.\w+")
+STUDENT = "student"  # in a model's folder: the align model that speaks to it
+NOBODY: Described = MappingProxyType({})
+NAME = re.compile(r"[^\W_][\w-]*")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One entry of the section ``variants``.
+
+    voice        none | tokens | sentence: SpeechCueLLM's, of the five measures by train's quantiles
+    face, body, posture  whether behavior tokens tell of facial movement; of head, gaze, hands and movement; of the trunk
+    whose        target: behavior of the utterance in question alone | same_speaker: of this speaker's earlier turns too |
+                 all: of every turn (a turn of the history has two tokens per modality)
+    description  sentences of the cues that are on: none | rules | teacher | student, the same source on all splits
+    align        start from the align model, else from the bare backbone
+    """
+
+    voice: Literal["none", "tokens", "sentence"]
+    face: bool
+    body: bool
+    posture: bool
+    whose: Literal["target", "same_speaker", "all"]
+    description: Literal["none", "rules", "teacher", "student"]
+    align: bool
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values together, a sentence each."""
+        if self.whose != "target" and not self.modalities:
+            yield f"whose: '{self.whose}' adds behavior tokens of other turns, but no cue is read as tokens."
+        if self.description != "none" and not self.described:
+            yield f"description: '{self.description}', but neither voice, face, body nor posture is on: there is nothing to describe."
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Of which there are behavior tokens."""
+        on: dict[Modality, bool] = {
+            "face": self.face or self.body,
+            "pose": self.body or self.posture,
+            "audio": self.voice == "tokens",
+        }
+        return tuple(m for m in MODALITIES if on[m])
+
+    @property
+    def described(self) -> tuple[tuple[str, Source], ...]:
+        """The slots of a description that the prompt holds, and where each comes from."""
+        if self.description == "none":
+            return (("voice", "rules"),) if self.voice == "sentence" else ()
+        on = {"facial_expression": self.face, "body_language": self.body, "posture": self.posture}
+        found = [(slot, self.description) for slot, wanted in on.items() if wanted]
+        if self.voice != "none":
+            found.append(("voice", "rules" if self.voice == "sentence" else self.description))
+        return tuple(found)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Whose descriptions are needed."""
+        needed = {source for _, source in self.described}
+        return tuple(source for source in SOURCES if source in needed)
+
+    def hidden(self, columns: Mapping[Modality, Sequence[str]]) -> dict[Modality, tuple[str, ...]]:
+        """The token columns that are of a cue that is off, of the modalities that are read."""
+        found = {}
+        for modality in self.modalities:
+            names = tuple(name for name in columns.get(modality, ()) if not self._reads(modality, name))
+            if names:
+                found[modality] = names
+        return found
+
+    def _reads(self, modality: Modality, column: str) -> bool:
+        if modality == "face":
+            return self.body if HEAD.fullmatch(column) else self.face
+        if modality == "pose":
+            return self.posture if TRUNK.fullmatch(column) else self.body
+        return True
+
+
+LADDER: dict[str, Variant] = {
+    "T": Variant("none", False, False, False, "target", "none", False),
+    "TV": Variant("tokens", False, False, False, "target", "none", True),
+    "TB": Variant("none", True, True, True, "target", "none", True),
+    "TVB": Variant("tokens", True, True, True, "target", "none", True),
+}
+
+
+def read(params: Path) -> dict[str, Variant]:
+    """The section ``variants``, and the ladder's four whether it names them or not.
+
+    Raises ConfigError with every fault at once: odd keys and values, names that cannot be a file's, a name of the ladder
+    with another meaning.
+    """
+    if "variants" not in read_document(params):
+        return dict(LADDER)
+    found, faults = dict(LADDER), []
+    for name, raw in read_section(params, "variants").items():
+        where = f"{params}: variants.{name}"
+        try:
+            if not isinstance(raw, Mapping):
+                raise ConfigError(f"{where}: must hold keys and values, such as {to_mapping(LADDER['TVB'])}.")
+            found[str(name)] = from_mapping(raw, Variant, where)
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
+        faults += [f"{where}: {fault}" for fault in _name_faults(str(name), found[str(name)])]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found
+
+
+def _name_faults(name: str, meant: Variant) -> Iterator[str]:
+    if not NAME.fullmatch(name):
+        yield "a name is of letters, digits, _ and -, since files bear it."
+    elif name in LADDER and meant != LADDER[name]:
+        yield f"this name always means {to_mapping(LADDER[name])}, since the report's ladder counts on it. Name yours otherwise."
+    elif name not in LADDER and set(name) <= set("TVB"):
+        yield f"the letters T, V and B alone are names of the ladder ({', '.join(LADDER)}). Name yours otherwise."
+
+
+def named(variants: Mapping[str, Variant], name: str) -> Variant:
+    """ModelError where there is none of this name."""
+    if name not in variants:
+        raise ModelError(f"'{name}' is no variant; the variants are {', '.join(variants)}.")
+    return variants[name]
+
+
+def of_model(params: Mapping[str, Any], modalities: Sequence[Modality]) -> Variant:
+    """What a model in a folder was given: as its params say; older folders know modalities alone."""
+    if "variant" in params:
+        return from_mapping(params["variant"], Variant, "bemerc.json: params.variant")
+    seen = {"face", "pose"} <= set(modalities)
+    return Variant("tokens" if "audio" in modalities else "none", seen, seen, seen, "target", "none", True)
+
+
+def read_described(inputs: Variant, folder: Path, manifest: Manifest) -> Described:
+    """The descriptions in ``folder`` that the variant asks for. CorpusError where a file is not there; StaleError where the
+    student learned from other splits than the manifest's."""
+    of = provenance.fitted(manifest)
+    return {s: read_descriptions(folder / FILES[s], of if s == STUDENT else None) for s in inputs.sources}
+
+
+def sentences(inputs: Variant, described: Described, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Utterance id -> slot -> sentence, as far as there are any.
+
+    A voice that is not there, or too short to be judged, is passed over where the sentence stands for the voice, as
+    SpeechCueLLM does; a description says it.
+    """
+    found: dict[str, dict[str, str]] = {id: {} for id in ids}
+    for slot, source in inputs.described:
+        for id in ids:
+            text = getattr(described[source][id], slot) if id in described.get(source, {}) else ""
+            if text and not (inputs.voice == "sentence" and text in (NO_VOICE, TOO_SHORT.format("voice"))):
+                found[id][slot] = text
+    return found
+
+
+def must_be_described(
+    name: str, inputs: Variant, described: Described, manifest: Manifest, splits: Sequence[Split]
+) -> None:
+    """ModelError where a split has no description of a source that the variant reads: what trains must also be there to judge."""
+    for source in inputs.sources:
+        known = described.get(source, {})
+        bare = [s for s in splits if manifest.by_split(s) and not any(u.id in known for u in manifest.by_split(s))]
+        if bare:
+            raise ModelError(
+                f"Variant {name} reads descriptions by {source}, and {' and '.join(bare)} "
+                f"{'has' if len(bare) == 1 else 'have'} none. {REMEDIES[source]}"
+            )
+
+
+def must_have_columns(name: str, inputs: Variant, columns: Mapping[Modality, Sequence[str]], path: Path) -> None:
+    """ModelError where the token file has nothing of a modality, or of a cue, that the variant reads."""
+    missing = [m for m in inputs.modalities if not columns.get(m)]
+    if missing:
+        raise ModelError(
+            f"Variant {name} reads {', '.join(missing)}, of which the token file {path} has nothing. "
+            "Extract it, or train another variant."
+        )
+    hidden = inputs.hidden(columns)
+    blind = [m for m in hidden if len(hidden[m]) == len(columns[m])]
+    if blind:
+        raise ModelError(
+            f"Variant {name} is left without a single column of {', '.join(blind)}: the token file {path} tells of other "
+            "cues there than of those that are on. Turn others on, or the modality off."
+        )

@@ -1,0 +1,226 @@
+"""The frozen language model and its tokenizer, as transformers finds them, and a fingerprint to know them again by.
+
+Any causal model, but nothing that runs code or stays silent: safetensors only, never a repository's own classes, no
+weight drawn at random because a file lacked it, and no tokenizer with which an answer could not end. The fingerprint is
+taken from the files and not from what was loaded, so that one backbone is the same in every dtype and quantisation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bemerc.core import huggingface
+from bemerc.core.errors import ModelError
+from bemerc.core.huggingface import PretrainedError
+from bemerc.core.jsonfile import JsonError, parse_json
+from bemerc.core.progress import transformers_quiet
+from bemerc.core.terminal import printable
+
+if TYPE_CHECKING:
+    from bemerc.language.model.behavior_model import Params
+
+# Places per tensor that a fingerprint looks at, and bytes at each: enough to tell two models apart, little enough for 7B.
+_PLACES, _BYTES = 64, 16
+_HEADER_BYTES = 100 << 20  # safetensors' own limit
+# LoRA has no business in the eyes and ears of a model that has them: behavior comes in as tokens.
+OTHER_SENSES = r".*(vision|visual|audio|image|multi_modal|multimodal).*"
+
+
+def load_backbone(params: Params) -> tuple[Any, Any]:
+    """The frozen language model and its tokenizer; ModelError where they cannot be had or cannot be used."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device_of(params.device)  # a GPU that is not there is named before minutes of loading
+    name = params.name_or_path
+    try:
+        folder = huggingface.folder_of(name)
+        _must_be_safetensors(folder)
+        with quiet():
+            lm, told = huggingface.load(
+                AutoModelForCausalLM,
+                folder,
+                dtype=getattr(torch, params.dtype),
+                attn_implementation=None if params.attention == "auto" else params.attention,
+                quantization_config=_quantization(params),
+                device_map=_device_map(params),
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+            lm = lm if _device_map(params) else lm.to(device_of(params.device))
+            tokenizer = huggingface.load(AutoTokenizer, folder)
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            f"model.name_or_path '{name}': the weights do not fit in the GPU's memory. Set model.dtype: "
+            "bfloat16, model.quantize: 4bit, or model.device: spread; `bemerc train --estimate` says what is needed."
+        ) from None
+    except PretrainedError as error:
+        if params.attention != "auto" and "attention implementation" in error.reason:
+            raise ModelError(
+                f"model.attention: {params.attention} is not made for '{name}' in this transformers. Set it to auto."
+            ) from None
+        raise ModelError(
+            f"model.name_or_path '{printable(name)}': no causal language model could be loaded from there ({error.reason}). "
+            "Run 'dvc repro backbone' for the embedded one, or name a folder or a model that transformers can find."
+        ) from error
+    _must_be_whole(name, told)
+    check_tokenizer(name, tokenizer, len(lm.get_input_embeddings().weight))
+    lm.requires_grad_(False)
+    return lm, tokenizer
+
+
+def _must_be_safetensors(folder: Path) -> None:
+    if not huggingface.weight_files(folder):
+        raise ModelError(
+            f"{folder}: there are no safetensors weights in this folder, and pickled ones are refused because loading them "
+            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True)."
+        )
+
+
+def _device_map(params: Params) -> Any:
+    """Where accelerate is to put the weights; None = transformers loads them and we move them."""
+    if params.device == "spread":
+        return "auto"
+    return None if params.quantize == "none" else {"": device_of(params.device)}
+
+
+def _quantization(params: Params) -> Any:
+    """What transformers is told to store the weights as; None = as they are."""
+    if params.quantize == "none":
+        return None
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise ModelError(
+            f"model.quantize is {params.quantize}, which needs bitsandbytes, and that is not installed: "
+            'pip install "bemerc[quantize]", or set model.quantize: none.'
+        ) from None
+    from transformers import BitsAndBytesConfig
+
+    if params.quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, params.dtype),
+    )
+
+
+def _must_be_whole(name: str, told: Any) -> None:
+    """transformers draws at random what a file lacks, and says so in a table that nobody reads."""
+    for what, keys in (("lack", told.get("missing_keys")), ("have in another shape", told.get("mismatched_keys"))):
+        if keys:
+            first = sorted(str(key) for key in keys)[0]
+            raise ModelError(
+                f"model.name_or_path '{name}': its files {what} {len(keys)} of the model's weights, such as {first}. "
+                "Download it again, or name a model whose config.json is of the same class as its weights."
+            )
+
+
+def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
+    """ModelError where answers could not end, or its tokens have no place among ``rows`` embeddings."""
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"{name}: its tokenizer has no end-of-text token, so no answer could end. Name another backbone."
+        )
+    if tokenizer.eos_token_id == tokenizer.unk_token_id:
+        raise ModelError(
+            f"{name}: '{tokenizer.eos_token}' is its tokenizer's end-of-text token and its unknown token too, so an unknown "
+            "word would end an answer. Give the tokenizer an end-of-text token of its own."
+        )
+    # Tokens added later may lack an embedding as long as nobody uses them.
+    most = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id, tokenizer.bos_token_id or 0)
+    if most >= rows:
+        raise ModelError(
+            f"{name}: its tokenizer needs {most + 1} embeddings, its model has {rows}. Tokenizer and model are not of one "
+            "kind: take both from one place."
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- devices
+
+
+def device_of(name: str) -> str:
+    """Where ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` is on this machine; ModelError where there is no such GPU."""
+    if name.startswith("cuda"):
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(name.partition(":")[2] or 0) >= there:
+            raise ModelError(
+                f"device {name}: torch can use {there or 'no'} GPU{'' if there == 1 else 's'} on this machine. Set device: auto, or "
+                "cpu; where there should be one, look at the driver and at torch's build (`bemerc doctor`)."
+            )
+    if name != "auto":
+        return name
+    # Under `accelerate launch` every process has a GPU of its own.
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+
+
+def device_faults(name: str) -> Iterator[str]:
+    """What is wrong with a params file's ``device``."""
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+|spread", name):
+        yield f"device: must be auto, cpu, cuda, cuda:N or spread, not {name!r}."
+
+
+# --------------------------------------------------------------------------------------------------------- fingerprint
+
+
+def fingerprint(name: str) -> str:
+    """A hash of the names, types and shapes of a backbone's weights and of some bytes of each.
+
+    The same files give the same wherever they lie, and however they are cut into shards. ``name`` is a folder, or a model
+    in Hugging Face's cache. Raises ModelError where there are no such files.
+    """
+    try:
+        files = huggingface.weight_files(huggingface.folder_of(name, download=False))
+    except PretrainedError as error:
+        raise ModelError(f"{error} Name a folder that holds the model, or download it first.") from None
+    entries: list[tuple[str, bytes]] = []
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                start, header = _header(path, file)
+                entries += [(key, _seen(file, start, key, one)) for key, one in header.items() if key[:2] != "__"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, JsonError) as error:
+            raise ModelError(f"{path}: this is no safetensors file ({error}). Download the backbone again.") from None
+    digest = hashlib.sha256()
+    for _, seen in sorted(entries):
+        digest.update(seen)
+    return digest.hexdigest()[:32]
+
+
+def _header(path: Path, file: Any) -> tuple[int, Any]:
+    """Where the tensors of a safetensors file begin, and what its header says of them."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(path.stat().st_size, _HEADER_BYTES):
+        raise ValueError(f"its header claims {length} bytes")
+    return 8 + length, parse_json(file.read(length), path)
+
+
+def _seen(file: Any, start: int, key: str, one: Any) -> bytes:
+    """What a fingerprint sees of one tensor."""
+    first, last = one["data_offsets"]
+    if not 0 <= first <= last:
+        raise ValueError(f"the places of {printable(key)} are no places")
+    stride = max(_BYTES, (last - first) // _PLACES // _BYTES * _BYTES)
+    seen = [f"{key} {one['dtype']} {one['shape']}".encode()]
+    for offset in range(first, last, stride):
+        file.seek(start + offset)
+        seen.append(file.read(min(_BYTES, last - offset)))
+    return b"".join(seen)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Loading bars of transformers, one per model, say nothing that ours do not; nor does PEFT's use of an older name."""
+    with transformers_quiet(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield

@@ -1,0 +1,321 @@
+"""A probability for every label of every utterance, by scoring the labels; nothing is generated and nothing parsed.
+
+Peers let the model write and search its answer for a label. Here every label's own tokens are scored exactly (sum of token
+log-probabilities) and the sums become probabilities. The mark that ends an answer is scored where a label begins like
+another one (sad, sad and angry); elsewhere it parts nothing, and a label of one token costs no position. The prompt is computed once
+for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (dataset.py). The
+adapter is merged first, in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bemerc.behavior.describe.description import Description
+from bemerc.behavior.tokens.calibration import Calibration
+from bemerc.core.errors import ModelError
+from bemerc.core.progress import bar
+from bemerc.core.terminal import printable
+from bemerc.corpus import provenance
+from bemerc.corpus.manifest import Dialogue, Manifest, Modality, Split
+from bemerc.language.inputs import chat_template, dataset, variants
+from bemerc.language.inputs import prompts as prompt
+from bemerc.language.model import behavior_model
+from bemerc.language.model.pretrained import device_faults
+from bemerc.language.predict import temperature
+from bemerc.language.predict.records import Prediction
+
+if TYPE_CHECKING:
+    from bemerc.behavior.tokens.file import TokenFile
+
+log = logging.getLogger(__name__)
+Asked = Sequence[tuple[prompt.Prompt, tuple[str, ...]]]
+JOINED = 1024  # positions up to which short dialogues share a row on a CPU; 4,096 took 1.3 times as long per position
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: predict.
+
+    batch       utterances per step, about; a CPU takes a dialogue at a time
+    row_tokens  positions that the utterances of a dialogue may share a tree of; where it is cut, its history is computed anew
+    device      auto: a GPU where there is one; cpu, cuda, cuda:1; spread: layer by layer over all GPUs there are
+    """
+
+    batch: int = 48
+    row_tokens: int = 4096
+    device: str = "auto"
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        if self.batch < 1:
+            yield f"batch: must be at least 1, not {self.batch}."
+        if self.row_tokens < 0:
+            yield f"row_tokens: must not be negative, not {self.row_tokens}."
+        yield from device_faults(self.device)
+
+
+def run(
+    folder: Path,
+    manifest: Manifest,
+    tokens: TokenFile,
+    splits: Sequence[Split],
+    params: Params,
+    described: variants.Described = variants.NOBODY,
+    backbone: str | None = None,
+) -> list[Prediction]:
+    """Predictions of the model in ``folder`` for every labelled or unlabelled utterance of ``splits``, in id order.
+
+    described  descriptions by source, where the model's variant reads any
+    backbone   where the backbone lies, if not where the model finds it (model.load)
+
+    Words that do not fit the model are cut, with a note. Raises ModelError where the folder holds no merc model, the tokens
+    are not of the kind it was trained on, or its descriptions are not there; StaleError where model or tokens were made
+    from other splits than the manifest's.
+    """
+    loaded, facts = behavior_model.load(folder, backbone, params.device)
+    if facts.task != "merc":
+        raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
+    behavior_model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    learned = _must_have_learned_from(manifest, tokens, facts, folder)
+    loaded.merge()
+    shape = prompt.Params(**facts.params["prompt"])
+    max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
+    encoder = encoder_for(loaded, shape, max_length)
+    encoder.tell_apart(facts.labels, prompt.label_target)
+    inputs = variants.of_model(facts.params, facts.modalities)
+    variants.must_be_described(facts.variant, inputs, described, manifest, splits)
+    said = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+
+    def ask(of: Manifest) -> Asked:
+        return prompts(of, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
+
+    asked, notes = fitting(manifest, ask, encoder)
+    with _enough_memory():
+        found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
+    _must_be_numbers(found, folder)
+    gold = {u.id: u.label for u in manifest.utterances}
+    # Models of before temperatures were fitted say nothing of theirs.
+    heat = float(facts.dev.get("temperature", 1.0))
+    made = [prediction(id, gold[id], facts.labels, temperature.flattened(s, heat)) for id, s in sorted(found.items())]
+    return [replace(one, manifest=learned, note=notes.get(one.id)) for one in made]
+
+
+def _must_have_learned_from(
+    manifest: Manifest, tokens: TokenFile, facts: behavior_model.Facts, folder: Path
+) -> str | None:
+    """StaleError unless model and tokens were made from the manifest's train and dev; returns its fingerprint, None for
+    clips of no corpus, whose tokens need only be calibrated as the model's."""
+    calibration = facts.tokens.get("calibration")
+    if calibration is not None:
+        own = Calibration.from_json(calibration).fitted
+        provenance.must_match(tokens.path, tokens.calibration.fitted, own, "dvc repro tokens, or train the model again")
+    if not provenance.is_corpus(manifest):
+        return None
+    learned = provenance.learned(manifest)
+    provenance.must_match(
+        folder, facts.data.get("learned"), learned, f"bemerc train --stage 2 --variant {facts.variant}"
+    )
+    return learned
+
+
+def fitting(
+    manifest: Manifest, ask: Callable[[Manifest], Asked], encoder: dataset.Encoder
+) -> tuple[Asked, dict[str, str]]:
+    """What ``ask`` makes of the manifest, with the words of utterances that are longer than the model takes cut to their first
+    half until they fit; and a note for each of those. One endless cue must not cost the others their labels.
+
+    Raises DatasetError where an utterance does not fit even without words.
+    """
+    asked, whole = ask(manifest), {u.id: len(u.text) for u in manifest.utterances}
+    left = dict(whole)
+    while long := [(one, labels) for one, labels in asked if not _fits(one, labels, encoder)]:
+        for one, labels in long:
+            if left[one.id] == 0:
+                _encoded(one, labels, encoder)
+            left[one.id] //= 2
+        cut = tuple(
+            u if left[u.id] == whole[u.id] else replace(u, text=u.text[: left[u.id]]) for u in manifest.utterances
+        )
+        asked = ask(replace(manifest, utterances=cut))
+    notes = {
+        id: f"only the first {left[id]} of its {whole[id]} letters were read: the model takes {encoder.max_length} tokens"
+        for id in whole
+        if left[id] < whole[id]
+    }
+    for id, note in notes.items():
+        log.warning("%s: %s.", printable(id), note)
+    return asked, notes
+
+
+def _fits(one: prompt.Prompt, labels: Sequence[str], encoder: dataset.Encoder) -> bool:
+    try:
+        _encoded(one, labels, encoder)
+    except dataset.DatasetError:
+        return False
+    return True
+
+
+def _encoded(one: prompt.Prompt, labels: Sequence[str], encoder: dataset.Encoder) -> list[dataset.Example]:
+    return [encoder.encode(replace(one, target=prompt.label_target(label))) for label in labels]
+
+
+def _must_be_numbers(found: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
+    """Raise ModelError where label scores are no numbers: the first label would be the likeliest, and say nothing."""
+    odd = sorted(id for id, sums in found.items() if np.isnan(sums).any() or not np.isfinite(sums.max()))
+    if odd:
+        raise ModelError(
+            f"{folder}: the label scores of {len(odd)} of {len(found)} utterances are no numbers, such as those of "
+            f"{printable(odd[0])}. Weights in float16 can overflow: train the model with model.dtype: bfloat16 or float32."
+        )
+
+
+def prompts(
+    manifest: Manifest,
+    splits: Sequence[Split],
+    labels: Sequence[str],
+    modalities: Sequence[Modality],
+    shape: prompt.Params,
+    whose: prompt.Whose = "target",
+    described: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> list[tuple[prompt.Prompt, tuple[str, ...]]]:
+    """Every utterance of the splits with the labels to score, dialogue by dialogue; ``described``: id -> slot -> sentence."""
+
+    def asked(dialogue: Dialogue, index: int) -> prompt.Prompt:
+        said = described.get(dialogue.utterances[index].id, {})
+        return prompt.merc_prompt(dialogue, index, labels, modalities, shape, whose=whose, described=said)
+
+    return [
+        (asked(dialogue, index), tuple(labels))
+        for dialogue in manifest.dialogues()
+        for index, utterance in enumerate(dialogue.utterances)
+        if utterance.split in splits
+    ]
+
+
+def generate_descriptions(
+    folder: Path,
+    ids: Sequence[str],
+    tokens: TokenFile,
+    params: Params,
+    limit: int = 128,
+    backbone: str | None = None,
+) -> dict[str, Description]:
+    """What the align model in ``folder`` says of each utterance's behavior, the likeliest token at every step.
+
+    Slots that the model's modalities cannot answer are empty; ``backbone``: see model.load. Raises ModelError where the folder holds no align model, or
+    the tokens are not of its kind.
+    """
+    loaded, facts = behavior_model.load(folder, backbone, params.device)
+    if facts.task != "align":
+        raise ModelError(f"{folder}: this model was trained for {facts.task}, not to describe. Name an align model.")
+    behavior_model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    loaded.merge()
+    encoder = encoder_for(loaded, prompt.Params(**facts.params["prompt"]), loaded.max_length)
+    said: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
+    with (
+        _enough_memory(),
+        torch.inference_mode(),
+        bar("descriptions", len(ids) * len(prompt.SLOTS), "slots") as advance,
+    ):
+        for slot in prompt.SLOTS:
+            # One slot's prompts are the same words around K tokens per modality: all of one length.
+            asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, facts.modalities)]
+            for start in range(0, len(asked), params.batch):
+                rows = [dataset.tree([encoder.question(one)]) for one in asked[start : start + params.batch]]
+                batch = dataset.collate(rows, tokens)
+                for (id, _), written in zip(batch.keys, loaded.write(batch, limit, encoder.end), strict=True):
+                    said[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
+                advance(len(rows))
+            advance(len(ids) - len(asked))  # a slot that the model's modalities cannot answer
+    return {id: Description(**slots, reasons={}) for id, slots in said.items()}
+
+
+@contextlib.contextmanager
+def _enough_memory() -> Iterator[None]:
+    """The GPU's memory, where it does not suffice, as a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            "The GPU's memory does not suffice for judging. Lower predict.batch or predict.row_tokens, or set "
+            "predict.device: spread or cpu."
+        ) from None
+
+
+def encoder_for(loaded: behavior_model.BehaviorModel, shape: prompt.Params, max_length: int) -> dataset.Encoder:
+    """The encoder of a model's tokenizer, inside its chat template where params ask for it."""
+    frame = chat_template.frame_of(loaded.tokenizer, loaded.params.name_or_path) if shape.template == "chat" else None
+    return dataset.Encoder(loaded.tokenizer, loaded.k, min(max_length, loaded.max_length), frame)
+
+
+def score_labels(
+    loaded: behavior_model.BehaviorModel,
+    encoder: dataset.Encoder,
+    asked: Sequence[tuple[prompt.Prompt, tuple[str, ...]]],
+    tokens: TokenFile | None,
+    params: Params,
+    quiet: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """Utterance id -> (C,) log-probability of each label's tokens, with the mark that ends an answer where labels need it.
+
+    In the order of ``asked``, each utterance once. A label whose probability is no number is NaN.
+    """
+    ended = {labels: encoder.overlap(labels, prompt.label_target) for labels in {labels for _, labels in asked}}
+    examples = [
+        encoder.encode(replace(one, target=prompt.label_target(label)), ended[labels], answer)
+        for one, labels in asked
+        for answer, label in enumerate(labels)
+    ]
+    sums = {one.id: np.full(len(labels), np.nan) for one, labels in asked}
+    left = {one.id: len(labels) for one, labels in asked}
+    assert len(sums) == len(asked), "an utterance is asked about once"
+    size = params.batch * max(map(len, sums.values()), default=1)
+    groups = _groups(examples, params, size, loaded.trees == "paths")
+    with torch.inference_mode(), _shown(len(asked), quiet) as advance:
+        for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
+            parts = loaded.target_log_probs(batch).double().cpu().numpy()
+            totals = np.bincount(batch.example, weights=parts, minlength=len(batch.keys))
+            for (id, answer), total in zip(batch.keys, totals, strict=True):
+                sums[id][answer] = total
+                left[id] -= 1
+            advance(sum(left[id] == 0 for id in {id for id, _ in batch.keys}))
+    return sums
+
+
+def _groups(
+    examples: Sequence[dataset.Example], params: Params, size: int, walked: bool
+) -> Iterable[list[dataset.Tree]]:
+    """Trees to compute at a time, each a dialogue (a block of the window); ``size``: examples per step, about.
+
+    Under a mask rows stand side by side, and dialogues never share one: they would only look past each other. ``walked``:
+    one row at a time, in which short dialogues share the head; longer ones a CPU's caches do not hold.
+    """
+    blocks = itertools.groupby(examples, key=lambda example: example.nodes[1])
+    trees = [tree for _, some in blocks for tree in dataset.grow(list(some), params.row_tokens)]
+    if not walked:
+        return dataset.batches(trees, size)
+    return ([row] for row in dataset.join(trees, min(params.row_tokens, JOINED), size))
+
+
+def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[np.float64]) -> Prediction:
+    """(C,) label log-probabilities -> probabilities that add up to one, and the likeliest label."""
+    shifted = np.exp(sums - sums.max())
+    chances = shifted / shifted.sum()
+    scores = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
+    return Prediction(id, gold, labels[int(np.argmax(chances))], scores, None)
+
+
+def _shown(total: int, quiet: bool) -> Any:
+    return contextlib.nullcontext(lambda count: None) if quiet else bar("Scoring labels", total, "utterances")

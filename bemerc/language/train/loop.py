@@ -1,0 +1,422 @@
+"""fit(): the one training loop, for align and merc alike. What differs between them is handed in.
+
+A trainer of a library would bring its own collator, its own padding and its own idea of which epoch is best. Here a step
+is a batch of trees (dataset.py), the loss is taken on targets alone, and the caller's dev scorer picks the epoch: a
+higher score wins, between equal scores the one that is surer of dev's answers. Test data never enters this module.
+
+Devices, precision and processes are accelerate's business. A step's examples are ``batch`` however many processes share
+them and in however many parts each computes its own: the gradient is the same sum over the same targets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.fsdp import register_fsdp_forward_method
+
+from bemerc.core.errors import ModelError
+from bemerc.core.progress import bar
+from bemerc.language.inputs import dataset
+from bemerc.language.train.checkpoint import Checkpoint, State
+from bemerc.language.train.checkpoint import Score as Score
+from bemerc.language.train.ema import Mean, place
+from bemerc.language.train.log import Epoch as Epoch
+from bemerc.language.train.log import Journal, Step, memory_gb
+from bemerc.language.train.processes import leads as leads
+from bemerc.language.train.processes import seeded as seeded
+from bemerc.language.train.processes import training
+from bemerc.language.train.stability import check_losses, check_number, no_epoch, watched
+
+if TYPE_CHECKING:
+    from bemerc.behavior.tokens.file import TokenFile
+    from bemerc.language.inputs.dataset import Batch, Tree
+    from bemerc.language.model.behavior_model import BehaviorModel, Facts
+
+# Of the loop: a checkpoint of another one counted its steps otherwise, and is not gone on from.
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml: align and merc, one section each.
+
+    epochs, patience  most epochs, and how many in a row may fail to improve dev before training stops; 0 = never stop early
+    batch             examples per step, about, over all processes: a tree is never cut
+    accumulate        parts that a step is computed in, one after the other: less memory, the same gradient
+    row_tokens        positions that examples with a common beginning may share a tree of; 0: every example alone
+    max_length        longest path of an example in tokens; the oldest turns are left out until it fits
+    precision         what is multiplied in, by autocast; model.dtype is what the frozen weights are stored in
+    adapter_lr, projector_lr  peak learning rates, after a warm-up over ``warmup`` of the steps, falling as a cosine
+    weight_decay, clip  of AdamW; the gradients' largest norm
+    average           of weights over steps, w <- average * w + (1 - average) * new; dev judges the average, and it is what
+                      is kept: on a few hundred utterances single steps leap. 0: the last step's weights
+    seed              of the new weights, the order and the dropout
+    """
+
+    epochs: int
+    patience: int
+    batch: int
+    accumulate: int
+    row_tokens: int
+    max_length: int
+    precision: Literal["float32", "bfloat16", "float16"]
+    adapter_lr: float
+    projector_lr: float
+    warmup: float
+    weight_decay: float
+    clip: float
+    average: float
+    seed: int
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with these values, a sentence each."""
+        for name in ("epochs", "batch", "accumulate", "max_length"):
+            if getattr(self, name) < 1:
+                yield f"{name}: must be at least 1, not {getattr(self, name)}."
+        for name in ("adapter_lr", "projector_lr", "clip"):
+            if not getattr(self, name) > 0:
+                yield f"{name}: must be above 0, not {getattr(self, name)}."
+        for name in ("patience", "row_tokens", "weight_decay"):
+            if getattr(self, name) < 0:
+                yield f"{name}: must not be negative, not {getattr(self, name)}."
+        for name in ("warmup", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"{name}: must be at least 0 and below 1, not {getattr(self, name)}."
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training leaves: the epoch that dev likes best and the last one, each with its line and its weights.
+
+    ``checkpoint`` is removed by ``save``: should the disk be full then, nothing is to be trained a second time.
+    """
+
+    best: Epoch
+    best_weights: Mapping[str, Tensor]
+    last: Epoch
+    last_weights: Mapping[str, Tensor]
+    checkpoint: Path
+
+
+def fit(
+    model: BehaviorModel,
+    trees: Sequence[Tree],
+    tokens: TokenFile | None,
+    score: Callable[[BehaviorModel], Score],
+    params: Params,
+    folder: Path,
+    what: str,
+    board: Path | None = None,
+) -> Fitted:
+    """Train adapter and projectors on ``trees``, with its tables in ``folder`` and the log beside it; leaves the best epoch's weights in ``model``.
+
+    ``board`` is a folder for TensorBoard. Deterministic on the CPU: same weights, trees, params and thread count, same
+    numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until ``save``. Under
+    ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
+    which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
+    device's memory does not suffice, the disk is full, or dev's score is no number in any epoch. The process's random state
+    is as it was.
+    """
+    with training(model, params) as accelerator:
+        mark = _mark(model, trees, tokens, params, accelerator.num_processes)
+        module, optimizer = accelerator.prepare(model, _optimizer(model, params))
+        register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
+        mean = Mean(model.trainable(), params.average)
+        file = folder.with_name(f"{folder.name}.checkpoint")
+        checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, accelerator)
+        journal = Journal(folder, board, mute=not accelerator.is_main_process)
+        run = _Run(
+            model, module, optimizer, mean, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
+        )
+        try:
+            fitted = run.to_the_end(score, what)
+        finally:
+            journal.close()
+            accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+    for name, weight in model.trainable().items():
+        place(fitted.best_weights[name], weight)
+    return fitted
+
+
+def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Epoch], Facts]) -> None:
+    """Write the best epoch's model in ``folder`` and the last one's in ``folder``/last; under several processes one writes.
+
+    Raises ModelError where the disk is full.
+    """
+    if not leads():
+        return
+    try:
+        model.save(folder / "last", facts(fitted.last), fitted.last_weights)
+        model.save(folder, facts(fitted.best), fitted.best_weights)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder}: the model could not be written ({error}). Make room and run again: what was trained is in "
+            f"{fitted.checkpoint} and is not trained anew."
+        ) from None
+    fitted.checkpoint.unlink(missing_ok=True)
+
+
+def order(trees: Sequence[Tree], params: Params, epoch: int) -> list[list[Tree]]:
+    """The trees of every step of an epoch, a function of seed and epoch alone; how many steps there are differs by epoch."""
+    return list(dataset.batches(trees, params.batch, np.random.default_rng([params.seed, epoch])))
+
+
+@dataclass
+class _Run:
+    """One training under way: ``model`` is what is asked, ``module`` the same wrapped for several processes."""
+
+    model: BehaviorModel
+    module: Any
+    optimizer: Any
+    mean: Mean
+    trees: Sequence[Tree]
+    tokens: TokenFile | None
+    params: Params
+    accelerator: Accelerator
+    checkpoint: Checkpoint
+    journal: Journal
+    state: State
+
+    def __post_init__(self) -> None:
+        counts = [len(order(self.trees, self.params, epoch)) for epoch in range(self.params.epochs)]
+        self.before = [0, *itertools.accumulate(counts)]  # steps before each epoch
+        self.steps = self.before[-1]
+        self.journal.go_on_from(self.state.lines)
+
+    def to_the_end(self, score: Callable[[BehaviorModel], Score], what: str) -> Fitted:
+        """Epoch after epoch, until there are enough or dev has not improved for too long."""
+        with self._bar(what) as advance:
+            advance(self.done)
+            while self.state.epoch < self.params.epochs and not self._over():
+                self._epoch(advance)
+                self._close_epoch(score)
+                self._save()
+        assert self.state.last is not None
+        if self.state.best is None:
+            raise no_epoch(self.state.epoch)
+        _, best, weights = self.state.best
+        return Fitted(best, weights, self.state.last, self.mean.copy(), self.checkpoint.path)
+
+    @property
+    def done(self) -> int:
+        """Steps behind us."""
+        return self.before[self.state.epoch] + self.state.step
+
+    def _bar(self, what: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        return (
+            bar(what, self.steps, "steps")
+            if self.accelerator.is_main_process
+            else contextlib.nullcontext(lambda _: None)
+        )
+
+    def _over(self) -> bool:
+        """Whether dev has not improved for too long."""
+        state, patience = self.state, self.params.patience
+        best = 0 if state.best is None else state.best[1].epoch
+        return bool(patience) and state.epoch - best >= patience
+
+    # ------------------------------------------------------------------------------------------------------- an epoch
+
+    def _epoch(self, advance: Callable[[int], None]) -> None:
+        """The rest of one pass over the trees, from where ``state`` stands."""
+        self.model.train()
+        groups = order(self.trees, self.params, self.state.epoch)[self.state.step :]
+        for group, (parts, waited) in zip(groups, dataset.ahead(groups, self._parts), strict=True):
+            start = time.monotonic()
+            _set_rate(self.optimizer, self.done, self.steps, self.params.warmup)
+            loss, due = self._step(group, parts)
+            self.mean.update()
+            self._note(group, loss, waited, time.monotonic() - start + waited)
+            advance(1)
+            if due:
+                self._save()
+
+    def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
+        """This process's share of a step, in its parts, each with the number of its targets that count.
+
+        Every process computes as many parts as the others, since they wait for each other; one that has nothing left
+        computes a tree that counts nothing.
+        """
+        shares = self.params.accumulate * self.accelerator.num_processes
+        parts: list[tuple[Batch, float]] = []
+        for first in range(self.accelerator.process_index, shares, self.accelerator.num_processes):
+            if first - self.accelerator.process_index < len(group):
+                own = group[first::shares]
+                batch = dataset.collate(own or group[:1], self.tokens)
+                parts.append((batch, float(len(batch.token)) if own else 0.0))
+        return parts
+
+    def _step(self, group: Sequence[Tree], parts: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
+        """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""
+        targets = sum(len(tree.token) for tree in group)
+        try:
+            self.optimizer.zero_grad(set_to_none=True)
+            own = 0.0
+            for number, (batch, count) in enumerate(parts, 1):
+                with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.module):
+                    loss = self.module(batch) * (count / targets)
+                    # Gradients are averaged over processes, and ours are parts of one sum.
+                    self.accelerator.backward(loss * self.accelerator.num_processes)
+                own += float(loss.detach())
+            value, due = self._agreed(own)
+            check_number(value, "loss", self.params.precision, self._where())
+            self.state.watched = watched(self.state.watched, value)
+            check_losses(self.state.watched, self._where())
+            norm = self.accelerator.clip_grad_norm_(
+                [p for g in self.optimizer.param_groups for p in g["params"]], self.params.clip
+            )
+            if self.accelerator.scaler is None:  # with float16 its scaler skips such a step and goes on more carefully
+                check_number(float(norm), "gradient", self.params.precision, self._where())
+            self.optimizer.step()
+            return value, due
+        except torch.cuda.OutOfMemoryError:
+            rows = max(batch.input_ids.shape[1] for batch, _ in parts)
+            raise ModelError(
+                f"The GPU's memory does not suffice for a batch of {len(parts[0][0].keys)} examples in rows of {rows} "
+                "positions. Lower batch or row_tokens, raise accumulate, or set model.gradient_checkpointing: true."
+            ) from None
+
+    def _agreed(self, own: float) -> tuple[float, bool]:
+        """The loss over all processes, and the main one's wish for a checkpoint."""
+        due = self.checkpoint.due()
+        if self.accelerator.num_processes == 1:
+            return own, due
+        both = torch.tensor(
+            [own, float(due and self.accelerator.is_main_process)], dtype=torch.float32, device=self.accelerator.device
+        )
+        value, wished = self.accelerator.reduce(both, "sum").tolist()
+        return value, bool(wished)
+
+    def _where(self) -> str:
+        return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
+
+    def _note(self, group: Sequence[Tree], loss: float, waited: float, seconds: float) -> None:
+        """Count a step and write its line."""
+        state, positions = self.state, sum(map(len, group))
+        state.step += 1
+        state.losses.append(loss)
+        state.examples.append(sum(len(tree.examples) for tree in group))
+        state.positions += positions
+        state.seconds += seconds
+        state.waited += waited
+        left_s = (state.total_s + state.seconds) / self.done * (self.steps - self.done)
+        rate = positions / max(seconds, 1e-9)
+        self.journal.add(
+            Step(state.epoch + 1, self.done, loss, self._lr, rate, waited / max(seconds, 1e-9), self._memory, left_s)
+        )
+
+    @property
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def _memory(self) -> float:
+        return memory_gb(self.model.device)
+
+    # ----------------------------------------------------------------------------------------------------- and its end
+
+    def _close_epoch(self, score: Callable[[BehaviorModel], Score]) -> None:
+        """Let dev score the mean weights, write the epoch's line, keep the weights where they are the best."""
+        state, start = self.state, time.monotonic()
+        with self.mean.in_place():
+            found = self._scored(score)
+        # What is no number is no score: it is never the best, and counts as an epoch without improvement.
+        better = math.isfinite(found.value) and (state.best is None or found.value > state.best[0].value)
+        state.total_s += state.seconds + time.monotonic() - start
+        line = Epoch(
+            epoch=state.epoch + 1,
+            loss=float(np.average(state.losses, weights=state.examples)),
+            lr=self._lr,
+            tokens_per_s=state.positions / max(state.seconds, 1e-9),
+            wait=state.waited / max(state.seconds, 1e-9),
+            memory_gb=self._memory,
+            seconds=state.total_s,
+            best=better,
+            dev={name: value for name, value in found.numbers.items() if math.isfinite(value)},
+        )
+        self.journal.add(line)
+        state.last = line
+        if better:
+            state.best = found, line, self.mean.copy()
+        state.epoch, state.step, state.positions, state.seconds, state.waited = state.epoch + 1, 0, 0, 0.0, 0.0
+        state.losses, state.examples = [], []
+
+    def _scored(self, score: Callable[[BehaviorModel], Score]) -> Score:
+        """Every process scores dev, since sharded weights need them all; what the main one finds holds."""
+        try:
+            found = [score(self.model.eval())]
+        except torch.cuda.OutOfMemoryError:
+            raise ModelError(
+                "The GPU's memory does not suffice for judging dev. Lower row_tokens or batch, or max_length."
+            ) from None
+        broadcast_object_list(found)
+        return found[0]
+
+    def _save(self) -> None:
+        self.state.lines = self.journal.lines
+        self.checkpoint.save(self.state)
+
+
+def _mark(
+    model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params, processes: int = 1
+) -> str:
+    """What makes this training this one: params, processes, starting weights, backbone, examples and their behavior."""
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(params), processes], sort_keys=True).encode())
+    digest.update(model.backbone.encode())
+    for name, parameter in model.trainable().items():
+        digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
+    for tree in trees:
+        digest.update(tree.ids.tobytes() + tree.node.tobytes() + tree.token.tobytes() + repr(tree.behavior).encode())
+        batch = dataset.collate([tree], tokens)
+        for values, mask in (*batch.behavior.values(), *batch.brief.values()):
+            digest.update(values.tobytes() + mask.tobytes())
+    return digest.hexdigest()
+
+
+def weighted_f1(gold: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    """F1 of each class, weighted by how often it is the right one; a class that is never named has F1 0.
+
+    ``evaluate`` has this number as well, with intervals. It is worked out here anew so that editing the metrics does not
+    make DVC train every model again; a test holds both to scikit-learn's.
+    """
+    total = 0.0
+    for label in np.unique(gold):
+        right, said = gold == label, predicted == label
+        total += right.sum() * 2 * (right & said).sum() / (right.sum() + said.sum())
+    return float(total / len(gold))
+
+
+def _optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:
+    named = model.trainable()
+    groups = [
+        {"params": [p for n, p in named.items() if "lora_" in n], "lr": params.adapter_lr},
+        {"params": [p for n, p in named.items() if "lora_" not in n], "lr": params.projector_lr},
+    ]
+    for group in groups:
+        group["peak"] = group["lr"]
+    kept = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(kept, betas=(0.9, 0.98), weight_decay=params.weight_decay)
+
+
+def _set_rate(optimizer: Any, step: int, steps: int, warmup: float) -> None:
+    """Up in a line over the warm-up, then down a cosine, of which the last of ``steps`` has a hundredth of the peak."""
+    rising = max(1.0, warmup * steps)
+    falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps - 1)))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * min(1.0, (step + 1) / rising) * falling

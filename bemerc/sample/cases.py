@@ -1,0 +1,163 @@
+"""Who carries the emotion: the sample's six cases, how they are dealt out, and what a perfect reader could reach.
+
+Labels drawn at random per utterance would leave accidental ties between a label and a speaker, a turn or a length, and
+on a few hundred utterances those are worth several points. So labels and cases are dealt from full decks, and of many
+shuffles the one with the weakest ties is kept. The ceilings are worked out by enumeration, not by simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.corpus.manifest import LABEL_SETS
+
+LABELS = LABEL_SETS["meld"]
+SILENT = "neutral"  # what a modality shows that does not carry the emotion
+
+Case = Literal["all", "words", "face", "voice", "face_true", "voice_true"]
+CASES: tuple[Case, ...] = ("all", "words", "face", "voice", "face_true", "voice_true")
+CONFLICTS: tuple[Case, ...] = ("face_true", "voice_true")
+# The ladder of inputs: which of (words, face and body, voice) each variant reads.
+LADDER: dict[str, tuple[int, ...]] = {"T": (0,), "TV": (0, 2), "TB": (0, 1), "TVB": (0, 1, 2)}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What one utterance is about: its label, its case, and the emotion that words, face (with body) and voice show."""
+
+    label: str
+    case: Case
+    words: str
+    face: str
+    voice: str
+
+    def shown(self) -> tuple[str, str, str]:
+        """(words, face, voice): all that a perfect reader can know."""
+        return self.words, self.face, self.voice
+
+
+def others(label: str) -> tuple[str, ...]:
+    """The emotions that contradict ``label`` aloud: every other one but neutral, since a silent modality does not."""
+    return tuple(name for name in LABELS if name not in (label, SILENT))
+
+
+def roles(label: str, case: Case, other: str, hint: str) -> Roles:
+    """Fill in the modalities. ``other`` and ``hint`` (what the words say) matter in the two conflicts alone."""
+    if case == "face_true":
+        return Roles(label, case, hint, label, other)
+    if case == "voice_true":
+        return Roles(label, case, hint, other, label)
+    loud = {"all": ("words", "face", "voice")}.get(case, (case,))
+    words, face, voice = (label if name in loud else SILENT for name in ("words", "face", "voice"))
+    return Roles(label, case, words, face, voice)
+
+
+def distribution(hint_share: float) -> dict[Roles, float]:
+    """The probability of every possible utterance; labels, cases and contradicting emotions are uniform.
+
+    hint_share: in a conflict the words say the label with this probability, else any of the labels at random.
+    """
+    table: dict[Roles, float] = {}
+    for label, case in product(LABELS, CASES):
+        for other, hint in product(others(label), LABELS) if case in CONFLICTS else ((label, label),):
+            share = 1.0
+            if case in CONFLICTS:
+                share = (hint_share * (hint == label) + (1 - hint_share) / len(LABELS)) / len(others(label))
+            role = roles(label, case, other, hint)
+            table[role] = table.get(role, 0.0) + share / (len(LABELS) * len(CASES))
+    return table
+
+
+def ceilings(hint_share: float = 0.3) -> dict[str, float]:
+    """The best accuracy that any reader can reach on T, TV, TB and TVB, were every modality read without error."""
+    return {variant: _bayes(distribution(hint_share), seen) for variant, seen in LADDER.items()}
+
+
+def ceilings_of(corpus: Sequence[Roles], hint_share: float = 0.3) -> dict[str, float]:
+    """What the reader that knows the true distribution gets on these utterances; ties count as a fair guess."""
+    table = distribution(hint_share)
+    return {variant: _accuracy(corpus, _posterior(table, seen), seen) for variant, seen in LADDER.items()}
+
+
+def _posterior(table: Mapping[Roles, float], seen: tuple[int, ...]) -> dict[tuple[str, ...], dict[str, float]]:
+    sums: dict[tuple[str, ...], dict[str, float]] = {}
+    for role, share in table.items():
+        row = sums.setdefault(_seen(role, seen), dict.fromkeys(LABELS, 0.0))
+        row[role.label] += share
+    return sums
+
+
+def _seen(role: Roles, seen: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(role.shown()[i] for i in seen)
+
+
+def _bayes(table: Mapping[Roles, float], seen: tuple[int, ...]) -> float:
+    return sum(max(row.values()) for row in _posterior(table, seen).values())
+
+
+def _accuracy(
+    corpus: Sequence[Roles], posterior: Mapping[tuple[str, ...], Mapping[str, float]], seen: tuple[int, ...]
+) -> float:
+    total = 0.0
+    for role in corpus:
+        row = posterior[_seen(role, seen)]
+        best = [label for label, share in row.items() if share > max(row.values()) - 1e-12]
+        total += (role.label in best) / len(best)
+    return total / max(1, len(corpus))
+
+
+# ---- dealing ---------------------------------------------------------------------------------------------------------
+
+
+def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.random.Generator) -> list[Roles]:
+    """``count`` roles in an order that tells nothing.
+
+    ties: per utterance, the numbers that the label must not follow (turn, speaker, length class); of 200 shuffles the
+    one whose label counts are most even over every value of every tie is kept.
+    """
+    deck = _deck(count, hint_share, rng)
+    labels = np.array([LABELS.index(role.label) for role in deck])
+    columns = np.array(ties, dtype=int).reshape(count, -1).T
+    shuffles = [rng.permutation(count) for _ in range(200)]
+    best = min(shuffles, key=lambda order: _unevenness(labels[order], columns))
+    return [deck[i] for i in best]
+
+
+def _deck(count: int, hint_share: float, rng: np.random.Generator) -> list[Roles]:
+    # 7 labels and 6 cases have no common divisor: (i mod 7, i mod 6) goes through all 42 pairs before one comes again,
+    # and any stretch of it is even in labels and even in cases.
+    labels, cases = rng.permutation(np.array(LABELS)), [CASES[i] for i in rng.permutation(len(CASES))]
+    pairs = [(str(labels[i % len(LABELS)]), cases[i % len(CASES)]) for i in range(count)]
+    loud = [i for i, (_, case) in enumerate(pairs) if case in CONFLICTS]
+    hinted = set(rng.permutation(loud)[: round(hint_share * len(loud))].tolist())
+    noise = _cycle(LABELS, len(loud), rng)
+    rivals = {label: _cycle(others(label), count, rng) for label in LABELS}
+    deck = []
+    for i, (label, case) in enumerate(pairs):
+        word = label if i in hinted else (noise.pop() if case in CONFLICTS else label)
+        deck.append(roles(label, case, rivals[label].pop(), word))
+    return deck
+
+
+def _cycle(values: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """``count`` draws, each run of len(values) of them a shuffle of all values."""
+    rounds = -(-count // len(values))
+    return [str(v) for _ in range(rounds) for v in rng.permutation(np.array(values))][:count]
+
+
+def _unevenness(labels: NDArray[np.int64], columns: Iterable[NDArray[np.int64]]) -> float:
+    """Summed squared deviation of label counts from what independence expects, over all values of all columns."""
+    total = 0.0
+    share = np.bincount(labels, minlength=len(LABELS)) / len(labels)
+    for column in columns:
+        counts = np.zeros((column.max() + 1, len(LABELS)))
+        np.add.at(counts, (column, labels), 1)
+        expected = counts.sum(1, keepdims=True) * share
+        total += float((((counts - expected) ** 2) / np.maximum(expected, 1e-9))[expected > 0].sum())
+    return total

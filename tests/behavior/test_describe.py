@@ -1,0 +1,414 @@
+"""Descriptions: what moved is said, when and how strongly; absence is said; no emotion is ever named; slots read back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bemerc.behavior.describe import acts, phrases, references, rules
+from bemerc.behavior.describe.rules import Description
+from bemerc.behavior.signals import events, voice
+from bemerc.cache import Features, write_cache
+from bemerc.core.errors import CacheError, CorpusError
+from bemerc.corpus.manifest import Manifest, Modality, Utterance
+from bemerc.language.teacher.emotion_words import EMOTIONAL, words
+
+UNITS = tuple(item.column for item in phrases.UNITS)
+FACE = (*UNITS, "AU45_r", "pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg", "gaze_x_deg", "gaze_y_deg", "quality")
+POSE = ("lean_deg", "sway_deg", "shoulder_tilt_deg", "slump", "left_hand_height", "right_hand_height", "movement")
+AUDIO = ("pitch_hz", "voicing", "energy_db")
+RATE_HZ: dict[str, float] = {"face": 25.0, "pose": 8.0, "audio": 100.0}
+
+
+def features(
+    modality: str, columns: tuple[str, ...], seconds: float, **series: NDArray[np.float64] | float
+) -> Features:
+    """Frames whose columns rest at 0, but for the series given by name."""
+    count = round(seconds * RATE_HZ[modality])
+    values = np.zeros((count, len(columns)), np.float32)
+    for name, value in series.items():
+        values[:, columns.index(name)] = value
+    return Features(values, np.arange(count) / RATE_HZ[modality], columns)
+
+
+def face(seconds: float = 2.0, **series: NDArray[np.float64] | float) -> Features:
+    return features("face", FACE, seconds, **series)
+
+
+def pose(seconds: float = 2.0, **series: NDArray[np.float64] | float) -> Features:
+    return features("pose", POSE, seconds, **series)
+
+
+def audio(seconds: float = 2.0, pitch_hz: float = 160.0, level_db: float = -20.0, rate_hz: float = 4.0) -> Features:
+    stamps = np.arange(round(seconds * RATE_HZ["audio"])) / RATE_HZ["audio"]
+    energy = level_db + 6 * np.sin(2 * np.pi * rate_hz * stamps)
+    pitch = pitch_hz * 2 ** (np.sin(7 * stamps) * 2 / 12)
+    return features("audio", AUDIO, seconds, pitch_hz=pitch, voicing=1.0, energy_db=energy)
+
+
+def bump(seconds: float, start: float, end: float, height: float, rate_hz: float = 25.0) -> NDArray[np.float64]:
+    stamps = np.arange(round(seconds * rate_hz)) / rate_hz
+    inside = (stamps >= start) & (stamps < end)
+    return np.where(inside, height * np.sqrt(np.abs(np.sin(np.pi * (stamps - start) / (end - start)))), 0.0)
+
+
+# ------------------------------------------------------------------------------------------------------------ sentences
+
+
+def test_units_are_named_strongest_first_with_strength_and_time() -> None:
+    clip = face(AU12_r=bump(2, 0.7, 1.4, 3.5), AU04_r=bump(2, 0.0, 0.7, 1.2), AU06_r=bump(2, 0.2, 1.99, 2.0))
+    told = rules.describe({"face": clip}).facial_expression
+    assert told == (
+        "Lip corners pulled up strongly in the middle, cheeks raised clearly throughout, brows lowered slightly early; "
+        "no blinks."
+    )
+
+
+def test_a_short_act_is_called_brief_and_long_lists_are_cut() -> None:
+    heights = {name: (2.0 + 0.1 * i) * (np.arange(50) > 42) for i, name in enumerate(UNITS[:7])}
+    told = rules.describe({"face": face(**heights)}, params=rules.Params(items=3)).facial_expression
+    assert told.startswith("Nose wrinkled clearly and briefly late, lids tightened")
+    assert told.count("clearly") == 3
+
+
+def test_a_flash_is_told_and_a_blink_is_not_one() -> None:
+    flashing = bump(2, 0.4, 0.56, 2.0)
+    told = rules.describe({"face": face(AU04_r=flashing, AU45_r=bump(2, 1.2, 1.4, 3.0))}).facial_expression
+    assert told.startswith("A flash of brows lowered early; ")
+    assert told.endswith("; one blink.")
+    with_lids = rules.describe({"face": face(AU04_r=flashing, AU45_r=flashing * 2)}).facial_expression
+    assert "flash" not in with_lids
+
+
+def test_head_hands_and_nods() -> None:
+    stamps = np.arange(50) / 25
+    nodding = 8 * np.sin(2 * np.pi * 1.5 * stamps) * (stamps < 1.34)
+    clip = {
+        "face": face(pose_yaw_deg=-bump(2, 1.0, 2.0, 30.0), pose_pitch_deg=nodding),
+        "pose": pose(left_hand_height=bump(2, 0, 1, 1.0, 8.0)),
+    }
+    told = rules.describe(clip).body_language  # type: ignore[arg-type]
+    assert "head turned left strongly late" in told.lower()
+    assert "left hand raised clearly early" in told.lower()
+    assert "two nods" in told
+
+
+def test_posture() -> None:
+    told = rules.describe(
+        {"pose": pose(lean_deg=bump(2, 0.7, 1.4, 22.0, 8.0), slump=bump(2, 0, 0.6, 0.25, 8.0))}
+    ).posture
+    assert told == "Leaning forward strongly in the middle, slumping clearly early."
+    assert rules.describe({"pose": pose()}).posture == "No change of posture stands out."
+
+
+def test_the_voice_by_quantiles() -> None:
+    quantiles = {name: (1.0, 2.0, 3.0, 4.0) for name in voice.MEASURES} | {"volume_db": (-50.0, -40.0, -30.0, -25.0)}
+    told = rules.describe({"audio": audio()}, references.References({}, {}, quantiles)).voice
+    assert re.fullmatch(
+        r"Volume very high with very high variation, pitch very high with \w+ variation, speaking rate very high\.",
+        told,
+    )
+    unjudged = rules.describe({"audio": audio()}).voice
+    assert unjudged.startswith("Pitch moderate"), "without references a volume means nothing"
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        {"face": face(0.0), "pose": pose(0.0), "audio": features("audio", AUDIO, 0.0)},
+        {
+            "face": Features(np.full((50, len(FACE)), np.nan, np.float32), np.arange(50) / 25, FACE),
+            "pose": Features(np.full((16, len(POSE)), np.nan, np.float32), np.arange(16) / 8, POSE),
+            "audio": features("audio", AUDIO, 1.0, pitch_hz=np.nan, energy_db=-70.0),
+        },
+    ],
+)
+def test_absence_is_said(clip: dict[Modality, Features]) -> None:
+    told = rules.describe(clip)
+    assert told == Description(
+        "No face was visible.", "No body was visible.", "No body was visible.", "No voice was heard."
+    )
+
+
+def test_too_short_is_said() -> None:
+    told = rules.describe({"face": face(0.3), "pose": pose(0.3), "audio": audio(0.3)})
+    assert all(text.startswith("The clip is too short") for text in told.lines())
+
+
+def test_what_was_out_of_sight_is_said() -> None:
+    clip = face(AU12_r=bump(2, 1.2, 1.9, 3.0))
+    clip.values[:20] = np.nan
+    told = rules.describe({"face": clip}).facial_expression
+    assert "lip corners pulled up strongly" in told.lower()
+    assert told.endswith("out of sight for a part.")
+
+
+# ---------------------------------------------------------------------------------------------------------- no emotions
+
+
+def test_no_word_of_the_describer_names_an_emotion() -> None:
+    vocabulary = words(Path(phrases.__file__).read_text(encoding="utf-8").split('"""', 2)[2])
+    said = {word for item in phrases.ITEMS for word in words(item.phrase)}
+    assert said <= vocabulary
+    assert not said & EMOTIONAL
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 4.0), st.floats(0.0, 40.0))
+def test_no_sentence_names_an_emotion_whatever_was_measured(seed: int, seconds: float, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+
+    def wild(modality: Modality, columns: tuple[str, ...]) -> Features:
+        clip = features(modality, columns, seconds)
+        walk = np.cumsum(rng.normal(size=clip.values.shape), axis=0) * rng.uniform(0, scale, clip.values.shape[1]) / 5
+        holes = rng.random(clip.values.shape) < rng.uniform(0, 0.3)
+        clip.values[:] = np.where(holes, np.nan, walk + (100 if modality == "audio" else 0))
+        return clip
+
+    told = rules.describe({"face": wild("face", FACE), "pose": wild("pose", POSE), "audio": wild("audio", AUDIO)})
+    for text in told.lines():
+        assert not words(text) & EMOTIONAL
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert text.count(".") == 1
+    assert rules.statements(told)
+
+
+# ---------------------------------------------------------------------------------------------------------------- slots
+
+
+def test_slots_read_every_sentence_back() -> None:
+    told = rules.Description(
+        phrases.sentence(
+            "facial_expression",
+            [phrases.Act("brows lowered", 2, 1, brief=True), phrases.Act("jaw dropped", 0, 3)],
+            [phrases.flash("nose wrinkled", 0)],
+            [phrases.count(2, "blink")],
+        ),
+        phrases.sentence("body_language", [], [], [phrases.movement(4)]),
+        phrases.NO_BODY,
+        phrases.voice_sentence({"volume_db": 4, "volume_variation_db": 0, "pitch_st": 2, "rate_hz": 1}),
+    )
+    assert rules.statements(told) == {
+        ("facial_expression", "brows lowered", "strongly", "in the middle"),
+        ("facial_expression", "jaw dropped", "slightly", "throughout"),
+        ("facial_expression", "flash", "nose wrinkled", "early"),
+        ("facial_expression", "two blinks"),
+        ("body_language", "no gesture stands out"),
+        ("body_language", "much movement"),
+        ("posture", "no body was visible"),
+        ("voice", "volume", "very high"),
+        ("voice", "volume variation", "very low"),
+        ("voice", "pitch", "moderate"),
+        ("voice", "speaking rate", "low"),
+    }
+
+
+def test_slots_take_any_text() -> None:
+    odd = rules.Description("", ";;,", "Brows lowered clearly", "a flash of late")
+    assert rules.statements(odd) == {("posture", "brows lowered clearly"), ("voice", "a flash of late")}
+
+
+# ----------------------------------------------------------------------------------------------------------- references
+
+
+def test_what_is_strong_for_a_still_corpus_is_slight_for_a_lively_one() -> None:
+    clip = face(AU12_r=bump(2, 0.5, 1.5, 1.5))
+
+    def usual(limits: tuple[float, float, float]) -> references.References:
+        return references.References({"AU12_r": (0.0, 0.2)}, {"AU12_r+": limits}, {})
+
+    still, lively = (
+        rules.describe({"face": clip}, usual(x)).facial_expression for x in ((0.4, 0.8, 1.2), (1.4, 2.5, 4.0))
+    )
+    assert "pulled up strongly" in still
+    assert "pulled up slightly" in lively
+
+
+def test_a_held_expression_shows_against_train_and_a_different_face_does_not() -> None:
+    held, other = face(AU12_r=3.0), face(AU12_r=0.7)
+    usual = references.References({"AU12_r": (0.3, 0.3)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {})
+    assert "strongly throughout" in rules.describe({"face": replace_height(held, 4.0)}, usual).facial_expression
+    assert "stands out" in rules.describe({"face": other}, usual).facial_expression
+    assert "stands out" in rules.describe({"face": held}).facial_expression, "a single clip has only itself"
+
+
+def replace_height(clip: Features, height: float) -> Features:
+    values = clip.values.copy()
+    values[:, clip.columns.index("AU12_r")] = height
+    return replace(clip, values=values)
+
+
+def test_earlier_turns_teach_where_a_speaker_rests() -> None:
+    usual = references.References({"AU12_r": (0.0, 0.2)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {})
+    clip = {"face": face(AU12_r=1.6)}
+    assert "lip corners" in rules.describe(clip, usual).facial_expression.lower()  # type: ignore[arg-type]
+    before = [acts.levels(clip)] * 4  # type: ignore[arg-type]
+    assert "stands out" in rules.describe(clip, usual, before).facial_expression  # type: ignore[arg-type]
+
+
+def test_references_survive_json_and_nonsense_is_refused() -> None:
+    usual = references.References(
+        {"AU12_r": (0.1, 0.2)}, {"AU12_r+": (0.8, 1.6, 2.6)}, {"rate_hz": (1.0, 2.0, 3.0, 4.0)}
+    )
+    assert references.References.from_json(usual.to_json()) == usual
+    for text in ("", "{}", '{"rest": {"a": [1]}, "reaches": {}, "quantiles": {}}', '{"rest": 3}'):
+        with pytest.raises(CacheError, match="not describer references"):
+            references.References.from_json(text)
+
+
+# --------------------------------------------------------------------------------------------------------------- events
+
+
+def test_flashes_are_short_complete_and_stand_out() -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.05, 100)
+    for frames in (2, 4, 6, 12):
+        series = noise.copy()
+        series[40 : 40 + frames] += 1.5
+        found = events.flashes(series, 0.04, 0.8)
+        assert [40 <= run.apex < 40 + frames for run in found] == [True]
+    for first, last in ((40, 41), (40, 60), (0, 6), (94, 100)):
+        series = noise.copy()
+        series[first:last] += 1.5
+        assert not events.flashes(series, 0.04, 0.8), f"{first} to {last} is no flash"
+    gap = noise.copy()
+    gap[40:44] += 1.5
+    gap[44:50] = np.nan
+    assert not events.flashes(gap, 0.04, 0.8)
+
+
+def test_a_restless_signal_does_not_flash() -> None:
+    talking = 1.2 * np.abs(np.sin(2 * np.pi * 2.2 * np.arange(100) / 25))
+    assert not events.flashes(talking, 0.04, 0.8)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 3])
+def test_swings_are_counted_and_turns_that_are_held_are_not(times: int) -> None:
+    stamps = np.arange(75) / 25
+    angle = np.where(stamps < times, 5 * np.sin(np.pi * stamps) ** 2 * (-1.0) ** np.floor(stamps), 0)
+    assert events.swings(np.abs(angle), 4.0, 13) == times
+    assert events.swings(angle / 10, 4.0, 13) == 0
+    held = np.clip(np.interp(stamps, (0.5, 0.8, 2.0, 2.3), (0, 8, 8.5, 0)), 0, 8.5)
+    assert events.swings(held, 4.0, 13) == 0
+
+
+def test_syllables_are_counted() -> None:
+    for rate in (3, 5, 7):
+        clip = audio(3.0, rate_hz=rate)
+        measured = rules.measures({"audio": clip})
+        assert measured["rate_hz"] == pytest.approx(rate, abs=0.7)
+        assert measured["volume_db"] == pytest.approx(-20, abs=1)
+        assert measured["pitch_st"] == pytest.approx(12 * np.log2(1.6), abs=0.5)
+
+
+def test_a_hum_in_a_noise_is_no_voice() -> None:
+    clip = audio(2.0)
+    clip.values[20:, AUDIO.index("pitch_hz")] = np.nan
+    clip.values[:, AUDIO.index("energy_db")] = -60.0
+    assert rules.describe({"audio": clip}).voice == "No voice was heard."
+
+
+# ------------------------------------------------------------------------------------------------------------- the stage
+
+
+def world(
+    folder: Path, change: Callable[[str, Features], Features] = lambda _, clip: clip
+) -> tuple[Manifest, dict[Modality, Path | None]]:
+    """Two train dialogues and one test dialogue of four turns, two speakers; faces only."""
+    utterances = tuple(
+        Utterance(f"w/{split}/dia{d}_utt{t}", f"w/{d}", t, ("Ann", "Žofie")[t % 2], "", None, split, None)  # type: ignore[arg-type]
+        for d, split in enumerate(("train", "train", "test"))
+        for t in range(4)
+    )
+    ordered = tuple(sorted(utterances, key=lambda u: u.id))
+    rng = np.random.default_rng(0)
+    clips = []
+    for u in ordered:
+        clip = face(
+            **{name: bump(2, *sorted(rng.uniform(0, 2, 2)), rng.uniform(0, 4)) + rng.uniform(0, 1) for name in UNITS}
+        )
+        clips.append((u.id, change(u.id, clip), 2.0, None))
+    path = folder / "face.h5"
+    write_cache(
+        path, modality="face", columns=FACE, rate="clip", extractor="synthetic 1", params={}, clips=clips, failures={}
+    )
+    return Manifest(ordered, ("neutral",), ("w",), folder), {"face": path, "pose": None, "audio": None}
+
+
+def poison(clip: Features) -> Features:
+    return replace(clip, values=clip.values[::-1] * np.float32(2) + np.float32(1))
+
+
+def test_the_stage_writes_every_utterance_and_reads_back(tmp_path: Path) -> None:
+    manifest, paths = world(tmp_path)
+    usual = rules.run(manifest, paths, tmp_path / "out.jsonl", rules.Params())
+    told = rules.read_descriptions(tmp_path / "out.jsonl")
+    assert list(told) == [u.id for u in manifest.utterances]
+    assert {d.voice for d in told.values()} == {""}  # nobody listened
+    assert {d.reasons["voice"] for d in told.values()} == {rules.NOT_LOOKED_FOR}
+    assert len({d.facial_expression for d in told.values()}) > 6
+    lines = [json.loads(line) for line in (tmp_path / rules.EVENTS).read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == sorted(told), (
+        "events lie beside the descriptions, of every clip with a face"
+    )
+    before = (tmp_path / "out.jsonl").read_bytes()
+    rules.run(manifest, paths, tmp_path / "out.jsonl", rules.Params(), usual)
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_neither_test_nor_later_turns_are_looked_at(tmp_path: Path) -> None:
+    def later(key: str, clip: Features) -> Features:
+        return poison(clip) if key == "w/test/dia2_utt2" else clip
+
+    (tmp_path / "b").mkdir()
+    manifest, paths = world(tmp_path)
+    poisoned, poisoned_paths = world(tmp_path / "b", later)
+    usual = rules.run(manifest, paths, tmp_path / "a.jsonl", rules.Params())
+    assert rules.run(poisoned, poisoned_paths, tmp_path / "b.jsonl", rules.Params()) == usual
+    clean, changed = (rules.read_descriptions(tmp_path / f"{x}.jsonl") for x in "ab")
+    assert {key for key in clean if clean[key] != changed[key]} <= {"w/test/dia2_utt2"}
+    assert clean["w/test/dia2_utt2"] != changed["w/test/dia2_utt2"]
+
+
+def test_clips_without_train_are_described_by_general_references(tmp_path: Path) -> None:
+    manifest, paths = world(tmp_path)
+    alone = replace(manifest, utterances=manifest.by_split("test"))
+    assert rules.run(alone, paths, tmp_path / "out.jsonl", rules.Params()) == references.GENERAL
+    assert len(rules.read_descriptions(tmp_path / "out.jsonl")) == 4
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"id": "a"}',
+        '{"id": "a", "facial_expression": 1, "body_language": "", "posture": "", "voice": ""}',
+        '{"id": "a", "facial_expression": null, "body_language": "", "posture": "", "voice": ""}',
+        '{"id": "a", "facial_expression": "", "body_language": "", "posture": "", "voice": "", "reasons": {"voice": 1}}',
+        "[" * 10_000,
+    ],
+)
+def test_a_line_that_is_no_description_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"d\.jsonl, line 1"):
+        rules.read_descriptions(path)
+    with pytest.raises(CorpusError, match="no descriptions here"):
+        rules.read_descriptions(tmp_path / "missing.jsonl")
+
+
+def test_params_are_checked() -> None:
+    assert rules.Params(items=0).check()
+    assert rules.Params(min_s=-1).check()
+    assert not rules.Params().check()

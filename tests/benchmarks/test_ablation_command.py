@@ -1,0 +1,115 @@
+"""benchmarks/ablation.py: every row is trained where it must be and no more than once; the table is compare's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bemerc.corpus.manifest import write_manifest
+from bemerc.language.predict.records import write_predictions
+from benchmarks import ablation, controls
+from tests.evaluate.test_baselines import corpus
+from tests.evaluate.test_report import predictions
+
+ROWS = ("TVB", "TV", "no_face", "student", "calibration_none")
+HITS = {"TV": 0.5, "no_face": 0.7, "TVB": 0.9, "student": 0.9}
+
+
+class Called:
+    """Stands where pipeline scripts run: remembers them, and leaves what the next ones read."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def __call__(self, folder: Path, stage: str, variant: str | None, threads: int) -> None:
+        self.calls.append((folder.name, stage if variant is None else f"{stage}@{variant}"))
+        of = corpus(0)
+        if stage == "prepare":
+            (folder / "data").mkdir(exist_ok=True)
+            write_manifest(folder / "data" / "manifest.jsonl", of.utterances, of.labels, of.corpora)
+        if stage in ("tokens", "student"):
+            (folder / "data" / f"{stage}.made").touch()
+        if variant is not None and stage == "predict":
+            seed = int(folder.name[4])
+            file = folder / "results" / "predictions" / f"{variant}.jsonl"
+            write_predictions(file, predictions(of, HITS[variant] if "none" not in folder.name else 0.6, seed))
+
+
+def plan(work: Path, rows: tuple[str, ...] = ROWS, seeds: int = 2) -> ablation.Plan:
+    return ablation.Plan(dialogues=20, seeds=seeds, rows=rows, corpus_seed=7, work=work, jobs=1)
+
+
+@pytest.mark.slow
+def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = Called()
+    monkeypatch.setattr(controls, "call", called)
+    ablation.run_all(plan(tmp_path))
+    assert len(called.calls) == len(set(called.calls)), "no step twice"
+    stages = [(folder, stage) for folder, stage in called.calls if folder.startswith("seed0")]
+    assert [s for f, s in stages if f == "seed0"] == [
+        "backbone",
+        "align",
+        *(f"{stage}@{name}" for name in ("TVB", "TV", "no_face") for stage in ("merc", "predict")),
+    ]
+    assert ("seed0-student", "student") in stages
+    assert ("seed0-none", "merc@TVB") in stages
+    assert ("tokens_none", "tokens") in called.calls
+    params = {f: yaml.safe_load((tmp_path / f / "params.yaml").read_text()) for f in ("seed1-student", "seed1-none")}
+    assert params["seed1-student"]["student"]["folds"] == 2
+    assert params["seed1-none"]["student"]["folds"] == 0
+    assert params["seed1-none"]["merc"]["seed"] == 1
+    assert (tmp_path / "seed0-none" / "data").resolve() != (tmp_path / "seed0" / "data").resolve()
+    before = len(called.calls)
+    ablation.run_all(plan(tmp_path))
+    assert len(called.calls) == before
+    ablation.run_all(plan(tmp_path, ROWS[:2]))
+    assert len(called.calls) == before
+
+
+def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "call", Called())
+    ablation.run_all(plan(tmp_path))
+    found = ablation.judge(plan(tmp_path))
+    assert [row.name for row in found.rows] == list(ROWS)
+    assert all(row.seeds == 2 for row in found.rows)
+    assert found.rows[1].against is not None
+    assert found.rows[1].against["accuracy"].gap.value < 0
+    text = ablation.document(plan(tmp_path), found, "python -m benchmarks.ablation")
+    assert "20 dialogues, 2 training seeds" in text
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert all(f"| {row} |" in text for row in ROWS)
+
+
+def test_the_table_is_made_anew_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = Called()
+    monkeypatch.setattr(controls, "call", called)
+    ablation.run_all(plan(tmp_path / "work"))
+    before = len(called.calls)
+    out = tmp_path / "table.md"
+    monkeypatch.setattr("sys.argv", ["ablation", "--from", str(tmp_path / "work"), "--out", str(out)])
+    ablation.main()
+    assert len(called.calls) == before
+    assert ablation.judge(plan(tmp_path / "work")).rows[1].name in out.read_text()
+    monkeypatch.setattr("sys.argv", ["ablation", "--from", str(tmp_path), "--out", str(out)])
+    with pytest.raises(SystemExit, match="there is no such file"):
+        ablation.main()
+
+
+def test_a_row_that_is_no_variant_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["ablation", "--rows", "TV,nose", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"nose is no variant of params\.yaml; there are T, TV, TB, TVB"):
+        ablation.main()
+
+
+def test_a_params_key_may_go_down_and_name_an_item_of_a_matrix() -> None:
+    params = {"a": {"b": 1}, "variants": {"TV": {"voice": "tokens"}}}
+    assert controls.value_of(params, "a", "merc@TV") == {"b": 1}
+    assert controls.value_of(params, "a.b", "x") == 1
+    assert controls.value_of(params, "variants.${item.variant}", "merc@TV") == {"voice": "tokens"}
+    assert controls.value_of(params, "a.c.d", "x") is None

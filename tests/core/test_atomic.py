@@ -1,0 +1,131 @@
+"""A file is there whole or not at all, and a fault of the disk is a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bemerc.core import atomic
+from bemerc.core.errors import DiskError
+
+
+def test_a_file_is_replaced_whole_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    atomic.write_text(path, "old")
+    atomic.write_text(path, "neü")
+    assert path.read_text(encoding="utf-8") == "neü"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    atomic.write_text(path, "old")
+
+    def half() -> None:
+        with atomic.replacing(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(DiskError) as caught:
+        atomic.write_text(tmp_path / "a.json", "new")
+    assert caught.value.path == tmp_path / "a.json"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(DiskError):
+        atomic.write_text(tmp_path / "a.json", "new")
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "README.md"
+    victim.write_text("mine")
+    link.symlink_to(victim)
+    atomic.write_text(link, "new")
+    assert victim.read_text() == "mine"
+    assert link.read_text() == "new"
+    assert not link.is_symlink()
+
+
+HALF = """
+import os, sys, time
+from pathlib import Path
+from bemerc.core import atomic
+with atomic.replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("half", flush=True)
+    time.sleep(1000)
+"""
+
+
+def half_written(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HALF, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    return process
+
+
+def test_what_a_killed_process_left_is_swept_at_once_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    writer = half_written(tmp_path / "face.h5")
+    try:
+        atomic.sweep_partials(tmp_path, strangers=True)
+        (partial,) = tmp_path.iterdir()
+        assert partial.suffix == ".partial"
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+    atomic.sweep_partials(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_number_that_was_given_out_again_is_no_sign_of_life(tmp_path: Path) -> None:
+    mine = atomic.partial_path(tmp_path / "a.h5")
+    earlier = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{os.getpid()}-1"))
+    for path in (mine, earlier):
+        path.touch()
+    atomic.sweep_partials(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_what_other_machines_and_earlier_releases_left_goes_by_age_or_by_wish(tmp_path: Path) -> None:
+    names = [
+        ".face.h5.00000000-12-345.abcdef01.partial",
+        ".face.h5.999999999.partial",
+        ".a.json.999999999.0a1b.partial",
+    ]
+    spared = [".face.h5.partial", "mine.partial", "face.h5", f".face.h5.{os.getpid()}.partial"]
+    for name in (*names, *spared):
+        (tmp_path / name).touch()
+    (tmp_path / ".b.h5.999999999.abcd.partial").mkdir()  # a folder is not ours
+    atomic.sweep_partials(tmp_path)
+    assert all((tmp_path / name).exists() for name in names)
+    for name in names:
+        os.utime(tmp_path / name, (time.time() - 100_000,) * 2)
+    atomic.sweep_partials(tmp_path)
+    assert not any((tmp_path / name).exists() for name in names)
+    (tmp_path / names[0]).touch()
+    atomic.sweep_partials(tmp_path, strangers=True)
+    assert not (tmp_path / names[0]).exists()
+    assert all((tmp_path / name).exists() for name in spared)
+    atomic.sweep_partials(tmp_path / "nowhere")

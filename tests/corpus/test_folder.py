@@ -1,0 +1,122 @@
+"""A plain folder: one dialogue per folder, names in the order in which people number them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from bemerc.behavior.tokens.calibration import earlier_turns
+from bemerc.core.errors import CorpusError
+from bemerc.corpus.readers import folder
+from bemerc.language.inputs.prompts import Params, merc_prompt
+
+
+def fill(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def test_folders_are_dialogues_and_names_sort_as_numbers(tmp_path: Path) -> None:
+    root = fill(
+        tmp_path / "talks", "b/clip10.mp4", "b/clip2.MP4", "b/c/1.mov", "top.webm", "b/notes.txt", ".hidden/x.mp4"
+    )
+    reading = folder.read(root)
+    assert [(u.id, u.dialogue, u.index) for u in reading.utterances] == [
+        ("b/c/1", "b/c", 0),
+        ("b/clip2", "b", 0),
+        ("b/clip10", "b", 1),
+        ("top", "talks", 0),
+    ]
+    assert all((u.split, u.label, u.text) == ("test", None, "") for u in reading.utterances)
+    manifest = reading.manifest(tmp_path)
+    assert [manifest.clip_path(u) for u in manifest.utterances][2] == tmp_path / "talks/b/clip10.mp4"
+
+
+def test_names_in_any_script_and_either_normal_form(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "Gespräch")
+    root = fill(tmp_path, f"{decomposed}/schön.mp4", "会話/一.mp4")
+    reading = folder.read(root, "mine")
+    assert {u.id for u in reading.utterances} == {"mine/Gespräch/schön", "mine/会話/一"}
+    assert all(Path(u.clip or "").is_file() for u in reading.utterances)
+
+
+def test_equal_names_keep_their_suffix_and_sound_beside_video_is_left_out(tmp_path: Path) -> None:
+    root = fill(tmp_path, "a.mp4", "a.mov", "b.mp4", "b.wav", "c.wav", "._a.mp4")
+    reading = folder.read(root)
+    assert [u.id for u in reading.utterances] == ["a.mov", "a.mp4", "b", "c"]
+    assert [(f.kind, Path(f.id).name, f.action) for f in reading.findings] == [
+        ("extra", "._a.mp4", "leaves out"),
+        ("extra", "b.wav", "leaves out"),
+    ]
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    fill(tmp_path, "fine.mp4")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes only valid names")
+    reading = folder.read(tmp_path)
+    assert [u.id for u in reading.utterances] == ["fine"]
+    assert reading.findings[0].reason.startswith("Its name is not valid UTF-8")
+    assert reading.findings[0].id.encode()
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path: Path) -> None:
+    root = fill(
+        tmp_path / "talks", "a.mp4", "b.m2ts", "c.VOB", "d.divx", "notes.txt", "x/more.txt", "x/Thumbs", ".hidden"
+    )
+    fill(tmp_path / "far", "z.mp4")
+    (root / "linked").symlink_to(tmp_path / "far")
+    reading = folder.read(root)
+    assert [u.id for u in reading.utterances] == ["a", "b", "c", "d"]
+    found = {Path(f.id).name: f.reason for f in reading.findings}
+    assert set(found) == {"linked", "*.txt", "*(no suffix)"}
+    assert found["*.txt"].startswith("2 files")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "talks", "a.mp4", "secret/b.mp4")
+    (root / "secret").chmod(0)
+    code = (
+        "import sys, pathlib; from bemerc.corpus.manifest import folder; r = folder.read(pathlib.Path(sys.argv[1]));"
+        "print([u.id for u in r.utterances], [(f.kind, f.needs_you) for f in r.findings])"
+    )
+    # An administrator may read everything, unless that right is given up.
+    humble = (
+        ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.access(root / "secret", os.R_OK) else []
+    )
+    if humble and shutil.which("setpriv") is None:
+        pytest.skip("everything may be read here")
+    command = [*humble, sys.executable, "-c", code, str(root)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    finally:
+        (root / "secret").chmod(0o755)
+    assert answer.stdout == "['a'] [('unreadable', True)]\n"
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no such folder"):
+        folder.read(tmp_path / "gone")
+    with pytest.raises(CorpusError, match=r"no clip in it; a clip's name ends in \.mp4"):
+        folder.read(fill(tmp_path, "readme.txt"))
+
+
+def test_clips_of_nobody_in_particular_are_not_measured_against_each_other(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    manifest = folder.read(tmp_path).manifest(tmp_path)
+    assert {u.speaker for u in manifest.utterances} == {""}
+    assert set(earlier_turns(manifest).values()) == {()}
+    prompt = merc_prompt(manifest.dialogues()[0], 1, ("joy",), (), Params())
+    assert 'Speaker: ""\n' in prompt.text
+    assert "The last line, by Speaker" in prompt.text

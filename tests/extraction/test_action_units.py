@@ -1,0 +1,141 @@
+"""Action units from landmarks: each movement moves its own unit, a turned head none, a frame stands alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bemerc.cache import pack_landmarks, unpack_landmarks
+from bemerc.extraction.face import action_units, blendshapes, extractor, mesh
+from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel, BrokenTaskFile
+from tests.extraction.test_mesh import Array, batch, seen, turn
+
+NAMES = [f"AU{unit:02d}" for unit in action_units.UNITS]
+INNER_BROWS = [107, 55, 66, 65, 336, 285, 296, 295]
+OUTER_BROWS = [70, 63, 105, 46, 53, 300, 293, 334, 276, 283]
+UPPER_LIDS = [159, 158, 160, 157, 161, 386, 385, 387, 384, 388]
+LOWER_LIP_AND_JAW = [14, 87, 317, 17, 84, 314, 18, 200, 199, 152, 148, 377, 175, 83, 313, 15, 16, 176, 400]
+
+
+def moved(points: list[int], by: tuple[float, float], width: float = 0.12) -> Array:
+    """The average face with the skin around these points moved by (x, y) in its own units, softly, as skin moves."""
+    rest = mesh.average_face()
+    near = np.linalg.norm(rest[:, None, :2] - rest[None, points, :2], axis=2).min(axis=1)
+    shift = np.exp(-(near**2) / (2 * width**2))[:, None] * np.array(by)
+    return np.asarray(rest + np.column_stack([shift, np.zeros(len(rest))]))
+
+
+def smile() -> Array:
+    return np.asarray(moved([61], (-0.08, -0.07)) + moved([291], (0.08, -0.07)) - mesh.average_face())
+
+
+def change(points: Array, rotation: Array | None = None) -> dict[str, float]:
+    """How far each unit of this face is from the average face's, both seen in an image."""
+    of = action_units.from_landmarks(batch(seen(mesh.average_face()), seen(points, rotation)))
+    return dict(zip(NAMES, (of[1] - of[0]).tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("points", "rises", "opposite"),
+    [
+        (moved(INNER_BROWS, (0, -0.09)), "AU01", "AU04"),
+        (moved(OUTER_BROWS, (0, -0.09)), "AU02", "AU04"),
+        (moved(UPPER_LIDS, (0, 0.05), 0.03), "AU45", "AU05"),
+        (smile(), "AU12", "AU15"),
+        (moved(LOWER_LIP_AND_JAW, (0, 0.2), 0.1), "AU26", "AU17"),
+    ],
+)
+def test_a_movement_raises_its_own_unit_and_not_the_opposite_one(points: Array, rises: str, opposite: str) -> None:
+    found = change(points)
+    assert found[rises] > 0.8
+    assert found[opposite] < 0.1
+    assert found[rises] >= sorted(found.values())[-2], found
+
+
+def test_a_lowered_brow_is_no_raised_brow() -> None:
+    found = change(moved([105, 66, 107, 52, 65, 55, 334, 296, 336, 282, 295, 285], (0, 0.06)))
+    assert found["AU04"] > 0.5
+    assert found["AU01"] <= 0
+    assert found["AU02"] <= 0
+
+
+@pytest.mark.parametrize("angles", [(15, 0, 0), (-10, 25, -20), (0, -30, 40)])
+def test_a_turned_head_changes_no_unit(angles: tuple[float, float, float]) -> None:
+    for points in (mesh.average_face(), smile()):
+        straight, turned = change(points), change(points, turn(*angles))
+        assert turned == pytest.approx(straight, abs=0.01)
+
+
+def test_intensities_lie_between_0_and_5_however_far_a_face_is_pulled() -> None:
+    rng = np.random.default_rng(0)
+    faces = mesh.average_face() + rng.normal(0, 1, (50, 1, 3)) * rng.normal(0, 0.3, (50, MESH_POINTS, 3))
+    found = action_units.from_landmarks((faces * 80 + 200).astype(np.float32))
+    assert found.shape == (50, 18)
+    assert found.dtype == np.float32
+    assert found.min() >= 0
+    assert found.max() <= 5
+
+
+def test_a_burst_of_two_frames_keeps_its_height_and_frames_without_a_face_stay_absent() -> None:
+    rest, burst, nobody = seen(mesh.average_face()), seen(smile()), np.full((MESH_POINTS, 3), np.nan)
+    found = action_units.from_landmarks(batch(rest, rest, burst, burst, rest, nobody, rest))
+    long = action_units.from_landmarks(batch(*[burst] * 9))
+    np.testing.assert_allclose(found[2:4], long[:2], atol=1e-5)
+    assert np.isnan(found[5]).all()
+    assert np.isfinite(found[[0, 1, 4, 6]]).all()
+    assert action_units.from_landmarks(batch(rest)[:0]).shape == (0, 18)
+
+
+def test_units_worked_out_anew_from_stored_landmarks_are_the_stored_ones() -> None:
+    rng = np.random.default_rng(1)
+    landmarks = batch(*(seen(smile() + rng.normal(0, 0.01, (MESH_POINTS, 3)), eyes_px=60) for _ in range(20)))
+    stored = unpack_landmarks(pack_landmarks(landmarks))
+    columns = extractor.measure(stored, (640, 480), np.ones(20, np.float32))[:, :18]
+    np.testing.assert_allclose(action_units.from_landmarks(stored), columns, atol=1e-4)
+    exact = action_units.from_landmarks(landmarks)
+    assert np.abs(exact - columns).max() < 0.1, "what rounding the points to the cache's grid costs"
+
+
+def test_blendshapes_do_not_know_place_size_and_tilt() -> None:
+    points = smile()[None]
+    cos, sin = np.cos(0.4), np.sin(0.4)
+    tilted = points[:, :, :2] @ np.array([[cos, sin], [-sin, cos]]) * 37 + (120, -40)
+    np.testing.assert_allclose(blendshapes.scores(tilted), blendshapes.scores(points), atol=1e-9)
+    found = dict(zip(blendshapes.SHAPES, blendshapes.scores(points)[0], strict=True))
+    assert found["mouthSmileLeft"] > 0.5
+    assert found["mouthFrownLeft"] < 0.1
+
+
+TASK = Path(__file__).resolve().parents[3] / "shared" / "models" / "face_landmarker.task"
+
+
+@pytest.mark.skipif(not TASK.is_file(), reason="MediaPipe's face_landmarker.task is not here")
+def test_the_users_own_model_is_asked_directly_and_the_network_repeats_it() -> None:
+    rest, brows = mesh.average_face(), moved(INNER_BROWS, (0, -0.09)) - mesh.average_face()
+    faces = np.stack([rest + x * brows + y * (smile() - rest) for x in (0, 0.5, 1) for y in (0, 0.5, 1)])
+    model = BlendshapeModel(TASK)
+    told, repeated = model(faces), blendshapes.scores(faces)
+    moves = np.flatnonzero(told.std(axis=0) >= 0.05)
+    r = [np.corrcoef(told[:, i], repeated[:, i])[0, 1] for i in moves]
+    assert len(moves) >= 4
+    assert np.median(r) > 0.9
+    landmarks = batch(*(seen(one) for one in faces))
+    own, ours = (action_units.intensities(mesh.align(landmarks), shapes) for shapes in (model, blendshapes.scores))
+    assert 0 < np.abs(own - ours).max() < 1
+    model.close()
+
+
+def test_a_task_file_is_named_by_its_content_and_a_wrong_one_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "face_landmarker.task"
+    params = extractor.Params(blendshapes=str(file))
+    assert params.facts() == extractor.Params().facts() | {"blendshapes": file.name}  # nobody's folders in a cache
+    assert "there is no file" in next(iter(params.check()))
+    file.write_bytes(b"not a task")
+    assert not list(params.check())
+    before = extractor.version(params)
+    with pytest.raises(BrokenTaskFile, match="no blendshape model"):
+        extractor.open_extractor(params)
+    file.write_bytes(b"another")
+    assert len({before, extractor.version(params), extractor.version(extractor.Params())}) == 3

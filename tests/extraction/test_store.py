@@ -1,0 +1,390 @@
+"""The store of finished clips: names, atomic pieces, remembered hashes, claims."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bemerc.cache import Features, pack_landmarks
+from bemerc.core.errors import CacheError
+from bemerc.extraction import store as store_module
+from bemerc.extraction.store import (
+    BARE,
+    Claims,
+    Contents,
+    DamagedError,
+    Finished,
+    Part,
+    Refused,
+    Store,
+    Unread,
+    UnreadableError,
+    fingerprint,
+    identity,
+)
+
+COLUMNS = ("a", "b")
+NAME = "ab" + "0" * 38
+
+
+def finished(rows: int = 4) -> Finished:
+    generator = np.random.default_rng(rows)
+    points = generator.normal(size=(rows, 5, 3)).astype(np.float32)
+    features = Features(generator.normal(size=(rows, 2)).astype(np.float32), np.arange(rows) / 25, COLUMNS)
+    return Finished(features, rows / 25, pack_landmarks(points), "ein Hinweis: ü")
+
+
+def test_a_piece_comes_back_as_it_went(tmp_path: Path) -> None:
+    store, piece = Store(tmp_path), finished()
+    assert store.state("face", NAME) is None
+    store.put("face", NAME, piece)
+    assert store.state("face", NAME) is Finished
+    assert store.state("pose", NAME) is None
+    back = store.finished("face", NAME, COLUMNS)
+    np.testing.assert_array_equal(back.features.values, piece.features.values)
+    np.testing.assert_array_equal(back.features.timestamps_s, piece.features.timestamps_s)
+    assert back.landmarks is not None
+    assert piece.landmarks is not None
+    np.testing.assert_array_equal(back.landmarks.points, piece.landmarks.points)
+    assert (back.duration_s, back.note) == (piece.duration_s, piece.note)
+    store.put("audio", NAME, Refused("Es gibt keine Tonspur.", absent=True))
+    assert store.state("audio", NAME) is Refused
+    assert store.refused("audio", NAME) == Refused("Es gibt keine Tonspur.", absent=True)
+
+
+def test_a_name_depends_on_everything_that_the_numbers_depend_on() -> None:
+    base = ("0f" * 32, Part(), "face", "mesh/1", {"tracking_confidence": 0.5})
+    others = [
+        ("0e" * 32, *base[1:]),
+        (base[0], Part(start_s=1.0), *base[2:]),
+        (base[0], Part(end_s=1.0), *base[2:]),
+        (base[0], Part(crop=(0.0, 0.0, 0.5, 1.0)), *base[2:]),
+        (*base[:2], "pose", *base[3:]),
+        (*base[:3], "mesh/2", base[4]),
+        (*base[:4], {"tracking_confidence": 0.6}),
+    ]
+    found = {fingerprint(*arguments) for arguments in [base, *others]}
+    assert len(found) == len(others) + 1
+    assert fingerprint(*base) == fingerprint(*base)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half", None])
+def test_a_damaged_piece_is_removed_and_named(tmp_path: Path, damage: bytes | None) -> None:
+    store = Store(tmp_path)
+    store.put("face", NAME, finished())
+    path = next(tmp_path.glob("face/*/*.npz"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 255
+    path.write_bytes(data if damage is None else damage)
+    with pytest.raises(DamagedError):
+        store.finished("face", NAME, COLUMNS)
+    assert store.state("face", NAME) is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_a_disk_that_fails_for_a_moment_deletes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store, real = Store(tmp_path), io.open
+    store.put("face", NAME, finished())
+    store.put("pose", NAME, Refused("Nobody is seen."))
+
+    def failing(file: object, *rest: object, **options: object) -> object:
+        if str(file).endswith((".npz", ".json")):
+            raise OSError(number, os.strerror(number))
+        return real(file, *rest, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(io, "open", failing)  # what Path.open calls
+    with pytest.raises(UnreadableError):
+        store.finished("face", NAME, COLUMNS)
+    with pytest.raises(UnreadableError):
+        store.refused("pose", NAME)
+    monkeypatch.undo()
+    assert store.finished("face", NAME, COLUMNS).duration_s == finished().duration_s
+    assert store.refused("pose", NAME) == Refused("Nobody is seen.")
+
+
+def test_a_verdict_holds_for_the_decoder_that_gave_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    earlier = tmp_path / "face" / NAME[:2] / f"{NAME}.json"  # as earlier releases kept it, of no decoder
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text('{"reason": "The clip cannot be opened (Too many open files).", "absent": false}')
+    assert store.state("face", NAME) is None, "it is tried once more"
+    store.put("face", NAME, Refused("No frame can be decoded."))
+    assert store.state("face", NAME) is Refused
+    assert not earlier.exists()
+    monkeypatch.setattr(store_module, "decoder", lambda: "0123abcd")
+    assert store.state("face", NAME) is None
+    store.put("face", NAME, finished())
+    assert store.state("face", NAME) is Finished
+    monkeypatch.undo()
+    assert store.state("face", NAME) is Finished
+    assert list(earlier.parent.glob("*.json")) == []
+
+
+def test_verdicts_can_be_dropped(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("face", NAME, Refused("No frame can be decoded."))
+    store.put("pose", NAME, finished())
+    assert [store.forget(modality, NAME + BARE) for modality in ("face", "pose", "audio")] == [True, False, False]
+    assert [store.state(modality, NAME) for modality in ("face", "pose")] == [None, Finished]
+
+
+def test_whether_landmarks_are_kept_is_remembered_by_the_store(tmp_path: Path) -> None:
+    assert Store(tmp_path).keeps_landmarks
+    for keep in (False, False, True, True):
+        Store(tmp_path).set_landmarks(keep)
+        assert Store(tmp_path).keeps_landmarks is keep
+
+
+def names(count: int) -> list[str]:
+    return [f"{i:02x}" + "0" * 38 for i in range(count)]
+
+
+def filled(folder: Path, count: int) -> Store:
+    store = Store(folder)
+    for i, name in enumerate(names(count)):
+        store.put("face", name, finished(3 + i))
+    return store
+
+
+def landmarks_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*.npz") if "points" in np.load(path).files]
+
+
+def test_landmarks_are_dropped_from_all_that_is_finished(tmp_path: Path) -> None:
+    store, bare = filled(tmp_path, 3), Store(tmp_path / "never")
+    store.put("face", "cd" + NAME[2:], Refused("Nobody is seen."))
+    store.put("face", "ef" + NAME[2:], replace(finished(), landmarks=None))  # OpenFace's, say
+    damaged = tmp_path / "face" / names(3)[2][:2] / f"{names(3)[2]}.npz"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    assert store.drop_landmarks("face") == 2
+    assert landmarks_in(tmp_path) == []
+    for i, name in enumerate(names(2)):
+        assert store.state("face", name) is None
+        assert store.finished("face", name + BARE, COLUMNS).landmarks is None
+        bare.put("face", name + BARE, replace(finished(3 + i), landmarks=None))
+        assert path_of(tmp_path, name + BARE).read_bytes() == path_of(tmp_path / "never", name + BARE).read_bytes()
+    assert not damaged.exists()
+    assert store.state("face", names(3)[2] + BARE) is None
+    assert store.refused("face", "cd" + NAME[2:] + BARE) == Refused("Nobody is seen.")
+    assert store.state("face", "ef" + NAME[2:]) is Finished
+    assert store.drop_landmarks("face") == 0
+
+
+def path_of(folder: Path, name: str) -> Path:
+    return folder / "face" / name[:2] / f"{name}.npz"
+
+
+DROP = """
+import sys, time
+from pathlib import Path
+from bemerc.extraction.store import Store
+real = Path.unlink
+def slowly(path, missing_ok=False):
+    print("about to unlink", flush=True)
+    time.sleep(float(sys.argv[2]))
+    real(path, missing_ok=missing_ok)
+Path.unlink = slowly
+print(Store(Path(sys.argv[1])).drop_landmarks("face"))
+"""
+
+
+def dropping(folder: Path, pause_s: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DROP, str(folder), str(pause_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 4])
+def test_a_kill_while_landmarks_are_dropped_loses_nothing(tmp_path: Path, lines: int) -> None:
+    store = filled(tmp_path, 3)
+    process = dropping(tmp_path, 0.1)
+    assert process.stdout is not None
+    for _ in range(lines):  # of every piece the half-written file is unlinked, then the one with landmarks
+        process.stdout.readline()
+    process.kill()
+    process.communicate()
+    for name in names(3):
+        assert any(store.state("face", name + mark) is Finished for mark in ("", BARE))
+    left = len(landmarks_in(tmp_path / "face"))
+    assert left > 0
+    assert store.drop_landmarks("face") == left
+    assert landmarks_in(tmp_path / "face") == []
+    for i, name in enumerate(names(3)):
+        np.testing.assert_array_equal(
+            store.finished("face", name + BARE, COLUMNS).features.values, finished(3 + i).features.values
+        )
+
+
+def test_two_processes_drop_landmarks_at_once(tmp_path: Path) -> None:
+    store = filled(tmp_path, 40)
+    both = [dropping(tmp_path, 0.002) for _ in range(2)]
+    told = [process.communicate()[0].splitlines()[-1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(map(int, told)) >= 40
+    assert landmarks_in(tmp_path) == []
+    assert all(store.state("face", name + BARE) is Finished for name in names(40))
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_piece(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("face", NAME, finished())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(CacheError, match="cannot be kept"):
+            store.put("face", "cd" + NAME[2:], finished(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.state("face", "cd" + NAME[2:]) is None
+    assert store.state("face", NAME) is Finished
+    assert list((tmp_path / "partial").iterdir()) == []
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    store, partial = Store(tmp_path), tmp_path / "partial"
+    earlier = [partial / f"{NAME}.{i:016x}.npz" for i in range(2)]  # as earlier releases called them
+    spared = [partial / "somebody's.npz", partial / "folder"]
+    for path in (*earlier, spared[0]):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - 7200,) * 2)
+    spared[1].mkdir()
+    os.utime(earlier[1])
+    store.sweep()
+    assert [path.exists() for path in (*earlier, *spared)] == [False, True, True, True]
+    store.set_landmarks(False)
+    store.sweep()
+    assert not earlier[1].exists(), "there may be landmarks in it"
+
+
+SWEEP = """
+import sys, time
+from pathlib import Path
+from bemerc.extraction.store import Store
+store, end = Store(Path(sys.argv[1])), time.monotonic() + 2
+while time.monotonic() < end:
+    store.sweep()
+"""
+
+
+def test_sweeping_beside_a_writer_disturbs_neither(tmp_path: Path) -> None:
+    sweeper = subprocess.Popen([sys.executable, "-c", SWEEP, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    store, count = Store(tmp_path), 0
+    while sweeper.poll() is None:
+        store.put("face", f"{count:02x}"[:2] + f"{count:038d}", Refused("x"))
+        count += 1
+    assert sweeper.communicate()[1] == ""
+    assert sweeper.returncode == 0
+    assert len(list(tmp_path.glob("face/*/*.json"))) == count > 100
+
+
+def test_a_store_in_the_way_of_a_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="cannot be kept here"):
+        Store(tmp_path / "file")
+
+
+def read(store: Store, *paths: Path) -> list[str]:
+    found = Contents(store).read(paths, lambda _: None)
+    return [result.reason if isinstance(result, Unread) else result[1] for result in found.values()]
+
+
+def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    path.write_bytes(b"one")
+    read(store, path)
+    assert Contents(store).known(path, identity(path)) is None  # too young: it might change within the clock's tick
+    os.utime(path, (time.time() - 60,) * 2)
+    (content,) = read(store, path)
+    assert Contents(store).known(path, identity(path)) == content
+    path.write_bytes(b"two")
+    assert Contents(store).known(path, identity(path)) is None
+    assert read(store, path) != [content]
+    assert "There is no file" in read(store, tmp_path / "gone.mp4")[0]
+
+
+def remembered(store: Store, path: Path) -> str:
+    """A clip that was hashed into ``store``'s memory."""
+    path.write_bytes(b"one")
+    os.utime(path, (time.time() - 60,) * 2)
+    return read(store, path)[0]
+
+
+def test_lines_that_are_no_memory_are_passed_over(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    content = remembered(store, path)
+    lines, deep = store.folder / "contents.jsonl", "[" * 100_000
+    odd = ['["a", 1, 2', "[1]", "{}", "12", "null", '["a", 1, 2, 3, 4]', '["a", "1", true, 3, "x"]', '"abcde"', deep]
+    lines.write_text("\n".join([*odd, lines.read_text(encoding="utf-8")]), encoding="utf-8")
+    assert Contents(store).known(path, identity(path)) == content
+
+
+def test_the_memory_holds_no_path(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "secret name.mp4"
+    content = remembered(store, path)
+    lines = store.folder / "contents.jsonl"
+    assert "secret" not in lines.read_text()
+    assert stat.S_IMODE(lines.stat().st_mode) == 0o600
+    earlier = [str(path), *json.loads(lines.read_text())[1:]]  # as earlier releases wrote it
+    lines.write_text(json.dumps(earlier) + "\n")
+    assert Contents(store).known(path, identity(path)) == content
+    assert "secret" not in lines.read_text()
+    assert Contents(store).known(path, identity(path)) == content
+
+
+def test_a_memory_that_is_a_folder_costs_time_only(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "clip.mp4"
+    (store.folder / "contents.jsonl").mkdir()
+    content = remembered(store, path)
+    assert len(content) == 64
+    assert Contents(store).known(path, identity(path)) is None
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from bemerc.extraction.store import Claims, Store
+with Claims(Store(Path(sys.argv[1]))) as claims:
+    print(claims.take(sys.argv[2]), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_claim_holds_against_others_and_ends_with_its_process(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path), NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline().strip() == "True"
+    with Claims(Store(tmp_path)) as claims:
+        assert not claims.take(NAME)
+        assert claims.holder(NAME) == (other.pid if sys.platform.startswith("linux") else None)
+        assert claims.take("cd" + NAME[2:])
+        assert claims.holder("cd" + NAME[2:]) is None
+        other.kill()
+        other.communicate()
+        assert claims.take(NAME)
+        assert claims.take(NAME)
+        claims.give_back(NAME)
+        assert claimed_elsewhere(tmp_path) == "False"
+        claims.give_back(NAME)
+        assert claimed_elsewhere(tmp_path) == "True"
+
+
+def claimed_elsewhere(folder: Path) -> str:
+    command = [sys.executable, "-c", HOLD, str(folder), NAME]
+    return subprocess.run(command, input="", capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,314 @@
+"""Whose face is measured: policies over tracks that are made up, and a voice that is too."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bemerc.cache import Choice
+from bemerc.core.jsonfile import JsonError
+from bemerc.extraction.face import target_face
+from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
+from bemerc.extraction.face.target_face import POLICIES, Sightings, choose
+
+FPS = 25
+Array = NDArray[np.float64]
+
+
+def speech(seconds: float, seed: int) -> Array:
+    """How loud somebody is at each hundredth of a second, 0 to 1: syllables and pauses."""
+    rng, steps = np.random.default_rng(seed), np.zeros(int(seconds * 100) + 100)
+    at = 0
+    while at < len(steps):
+        length = int(rng.uniform(10, 28))
+        steps[at : at + int(0.7 * length)] = rng.uniform(0.3, 1) * (rng.random() < 0.8)
+        at += length
+    bell = np.hanning(15)
+    return np.convolve(steps, bell / bell.sum(), mode="same")
+
+
+def wave(loudness: Array, seconds: float) -> NDArray[np.float32]:
+    rng = np.random.default_rng(5)
+    count = int(seconds * SAMPLE_RATE_HZ)
+    level = np.interp(np.arange(count) / SAMPLE_RATE_HZ, np.arange(len(loudness)) / 100, loudness)
+    return ((0.2 * level**2 + 1e-3) * rng.normal(0, 1, count)).astype(np.float32)
+
+
+def track(
+    number: int,
+    rows: range,
+    x: float,
+    *,
+    mouth: Array | None = None,
+    area: float = 0.05,
+    shot: int = 0,
+    view: int | None = None,
+    colour: int | None = None,
+) -> Sightings:
+    """Nobody looks like anybody else, but for those who are given a colour."""
+    rng = np.random.default_rng(number)
+    lips = np.full(len(rows), 0.04) if mouth is None else mouth
+    moved = np.stack([lips, 1.2 + lips, np.full(len(rows), 0.6)], axis=1) + rng.normal(0, 0.004, (len(rows), 3))
+    at, place = np.array(rows), shot if view is None else view
+    heads = np.full((len(at), 8, 8, 3), colour or 0, np.uint8)
+    if colour is None:
+        heads[:] = np.random.default_rng([place, int(100 * x)]).integers(0, 255, (8, 8, 3))
+    seen, large = np.full(len(at), x), np.full(len(at), area)
+    return Sightings(number, shot, place, at, seen, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
+
+
+def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
+    """A mouth that is 60 ms ahead of the sound."""
+    return gain * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(loudness)) / 100, loudness)
+
+
+def stamps(rows: range) -> Array:
+    return np.array(rows) / FPS
+
+
+def test_one_face_leaves_no_choice_and_no_doubt() -> None:
+    rows = range(50)
+    for policy in POLICIES:
+        choice = choose([track(3, rows, 0.5)], stamps(rows), policy, None, 0.6)
+        assert (choice.by, choice.faces, choice.score, choice.uncertain) == ("alone", 1, 1.0, False)
+        assert [(s.first, s.end, s.track) for s in choice.stretches] == [(0, 50, 3)]
+    assert choose([], stamps(rows), "speaking", None, 0.6) == Choice("speaking", "alone", 0, 1.0, False)
+
+
+def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:
+    rows = range(50)
+    parts = [track(0, range(20), 0.5), track(1, range(25, 50), 0.2), track(2, range(21, 23), 0.5)]
+    choice = choose(parts, stamps(rows), "speaking", None, 0.6)
+    assert [s.track for s in choice.stretches] == [0, 2, 1]
+    assert not choice.uncertain
+
+
+@pytest.mark.parametrize("speaker", [0, 1])
+@pytest.mark.parametrize("seconds", [1.2, 3.0])
+def test_the_mouth_that_moves_with_the_sound_is_chosen_and_the_sound_alone_decides(
+    seconds: float, speaker: int
+) -> None:
+    rows = range(int(seconds * FPS))
+    said = [speech(seconds, seed) for seed in (1, 2)]
+    both = [track(i, rows, 0.2 + 0.5 * i, mouth=lips(said[i], rows), area=0.1 - 0.05 * i) for i in (0, 1)]
+    choice = choose(both, stamps(rows), "speaking", wave(said[speaker], seconds), 0.6)
+    assert [s.track for s in choice.stretches] == [speaker]
+    assert (choice.by, choice.faces) == ("speaking", 2)
+    if seconds > 2:
+        assert not choice.uncertain
+
+
+def test_a_voice_from_off_leaves_doubt() -> None:
+    rows = range(75)
+    resting = [track(0, rows, 0.2), track(1, rows, 0.7)]
+    choice = choose(resting, stamps(rows), "speaking", wave(speech(3, 4), 3), 0.6)
+    assert choice.uncertain
+    assert choice.score < 0.6
+
+
+def test_every_shot_is_judged_by_itself() -> None:
+    said, rows = speech(6, 1), range(150)
+    first, second = range(75), range(75, 150)
+    tracks = [
+        track(0, first, 0.2, mouth=lips(said, first)),
+        track(1, first, 0.7),
+        track(2, second, 0.2, shot=1),
+        track(3, second, 0.7, mouth=lips(said, second), shot=1),
+    ]
+    choice = choose(tracks, stamps(rows), "speaking", wave(said, 6), 0.6)
+    assert [(s.first, s.end, s.track, s.tracks) for s in choice.stretches] == [(0, 75, 0, 2), (75, 150, 3, 2)]
+
+
+def test_who_is_seen_again_from_the_same_view_is_judged_by_both_shots() -> None:
+    """Half a second says little; four of them at the same places, with others in between, say it."""
+    said, rows, tracks = speech(8, 1), range(200), []
+    for shot in range(8):
+        mine, view = range(25 * shot, 25 * shot + 25), shot % 2
+        if view:
+            tracks.append(track(10 * shot, mine, 0.5, shot=shot, view=1, area=0.2))
+        else:
+            tracks.append(track(10 * shot, mine, 0.25, shot=shot, view=0))
+            tracks.append(track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(said, mine)))
+    grouped = [[t.number for t in one] for one in target_face.people(tracks)]
+    assert grouped == [[0, 20, 40, 60], [1, 21, 41, 61], [10, 30, 50, 70]]
+    choice = choose(tracks, stamps(rows), "speaking", wave(said, 8), 0.6)
+    assert [s.track for s in choice.stretches] == [1, 10, 21, 30, 41, 50, 61, 70]
+    pairs = [s.score for s in choice.stretches if s.tracks == 2]
+    assert len(set(pairs)) == 1
+    assert pairs[0] > 0.9
+
+
+def shots_of_two_and_of_one(said: Array, *, colours: tuple[int, int, int]) -> list[Sightings]:
+    """Six shots, by turns of two people and of one alone: the one at the right speaks, and so does the one alone."""
+    tracks = []
+    for shot in range(6):
+        mine = range(20 * shot, 20 * shot + 20)
+        if shot % 2:
+            tracks.append(
+                track(10 * shot, mine, 0.5, shot=shot, view=1, area=0.2, mouth=lips(said, mine), colour=colours[2])
+            )
+        else:
+            tracks.append(track(10 * shot, mine, 0.25, shot=shot, view=0, colour=colours[0]))
+            tracks.append(
+                track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(said, mine), colour=colours[1])
+            )
+    return tracks
+
+
+def test_who_is_alone_in_another_view_is_known_by_the_colours() -> None:
+    said = speech(6, 1)
+    apart, same, between = (shots_of_two_and_of_one(said, colours=(90, 150, alone)) for alone in (240, 155, 120))
+    assert [[t.number for t in one] for one in target_face.people(same)] == [[0, 20, 40], [1, 10, 21, 30, 41, 50]]
+    for tracks in (apart, between):
+        assert [[t.number for t in one] for one in target_face.people(tracks)] == [
+            [0, 20, 40],
+            [1, 21, 41],
+            [10, 30, 50],
+        ]
+    stamps_s, sound = stamps(range(120)), wave(said, 6)
+    scores = [choose(tracks, stamps_s, "speaking", sound, 0.6).stretches[0].score for tracks in (apart, same)]
+    assert scores[1] > scores[0] > 0.5, "more of a person is seen"
+
+
+def test_two_who_are_seen_together_are_never_one() -> None:
+    tracks = [
+        track(0, range(20), 0.2, colour=100),
+        track(1, range(20), 0.5, colour=160),
+        track(2, range(20), 0.8, colour=101),
+        track(3, range(20, 40), 0.4, shot=1, colour=100),
+        track(4, range(20, 40), 0.6, shot=1, colour=101),
+    ]
+    grouped = [{t.number for t in one} for one in target_face.people(tracks)]
+    assert not any(pair <= one for one in grouped for pair in ({0, 2}, {3, 4}, {0, 1}))
+
+
+def test_a_mouth_that_the_points_lose_is_seen_in_the_picture() -> None:
+    rows, said = range(75), speech(3, 2)
+    down = 3 * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(said)) / 100, said)
+    lines = 130 + 60 * np.sin(np.arange(24)[:, None] * 0.7 + np.arange(24) * 0.3)
+    mouths = np.array([np.where(np.arange(24)[:, None] > 9, _lower(lines, by), lines) for by in down]).astype(np.uint8)
+    lost = [track(i, rows, 0.2 + 0.5 * i) for i in (0, 1)]
+    shown = replace(lost[1], mouths=mouths)
+    choice = choose([lost[0], shown], stamps(rows), "speaking", wave(said, 3), 0.6)
+    assert (choice.stretches[0].track, choice.uncertain) == (1, False)
+
+
+def _lower(picture: Array, by: float) -> Array:
+    """A picture (24, 24) moved down by a part of a pixel or several."""
+    at = np.arange(24) - by
+    return np.stack([np.interp(at, np.arange(24), column) for column in picture.T], axis=1)
+
+
+def test_without_sound_speaking_means_the_largest_and_says_so() -> None:
+    rows = range(50)
+    tracks = [track(0, rows, 0.2, area=0.02), track(1, rows, 0.7, area=0.08)]
+    for silence in (None, np.zeros(32_000, np.float32)):
+        choice = choose(tracks, stamps(rows), "speaking", silence, 0.6)
+        assert (choice.policy, choice.by, choice.stretches[0].track) == ("speaking", "largest", 1)
+        assert choice.score == pytest.approx(0.8)
+
+
+def test_the_other_policies() -> None:
+    rows = range(100)
+    tracks = [
+        track(0, range(60), 0.2, area=0.09),
+        track(1, rows, 0.5, area=0.05),
+        track(2, range(10, 90), 0.8, area=0.02),
+        track(3, range(40, 44), 0.05, area=0.02),
+    ]
+    chosen = {p: choose(tracks, stamps(rows), p, None, 0.6).stretches[0].track for p in POLICIES if p != "speaking"}
+    assert chosen == {"largest": 0, "longest": 1, "left": 0, "right": 2}, "whoever flits by is at no edge"
+
+
+def test_two_equals_are_uncertain() -> None:
+    rows = range(50)
+    tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.051)]
+    choice = choose(tracks, stamps(rows), "largest", None, 0.6)
+    assert choice.stretches[0].track == 1
+    assert choice.uncertain
+
+
+def test_a_choice_is_one_line_and_comes_back() -> None:
+    rows = range(30)
+    tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.02)]
+    choice = choose(tracks, stamps(rows), "largest", None, 0.6)
+    assert "\n" not in choice.as_json()
+    back = Choice.from_json(choice.as_json())
+    assert back.as_json() == choice.as_json()
+    assert back.stretches[0].score == pytest.approx(choice.stretches[0].score, abs=1e-4)
+    for broken in ("{}", "[]", '{"policy": 1}', "nonsense"):
+        with pytest.raises((JsonError, ValueError, KeyError, TypeError)):
+            Choice.from_json(broken)
+
+
+def joined_plainly(tracks: list[Sightings]) -> list[list[int]]:
+    """What people() says it does, pair by pair: the numbers of the tracks of each person."""
+
+    def again(a: Sightings, b: Sightings) -> bool:
+        wide = float(np.sqrt(min(a.area.mean(), b.area.mean())))
+        near, ratio = abs(float(a.x.mean() - b.x.mean())) < wide, float(a.area.mean() / b.area.mean())
+        return a.view == b.view and a.shot != b.shot and near and 0.4 < ratio < 2.5
+
+    def meet(one: list[Sightings], other: list[Sightings]) -> bool:
+        return any(a.rows[0] <= b.rows[-1] and b.rows[0] <= a.rows[-1] for a in one for b in other)
+
+    found: list[list[Sightings]] = []
+    for track in tracks:
+        mine = [one for one in found if all(again(track, other) for other in one)]
+        if mine:
+            min(mine, key=lambda one: abs(one[-1].x.mean() - track.x.mean())).append(track)
+        else:
+            found.append([track])
+    heads = [np.concatenate([track.heads for track in one]).mean(axis=0) for one in found]
+    differ = {(i, j): np.abs(heads[i] - heads[j]).mean() for j in range(len(found)) for i in range(j)}
+    least = 0.5 * min((d for (i, j), d in differ.items() if meet(found[i], found[j])), default=0.0)
+    group = list(range(len(found)))
+    for (i, j), d in sorted(differ.items(), key=lambda pair: pair[1]):
+        members = [[k for k in range(len(found)) if group[k] == group[which]] for which in (i, j)]
+        if (
+            d < least
+            and group[i] != group[j]
+            and not any(meet(found[a], found[b]) for a in members[0] for b in members[1])
+        ):
+            group = [group[i] if one == group[j] else one for one in group]
+    people = [[t for k, one in enumerate(found) if group[k] == which for t in one] for which in sorted({*group})]
+    return [[t.number for t in sorted(one, key=lambda t: (t.rows[0], t.number))] for one in people]
+
+
+def film(shots: int, seed: int, frames: int = 6) -> list[Sightings]:
+    """Six people, one to three a shot, some views again; what their heads look like varies from shot to shot."""
+    rng = np.random.default_rng(seed)
+    looks, tracks = rng.integers(40, 215, (6, 8, 8, 3)), []
+    for shot in range(shots):
+        view = shot if rng.random() < 0.7 else int(rng.integers(0, shot + 1))
+        for who in rng.choice(6, int(rng.integers(1, 4)), replace=False):
+            first = shot * frames + int(rng.integers(0, 3))
+            rows = range(first, (shot + 1) * frames + (rng.random() < 0.1))
+            one = track(len(tracks), rows, rng.uniform(0.2, 0.8), area=rng.uniform(0.02, 0.1), shot=shot, view=view)
+            heads = np.clip(looks[who] + rng.normal(0, 40, one.heads.shape), 0, 255).astype(np.uint8)
+            tracks.append(replace(one, heads=heads))
+    return tracks
+
+
+def test_the_quick_way_to_join_a_films_tracks_is_the_plain_one() -> None:
+    sizes = []
+    for seed in range(12):
+        tracks = film(3 * seed, seed)
+        found = [[t.number for t in one] for one in target_face.people(tracks)]
+        assert found == joined_plainly(tracks)
+        sizes += [len(one) for one in found]
+    assert max(sizes) > 5
+
+
+def test_a_films_thousand_groups_are_joined_in_seconds_and_with_signs_of_life() -> None:
+    beats: list[float] = []
+    tracks = film(700, 1, 3)
+    start = time.process_time()
+    found = target_face.people(tracks, lambda: beats.append(time.process_time()))
+    assert time.process_time() - start < 20  # pair by pair it took minutes
+    assert sum(map(len, found)) == len(tracks) > 1200
+    assert max(np.diff([start, *beats])) < 5

@@ -1,0 +1,67 @@
+"""Two processes on one CPU (gloo), started as accelerate and torchrun start them: the losses of one, but for rounding.
+
+Both add up the same sums over the same targets, in another order, so the difference is float32's: about 1e-6 of a loss
+here; the bound leaves it a hundredfold. Dropout is switched off, since every process draws its own. Sharded: the weights
+lie in parts on both (FSDP 2), by the config that the repository has for GPUs.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.commands import launch
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
+
+from tests import toy_language as language
+from tests import train_alone
+from tests.cli.test_cli import ROOT
+
+
+def losses(out: Path) -> list[float]:
+    with (out / "steps.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def dev(out: Path) -> list[float]:
+    with (out / "epochs.csv").open() as file:
+        return [float(row["dev_weight"]) for row in csv.DictReader(file)]
+
+
+def as_launched() -> dict[str, str]:
+    """What accelerate's launcher tells its processes of recipes/accelerate/fsdp.yaml."""
+    asked = ["--config_file", str(ROOT / "recipes" / "accelerate" / "fsdp.yaml"), "-m", "bemerc", "train"]
+    args, _, _ = launch._validate_launch_command(launch.launch_command_parser().parse_args(asked))
+    return {name: told for name, told in prepare_multi_gpu_env(args).items() if name.startswith("FSDP_")}
+
+
+def test_accelerate_reads_the_config_for_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, told in as_launched().items():
+        monkeypatch.setenv(name, told)
+    plugin = FullyShardedDataParallelPlugin()
+    assert (plugin.fsdp_version, plugin.reshard_after_forward, plugin.cpu_ram_efficient_loading) == (2, True, False)
+    assert plugin.auto_wrap_policy is transformer_auto_wrap_policy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [[], pytest.param(["--sharded"], marks=pytest.mark.slow)], ids=["copied", "sharded"])
+def test_two_processes_learn_what_one_learns(tmp_path: Path, how: list[str]) -> None:
+    world = tmp_path / "world"
+    world.mkdir()
+    language.write(world / "tokens.h5", language.manifest())
+    language.build(world / "backbone", language.manifest())
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m"]
+    told = os.environ | as_launched()
+    both = subprocess.Popen([*start, "tests.train_alone", str(world), str(tmp_path / "two"), "0", *how], env=told)
+    one = train_alone.fit(world, tmp_path / "one")
+    assert both.wait() == 0
+    assert len(losses(tmp_path / "one")) == 15
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    assert dev(tmp_path / "two") == pytest.approx(dev(tmp_path / "one"), abs=1e-3)  # a sum over all weights
+    assert one.best.epoch == 3
