@@ -572,6 +572,15 @@ def _laid(path: Path, folder: Path) -> Path:
     return Path(shutil.copy(path, place))
 
 
+def _by_kind(faults: Sequence[str]) -> dict[str, list[str]]:
+    """What went wrong, numbers aside -> the faults of that kind: one kind with many faults does not hide the others."""
+    found: dict[str, list[str]] = {}
+    for fault in faults:
+        name, _, word = fault.partition(": ")
+        found.setdefault(re.sub(r"\d[\d.]*", "N", f"{name.rpartition(' ')[0]}: {word}"), []).append(fault)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every reader against damaged files.")
     parser.add_argument("--count", type=int, default=10_000, help="spoiled files in all, shared among the readers")
@@ -587,8 +596,8 @@ def main() -> None:
         row = f"{reader.name:16} {tally.files:6} {tally.whole:6} {tally.refused:8} {len(tally.faults):7}"
         print(f"{row} {tally.slowest_s:10.2f} {tally.peak_mb:8.0f}", flush=True)
         faults += tally.faults
-    for fault in faults[:50]:
-        print(f"  {fault}")
+    for kind, alike in _by_kind(faults).items():
+        print(f"  {len(alike)} times {kind}, first {alike[0]}")
     sys.exit(1 if faults else 0)
 
 

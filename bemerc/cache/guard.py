@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.cache.attributes import attribute_faults
 from bemerc.core.errors import BemercError, BusyError, CacheError, DiskError
 from bemerc.core.jsonfile import JsonError
 from bemerc.core.terminal import printable
@@ -86,6 +87,14 @@ class Guarded:
         with damage(path, "this is not a readable HDF5 file", again):
             self.file = h5py.File(path, "r")
             self._size = path.stat().st_size
+        try:
+            with damage(path, "the attributes are damaged", again):
+                if self.file.userblock_size:
+                    raise ValueError("something else stands before it")
+                self._attributes = attribute_faults(path, h5py.h5o.get_info(self.file.id).addr)
+        except BemercError:
+            self.close()
+            raise
 
     def __enter__(self) -> Guarded:
         return self
@@ -107,10 +116,13 @@ class Guarded:
         """A text, or a number as a plain int or float, by name; None where it is missing. CacheError for anything else."""
         if name not in self.file.attrs:
             return None
+        fault = self._attributes.get(name, "it is not kept in the header")
+        if fault:
+            raise self.damaged(f"the attribute '{name}' cannot be read: {fault}.")
         value = self.file.attrs[name]
         if isinstance(value, np.integer | np.floating):
             value = value.item()
-        if not isinstance(value, str | int | float):
+        if not isinstance(value, str | int | float):  # a text of fixed length is bytes
             raise self.damaged(f"the attribute '{name}' is neither a text nor a number.")
         return value
 

@@ -28,6 +28,7 @@ import re
 import struct
 import sys
 import time
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -39,6 +40,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.core import atomic
@@ -60,7 +62,7 @@ _LANDMARKS = ("points", "scale")
 # What reading an archive raises that a failing disk has changed.
 _DAMAGE = (
     *(ValueError, KeyError, TypeError, EOFError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error, JsonError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, JsonError),
 )
 # What earlier releases wrote into partial/, of which nothing says who was at it: swept after an hour.
 _EARLIER = re.compile(r"[0-9a-f]{40}(\.bare)?\.[0-9a-f]{16}\.(npz|json)")
@@ -244,7 +246,7 @@ class Store:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if not set(_LANDMARKS) & set(arrays.files):
                     return False
-                kept = {name: arrays[name] for name in arrays.files if name not in _LANDMARKS}
+                kept = {name: _array(arrays, name) for name in arrays.files if name not in _LANDMARKS}
         except FileNotFoundError:  # another process was quicker
             return False
         except _DAMAGE:
@@ -321,17 +323,29 @@ def _zipped(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def _array(arrays: Any, name: str) -> NDArray[Any]:
+    """An array of an archive; ValueError where the file of that name is none, of which numpy gives the bytes."""
+    found = arrays[name]
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"'{name}' is no array")
+    return found
+
+
+def _text(arrays: Any, name: str) -> str:
+    return _array(arrays, name).tobytes().decode()
+
+
 def _from_arrays(arrays: Any, columns: tuple[str, ...]) -> Finished:
-    values, timestamps_s = arrays["values"], arrays["timestamps_s"]
+    values, timestamps_s = _array(arrays, "values"), _array(arrays, "timestamps_s")
     if values.shape != (len(timestamps_s), len(columns)):
         raise ValueError(f"values of {values.shape} for {len(columns)} columns")
-    landmarks = PackedLandmarks(*(arrays[name] for name in _LANDMARKS)) if _LANDMARKS[0] in arrays else None
+    landmarks = PackedLandmarks(*(_array(arrays, name) for name in _LANDMARKS)) if _LANDMARKS[0] in arrays else None
     return Finished(
         Features(values, timestamps_s, columns),
-        float(arrays["duration_s"]),
+        float(_array(arrays, "duration_s")),
         landmarks,
-        arrays["note"].tobytes().decode(),
-        Choice.from_json(arrays["choice"].tobytes().decode()) if "choice" in arrays else None,
+        _text(arrays, "note"),
+        Choice.from_json(_text(arrays, "choice")) if "choice" in arrays else None,
     )
 
 

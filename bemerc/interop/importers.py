@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import tokenize
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -392,7 +393,10 @@ def _is_vector(file: Path) -> bool:
 
 def _mapped(file: Path) -> NDArray[Any]:
     """The array of a .npy file, unread. ValueError where it is none: np.load would take an archive too, and give no array."""
-    found: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")  # type: ignore[no-untyped-call]
+    try:
+        found: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")  # type: ignore[no-untyped-call]
+    except tokenize.TokenError:  # of numpy's, where the header is cut
+        raise ValueError("its header is damaged") from None
     return found
 
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,23 @@ def test_a_damaged_piece_is_removed_and_named(tmp_path: Path, damage: bytes | No
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 255
     path.write_bytes(data if damage is None else damage)
+    with pytest.raises(DamagedError):
+        store.finished("face", NAME, COLUMNS)
+    assert store.state("face", NAME) is None
+
+
+@pytest.mark.parametrize("member", ["values.npy", "timestamps_s.npy", "duration_s.npy", "note.npy", "choice.npy"])
+@pytest.mark.parametrize("content", [b"no array", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4', "])
+def test_an_archive_of_something_else_is_a_damaged_piece(tmp_path: Path, member: str, content: bytes) -> None:
+    """Sound zip archives whose members are none of ours: numpy gives bytes for one, and its tokenizer fails at the other."""
+    store = Store(tmp_path)
+    store.put("face", NAME, finished())
+    path = next(tmp_path.glob("face/*/*.npz"))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | {member: content}).items():
+            archive.writestr(name, data)
     with pytest.raises(DamagedError):
         store.finished("face", NAME, COLUMNS)
     assert store.state("face", NAME) is None

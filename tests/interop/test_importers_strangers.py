@@ -272,12 +272,13 @@ def test_an_archive_or_an_absurd_header_called_npy_is_a_failure_of_its_own(tmp_p
     with (folder / "archive.npy").open("wb") as file:
         np.savez(file, a=np.ones((4, 3)))
     (folder / "header.npy").write_bytes(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31) + b"x" * 100)
+    (folder / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4', ")
     (folder / "pickle.npy").write_bytes(pickle.dumps(np.ones(3)))
     (folder / "empty.npy").touch()
     np.save(folder / "fields.npy", np.zeros(4, dtype=[("a", "f4")]))
     np.save(folder / "beyond.npy", np.full((4, 3), 1e300))
     made = from_mertools(folder, tmp_path / "out", None, "face", 25.0)
-    assert set(made.failures) == {"archive", "header", "pickle", "empty", "fields"}
+    assert set(made.failures) == {"archive", "header", "cut", "pickle", "empty", "fields"}
     with open_cache(made.path) as cache:
         assert np.isnan(cache["beyond"].values).all()
 
