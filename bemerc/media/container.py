@@ -182,7 +182,8 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
     stays as it is, and would end the decoding."""
     failures, joins = 0, _Joins()
     restarts = bool(container.format.flags & _RESTARTS)
-    tracks = [*container.streams.video, *container.streams.audio] if restarts else [stream]
+    tracks = [*container.streams.video, *container.streams.audio] if restarts else container.streams.get()
+    origin = origin_of(container)
     while failures < _MOST_FAILURES:
         try:
             for packet in container.demux(tracks):
@@ -191,6 +192,9 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
                     joins.lay(packet)
                 if packet.size and packet.stream_index == stream.index:
                     yield packet
+                elif packet.size and packet.pts is not None:
+                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - origin)
+                    losses.others_s = max(losses.others_s, end_s)
             break
         except IndexError:  # PyAV, at the clip's end, over a track that came up after its beginning
             break
@@ -301,23 +305,26 @@ def has_clock(container: Any) -> bool:
 
 
 def track_end_s(container: Any, stream: Any) -> float:
-    """When the track ends by its header, on the clip's clock; the clip's own end where the track does not say; NaN where
-    nothing does. To be asked before anything is decoded, since a decoder may change what the header said."""
+    """When the track ends by its own header, on the clip's clock; NaN where it does not say. To be asked before anything is
+    decoded, since a decoder may change what the header said."""
     stated = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
     if stated is not None and "matroska" in container.format.name:  # it has no other place for a track's length
         hours, minutes, seconds = stated.groups()
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - float(origin_of(container))
-    clip_s = declared_duration_s(container)
-    if stream.duration is None or math.isnan(clip_s):
-        return clip_s
+    if stream.duration is None or container.format.name == "asf" or math.isnan(declared_duration_s(container)):
+        return math.nan  # of ASF, FFmpeg gives the file's length to each track
     return float(((stream.start_time or 0) + stream.duration) * stream.time_base - origin_of(container))
 
 
 def ending(declared_s: float, track_s: float, end_s: float, certain: bool, losses: Losses) -> float:
     """The clip's true length; a track that ends at ``end_s``, before its header says, is a loss.
 
+    track_s  when the track ends by its own header. Where that is NaN (FLV, ASF, Matroska by a browser) the clip's length
+             counts, unless it is another track's: a microphone may be switched off, and a screen may stand still
     certain  the header's word counts against the track: see ``is_certain``
     """
+    if math.isnan(track_s):
+        track_s = declared_s if declared_s - losses.others_s > _missing_s(declared_s) else end_s
     is_short = track_s - end_s > _missing_s(track_s)
     if is_short and certain:
         losses.say(f"The {losses.track} ends at {end_s:.2f} of {track_s:.2f} s{losses.because()}.", end_s)

@@ -7,11 +7,12 @@ from collections import Counter
 
 
 class Losses:
-    """Gathered while a ``track`` ("picture", "sound") is decoded, which has come as far as ``now_s``; all times in seconds on
-    the clip's clock."""
+    """Gathered while a ``track`` ("picture", "sound") is decoded, which has come as far as ``now_s``; ``others_s`` is where
+    the clip's other tracks end; all times in seconds on the clip's clock."""
 
     def __init__(self, track: str) -> None:
         self.track, self.now_s = track, 0.0
+        self.others_s = -math.inf
         self._undecoded: list[tuple[float, str]] = []
         self._frames: list[tuple[float, str]] = []
         self._sentences: list[tuple[float, str]] = []

@@ -58,6 +58,22 @@ def test_equal_names_keep_their_suffix_and_sound_beside_video_is_left_out(tmp_pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["x.mp4", "x.mkv", "x.mp4.avi"], ["x.mkv", "x.mp4", "x.mp4.avi"]),
+        (["x.mp4", "x.mkv", "x.mp4.avi", "x.mp4.avi.mov"], ["x.mkv", "x.mp4", "x.mp4.avi", "x.mp4.avi.mov"]),
+        (["x.mp4", "x.MP4", "X.mp4"], ["X", "x.MP4", "x.mp4"]),
+        (["caf\u00e9.mp4", "cafe\u0301.mp4"], ["caf\u00e9.mp4", "caf\u00e9.mp4 (2)"]),
+        (["caf\u00e9/a.mp4", "cafe\u0301/a.mp4"], ["caf\u00e9/a.mp4", "caf\u00e9/a.mp4 (2)"]),
+    ],
+)
+def test_no_two_clips_share_an_id(tmp_path: Path, names: list[str], ids: list[str]) -> None:
+    reading = folder.read(fill(tmp_path, *names))
+    assert sorted(u.id for u in reading.utterances) == ids
+    assert len({u.clip for u in reading.utterances}) == len(names)
+
+
 def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
     fill(tmp_path, "fine.mp4")
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bemerc.media.audio import read_sound
-from bemerc.media.video import probe
+from bemerc.media.video import Video, probe
 from tests.clips import write_clip
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg makes these clips")
@@ -94,14 +94,45 @@ def test_an_avi_from_a_pipe_is_as_long_as_its_sound(uneven: Path, tmp_path: Path
     assert read_sound(tmp_path / "a.avi").faults == []
 
 
-@pytest.mark.parametrize("suffix", ["mkv", "webm", "mp4"])
-def test_a_track_that_is_shorter_than_the_picture_is_whole(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a.{suffix}"
-    picture, tone = "color=black:s=64x48:r=10:d=8", "sine=300:d=2"
-    codecs = ["-c:v", "libvpx", "-c:a", "libopus"] if suffix == "webm" else ["-c:v", "libx264", "-c:a", "aac"]
+# Of these the last three state no length of a track, and a browser's Matroska does not either.
+_SHORTER = ["mkv", "webm", "mp4", "browser.mkv", "browser.webm", "flv", "nut", "wmv"]
+
+
+def _two_tracks(path: Path, picture_s: float, sound_s: float) -> Path:
+    picture, tone = f"color=black:s=64x48:r=10:d={picture_s}", f"sine=300:d={sound_s}"
+    codecs = {
+        ".webm": ["-c:v", "libvpx", "-c:a", "libopus"],
+        ".wmv": ["-c:v", "wmv2", "-c:a", "wmav2"],
+    }.get(path.suffix, ["-c:v", "libx264", "-c:a", "aac"])
     ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, *codecs, path)
-    sound = read_sound(path)
+    if "browser" in path.name:
+        path.write_bytes(path.read_bytes().replace(b"DURATION", b"XXXXXXXX"))
+    return path
+
+
+@pytest.mark.parametrize("name", _SHORTER)
+def test_a_track_that_is_shorter_than_the_picture_is_whole(tmp_path: Path, name: str) -> None:
+    sound = read_sound(_two_tracks(tmp_path / f"a.{name}", 8, 2))
     assert sound.faults == []
-    assert sound.duration_s == pytest.approx(8.0, abs=0.1)
+    assert sound.duration_s == pytest.approx(8.0, abs=0.2)
     assert len(sound.waveform) / 16_000 == pytest.approx(2.0, abs=0.1)
     assert np.abs(sound.waveform).max() > 0.1
+
+
+@pytest.mark.parametrize("name", _SHORTER)
+def test_a_picture_that_is_shorter_than_the_sound_is_whole(tmp_path: Path, name: str) -> None:
+    with Video(_two_tracks(tmp_path / f"a.{name}", 2, 8)) as video:
+        times_s = [frame.timestamp_s for frame in video]
+    assert video.faults == []
+    assert video.duration_s == pytest.approx(8.0, abs=0.2)
+    assert times_s[-1] == pytest.approx(1.9, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["mkv", "browser.mkv", "flv"])
+def test_tracks_that_both_end_early_were_cut_off(tmp_path: Path, name: str) -> None:
+    path = _two_tracks(tmp_path / f"a.{name}", 8, 8)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert any("ends at" in note for note in read_sound(path).faults)
+    with Video(path) as video:
+        list(video)
+    assert any("ends at" in note for note in video.faults)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from bemerc.core.errors import CorpusError
@@ -167,9 +168,26 @@ def _shown(path: Path) -> str:
 
 
 def _ids(clips: Sequence[Path], directory: Path) -> dict[Path, str]:
-    bare = {path: _id(path.with_suffix(""), directory) for path in clips}
-    often = Counter(bare.values())
-    return {path: id_ if often[id_] == 1 else _id(path, directory) for path, id_ in bare.items()}
+    """Clip -> its path below the folder without suffix; with it where two would share one (x.mp4 and x.mkv, and then
+    x.mp4.avi too); numbered where two names differ in the Unicode form of their accents alone."""
+    whole = {path: _id(path, directory) for path in clips}
+    ids = {path: _id(path.with_suffix(""), directory) for path in clips}
+    while longer := {path: whole[path] for path in _sharing(ids) if ids[path] != whole[path]}:
+        ids |= longer
+    taken = set(ids.values())
+    seen: set[str] = set()
+    for path in sorted(_sharing(ids), key=os.fsencode):
+        if ids[path] in seen:
+            number = next(n for n in count(2) if f"{ids[path]} ({n})" not in taken)
+            ids[path] = f"{ids[path]} ({number})"
+            taken.add(ids[path])
+        seen.add(ids[path])
+    return ids
+
+
+def _sharing(ids: Mapping[Path, str]) -> list[Path]:
+    often = Counter(ids.values())
+    return [path for path, id_ in ids.items() if often[id_] > 1]
 
 
 def _id(path: Path, directory: Path) -> str:

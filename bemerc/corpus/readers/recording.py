@@ -132,6 +132,8 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
         # A folder may be called as the recording is, with a clip in it called 0000, or be a dialogue of that name.
         clashes = clip.id in folders or (clip.id in alone and clip.id in dialogues)
         name = f"{clip.id}{path.suffix}" if clashes else clip.id
+        while clashes and (name in folders or name in said):
+            name += path.suffix
         one = from_cues(path, said[clip.id], dialogue=name)
         findings += one.findings
         utterances += (
