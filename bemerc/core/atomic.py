@@ -1,8 +1,7 @@
-"""Files that appear whole or not at all: a temporary name in the same folder, fsync, rename.
+"""Atomic file writes: a temporary name in the same folder, fsync, rename.
 
-A plain ``write_text`` leaves half a file when the disk is full or the process is killed, and the next command reads it.
-What a killed process leaves under its temporary name is removed by ``sweep_partials``, which every command that writes into
-a folder calls first: the name holds the machine and the process that made it.
+A temporary name holds the machine and the process that made it, so that ``sweep_partials``, which commands call before
+they write into a folder, can remove what killed processes left.
 """
 
 from __future__ import annotations
@@ -22,19 +21,22 @@ from typing import IO
 
 from bemerc.core.errors import DiskError
 
-# What holds people's faces, voices or words is for its owner alone.
+# File modes. What holds people's faces, voices or words is for its owner alone.
 PRIVATE = 0o600
 PUBLIC = 0o644
 
 # .NAME.MACHINE-PID-START.RANDOM.partial; earlier releases wrote .NAME.PID.partial and .NAME.PID.RANDOM.partial.
 _PARTIAL = re.compile(r"\..+\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<pid>\d+)(?:-(?P<start>\d+))?(?:\.[0-9a-f]+)?\.partial")
-# What another machine left is taken for dead after so long: nothing here takes a day to write one file.
-_STRANGE_S = 86_400.0
+# A partial file of another machine counts as abandoned after a day: nothing here takes that long to write one file.
+_ABANDONED_AFTER_S = 86_400.0
 
 
 @contextlib.contextmanager
 def disk(path: Path, doing: str = "cannot be written") -> Iterator[None]:
-    """Turn the disk's refusals (full, read-only, a folder in the way) into DiskError, a sentence about ``path``."""
+    """Raise an OSError of the block (disk full, read-only, a folder in the way) as a DiskError about ``path``.
+
+    ``doing``: the predicate of the message, after the path.
+    """
     try:
         yield
     except OSError as error:
@@ -48,28 +50,28 @@ def partial_path(path: Path, folder: Path | None = None) -> Path:
     return (folder or path.parent) / name
 
 
-def sweep_partials(folder: Path, *, strangers: bool = False) -> None:
-    """Remove what processes that are no more left half-written in ``folder``; its own folders and all other files stay.
+def sweep_partials(folder: Path, *, other_machines: bool = False) -> None:
+    """Remove the partial files that dead processes left in ``folder``, not in folders below it.
 
-    A process of this machine counts as dead when its number is free or was given to another one since. What another
-    machine left (or an earlier release, which did not say where) goes after a day, or at once with ``strangers``. A folder
-    that cannot be read, or files of somebody else, are passed over: this is housekeeping.
+    A process of this machine counts as dead when its id is free or belongs to a process that started later. Partial files
+    of other machines, and of earlier releases, whose names hold no machine, go after a day; with ``other_machines`` at
+    once. A folder that cannot be read and files that cannot be removed are skipped.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208  names are all that is needed
     except OSError:
         return
     for name in names:
-        found = _PARTIAL.fullmatch(name)
-        if found is not None and _is_left(folder / name, found, strangers):
+        match = _PARTIAL.fullmatch(name)
+        if match is not None and _is_abandoned(folder / name, match, other_machines):
             with contextlib.suppress(OSError):
                 (folder / name).unlink()
 
 
-def _is_left(path: Path, found: re.Match[str], strangers: bool) -> bool:
-    if found["machine"] in (_machine(), None) and not _is_alive(int(found["pid"]), found["start"]):
-        return found["machine"] is not None or strangers or _age_s(path) > 3600
-    return found["machine"] not in (_machine(), None) and (strangers or _age_s(path) > _STRANGE_S)
+def _is_abandoned(path: Path, name: re.Match[str], other_machines: bool) -> bool:
+    if name["machine"] in (_machine(), None) and not _is_alive(int(name["pid"]), name["start"]):
+        return name["machine"] is not None or other_machines or _age_s(path) > 3600
+    return name["machine"] not in (_machine(), None) and (other_machines or _age_s(path) > _ABANDONED_AFTER_S)
 
 
 def _age_s(path: Path) -> float:
@@ -81,7 +83,7 @@ def _age_s(path: Path) -> float:
 
 @functools.cache
 def _machine() -> str:
-    """Eight digits for the place in which process numbers are unique: the host, and on Linux the container."""
+    """Eight hex digits for the scope in which process ids are unique: the host, and on Linux the container."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -98,8 +100,7 @@ def _is_alive(pid: int, start: str | None) -> bool:
 
 
 def _start(pid: int) -> str:
-    """When a process began, in the system's own ticks; 0 where the system does not say. Numbers are given out again, and in
-    containers the same small ones soon."""
+    """When a process started, in clock ticks since boot, or "0" where there is no /proc: ids alone are reused."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -108,10 +109,12 @@ def _start(pid: int) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = PRIVATE, folder: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file open for writing bytes that takes the place of ``path`` when the block ends well; else ``path`` stays as it was.
+    """Open a binary file that replaces ``path`` when the block ends without an error; else ``path`` stays as it was.
 
-    Parent folders are made. A link at ``path`` is replaced, never written through. ``folder``: where the half-written file
-    lies, on the same disk; None = beside ``path``. Raises DiskError where the disk refuses.
+    mode    permissions of the new file
+    folder  where the partial file lies, on the same disk; None = beside ``path``
+
+    Parent folders are made. A link at ``path`` is replaced, never written through. Raises DiskError.
     """
     partial = partial_path(path, folder)
     with disk(path):
@@ -129,11 +132,11 @@ def replacing(path: Path, mode: int = PRIVATE, folder: Path | None = None) -> It
 
 
 def write_bytes(path: Path, data: bytes, mode: int = PRIVATE) -> None:
-    """Write a whole file at once; see ``replacing``."""
+    """Write a whole file atomically; see ``replacing``."""
     with replacing(path, mode) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str, mode: int = PRIVATE) -> None:
-    """Write a whole file of UTF-8 at once; see ``replacing``."""
+    """Write a whole file of UTF-8 atomically; see ``replacing``."""
     write_bytes(path, text.encode(), mode)

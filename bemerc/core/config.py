@@ -1,11 +1,11 @@
-"""The strict loader: one section of params.yaml becomes one frozen dataclass.
+"""Strict loader of params.yaml: one section becomes one frozen dataclass.
 
-A params file is read by people in a hurry, so every fault is reported at once: unknown keys with the known ones beside
-them, missing keys, wrong types, and values that a dataclass's own ``check`` refuses. Nothing is coerced except int to
-float: PyYAML reads ``1e-4`` as a string, and a silent float("1e-4") would hide the next such surprise.
+All faults are reported at once: unknown keys (with the valid ones), missing keys, wrong types, and values that the
+dataclass's own ``check`` refuses. Nothing is coerced except int to float: PyYAML reads ``1e-4`` as a string, and a silent
+float("1e-4") would hide the next such surprise.
 
-A params file may also come with somebody's model or recipe: its size, its depth and what its anchors unfold to are
-bounded, a key that stands twice is an error, and messages show a value's beginning only.
+A params file may come with somebody else's model: its size, depth and the expansion of its aliases are bounded, a
+duplicate key is an error, and messages show only the beginning of a value.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from bemerc.core import bounded
+from bemerc.core import regular_file
 from bemerc.core.errors import ConfigError
 from bemerc.core.terminal import printable
 
 T = TypeVar("T")
 
 
-# The sections of params.yaml. Others are their owner's, unless they are nearly called like one of these that is missing.
+# The sections of params.yaml. Others are left to the user, unless one looks like a misspelling of these.
 SECTIONS = (
     "sample", "prepare", "extract_video", "extract_audio", "tokens", "describe", "teacher", "backbone", "model", "prompt",
     "align", "student", "variants", "merc", "predict", "evaluate",
 )  # fmt: skip
 # A params file of this project has 7 kB and 400 values.
-MOST_BYTES = 1 << 18
-MOST_DEPTH = 20
-MOST_VALUES = 50_000
-_MOST_DIGITS = 100
+MAX_BYTES = 1 << 18
+MAX_DEPTH = 20
+MAX_VALUES = 50_000
+_MAX_DIGITS = 100
 
 
 def load(path: str | Path, section: str, cls: type[T]) -> T:
     """Read ``section`` of the YAML file at ``path`` into ``cls``, a frozen dataclass.
 
-    A section that is not there holds the defaults, so that a file for one setting needs that section alone. Raises
-    ConfigError, listing every fault, when the file, the section's name or any key is not as ``cls`` declares.
+    A missing section means the defaults. Raises ConfigError, which lists every fault, when the file, the name of the
+    section or any key is not as ``cls`` declares.
     """
     document = read_document(path)
     where = f"{printable(path)}: {section}"
@@ -88,7 +88,7 @@ def _has_defaults(cls: type) -> bool:
 def read_document(path: str | Path) -> Mapping[str, Any]:
     """The whole params file as a mapping of sections."""
     try:
-        text = bounded.read_bytes(Path(path), MOST_BYTES).decode("utf-8")
+        text = regular_file.read_bytes(Path(path), MAX_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(
             f"{printable(path)}: there is no such params file. Run from the project's folder, or name one with --params."
@@ -97,7 +97,7 @@ def read_document(path: str | Path) -> Mapping[str, Any]:
         raise ConfigError(
             f"{printable(path)}: the params file cannot be read as UTF-8 text ({error.reason})."
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{printable(path)}: the params file cannot be read as UTF-8 text ({reason}).") from None
     try:
@@ -115,7 +115,7 @@ def read_document(path: str | Path) -> Mapping[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that bounds nesting and what aliases unfold to, and refuses a key that stands twice."""
+    """A SafeLoader that bounds nesting and the expansion of aliases, and refuses duplicate keys."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -124,49 +124,52 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._depth += 1
         try:
-            if self._depth > MOST_DEPTH:
-                raise yaml.YAMLError(f"it is nested deeper than {MOST_DEPTH} levels")
+            if self._depth > MAX_DEPTH:
+                raise yaml.YAMLError(f"it is nested deeper than {MAX_DEPTH} levels")
             node = super().compose_node(parent, index)
         finally:
             self._depth -= 1
         if (
             isinstance(node, yaml.ScalarNode)
             and node.tag.endswith((":int", ":float"))
-            and len(node.value) > _MOST_DIGITS
+            and len(node.value) > _MAX_DIGITS
         ):
             raise yaml.YAMLError(f"it holds a number of {len(node.value)} digits")
         return node
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
-        if node is not None and _unfolded(node, {}) > MOST_VALUES:
-            raise yaml.YAMLError(f"its anchors unfold to more than {MOST_VALUES:,} values")
+        if node is not None and _expanded_size(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases expand to more than {MAX_VALUES:,} values")
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    problem = f"the key '{printable(key.value, 60)}' stands there twice"
+                if key.value in keys:
+                    problem = f"duplicate key '{printable(key.value, 60)}'"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
+                keys.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def _unfolded(node: yaml.Node, counted: dict[int, int]) -> int:
-    """How many values a node holds once every alias is written out; without end where it holds itself."""
+def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Number of values in a node with all aliases expanded; above MAX_VALUES for a node that contains itself.
+
+    ``sizes``: id of a node -> its size, of the nodes visited before.
+    """
     if isinstance(node, yaml.ScalarNode):
         return 1
-    if id(node) not in counted:
-        counted[id(node)] = MOST_VALUES + 1  # stands until the node is counted: so does a node within itself
-        pairs = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        counted[id(node)] = 1 + sum(_unfolded(part, counted) for part in pairs)
-    return counted[id(node)]
+    if id(node) not in sizes:
+        sizes[id(node)] = MAX_VALUES + 1  # what an alias within the node itself gets
+        children = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        sizes[id(node)] = 1 + sum(_expanded_size(child, sizes) for child in children)
+    return sizes[id(node)]
 
 
 def from_mapping(mapping: Mapping[str, Any], cls: type[T], where: str) -> T:
-    """Build ``cls`` from a mapping; ``where`` opens every line of the error."""
+    """Build the dataclass ``cls`` from a mapping; ``where`` opens every line of the ConfigError."""
     faults: list[str] = []
     value = _build(mapping, cls, where, faults)
     if faults:
@@ -192,7 +195,7 @@ def _build(mapping: Mapping[str, Any], cls: type, where: str, faults: list[str])
         if key not in fields:
             near = difflib.get_close_matches(_shown(key), fields, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else "."
-            faults.append(f"{where}.{_shown(key)}: unknown key{hint} The known keys are {', '.join(fields)}.")
+            faults.append(f"{where}.{_shown(key)}: unknown key{hint} The valid keys are {', '.join(fields)}.")
     values: dict[str, Any] = {}
     before = len(faults)
     for name, field in fields.items():
@@ -278,7 +281,7 @@ def _convert_scalar(value: Any, hint: Any, where: str, faults: list[str]) -> Any
 
 
 def _shown(value: Any, form: Callable[[Any], str] = str) -> str:
-    """A value's beginning for a message; what a list or mapping holds is not written out."""
+    """The beginning of a value for a message; lists and mappings only by kind."""
     return printable(form(value), 60) if not isinstance(value, list | tuple | Mapping) else _kind(value)
 
 

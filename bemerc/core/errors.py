@@ -1,4 +1,4 @@
-"""What a user can cause, as sentences: the one exception type that the command line prints without a stack trace."""
+"""Exceptions that a user can cause. The command line prints them as sentences, without a stack trace."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ from pathlib import Path
 
 
 class BemercError(Exception):
-    """Something a user can mend. The message names the id, the values and the next step."""
+    """Something a user can fix. The message names the id, the values and the next step."""
 
 
 class ConfigError(BemercError):
-    """params.yaml does not say what the program needs; the message lists every fault at once."""
+    """params.yaml is not valid; the message lists every fault, one a line."""
 
 
 class MediaError(BemercError):
-    """A clip cannot be read; the message is the reason that lands in the cache's failures."""
+    """A clip cannot be read; the message is the reason that the cache keeps for it."""
 
 
 class MachineError(BemercError):
-    """A fault of the machine or of what is installed on it: a missing decoder or model, too many open files, a busy or
-    failing disk. It says nothing of the clip, is never stored as a verdict on it, and may be gone next time."""
+    """A fault of the machine or of its software: a missing decoder or model, too many open files, a failing disk.
+
+    It is no property of the clip, so it is never stored as its result, and trying again may help.
+    """
 
 
 class DiskError(MachineError):
-    """The disk refused: full, read-only, not permitted, a folder in the way. What was there before is unchanged."""
+    """A disk operation failed: full, read-only, not permitted, a folder in the way. Existing files are unchanged.
+
+    ``path``, and ``reason``: the system's words.
+    """
 
     def __init__(self, path: Path, doing: str, reason: str) -> None:
         super().__init__(
@@ -33,7 +38,7 @@ class DiskError(MachineError):
 
 
 class BusyError(MachineError):
-    """Another program has the file open for writing. Nothing is wrong with it."""
+    """Another program has the file at ``path`` open for writing. Nothing is wrong with it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(

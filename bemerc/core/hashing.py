@@ -1,4 +1,4 @@
-"""What files and models are known again by, so that nothing which was worked out of one is taken for another's."""
+"""Identities of files and models, by which results that were computed from them are recognised."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def sha256(path: Path) -> str:
 
 
 def model_identity(model: str) -> str:
-    """A model's name, and for a folder also when its weights were written: another training is another model."""
+    """A model's name; for a folder, also size and time of each weights file: trained again, it is another model."""
     weights = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
     return " ".join([model, *(f"{w.name}:{w.stat().st_size}:{w.stat().st_mtime_ns}" for w in weights)])

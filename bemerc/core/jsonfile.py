@@ -1,8 +1,7 @@
-"""JSON that somebody else may have written: read with bounds on size, depth and numbers, and refused in a sentence.
+"""Read untrusted JSON, with bounds on size, depth and numbers.
 
-``json.loads`` takes NaN, numbers that no float holds, the same key twice (the last one wins, silently), half a surrogate
-pair, which cannot be written again, and a nesting that ends in a RecursionError. What is read here has none of these.
-That it has the right keys and types is for the caller to check.
+Refused with JsonError, where ``json.loads`` accepts or fails otherwise: NaN and infinities (unless asked for), numbers
+beyond a float, duplicate keys, lone surrogates, deep nesting. Callers check keys and types.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from bemerc.core.errors import BemercError, DiskError
 from bemerc.core.terminal import printable
 
 # A value takes up to some 40 times the bytes of its text in memory ("[]," is a list of 56 bytes).
-MOST_BYTES = 16 << 20
-MOST_LINE_BYTES = 1 << 20
-MOST_DEPTH = 32
+MAX_BYTES = 16 << 20
+MAX_LINE_BYTES = 1 << 20
+MAX_DEPTH = 32
 # Nothing here counts beyond 64 bits, and float() of a huge one fails; but many tokenizers set model_max_length to 10**30.
-_MOST_DIGITS = 31
+_MAX_DIGITS = 31
 
 
 class JsonError(BemercError):
-    """A text is no JSON that is admitted here. ``path``: the file, or what the text is called; ``reason``: a clause;
+    """Text is not JSON as accepted here. ``path``: the file, or what messages call the text; ``reason``: a clause;
     ``missing``: there is no such file."""
 
     def __init__(self, path: Path | str, reason: str, *, missing: bool = False) -> None:
@@ -34,53 +33,57 @@ class JsonError(BemercError):
         self.path, self.reason, self.missing = path, reason, missing
 
 
-def read_json(path: Path, most_bytes: int = MOST_BYTES, *, nan: bool = False) -> Any:
-    """The value that a file of JSON holds. JsonError where it is missing, too large or not admitted; DiskError where the
-    disk refuses. ``nan`` admits NaN and infinities."""
+def read_json(path: Path, max_bytes: int = MAX_BYTES, *, nan: bool = False) -> Any:
+    """The value in a JSON file; ``nan`` accepts NaN and infinities.
+
+    Raises JsonError where the file is missing, too large or not valid, DiskError where it cannot be read.
+    """
     with _opened(path) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise JsonError(path, f"it is larger than {most_bytes} bytes, which no file of its kind is")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise JsonError(path, f"it is larger than {max_bytes} bytes")
     return parse_json(data, path, nan=nan)
 
 
 def read_json_lines(
-    path: Path, most_line_bytes: int = MOST_LINE_BYTES, *, nan: bool = False
+    path: Path, max_line_bytes: int = MAX_LINE_BYTES, *, nan: bool = False
 ) -> Iterator[tuple[int, Any]]:
-    """(number from 1, value) of each line that is not blank, read one by one; errors as of ``read_json``, with the line."""
+    """Yield (line number from 1, value) of each line that is not blank; errors as of ``read_json``, with the line."""
     with _opened(path) as file:
         number = 0
-        while line := file.readline(most_line_bytes + 1):
+        while line := file.readline(max_line_bytes + 1):
             number += 1
-            if len(line) > most_line_bytes:
-                raise JsonError(f"{path}, line {number}", f"it is longer than {most_line_bytes} bytes")
+            if len(line) > max_line_bytes:
+                raise JsonError(f"{path}, line {number}", f"it is longer than {max_line_bytes} bytes")
             if line.strip():
                 yield number, parse_json(line, f"{path}, line {number}", nan=nan)
 
 
 def parse_json(text: str | bytes, path: Path | str = "JSON", *, nan: bool = False) -> Any:
-    """The value of a text that is at hand. ``path`` is what messages call it. Raises JsonError."""
-    refused = _refuse_constant if not nan else float
-    number = _finite if not nan else float
+    """The value of JSON text, which messages call ``path``. Raises JsonError."""
     try:
-        whole = text.decode() if isinstance(text, bytes) else text
+        decoded = text.decode() if isinstance(text, bytes) else text
         value = json.loads(
-            whole, parse_constant=refused, parse_float=number, parse_int=_whole, object_pairs_hook=_without_twins
+            decoded,
+            parse_constant=float if nan else _refuse_constant,
+            parse_float=float if nan else _finite,
+            parse_int=_integer,
+            object_pairs_hook=_unique_keys,
         )
-        _check(value, surrogates="\\u" in whole or not whole.isascii())
+        _check(value, surrogates="\\u" in decoded or not decoded.isascii())
     except RecursionError:
-        raise JsonError(path, f"it is nested deeper than {MOST_DEPTH} levels") from None
+        raise JsonError(path, f"it is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError among them
-        raise JsonError(path, f"this is not JSON that is admitted here ({printable(error)})") from None
+        raise JsonError(path, f"this is not JSON as accepted here ({printable(error)})") from None
     return value
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """A regular file open for reading: a pipe would be waited for, a device has no end."""
+    """A regular file open for reading: opening a pipe would wait for its writer, and a device has no end."""
     try:
         if path.exists() and not path.is_file():
-            raise JsonError(path, "it is no ordinary file")
+            raise JsonError(path, "it is no regular file")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError:
@@ -100,27 +103,27 @@ def _finite(text: str) -> float:
     return number
 
 
-def _whole(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
         raise ValueError(f"{text[:20]}... is larger than a number can be")
     return int(text)
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key '{twin}' stands there twice")
-    return found
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"duplicate key '{duplicate}'")
+    return mapping
 
 
 def _check(value: Any, surrogates: bool) -> None:
-    """Bound the depth, and refuse half surrogate pairs, without recursion. ValueError, RecursionError."""
+    """Raise RecursionError beyond MAX_DEPTH and, with ``surrogates``, ValueError for lone surrogates; not recursive."""
     level, depth = [value], 0
     while level:
         depth += 1
-        if depth > MOST_DEPTH and any(isinstance(item, dict | list) for item in level):
+        if depth > MAX_DEPTH and any(isinstance(item, dict | list) for item in level):
             raise RecursionError
         below: list[Any] = []
         for item in level:

@@ -1,6 +1,6 @@
-"""A lock on something that one process at a time may write: a file with the holder's process id, gone when it is released.
+"""A lock that one process at a time holds on something it writes: a lock file, with the holder's process id, beside it.
 
-The system drops the lock with the process, so a killed one leaves a file that locks nobody out.
+The system releases the lock when the process ends, so the file of a killed one locks nobody out.
 """
 
 from __future__ import annotations
@@ -28,31 +28,35 @@ class LockedError(MachineError):
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock on ``path``, by a file beside it; LockedError where another process does."""
+    """Hold the lock on ``path`` while the block runs.
+
+    Raises LockedError where another process holds it, DiskError where the disk cannot be written or has no locks.
+    """
     file = path.with_name(f"{path.name}.lock")
-    with disk(file):
+    with disk(file, "cannot be locked"):
         file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _locked(path, file)
+        descriptor = _lock(path, file)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with disk(file):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         file.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _locked(path: Path, file: Path) -> int:
-    """A descriptor of the lock file, locked, while the file still bears its name."""
+def _lock(path: Path, file: Path) -> int:
+    """The open descriptor of the lock file, locked. Tries again where the previous holder removed the file meanwhile."""
     while True:
-        with disk(file):
+        with contextlib.ExitStack() as stack:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PUBLIC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if file.exists() and os.path.samestat(os.fstat(descriptor), file.stat()):
-                return descriptor
-        except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace")
-            os.close(descriptor)
-            raise LockedError(path, holder) from None
-        os.close(descriptor)  # its holder let go of it in between
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError(path, os.pread(descriptor, 20, 0).decode(errors="replace")) from None
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), file.stat()):
+                    stack.pop_all()
+                    return descriptor

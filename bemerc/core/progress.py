@@ -1,4 +1,4 @@
-"""One progress bar for all long work: what is done, the rate, and the time left; a plain line now and then without a terminal."""
+"""Progress of long work on stderr: a live bar on a terminal; elsewhere a line every 20 s, so that logs stay short."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PLAIN_INTERVAL_S = 20.0
-_ONE_LOADING = threading.RLock()
+_TRANSFORMERS_LOGGING = threading.RLock()
 
 
 @contextmanager
 def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show the progress of ``what`` over ``total`` units; the yielded function takes how many units were just done.
-
-    On a terminal a live bar; elsewhere (DVC, CI, a pipe) one line every 20 s, so that logs stay short. Writes to stderr.
-    """
+    """Show the progress of ``what`` over ``total`` units; call the yielded function with the number of units just done."""
     if sys.stderr.isatty():
         with _live(what, total, unit) as advance:
             yield advance
@@ -28,12 +25,13 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def transformers_quiet(*, advice: bool = True) -> Iterator[None]:
-    """While transformers loads a model: its own bars say nothing that ours do not. Without ``advice`` it also keeps to itself
-    how it would rather be called, which says nothing to somebody who wants a clip described. A second thread waits: what
-    it found switched off would stay so."""
+    """Switch off transformers' progress bars, and without ``advice`` its warnings too, while it loads a model.
+
+    A second thread waits: it would take the first one's settings for the original ones, and restore those.
+    """
     from transformers.utils import logging
 
-    with _ONE_LOADING:
+    with _TRANSFORMERS_LOGGING:
         shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
         logging.disable_progress_bar()
         if not advice:
@@ -103,6 +101,6 @@ def _plain(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 def _rate(done: int, seconds: float) -> str:
-    """Per second, or per minute where long clips make that the number one can read."""
+    """Units per second, or per minute where that is less than one."""
     per_s = done / max(seconds, 1e-9)
     return f"{per_s:.1f}/s" if per_s >= 1 else f"{60 * per_s:.1f}/min"

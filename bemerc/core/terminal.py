@@ -1,4 +1,4 @@
-"""Names from strangers on their way to a terminal, a log or a spreadsheet: shown, never obeyed."""
+"""Escape untrusted text before it is written to a terminal, a log or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 # Joiners: Persian and Indic names and emoji need them, and they move nothing.
 _HARMLESS = "\u200c\u200d"
 _LONGEST = 200
-# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
+# What spreadsheets take for the beginning of a formula (OWASP, CSV injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: object, longest: int = _LONGEST) -> str:
-    r"""``text`` with every character that a terminal would obey written as ``\x1b`` or ``\u202e``, cut to ``longest``.
+    r"""``text`` with control and other invisible characters written as ``\x1b`` or ``\u202e``, cut to ``longest``.
 
-    A file name, an id, a model's label may hold escape sequences that clear the screen or forge a line.
+    File names, ids and labels may hold escape sequences that clear the screen or forge a line.
     """
-    shown = "".join(_escaped(c) if _is_hidden(c) else c for c in str(text)[: longest + 1])
-    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+    escaped = "".join(_escaped(c) if _is_hidden(c) else c for c in str(text)[: longest + 1])
+    return escaped if len(escaped) <= longest else f"{escaped[: longest - 3]}..."
 
 
 def cell(value: object) -> str:
-    """``value`` as a spreadsheet's cell: text that it would take for a formula is quoted; numbers stay as they are."""
+    """``value`` as a cell of a spreadsheet: text that looks like a formula is quoted; numbers stay as they are."""
     text = str(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
 
@@ -38,7 +38,7 @@ def _escaped(character: str) -> str:
 
 
 def printable_lines(text: object) -> str:
-    """The same for a text of several lines, of any length: line breaks and tabs stay."""
+    """As ``printable``, for text of several lines of any length: line breaks and tabs stay."""
     return "\n".join(
         "\t".join(printable(cell, 10 * len(cell) + 1) for cell in line.split("\t")) for line in str(text).split("\n")
     )

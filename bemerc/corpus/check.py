@@ -21,7 +21,7 @@ from bemerc.core.errors import CorpusError, MachineError, MediaError
 from bemerc.core.terminal import printable
 from bemerc.corpus import prepare
 from bemerc.corpus.manifest import SPLITS, Utterance
-from bemerc.corpus.reading import MOST_SHOWN, FaultyCorpusError, Finding, Reading
+from bemerc.corpus.reading import MAX_SHOWN, FaultyCorpusError, Finding, Reading
 
 if TYPE_CHECKING:
     from bemerc.media.video import Probe
@@ -88,12 +88,8 @@ class Report:
     def format_text(self, shown: int = SHOWN) -> str:
         """For people: the counts, then up to ``shown`` findings of each kind and action, and the count of the others."""
         lines = [self.corpus, *_count_lines(self), *_label_lines(self), *_speaker_lines(self)]
-        lines += (
-            ["", *(f"STOPS  {printable(fault, 2000)}" for fault in self.faults[:MOST_SHOWN])] if self.faults else []
-        )
-        lines += (
-            [f"and {len(self.faults) - MOST_SHOWN} more (--json lists all)"] if len(self.faults) > MOST_SHOWN else []
-        )
+        lines += ["", *(f"STOPS  {printable(fault, 2000)}" for fault in self.faults[:MAX_SHOWN])] if self.faults else []
+        lines += [f"and {len(self.faults) - MAX_SHOWN} more (--json lists all)"] if len(self.faults) > MAX_SHOWN else []
         for (kind, action, needs_you), group in _groups(self.findings).items():
             mark = "  needs you" if needs_you else ""
             lines += ["", f"{kind}: {len(group)} (bemerc {action}){mark}"]

@@ -122,18 +122,18 @@ def read_manifest(path: Path) -> Manifest:
     Raises CorpusError, which names the line that is not as it must be.
     """
     try:
-        lines = read_json_lines(path, MOST_LINE_BYTES)
+        lines = read_json_lines(path, MAX_LINE_BYTES)
         first = next(lines, None)
         if first is None:
             raise CorpusError(f"{printable(path)}: the manifest is empty. {_AGAIN}")
         labels, corpora = _head(path, first[1])
-        utterances = [_utterance(path, number, value) for number, value in islice(lines, MOST_UTTERANCES + 1)]
+        utterances = [_utterance(path, number, value) for number, value in islice(lines, MAX_UTTERANCES + 1)]
     except JsonError as error:
         if error.missing:
             raise CorpusError(f"{printable(path)}: there is no manifest here. Run 'dvc repro prepare' first.") from None
         raise CorpusError(f"{printable(error, 500)} {_AGAIN}") from None
-    if len(utterances) > MOST_UTTERANCES:
-        raise CorpusError(f"{printable(path)}: it has more than {MOST_UTTERANCES:,} utterances. {_AGAIN}")
+    if len(utterances) > MAX_UTTERANCES:
+        raise CorpusError(f"{printable(path)}: it has more than {MAX_UTTERANCES:,} utterances. {_AGAIN}")
     utterances.sort(key=lambda u: u.id)
     faults = _faults(utterances, labels)
     if faults:
@@ -142,13 +142,13 @@ def read_manifest(path: Path) -> Manifest:
 
 
 # Bounds on a manifest: its file is read line by line, and its utterances are held in memory.
-MOST_UTTERANCES = 500_000
-MOST_LINE_BYTES = 1 << 20
+MAX_UTTERANCES = 500_000
+MAX_LINE_BYTES = 1 << 20
 # Characters of one utterance's words, names and paths; the longest of MELD has 336.
 _LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
 _AGAIN = "Run 'dvc repro prepare' again."
 # Two days, in turns of a second, and in seconds: what an index and a time cannot exceed.
-_MOST_TURNS, _MOST_SECONDS = 10**6, 10**7
+_MAX_TURNS, _MAX_SECONDS = 10**6, 10**7
 
 
 def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -193,14 +193,14 @@ def _wrong(value: Any) -> str | None:
         return "a zero stands in its id or clip."
     if value["split"] not in SPLITS:
         return f"split must be one of {', '.join(SPLITS)}, not {printable(repr(value['split']), 40)}."
-    if type(value["index"]) is not int or not 0 <= value["index"] < _MOST_TURNS:
+    if type(value["index"]) is not int or not 0 <= value["index"] < _MAX_TURNS:
         return f"index must be a whole number from 0, not {printable(repr(value['index']), 40)}."
     return _wrong_part(value["start_s"], value["end_s"], value["crop"])
 
 
 def _wrong_part(start_s: Any, end_s: Any, crop: Any) -> str | None:
     for name, time in (("start_s", start_s), ("end_s", end_s)):
-        if time is not None and not (type(time) in (int, float) and 0 <= time < _MOST_SECONDS):
+        if time is not None and not (type(time) in (int, float) and 0 <= time < _MAX_SECONDS):
             return f"{name} must be seconds from the clip's start or null, not {printable(repr(time), 40)}."
     if end_s is not None and end_s <= (start_s or 0):
         return f"end_s = {end_s:g} is not after its start, {start_s or 0:g}."

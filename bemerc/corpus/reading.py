@@ -39,7 +39,7 @@ SOUND = (
 
 
 # Faults that one message lists; a table may have as many as rows.
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 
 
 class FaultyCorpusError(CorpusError):
@@ -47,8 +47,8 @@ class FaultyCorpusError(CorpusError):
 
     def __init__(self, faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:
         self.faults = tuple([*faults, advice] if advice else faults)
-        more = [f"and {len(faults) - MOST_SHOWN} more faults"] if len(faults) > MOST_SHOWN else []
-        super().__init__("\n".join([*faults[:MOST_SHOWN], *more, *([advice] if advice else [])]))
+        more = [f"and {len(faults) - MAX_SHOWN} more faults"] if len(faults) > MAX_SHOWN else []
+        super().__init__("\n".join([*faults[:MAX_SHOWN], *more, *([advice] if advice else [])]))
         self.findings = tuple(findings)
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from bemerc.core import bounded
+from bemerc.core import regular_file
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 
 # Bounds on what is read whole: a table of half a million rows and a file of 100 MB take less than 1 GB of memory.
-MOST_BYTES = 100 * 2**20
-MOST_ROWS = 500_000
+MAX_BYTES = 100 * 2**20
+MAX_ROWS = 500_000
 
 CURLY = {"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'}
 _STRAIGHT = str.maketrans(CURLY)
@@ -83,14 +83,14 @@ def _wide(raw: bytes) -> str | None:
 
 
 def read(path: Path) -> Decoded:
-    """Decode a file; CorpusError when it is not there, cannot be read, is no ordinary file or is above MOST_BYTES."""
+    """Decode a file; CorpusError when it is not there, cannot be read, is no regular file or is larger than MAX_BYTES."""
     return decode(read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a text file; errors as of ``read``."""
     try:
-        return bounded.read_bytes(path, MOST_BYTES)
+        return regular_file.read_bytes(path, MAX_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
         reason = getattr(error, "strerror", None) or str(error)
         raise CorpusError(f"{printable(path)}: the file cannot be read ({reason}).") from None
@@ -174,9 +174,9 @@ def read_table(path: Path) -> Table:
     if twice:
         listed = printable(", ".join(map(repr, twice)))
         raise CorpusError(f"{printable(path)}, line {line}: the column {listed} stands there twice.")
-    body = list(islice(numbered, MOST_ROWS + 1))
-    if len(body) > MOST_ROWS:
-        raise CorpusError(f"{printable(path)}: the table has more than {MOST_ROWS:,} rows; split it.")
+    body = list(islice(numbered, MAX_ROWS + 1))
+    if len(body) > MAX_ROWS:
+        raise CorpusError(f"{printable(path)}: the table has more than {MAX_ROWS:,} rows; split it.")
     _refuse_nameless(path, names, body)
     rows, misshapen = [], {}
     for number, cells in body:

@@ -300,7 +300,7 @@ def run(
     found = {modality: _replaceable(path) for modality, path in paths.items()}
     store = Store(store_dir)
     store.sweep()
-    atomic.sweep_partials(out_dir, strangers=not store.keeps_landmarks)
+    atomic.sweep_partials(out_dir, other_machines=not store.keeps_landmarks)
     listing = store_dir / f"failed-{'-'.join(m.modality for m in measures)}.txt"
     wanted: set[str] = set()
     done: set[str] = set()

@@ -184,7 +184,7 @@ class Store:
         """Remove what killed processes left half-written. Where landmarks are not to be kept, also what somebody on another
         machine may be at."""
         bare = not self.keeps_landmarks
-        atomic.sweep_partials(self._partial, strangers=bare)
+        atomic.sweep_partials(self._partial, other_machines=bare)
         with contextlib.suppress(OSError):
             for path in self._partial.iterdir():
                 # Whatever else lies here, such as somebody's folder, is not ours.
@@ -453,7 +453,7 @@ def _hashed(path: Path) -> tuple[Path, tuple[Identity, str] | Unread]:
     try:
         before = identity(path)
         if not path.is_file():  # a pipe is waited for, a device has no end
-            return path, Unread("The clip is no ordinary file.")
+            return path, Unread("The clip is not a regular file (a pipe, device or folder).")
         return path, (before, sha256(path))
     except OSError as error:
         return path, unread(path, error)

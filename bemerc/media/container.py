@@ -33,7 +33,7 @@ _DURATION_TAG = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 _MOST_FAILURES = 100
 
 # Above this a header is taken to be damaged: decoding needs several hundred MB. (8K video has 33 or 35 million.)
-MOST_PIXELS = 40_000_000
+MAX_PIXELS = 40_000_000
 
 # Formats whose files are lists of other files. A clip is one file, and nothing that is written in it chooses another.
 _LISTS = {"concat", "concatf", "dash", "hds", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "smoothstreaming"}
@@ -83,7 +83,7 @@ class _File:
         self._descriptor = -1
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe is waited for, a device has no end
-            raise MediaError("The clip is no ordinary file.")
+            raise MediaError("The clip is not a regular file (a pipe, device or folder).")
         self._descriptor = os.open(path, os.O_RDONLY)
         self._size = found.st_size
         if not found.st_size:
@@ -116,7 +116,7 @@ def open_container(path: Path) -> Any:
         "format_whitelist": _CLIPS,
         "protocol_whitelist": "none",
         "fflags": "-genpts",
-        "max_pixels": str(MOST_PIXELS),
+        "max_pixels": str(MAX_PIXELS),
     }
     try:
         return av.open(_File(path), metadata_errors="replace", options=options)
@@ -152,7 +152,7 @@ def check_decoder(stream: Any, track: str) -> None:
     """DecoderError where the track cannot be decoded on this machine, MediaError where it should not be tried."""
     if stream.codec_context is None:
         raise DecoderError(track)
-    if stream.type == "video" and stream.width * stream.height > MOST_PIXELS:
+    if stream.type == "video" and stream.width * stream.height > MAX_PIXELS:
         raise MediaError(f"The clip claims frames of {stream.width}x{stream.height}; its header is damaged.")
 
 
@@ -162,7 +162,7 @@ def decoded_frames(container: Any, stream: Any, losses: Losses) -> Iterator[Any]
     A frame's pts is the time that FFmpeg's own tools give it (``ffprobe``'s best_effort_timestamp); None where there is none.
     """
     guess = _BestEffort()
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     for packet in _packets(container, stream, losses):
         try:
             frames = packet.decode()

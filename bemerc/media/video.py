@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bemerc.core.errors import MediaError
 from bemerc.media.container import (
-    MOST_PIXELS,
+    MAX_PIXELS,
     NoTrackError,
     check_decoder,
     declared_duration_s,
@@ -304,7 +304,7 @@ def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int]) -> NDArray[np.u
     """RGB of a size (width, height). The frame's own colour range is handed on: by default a full-range clip would come out
     too contrasty."""
     width, height = size
-    if max(frame.width * frame.height, width * height) > MOST_PIXELS:
+    if max(frame.width * frame.height, width * height) > MAX_PIXELS:
         raise MediaError(f"A frame claims {width}x{height} pixels; the clip is damaged.")
     try:
         converted = reformatter.reformat(

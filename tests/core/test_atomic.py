@@ -89,7 +89,7 @@ def half_written(path: Path) -> subprocess.Popen[str]:
 def test_what_a_killed_process_left_is_swept_at_once_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
     writer = half_written(tmp_path / "face.h5")
     try:
-        atomic.sweep_partials(tmp_path, strangers=True)
+        atomic.sweep_partials(tmp_path, other_machines=True)
         (partial,) = tmp_path.iterdir()
         assert partial.suffix == ".partial"
     finally:
@@ -125,7 +125,7 @@ def test_what_other_machines_and_earlier_releases_left_goes_by_age_or_by_wish(tm
     atomic.sweep_partials(tmp_path)
     assert not any((tmp_path / name).exists() for name in names)
     (tmp_path / names[0]).touch()
-    atomic.sweep_partials(tmp_path, strangers=True)
+    atomic.sweep_partials(tmp_path, other_machines=True)
     assert not (tmp_path / names[0]).exists()
     assert all((tmp_path / name).exists() for name in spared)
     atomic.sweep_partials(tmp_path / "nowhere")

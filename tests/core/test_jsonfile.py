@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bemerc.core.errors import DiskError
-from bemerc.core.jsonfile import MOST_DEPTH, JsonError, parse_json, read_json, read_json_lines
+from bemerc.core.jsonfile import MAX_DEPTH, JsonError, parse_json, read_json, read_json_lines
 
 PLAIN = st.recursive(
     st.none()
@@ -49,7 +49,7 @@ def test_what_json_writes_is_read_back(value: object) -> None:
         '"\\ud800"',
         '{"\\udfff": 1}',
         "[" * 100_000,
-        "[" * (MOST_DEPTH + 1) + "]" * (MOST_DEPTH + 1),
+        "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1),
         '{"a":' * 500 + "1" + "}" * 500,
         b"\xff\xfe",
         b'"\xed\xa0\x80"',
@@ -63,7 +63,7 @@ def test_what_is_not_admitted_is_refused_with_its_name(text: str | bytes) -> Non
 
 
 def test_depth_is_admitted_to_its_limit() -> None:
-    assert parse_json("[" * MOST_DEPTH + "]" * MOST_DEPTH)
+    assert parse_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)
 
 
 def test_nan_is_admitted_where_the_caller_says_so() -> None:
@@ -75,7 +75,7 @@ def test_a_file_is_read_to_its_bound(tmp_path: Path) -> None:
     path.write_text('{"a": [1, 2.5, "é"]}', encoding="utf-8")
     assert read_json(path) == {"a": [1, 2.5, "é"]}
     with pytest.raises(JsonError):
-        read_json(path, most_bytes=10)
+        read_json(path, max_bytes=10)
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ def test_lines_are_read_one_by_one_and_named(tmp_path: Path) -> None:
         next(lines)
     assert str(refused.value.path).endswith("line 4")
     with pytest.raises(JsonError):
-        list(read_json_lines(path, most_line_bytes=5))
+        list(read_json_lines(path, max_line_bytes=5))

@@ -1,7 +1,9 @@
-"""One process writes at a time: a lock names its holder, and dies with it."""
+"""Locks: one process at a time, named by its id; released when it ends; an error of the disk is a DiskError."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bemerc.core import locking
+from bemerc.core.errors import DiskError
 
 HOLD = """
 import sys, time
@@ -48,3 +51,20 @@ def test_a_link_is_not_written_through(tmp_path: Path) -> None:
     with pytest.raises(locking.MachineError), locking.held(tmp_path / "m"):
         pass
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_disk_without_locks_is_a_disk_error_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors: list[int] = []
+
+    def refuse(descriptor: int, operation: int) -> None:
+        descriptors.append(descriptor)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(DiskError) as refused, locking.held(tmp_path / "m"):
+        pass
+    assert refused.value.reason == "No locks available"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptors[0])

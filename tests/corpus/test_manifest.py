@@ -166,7 +166,7 @@ def test_faults_and_utterances_have_an_end(path: Path, monkeypatch: pytest.Monke
     long = Utterance("long", "d", 0, "", "x" * 200_000, None, "test", None)
     with pytest.raises(CorpusError, match=r"prepare\.leave_out"):
         write_manifest(path, [long], ("joy",), ())
-    monkeypatch.setattr(manifest, "MOST_UTTERANCES", 2)
+    monkeypatch.setattr(manifest, "MAX_UTTERANCES", 2)
     with pytest.raises(CorpusError, match="more than 2 utterances"):
         read_manifest(path)
 

@@ -303,7 +303,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(subtitles, "MOST_CUES", 2)
     with pytest.raises(CorpusError, match="more than 2 cues"):
         read(tmp_path, NUMBERED.format("\n", "\n"))
-    monkeypatch.setattr("bemerc.corpus.text.MOST_BYTES", 20)
+    monkeypatch.setattr("bemerc.corpus.text.MAX_BYTES", 20)
     with pytest.raises(CorpusError, match="larger than"):
         read(tmp_path, NUMBERED.format("\n", "\n"))
 

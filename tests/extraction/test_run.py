@@ -245,7 +245,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
     assert set(outcome.failures) == {"cut", "empty", "gone", "pipe", "text"}
     assert set(outcome.absent) == {"heard", "none"}
     assert outcome.failures["gone"] == "There is no file 'gone.mp4'."
-    assert outcome.failures["pipe"] == "The clip is no ordinary file."
+    assert outcome.failures["pipe"] == "The clip is not a regular file (a pipe, device or folder)."
     assert "5 failed" in outcome.sentence()
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert set(cache.ids) == {job.id for job in jobs}

@@ -20,7 +20,7 @@ from bemerc.extraction.jobs import Job, measure
 from bemerc.extraction.run import run
 from bemerc.extraction.store import Part
 from bemerc.media.audio import read_sound
-from bemerc.media.container import MOST_PIXELS, ClipAccessError, DecoderError
+from bemerc.media.container import MAX_PIXELS, ClipAccessError, DecoderError
 from bemerc.media.video import Video, probe
 from tests import loudness, mean_color
 from tests.clips import FPS, write_clip
@@ -184,7 +184,7 @@ def test_a_name_with_a_pattern_is_a_name(tmp_path: Path) -> None:
 
 def test_a_picture_beyond_all_measure_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     side = 16_000
-    assert side * side > MOST_PIXELS
+    assert side * side > MAX_PIXELS
     av.VideoFrame.from_ndarray(np.zeros((4, 4, 3), np.uint8), format="rgb24").save(str(tmp_path / "a.png"))
     data = bytearray((tmp_path / "a.png").read_bytes())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -203,7 +203,7 @@ def test_what_is_no_clip_gives_a_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "folder.mp4").mkdir()
     cases = [("empty.mp4", "empty"), ("text.mp4", "cannot be opened")]
-    for name, words in [*cases, ("pipe.mp4", "no ordinary file"), ("folder.mp4", "no ordinary file")]:
+    for name, words in [*cases, ("pipe.mp4", "not a regular file"), ("folder.mp4", "not a regular file")]:
         for read in (pictures, read_sound, probe):
             with pytest.raises(MediaError, match=words) as caught:
                 read(tmp_path / name)
