@@ -40,7 +40,7 @@ from bemerc.media.audio import Sound, read_sound
 from bemerc.media.container import NoTrackError
 from bemerc.media.losses import Losses
 from bemerc.media.pitch import SAMPLE_RATE_HZ
-from bemerc.media.video import Frame, Picture, Video
+from bemerc.media.video import CroppedFrame, Frame, Video
 
 _BEAT_S = 1.0
 _DECODERS = 4
@@ -206,7 +206,7 @@ class _Live:
         due = [self.extractors[modality] for modality in self.extractors if self._is_due(modality, now_s)]
         if not due:
             return
-        picture = Picture(frame, self.want.part.crop)
+        picture = CroppedFrame(frame, self.want.part.crop)
         if any(not hasattr(extractor, "look") for extractor in due):
             picture.rgb()  # now, so that it serves the others as well
         for extractor in due:

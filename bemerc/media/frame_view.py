@@ -18,7 +18,7 @@ Rgb = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 
-class Sight(Protocol):
+class FrameView(Protocol):
     """A frame (H, W, 3) uint8 RGB that is not there before somebody asks."""
 
     @property
@@ -26,7 +26,7 @@ class Sight(Protocol):
         """Width and height in pixels."""
 
     @property
-    def is_there(self) -> bool:
+    def is_decoded(self) -> bool:
         """Whether ``rgb()`` costs nothing any more."""
 
     def rgb(self) -> Rgb:
@@ -40,7 +40,7 @@ class Sight(Protocol):
 
 
 @dataclass(frozen=True)
-class Still:
+class ArrayFrame:
     """A picture (H, W, 3) uint8, contiguous, that is there already."""
 
     picture: Rgb
@@ -50,7 +50,7 @@ class Still:
         return self.picture.shape[1], self.picture.shape[0]
 
     @property
-    def is_there(self) -> bool:
+    def is_decoded(self) -> bool:
         return True
 
     def rgb(self) -> Rgb:
@@ -65,16 +65,16 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Patch:
+class Crop:
     """A part of a frame (H, W, 3) uint8 RGB, and where its corner (x, y) lies in the frame."""
 
     pixels: Rgb
     corner: tuple[int, int]
 
 
-def sight_of(shown: Sight | Rgb) -> Sight:
+def as_frame_view(shown: FrameView | Rgb) -> FrameView:
     """A picture as a sight; a sight as it is."""
-    return Still(shown) if isinstance(shown, np.ndarray) else shown
+    return ArrayFrame(shown) if isinstance(shown, np.ndarray) else shown
 
 
 class Window:

@@ -47,7 +47,7 @@ _WIDEST = 8
 
 _MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 
-Crop = tuple[float, float, float, float]
+RelativeBox = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Frame:
         self._shown = Shown.of(frame, aspect)
         self._rgb: NDArray[np.uint8] | None = None
 
-    def rgb(self, crop: Crop | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
+    def rgb(self, crop: RelativeBox | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
         """Contiguous (H, W, 3) uint8, upright, with square pixels, cut to ``crop`` = (left, top, right, bottom) as fractions of the frame,
         then scaled down until no side exceeds ``longest_side`` pixels. Converted once, however many ask."""
         if self._rgb is None:
@@ -201,18 +201,18 @@ class Frame:
         return made
 
 
-class Picture:
+class CroppedFrame:
     """A frame cut to ``crop`` for those who may need a part of it alone: of the usual kind of video only that part is then
     converted, to the same pixels that the whole frame would have there."""
 
-    def __init__(self, frame: Frame, crop: Crop | None = None) -> None:
+    def __init__(self, frame: Frame, crop: RelativeBox | None = None) -> None:
         self._frame, self._crop = frame, crop
         self._rgb: NDArray[np.uint8] | None = None
         self._left, self._top, right, bottom = _box(frame.size, crop)
         self.size = right - self._left, bottom - self._top
 
     @property
-    def is_there(self) -> bool:
+    def is_decoded(self) -> bool:
         """Whether ``rgb()`` costs nothing any more."""
         return self._rgb is not None
 
@@ -226,14 +226,14 @@ class Picture:
         """``rgb()[top:bottom, left:right]`` for a box (left, top, right, bottom) in pixels."""
         left, top, right, bottom = box
         part = None
-        if not self.is_there:
+        if not self.is_decoded:
             x, y = self._left, self._top
             part = self._frame.part((x + left, y + top, x + right, y + bottom))
         return self.rgb()[top:bottom, left:right] if part is None else part
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(R, C, 3), the pixels where these rows and columns cross."""
-        picked = None if self.is_there else self._frame.pixels(self._top + rows, self._left + columns)
+        picked = None if self.is_decoded else self._frame.pixels(self._top + rows, self._left + columns)
         return self.rgb()[rows[:, None], columns] if picked is None else picked
 
 
@@ -327,12 +327,12 @@ def _samples(plane: Any) -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-def _cut(picture: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+def _cut(picture: NDArray[np.uint8], crop: RelativeBox) -> NDArray[np.uint8]:
     left, top, right, bottom = _box((picture.shape[1], picture.shape[0]), crop)
     return np.ascontiguousarray(picture[top:bottom, left:right])
 
 
-def _box(size: tuple[int, int], crop: Crop | None) -> tuple[int, int, int, int]:
+def _box(size: tuple[int, int], crop: RelativeBox | None) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of a crop in pixels of a frame of ``size`` (width, height)."""
     width, height = size
     if crop is None:

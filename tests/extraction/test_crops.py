@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face.crops import MOUTH_PX, cut_out, opened, unlike
 from bemerc.extraction.face.mesh import average_face
-from bemerc.media.frame_view import Patch
+from bemerc.media.frame_view import Crop
 
 Array = NDArray[np.float64]
 
@@ -35,26 +35,26 @@ def placed(turn_deg: float, scale: float, x: float, y: float) -> tuple[NDArray[n
 
 def test_a_face_s_pictures_are_the_same_wherever_it_is() -> None:
     frame, landmarks = placed(0, 100, 400, 250)
-    mouth, head = cut_out(Patch(frame, (0, 0)), landmarks)
+    mouth, head = cut_out(Crop(frame, (0, 0)), landmarks)
     assert (mouth.shape, head.shape, mouth.dtype) == ((MOUTH_PX, MOUTH_PX), (8, 8, 3), np.uint8)
     for turn_deg, scale, x, y in ((25, 100, 380, 260), (-70, 140, 390, 280), (0, 60, 500, 200), (0, 40, 600, 400)):
         other, points = placed(turn_deg, scale, x, y)
-        again, colours = cut_out(Patch(other, (0, 0)), points)
+        again, colours = cut_out(Crop(other, (0, 0)), points)
         assert np.abs(again.astype(float) - mouth).mean() < 4
         assert unlike(colours.astype(float), head.astype(float)) < 4
-    assert unlike(cut_out(Patch(255 - frame, (0, 0)), landmarks)[1].astype(float), head.astype(float)) > 10
+    assert unlike(cut_out(Crop(255 - frame, (0, 0)), landmarks)[1].astype(float), head.astype(float)) > 10
 
 
 def test_a_part_of_the_frame_is_enough() -> None:
     frame, landmarks = placed(20, 90, 400, 250)
-    patch = Patch(frame[60:500, 200:640], (200, 60))
-    for whole, cut in zip(cut_out(Patch(frame, (0, 0)), landmarks), cut_out(patch, landmarks), strict=True):
+    patch = Crop(frame[60:500, 200:640], (200, 60))
+    for whole, cut in zip(cut_out(Crop(frame, (0, 0)), landmarks), cut_out(patch, landmarks), strict=True):
         np.testing.assert_array_equal(whole, cut)
 
 
 def test_beyond_what_is_shown_the_border_goes_on() -> None:
     frame, landmarks = placed(0, 100, 400, 250)
-    mouth, head = cut_out(Patch(np.full_like(frame[:300, :420], 77), (0, 0)), landmarks)
+    mouth, head = cut_out(Crop(np.full_like(frame[:300, :420], 77), (0, 0)), landmarks)
     assert (mouth == 77).all()
     assert (head == 77).all()
 

@@ -17,7 +17,7 @@ from bemerc.extraction.face.detection import FaceFinder, parts
 from bemerc.extraction.jobs import Job, measure
 from bemerc.extraction.networks import FaceModels, Rect
 from bemerc.extraction.run import run
-from bemerc.media.frame_view import Box, Still
+from bemerc.media.frame_view import ArrayFrame, Box
 from bemerc.sample.clip import write_clip
 from bemerc.sample.portrait import Sitter, looks
 from bemerc.sample.recipes import BODY_NAMES, UNIT_NAMES
@@ -100,10 +100,10 @@ def test_a_small_face_that_was_hidden_is_found_where_it_was(finder: FaceFinder) 
 class Parts:
     """A picture that is given in parts alone, and remembers which."""
 
-    is_there = False
+    is_decoded = False
 
     def __init__(self, picture: Picture) -> None:
-        self._still, self.size, self.asked = Still(picture), Still(picture).size, list[Box]()
+        self._still, self.size, self.asked = ArrayFrame(picture), ArrayFrame(picture).size, list[Box]()
 
     def rgb(self) -> Picture:
         raise AssertionError("a part is enough")

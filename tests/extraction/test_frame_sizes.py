@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bemerc.extraction.face import extractor as face
 from bemerc.extraction.pose import body
 from bemerc.media.frame_view import Window
-from bemerc.media.video import Picture, Video
+from bemerc.media.video import CroppedFrame, Video
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "clips" / "single_face.mp4"
 Frames = list[NDArray[np.uint8]]
@@ -22,16 +22,16 @@ def test_frames_of_all_sizes_are_laid_in_the_largest() -> None:
     assert window.size == (200, 100)
     corners = np.tile(np.float32([[0, 0, 0.1], [1, 1, 0.1]]), (4, 1, 1))
     np.testing.assert_allclose(
-        window.lay(corners)[..., :2],
+        window.map_points(corners)[..., :2],
         [[[0, 0], [1, 1]], [[0, 0], [1, 1]], [[0.25, 0], [0.75, 1]], [[0, 0.45], [1, 0.55]]],
         atol=1e-6,
     )
-    np.testing.assert_allclose(window.lay(corners)[:, 0, 2], [0.1, 0.1, 0.05, 0.1], atol=1e-6)
+    np.testing.assert_allclose(window.map_points(corners)[:, 0, 2], [0.1, 0.1, 0.05, 0.1], atol=1e-6)
 
 
 def test_frames_of_one_size_are_left_as_they_are() -> None:
     points = np.random.default_rng(0).random((3, 33, 4), np.float32)
-    assert Window([(64, 48)] * 3).lay(points) is points
+    assert Window([(64, 48)] * 3).map_points(points) is points
 
 
 @pytest.fixture(scope="module")
@@ -93,4 +93,4 @@ def test_a_crop_is_a_share_of_each_frame() -> None:
     with Video(REAL) as video:
         frame = next(iter(video))
     width, height = frame.size
-    assert Picture(frame, (0.0, 0.0, 0.5, 1.0)).size == (round(width / 2), height)
+    assert CroppedFrame(frame, (0.0, 0.0, 0.5, 1.0)).size == (round(width / 2), height)

@@ -14,7 +14,7 @@ import pytest
 from bemerc.core.errors import MediaError
 from bemerc.media.audio import read_sound, read_waveform
 from bemerc.media.container import NoTrackError
-from bemerc.media.video import Crop, Frame, Picture, Video, probe
+from bemerc.media.video import CroppedFrame, Frame, RelativeBox, Video, probe
 from tests.clips import FPS, brightness, turn, write_clip
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "clips"
@@ -105,10 +105,12 @@ def test_a_part_converted_alone_is_the_same_pixels(
         ("yuv420p", (320, 180), (0.2, 0.0, 1.0, 0.5)),
     ],
 )
-def test_a_picture_is_the_same_asked_for_in_parts_or_whole(kind: str, size: tuple[int, int], crop: Crop | None) -> None:
+def test_a_picture_is_the_same_asked_for_in_parts_or_whole(
+    kind: str, size: tuple[int, int], crop: RelativeBox | None
+) -> None:
     whole = noise(kind, size).rgb(crop)
     for known in (False, True):
-        picture = Picture(noise(kind, size), crop)
+        picture = CroppedFrame(noise(kind, size), crop)
         assert picture.size == (whole.shape[1], whole.shape[0])
         if known:
             picture.rgb()
@@ -130,7 +132,7 @@ def test_an_interlaced_picture_is_the_same_asked_for_in_parts(tmp_path: Path) ->
     rows, columns = np.arange(0, 192, 7), np.arange(0, 320, 11)
     with Video(path) as video:
         for frame in video:
-            picture, other = Picture(frame), Picture(frame)
+            picture, other = CroppedFrame(frame), CroppedFrame(frame)
             part, picked = picture.part((32, 6, 160, 100)), other.pixels(rows, columns)
             np.testing.assert_array_equal(part, frame.rgb()[6:100, 32:160])
             np.testing.assert_array_equal(picked, frame.rgb()[rows[:, None], columns])
@@ -139,7 +141,7 @@ def test_an_interlaced_picture_is_the_same_asked_for_in_parts(tmp_path: Path) ->
 def test_a_rotated_picture_is_the_same_asked_for_in_parts(tmp_path: Path) -> None:
     with Video(turn(write_clip(tmp_path / "a.mp4", size=(128, 96)))) as video:
         for frame in video:
-            picture = Picture(frame)
+            picture = CroppedFrame(frame)
             assert picture.size == (96, 128)
             part = picture.part((32, 2, 64, 100))
             np.testing.assert_array_equal(part, frame.rgb()[2:100, 32:64])

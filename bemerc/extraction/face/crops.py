@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.extraction.face.mesh import average_face
-from bemerc.media.frame_view import Patch
+from bemerc.media.frame_view import Crop
 
 Array = NDArray[np.float64]
 Grey = NDArray[np.uint8]
@@ -40,7 +40,7 @@ _LEAST = 5
 _BLOCK = 1024
 
 
-def cut_out(shown: Patch, landmarks: NDArray[np.float32]) -> tuple[Grey, Colours]:
+def cut_out(shown: Crop, landmarks: NDArray[np.float32]) -> tuple[Grey, Colours]:
     """(24, 24) uint8, the face's lower half, and (8, 8, 3), the head above the mouth; both upright and always as large.
     landmarks (478, 3) in the frame's pixels."""
     import cv2
@@ -126,7 +126,7 @@ def _laid(landmarks: NDArray[np.float32]) -> Laid:
     return a, b, x, y
 
 
-def _cut(shown: Patch, laid: Laid, area: tuple[float, float, float], px: int) -> Colours:
+def _cut(shown: Crop, laid: Laid, area: tuple[float, float, float], px: int) -> Colours:
     """(px, px, 3): means of a few samples each. Beyond what is shown its border goes on."""
     import cv2
 

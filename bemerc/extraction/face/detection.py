@@ -22,7 +22,7 @@ from bemerc.extraction.face.crops import Colours, Grey, cut_out
 from bemerc.extraction.face.shots import Cuts
 from bemerc.extraction.face.tracking import Track, Tracks, same
 from bemerc.extraction.networks import WHOLE, FaceModels, Rect, rect_around
-from bemerc.media.frame_view import Sight, sight_of
+from bemerc.media.frame_view import FrameView, as_frame_view
 
 # How often one looks: for more faces while somebody is in sight, at the whole picture and at its halves; and while nobody
 # is, at the whole picture and at parts of it, which are a half and a third of its longer side and overlap by a third of theirs.
@@ -77,9 +77,9 @@ class FaceFinder:
     def view(self) -> int:
         return self._cuts.view
 
-    def __call__(self, shown: Sight | NDArray[np.uint8], now_s: float) -> list[Seen]:
+    def __call__(self, shown: FrameView | NDArray[np.uint8], now_s: float) -> list[Seen]:
         """One frame (H, W, 3) uint8, or the sight of one; who is seen in it, by growing track number."""
-        sight = sight_of(shown)
+        sight = as_frame_view(shown)
         self._models.show(sight)
         self._size = sight.size
         if self._cuts(sight):

@@ -26,7 +26,7 @@ from bemerc.extraction.face.detection import FaceFinder, Seen
 from bemerc.extraction.face.mesh import align
 from bemerc.extraction.face.target_face import Policy, Sightings
 from bemerc.extraction.networks import MESH_POINTS, RELEASE, BlendshapeModel
-from bemerc.media.frame_view import Sight, Still, Window
+from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
 VERSION = f"mediapipe-mesh-{RELEASE}/9"
 _LOOSE = 32  # faces that wait to be packed together, which costs half as much
@@ -122,9 +122,9 @@ class FaceExtractor:
 
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
-        self.look(Still(rgb), timestamp_s)
+        self.look(ArrayFrame(rgb), timestamp_s)
 
-    def look(self, sight: Sight, timestamp_s: float) -> None:
+    def look(self, sight: FrameView, timestamp_s: float) -> None:
         """As ``frame``; of most frames only the part around the faces is needed, and asked for."""
         self._sizes.append(sight.size)
         for face in self._finder(sight, timestamp_s):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.media.frame_view import Sight, sight_of
+from bemerc.media.frame_view import FrameView, as_frame_view
 
 Small = NDArray[np.float32]
 
@@ -33,9 +33,9 @@ _SAME_VIEW = 0.9
 _VIEWS = 12
 
 
-def small(shown: Sight | NDArray[np.uint8]) -> Small:
+def small(shown: FrameView | NDArray[np.uint8]) -> Small:
     """(H, W, 3) uint8 -> (12, 16, 3) float32, means over a sparse grid of pixels: some 50 us whatever the size."""
-    sight = sight_of(shown)
+    sight = as_frame_view(shown)
     width, height = sight.size
     rows = (np.arange(_ROWS * _EACH) * height) // (_ROWS * _EACH)
     columns = (np.arange(_COLUMNS * _EACH) * width) // (_COLUMNS * _EACH)
@@ -57,7 +57,7 @@ class Cuts:
         self._changes: list[float] = []
         self._views: dict[int, Small] = {}
 
-    def __call__(self, shown: Sight | NDArray[np.uint8]) -> bool:
+    def __call__(self, shown: FrameView | NDArray[np.uint8]) -> bool:
         now, before = small(shown), self._before
         self._before = now
         if before is None or not self._is_cut(before, now):

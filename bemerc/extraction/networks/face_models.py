@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.extraction.networks.graph import PRESENCE, WHOLE, Graph, Rect, numbers
-from bemerc.media.frame_view import Box, Patch, Sight, Still, sight_of
+from bemerc.media.frame_view import ArrayFrame, Box, Crop, FrameView, as_frame_view
 
 MESH_POINTS = 478
 
@@ -73,13 +73,13 @@ class FaceModels:
             outputs=("landmarks", PRESENCE),
         )
         self._detectors: dict[str, Graph] = {}
-        self._sight: Sight = Still(np.zeros((1, 1, 3), np.uint8))
+        self._sight: FrameView = ArrayFrame(np.zeros((1, 1, 3), np.uint8))
         self._whole: Any = None
         self._canvas = np.zeros((1, 1, 3), np.uint8)
 
-    def show(self, shown: Sight | NDArray[np.uint8]) -> None:
+    def show(self, shown: FrameView | NDArray[np.uint8]) -> None:
         """The picture (H, W, 3) that is asked about from now on. Detectors look at all of it, the mesh at a part."""
-        self._sight, self._whole = sight_of(shown), None
+        self._sight, self._whole = as_frame_view(shown), None
 
     def find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Found]:
         """Faces in a part of the picture, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
@@ -101,21 +101,21 @@ class FaceModels:
         message = self._mesh.getter._get_serialized_proto(outputs["landmarks"])
         return numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[PRESENCE]))
 
-    def around(self, rect: Rect) -> Patch:
+    def around(self, rect: Rect) -> Crop:
         """What the mesh was shown of the face that it was last asked about; the same pixels whoever else looked at the frame."""
         box = _box_around(rect, self._sight.size)
         if box is None:
-            return Patch(self._sight.rgb(), (0, 0))
+            return Crop(self._sight.rgb(), (0, 0))
         left, top, right, bottom = box
-        there = self._whole is not None or self._sight.is_there
+        there = self._whole is not None or self._sight.is_decoded
         picture = self._sight.rgb() if there else self._canvas
-        return Patch(picture[top:bottom, left:right], (left, top))
+        return Crop(picture[top:bottom, left:right], (left, top))
 
     def _around(self, rect: Rect) -> Any:
         """A picture of full size in which what lies around ``rect`` is there: the mesh takes its samples at the very places
         where it would take them in the whole, so that its answers are the same bit for bit."""
         box = _box_around(rect, self._sight.size)
-        if self._whole is not None or self._sight.is_there or box is None:
+        if self._whole is not None or self._sight.is_decoded or box is None:
             return self._all()
         left, top, right, bottom = box
         width, height = self._sight.size

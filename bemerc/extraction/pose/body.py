@@ -131,13 +131,13 @@ class PoseExtractor:
         if not self._keypoints:
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
         window = Window(self._sizes)
-        keypoints = window.lay(np.stack(self._keypoints))
+        keypoints = window.map_points(np.stack(self._keypoints))
         if self.params.upright:
             keypoints[_lying(keypoints, window.size)] = np.nan
         derived = derive(keypoints, timestamps_s, window.size)
         parts = [keypoints.reshape(len(keypoints), -1), derived]
         if self._hands is not None:
-            points = window.lay(np.stack(self._hand_points))
+            points = window.map_points(np.stack(self._hand_points))
             parts.append(hands.measure(points, keypoints[:, 0, :2], timestamps_s, window.size))
         return Features(np.concatenate(parts, axis=1), timestamps_s, names)
 
