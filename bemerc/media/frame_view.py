@@ -94,7 +94,7 @@ class Window:
         self.share = (largest / self.sizes).min(axis=1)
         self.corner = (largest - self.sizes * self.share[:, None]) / 2
 
-    def lay(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    def map_points(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points (T, ..., 2 or more) in fractions of their frames, z in fractions of the width -> of the window."""
         if (self.sizes == self.size).all():
             return points
