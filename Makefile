@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install run test test-all check format controls gpu-check ablation clean
+.PHONY: help install run test test-all check format docs controls gpu-check ablation clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -44,6 +44,10 @@ check: install ## ruff, format, mypy
 format: install ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
+
+docs: install ## the documentation as a site, in build/docs; a link that leads nowhere is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	mkdocs build --strict
 
 controls: install ## is behavior worth anything, and is nothing leaking: 3 x 3 seeds, about an hour
 	$(BIN)/python -m benchmarks.controls

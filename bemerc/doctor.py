@@ -228,7 +228,7 @@ def _named(params: Path) -> Iterator[Finding]:
         )
     if audio.speech_backend == "encoder":
         folder = Path(audio.encoder.name_or_path)
-        lacks = "no speech.h5: docs/measurements.md has the command that fetches an encoder, once"
+        lacks = "no speech.h5: docs/measurements/voice.md has the command that fetches an encoder, once"
         there = (folder / "config.json").is_file()
         yield Finding("speech encoder", there, str(folder) if there else f"no model in {folder}", lacks)
 

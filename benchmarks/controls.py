@@ -455,7 +455,7 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: s
             f"Written by `{command}` (corpus seeds {plan.first} to {plan.first + plan.corpora - 1} x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {plan.trained}).",
             "Made corpora: the table says that the plumbing carries signals and nothing else, not how people are read.",
             "Gaps are points of accuracy over all test utterances, averaged over training seeds, with 95 % intervals over dialogues and",
-            f"training seeds ({RESAMPLES} resamples of dialogues; docs/measurements.md says how well they hold). Bands hold 95 % of",
+            f"training seeds ({RESAMPLES} resamples of dialogues; docs/evaluation/intervals.md says how well they hold). Bands hold 95 % of",
             f"{PERMUTATIONS} repetitions on permuted labels, the whole procedure each time (for trained models {RESAMPLES} permutations of the",
             "gold labels against their answers); a permutation keeps the labels of a dialogue together.",
             "",

@@ -16,7 +16,7 @@ The quantile goes between the two Student's t as in Cochran and Cox (1957, secti
 97 to 98 % instead of 95 with two or three seeds. Satterthwaite's degrees of freedom for the whole would hold 87 to 92 % with
 two seeds that vary more than the dialogues do. Several parts of one source (two systems' seeds, several corpora) have the
 degrees of freedom of Welch (1947), less cautious than Satterthwaite's where each part has one or two. The power is ours;
-benchmarks/coverage.py is the check of all this on known truth, and its numbers are in docs/measurements.md. Seeds of two
+benchmarks/coverage.py is the check of all this on known truth, and its numbers are in docs/evaluation/intervals.md. Seeds of two
 systems count as independent, which is cautious where they share a start. With one seed the intervals hold dialogues alone.
 """
 

@@ -80,17 +80,6 @@ def test_help_has_an_example_that_names_options_that_exist(command: list[str]) -
         assert f"{option} " in answer.stdout.replace(example[0], "") or f"{option}\n" in answer.stdout
 
 
-def test_the_readme_names_commands_and_files_that_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    known = {command[0] for command in COMMANDS}
-    assert set(re.findall(r"(?:^|`)bemerc ([a-z]+)", text, re.MULTILINE)) <= known
-    for name in re.findall(r"\]\(([^)]+)\)", text):
-        assert (ROOT / name).exists(), name
-    tree = text.split("```")[5]
-    for name in re.findall(r"\b(\w+\.py)\b", tree):
-        assert list((ROOT / "bemerc").rglob(name)) or list(ROOT.glob(f"*/{name}")), name
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -67,7 +67,7 @@ def test_corpora_are_put_together_by_their_weights() -> None:
     assert found.standard_error**2 == pytest.approx(0.75**2 * 0.01 + 0.25**2 * 0.06)
 
 
-# The whole table is benchmarks/coverage.py's, in docs/measurements.md; here every setting is asked for briefly, with the
+# The whole table is benchmarks/coverage.py's, in docs/evaluation/intervals.md; here every setting is asked for briefly, with the
 # three deviations of a share over so many repetitions allowed beyond 93 and 97 %.
 REPETITIONS = 100
 

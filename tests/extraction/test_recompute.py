@@ -100,7 +100,7 @@ def test_the_command_writes_beside_and_extraction_keeps_off(tmp_path: Path) -> N
 
 
 def test_the_page_on_plain_h5py_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "DATA.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "cache.md").read_text(encoding="utf-8")
     (tmp_path / "features").mkdir()
     path = face_cache(tmp_path / "features" / "face.h5")
     monkeypatch.chdir(tmp_path)

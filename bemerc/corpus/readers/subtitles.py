@@ -4,7 +4,7 @@ Times are what a file is read by: a line with an arrow between two times opens a
 files without blank lines, with doubled line ends or with one damaged cue keep the rest. What is left out, merged or
 repaired is a Finding with its line.
 
-Decisions (docs/DATA.md): a line with a space does not end a WebVTT cue; a SubRip cue goes on after a blank line; rolling
+Decisions (docs/guides/long_recordings.md): a line with a space does not end a WebVTT cue; a SubRip cue goes on after a blank line; rolling
 captions, in which each cue repeats the line before, keep each line once; a cue that ends where or before it starts is
 left out, because nothing can be measured in it; times before 0 are cut at 0.
 

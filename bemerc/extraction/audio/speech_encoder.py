@@ -120,7 +120,7 @@ def files(params: Params) -> list[Path]:
     if not weights:
         raise BemercError(
             f"extract_audio.encoder.name_or_path: there are no safetensors weights in {folder}, and pickled ones are not opened "
-            "because loading them runs whatever they hold. docs/measurements.md says how to convert a model once."
+            "because loading them runs whatever they hold. docs/measurements/voice.md says how to convert a model once."
         )
     return [*weights, *(folder / name for name in _DECIDE if (folder / name).is_file())]
 
@@ -141,7 +141,7 @@ def _folder(name_or_path: str) -> Path:
             return Path(found).parent
     raise BemercError(
         f"extract_audio.encoder.name_or_path: '{name_or_path}' is no folder here and is not in Hugging Face's cache on this "
-        "machine. bemerc fetches no encoder by itself: name a folder, or fetch one as docs/measurements.md says."
+        "machine. bemerc fetches no encoder by itself: name a folder, or fetch one as docs/measurements/voice.md says."
     )
 
 

@@ -5,7 +5,7 @@ lift, and each distance reads its neighbours' work as its own. Here every unit i
 the face, fitted to warped faces whose movements are known so that it answers to its own unit and not to the others,
 blended with what MediaPipe's blendshape model says of the same points (bemerc.extraction.face.blendshapes). Each frame stands
 alone: nothing is smoothed, so a burst of two frames keeps its height. What a person's resting face adds stays in;
-taking it off is calibration, done later. docs/action_units.md tells per unit how well it is known.
+taking it off is calibration, done later. docs/measurements/action_units.md tells per unit how well it is known.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The obvious choice, the Tasks face landmarker, needs a model file that no wheel carries, and runs a mesh of its own on
 the picture. Its blendshape model reads nothing but 146 points of that mesh, so a small network can learn it from its
 answers to any number of faces: this one is two hidden layers in numpy, fitted by fits/action_units.py to
-about 90,000 landmark sets. docs/action_units.md says how closely it follows.
+about 90,000 landmark sets. docs/measurements/action_units.md says how closely it follows.
 """
 
 from __future__ import annotations

@@ -1,0 +1,107 @@
+"""Every relative link and anchor in README.md, CONTRIBUTING.md and docs/ leads somewhere, and so does every mention of a page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from bemerc.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+MADE = {DOCS / "reference" / "cli.md", DOCS / "reference" / "params.md"}  # by docs/reference_pages.py, with the site
+LATER = {"docs/gpu.md"}  # by `make gpu-check`, where there is a GPU
+
+
+def prose(page: Path) -> str:
+    """A page without its code."""
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as mkdocs makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        plain = unicodedata.normalize("NFKD", heading.replace("`", "")).encode("ascii", "ignore").decode()
+        found.add(re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower()))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if target in MADE:
+            continue
+        assert target.exists(), link
+        if page.is_relative_to(DOCS):
+            assert target.is_relative_to(DOCS), f"{link} is not in the site"
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def names(nav: object) -> Iterator[str]:
+    """The pages of mkdocs.yml's nav."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for item in nav.values() if isinstance(nav, dict) else nav:  # type: ignore[attr-defined]
+            yield from names(item)
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    listed = list(names(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    assert len(listed) == len(set(listed))
+    assert {DOCS / name for name in listed} == {page for page in PAGES if page.is_relative_to(DOCS)} | MADE
+
+
+def test_every_page_that_code_names_is_there() -> None:
+    kinds = ("*.py", "*.yaml", "*.toml", "Makefile", "dvc.yaml", ".ci/run")
+    listing = subprocess.run(["git", "ls-files", *kinds], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    for name in listing.splitlines():
+        for page in re.findall(r"\bdocs/[\w/]+\.(?:md|png)\b", (ROOT / name).read_text(encoding="utf-8")):
+            assert (ROOT / page).exists() or ROOT / page in MADE or page in LATER, f"{name} names {page}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_of_a_page_exists(page: Path) -> None:
+    command: Any = typer.main.get_command(app)
+    text = page.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
+    for words in re.findall(r"^(?:\$ )?bemerc ((?:[a-z]+ ?){1,2})", code, re.MULTILINE):
+        first, *others = words.split()
+        assert first in command.commands, f"bemerc {words}"
+        inner = getattr(command.commands[first], "commands", {})
+        if inner and others:
+            assert others[0] in inner, f"bemerc {words}"
+
+
+def test_the_tree_of_the_page_is_there() -> None:
+    """Folders of the drawing, and files of the table below it."""
+    page = (DOCS / "development" / "tree.md").read_text(encoding="utf-8")
+    above: list[str] = []
+    for indent, folder in re.findall(r"^( *)(\w+)/(?: |$)", page.split("```")[1], re.MULTILINE):
+        above = [*above[: len(indent) // 2], folder]
+        assert (ROOT / Path(*above)).is_dir(), "/".join(above)
+    for name in re.findall(r"`([\w/]+\.py|[\w/]+/)`", page):
+        assert (ROOT / name).exists() or (ROOT / "bemerc" / name).exists() or list(ROOT.rglob(f"bemerc/**/{name}")), (
+            name
+        )
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
