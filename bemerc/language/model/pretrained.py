@@ -41,6 +41,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
 
     device_of(params.device)  # a GPU that is not there is named before minutes of loading
     name = params.name_or_path
+    _must_not_be_gguf(name)
     try:
         folder = huggingface.folder_of(name)
         _must_be_safetensors(folder)
@@ -75,6 +76,17 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
     check_tokenizer(name, tokenizer, len(lm.get_input_embeddings().weight))
     lm.requires_grad_(False)
     return lm, tokenizer
+
+
+def _must_not_be_gguf(name: str) -> None:
+    """A GGUF file holds rounded weights in llama.cpp's layout; it is converted once, not at every start."""
+    path = Path(name)
+    ggufs = [path] if path.suffix == ".gguf" else sorted(path.glob("*.gguf")) if path.is_dir() else []
+    if ggufs and (path.suffix == ".gguf" or not huggingface.weight_files(path)):
+        raise ModelError(
+            f"model.name_or_path '{printable(name)}': this is a model in GGUF. Convert it once, `bemerc model get {printable(ggufs[0])} "
+            "--out models/NAME`, and name that folder."
+        )
 
 
 def _must_be_safetensors(folder: Path) -> None:
