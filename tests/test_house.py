@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def runtime_imports(tree: ast.AST) -> Iterator[str]:
             yield from runtime_imports(node)
 
 
+@functools.cache
 def bemerc_imports(path: Path) -> set[str]:
     """The bemerc modules that ``path`` imports, without the leading "bemerc."."""
     known = {module_name(p) for p in MODULES} - {""}
@@ -199,6 +201,7 @@ def test_a_script_takes_only_what_is_there(script: Path) -> None:
     }
 
 
+@functools.cache
 def constants(path: Path) -> set[str]:
     """Tables and unusual numbers in a file: number sequences of four and more, and floats of three and more digits."""
     found: set[str] = set()
