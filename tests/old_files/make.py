@@ -87,7 +87,7 @@ def models(out: Path) -> dict[str, Any]:
                 known,
             )
             found = score_labels.run(to, manifest, tokens, ("test",), how, known)
-            records.write_predictions(out / f"{name}.jsonl", found)
+            records.write_predictions(out / "predictions" / f"{name}.jsonl", found)
     merc.keep_student(out / "align", out / "merc" / "student")
     for left in (*out.rglob("last"), *out.rglob("*.csv"), *out.rglob("*train_log.jsonl")):
         shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -1,0 +1,141 @@
+"""What earlier releases left on people's disks is read and means the same: params, models, tokens, caches, a store.
+
+The files and the numbers in expected.json were made by tests/old_files/make.py with the code of that time.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bemerc.behavior.describe import rules
+from bemerc.behavior.describe.description import read_descriptions
+from bemerc.behavior.describe.references import References
+from bemerc.behavior.tokens import calibration, file
+from bemerc.cache import open_cache
+from bemerc.core.config import load
+from bemerc.corpus import prepare, provenance
+from bemerc.corpus.manifest import read_manifest
+from bemerc.extraction import run as extraction
+from bemerc.extraction.jobs import WHOLE, measure
+from bemerc.extraction.store import Store
+from bemerc.language.inputs import prompts, variants
+from bemerc.language.model import behavior_model
+from bemerc.language.predict import records, score_labels
+from bemerc.language.teacher import vlm
+from bemerc.language.tiny_lm import model as tiny_lm
+from bemerc.language.train import crossfit, loop
+from bemerc.sample import make as sample
+
+OLD = Path(__file__).resolve().parent / "old_files"
+EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
+PARAMS = OLD / "params.yaml"
+EXTRACTORS = {
+    "face": ("bemerc.extraction.face.extractor", extraction.face.Params(landmarks=False)),
+    "pose": ("bemerc.extraction.pose.body", extraction.pose.Params()),
+    "audio": ("bemerc.extraction.audio.prosody", extraction.audio.Params()),
+}
+
+
+def test_every_section_of_an_old_params_file_is_read_with_its_values() -> None:
+    sections = {
+        "sample": sample.Params,
+        "prepare": prepare.Params,
+        "extract_video": extraction.VideoParams,
+        "extract_audio": extraction.AudioParams,
+        "tokens": file.Params,
+        "describe": rules.Params,
+        "teacher": vlm.Params,
+        "backbone": tiny_lm.Params,
+        "model": behavior_model.Params,
+        "prompt": prompts.Params,
+        "predict": score_labels.Params,
+        "student": crossfit.Params,
+    }
+    for section, cls in sections.items():
+        load(PARAMS, section, cls)
+    assert load(PARAMS, "prompt", prompts.Params) == prompts.Params()
+    for section, epochs, rate in (("align", 4, 3e-3), ("merc", 6, 6e-3)):
+        params = load(PARAMS, section, loop.Params)
+        assert (params.epochs, params.adapter_lr, params.average) == (epochs, rate, 0.98)
+
+
+def test_the_variants_of_an_old_params_file_mean_the_same() -> None:
+    read = variants.read(PARAMS)
+    assert set(read) == set(EXPECTED["variants"])
+    for name, old in EXPECTED["variants"].items():
+        assert {k: v for k, v in vars(read[name]).items() if k in old} == old, name
+
+
+@pytest.mark.parametrize(("variant", "source"), [("TVB", None), ("student", "student")])
+def test_an_old_model_predicts_the_same(tmp_path: Path, variant: str, source: Any) -> None:
+    manifest = read_manifest(OLD / "manifest.jsonl")
+    shutil.copytree(OLD, tmp_path / "old")  # nothing may be written beside the old files
+    with file.open_tokens(tmp_path / "old" / "tokens.h5") as tokens:
+        described = {source: read_descriptions(OLD / "student.jsonl", provenance.fitted(manifest))} if source else {}
+        folder, how = tmp_path / "old" / "merc" / variant, score_labels.Params(device="cpu")
+        predictions = score_labels.run(folder, manifest, tokens, ("test",), how, described)
+    before = records.read_predictions(OLD / "predictions" / f"{variant}.jsonl")
+    assert [one.id for one in predictions] == [one.id for one in before]
+    for new, old in zip(predictions, before, strict=True):
+        assert (new.label, new.gold, new.manifest) == (old.label, old.gold, old.manifest)
+        assert new.scores == pytest.approx(old.scores, abs=1e-6)
+
+
+def test_an_old_align_model_says_the_same() -> None:
+    for folder in (OLD / "align", OLD / "merc" / "student" / variants.STUDENT):
+        with file.open_tokens(OLD / "tokens.h5") as tokens:
+            how = score_labels.Params(device="cpu")
+            described = score_labels.generate_descriptions(folder, list(EXPECTED["said"]), tokens, how, 12)
+        assert {id: one.lines() for id, one in described.items()} == EXPECTED["said"]
+
+
+def test_an_old_model_is_trained_on(tmp_path: Path) -> None:
+    params = behavior_model.Params(str(OLD / "backbone"), device="cpu", rank=2, alpha=8.0, projector_hidden=8)
+    with file.open_tokens(OLD / "tokens.h5") as tokens:
+        model = behavior_model.build(params, tokens.widths, tokens.k, OLD / "align")
+    loaded, _ = behavior_model.load(OLD / "align", device="cpu")
+    before = loaded.projectors.state_dict()
+    assert all(bool((value == before[name]).all()) for name, value in model.projectors.state_dict().items())
+
+
+@pytest.mark.parametrize("modality", ["face", "pose", "audio"])
+def test_an_old_cache_holds_the_same(modality: Any) -> None:
+    old = EXPECTED["caches"][modality]
+    with open_cache(OLD / "caches" / f"{modality}.h5", modality) as cache:
+        assert {id: list(cache[id].values.shape) for id in cache.ids} == old["shape"]
+        assert float(np.nansum(cache["speaker"].values.astype(float))) == pytest.approx(old["sum"], rel=1e-9)
+        assert cache.duration_s("speaker") == old["duration_s"]
+        assert dict(cache.failures) == old["failures"]
+        landmarks = cache.landmarks("speaker")
+    if modality == "face":
+        assert landmarks is not None
+        assert landmarks.shape == (16, 478, 3)
+
+
+@pytest.mark.parametrize("modality", ["face", "pose", "audio"])
+def test_a_clip_in_an_old_store_counts_as_finished(modality: Any) -> None:
+    module, params = EXTRACTORS[modality]
+    new, old, store = measure(modality, module, params), EXPECTED["store"][modality], Store(OLD / "store")
+    if new.version != old["version"]:
+        pytest.skip(f"{modality} is measured in another way since: {new.version}")
+    assert {id: new.name(content, WHOLE) for id, content in EXPECTED["contents"].items()} == {
+        id: name for id, name in old.items() if id != "version"
+    }
+    finished = store.finished(modality, old["speaker"], new.columns)
+    with open_cache(OLD / "caches" / f"{modality}.h5", modality) as cache:
+        np.testing.assert_array_equal(finished.features.values, cache["speaker"].values)
+
+
+def test_old_references_and_descriptions_are_read() -> None:
+    usual = References.from_json((OLD / "references.json").read_text(encoding="utf-8"))
+    assert usual.quantiles["volume_db"] == tuple(sorted(usual.quantiles["volume_db"]))
+    assert read_descriptions(OLD / "rules.jsonl")["speaker"].voice
+    with file.open_tokens(OLD / "tokens.h5") as tokens:
+        assert isinstance(tokens.calibration, calibration.Calibration)
+        assert len(tokens) == len(read_manifest(OLD / "manifest.jsonl").utterances)
