@@ -45,7 +45,6 @@ NOT_DONE = frozenset(
         "language/teacher",
         "language/tiny_lm",
         "language/train",
-        "media",
         "release",
         "sample",
         "view",

@@ -1,8 +1,8 @@
-"""How the channels of a sound track become one: mixed as players do it, or one alone where the mix would not be the sound.
+"""Downmix a sound track to mono: FFmpeg's mix of its channels, or one channel alone where that mix would lose the sound.
 
-The usual mix of two channels is silent where one is the other turned over, as a balanced cable in a stereo input makes it,
-and half as loud where one is dead. Both are looked for in the track's first half minute that can be heard, always the same one,
-so that an utterance has the same samples however much of the track is read with it.
+The mix of two channels is silent where they have opposite polarity (a balanced cable in a stereo input), and half as loud
+where one is dead. Both are detected in the track's first 30 s of sound, always the same ones, so that an utterance has the
+same samples however much of the track is read with it.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ from numpy.typing import NDArray
 
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 
-# Below it nothing of a voice is left; and a small file of a hertz or two would be days of sound.
+# At lower sample rates no voice is left, and a small file of a hertz or two would be days of sound.
 LOWEST_HZ = 500
-# How much of a track is looked at: seconds of sound, or of the track where it is silent for so long.
+# How much of a track is analysed: seconds of sound, or of the track where it is mostly silent.
 _ENOUGH_S = 30.0
-_MOST_S = 600.0
-# Sound is what is louder than this in a tenth of a second.
+_MAX_S = 600.0
+# A tenth of a second counts as sound when it is louder than this.
 _BLOCK_S = 0.1
 _BLOCK = round(_BLOCK_S * SAMPLE_RATE_HZ)
 _SILENCE_DB = -60.0
-# Channels cancel each other where their mix has less than this share of the power that unrelated ones would have: two that
-# correlate by less than -.75, which no two microphones do.
+# Channels cancel each other where their mix has less than this share of the power of uncorrelated ones. For two channels
+# this is a correlation below -.75, which no two microphones have.
 _CANCELLED = 0.25
-# A channel this far below the loudest is dead; the centre, where films have the voices, is chosen if it is not below the other.
+# A channel this far below the loudest is dead; the centre, where films have the voices, is preferred unless it is this far below.
 _DEAD_DB = -40.0
 _CENTRE_DB = -10.0
 # Decoders overshoot full scale a little; samples beyond twice of it were never scaled.
 _OUT_OF_RANGE = 2.0
-# Beyond whole numbers of 32 bits, which are the largest that somebody may have taken for samples.
-_ABSURD = 1e10
+# Samples beyond this are invalid: unscaled 32-bit integers are below.
+_INVALID = 1e10
 
 # The weights of FFmpeg's mix, before they are scaled to a sum of 1.
 _WEIGHTS = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0, "LFE2": 0.0}
 _OTHER_WEIGHT = 0.5
 
-# Of more channels that lie apart PyAV hands over memory that is none of theirs: they are never asked for.
-_MOST_PLANES = 8
+# Of planar frames with more channels PyAV returns memory outside of the frame, so they are made interleaved first.
+_MAX_PLANES = 8
 
 _Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What is done to a track's frames: ``channel`` (from 0) taken alone, or None for FFmpeg's mix of all; times ``gain``."""
+    """How to downmix a track: take ``channel`` (from 0) alone, None = FFmpeg's mix of all; then multiply by ``gain``."""
 
     channel: int | None = None
     gain: float = 1.0
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was heard in a track's beginning, and what follows from it.
+class Analysis:
+    """The sound at a track's beginning, and the downmix chosen for it.
 
-    sound  (N,) at 16 kHz, what is louder than silence of it, mixed by ``mix``
-    notes  sentences where the mix is not the usual one
+    sound  (N,) at 16 kHz, its non-silent parts, mixed by ``mix``
+    notes  sentences where the mix is not FFmpeg's
     """
 
     sound: _Samples
@@ -71,35 +71,35 @@ class Heard:
     notes: tuple[str, ...] = ()
 
 
-def needs_look(stream: Any) -> bool:
-    """Whether a track may need another mix than the usual one: several channels, or samples that know no full scale."""
+def needs_analysis(stream: Any) -> bool:
+    """Whether a track may need another mix than FFmpeg's: several channels, or float samples, which may not be scaled."""
     decoder = stream.codec_context
     return bool(decoder.layout.nb_channels > 1 or decoder.codec.name.startswith("pcm_f"))
 
 
-def look(frames: Iterable[Any]) -> Heard:
-    """Listen to a track's frames until enough was heard."""
-    survey = _Survey()
+def analyse(frames: Iterable[Any]) -> Analysis:
+    """Choose the downmix of a track from its first frames."""
+    analyser = _Analyser()
     for frame in frames:
         if frame.sample_rate < LOWEST_HZ:
             continue
-        if survey.kind != kind_of(frame):
-            if survey.is_begun:
+        if analyser.kind != kind_of(frame):
+            if analyser.is_begun:
                 break
-            survey = _Survey(frame)  # some decoders know the kind of their sound from their second frame on
-        survey.add(frame)
-        if survey.is_enough:
+            analyser = _Analyser(frame)  # some decoders state the kind of their sound only from the second frame on
+        analyser.add(frame)
+        if analyser.is_enough:
             break
-    return survey.result()
+    return analyser.result()
 
 
 def kind_of(frame: Any) -> tuple[int, str, str]:
-    """What a resampler is made for: rate, sample format, channel layout."""
+    """What a resampler depends on: sample rate, sample format, channel layout."""
     return frame.sample_rate, frame.format.name, frame.layout.name
 
 
-def mono(frame: Any, mix: Mix) -> Any:
-    """The frame as ``mix`` says: itself where it is left to FFmpeg to mix its channels."""
+def to_mono(frame: Any, mix: Mix) -> Any:
+    """The frame with ``mix`` applied; unchanged where the resampler is to mix its channels."""
     if mix == Mix():
         return frame
     values, layout = samples_of(frame), frame.layout.name
@@ -109,25 +109,24 @@ def mono(frame: Any, mix: Mix) -> Any:
 
 
 def clean(frame: Any) -> int:
-    """Set samples that are no numbers, or too large for any scale, to 0 in place; how many there were."""
+    """Set NaN, infinite and far too large samples to 0, in place; returns how many there were."""
     kind = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}.get(frame.format.name)
-    if kind is None or (frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES):
+    if kind is None or (frame.format.is_planar and frame.layout.nb_channels > _MAX_PLANES):
         return 0
-    count, found = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels), 0
+    count, invalid = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels), 0
     for plane in frame.planes:
         values = np.frombuffer(plane, kind)[:count]
-        if float(np.dot(values, values)) < _ABSURD**2:  # one pass, where all is well
+        if float(np.dot(values, values)) < _INVALID**2:  # all valid, by a single pass
             continue
-        wrong = ~(np.abs(values) < _ABSURD)
-        if wrong.any():
-            values[wrong] = 0
-            found += int(wrong.sum())
-    return found
+        is_invalid = ~(np.abs(values) < _INVALID)
+        values[is_invalid] = 0
+        invalid += int(is_invalid.sum())
+    return invalid
 
 
 def samples_of(frame: Any) -> _Samples:
-    """(channels, N) with full scale 1."""
-    if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
+    """(channels, N) float32, full scale = 1."""
+    if frame.format.is_planar and frame.layout.nb_channels > _MAX_PLANES:
         frame = av.audio.resampler.AudioResampler(format="flt").resample(frame)[0]
     values = frame.to_ndarray()
     if not frame.format.is_planar:
@@ -140,14 +139,14 @@ def samples_of(frame: Any) -> _Samples:
 
 
 def _frame(values: _Samples, layout: str, rate_hz: int) -> Any:
-    """(channels, N) as a frame; sample by sample, since PyAV makes none of more than eight channels otherwise."""
+    """(channels, N) as an interleaved frame: PyAV makes no planar one of more than eight channels."""
     made = av.AudioFrame.from_ndarray(np.ascontiguousarray(values.T).reshape(1, -1), format="flt", layout=layout)
     made.sample_rate = rate_hz
     return made
 
 
-class _Survey:
-    """A track's beginning, gathered channel by channel at 16 kHz."""
+class _Analyser:
+    """Collects the non-silent beginning of a track, channel by channel at 16 kHz."""
 
     def __init__(self, first: Any = None) -> None:
         self.kind = kind_of(first) if first is not None else None
@@ -155,7 +154,7 @@ class _Survey:
         self._can_mix = first is None or _can_mix(first)
         self._resampler = av.audio.resampler.AudioResampler(format="flt", rate=SAMPLE_RATE_HZ)
         self._rest: list[_Samples] = []
-        self._heard: list[_Samples] = []
+        self._sound: list[_Samples] = []
         self._blocks = self._loud = 0
         self._peak = 0.0
 
@@ -165,10 +164,9 @@ class _Survey:
 
     @property
     def is_enough(self) -> bool:
-        return self._loud * _BLOCK_S >= _ENOUGH_S or self._blocks * _BLOCK_S >= _MOST_S
+        return self._loud * _BLOCK_S >= _ENOUGH_S or self._blocks * _BLOCK_S >= _MAX_S
 
     def add(self, frame: Any) -> None:
-        """Take a frame of this kind."""
         clean(frame)
         self._peak = max(self._peak, float(np.abs(samples_of(frame)).max(initial=0.0)))
         frame.pts = None
@@ -176,21 +174,21 @@ class _Survey:
         if sum(part.shape[1] for part in self._rest) >= SAMPLE_RATE_HZ:
             self._fold()
 
-    def result(self) -> Heard:
+    def result(self) -> Analysis:
         if self.kind is not None:
             self._rest += [samples_of(part) for part in self._resampler.resample(None)]
             self._fold()
         if not self._loud:
-            return Heard(np.zeros(0, np.float32), Mix(None if self._can_mix else 0, self._gain()))
-        values = np.concatenate(self._heard, axis=1)
+            return Analysis(np.zeros(0, np.float32), Mix(None if self._can_mix else 0, self._gain()))
+        values = np.concatenate(self._sound, axis=1)
         channel, notes = self._channel(values)
         if (gain := self._gain()) != 1:
             notes.append(f"Its samples reach {self._peak:.3g} times full scale; they were divided by {1 / gain:g}.")
         sound = self._weights() @ values if channel is None else values[channel]
-        return Heard(np.asarray(sound * gain, np.float32), Mix(channel, gain), tuple(notes))
+        return Analysis(np.asarray(sound * gain, np.float32), Mix(channel, gain), tuple(notes))
 
     def _fold(self) -> None:
-        """Keep what is loud of whole tenths of a second, without the constant that a cheap sound card adds."""
+        """Keep the blocks that are not silent, without the constant that a cheap sound card adds."""
         if not self._rest:
             return
         values = np.concatenate(self._rest, axis=1)
@@ -199,7 +197,7 @@ class _Survey:
         blocks = values[:, :whole].reshape(len(values), -1, _BLOCK)
         blocks = blocks - blocks.mean(axis=2, keepdims=True)
         loud = (blocks**2).mean(axis=2).max(axis=0, initial=0.0) > 10 ** (_SILENCE_DB / 10)
-        self._heard.append(blocks[:, loud].reshape(len(values), -1))
+        self._sound.append(blocks[:, loud].reshape(len(values), -1))
         self._blocks += blocks.shape[1]
         self._loud += int(loud.sum())
 
@@ -208,7 +206,7 @@ class _Survey:
         return np.asarray(weights / max(weights.sum(), 1e-9), np.float32)
 
     def _channel(self, values: _Samples) -> tuple[int | None, list[str]]:
-        """Which channel is to be taken alone, and why."""
+        """Which channel to take alone (None = mix all), and a note why."""
         count, weights = len(values), self._weights()
         if count == 1:
             return None, []
@@ -235,17 +233,17 @@ class _Survey:
 
 
 def _names(layout: Any) -> list[str]:
-    """FL, FR, FC ...; where the file does not say, what FFmpeg takes so many channels for; "" where that is nothing."""
+    """Channel names: FL, FR, FC ...; for a file that states none, FFmpeg's default for that many channels, else ""."""
     count = layout.nb_channels
     try:
-        known = av.AudioLayout(f"{count}c") if layout.name == f"{count} channels" else layout
+        named = av.AudioLayout(f"{count}c") if layout.name == f"{count} channels" else layout
     except ValueError:
         return [""] * count
-    return [channel.name for channel in known.channels]
+    return [channel.name for channel in named.channels]
 
 
 def _can_mix(frame: Any) -> bool:
-    """Whether FFmpeg knows a mix for this layout."""
+    """Whether FFmpeg has a mix for this layout."""
     silence = np.zeros((frame.layout.nb_channels, 1), np.float32)
     try:
         made = _frame(silence, frame.layout.name, frame.sample_rate)

@@ -1,4 +1,4 @@
-"""What both tracks of a clip share: opening it, decoding past damage, its clock, and where it ends."""
+"""Open a clip with PyAV; decode its packets past damage; its clock and its length."""
 
 from __future__ import annotations
 
@@ -20,27 +20,25 @@ import av.logging
 from bemerc.core.errors import MachineError, MediaError
 from bemerc.media.losses import Losses
 
-# Headers round, and some count a last frame that is not there: a clip counts as broken off when more than this is missing.
+# A clip counts as truncated when more than this is missing: headers round, and some count a last frame that is not there.
 _MISSING_S = 0.5
 _MISSING_SHARE = 0.1
-# Sound without a container around it, which states no length; of MP3 only some files do.
-_BARE = frozenset(
-    ["aac", "ac3", "ac4", "amr", "amrnb", "amrwb", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"]
-)
+# Raw sound formats: without a container, they have no timestamps and no length (of MP3 some files state one).
+_RAW = frozenset(["aac", "ac3", "ac4", "amr", "amrnb", "amrwb", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"])
 _DURATION_TAG = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
-# A demuxer that fails so often in a row has met no further packet, and would fail for ever.
-_MOST_FAILURES = 100
+# A demuxer that fails so often in a row would fail for ever.
+_MAX_FAILURES = 100
 
-# Above this a header is taken to be damaged: decoding needs several hundred MB. (8K video has 33 or 35 million.)
+# Above this a header counts as damaged: decoding would need several hundred MB. (8K video has 33 or 35 million.)
 MAX_PIXELS = 40_000_000
 
-# Formats whose files are lists of other files. A clip is one file, and nothing that is written in it chooses another.
+# Formats whose files are lists of other files, which are never opened: a clip is one file.
 _LISTS = {"concat", "concatf", "dash", "hds", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "smoothstreaming"}
 _LISTS |= {"avisynth", "vapoursynth", "vobsub", "webm_dash_manifest"}
 _CLIPS = ",".join(sorted(name for name in av.formats_available if _LISTS.isdisjoint(name.split(","))))
 
-# In formats whose times may start again, such as transport streams; and by how much a time may go back without that.
+# The flag of formats whose times may restart, such as transport streams; and by how much times may go back otherwise.
 _RESTARTS = av.format.Flags.ts_discont.value
 _JITTER_S = 0.1
 _LONGEST_PAUSE_S = 3600.0
@@ -53,14 +51,16 @@ class NoTrackError(MediaError):
 
 
 class ClipAccessError(MachineError):
-    """The machine does not hand over the clip's bytes: it is not there, may not be read, its disk fails, too many files are
-    open, the memory is used up. ``errno`` says which."""
+    """The clip's bytes cannot be read: no such file, no permission, a failing disk, too many open files, no memory.
+
+    ``errno`` says which.
+    """
 
     def __init__(self, number: int | None) -> None:
         self.errno = number
         reason = os.strerror(number) if number else "unknown error"
-        told = "is not there" if number == errno.ENOENT else f"cannot be read on this machine ({reason})"
-        super().__init__(f"The clip {told}.")
+        missing = number == errno.ENOENT
+        super().__init__(f"The clip {'is not there' if missing else f'cannot be read on this machine ({reason})'}.")
 
 
 class DecoderError(MachineError):
@@ -72,21 +72,20 @@ class DecoderError(MachineError):
 
 
 class _File:
-    """The clip's bytes for FFmpeg. Handed over from here, and not opened by FFmpeg, an error of the disk stays one: demuxers
-    take it for the clip's end or for damage. The descriptor is closed with the last reference, which is the container's."""
+    """A clip's file for FFmpeg to read from. FFmpeg's own file access would hide errors of the disk: demuxers take them for
+    the clip's end or for damage. The descriptor is closed with the last reference, which is the container's."""
 
     def __init__(self, path: Path) -> None:
-        self.name = (
-            f"clip{path.suffix}"  # the type is a hint to the format; in a whole name % is a pattern for many files
-        )
+        # The suffix is a hint to the format; in a whole name, % would be a pattern for many files.
+        self.name = f"clip{path.suffix}"
         self._at = 0
         self._descriptor = -1
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe is waited for, a device has no end
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait, and a device has no end
             raise MediaError("The clip is not a regular file (a pipe, device or folder).")
         self._descriptor = os.open(path, os.O_RDONLY)
-        self._size = found.st_size
-        if not found.st_size:
+        self._size = status.st_size
+        if not self._size:
             raise MediaError("The clip is empty (0 bytes).")
 
     def __del__(self) -> None:
@@ -107,10 +106,10 @@ class _File:
 
 
 def open_container(path: Path) -> Any:
-    """The opened clip. MediaError where its content is no clip, ClipAccessError where the machine is at fault.
+    """Open a clip. MediaError where its content is no clip, ClipAccessError where its bytes cannot be read.
 
-    No other file or address is ever opened: formats that name others are refused, and so are all protocols. Times are left as
-    they are in the file, where PyAV would have missing ones invented (see ``decoded_frames``).
+    No other file or address is ever opened: formats that name others are refused, and so are all protocols. Missing
+    timestamps stay missing, where PyAV's default would invent them (see ``decoded_frames``).
     """
     options = {
         "format_whitelist": _CLIPS,
@@ -130,7 +129,7 @@ def open_container(path: Path) -> Any:
 
 
 def _raise_machine_fault(error: Exception) -> None:
-    """Raise ClipAccessError or DecoderError where an error of FFmpeg or of the disk says nothing of the clip."""
+    """Raise ClipAccessError for errors that are the machine's and not the clip's."""
     if not isinstance(error, av.error.FFmpegError):
         raise ClipAccessError(getattr(error, "errno", None)) from None
     if isinstance(error, av.error.MemoryError):
@@ -138,7 +137,7 @@ def _raise_machine_fault(error: Exception) -> None:
 
 
 def video_stream(container: Any) -> Any:
-    """The picture track, or None; the cover picture of a song is none."""
+    """The video track, or None; the cover picture of a song does not count."""
     best = container.streams.best("video")
     tracks = [stream for stream in (best, *container.streams.video) if stream is not None and not _is_cover(stream)]
     return tracks[0] if tracks else None
@@ -149,7 +148,7 @@ def _is_cover(stream: Any) -> bool:
 
 
 def check_decoder(stream: Any, track: str) -> None:
-    """DecoderError where the track cannot be decoded on this machine, MediaError where it should not be tried."""
+    """DecoderError where this machine has no decoder for the track, MediaError where its header is damaged."""
     if stream.codec_context is None:
         raise DecoderError(track)
     if stream.type == "video" and stream.width * stream.height > MAX_PIXELS:
@@ -157,50 +156,50 @@ def check_decoder(stream: Any, track: str) -> None:
 
 
 def decoded_frames(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
-    """All frames that can be decoded; what cannot goes into ``losses``, and the next packet is tried, as players do.
+    """Yield all frames that can be decoded. Packets that cannot are added to ``losses`` and skipped, as players do.
 
-    A frame's pts is the time that FFmpeg's own tools give it (``ffprobe``'s best_effort_timestamp); None where there is none.
+    A frame's ``pts`` is set to what ffprobe calls best_effort_timestamp; None where there is none.
     """
-    guess = _BestEffort()
+    timestamps = _BestEffortTimestamps()
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     for packet in _packets(container, stream, losses):
         try:
             frames = packet.decode()
         except (av.error.FFmpegError, OSError) as error:
             _raise_machine_fault(error)
-            losses.add(_reason(error))
+            losses.add_undecoded(_reason(error))
             continue
         for frame in frames:
-            frame.pts = guess.time(frame.pts, frame.dts)
+            frame.pts = timestamps.next(frame.pts, frame.dts)
             if frame.pts is not None:
                 losses.now_s = float((frame.pts + frame.duration) * stream.time_base - origin_of(container))
             yield frame
 
 
 def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
-    """The track's packets and a last one that gets the decoder to hand over what it holds. Empty ones say that the picture
-    stays as it is, and would end the decoding."""
-    failures, joins = 0, _Joins()
+    """Yield the track's packets, and an empty one at the end that flushes the decoder. Other empty packets, which mean that
+    the picture stays as it is, are dropped: they would flush the decoder too early."""
+    failures, joins = 0, _JoinedRecordings()
     restarts = bool(container.format.flags & _RESTARTS)
     tracks = [*container.streams.video, *container.streams.audio] if restarts else container.streams.get()
     origin = origin_of(container)
-    while failures < _MOST_FAILURES:
+    while failures < _MAX_FAILURES:
         try:
             for packet in container.demux(tracks):
                 failures = 0
                 if restarts:
-                    joins.lay(packet)
+                    joins.correct(packet)
                 if packet.size and packet.stream_index == stream.index:
                     yield packet
                 elif packet.size and packet.pts is not None:
                     end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - origin)
                     losses.others_s = max(losses.others_s, end_s)
             break
-        except IndexError:  # PyAV, at the clip's end, over a track that came up after its beginning
+        except IndexError:  # PyAV, at the clip's end, where a track appeared after its beginning
             break
-        except (av.error.FFmpegError, OSError) as error:  # a demuxer goes on behind what it cannot read
+        except (av.error.FFmpegError, OSError) as error:  # the demuxer continues behind what it cannot read
             _raise_machine_fault(error)
-            losses.add(_reason(error))
+            losses.add_undecoded(_reason(error))
             failures += 1
     last = av.Packet()
     last.stream, last.time_base = stream, stream.time_base
@@ -208,21 +207,21 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
 
 
 def _reason(error: Any) -> str:
-    # Decoders say EPERM for what is not allowed in a stream; people would look at the file's rights.
+    # Decoders report EPERM for what is not allowed in a stream; its text would make people look at the file's permissions.
     return "data that the format forbids" if error.errno == errno.EPERM else str(error.strerror)
 
 
-class _Joins:
-    """Recordings that were joined by their bytes, as one may with transport streams: where the next one begins its times go
-    back, or, since they are counted round and round, far ahead. It is laid behind the one before, both tracks by the same
-    time, as ffmpeg does; pauses of up to an hour, and those of one track alone, are left as they are."""
+class _JoinedRecordings:
+    """Corrects the times of transport streams that were concatenated byte by byte. Where the next recording begins, times jump
+    back or (their counter wraps around) far ahead; it is moved behind the one before, all tracks by the same time, as ffmpeg
+    does. Pauses of up to an hour, and those of one track alone, stay."""
 
     def __init__(self) -> None:
         self._shift_s = 0.0
         self._ends_s: dict[int, float] = {}
 
-    def lay(self, packet: Any) -> None:
-        """Correct the packet's times. Packets of all tracks come here, in the order in which they are stored."""
+    def correct(self, packet: Any) -> None:
+        """Correct a packet's times in place; to be called for the packets of all tracks in the order of the file."""
         base, track = float(packet.time_base), packet.stream_index
         if packet.dts is not None:
             end_s = self._ends_s.get(track, -math.inf)
@@ -239,52 +238,55 @@ class _Joins:
             packet.pts = None if packet.pts is None else packet.pts + ticks
 
 
-class _BestEffort:
-    """Times of frames as FFmpeg's tools find them (guess_correct_pts in libavcodec/decode.c): the presentation time, or the
-    decoding time, in which AVI and ASF are written, where there is none or where it has gone backwards more often."""
+class _BestEffortTimestamps:
+    """FFmpeg's best-effort timestamps (guess_correct_pts in libavcodec/decode.c): the presentation time, or the decoding
+    time (AVI and ASF have no other) where there is none or where it has gone backwards more often."""
 
     def __init__(self) -> None:
         self._last = {"pts": -math.inf, "dts": -math.inf}
-        self._faulty = {"pts": 0, "dts": 0}
+        self._backward = {"pts": 0, "dts": 0}
 
-    def time(self, pts: int | None, dts: int | None) -> int | None:
-        """The frame's time in the track's unit, from what its packet said."""
+    def next(self, pts: int | None, dts: int | None) -> int | None:
+        """The time of the next frame, in the unit of the track."""
         for name, value, other in (("dts", dts, pts), ("pts", pts, dts)):
             if value is not None:
-                self._faulty[name] += value <= self._last[name]
+                self._backward[name] += value <= self._last[name]
                 self._last[name] = value
             elif other is not None:
                 self._last[name] = other
-        return pts if pts is not None and (dts is None or self._faulty["pts"] <= self._faulty["dts"]) else dts
+        return pts if pts is not None and (dts is None or self._backward["pts"] <= self._backward["dts"]) else dts
 
 
 def origin_of(container: Any) -> Fraction:
+    """The file's time, in seconds, at which the clip's clock is 0."""
     return Fraction(container.start_time or 0, av.time_base)
 
 
 def declared_duration_s(container: Any) -> float:
-    """The clip's length by its header in seconds; NaN where there is none, as in a browser's recording, or only a guess."""
-    if container.duration is None or _is_guess(container):
+    """The clip's length in seconds by its header; NaN where it states none (browsers' recordings)."""
+    if container.duration is None or _is_estimated(container):
         return math.nan
     return float(Fraction(container.duration, av.time_base))
 
 
-def _is_guess(container: Any) -> bool:
-    """Whether FFmpeg worked the length out of the file's size and the bit rate at its beginning: several times too much or
-    too little where that changes. A length that the file states itself is longer than that once the file was cut off."""
+def _is_estimated(container: Any) -> bool:
+    """Whether the length is FFmpeg's estimate from the file's size and its first bit rate, which may be several times wrong.
+    (A length that the file states is longer than that estimate once the file is truncated.)"""
     stream = container.streams.best("audio")
-    if container.format.name not in _BARE or stream is None or stream.codec_context is None or stream.duration is None:
+    if container.format.name not in _RAW or stream is None or stream.codec_context is None or stream.duration is None:
         return False
     samples = stream.duration * stream.time_base * stream.codec_context.sample_rate
-    if container.format.name == "mp3" and samples.denominator == 1:  # counted by whoever wrote the file
+    if container.format.name == "mp3" and samples.denominator == 1:  # counted by the encoder
         return False
     by_size_s = 8 * container.size / (stream.codec_context.bit_rate or math.inf)
     return bool(container.duration / av.time_base <= 1.002 * by_size_s + 0.05)
 
 
 def length_s(path: Path) -> float:
-    """How long a clip is in seconds: by its header, or where that says nothing, as in a browser's recording, by its packets.
-    Nothing is decoded. NaN where neither says; MediaError where it is no clip."""
+    """The length of a clip in seconds, by its header or, where that states none, its packets; NaN where neither does.
+
+    Nothing is decoded. MediaError where it is no clip.
+    """
     with open_container(path) as container:
         declared_s, origin = declared_duration_s(container), origin_of(container)
         if math.isfinite(declared_s):
@@ -299,17 +301,18 @@ def length_s(path: Path) -> float:
 
 
 def has_clock(container: Any) -> bool:
-    """Whether the times of frames stand in the file; sound without a container has none, and FFmpeg counts up what it takes
-    for the frames' lengths."""
-    return container.format.name not in _BARE
+    """Whether the file has timestamps: for raw sound, FFmpeg only adds up estimated lengths of frames."""
+    return container.format.name not in _RAW
 
 
 def track_end_s(container: Any, stream: Any) -> float:
-    """When the track ends by its own header, on the clip's clock; NaN where it does not say. To be asked before anything is
-    decoded, since a decoder may change what the header said."""
-    stated = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
-    if stated is not None and "matroska" in container.format.name:  # it has no other place for a track's length
-        hours, minutes, seconds = stated.groups()
+    """When the track ends by its own header, in seconds on the clip's clock; NaN where it does not say.
+
+    To be called before anything is decoded, since decoders may change what the header said.
+    """
+    tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if tag is not None and "matroska" in container.format.name:  # it has no other place for a track's length
+        hours, minutes, seconds = tag.groups()
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - float(origin_of(container))
     if stream.duration is None or container.format.name == "asf" or math.isnan(declared_duration_s(container)):
         return math.nan  # of ASF, FFmpeg gives the file's length to each track
@@ -317,17 +320,18 @@ def track_end_s(container: Any, stream: Any) -> float:
 
 
 def ending(declared_s: float, track_s: float, end_s: float, certain: bool, losses: Losses) -> float:
-    """The clip's true length; a track that ends at ``end_s``, before its header says, is a loss.
+    """The clip's true length in seconds, after a track was decoded up to ``end_s``; a truncated track is added to ``losses``.
 
-    track_s  when the track ends by its own header. Where that is NaN (FLV, ASF, Matroska by a browser) the clip's length
-             counts, unless it is another track's: a microphone may be switched off, and a screen may stand still
-    certain  the header's word counts against the track: see ``is_certain``
+    declared_s  the clip's length by its header
+    track_s     when the track ends by its own header. NaN (FLV, ASF, Matroska by a browser): the clip's length counts, unless
+                it is another track's, as a microphone may be switched off and a screen stand still
+    certain     whether the header is to be trusted: see ``is_certain``
     """
     if math.isnan(track_s):
         track_s = declared_s if declared_s - losses.others_s > _missing_s(declared_s) else end_s
     is_short = track_s - end_s > _missing_s(track_s)
     if is_short and certain:
-        losses.say(f"The {losses.track} ends at {end_s:.2f} of {track_s:.2f} s{losses.because()}.", end_s)
+        losses.add_note(f"The {losses.track} ends at {end_s:.2f} of {track_s:.2f} s{losses.because()}.", end_s)
         return end_s
     is_wrong = (is_short and abs(declared_s - track_s) < _MISSING_S) or end_s - declared_s > _missing_s(declared_s)
     if math.isnan(declared_s) or is_wrong:

@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 
 
 class FrameView(Protocol):
-    """A frame (H, W, 3) uint8 RGB that is not there before somebody asks."""
+    """A frame, (H, W, 3) uint8 RGB, that may not have been converted yet."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -27,21 +27,21 @@ class FrameView(Protocol):
 
     @property
     def is_decoded(self) -> bool:
-        """Whether ``rgb()`` costs nothing any more."""
+        """Whether all pixels have been converted, so that ``rgb()`` costs nothing."""
 
     def rgb(self) -> Rgb:
-        """All of it, contiguous."""
+        """The whole frame, contiguous."""
 
     def part(self, box: Box) -> Rgb:
         """``rgb()[top:bottom, left:right]`` for a box (left, top, right, bottom)."""
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Rgb:
-        """(R, C, 3), the pixels where these rows and columns cross."""
+        """(R, C, 3): ``rgb()[rows[:, None], columns]``."""
 
 
 @dataclass(frozen=True)
 class ArrayFrame:
-    """A picture (H, W, 3) uint8, contiguous, that is there already."""
+    """A view of a contiguous array (H, W, 3) uint8."""
 
     picture: Rgb
 
@@ -66,41 +66,41 @@ class ArrayFrame:
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a frame (H, W, 3) uint8 RGB, and where its corner (x, y) lies in the frame."""
+    """A part of a frame, (H, W, 3) uint8 RGB, and its upper left ``corner`` (x, y) in the frame."""
 
     pixels: Rgb
     corner: tuple[int, int]
 
 
-def as_frame_view(shown: FrameView | Rgb) -> FrameView:
-    """A picture as a sight; a sight as it is."""
-    return ArrayFrame(shown) if isinstance(shown, np.ndarray) else shown
+def as_frame_view(frame: FrameView | Rgb) -> FrameView:
+    """Wrap an array; return a view unchanged."""
+    return ArrayFrame(frame) if isinstance(frame, np.ndarray) else frame
 
 
 class Window:
-    """A clip's frames as a player shows them in one window, for clips whose size changes on the way: the window is as large as
-    the largest frame, and every other fills it as far as its shape allows, in the middle.
+    """One coordinate system for a clip whose frames change size: a window as large as the largest frame, in which the others
+    are enlarged and centred, as a player does.
 
     sizes   (T, 2) width and height of each frame
     size    width and height of the window
-    share   (T,) by how much a frame is enlarged
-    corner  (T, 2) where its upper left corner lies, in pixels of the window
+    scale   (T,) how much each frame is enlarged
+    corner  (T, 2) its upper left corner, in pixels of the window
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
         self.sizes = np.array(sizes, np.int64).reshape(-1, 2)
         largest = self.sizes[self.sizes.prod(axis=1).argmax()] if len(self.sizes) else np.ones(2, np.int64)
         self.size: tuple[int, int] = int(largest[0]), int(largest[1])
-        self.share = (largest / self.sizes).min(axis=1)
-        self.corner = (largest - self.sizes * self.share[:, None]) / 2
+        self.scale = (largest / self.sizes).min(axis=1)
+        self.corner = (largest - self.sizes * self.scale[:, None]) / 2
 
     def map_points(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Points (T, ..., 2 or more) in fractions of their frames, z in fractions of the width -> of the window."""
+        """Points (T, ..., 2 or 3) in fractions of their frames (z: of the width) -> in fractions of the window."""
         if (self.sizes == self.size).all():
             return points
-        laid, across = points.copy(), (-1, *[1] * (points.ndim - 2))
-        (width, height), (left, top) = (self.sizes * self.share[:, None]).T, self.corner.T
-        laid[..., 0] = (points[..., 0] * width.reshape(across) + left.reshape(across)) / self.size[0]
-        laid[..., 1] = (points[..., 1] * height.reshape(across) + top.reshape(across)) / self.size[1]
-        laid[..., 2:3] = points[..., 2:3] * width.reshape((*across, 1)) / self.size[0]
-        return laid
+        mapped, per_frame = points.copy(), (-1, *[1] * (points.ndim - 2))
+        (width, height), (left, top) = (self.sizes * self.scale[:, None]).T, self.corner.T
+        mapped[..., 0] = (points[..., 0] * width.reshape(per_frame) + left.reshape(per_frame)) / self.size[0]
+        mapped[..., 1] = (points[..., 1] * height.reshape(per_frame) + top.reshape(per_frame)) / self.size[1]
+        mapped[..., 2:3] = points[..., 2:3] * width.reshape((*per_frame, 1)) / self.size[0]
+        return mapped

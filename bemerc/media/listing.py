@@ -1,4 +1,4 @@
-"""The frames that a clip's container lists, without decoding one: what a decoder is held against."""
+"""Count the frames that a clip's container lists, without decoding: a check on the number of decoded frames."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from bemerc.media.container import open_container, origin_of, video_stream
 
 
 def listed_frames(path: Path, start_s: float | None = None, end_s: float | None = None) -> int:
-    """How many frames a clip shows between two times by its container: its packets, or where that is less what its frame
-    rate gives (some formats have several packets a frame). 0 without a picture track; MediaError where it cannot be read."""
+    """The number of frames between two times by the container: its packets or, if fewer, what its frame rate gives.
+
+    (Some formats have several packets a frame.) 0 without a video track; MediaError where the clip cannot be read.
+    """
     with open_container(path) as container:
         stream = video_stream(container)
         if stream is None:
@@ -26,7 +28,7 @@ def listed_frames(path: Path, start_s: float | None = None, end_s: float | None 
         except av.error.FFmpegError as error:
             raise MediaError(f"The clip cannot be read to its end ({error.strerror}).") from None
         first, end = start_s or 0.0, end_s if end_s is not None else float("inf")
-        shown = [time_s for time_s in times if first <= time_s < end]
-        if not shown or not stream.average_rate:
-            return len(shown)
-        return min(len(shown), round((max(shown) - min(shown)) * float(stream.average_rate)) + 1)
+        listed = [time_s for time_s in times if first <= time_s < end]
+        if not listed or not stream.average_rate:
+            return len(listed)
+        return min(len(listed), round((max(listed) - min(listed)) * float(stream.average_rate)) + 1)

@@ -1,7 +1,7 @@
-"""The pitch of a voice, a hundred times a second: Boersma's (1993) autocorrelation method with its path through the candidates.
+"""Track the pitch of a voice: Boersma's (1993) autocorrelation method, with a Viterbi path through the candidates.
 
-The quick alternative (YIN per frame) makes octave errors that the path corrects, and the careful one (pYIN) costs ten times as
-much. Plain numpy; beside the audio extractor, which measures it, the choice of a sound track asks it where a voice is.
+YIN per frame makes octave errors that the path corrects; pYIN costs ten times as much. Used by the audio extractor, and to
+choose a sound track with a voice.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Array = NDArray[np.float64]
 Samples = NDArray[np.floating[Any]]
 
 SAMPLE_RATE_HZ = 16_000
-FLOOR = 1e-10  # the power that stands for digital silence: -100 dB of full scale
+FLOOR = 1e-10  # power of digital silence: -100 dB of full scale
 
-_BLOCK = 1024  # frames worked on at a time, so that memory does not grow with the clip
-# Cheap sound cards add a constant to every sample. Smaller ones than this (-46 dB) are below the noise of a room, or the mean
-# of what was said.
+_BLOCK = 1024  # frames computed at a time, so that memory does not grow with the clip
+# Cheap sound cards add a constant to every sample. Constants below this (-46 dB) are within the noise of a room or the mean
+# of speech.
 _OFFSET = 0.005
 
-# Boersma (1993), "Accurate short-term analysis of the fundamental frequency": his values; costs are for frames 10 ms apart.
+# The values of Boersma (1993), "Accurate short-term analysis of the fundamental frequency"; costs are for frames 10 ms apart.
 _CANDIDATES = 8
 _PASS_HZ, _STOP_HZ = 1500.0, 3000.0
 _FINER = 2
@@ -39,7 +39,7 @@ class Params:
     """Section ``extract_audio.audio`` of params.yaml.
 
     rate_hz                           rows per second
-    pitch_floor_hz, pitch_ceiling_hz  where a voice's pitch is looked for
+    pitch_floor_hz, pitch_ceiling_hz  range in which the pitch of a voice is searched
     voicing_threshold                 how periodic (0 to 1) a frame must be to count as voiced
     """
 
@@ -49,7 +49,7 @@ class Params:
     voicing_threshold: float = 0.45
 
     def check(self) -> Iterator[str]:
-        """What is wrong with these values, a sentence each."""
+        """Invalid values, a sentence each."""
         if not 10 <= self.rate_hz <= 1000:
             yield f"rate_hz: {self.rate_hz} must lie between 10 and 1000."
         if not 40 <= self.pitch_floor_hz < self.pitch_ceiling_hz <= 2000:
@@ -61,12 +61,12 @@ class Params:
             yield f"voicing_threshold: {self.voicing_threshold} must lie between 0 and 1."
 
 
-def _nothing() -> None:
-    """Nobody waits."""
+def _no_heartbeat() -> None:
+    """The default heartbeat: nothing."""
 
 
-def blocks(timestamps_s: Array, alive: Callable[[], None] = _nothing) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Frames, a block at a time, and the samples nearest to their middles; ``alive`` is called before each."""
+def blocks(timestamps_s: Array, alive: Callable[[], None] = _no_heartbeat) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Yield frames in blocks, as (rows, the sample nearest to each frame's middle); calls ``alive`` before each block."""
     middles = np.rint(timestamps_s * SAMPLE_RATE_HZ).astype(np.int64)
     for start in range(0, len(middles), _BLOCK):
         alive()
@@ -75,35 +75,35 @@ def blocks(timestamps_s: Array, alive: Callable[[], None] = _nothing) -> Iterato
 
 
 def frames_around(sound: Samples, middles: NDArray[np.int64], width: int, offset: float = 0.0) -> Array:
-    """(T, width) samples around each middle, ``offset`` taken off what is no digital silence; zeros beyond the clip's ends."""
+    """(T, width) samples around each middle, minus ``offset`` except in digital silence; zeros beyond the clip's ends."""
     at = around(middles, width)
-    found = sound[np.clip(at, 0, len(sound) - 1)]
-    return np.where(inside(at, len(sound)) & (found != 0), found - offset, 0.0).astype(np.float64)
+    samples = sound[np.clip(at, 0, len(sound) - 1)]
+    return np.where(inside(at, len(sound)) & (samples != 0), samples - offset, 0.0).astype(np.float64)
 
 
 def around(middles: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """(T, width) places of the samples around each middle."""
+    """(T, width) indices of the samples around each middle."""
     return np.asarray(middles[:, None] + np.arange(-(width // 2), width - width // 2))
 
 
 def inside(at: NDArray[np.int64], samples: int) -> NDArray[np.bool_]:
-    """Which places lie in a sound of so many samples."""
+    """Which indices lie within a sound of so many samples."""
     return np.asarray((at >= 0) & (at < samples))
 
 
 def constant_offset(sound: Samples) -> float:
-    """The mean of all samples where it is a fault of the recorder, else 0. Digital silence, as in a hole, has none of it."""
+    """The mean of all samples but digital silence where it is so large that it is the recorder's constant, else 0."""
     mean = float(sound.sum(dtype=np.float64)) / max(1, np.count_nonzero(sound))
     return mean if abs(mean) > _OFFSET else 0.0
 
 
 def track_pitch(
-    sound: Samples, timestamps_s: Array, params: Params, alive: Callable[[], None] = _nothing
+    sound: Samples, timestamps_s: Array, params: Params, alive: Callable[[], None] = _no_heartbeat
 ) -> tuple[Array, Array]:
     """Pitch in Hz (T,), NaN where unvoiced, and voicing (T,) in [0, 1], for frames around ``timestamps_s`` (T,).
 
-    Per frame the highest peaks of the autocorrelation, divided by the window's own, are candidates; the cheapest path
-    through all frames decides, where jumps in pitch and changes of voicing cost something.
+    The candidates of a frame are the highest peaks of its autocorrelation, divided by that of the window. The cheapest path
+    through all frames chooses among them; jumps in pitch and changes of voicing have costs.
     """
     loudest, offset, path = _loudest(sound), constant_offset(sound), _Path(params.rate_hz / 100)
     hz, height = np.empty((2, len(timestamps_s), _CANDIDATES))
@@ -121,7 +121,7 @@ def track_pitch(
 
 
 def _loudest(sound: Samples) -> float:
-    """The largest distance of a sample from the mean of all; numpy sums 32 bits in 64 without a copy, to the same bits."""
+    """The largest distance of a sample from the mean of all."""
     mean = float(sound.mean(dtype=np.float64))
     return max(float(sound.max()) - mean, mean - float(sound.min()))
 
@@ -129,7 +129,7 @@ def _loudest(sound: Samples) -> float:
 def _candidates(
     sound: Samples, middles: NDArray[np.int64], loudest: float, offset: float, params: Params
 ) -> tuple[Array, Array, Array]:
-    """hz (T, 8) with NaN where there are fewer peaks, their heights (T, 8), and how silent each frame is (T,)."""
+    """Candidates' hz (T, 8), NaN where there are fewer peaks; their heights (T, 8); how silent each frame is (T,)."""
     width = round(3 / params.pitch_floor_hz * SAMPLE_RATE_HZ)
     rate = SAMPLE_RATE_HZ * _FINER
     shortest, longest = int(rate / params.pitch_ceiling_hz), int(rate / params.pitch_floor_hz) + 2
@@ -157,9 +157,9 @@ def _candidates(
 
 
 def _autocorrelation(frames: Array, lags: int, low_pass: bool) -> Array:
-    """(T, W) -> (T, lags) at half samples, through the spectrum.
+    """(T, W) -> (T, lags) at half samples, by FFT.
 
-    High harmonics make peaks so narrow that even a half sample misses them, and then twice the period looks better.
+    ``low_pass``: high harmonics make peaks so narrow that half samples miss them, and then twice the period looks better.
     """
     size = 1 << (frames.shape[1] + lags // _FINER).bit_length()
     spectrum = np.fft.rfft(frames, size)
@@ -171,15 +171,18 @@ def _autocorrelation(frames: Array, lags: int, low_pass: bool) -> Array:
 
 
 class _Path:
-    """The cheapest way through the frames' states: 0 unvoiced, k = candidate k - 1 (Viterbi). Changes cost ``dearness`` times."""
+    """The cheapest path through the frames' states (Viterbi): 0 = unvoiced, k = candidate k - 1.
 
-    def __init__(self, dearness: float) -> None:
-        self._dearness = dearness
+    ``cost_factor`` multiplies the costs of changes.
+    """
+
+    def __init__(self, cost_factor: float) -> None:
+        self._cost_factor = cost_factor
         self._total = self._octaves = np.empty(0)
-        self._steps: list[NDArray[np.int8]] = []  # per block of frames and state: from which one it is best reached
+        self._steps: list[NDArray[np.int8]] = []  # per block, (frames, states): the best previous state
 
     def follow(self, hz: Array, strength: Array) -> None:
-        """A block of frames more: their candidates (T, k), and how strong each state is (T, k + 1)."""
+        """Add a block of frames: the candidates (T, k), and the strength of each state (T, k + 1)."""
         octaves, steps = np.log2(hz), np.zeros(strength.shape, np.int8)
         for frame in range(len(hz)):
             if len(self._total):
@@ -192,14 +195,14 @@ class _Path:
         self._steps.append(steps)
 
     def _reached(self, octaves: Array) -> Array:
-        """What each of a frame's states (columns) is worth, reached from each of the frame before."""
+        """(k + 1, k + 1): the value of each state of a frame (columns), reached from each state of the frame before."""
         jump = np.full((len(self._total),) * 2, _VOICING_CHANGE_COST)
         jump[0, 0] = 0.0
         jump[1:, 1:] = _OCTAVE_JUMP_COST * np.abs(self._octaves[:, None] - octaves)
-        return np.where(np.isnan(jump), -np.inf, self._total[:, None] - self._dearness * jump)
+        return np.where(np.isnan(jump), -np.inf, self._total[:, None] - self._cost_factor * jump)
 
     def best(self) -> NDArray[np.int64]:
-        """(T,) which state each frame is in."""
+        """(T,) the state of each frame."""
         steps = np.concatenate(self._steps)
         path = np.zeros(len(steps), np.int64)
         path[-1] = self._total.argmax()

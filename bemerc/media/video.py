@@ -1,4 +1,4 @@
-"""The picture of a clip: frames with their true timestamps, turned into RGB when somebody asks."""
+"""Decode the video track of a clip: frames with their timestamps, converted to RGB when pixels are asked for."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ from bemerc.media.container import (
 )
 from bemerc.media.losses import Losses
 
-# Converters take so many pixels of a row at a time; a part that begins at a whole number of them is converted as in the whole.
+# Converters process so many pixels of a row at once; a part is converted as within the whole if it starts at a multiple.
 _LANES = 32
 
-# Rates above this are damaged headers or tricks: what comes sooner after a frame is left out, and so is what comes after a week.
-_LEAST_STEP_S = 1e-3
-_LONGEST_S = 7 * 86_400.0
+# Frames that follow sooner than this are dropped (a damaged header), and so are those after a week.
+_MIN_STEP_S = 1e-3
+_MAX_S = 7 * 86_400.0
 _ROUNDING_S = 1e-6
-_USUAL_STEP_S = 0.04  # where neither a time nor a rate is known
-# Pixels wider or taller than this are damage.
-_WIDEST = 8
+_DEFAULT_STEP_S = 0.04  # without timestamp and frame rate
+# Pixel aspect ratios beyond this are damage.
+_MAX_ASPECT = 8
 
 _MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 
+# Left, top, right, bottom as fractions of a frame.
 RelativeBox = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a clip's header says: duration in s (NaN where it does not), mean frame rate, size as shown, tracks."""
+    """A clip's header: duration in s (NaN = not stated), mean frame rate, size as displayed, tracks."""
 
     duration_s: float
     fps: float | None
@@ -63,23 +64,23 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Read the header, and one frame for how it is shown. MediaError for what is no clip."""
+    """Read a clip's header, and one frame for how it is displayed. MediaError where it is no clip."""
     with open_container(path) as container:
         video, audio = video_stream(container), container.streams.best("audio")
         width, height, fps, declared_s = 0, 0, None, declared_duration_s(container)
         if video is not None:
             check_decoder(video, "picture")
-            shape = _Shape(video)
+            pixel = _PixelShape(video)
             first = next(decoded_frames(container, video, Losses("picture")), None)
-            width, height = (video.width, video.height) if first is None else Shown.of(first, shape.aspect).size
+            width, height = (video.width, video.height) if first is None else Display.of(first, pixel.aspect).size
             fps = float(video.average_rate) if video.average_rate else None
         return Probe(declared_s, fps, width, height, video is not None, audio is not None)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How a decoded frame is to be shown: ``stored`` width and height with square pixels, then with rows and columns exchanged
-    where ``transposed``, then from right to left where ``mirrored``, then from bottom to top where ``flipped``."""
+class Display:
+    """How a decoded frame is displayed: scaled to ``stored``, its width and height with square pixels; then ``transposed``
+    (rows and columns exchanged), ``mirrored`` (left and right) and ``flipped`` (top and bottom), in this order."""
 
     stored: tuple[int, int]
     transposed: bool = False
@@ -87,22 +88,21 @@ class Shown:
     flipped: bool = False
 
     @staticmethod
-    def of(frame: Any, aspect: Fraction = Fraction(1)) -> Shown:
-        """By the frame's display matrix, to the nearest of the eight ways to lay a picture; ``aspect`` is a pixel's width over
-        its height."""
+    def of(frame: Any, aspect: Fraction = Fraction(1)) -> Display:
+        """From the frame's display matrix, to the nearest of the eight orientations; ``aspect``: width / height of a pixel."""
         stored = max(1, round(frame.width * aspect)), frame.height
         matrix = frame.side_data.get(_MATRIX)
         if matrix is None or matrix.buffer_size < 36:
-            return Shown(stored)
-        # A point (x, y) is shown at (a x + c y, b x + d y).
+            return Display(stored)
+        # A point (x, y) is displayed at (a x + c y, b x + d y).
         a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
         if abs(b) + abs(c) > abs(a) + abs(d):
-            return Shown(stored, True, c < 0, b < 0)
-        return Shown(stored, False, a < 0, d < 0)
+            return Display(stored, True, c < 0, b < 0)
+        return Display(stored, False, a < 0, d < 0)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as shown."""
+        """Width and height as displayed."""
         width, height = self.stored
         return (height, width) if self.transposed else (width, height)
 
@@ -110,16 +110,16 @@ class Shown:
     def is_as_stored(self) -> bool:
         return not (self.transposed or self.mirrored or self.flipped)
 
-    def lay(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) of the stored size -> contiguous, as shown."""
+    def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) of the stored size -> contiguous, as displayed."""
         if self.transposed:
             picture = picture.swapaxes(0, 1)
         rows, columns = -1 if self.flipped else 1, -1 if self.mirrored else 1
         return np.ascontiguousarray(picture[::rows, ::columns])
 
 
-class _Shape:
-    """The shape of a track's pixels. The container's word counts before the track's own, which may change on the way."""
+class _PixelShape:
+    """The pixel aspect ratio of a track: the container's, if it differs from the track's own, which may change on the way."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -128,28 +128,28 @@ class _Shape:
 
     @property
     def aspect(self) -> Fraction:
-        """A pixel's width over its height, now; 1 where nothing is said, or nothing that a picture can have."""
+        """Width / height of a pixel at this moment; 1 where none or an impossible one is stated."""
         aspect = self._stated or self._stream.codec_context.sample_aspect_ratio
-        return Fraction(aspect) if aspect and 1 / _WIDEST <= aspect <= _WIDEST else Fraction(1)
+        return Fraction(aspect) if aspect and 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT else Fraction(1)
 
 
 class Frame:
-    """One frame: ``timestamp_s`` on the clip's clock, and its pixels for whoever takes them.
+    """One decoded frame: ``timestamp_s`` on the clip's clock, and its pixels, converted on demand.
 
-    Its size is its own: it may change in mid-clip, as in video calls. ``aspect`` is a pixel's width over its height.
+    Frames of one clip may differ in size, as in video calls. ``aspect``: width / height of a pixel.
     """
 
     def __init__(self, frame: Any, timestamp_s: float, reformatter: Any, aspect: Fraction = Fraction(1)) -> None:
         self.timestamp_s = timestamp_s
         self._frame, self._reformatter = frame, reformatter
-        self._shown = Shown.of(frame, aspect)
+        self._display = Display.of(frame, aspect)
         self._rgb: NDArray[np.uint8] | None = None
 
     def rgb(self, crop: RelativeBox | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
-        """Contiguous (H, W, 3) uint8, upright, with square pixels, cut to ``crop`` = (left, top, right, bottom) as fractions of the frame,
-        then scaled down until no side exceeds ``longest_side`` pixels. Converted once, however many ask."""
+        """Contiguous (H, W, 3) uint8, upright, with square pixels, cut to ``crop``, then scaled down until no side exceeds
+        ``longest_side`` pixels. The frame is converted once."""
         if self._rgb is None:
-            self._rgb = self._shown.lay(_to_rgb(self._frame, self._reformatter, self._shown.stored))
+            self._rgb = self._display.apply(_to_rgb(self._frame, self._reformatter, self._display.stored))
         picture = self._rgb if crop is None else _cut(self._rgb, crop)
         if longest_side is None or max(picture.shape[:2]) <= longest_side:
             return picture
@@ -157,11 +157,11 @@ class Frame:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what ``rgb()`` gives."""
-        return self._shown.size
+        """Width and height of ``rgb()``."""
+        return self._display.size
 
     def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-        """``rgb()[top:bottom, left:right]`` without converting the rest, or None where that cannot be done simply."""
+        """``rgb()[top:bottom, left:right]`` without converting the rest; None where that is not possible."""
         left, top, right, bottom = box
         if self._rgb is not None or not self._is_plain() or left % _LANES or top % 2:
             return None
@@ -175,10 +175,10 @@ class Frame:
         return _to_rgb(part, self._reformatter, (right - left, bottom - top))
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        """``rgb()[rows[:, None], columns]`` without converting the rest, or None where that cannot be done simply."""
+        """``rgb()[rows[:, None], columns]`` without converting the rest; None where that is not possible."""
         if self._rgb is not None or not self._is_plain():
             return None
-        # Each pixel becomes four, since four share a colour: converted they are what they are in the whole.
+        # Each pixel is written four times, as four share a colour: they are then converted as within the whole.
         picked = self._like((2 * len(columns), 2 * len(rows)))
         luma, *colours = (_samples(plane) for plane in self._frame.planes)
         _samples(picked.planes[0])[:] = luma[rows[:, None], columns].repeat(2, axis=0).repeat(2, axis=1)
@@ -187,10 +187,9 @@ class Frame:
         return _to_rgb(picked, self._reformatter, (picked.width, picked.height))[::2, ::2]
 
     def _is_plain(self) -> bool:
-        """Whether the frame is of the usual kind: three planes of bytes, colours at half size, shown as stored, of even size; and not
-        interlaced, since of such a frame each half is converted by itself."""
+        """Whether parts can be converted alone: 8-bit planar YUV 4:2:0 of even size, displayed as stored, not interlaced."""
         frame = self._frame
-        as_stored = self._shown.is_as_stored and self._shown.stored == (frame.width, frame.height)
+        as_stored = self._display.is_as_stored and self._display.stored == (frame.width, frame.height)
         plain = frame.format.name in ("yuv420p", "yuvj420p") and as_stored
         return plain and not (frame.width % 2 or frame.height % 2 or frame.interlaced_frame)
 
@@ -202,8 +201,7 @@ class Frame:
 
 
 class CroppedFrame:
-    """A frame cut to ``crop`` for those who may need a part of it alone: of the usual kind of video only that part is then
-    converted, to the same pixels that the whole frame would have there."""
+    """A view (``frame_view.FrameView``) of a frame cut to ``crop``, which converts only what is asked for where it can."""
 
     def __init__(self, frame: Frame, crop: RelativeBox | None = None) -> None:
         self._frame, self._crop = frame, crop
@@ -213,11 +211,11 @@ class CroppedFrame:
 
     @property
     def is_decoded(self) -> bool:
-        """Whether ``rgb()`` costs nothing any more."""
+        """Whether all pixels have been converted."""
         return self._rgb is not None
 
     def rgb(self) -> NDArray[np.uint8]:
-        """All of it, contiguous (H, W, 3) uint8."""
+        """The whole view, contiguous (H, W, 3) uint8."""
         if self._rgb is None:
             self._rgb = self._frame.rgb(self._crop)
         return self._rgb
@@ -232,16 +230,16 @@ class CroppedFrame:
         return self.rgb()[top:bottom, left:right] if part is None else part
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(R, C, 3), the pixels where these rows and columns cross."""
+        """(R, C, 3): ``rgb()[rows[:, None], columns]``."""
         picked = None if self.is_decoded else self._frame.pixels(self._top + rows, self._left + columns)
         return self.rgb()[rows[:, None], columns] if picked is None else picked
 
 
 class Video:
-    """The picture track of one clip, for one pass: ``for frame in video`` inside a ``with`` block.
+    """The video track of a clip, for one pass: ``for frame in video`` inside a ``with`` block.
 
-    duration_s  the clip's length by its header; after a pass that found it broken off, what there really was
-    losses      what is missing of it, complete after the pass
+    duration_s  the clip's length by its header; after the pass, its true length
+    losses      what is missing, complete after the pass
     """
 
     def __init__(self, path: Path) -> None:
@@ -255,7 +253,7 @@ class Video:
         except BaseException:
             self._container.close()
             raise
-        self._stream.codec_context.thread_count = 1  # workers are the parallel part, and CPU time is what they share
+        self._stream.codec_context.thread_count = 1  # worker processes are what runs in parallel
         self.duration_s = declared_duration_s(self._container)
 
     def __enter__(self) -> Video:
@@ -267,42 +265,42 @@ class Video:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames with increasing timestamps, in seconds from the clip's start. MediaError if none can be decoded."""
+        """Yield frames with increasing timestamps; MediaError if none can be decoded."""
         reformatter = av.video.reformatter.VideoReformatter()
-        origin, base, shape = origin_of(self._container), self._stream.time_base, _Shape(self._stream)
-        step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else _USUAL_STEP_S
+        origin, base, pixel = origin_of(self._container), self._stream.time_base, _PixelShape(self._stream)
+        step_s = float(1 / self._stream.average_rate) if self._stream.average_rate else _DEFAULT_STEP_S
         track_s, certain = track_end_s(self._container, self._stream), is_certain(self._container)
         last_s = -math.inf
         for frame in decoded_frames(self._container, self._stream, self.losses):
             now_s = float(frame.pts * base - origin) if frame.pts is not None else max(0.0, last_s + step_s)
-            reason = "damaged" if frame.is_corrupt else _out_of_time(now_s, last_s)
+            reason = "damaged" if frame.is_corrupt else _time_fault(now_s, last_s)
             if reason:
-                self.losses.leave_out(reason)
+                self.losses.add_dropped_frame(reason)
                 continue
             last_s = now_s
-            yield Frame(frame, now_s, reformatter, shape.aspect)
+            yield Frame(frame, now_s, reformatter, pixel.aspect)
         if last_s == -math.inf:
             raise MediaError(f"Of the clip's video track no frame can be decoded{self.losses.because()}.")
         self.duration_s = ending(self.duration_s, track_s, last_s + step_s, certain, self.losses)
 
     @property
     def faults(self) -> list[str]:
-        """Sentences on all that is missing of the picture, complete after the pass."""
+        """Sentences on everything that is missing, complete after the pass."""
         return self.losses.notes()
 
 
-def _out_of_time(now_s: float, last_s: float) -> str:
-    """Why a frame cannot be shown at ``now_s`` after one at ``last_s``; "" where it can."""
+def _time_fault(now_s: float, last_s: float) -> str:
+    """Why a frame at ``now_s`` after one at ``last_s`` is dropped; "" where it is not."""
     if now_s <= last_s:
         return "no later than the one before"
-    if now_s - last_s < _LEAST_STEP_S - _ROUNDING_S:
-        return f"more than {1 / _LEAST_STEP_S:.0f} a second"
-    return "" if now_s < _LONGEST_S else "days after the clip's start"
+    if now_s - last_s < _MIN_STEP_S - _ROUNDING_S:
+        return f"more than {1 / _MIN_STEP_S:.0f} a second"
+    return "" if now_s < _MAX_S else "days after the clip's start"
 
 
 def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """RGB of a size (width, height). The frame's own colour range is handed on: by default a full-range clip would come out
-    too contrasty."""
+    """RGB of ``size`` (width, height). The frame's colour range is passed on: the default would give full-range clips too
+    much contrast."""
     width, height = size
     if max(frame.width * frame.height, width * height) > MAX_PIXELS:
         raise MediaError(f"A frame claims {width}x{height} pixels; the clip is damaged.")
@@ -317,13 +315,13 @@ def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int]) -> NDArray[np.u
             dst_color_range="JPEG",
             threads=1,
         )
-    except av.error.FFmpegError as error:  # colours that the format may name and nothing converts
+    except av.error.FFmpegError as error:  # colour spaces that the format may name and swscale does not convert
         raise MediaError(f"A frame cannot be turned into RGB ({error.strerror}).") from None
     return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 def _samples(plane: Any) -> NDArray[np.uint8]:
-    """The bytes of a plane (H, W), in place."""
+    """A writable view (H, W) of a plane's bytes."""
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 

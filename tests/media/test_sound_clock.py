@@ -251,8 +251,8 @@ def test_holes_take_no_memory_and_a_long_track_is_not_held_twice(bursts: Path, t
 def test_a_note_says_what_concerns_its_part() -> None:
     losses = Losses("sound")
     for at_s, by_s in ((10.0, 5.0), (30.0, -0.2)):
-        losses.jump(at_s, by_s)
-    losses.unreal(35.0, 7)
+        losses.add_gap(at_s, by_s)
+    losses.add_invalid(35.0, 7)
     assert len(losses.notes()) == 3
     assert losses.notes(0, 9) == losses.notes(16, 29) == []
     assert "5.00 s" in losses.notes(12, 13)[0]
