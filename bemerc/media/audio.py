@@ -17,12 +17,12 @@ from bemerc.media.channels import LOWEST_HZ
 from bemerc.media.container import (
     declared_duration_s,
     decoded_frames,
-    ending,
     has_clock,
     is_certain,
     open_container,
     origin_of,
     track_end_s,
+    true_duration_s,
 )
 from bemerc.media.losses import Losses
 from bemerc.media.pitch import SAMPLE_RATE_HZ
@@ -105,7 +105,7 @@ def read_sound(
         losses.add_note(timeline.full, end_s)
         declared_s = end_s
     elif ended:
-        declared_s = ending(declared_s, track_s, end_s, certain, losses)
+        declared_s = true_duration_s(declared_s, track_s, end_s, certain, losses)
     return Sound(waveform, declared_s, losses, choice.notes)
 
 

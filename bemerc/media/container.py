@@ -319,7 +319,7 @@ def track_end_s(container: Any, stream: Any) -> float:
     return float(((stream.start_time or 0) + stream.duration) * stream.time_base - origin_of(container))
 
 
-def ending(declared_s: float, track_s: float, end_s: float, certain: bool, losses: Losses) -> float:
+def true_duration_s(declared_s: float, track_s: float, end_s: float, certain: bool, losses: Losses) -> float:
     """The clip's true length in seconds, after a track was decoded up to ``end_s``; a truncated track is added to ``losses``.
 
     declared_s  the clip's length by its header
@@ -344,7 +344,7 @@ def _missing_s(length_s: float) -> float:
 
 
 def is_certain(container: Any) -> bool:
-    """Whether a track that ends before its header says was cut off. Not so in AVI: FFmpeg takes off what a file lacks to its
-    stated size, and recorders that were stopped, or wrote into a pipe, leave lengths that were never filled in. Nor in formats
-    whose times may start again: FFmpeg takes the difference of the last and the first one for their length."""
+    """Whether a track that ends before its header says is truncated. Not in AVI: FFmpeg subtracts what a file lacks to its
+    stated size, and recorders that were stopped or wrote into a pipe leave lengths unset. Nor in formats whose times may
+    restart: FFmpeg takes the difference of the last and the first one for their length."""
     return bool(container.format.name != "avi" and not container.format.flags & _RESTARTS)

@@ -1,8 +1,7 @@
-"""What an extractor is shown of a frame: all of it, or a part, which is then all that has to be turned into RGB.
+"""Views of a video frame from which extractors take pixels, as RGB, whole or in part.
 
-Handing over the whole picture is the obvious way, and for a face that is followed most of that work is thrown away. A sight is
-asked for what is needed. Two kinds exist: a clip's frame, which converts what it is asked for (bemerc.media.Picture), and
-a picture that is there already. Both give the same pixels.
+``media.video.CroppedFrame`` converts only the part that is asked for, which saves most of the work while a face is tracked;
+``ArrayFrame`` wraps an array. Both give the same pixels.
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ from bemerc.media.container import (
     check_decoder,
     declared_duration_s,
     decoded_frames,
-    ending,
     is_certain,
     open_container,
     origin_of,
     track_end_s,
+    true_duration_s,
     video_stream,
 )
 from bemerc.media.losses import Losses
@@ -281,7 +281,7 @@ class Video:
             yield Frame(frame, now_s, reformatter, pixel.aspect)
         if last_s == -math.inf:
             raise MediaError(f"Of the clip's video track no frame can be decoded{self.losses.because()}.")
-        self.duration_s = ending(self.duration_s, track_s, last_s + step_s, certain, self.losses)
+        self.duration_s = true_duration_s(self.duration_s, track_s, last_s + step_s, certain, self.losses)
 
     @property
     def faults(self) -> list[str]:

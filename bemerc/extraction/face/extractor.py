@@ -195,7 +195,7 @@ class _Seen:
         """What the choice is made of, by growing track number."""
         self._pack()
         where = np.array(self._where, np.int64).reshape(-1, 4)
-        told = np.concatenate([np.empty((0, 7)), *self._told]).astype(np.float64) * window.share[where[:, 0], None]
+        told = np.concatenate([np.empty((0, 7)), *self._told]).astype(np.float64) * window.scale[where[:, 0], None]
         left, right, height = told[:, :3].T
         middle, (width, whole) = (left + right) / 2 + window.corner[where[:, 0], 0], window.size
         x, area = middle / width, (right - left) * height / (width * whole)
@@ -222,7 +222,7 @@ class _Seen:
             if numbers is None or track in numbers:
                 points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
         # The points are steps from an origin, so that to enlarge and move these is to enlarge and move all.
-        scale *= window.share[:, None].astype(np.float32)
+        scale *= window.scale[:, None].astype(np.float32)
         scale[:, :2] += window.corner.astype(np.float32)
         return PackedLandmarks(points, scale), presence
 
