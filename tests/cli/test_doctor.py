@@ -26,7 +26,7 @@ def test_every_model_that_the_extractors_load_has_its_hash(tmp_path: Path) -> No
         finding = found[f"model {Path(path).stem}"]
         assert finding.ok
         assert finding.found == f"sha256 {expected}"
-    fitted = hashlib.sha256((ROOT / "bemerc" / "extract" / "face" / "action_units.npz").read_bytes()).hexdigest()
+    fitted = hashlib.sha256((ROOT / "bemerc" / "extraction" / "face" / "action_units.npz").read_bytes()).hexdigest()
     assert found["model action_units"].found == f"sha256 {fitted}"
 
 
