@@ -17,6 +17,7 @@ from pathlib import Path
 from bemerc.core import regular_file
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
+from bemerc.corpus import encodings
 
 # Bounds on what is read whole: a table of half a million rows and a file of 100 MB take less than 1 GB of memory.
 MAX_BYTES = 100 * 2**20
@@ -27,6 +28,8 @@ _STRAIGHT = str.maketrans(CURLY)
 # CP1252 maps 27 of the bytes 0x80-0x9F to letters and signs; the five that it leaves out stay what they are.
 _C1 = {code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))}
 _BYTE = {char: code for code, char in _C1.items()} | {chr(code): code for code in range(0x80, 0x100)}
+# What stands in subtitles and tables of any language.
+_SIGNS = frozenset(b"\r\n\t 0123456789:,.->")
 _CONTINUATION = "[" + re.escape("".join(char for char, code in _BYTE.items() if 0x80 <= code < 0xC0)) + "]"
 # UTF-8 read as CP1252 or Latin-1. Two-byte heads only for the Latin-1 letters: É followed by a quote is a real word's end.
 _MOJIBAKE = re.compile(f"[ÂÃ]{_CONTINUATION}|[à-ï]{_CONTINUATION}{{2}}|[ð-ô]{_CONTINUATION}{{3}}")
@@ -34,21 +37,25 @@ _MOJIBAKE = re.compile(f"[ÂÃ]{_CONTINUATION}|[à-ï]{_CONTINUATION}{{2}}|[ð-�
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file's text, and the numbers of the lines (from 1) that were not UTF-8 as the others and were read as CP1252."""
+    """A file's text, and the numbers of the lines (from 1) that were not UTF-8 as the others, and what they were read as."""
 
     text: str
     odd_lines: tuple[int, ...] = ()
+    encoding: str = encodings.WESTERN
 
     def oddness(self, listed: int = 5) -> str:
         """A sentence that counts the odd lines and names the first of them; empty where there are none."""
         if not self.odd_lines:
             return ""
         first = ", ".join(map(str, self.odd_lines[:listed]))
-        return f"{len(self.odd_lines)} lines are not UTF-8 and were read as CP1252, the first of them {first}."
+        if len(self.odd_lines) == 1:
+            return f"Line {first} is not UTF-8 and was read as {self.encoding.upper()}."
+        return f"{len(self.odd_lines)} lines are not UTF-8 and were read as {self.encoding.upper()}, the first of them {first}."
 
 
 def decode(raw: bytes) -> Decoded:
-    """UTF-32 and UTF-16 by their marks or their zeros, else UTF-8; lines that are not UTF-8 are read as CP1252 and numbered."""
+    """UTF-32 and UTF-16 by their marks or their zeros, else UTF-8; lines that are not UTF-8 are numbered, and read as CP1252 or
+    as what encodings.guess sees in them."""
     if wide := _wide(raw):
         return Decoded(raw.decode(wide, "replace").removeprefix("\ufeff"))
     raw = raw.removeprefix(b"\xef\xbb\xbf")
@@ -56,20 +63,26 @@ def decode(raw: bytes) -> Decoded:
         return Decoded(raw.decode("utf-8"))
     except UnicodeDecodeError:
         pass
-    lines, odd = [], []
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            odd.append(number)
-            lines.append(_cp1252(line))
-    return Decoded("\n".join(lines), tuple(odd))
+    lines = raw.split(b"\n")
+    odd = {number: line for number, line in enumerate(lines, 1) if not _is_utf8(line)}
+    encoding = encodings.guess(b"\n".join(odd.values()))
+    texts = [_legacy(line, encoding) if number in odd else line.decode() for number, line in enumerate(lines, 1)]
+    return Decoded("\n".join(texts), tuple(odd), encoding)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _wide(raw: bytes) -> str | None:
     """The encoding of more than one byte per character that the first bytes show, or None.
 
-    Without a mark: of ASCII characters in UTF-16 every second byte is zero, and no text in another encoding has zeros.
+    Without a mark: of ASCII characters in UTF-16 every second byte is zero, and no text in another encoding has zeros. Of
+    words in another script only digits and line ends are such characters, and a few letters have a zero in the other place.
     """
     if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
         return "utf-32"
@@ -77,9 +90,13 @@ def _wide(raw: bytes) -> str | None:
         return "utf-16"
     first = raw[:400]
     zeros = first[::2].count(0), first[1::2].count(0)
-    if max(zeros) < len(first) // 4 or max(zeros) < 2:
+    if 2 <= max(zeros) >= len(first) // 4:
+        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    pairs = list(zip(first[::2], first[1::2], strict=False))
+    big, little = sum(a == 0 and b in _SIGNS for a, b in pairs), sum(b == 0 and a in _SIGNS for a, b in pairs)
+    if max(big, little) < max(8, 4 * min(big, little)):
         return None
-    return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    return "utf-16-be" if big > little else "utf-16-le"
 
 
 def read(path: Path) -> Decoded:
@@ -243,8 +260,11 @@ def _delimiter(text: str) -> tuple[str, bool]:
     return max(",;\t", key=head.count), False
 
 
-def _cp1252(line: bytes) -> str:
-    return line.decode("latin-1").translate(_C1)
+def _legacy(line: bytes, encoding: str) -> str:
+    try:
+        return line.decode("latin-1").translate(_C1) if encoding == encodings.WESTERN else line.decode(encoding)
+    except UnicodeDecodeError:
+        return _legacy(line, encodings.WESTERN)
 
 
 def _undo(match: re.Match[str]) -> str:

@@ -103,7 +103,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     root = fill(tmp_path / "talks", "a.mp4", "secret/b.mp4")
     (root / "secret").chmod(0)
     code = (
-        "import sys, pathlib; from bemerc.corpus.manifest import folder; r = folder.read(pathlib.Path(sys.argv[1]));"
+        "import sys, pathlib; from bemerc.corpus.readers import folder; r = folder.read(pathlib.Path(sys.argv[1]));"
         "print([u.id for u in r.utterances], [(f.kind, f.needs_you) for f in r.findings])"
     )
     # An administrator may read everything, unless that right is given up.

@@ -118,6 +118,11 @@ def test_a_body_that_is_not_below_the_chosen_face_is_odd(tmp_path: Path) -> None
                 )
 
 
+def test_a_cache_under_the_name_of_another_is_wrong(tmp_path: Path) -> None:
+    found = {name: spoilt(tmp_path / name, lambda file: None) for name in ("face.h5", "pose.h5", "mine.h5")}
+    assert found == {"face.h5": {}, "pose.h5": {("", "name"): True}, "mine.h5": {}}
+
+
 def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:
     def spoil(file: h5py.File) -> None:
         file[name][at] = value

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,8 @@ TOUCHING_S = 0.1
 _TIME = r"(-?)(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _ARROW = re.compile(rf"\s*{_TIME}\s*(?:-->|-- >|->|→)\s*{_TIME}(?:\s.*)?")
 _CLOCK = re.compile(rf"\s*{_TIME}\s*")
+# Marks of direction, which editors for Arabic and Hebrew put around times, and a mark of order where files were joined.
+_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SPACED = re.compile(r" ?([:.,]) ?")
 # Digits and the marks of times alone, with two colons at least: times that were damaged, and no words.
 _TIMELIKE = re.compile(r"(?=[^:]{0,20}:[^:]{0,20}:)[\d\s:.,;>→–—-]{12,80}")
@@ -280,6 +283,7 @@ def _times(line: str) -> tuple[float, float] | None:
     """Start and end in seconds of a line that opens a cue, or None. An arrow of another make needs whole times around it."""
     if ">" not in line and "→" not in line:
         return None
+    line = _UNSEEN.sub("", unicodedata.normalize("NFKC", line)) if not line.isascii() else line
     match = _ARROW.fullmatch(line) or _ARROW.fullmatch(_SPACED.sub(r"\1", line))
     if match is None:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, FrameCache, clock_fault, summary, unpack_landmarks
+from bemerc.cache import KINDS, Choice, FrameCache, clock_fault, summary, unpack_landmarks
 from bemerc.core.errors import CacheError
 from bemerc.core.progress import bar
 from bemerc.extraction.validate.report import Finding, Report
@@ -182,4 +182,9 @@ def _provenance(cache: FrameCache) -> list[Finding]:
     if not cache.head_is_as_written():
         says = "Its attributes, ids, columns, failures or notes are not what was written: they were damaged or changed."
         findings.append(Finding("", "checksum", says, True))
+    if cache.path.stem in KINDS and cache.path.stem != cache.modality:
+        says = (
+            f"It holds {cache.modality} and is called {cache.path.name}: it was copied over another cache, or misnamed."
+        )
+        findings.append(Finding("", "name", says, True))
     return findings
