@@ -145,7 +145,7 @@ def read_manifest(path: Path) -> Manifest:
 MAX_UTTERANCES = 500_000
 MAX_LINE_BYTES = 1 << 20
 # Characters of one utterance's words, names and paths; the longest of MELD has 336.
-_LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
+LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
 _AGAIN = "Run 'dvc repro prepare' again."
 # Two days, in turns of a second, and in seconds: what an index and a time cannot exceed.
 _MAX_TURNS, _MAX_SECONDS = 10**6, 10**7
@@ -183,7 +183,7 @@ def _wrong(value: Any) -> str | None:
     if value.keys() != _KEYS:
         return f"unknown or missing keys {printable(', '.join(sorted(value.keys() ^ _KEYS)))}."
     for key in ("id", "dialogue", "speaker", "text", "label", "clip"):
-        written, longest = value[key], _LONGEST_TEXT if key == "text" else _LONGEST_NAME
+        written, longest = value[key], LONGEST_TEXT if key == "text" else _LONGEST_NAME
         optional = key in ("label", "clip") and written is None
         if not optional and (not isinstance(written, str) or len(written) > longest):
             return f"{key} must be text of at most {longest} characters{' or null' * (key in ('label', 'clip'))}."

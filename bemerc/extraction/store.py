@@ -25,6 +25,7 @@ import io
 import json
 import os
 import re
+import stat
 import struct
 import sys
 import time
@@ -46,7 +47,7 @@ from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.core import atomic
 from bemerc.core.errors import CacheError, DiskError, MachineError
 from bemerc.core.hashing import sha256
-from bemerc.core.jsonfile import JsonError, parse_json
+from bemerc.core.jsonfile import MOST_LINE_BYTES, JsonError, parse_json
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 
@@ -243,6 +244,7 @@ class Store:
 
     def _drop(self, path: Path) -> bool:
         try:
+            _check_ordinary(path)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if not set(_LANDMARKS) & set(arrays.files):
                     return False
@@ -265,8 +267,8 @@ class Store:
     def refused(self, modality: str, name: str) -> Refused:
         """Read the reason back; raises as ``finished`` does."""
         path = self._verdict(modality, name)
-        with _intact(path):
-            return _verdict(parse_json(path.read_text(encoding="utf-8"), "a reason"))
+        with _intact(path), path.open("rb") as file:
+            return _verdict(parse_json(file.read(MOST_LINE_BYTES), "a reason"))
 
     def _path(self, modality: str, name: str) -> Path:
         return self.folder / f"{modality}/{name[:2]}/{name}.npz"
@@ -276,10 +278,17 @@ class Store:
         return self.folder / f"{modality}/{name[:2]}/{name.removesuffix(BARE)}.{decoder()}.json"
 
 
+def _check_ordinary(path: Path) -> None:
+    """ValueError where a piece is a link, a pipe or a device: nothing of ours is one, and a pipe would be waited for."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError("it is no ordinary file")
+
+
 @contextlib.contextmanager
 def _intact(path: Path) -> Iterator[None]:
     """Tell a piece that is damaged, which is removed, from a disk that does not give it, which may pass."""
     try:
+        _check_ordinary(path)
         yield
     except OSError as error:
         # A damaged archive makes Python seek to where no file is.
@@ -363,8 +372,8 @@ class Identity:
 
 def identity(path: Path) -> Identity:
     """The identity of the file at ``path`` (links followed); OSError if it is not there."""
-    stat = path.stat()
-    return Identity(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    found = path.stat()
+    return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 class Contents:
@@ -378,8 +387,9 @@ class Contents:
         self._path = store.folder / "contents.jsonl"
         self._known: dict[str, tuple[Identity, str]] = {}
         try:
+            _check_ordinary(self._path)
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+        except (OSError, ValueError):
             return
         named = [self._remember(line) for line in lines]
         if any(named):  # an earlier release wrote the paths themselves
@@ -413,7 +423,7 @@ class Contents:
                 lines.append(_memory(_hidden(os.path.abspath(path)), *result))  # noqa: PTH100
         if lines:
             with contextlib.suppress(OSError):
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
                 with os.fdopen(os.open(self._path, flags, atomic.PRIVATE), "w", encoding="utf-8") as file:
                     file.writelines(lines)
         return found

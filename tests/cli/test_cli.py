@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import re
@@ -137,6 +138,37 @@ def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> 
     assert lost.returncode == 1
     assert "Of 'text' there is nothing to draw. Face: The clip cannot be opened" in lost.stderr
     assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.slow
+def test_what_failed_and_what_was_not_measured_this_time_are_told_apart(tmp_path: Path) -> None:
+    """A clip that failed is tried again only with --retry-failed; one that the disk did not give, each time."""
+    clips = tmp_path / "clips"
+    write_clip(clips / "a.mp4", 0.2)
+    (clips / "text.mp4").write_text("this is no video", encoding="utf-8")
+    busy = write_clip(clips / "busy.mp4", 0.3)
+    extract = ("extract", "--video-dir", "clips", "--out", "out")
+    real = Path.open
+
+    def failing(path: Path, *rest: Any, **options: Any) -> Any:
+        if path.name == "busy.mp4":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", failing)
+        first = bemerc(*extract, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "text: The clip cannot be opened (Invalid data found when processing input). [failed]" in first.stdout
+    assert "busy: The clip cannot be read (Input/output error). [not measured this time]" in first.stdout
+    assert "1 measured whole, 1 failed, 1 not measured this time." in first.stdout
+    assert "--retry-failed" in first.stdout
+    assert busy.is_file()
+    for verdict in (tmp_path / "out" / "store").glob("*/*/*.json"):
+        verdict.write_text('{"reason": "It was a full moon.", "absent": false}', encoding="utf-8")
+    again = bemerc(*extract, "--retry-failed", cwd=tmp_path)
+    assert "text: The clip cannot be opened (Invalid data found when processing input). [failed]" in again.stdout
+    assert "2 measured whole, 1 failed." in again.stdout
 
 
 def test_an_unset_variable_is_not_the_folder_that_one_is_in(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bemerc.core.errors import CorpusError
+from bemerc.corpus.manifest import LONGEST_TEXT
 from bemerc.corpus.readers import subtitle_files, subtitles
 from bemerc.corpus.readers.recording import SUFFIXES, read_dir
 from bemerc.corpus.reading import Finding
@@ -288,10 +289,19 @@ def test_what_webvtt_py_writes_is_read_as_webvtt_py_reads_it(tmp_path: Path, tex
     "mark", ["<v ", "{\\", "<", "&#", "<v.a", "<v" + " " * 50, "{\\an8", "[", "<1", "a" * 50 + " "]
 )
 def test_a_megabyte_of_opening_marks_takes_no_time(tmp_path: Path, mark: str) -> None:
-    content = "1\n00:00:00,000 --> 00:00:01,000\n" + mark * (1_000_000 // len(mark))
+    words = mark * (LONGEST_TEXT // len(mark))
+    content = "".join(f"{i}\n00:00:{i:02},000 --> 00:00:{i + 1:02},000\n{words}\n\n" for i in range(10))
     began = time.monotonic()
     read(tmp_path, content)
     assert time.monotonic() - began < 3  # a fraction of a second; quadratic patterns took hours
+
+
+def test_words_without_end_cost_their_cue(tmp_path: Path) -> None:
+    """Longer than the words of any utterance may be in the files that come later."""
+    endless = NUMBERED.format("\n", "\n").replace("Second line", "word " * (LONGEST_TEXT // 4))
+    cues, findings = read(tmp_path, endless)
+    assert cues == [THREE[0], THREE[2]]
+    assert about(findings) == [("cue", "talk.srt, line 6", "leaves out")]
 
 
 def test_a_number_of_five_thousand_digits_is_no_character(tmp_path: Path) -> None:

@@ -95,6 +95,54 @@ def test_a_damaged_piece_is_removed_and_named(tmp_path: Path, damage: bytes | No
     assert store.state("face", NAME) is None
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_in_a_store_are_neither_followed_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    """A store may come from somebody else: a piece that is a link to a sound one elsewhere is no piece of this store."""
+    store, elsewhere = Store(tmp_path / "store"), Store(tmp_path / "elsewhere")
+
+    def put_in_the_way(path: Path, victim: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(victim) if kind == "link" else os.mkfifo(path)
+
+    for one in (store, elsewhere):
+        one.put("face", NAME, finished())
+        one.put("pose", NAME, Refused("Nobody is seen."))
+    paths = [path for name in ("npz", "json") for path in tmp_path.glob(f"store/*/*/*.{name}")]
+    victims = {path: tmp_path / "elsewhere" / path.relative_to(tmp_path / "store") for path in paths}
+    before = {victim: victim.read_bytes() for victim in victims.values()}
+    for path, victim in victims.items():
+        put_in_the_way(path, victim)
+    with pytest.raises(DamagedError):
+        store.finished("face", NAME, COLUMNS)
+    with pytest.raises(DamagedError):
+        store.refused("pose", NAME)
+    assert not any(os.path.lexists(path) for path in paths)
+    for path, victim in victims.items():
+        put_in_the_way(path, victim)
+    assert store.drop_landmarks("face") == 0
+    put_in_the_way(paths[0], victims[paths[0]])
+    store.put("face", NAME, finished(3))
+    assert len(store.finished("face", NAME, COLUMNS).features.values) == 3
+    assert {victim: victim.read_bytes() for victim in victims.values()} == before
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_memory_that_leads_elsewhere_is_neither_read_nor_written(tmp_path: Path, kind: str) -> None:
+    store, victim, clip = Store(tmp_path / "store"), tmp_path / "victim", tmp_path / "a.mp4"
+    clip.write_bytes(b"x")
+    os.utime(clip, (1e9, 1e9))
+    memory = store.folder / "contents.jsonl"
+    Contents(store).read([clip], lambda count: None)
+    victim.write_bytes(memory.read_bytes())
+    memory.unlink()
+    memory.symlink_to(victim) if kind == "link" else os.mkfifo(memory)
+    before = victim.read_bytes()
+    assert Contents(store).known(clip, identity(clip)) is None
+    assert Contents(store).read([clip], lambda count: None).keys() == {clip}
+    assert victim.read_bytes() == before
+
+
 @pytest.mark.parametrize("member", ["values.npy", "timestamps_s.npy", "duration_s.npy", "note.npy", "choice.npy"])
 @pytest.mark.parametrize("content", [b"no array", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4', "])
 def test_an_archive_of_something_else_is_a_damaged_piece(tmp_path: Path, member: str, content: bytes) -> None:

@@ -214,6 +214,25 @@ def test_predictions_of_scores_that_are_no_numbers_are_refused(world: World, tmp
     assert world.manifest.by_split("test")[0].id in str(caught.value)
 
 
+def test_an_endless_cue_costs_its_own_words_and_nobody_a_prediction(world: World, tmp_path: Path) -> None:
+    world.merc(tmp_path / "m")
+    long = world.manifest.by_split("test")[1].id
+    words = "really love " * 6000
+    endless = tuple(replace(u, text=words) if u.id == long else u for u in world.manifest.utterances)
+    usual, found = (
+        {p.id: p for p in score_labels.run(tmp_path / "m", of, world.tokens, ("test",), HOW)}
+        for of in (world.manifest, replace(world.manifest, utterances=endless))
+    )
+    assert found.keys() == usual.keys()
+    assert {id for id, p in found.items() if p.note} == {long}
+    dialogue = next(u.dialogue for u in world.manifest.utterances if u.id == long)
+    for u in world.manifest.by_split("test"):
+        if u.dialogue != dialogue or u.id < long:
+            assert list(found[u.id].scores.values()) == pytest.approx(list(usual[u.id].scores.values()), abs=1e-5)
+    write_predictions(tmp_path / "predictions.jsonl", list(found.values()))
+    assert {p.id for p in read_predictions(tmp_path / "predictions.jsonl") if p.note} == {long}
+
+
 def test_a_run_leaves_the_generators_of_random_numbers_alone(world: World, tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(2)

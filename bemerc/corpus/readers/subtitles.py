@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
-from bemerc.corpus.manifest import NOBODY
+from bemerc.corpus.manifest import LONGEST_TEXT, NOBODY
 from bemerc.corpus.reading import Finding
 from bemerc.corpus.text import read as read_text
 
@@ -195,6 +195,9 @@ class _Parser:
         start_s, end_s = opening.times
         if end_s <= max(start_s, 0.0):
             self._left_out(line, f"The cue ends at {end_s:g} s, which is not after its start, {start_s:g} s", words)
+            return None
+        if sum(map(len, words)) > LONGEST_TEXT:
+            self._left_out(line, f"The words of the cue take more than {LONGEST_TEXT:,} characters", words)
             return None
         if start_s < 0:
             self._find("cue", line, f"The cue starts at {start_s:g} s; it is cut at 0.", "keeps, repaired")
