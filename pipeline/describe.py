@@ -8,6 +8,7 @@ A teacher's answers are kept in data/store, which is no output: interrupted work
 """
 
 from bemerc.behavior.describe import description, rules
+from bemerc.core import atomic
 from bemerc.core.config import load
 from bemerc.corpus.manifest import MODALITIES, Manifest, read_manifest
 from pipeline import CACHE, DATA, DESCRIPTIONS, MANIFEST, PARAMS, REFERENCES, STORE, TEACHER, stage
@@ -28,7 +29,7 @@ def main() -> None:
     caches = {modality: CACHE / f"{modality}.h5" for modality in MODALITIES}
     params, manifest = load(PARAMS, "describe", rules.Params), read_manifest(MANIFEST)
     usual = rules.run(manifest, caches, DESCRIPTIONS, params)
-    REFERENCES.write_text(usual.to_json() + "\n", encoding="utf-8")
+    atomic.write_text(REFERENCES, usual.to_json() + "\n", atomic.PUBLIC)
     if params.teacher is None:
         description.write_descriptions(TEACHER, {})
     else:

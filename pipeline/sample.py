@@ -4,6 +4,7 @@ in: nothing.  out: data/sample (three CSV files, clips, and beside them the trut
 explanation instead where prepare.corpora does not ask for it
 """
 
+from bemerc.core import atomic
 from bemerc.core.config import load, read_section
 from bemerc.core.progress import bar
 from bemerc.sample import make
@@ -14,8 +15,9 @@ from pipeline import DATA, PARAMS, cores, stage
 def main() -> None:
     params = load(PARAMS, "sample", make.Params)
     if "sample" not in read_section(PARAMS, "prepare")["corpora"]:
-        (DATA / "sample").mkdir(parents=True, exist_ok=True)
-        (DATA / "sample" / "README.txt").write_text("Not made: prepare.corpora does not name it.\n", encoding="utf-8")
+        atomic.write_text(
+            DATA / "sample" / "README.txt", "Not made: prepare.corpora does not name it.\n", atomic.PUBLIC
+        )
         return
     with bar("Making clips", params.dialogues * params.turns, "clips") as advance:
         ceilings = make.make(

@@ -32,6 +32,9 @@ _LOCAL_FOLDERS = ("models", "data", "features", "results")
 _JSON_BYTES = 4 << 20
 _ATTENTION = {"eager", "sdpa", "", None}
 _ATTENTION_KEYS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
+# What a model is built of, one by one: Llama 405B has 126 layers, DeepSeek 256 experts.
+_PARTS = re.compile(r"(\w+_)?(layers?|experts|blocks)")
+_MOST_PARTS = 2000
 
 
 class PretrainedError(BemercError):
@@ -156,7 +159,8 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def config_faults(folder: Path) -> Iterator[str]:
-    """What a folder's configs ask for and do not get, a clause each: code of their own, attention kernels from the hub."""
+    """What a folder's configs ask for and do not get, a clause each: code of their own, attention kernels from the hub, and
+    more parts than a model has, which would be built for hours before their weights are missed."""
     for path in sorted(folder.glob("*config*.json")):
         for key, value in _entries(_read(path)):
             if key == "auto_map" and value:
@@ -164,6 +168,8 @@ def config_faults(folder: Path) -> Iterator[str]:
                     f"{path.name} in it names code of its own (auto_map), which is never run; where transformers has the class "
                     "too, take the key out of a copy"
                 )
+            if type(value) is int and value > _MOST_PARTS and _PARTS.fullmatch(key):
+                yield f"{path.name} in it asks for {value} {key}, and {_MOST_PARTS} is the most"
             leaves = value.values() if isinstance(value, dict) else [value]
             if _ATTENTION_KEYS.fullmatch(key) and not all(_is_plain(leaf) for leaf in leaves):
                 yield f"{path.name} in it chooses the code of its attention ({key}: {printable(value, 60)}); take the key out of a copy"

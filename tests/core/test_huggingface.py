@@ -115,6 +115,15 @@ def test_a_config_does_not_choose_the_code_of_its_attention(folder: Path, keys: 
     assert "config.json" in refused.value.reason
 
 
+@pytest.mark.parametrize(
+    "keys", [{"num_hidden_layers": 10**5}, {"n_layer": 10**5}, {"text": {"num_local_experts": 10**6}}]
+)
+def test_a_config_of_more_parts_than_a_model_has_is_not_built(folder: Path, keys: dict[str, Any]) -> None:
+    change(folder / "config.json", **keys)
+    with pytest.raises(PretrainedError, match=r"config\.json"):
+        huggingface.load(AutoModelForCausalLM, folder)
+
+
 def test_a_sound_folder_loads_also_with_what_real_configs_hold(folder: Path, asked: list[str]) -> None:
     change(folder / "tokenizer_config.json", model_max_length=10**30)
     change(folder / "config.json", time_step_limit=[0.0, float("inf")], _attn_implementation="sdpa")

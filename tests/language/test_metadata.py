@@ -142,6 +142,7 @@ def section(name: str, **keys: Any) -> Callable[[dict[str, Any]], object]:
 CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
     "no params": lambda known: known.pop("params"),
     "no model": lambda known: known["params"].pop("model"),
+    "no prompt": lambda known: known["params"].pop("prompt"),
     "unknown key": section("model", evil=1),
     "rank text": section("model", rank="x"),
     "rank huge": section("model", rank=10**7),

@@ -84,7 +84,7 @@ def _made_of(facts: Facts) -> str:
     # A trainer of one's own may have had no such sections; its model is saved all the same.
     if worded := facts.params.get("prompt"):
         rows.append(("prompt", f"template {worded['template']}, window {worded['window']}"))
-    if tuned := facts.params.get(facts.task):
+    if "seed" in (tuned := facts.params.get(facts.task, {})):
         rows.append(("seed", str(tuned["seed"])))
     return "## What it is made of\n\n" + _table(("", ""), rows) + "\nAll settings are in bemerc.json.\n"
 

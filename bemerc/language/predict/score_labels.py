@@ -90,8 +90,8 @@ def run(
     behavior_model.check_tokens(facts, tokens.k, tokens.columns, folder)
     learned = _must_have_learned_from(manifest, tokens, facts, folder)
     loaded.merge()
-    shape = prompt.Params(**facts.params["prompt"])
-    max_length = min(int(facts.params["merc"]["max_length"]), loaded.max_length)
+    shape = _shape(folder, facts)
+    max_length = min(int(facts.params.get("merc", {}).get("max_length", loaded.max_length)), loaded.max_length)
     encoder = encoder_for(loaded, shape, max_length)
     encoder.tell_apart(facts.labels, prompt.label_target)
     inputs = variants.of_model(facts.params, facts.modalities)
@@ -110,6 +110,13 @@ def run(
     heat = float(facts.dev.get("temperature", 1.0))
     made = [prediction(id, gold[id], facts.labels, temperature.flattened(s, heat)) for id, s in sorted(found.items())]
     return [replace(one, manifest=learned, note=notes.get(one.id)) for one in made]
+
+
+def _shape(folder: Path, facts: behavior_model.Facts) -> prompt.Params:
+    """How the model's prompts were worded. A trainer of one's own may not have said so; guessed ones would give wrong labels."""
+    if "prompt" not in facts.params:
+        raise ModelError(f"{folder}: its bemerc.json does not say how it was asked (params.prompt). Train it again.")
+    return prompt.Params(**facts.params["prompt"])
 
 
 def _must_have_learned_from(
@@ -222,7 +229,7 @@ def generate_descriptions(
         raise ModelError(f"{folder}: this model was trained for {facts.task}, not to describe. Name an align model.")
     behavior_model.check_tokens(facts, tokens.k, tokens.columns, folder)
     loaded.merge()
-    encoder = encoder_for(loaded, prompt.Params(**facts.params["prompt"]), loaded.max_length)
+    encoder = encoder_for(loaded, _shape(folder, facts), loaded.max_length)
     said: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
     with (
         _enough_memory(),
