@@ -47,7 +47,7 @@ from bemerc.cache import Choice, Features, PackedLandmarks
 from bemerc.core import atomic
 from bemerc.core.errors import CacheError, DiskError, MachineError
 from bemerc.core.hashing import sha256
-from bemerc.core.jsonfile import MOST_LINE_BYTES, JsonError, parse_json
+from bemerc.core.jsonfile import MAX_LINE_BYTES, JsonError, parse_json
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 
@@ -268,7 +268,7 @@ class Store:
         """Read the reason back; raises as ``finished`` does."""
         path = self._verdict(modality, name)
         with _intact(path), path.open("rb") as file:
-            return _verdict(parse_json(file.read(MOST_LINE_BYTES), "a reason"))
+            return _verdict(parse_json(file.read(MAX_LINE_BYTES), "a reason"))
 
     def _path(self, modality: str, name: str) -> Path:
         return self.folder / f"{modality}/{name[:2]}/{name}.npz"
