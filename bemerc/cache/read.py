@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from bemerc.cache.schema import (
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import parse_json
 from bemerc.core.terminal import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KIND = "frame cache"
 AGAIN = "The same 'bemerc extract' makes it anew from what it finished; an imported one, import again."
@@ -126,6 +129,20 @@ class FrameCache:
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         self._file.close()
+
+    def __repr__(self) -> str:
+        rate = self.rate if isinstance(self.rate, str) else f"{self.rate:g} Hz"
+        return f"FrameCache({str(self.path)!r}: {self.modality}, {len(self)} utterances, {len(self.columns)} columns, rate {rate})"
+
+    def to_pandas(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
+        """The frames of the utterances ``ids`` (all, where None) as a DataFrame, indexed by ``id`` and ``time_s``; needs pandas."""
+        from bemerc.cache.notebook import frame_of_cache
+
+        return frame_of_cache(self, ids)
+
+    def plot(self, id_: str, columns: Sequence[str] | None = None) -> Any:
+        """A matplotlib figure of one utterance's ``columns`` over time, the liveliest six where None; needs matplotlib."""
+        return self[id_].plot(columns, title=id_)
 
     def __len__(self) -> int:
         return len(self.ids)

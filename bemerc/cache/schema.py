@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import parse_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = "bemerc-frames"
 SCHEMA_VERSION = 1
@@ -39,11 +43,34 @@ class Features:
     values        (T, D) float32; a NaN row = nothing was seen at that moment; T = 0 = nothing at all
     timestamps_s  (T,) float64, increasing, seconds from the utterance's start
     columns       D names, the contract with everything downstream
+
+    >>> smile = Features(np.float32([[0.5], [2.5]]), np.array([0.0, 0.04]), ("AU12_r",))
+    >>> smile
+    Features(2 frames x 1 column, 0.04 s)
+    >>> smile.column("AU12_r")
+    array([0.5, 2.5], dtype=float32)
     """
 
     values: NDArray[np.float32]
     timestamps_s: NDArray[np.float64]
     columns: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        rows, width = self.values.shape
+        frames, columns = f"{rows} frame{'s' * (rows != 1)}", f"{width} column{'s' * (width != 1)}"
+        return f"Features({frames} x {columns}, {self.timestamps_s[-1] if rows else 0:.2f} s)"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with one row per frame, indexed by ``time_s``; needs pandas."""
+        from bemerc.cache.notebook import frame_of
+
+        return frame_of(self)
+
+    def plot(self, columns: Sequence[str] | None = None, title: str = "") -> Any:
+        """A matplotlib figure of ``columns`` over time, the liveliest six where None; needs matplotlib."""
+        from bemerc.cache.notebook import plot
+
+        return plot(self, columns, title)
 
     def column(self, name: str) -> NDArray[np.float32]:
         """The (T,) series of one column; CacheError if there is no such column."""
