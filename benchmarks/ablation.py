@@ -4,7 +4,7 @@
     python -m benchmarks.ablation --from build/ablation
 
 The rows are variants of params.yaml, trained on one made corpus with several training seeds, and TVB on tokens that are
-calibrated otherwise. Every step is the pipeline's own script in a work folder, as in benchmarks/controls.py: what is done
+calibrated otherwise. Every step is a stage of dvc.yaml in a work folder, as in benchmarks/controls.py: what is done
 is skipped as long as its params, its code and the steps before it are the same, so stop it and start it again at will, or
 ask for more seeds or rows; --from WORK makes the table anew of the predictions that lie there. The table is
 bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over the rows. The

@@ -3,7 +3,7 @@
     python -m benchmarks.controls [--first 300] [--corpora 3] [--seeds 3] [--dialogues 160] [--work build/controls] [--out docs/controls.md]
     python -m benchmarks.controls --from build/controls
 
-Every step is the pipeline's own script, run in a work folder with a params.yaml that differs from the project's in the
+Every step is a stage of dvc.yaml, run in a work folder with a params.yaml that differs from the project's in the
 seeds and the corpus size alone, so what is controlled is what users run. A step that is done is skipped as long as its
 params, its code (as dvc.yaml lists it) and the steps before it are the same; stop it and start it again at will.
 The judging is in benchmarks/control_measures.py; --from WORK repeats it alone on the predictions that lie there. Exit code 1
@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import threading
@@ -113,7 +114,7 @@ def read_plan(work: Path) -> dict[str, Any]:
 
 @dataclass
 class Steps:
-    """Runs pipeline scripts, skips what is done, and says how far it is."""
+    """Runs the pipeline's commands, skips what is done, and says how far it is."""
 
     total: int
     threads: int
@@ -157,7 +158,7 @@ def fingerprint(before: str, folder: Path, stage: str, name: str) -> str:
 
 def code_of(deps: Sequence[Any]) -> list[Path]:
     """The modules that a stage's deps name, those of packages one by one."""
-    named = [ROOT / d for d in deps if isinstance(d, str) and d.startswith(("bemerc/", "pipeline/"))]
+    named = [ROOT / d for d in deps if isinstance(d, str) and d.startswith("bemerc/")]
     return sorted(file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path]))
 
 
@@ -169,9 +170,16 @@ def value_of(params: dict[str, Any], key: str, name: str) -> Any:
     return value
 
 
+def command_of(stage: str, variant: str | None) -> list[str]:
+    """The command of a stage as dvc.yaml has it, by this Python."""
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["cmd"]
+    program, *arguments = shlex.split(declared.replace("${item.variant}", variant or ""))
+    return [sys.executable, *(["-m", "bemerc"] if program == "bemerc" else []), *arguments]
+
+
 def call(folder: Path, stage: str, variant: str | None, threads: int) -> None:
-    """Run pipeline.<stage> in ``folder``; its output goes to logs/, and to the terminal's last lines if it fails."""
-    command = [sys.executable, "-m", f"pipeline.{stage}", *(["--variant", variant] if variant else [])]
+    """Run the command of a stage in ``folder``; its output goes to logs/, and to the terminal's last lines if it fails."""
+    command = command_of(stage, variant)
     log = folder / "logs" / f"{stage}{variant or ''}.txt"
     log.parent.mkdir(exist_ok=True)
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
@@ -474,7 +482,7 @@ def where() -> str:
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "bemerc", "pipeline", "params.yaml"],
+        ["git", "status", "--porcelain", "bemerc", "params.yaml"],
         cwd=ROOT,
         capture_output=True,
         text=True,

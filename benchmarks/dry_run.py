@@ -185,13 +185,14 @@ def steps(words: str) -> Iterator[tuple[str, list[str], Callable[[Path], bool] |
     """(what, command, what ends it early) in the order of the pipeline."""
     python = sys.executable
     yield "corpus check", [python, "-m", "bemerc", "corpus", "check", "meld"], None
-    yield "survey", [python, "-m", "pipeline.survey", "--corpus", "meld"], None
-    yield "prepare", [python, "-m", "pipeline.prepare"], None
-    yield "extract_audio", [python, "-m", "pipeline.extract_audio"], None
-    yield "extract_audio again, nothing to do", [python, "-m", "pipeline.extract_audio"], None
+    yield "survey", [python, "-m", "bemerc", "corpus", "survey", "meld"], None
+    yield "prepare", [python, "-m", "bemerc", "prepare"], None
+    audio = [python, "-m", "bemerc", "extract", "data/manifest.jsonl", "--only", "audio"]
+    yield "extract_audio", audio, None
+    yield "extract_audio again, nothing to do", audio, None
     yield "tokens", [python, "-c", TOKENS % "tokens"], None
     yield "describe", [python, "-c", TOKENS % "describe"], None
-    yield "backbone", [python, "-m", "pipeline.backbone"], None
+    yield "backbone", [python, "-m", "bemerc", "backbone"], None
     yield f"merc TV, its first {FIRST_STEPS} steps", [python, "-c", TRAIN], _stepped
     yield MADE_UP, [python, "-c", EVALUATE % (words, words)], None
     judged = [f"results/predictions/{variant}.jsonl" for variant in ("T", "TV", "TVB")]

@@ -1,10 +1,11 @@
-"""dvc.yaml, params.yaml and pipeline/ say the same thing, and DVC re-runs what it must and nothing else."""
+"""dvc.yaml, params.yaml and bemerc/pipeline say the same thing, and DVC re-runs what it must and nothing else."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import importlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,16 +18,19 @@ import yaml
 
 from bemerc.core import config
 from bemerc.language.train import log
+from tests.cli.test_cli import bemerc
 from tests.test_house import bemerc_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-SCRIPTS = sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__")
-# It shapes no number: sentences, how files are read and written, bars on the terminal.
-FREE = {"core"}
+# Stages whose module has another name: the command says what is done.
+RENAMED = {"student": "crossfit"}
+SCRIPTS = {name: ROOT / "bemerc" / "pipeline" / f"{RENAMED.get(name, name)}.py" for name in STAGES}
+# They shape no number: sentences, how files are read and written, bars on the terminal, where files lie.
+FREE = {"core", "pipeline.project"}
 # Folders whose parts serve different stages: a stage depends on the parts that it runs, so that a new corpus reader retrains
 # nothing and a change of prediction does not train anew.
-IN_PARTS = {"behavior", "corpus", "language"}
+IN_PARTS = {"behavior", "corpus", "language", "pipeline"}
 
 
 def source_of(module: str) -> str:
@@ -41,14 +45,14 @@ def reached(path: Path) -> set[str]:
     waiting = list(bemerc_imports(path))
     while waiting:
         module = waiting.pop()
-        if module not in found:
+        if module not in found and not {module, module.split(".")[0]} & FREE:
             found.add(module)
             waiting.extend(bemerc_imports(ROOT / source_of(module)))
-    return {module for module in found if module.split(".")[0] not in FREE}
+    return found
 
 
 def loads(path: Path) -> Iterator[tuple[str, type]]:
-    """The (section, dataclass) pairs of every ``load(PARAMS, "section", module.Params)`` in a script."""
+    """The (section, dataclass) pairs of every ``project.load("section", module.Params)`` in a stage's module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     origins = {
         alias.asname or alias.name: (node.module or "", alias.name)
@@ -57,8 +61,8 @@ def loads(path: Path) -> Iterator[tuple[str, type]]:
         for alias in node.names
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "load":
-            section, reference = ast.literal_eval(node.args[1]), ast.unparse(node.args[2])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "project.load":
+            section, reference = ast.literal_eval(node.args[0]), ast.unparse(node.args[1])
             first, *rest = reference.split(".")
             module, name = origins[first]
             value: Any = getattr(importlib.import_module(module), name, None) or importlib.import_module(
@@ -69,18 +73,15 @@ def loads(path: Path) -> Iterator[tuple[str, type]]:
             yield section, value
 
 
-def stage_of(script: Path) -> dict[str, Any]:
-    return STAGES[script.stem]
-
-
 def strings(items: list[Any]) -> list[str]:
     return [next(iter(item)) if isinstance(item, dict) else item for item in items]
 
 
-def test_every_stage_has_its_script_and_every_script_its_stage() -> None:
-    assert sorted(STAGES) == [path.stem for path in SCRIPTS]
-    for name, stage in STAGES.items():
-        assert stage["cmd"].startswith(f"python -m pipeline.{name}")
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_a_command_that_exists(name: str) -> None:
+    command, *arguments = shlex.split(STAGES[name]["cmd"].replace("${item.", "").replace("}", ""))
+    assert command == "bemerc"
+    assert bemerc(*arguments, "--help").returncode == 0
 
 
 def code_of(module: str) -> str:
@@ -90,24 +91,24 @@ def code_of(module: str) -> str:
     return (path if path.is_dir() else path.with_suffix(".py")).relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
-def test_a_stage_depends_on_the_code_that_it_runs(script: Path) -> None:
-    code = {dep for dep in strings(stage_of(script)["deps"]) if dep.startswith(("bemerc/", "pipeline/"))}
-    wanted = {code_of(module) for module in reached(script)} | {f"pipeline/{script.name}"}
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_code_that_it_runs(name: str) -> None:
+    code = {dep for dep in strings(STAGES[name]["deps"]) if dep.startswith("bemerc/")}
+    wanted = {code_of(module) for module in reached(SCRIPTS[name])} | {f"bemerc/pipeline/{SCRIPTS[name].name}"}
     assert code == wanted, f"missing {sorted(wanted - code)}, not imported {sorted(code - wanted)}"
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
-def test_a_stage_reads_the_params_that_dvc_watches(script: Path) -> None:
-    watched = [name for name in stage_of(script).get("params", []) if "." not in name]
-    assert sorted({section for section, _ in loads(script)}) == sorted(watched)
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_reads_the_params_that_dvc_watches(name: str) -> None:
+    watched = [section for section in STAGES[name].get("params", []) if "." not in section]
+    assert sorted({section for section, _ in loads(SCRIPTS[name])}) == sorted(watched)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
-def test_params_yaml_holds_every_key_of_every_section(script: Path) -> None:
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda p: p.stem)
+def test_params_yaml_holds_every_key_of_every_section_with_its_default(script: Path) -> None:
     for section, cls in loads(script):
         raw = config.read_section(ROOT / "params.yaml", section)
-        config.load(ROOT / "params.yaml", section, cls)
+        assert config.load(ROOT / "params.yaml", section, cls) == cls()
         assert set(raw) == {field.name for field in dataclasses.fields(cls)}, f"section {section}"
 
 
@@ -143,11 +144,11 @@ def test_what_lies_beside_a_model_is_not_in_the_hash_of_its_folder(tmp_path: Pat
     assert tree() != before
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
-def test_a_script_is_thin(script: Path) -> None:
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda p: p.stem)
+def test_a_stages_module_is_thin(script: Path) -> None:
     tree = ast.parse(script.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), "a script says what goes in and what comes out"
+    assert "out:" in (ast.get_docstring(tree) or ""), "a module says what goes in and what comes out"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 25, f"{node.name} is long"
+            assert node.end_lineno - node.lineno < 40, f"{node.name} is long"

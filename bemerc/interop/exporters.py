@@ -24,6 +24,7 @@ from bemerc.core.atomic import replacing, write_bytes, write_text
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import cell, printable
+from bemerc.corpus import utterance_table
 from bemerc.corpus.manifest import Manifest
 from bemerc.interop import openface_tables
 from bemerc.interop.filenames import file_of, is_plain
@@ -148,17 +149,11 @@ def _each(cache: FrameCache, out: Path, suffix: str, content: Callable[[str], by
 
 
 def to_utterances(manifest: Manifest, files: Mapping[str, Path], out: Path) -> None:
-    """``out``: a table of the utterances that were exported: who said what and when, and in which file the rows are."""
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(["id", "file", "dialogue", "turn", "split", "start_s", "end_s", "speaker", "text", "label"])
-    for u in manifest.utterances:
-        if u.id in files:
-            file = files[u.id].relative_to(out.parent).as_posix() if files[u.id].is_relative_to(out.parent) else ""
-            times = ["" if time_s is None else f"{time_s:.3f}" for time_s in (u.start_s, u.end_s)]
-            told = [u.id, file, u.dialogue, str(u.index), u.split, *times, u.speaker, u.text, u.label or ""]
-            rows.writerow([cell(one) for one in told])
-    write_bytes(out, text.getvalue().encode("utf-8-sig"))
+    """``out``: a table of the utterances that were exported, with the file in which the rows are, split and label."""
+    listed = [u for u in manifest.utterances if u.id in files]
+    named = {id_: f.relative_to(out.parent).as_posix() for id_, f in files.items() if f.is_relative_to(out.parent)}
+    splits, labels = {u.id: u.split for u in listed}, {u.id: u.label for u in listed}
+    utterance_table.write(out, listed, {"split": splits, "label": labels, "file": named})
 
 
 # ------------------------------------------------------------------------------------------------------------- parquet

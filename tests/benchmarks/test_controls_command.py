@@ -24,12 +24,15 @@ UNITS = ("AU01", "AU12", "AU45")
 
 def project(root: Path) -> None:
     """A project with one stage that counts how often it ran."""
-    (root / "pipeline").mkdir(parents=True)
-    (root / "pipeline" / "__init__.py").write_text("")
+    (root / "bemerc").mkdir(parents=True)
     script = "import pathlib, sys\nout = pathlib.Path('ran.txt')\nout.write_text((out.read_text() if out.exists() else '') + 'x')\nprint(sys.argv)\n"
-    (root / "pipeline" / "count.py").write_text(script)
-    (root / "pipeline" / "fail.py").write_text("raise SystemExit('data/x: there is no such thing.')\n")
-    stages = {"count": {"deps": ["pipeline/count.py"], "params": ["count"]}, "fail": {"deps": []}}
+    (root / "bemerc" / "count.py").write_text(script)
+    (root / "fail.py").write_text("raise SystemExit('data/x: there is no such thing.')\n")
+    count = f"python {root}/bemerc/count.py --variant ${{item.variant}}"
+    stages = {
+        "count": {"cmd": count, "deps": ["bemerc/count.py"], "params": ["count"]},
+        "fail": {"cmd": f"python {root}/fail.py", "deps": []},
+    }
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     (root / "params.yaml").write_text(yaml.safe_dump({"count": {"seed": 1}, "other": {"seed": 1}}))
 
@@ -51,9 +54,8 @@ def test_a_step_runs_once_and_again_when_what_it_follows_from_changes(
     assert run(other=2) == 1  # another stage's params
     assert run(count=2) == 2
     assert run(before="another", count=2) == 3
-    (tmp_path / "project" / "pipeline" / "count.py").write_text(
-        (tmp_path / "project" / "pipeline" / "count.py").read_text() + "\n"
-    )
+    code = tmp_path / "project" / "bemerc" / "count.py"
+    code.write_text(code.read_text() + "\n")
     assert run(before="another", count=2) == 4
     assert "'--variant', 'TVB'" in (folder / "logs" / "countTVB.txt").read_text()
 

@@ -74,7 +74,7 @@ def test_predictions_and_their_comparison(trained: tuple[Manifest, Path], world:
     answer = predict(model, base / "clips", base / "features")
     assert [one.id for one in answer.predictions] == [u.id for u in manifest.utterances]
     assert all(sum(one.scores.values()) == pytest.approx(1) for one in answer.predictions)
-    assert set(answer.facts.labels) == {"joy", "anger"}
+    assert set(answer.metadata.labels) == {"joy", "anger"}
     gold = {u.id: u.label for u in manifest.utterances}
     judged = [dataclasses.replace(one, gold=gold[one.id]) for one in answer.predictions]
     right = [
@@ -113,14 +113,14 @@ def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(
         assert len(answer.predictions) == len(found.manifest.utterances)
     assert (tmp_path / "out" / "student.jsonl").is_file()
     assert (tmp_path / "out" / "descriptions.jsonl").is_file()
-    told = describe(caches=base / "features", out=tmp_path / "out", student=tmp_path / "align")
+    told = describe(caches=base / "features", out=tmp_path / "out", align=tmp_path / "align")
     assert list(told) == [u.id for u in found.manifest.utterances]
 
 
 def test_faults_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(BemercError, match="nowhere"):
         extract(tmp_path / "nowhere", tmp_path)
-    with pytest.raises(BemercError, match="Name a folder"):
+    with pytest.raises(BemercError, match="Name a folder of clips"):
         describe(out=tmp_path)
 
 

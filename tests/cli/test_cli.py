@@ -23,17 +23,25 @@ from tests.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
+    ["init"],
+    ["sample"],
+    ["prepare"],
     ["extract"],
     ["describe"],
-    ["predict"],
+    ["inspect"],
+    ["tokens"],
+    ["backbone"],
     ["train"],
+    ["crossfit"],
+    ["predict"],
     ["evaluate"],
     ["compare"],
-    ["export"],
     ["card"],
-    ["inspect"],
+    ["export"],
     ["doctor"],
     ["corpus", "check"],
+    ["corpus", "survey"],
+    ["model", "get"],
     ["cache", "info"],
     ["cache", "validate"],
     ["cache", "export"],
@@ -66,9 +74,11 @@ def bemerc(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProc
 def test_help_lists_every_command_along_the_way_of_the_data() -> None:
     answer = bemerc("--help").stdout
     listed = re.findall(r"^  ([a-z]+)  ", answer.split("Commands:")[1], re.M)
-    assert listed[:3] == ["corpus", "extract", "cache"]
+    assert listed[:4] == ["init", "sample", "corpus", "prepare"]
     assert {command[0] for command in COMMANDS} <= set(listed)
-    assert bemerc("--version").stdout.startswith("bemerc 0.")
+    assert "Exit codes" in answer
+    assert bemerc("--version").stdout == bemerc("-V").stdout
+    assert bemerc("-V").stdout.startswith("bemerc 0.")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -88,7 +98,9 @@ def test_help_has_an_example_that_names_options_that_exist(command: list[str]) -
         (["predict", "--video-dir", "nowhere", "--model", "nowhere"], "no model folder"),
         (["inspect", "nothing.h5"], "no frame cache here"),
         (["evaluate", "--show", "--out", "nowhere"], "no metrics here yet"),
-        (["evaluate"], "Name the prediction files"),
+        (["evaluate"], "sample's truth is not here"),
+        (["extract", "notes"], "no such folder"),
+        (["prepare"], "the sample is not there yet"),
         (["train", "--stage", "2"], "no manifest here"),
         (["corpus", "check", "meld", "--params", "none.yaml"], "no such params file"),
     ],

@@ -109,7 +109,7 @@ def test_prepare_transcribes_recordings(whisper: str, tmp_path: Path) -> None:
     params["prepare"]["recording"]["asr"] = whisper
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     answer = subprocess.run(
-        [sys.executable, "-m", "pipeline.prepare"],
+        [sys.executable, "-m", "bemerc", "prepare"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "HF_HUB_OFFLINE": "1"},
         capture_output=True,

@@ -293,7 +293,7 @@ def test_the_stage_leaves_the_rules_and_the_teachers_descriptions(watcher: Path,
 
     def repeat() -> str:
         answer = subprocess.run(
-            [sys.executable, "-m", "pipeline.describe"],
+            [sys.executable, "-m", "bemerc", "describe", "data/manifest.jsonl"],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

@@ -38,6 +38,10 @@ class Description:
             for slot in SLOTS
         ]
 
+    def sentences(self) -> list[str]:
+        """The sentences that there are."""
+        return [text for slot in SLOTS if (text := getattr(self, slot))]
+
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description], fitted: str = "") -> None:
     """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses.

@@ -55,9 +55,9 @@ def read(directory: Path, name: str = "", speaker: str = NOBODY) -> Reading:
 
 
 def listed(directory: Path) -> Listing:
-    """List a folder; errors as of ``read``."""
+    """List a folder, or of a single clip's folder what is called as the clip is; errors as of ``read``."""
     if directory.is_file():
-        raise CorpusError(f"{printable(directory)}: this is a file; name the folder that it lies in.")
+        return _alone(directory)
     if not directory.is_dir():
         raise CorpusError(f"{printable(directory)}: there is no such folder of clips.")
     files, findings = _files(directory)
@@ -70,6 +70,15 @@ def listed(directory: Path) -> Listing:
             f"{printable(directory)}: there is no clip in it; a clip's name ends in {known}.{printable(there)}"
         )
     return Listing(directory, tuple(clips), tuple(sorted(others)), (*findings, *left_out))
+
+
+def _alone(clip: Path) -> Listing:
+    if clip.suffix.lower() not in VIDEO + SOUND:
+        known = ", ".join(VIDEO + SOUND)
+        raise CorpusError(f"{printable(clip)}: this is no clip; a clip's name ends in {known}.")
+    beside = (path for path in clip.parent.iterdir() if path.name.startswith(f"{clip.stem}.") and path.is_file())
+    others = tuple(sorted(path for path in beside if path.suffix.lower() not in VIDEO + SOUND))
+    return Listing(clip.parent, (clip,), others, ())
 
 
 def reading(listing: Listing, name: str = "", speaker: str = NOBODY) -> Reading:

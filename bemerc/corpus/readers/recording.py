@@ -95,7 +95,7 @@ def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
 
 
 def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
-    """A folder as ``--video-dir`` takes it: the clips of a folder are one dialogue, a turn each, or a turn per cue where
+    """A folder of clips, or a single clip, as ``bemerc extract`` takes it: the clips of a folder are one dialogue, a turn each, or a turn per cue where
     subtitles lie beside them; a recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
 
     Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here: a CSV
@@ -249,8 +249,9 @@ def _paired(
         )
         for path in tables
     ]
+    unread = folder.unread(directory, rest) if directory.is_dir() else []
     clips = folder.reading(listing, name).utterances
-    return clips, cues_of, [*listing.findings, *findings, *folder.unread(directory, rest)]
+    return clips, cues_of, [*listing.findings, *findings, *unread]
 
 
 def _split(path: Path, root: Path) -> Split:

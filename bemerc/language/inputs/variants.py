@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.behavior.describe.phrases import NO_VOICE, TOO_SHORT
+from bemerc.core import config
 from bemerc.core.config import from_mapping, read_document, read_section, to_mapping
 from bemerc.core.errors import ConfigError, ModelError
 from bemerc.corpus import provenance
@@ -124,7 +125,7 @@ LADDER: dict[str, Variant] = {
 }
 
 
-def read(params: Path) -> dict[str, Variant]:
+def read(params: config.Source) -> dict[str, Variant]:
     """The section ``variants``, and the ladder's four whether it names them or not.
 
     Raises ConfigError with every fault at once: odd keys and values, names that cannot be a file's, a name of the ladder

@@ -6,22 +6,17 @@ people's systems) runs without torch: a predictions file is all that ``evaluate`
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bemerc.core import atomic
 from bemerc.core.errors import BemercError
 from bemerc.core.jsonfile import JsonError, read_json_lines
-from bemerc.core.terminal import cell, printable
-
-if TYPE_CHECKING:
-    from bemerc.corpus.manifest import Utterance
+from bemerc.core.terminal import printable
 
 # Scores are written with all their digits, so the sum differs from one by rounding alone.
 SUM_TOLERANCE = 1e-6
@@ -116,27 +111,6 @@ def read_predictions(path: Path) -> tuple[Prediction, ...]:
     if faults:
         raise PredictionError("\n".join(faults))
     return tuple(sorted(read, key=lambda p: p.id))
-
-
-def write_table(path: Path, rows: Iterable[tuple[Utterance, Prediction | Unlabelled]]) -> None:
-    """utterances.csv: who said what when, the label and the probability of each, for spreadsheets (UTF-8 with a mark)."""
-    given = list(rows)
-    labels = next((list(one.scores) for _, one in given if isinstance(one, Prediction)), [])
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow([cell(name) for name in (*_COLUMNS, *(f"p_{label}" for label in labels))])
-    for u, one in given:
-        about = [u.id, u.dialogue, u.index, u.start_s, u.end_s, u.speaker, u.text]
-        if isinstance(one, Prediction):
-            unmeasured, chances = " ".join(one.unmeasured or ()), [f"{one.scores[label]:.4f}" for label in labels]
-            row = [*about, one.label, unmeasured, one.note, *chances]
-        else:
-            row = [*about, None, None, one.reason]
-        table.writerow(["" if value is None else cell(value) for value in row])
-    atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
-
-
-_COLUMNS = ("id", "dialogue", "turn", "start_s", "end_s", "speaker", "text", "label", "unmeasured", "note")
 
 
 def best_label(scores: Mapping[str, float]) -> str:

@@ -54,7 +54,7 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Params:
-    """params.yaml: align and merc, one section each.
+    """params.yaml: align, whose defaults these are, and merc, whose defaults merc.py has.
 
     epochs, patience  most epochs, and how many in a row may fail to improve dev before training stops; 0 = never stop early
     batch             examples per step, about, over all processes: a tree is never cut
@@ -69,20 +69,20 @@ class Params:
     seed              of the new weights, the order and the dropout
     """
 
-    epochs: int
-    patience: int
-    batch: int
-    accumulate: int
-    row_tokens: int
-    max_length: int
-    precision: Literal["float32", "bfloat16", "float16"]
-    adapter_lr: float
-    projector_lr: float
-    warmup: float
-    weight_decay: float
-    clip: float
-    average: float
-    seed: int
+    epochs: int = 4
+    patience: int = 0
+    batch: int = 32
+    accumulate: int = 1
+    row_tokens: int = 640
+    max_length: int = 2048
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    adapter_lr: float = 3.0e-3
+    projector_lr: float = 3.0e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    average: float = 0.98
+    seed: int = 0
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,15 @@ from bemerc.language.model import behavior_model
 from bemerc.language.predict import score_labels, temperature
 from bemerc.language.train import loop
 from bemerc.language.train.align import alone, facts
+
+
+@dataclass(frozen=True)
+class Params(loop.Params):
+    """params.yaml: merc."""
+
+    epochs: int = 6
+    batch: int = 16
+    adapter_lr: float = 6.0e-3
 
 
 def run(

@@ -1,0 +1,112 @@
+"""The machinery of the command line: groups of commands whose faults are sentences, exit codes, -v and -q.
+
+Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable_lines
+
+logger = logging.getLogger(__name__)
+
+FAILED, INTERRUPTED = 1, 130
+EXIT_CODES = """Exit codes, of every command: 0 done; 1 not done, or only in part, and the reason is printed; 2 the command
+line is wrong; 130 interrupted with Ctrl-C."""
+# Modules of Python's own that Windows does not have.
+POSIX_ONLY = ("fcntl", "resource")
+CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
+
+
+class ErrorHandlingGroup(TyperGroup):
+    """A command group in which the faults that users can cause become sentences and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; BemercError -> its sentence and exit 1, Ctrl-C -> a sentence and exit 130."""
+        try:
+            return super().invoke(ctx)
+        except BemercError as error:
+            logger.debug("the error's trace", exc_info=error)
+            typer.echo(printable_lines(error), err=True)
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            typer.echo("\nInterrupted. What was finished is kept; the same command goes on from there.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] == "bemerc":
+                raise
+            if error.name in POSIX_ONLY:
+                sentence = "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
+            else:
+                sentence = f'{error.name} is not installed: pip install "bemerc[all]", or see `bemerc doctor`.'
+            typer.echo(sentence, err=True)
+            raise typer.Exit(FAILED) from None
+
+
+Verbose = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, help="Say what is done; -vv for all details.", show_default=False)
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress, only results and errors.")]
+
+
+class App(typer.Typer):
+    """A group of commands, each of which has -v and -q."""
+
+    def __init__(self, group: type[ErrorHandlingGroup] = ErrorHandlingGroup, **settings: Any) -> None:
+        super().__init__(
+            cls=group,
+            rich_markup_mode=None,
+            pretty_exceptions_enable=False,
+            context_settings=CONTEXT,
+            **settings,
+        )
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """Register a command under its function's name, or ``name``."""
+        register = super().command(name, context_settings=CONTEXT, **settings)
+        return lambda function: register(_with_verbosity(function))
+
+
+def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with two more options, which set what is logged before it runs."""
+
+    @functools.wraps(command)
+    def run(*args: Any, verbose: int = 0, quiet: bool = False, **kwargs: Any) -> None:
+        set_verbosity(verbose, quiet)
+        command(*args, **kwargs)
+
+    own = inspect.signature(command, eval_str=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    added = [
+        inspect.Parameter("verbose", kind, default=0, annotation=Verbose),
+        inspect.Parameter("quiet", kind, default=False, annotation=Quiet),
+    ]
+    run.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "verbose": Verbose, "quiet": Quiet}
+    return run
+
+
+def set_verbosity(verbose: int = 0, quiet: bool = False) -> None:
+    """Send the package's log to stderr: warnings; with -v what is done, with -vv everything, with -q errors alone."""
+    package = logging.getLogger("bemerc")
+    package.handlers = [logging.StreamHandler()]
+    package.handlers[0].setFormatter(_Printable("%(message)s"))
+    package.propagate = False
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    package.setLevel(logging.ERROR if quiet else levels[min(verbose, 2)])
+
+
+class _Printable(logging.Formatter):
+    """Messages in which names of strangers' files cannot steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))

@@ -1,0 +1,98 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bemerc.core.config import Document
+
+
+def path_of(text: str | Path) -> Path:
+    """A path as it was given. An empty one is a shell's unset variable, and would be the folder that one is in."""
+    if not str(text):
+        raise typer.BadParameter("it is empty, as an unset variable is; for the folder that you are in write '.'")
+    return Path(text)
+
+
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        parser=path_of,
+        metavar="SOURCE",
+        help="A folder of clips, a single clip, or a manifest.jsonl. A subfolder is a dialogue.",
+        show_default=False,
+    ),
+]
+VideoDir = Annotated[
+    Path | None,
+    typer.Option("--video-dir", parser=path_of, metavar="PATH", help="Folder of clips: another way to write SOURCE."),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=path_of,
+        metavar="PATH",
+        help="Folder for what is made. Default: features, features/NAME for a single clip.",
+    ),
+]
+ClipsDir = Annotated[Path | None, typer.Option("--video-dir", help="Where the clips lie, for words and pictures.")]
+Caches = Annotated[
+    Path | None,
+    typer.Option("--caches", parser=path_of, metavar="PATH", help="Use these caches (imported, say); measure nothing."),
+]
+ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="The corpus's manifest.jsonl.")]
+ParamsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--params", help="Params file; what it lacks has its default. Else params.yaml here, if there is one."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting in place of the params file's, such as tokens.k=4."),
+]
+DataDir = Annotated[Path, typer.Option("--data", help="Folder of manifest.jsonl and everything made of it.")]
+ModelsDir = Annotated[Path, typer.Option("--models", help="Folder of backbone/, align/ and merc/VARIANT/.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=0, max=256, envvar="BEMERC_WORKERS", help="Worker processes; 0 = one per core."),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", envvar="BEMERC_RETRY_FAILED", help="Try the clips again that failed before."),
+]
+Asr = Annotated[
+    str | None, typer.Option("--asr", help="A Whisper (name or folder) that transcribes what has no subtitles.")
+]
+Teacher = Annotated[
+    str | None, typer.Option("--teacher", help="A vision-language model (Qwen2-VL family, name or folder).")
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option("--backbone", help="Where the backbone lies (folder or hub name), if not where the model says."),
+]
+TensorBoard = Annotated[
+    Path | None, typer.Option("--tensorboard", envvar="BEMERC_TENSORBOARD", help="Folder for TensorBoard's events.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def read_params(params: Path | None, settings: list[str] | None) -> Document:
+    """What --params and --set name."""
+    from bemerc.core.config import open_document
+
+    return open_document(params, settings or ())
+
+
+def source_of(source: Path | None, video_dir: Path | None, caches: Path | None = None) -> Path | None:
+    """What is measured: SOURCE or --video-dir; None where --caches stands for it."""
+    if source is not None and video_dir is not None:
+        raise typer.BadParameter("name SOURCE or --video-dir, not both")
+    if source is None and video_dir is None and caches is None:
+        raise typer.BadParameter("name a folder of clips, a clip or a manifest.jsonl, such as: bemerc extract clips")
+    return source or video_dir

@@ -1,0 +1,28 @@
+"""Behavior tokens -> description, stage 1: the model learns to say what the behavior is.
+
+in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl or data/teacher.jsonl (describe.source), the backbone.  out: models/align/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bemerc.behavior.describe import rules
+from bemerc.behavior.tokens import file
+from bemerc.core.jsonfile import read_json
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import variants
+from bemerc.language.model import behavior_model
+from bemerc.language.train import align, loop
+from bemerc.pipeline.project import Project
+
+
+def run(project: Project, tensorboard: Path | None = None) -> loop.Epoch:
+    """Train the align model and save its best epoch, which is returned. ``tensorboard``: a folder for its events."""
+    manifest, references = read_manifest(project.manifest_file), read_json(project.references)
+    model_params, params = project.load("model", behavior_model.Params), project.load("align", loop.Params)
+    source = project.load("describe", rules.Params).source
+    with file.open_tokens(project.tokens) as tokens:
+        align.check_inputs(manifest, tokens, references)
+        descriptions = rules.read_descriptions(project.data / variants.FILES[source])
+        return align.run(manifest, tokens, descriptions, references, model_params, params, project.align, tensorboard)

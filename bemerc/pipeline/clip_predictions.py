@@ -1,0 +1,137 @@
+"""A model's answers for clips of no corpus: measured, made into tokens as its training's were, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bemerc.behavior.tokens import file
+from bemerc.core.config import Source
+from bemerc.core.errors import BemercError
+from bemerc.corpus.manifest import Manifest
+from bemerc.language.inputs import variants
+from bemerc.language.model.behavior_model import Facts, read_facts
+from bemerc.language.predict import score_labels
+from bemerc.language.predict.records import Prediction, Unlabelled
+from bemerc.pipeline import clip_descriptions, clips
+from bemerc.pipeline.clips import Measured
+from bemerc.pipeline.project import Project
+
+if TYPE_CHECKING:
+    from bemerc.behavior.describe.description import Description
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model predicts for clips.
+
+    predictions  sorted by id, with words, speaker and time
+    without      utterances that have no label, and why: nothing was said in them, and nothing measured that the model reads
+    metadata     what the model's folder says of its training
+    descriptions by rules, what face, body and voice do: utterance id -> Description
+    measured     the utterances and their caches
+    folder       where the files lie that were made on the way
+    """
+
+    predictions: tuple[Prediction, ...]
+    without: tuple[Unlabelled, ...]
+    metadata: Facts
+    descriptions: Mapping[str, Description]
+    measured: Measured
+    folder: Path
+
+
+def run(
+    model: Path,
+    source: Path | None,
+    out: Path | None,
+    params: Source,
+    *,
+    caches: Path | None = None,
+    workers: int = 0,
+    asr: str | None = None,
+    teacher: str | None = None,
+    backbone: str | None = None,
+) -> Predicted:
+    """Measure what is not measured yet, and score the model's labels. See ``bemerc.api.predict``."""
+    metadata = read_facts(model)
+    project = clip_descriptions.work_of(source, caches, out, params)
+    scoring = project.load("predict", score_labels.Params)
+    inputs = variants.of_model(metadata.params, metadata.modalities)
+    if "teacher" in inputs.sources and teacher is None:
+        raise BemercError(
+            f"{model}: this variant reads a teacher's descriptions. Name the vision-language model with --teacher."
+        )
+    if caches is None:
+        _check_speech(model, metadata, project)
+    measured = clips.measured(source, caches, out, params, workers=workers, asr=asr)
+    clip_descriptions.make_tokens(project, measured, model)
+    by_rules = clip_descriptions.describe_by_rules(project, measured, model)
+    described = _described(project, measured, model, inputs, by_rules, teacher, backbone)
+    with file.open_tokens(project.tokens) as tokens:
+        scored = score_labels.run(model, measured.manifest, tokens, ("test",), scoring, described, backbone)
+        # Descriptions are of face, body and voice together, whatever the model reads as tokens.
+        reads = tuple(tokens.widths) if inputs.described else metadata.modalities
+        labelled, without = _with_context(measured.manifest, scored, tokens, reads)
+    return Predicted(labelled, without, metadata, by_rules, measured, project.data)
+
+
+def _with_context(
+    manifest: Manifest, scored: Sequence[Prediction], tokens: file.TokenFile, reads: Sequence[Any]
+) -> tuple[tuple[Prediction, ...], tuple[Unlabelled, ...]]:
+    """Predictions with speaker, words and time of the utterance; one without words and measurements gets no label,
+    whatever its scores."""
+    scores, labelled, without = {one.id: one for one in scored}, [], []
+    for u in manifest.utterances:
+        unmeasured = tuple(m for m in reads if not tokens[u.id][m].mask.any())
+        about: dict[str, Any] = {
+            "speaker": u.speaker or None,
+            "text": u.text or None,
+            "start_s": u.start_s,
+            "end_s": u.end_s,
+        }
+        if not u.text.strip() and unmeasured == tuple(reads):
+            nothing = (
+                f" and nothing was measured of {', '.join(reads)}" if reads else ", and the model reads words alone"
+            )
+            without.append(Unlabelled(u.id, f"There are no words{nothing}.", **about))
+        else:
+            labelled.append(replace(scores[u.id], **about, unmeasured=unmeasured or None))
+    return tuple(labelled), tuple(without)
+
+
+def _described(
+    project: Project,
+    measured: Measured,
+    model: Path,
+    inputs: variants.Variant,
+    by_rules: Mapping[str, Description],
+    teacher: str | None,
+    backbone: str | None,
+) -> variants.Described:
+    """The descriptions that the model's variant reads, made for these clips; nothing for most variants."""
+    described: dict[variants.Source, Mapping[str, Description]] = {}
+    if "rules" in inputs.sources:
+        described["rules"] = by_rules
+    if "teacher" in inputs.sources and teacher is not None:
+        described["teacher"] = clip_descriptions.ask_teacher(project, measured, teacher).descriptions
+    if "student" in inputs.sources:
+        align = model / variants.STUDENT
+        described["student"] = clip_descriptions.describe_by_align(project, measured, align, backbone)
+    return described
+
+
+def _check_speech(model: Path, metadata: Facts, project: Project) -> None:
+    """BemercError, before an hour of measuring, where a model reads a speech encoder's columns and none is named."""
+    from bemerc.behavior.tokens.calibration import SOURCES, Calibration
+    from bemerc.extraction.run import AudioParams
+
+    audio = Calibration.from_json(metadata.tokens.get("calibration", "")).modalities.get("audio")
+    both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
+    if audio is not None and both and project.load("extract_audio", AudioParams).speech_backend == "none":
+        raise BemercError(
+            f"{model}: it was trained on sound measured by {audio.extractor}, and extract_audio.speech_backend is none. Name the "
+            "params file of its training with --params, or caches with --caches."
+        )

@@ -1,0 +1,76 @@
+"""utterances.csv beside what was made of clips: words, label and probabilities, sentences, how sure the measurement is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bemerc.cache import open_cache
+from bemerc.core.errors import CacheError
+from bemerc.corpus import utterance_table
+from bemerc.pipeline.clips import Measured
+
+if TYPE_CHECKING:
+    from bemerc.behavior.describe.description import Description
+    from bemerc.language.predict.records import Prediction, Unlabelled
+
+NAME = "utterances.csv"
+Columns = dict[str, dict[str, Any]]
+
+
+def write(
+    folder: Path,
+    measured: Measured,
+    descriptions: Mapping[str, Description] | None = None,
+    predictions: tuple[Prediction, ...] = (),
+    without: tuple[Unlabelled, ...] = (),
+) -> Path:
+    """Write utterances.csv into ``folder`` and return its path.
+
+    Columns: id, dialogue, turn, start_s, end_s, speaker, text; label and one p_LABEL per label where there are predictions;
+    sentences where there are descriptions; quality and uncertain of the face; unmeasured and note of predictions.
+    """
+    columns: Columns = {}
+    if predictions or without:
+        columns |= _labels(predictions)
+    if descriptions is not None:
+        columns["sentences"] = {id_: " ".join(one.sentences()) for id_, one in descriptions.items()}
+    columns |= _face(measured)
+    if predictions or without:
+        columns |= _notes(predictions, without)
+    path = folder / NAME
+    utterance_table.write(path, measured.manifest.utterances, columns)
+    return path
+
+
+def _labels(predictions: tuple[Prediction, ...]) -> Columns:
+    names = list(predictions[0].scores) if predictions else []
+    scores = {f"p_{name}": {one.id: f"{one.scores[name]:.4f}" for one in predictions} for name in names}
+    return {"label": {one.id: one.label for one in predictions}} | scores
+
+
+def _notes(predictions: tuple[Prediction, ...], without: tuple[Unlabelled, ...]) -> Columns:
+    notes: dict[str, Any] = {one.id: one.note for one in predictions} | {one.id: one.reason for one in without}
+    return {"unmeasured": {one.id: " ".join(one.unmeasured or ()) for one in predictions}, "note": notes}
+
+
+def _face(measured: Measured) -> Columns:
+    """quality: mean of the frames' quality, 0 to 1, a frame without a face counting 0. uncertain: yes where it is doubtful
+    which of several faces is the speaker's, no where it is not."""
+    quality, uncertain = dict[str, str](), dict[str, str]()
+    path = measured.caches.get("face")
+    if path is not None:
+        with open_cache(path, "face") as cache:
+            for id_ in (u.id for u in measured.manifest.utterances if u.id in cache):
+                if id_ in cache.choices:
+                    uncertain[id_] = "yes" if cache.choices[id_].uncertain else "no"
+                try:
+                    frames = cache[id_]
+                except CacheError:  # damaged rows: the cache's own check says so
+                    continue
+                if "quality" in frames.columns and len(frames.values):
+                    quality[id_] = f"{np.nan_to_num(frames.column('quality')).mean():.3f}"
+    return {"quality": quality, "uncertain": uncertain}

@@ -1,0 +1,39 @@
+"""Clips -> face and body measured on every frame that they need, from one decode per clip.
+
+in: the clips of a manifest.  out: data/cache/face.h5, data/cache/pose.h5
+Finished clips are kept in data/store, which is no output of DVC's: interrupted work goes on, a new clip costs one clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bemerc.corpus.manifest import Manifest
+from bemerc.extraction import run as extraction
+from bemerc.extraction.jobs import jobs_from_manifest
+from bemerc.pipeline.project import Project
+
+
+def run(
+    project: Project,
+    manifest: Manifest,
+    workers: int = 0,
+    *,
+    retry_failed: bool = False,
+    landmarks: bool | None = None,
+    tolerant: bool = False,
+) -> extraction.Outcome:
+    """Measure face and body of every clip.
+
+    workers    processes; 0 = one per core
+    landmarks  keep raw points of faces, which can identify people; None = as the params say
+    tolerant   any number of clips may fail; else ``extract_video.max_failed_share`` of them. Raises BemercError above it
+    """
+    params = project.load("extract_video", extraction.VideoParams)
+    if tolerant:
+        params = replace(params, max_failed_share=1.0)
+    if landmarks is not None:
+        params = replace(params, face=replace(params.face, landmarks=landmarks))
+    jobs = jobs_from_manifest(manifest)
+    where = project.cache_dir, project.store_dir
+    return extraction.extract_video(jobs, *where, params, workers, retry_failed=retry_failed)

@@ -1,0 +1,99 @@
+"""A new project's files: params.yaml, dvc.yaml and what DVC and git want beside them.
+
+They are those of bemerc's own repository (files/ holds links to them, and a wheel their text), so that there is one set of
+stages and defaults. Stages there depend on bemerc's code; in a project they depend on bemerc.txt, which names the release.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bemerc.core import atomic
+from bemerc.core.errors import BemercError
+
+FILES = Path(__file__).parent / "files"
+VERSION_FILE = "bemerc.txt"
+_CODE = re.compile(r"\s+- bemerc/\S+\n")
+
+
+def run(folder: Path, corpus: str, *, force: bool = False) -> list[str]:
+    """Write the files of a project that trains on ``corpus``; returns their names.
+
+    Raises BemercError, before anything is written, where one of them is there and ``force`` is not set.
+    """
+    texts = {name: text for name, text in _texts(folder, corpus)}
+    there = [name for name in texts if (folder / name).exists()]
+    if there and not force:
+        raise BemercError(
+            f"{folder}: {', '.join(there)} is there already. Name another folder, or replace it with --force."
+        )
+    for name, text in texts.items():
+        atomic.write_text(folder / name, text, mode=atomic.PUBLIC)
+    (folder / "data").mkdir(exist_ok=True)
+    return list(texts)
+
+
+def _texts(folder: Path, corpus: str) -> Iterator[tuple[str, str]]:
+    params = (FILES / "params.yaml").read_text(encoding="utf-8")
+    yield "params.yaml", params.replace("\n  corpora: [sample]", f"\n  corpora: [{corpus}]", 1)
+    yield "dvc.yaml", without_code((FILES / "dvc.yaml").read_text(encoding="utf-8"))
+    yield VERSION_FILE, f"{_release()}\n"
+    yield ".dvcignore", (FILES / "dvcignore").read_text(encoding="utf-8")
+    yield ".gitignore", "/data/\n/models/\n/results/\n*.h5\n"
+    scm = "" if _in_git(folder) else "    no_scm = true\n"
+    yield ".dvc/config", (FILES / "dvc_config").read_text(encoding="utf-8") + scm
+    yield ".dvc/.gitignore", "/config.local\n/tmp\n/cache\n"
+
+
+def without_code(text: str) -> str:
+    """The stages of ``text`` with the release in place of bemerc's own files among their deps."""
+    lines: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if not _CODE.fullmatch(line):
+            lines.append(line)
+        elif not lines[-1].endswith(f"- {VERSION_FILE}\n"):
+            lines.append(f"{line[: line.index('-')]}- {VERSION_FILE}\n")
+    return "".join(lines)
+
+
+def commands(folder: Path) -> Iterator[str]:
+    """What ``dvc repro`` runs in a project, in its order; a stage of several items stands once for each."""
+    document: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
+    params: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    for stage in document["stages"].values():
+        matrix = stage.get("matrix", {})
+        items = [(name, item) for name, place in matrix.items() for item in _value(params, place)]
+        for name, item in items or [("", "")]:
+            yield stage["cmd"].replace(f"${{item.{name}}}", str(item))
+
+
+def _value(params: dict[str, Any], place: str) -> list[Any]:
+    """``${evaluate.variants}`` -> what the params file has there."""
+    value: Any = params
+    for key in place.strip("${}").split("."):
+        value = value[key]
+    return list(value)
+
+
+def _release() -> str:
+    try:
+        return f"bemerc {version('bemerc')}"
+    except PackageNotFoundError:
+        return "bemerc"
+
+
+def _in_git(folder: Path) -> bool:
+    """Whether the folder will lie in a git repository, without which DVC must be told so."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    try:
+        command = ["git", "rev-parse", "--git-dir"]
+        return subprocess.run(command, cwd=place, capture_output=True, check=False).returncode == 0
+    except OSError:  # no git here
+        return False

@@ -1,0 +1,30 @@
+"""A trained variant -> a probability for every label of every utterance of dev and test.
+
+in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/, the descriptions that it reads.  out: results/predictions/VARIANT.jsonl
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bemerc.behavior.tokens import file
+from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import variants
+from bemerc.language.model.behavior_model import read_facts
+from bemerc.language.predict import records, score_labels
+from bemerc.pipeline.project import Project
+
+
+def run(project: Project, model: Path, out: Path, backbone: str | None = None) -> tuple[records.Prediction, ...]:
+    """Score the labels with the model in folder ``model``, into the file ``out``.
+
+    backbone  where the backbone lies (a folder, or a name of the hub), if not where the model says
+    """
+    facts = read_facts(model)
+    inputs = variants.of_model(facts.params, facts.modalities)
+    params, manifest = project.load("predict", score_labels.Params), read_manifest(project.manifest_file)
+    with file.open_tokens(project.tokens) as tokens:
+        described = variants.read_described(inputs, project.data, manifest)
+        scored = score_labels.run(model, manifest, tokens, ("dev", "test"), params, described, backbone)
+    records.write_predictions(out, scored)
+    return tuple(scored)

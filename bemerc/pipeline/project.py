@@ -1,0 +1,84 @@
+"""A project: the folders in which a corpus becomes a trained model, and the params of its stages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from bemerc.core import config
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the files of a project lie, and what its params file says.
+
+    params   the params file, or the defaults
+    data     folder of the manifest, of the caches and of everything made of them
+    models   folder of backbone, align and merc/VARIANT
+    results  folder of predictions, metrics and report
+    cache    folder of face.h5, pose.h5, audio.h5, speech.h5; None = data/cache
+    store    folder of finished clips, with which interrupted work goes on; None = data/store
+    """
+
+    params: config.Source = field(default_factory=lambda: config.Document({}, "the defaults"))
+    data: Path = Path("data")
+    models: Path = Path("models")
+    results: Path = Path("results")
+    cache: Path | None = None
+    store: Path | None = None
+
+    def load(self, section: str, cls: type[T]) -> T:
+        """A section of the params file as ``cls``, whose defaults stand for what is missing. Raises ConfigError."""
+        return config.load(self.params, section, cls)
+
+    def value(self, section: str, key: str, default: T) -> T:
+        """One value of another stage's section, unchecked; ``default`` where it is not there."""
+        held = config.read_document(self.params).get(section)
+        value: T = held.get(key, default) if isinstance(held, Mapping) else default
+        return value
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.data / "manifest.jsonl"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.cache or self.data / "cache"
+
+    @property
+    def store_dir(self) -> Path:
+        return self.store or self.data / "store"
+
+    @property
+    def tokens(self) -> Path:
+        return self.data / "tokens.h5"
+
+    @property
+    def references(self) -> Path:
+        return self.data / "references.json"
+
+    @property
+    def backbone(self) -> Path:
+        return self.models / "backbone"
+
+    @property
+    def align(self) -> Path:
+        return self.models / "align"
+
+    def merc(self, variant: str) -> Path:
+        """Folder of a variant's model."""
+        return self.models / "merc" / variant
+
+    def predictions(self, variant: str) -> Path:
+        """A variant's predictions of dev and test."""
+        return self.results / "predictions" / f"{variant}.jsonl"
+
+
+def cores(workers: int) -> int:
+    """Worker processes: as many as asked for; for 0 one per core that this process may use."""
+    return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
