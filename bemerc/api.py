@@ -163,8 +163,8 @@ def compare(manifest: PathLike, runs: Sequence[PathLike], params: config.Source 
     """
     from bemerc.corpus.manifest import read_manifest
     from bemerc.evaluate import compare as judge
-    from bemerc.evaluate import metrics
+    from bemerc.evaluate import evaluation
 
     read = read_manifest(Path(manifest))
-    tuning = config.load(_source(params), "evaluate", metrics.Params)
+    tuning = config.load(_source(params), "evaluate", evaluation.Params)
     return judge.compare(read, judge.load(read, [Path(run) for run in runs]), tuning)

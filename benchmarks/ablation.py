@@ -3,12 +3,11 @@
     python -m benchmarks.ablation [--dialogues 60] [--seeds 3] [--rows T,TV,no_face,...] [--work build/ablation]
     python -m benchmarks.ablation --from build/ablation
 
-The rows are variants of params.yaml, trained on one made corpus with several training seeds, and TVB on tokens that are
-calibrated otherwise. Every step is a stage of dvc.yaml in a work folder, as in benchmarks/controls.py: what is done
-is skipped as long as its params, its code and the steps before it are the same, so stop it and start it again at will, or
-ask for more seeds or rows; --from WORK makes the table anew of the predictions that lie there. The table is
+The rows are variants of params.yaml, trained on one synthetic corpus with several training seeds, and TVB on tokens of other
+calibrations. Every step is a stage of dvc.yaml in a work folder (benchmarks/pipeline_steps.py): a run can be stopped,
+resumed, and extended by seeds or rows; --from WORK makes the table anew from a folder's predictions. The table is
 bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over the rows. The
-same for one's own corpus: docs/experiments.md.
+same for your own corpus: docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from pathlib import Path
 
 from bemerc.core import atomic
 from bemerc.corpus.manifest import read_manifest
-from bemerc.evaluate import compare, metrics
+from bemerc.evaluate import compare, evaluation
 from bemerc.evaluate.compare import Comparison
 from bemerc.language.inputs import variants
-from benchmarks.controls import (
+from benchmarks.pipeline_steps import (
     CORPUS_STEPS,
     PLAN,
     ROOT,
@@ -160,21 +159,21 @@ def judge(plan: Plan) -> Comparison:
             plan.run(s, row) / "results" / "predictions" / f"{plan.variant(row)}.jsonl" for s in range(plan.seeds)
         ]
         runs.append(compare.Run(row, tuple(compare.answers(manifest, place) for place in places)))
-    return compare.compare(manifest, runs, metrics.Params())
+    return compare.compare(manifest, runs, evaluation.Params())
 
 
-def document(plan: Plan, found: Comparison, command: str) -> str:
+def document(plan: Plan, comparison: Comparison, command: str) -> str:
     """docs/ablation.md."""
     return "\n".join(
         [
             "# Ablation: what each part is worth on the sample",
             "",
             f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
-            "A made corpus: warped pictures of one face and a speech synthesiser, with the emotions planted, and a language model of about a",
-            "million weights. The table shows that every variant can be had and judged, and what carries signal **here**; nothing of how the",
-            "parts rank on MELD or IEMOCAP follows from it. The same table on your own corpus: [experiments.md](experiments.md).",
+            "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and a language model of about a",
+            "million weights. The table shows that every variant can be trained and evaluated, and what carries signal **here**; how the",
+            "parts rank on MELD or IEMOCAP does not follow from it. The same table on your own corpus: [experiments.md](experiments.md).",
             "",
-            compare.markdown(found),
+            compare.markdown(comparison),
             "",
             "| row | what it is |",
             "| --- | --- |",
@@ -186,9 +185,11 @@ def document(plan: Plan, found: Comparison, command: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the ablation on the sample and write its table.")
-    parser.add_argument("--dialogues", type=int, default=60, help="dialogues of the made corpus; a quarter is test")
+    parser.add_argument(
+        "--dialogues", type=int, default=60, help="dialogues of the synthetic corpus; a quarter is test"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="training seeds")
-    parser.add_argument("--corpus-seed", type=int, default=310, help="seed of the made corpus")
+    parser.add_argument("--corpus-seed", type=int, default=310, help="seed of the synthetic corpus")
     parser.add_argument(
         "--rows",
         default=",".join(DEFAULT),
@@ -216,12 +217,12 @@ def main() -> None:
 
 def asked_rows(names: str) -> tuple[str, ...]:
     """--rows as a tuple that begins with TVB; a sentence where a name is unknown."""
-    known = variants.read(ROOT / "params.yaml")
+    variant_names = variants.read(ROOT / "params.yaml")
     rows = tuple(dict.fromkeys([BASE, *names.split(",")]))
-    unknown = [row for row in rows if row not in known and row not in CALIBRATIONS]
+    unknown = [row for row in rows if row not in variant_names and row not in CALIBRATIONS]
     if unknown:
         sys.exit(
-            f"--rows: {', '.join(unknown)} is no variant of params.yaml; there are {', '.join([*known, *CALIBRATIONS])}."
+            f"--rows: {', '.join(unknown)} is no variant of params.yaml; there are {', '.join([*variant_names, *CALIBRATIONS])}."
         )
     return rows
 

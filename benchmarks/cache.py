@@ -1,4 +1,4 @@
-"""What it costs to ask again: ``python -m benchmarks.cache [--clips 1000] [--utterances 10000]``
+"""The cost of a second extraction, and of reading tokens: ``python -m benchmarks.cache [--clips 1000] [--utterances 10000]``
 
     again    ``bemerc extract`` on a folder in which everything is measured: seconds of the whole command, and which heavy
              libraries it imported (none may be)
@@ -6,7 +6,7 @@
              same file in the same call: reads per second, their ratio, and by how much memory grew meanwhile
 
 The clips are one tiny film under many contents: each copy ends in a box of its own that players skip. One is measured, and
-its finished pieces are put into the store under the others' names too, since only asking again is timed here.
+its stored results are copied to the others' names, since only the second run is timed.
 """
 
 from __future__ import annotations
@@ -124,9 +124,11 @@ def tokens(folder: Path, utterances: int) -> None:
         for m in MODALITIES
     }
     names = {m: tuple(f"column_{i:04d}" for i in range(WIDTHS[m])) for m in MODALITIES}
-    known = Calibration({m: Statistics("x/1", names[m], (0.0,) * WIDTHS[m], (1.0,) * WIDTHS[m]) for m in MODALITIES})
+    calibration = Calibration(
+        {m: Statistics("x/1", names[m], (0.0,) * WIDTHS[m], (1.0,) * WIDTHS[m]) for m in MODALITIES}
+    )
     path = folder / "tokens.h5"
-    write_tokens(path, ids, made, known, Params(k=K))
+    write_tokens(path, ids, made, calibration, Params(k=K))
     del made
     with h5py.File(path) as file:
         places = {m: file[f"{m}/values"].id.get_offset() for m in MODALITIES}
@@ -146,19 +148,19 @@ def tokens(folder: Path, utterances: int) -> None:
 
         ours()  # the pages of the file come into the system's cache, for both
         before = resident_mb()
-        found = [seconds(ours) for _ in range(PASSES)]
+        ours_s = [seconds(ours) for _ in range(PASSES)]
         grown = resident_mb() - before
-        plain = [seconds(theirs) for _ in range(PASSES)]
+        memmap_s = [seconds(theirs) for _ in range(PASSES)]
         grown_plain = resident_mb() - before - grown
     print(
         f"{utterances} utterances, {path.stat().st_size / 1e6:.0f} MB, three modalities each, random order, median of {PASSES}"
     )
-    for what, times, memory in (("TokenFile", found, grown), ("numpy.memmap", plain, grown_plain)):
+    for what, times, memory in (("TokenFile", ours_s, grown), ("numpy.memmap", memmap_s, grown_plain)):
         print(
             f"  {what:<13} {utterances / statistics.median(times):10,.0f} utterances per second; memory grew by {memory:.1f} MB"
         )
     print(
-        f"  ratio         {statistics.median(plain) / statistics.median(found):10.2f} of numpy.memmap's speed (asked: 0.5)"
+        f"  ratio         {statistics.median(memmap_s) / statistics.median(ours_s):10.2f} of numpy.memmap's speed (asked: 0.5)"
     )
 
 

@@ -1,10 +1,9 @@
-"""Is behavior worth anything, and does anything leak? What the controls do to a corpus, and how they judge it.
+"""The controls' interventions on a corpus, and the measures by which they are judged: is behavior used, does anything leak?
 
-A model that is right says nothing about why. So: take away what it should need (another utterance's behavior in place
-of the utterance's own; labels shuffled), give it only what must not tell (masks, lengths, bytes, position, speaker), and
-see whether the numbers fall to where chance puts them. Chance is not 1/C but a permutation band: the same procedure on
-permuted labels, a few hundred times. Labels of one dialogue go together, and so does what a model answers there, so a
-permutation keeps whole dialogues (see ``permuted``). All of this is ours; benchmarks/controls.py runs it.
+Each control removes what a model should need (an utterance's own behavior, its label) or gives it only what must carry no
+label (masks, lengths, bytes, position, speaker); the numbers must then fall to chance. Chance is not 1/C but a permutation
+band: the same procedure on permuted labels, a few hundred times. Labels of one dialogue go together, and so do a model's
+answers, so a permutation keeps dialogues whole (see ``permuted``). All of this is ours; benchmarks/controls.py runs it.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from bemerc.behavior.tokens import file
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.cache import FrameCache
 from bemerc.corpus.manifest import Manifest
-from bemerc.evaluate import baselines, intervals, metrics
-from bemerc.evaluate.metrics import Answers, Floats, Ints, Reference
+from bemerc.evaluate import baselines, bootstrap, evaluation, intervals, test_set
+from bemerc.evaluate.metrics import Floats, Ints
+from bemerc.evaluate.test_set import Answers, Reference
 
 # Standard deviation over a clip from which on a planted intensity (0 to 1) counts as moving.
 MOVES = 0.1
@@ -79,17 +79,17 @@ def partners(manifest: Manifest, seed: int) -> tuple[dict[str, str], int]:
     """Every test id -> another test id, of the same speaker where there is one; and for how many there is none."""
     rng = np.random.default_rng(seed)
     test = manifest.by_split("test")
-    own: dict[str, list[str]] = {}
+    ids_of: dict[str, list[str]] = {}
     for utterance in test:
-        own.setdefault(utterance.speaker, []).append(utterance.id)
-    alone = [ids[0] for ids in own.values() if len(ids) == 1]
-    found: dict[str, str] = {}
-    for ids in own.values():
+        ids_of.setdefault(utterance.speaker, []).append(utterance.id)
+    alone = [ids[0] for ids in ids_of.values() if len(ids) == 1]
+    partner_of: dict[str, str] = {}
+    for ids in ids_of.values():
         circle = list(rng.permutation(ids))
-        found |= {a: b for a, b in zip(circle, circle[1:] + circle[:1], strict=True) if a != b}
+        partner_of |= {a: b for a, b in zip(circle, circle[1:] + circle[:1], strict=True) if a != b}
     for id_ in alone:
-        found[id_] = str(rng.choice([u.id for u in test if u.id != id_]))
-    return {str(a): str(b) for a, b in found.items()}, len(alone)
+        partner_of[id_] = str(rng.choice([u.id for u in test if u.id != id_]))
+    return {str(a): str(b) for a, b in partner_of.items()}, len(alone)
 
 
 def shuffle_labels(manifest: Manifest, seed: int) -> Manifest:
@@ -106,11 +106,11 @@ def shuffle_labels(manifest: Manifest, seed: int) -> Manifest:
 def turns(manifest: Manifest, split: str) -> list[Ints]:
     """The rows in the manifest of every dialogue's labelled utterances in ``split``, in the order of the turns."""
     row = {u.id: i for i, u in enumerate(manifest.utterances)}
-    found = [
+    rows_of = [
         [row[u.id] for u in dialogue.utterances if u.split == split and u.label is not None]
         for dialogue in manifest.dialogues()
     ]
-    return [np.array(rows, dtype=np.int64) for rows in found if rows]
+    return [np.array(rows, dtype=np.int64) for rows in rows_of if rows]
 
 
 def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) -> Ints:
@@ -118,7 +118,7 @@ def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) ->
 
     Shuffling single labels would take the dialogues' moods apart and make chance look narrower than it is. So every
     dialogue gets the labels of another one of about its length, turned round by a random number of turns (else what position
-    tells would stay) and begun again where they are too few. Where all are equally long that is a permutation; where they
+    predicts would stay) and begun again where they are too few. Where all are equally long that is a permutation; where they
     are not, the counts of labels change a little.
     """
     lengths, rows = np.array([len(of) for of in dialogues]), np.concatenate(dialogues)
@@ -128,12 +128,12 @@ def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) ->
     partner[by_length] = by_length[np.lexsort((rng.random(len(lengths)), np.arange(len(lengths)) // ALIKE))]
     source, turn = np.repeat(partner, lengths), np.repeat(rng.integers(lengths), lengths)
     position = np.arange(len(rows)) - np.repeat(starts, lengths)
-    found = gold.copy()
-    found[rows] = gold[rows[starts[source] + (position + turn) % lengths[source]]]
-    return found
+    result = gold.copy()
+    result[rows] = gold[rows[starts[source] + (position + turn) % lengths[source]]]
+    return result
 
 
-# ------------------------------------------------------------------------------------------------ what must not tell
+# ------------------------------------------------------------------------------------------------ what must carry no label
 
 
 def masks(manifest: Manifest, source: TokenFile) -> Floats:
@@ -184,7 +184,7 @@ def answer_band(parts: Sequence[tuple[Manifest, Answers]], permutations: int, se
     rng = np.random.default_rng(seed)
     value, total, chance = 0, 0, np.zeros(permutations)
     for manifest, given in parts:
-        judged = metrics.reference(manifest)
+        judged = test_set.reference(manifest)
         place = {id_: i for i, id_ in enumerate(judged.ids)}
         dialogues = [np.array([place[manifest.utterances[row].id] for row in rows]) for rows in turns(manifest, "test")]
         value, total = value + int((judged.gold == given.predicted).sum()), total + len(judged.gold)
@@ -210,43 +210,43 @@ def _band(value: float, chance: Floats, total: int) -> Band:
 # ----------------------------------------------------------------------------------------------- several corpora and seeds
 
 
-def accuracy(runs: Sequence[Runs], name: str, params: metrics.Params) -> dict[str, float]:
+def accuracy(runs: Sequence[Runs], name: str, params: evaluation.Params) -> dict[str, float]:
     """One system's accuracy over all utterances of several corpora, averaged over training seeds: {value, low, high}.
 
     The interval holds dialogues and training seeds (evaluate/intervals.py); the corpora are as they are.
     """
-    found = _over_corpora(runs, [intervals.level(of[name]) for of in _repeated(runs, params)])
-    return _with_interval(found, params.confidence, 0.0)
+    estimate = _over_corpora(runs, [intervals.level(of[name]) for of in _repeated(runs, params)])
+    return _with_interval(estimate, params.confidence, 0.0)
 
 
-def accuracy_gap(runs: Sequence[Runs], a: str, b: str, params: metrics.Params) -> dict[str, float]:
+def accuracy_gap(runs: Sequence[Runs], a: str, b: str, params: evaluation.Params) -> dict[str, float]:
     """b's accuracy minus a's, on the same dialogues; the rest as of ``accuracy``."""
-    found = _over_corpora(runs, [intervals.difference(of[a], of[b]) for of in _repeated(runs, params)])
-    return _with_interval(found, params.confidence, -1.0)
+    estimate = _over_corpora(runs, [intervals.difference(of[a], of[b]) for of in _repeated(runs, params)])
+    return _with_interval(estimate, params.confidence, -1.0)
 
 
-def _repeated(runs: Sequence[Runs], params: metrics.Params) -> list[dict[str, intervals.Repeated]]:
+def _repeated(runs: Sequence[Runs], params: evaluation.Params) -> list[dict[str, intervals.Repeated]]:
     """Per corpus: system -> its accuracy per training seed, on the dialogues as they are and resampled."""
-    found = []
+    result = []
     for place, of in enumerate(runs):
-        weights = metrics.dialogue_weights(of.judged.dialogues, params.resamples, params.seed + place)
-        found.append(
-            {name: metrics.repeated(of.judged, given, weights)["accuracy"] for name, given in of.answers.items()}
+        weights = bootstrap.dialogue_weights(of.judged.dialogues, params.resamples, params.seed + place)
+        result.append(
+            {name: bootstrap.repeated(of.judged, given, weights)["accuracy"] for name, given in of.answers.items()}
         )
-    return found
+    return result
 
 
-def _over_corpora(runs: Sequence[Runs], found: Sequence[intervals.Estimate]) -> intervals.Estimate:
+def _over_corpora(runs: Sequence[Runs], estimates: Sequence[intervals.Estimate]) -> intervals.Estimate:
     sizes = np.array([len(of.judged.gold) for of in runs])
-    return intervals.weighted(found, list(sizes / sizes.sum()))
+    return intervals.weighted(estimates, list(sizes / sizes.sum()))
 
 
-def _with_interval(found: intervals.Estimate, confidence: float, least: float) -> dict[str, float]:
-    low, high = found.interval(confidence, least, 1.0)
-    return {"value": found.value, "low": low, "high": high}
+def _with_interval(estimate: intervals.Estimate, confidence: float, least: float) -> dict[str, float]:
+    low, high = estimate.interval(confidence, least, 1.0)
+    return {"value": estimate.value, "low": low, "high": high}
 
 
-# -------------------------------------------------------------------------------------------------- action-unit plumbing
+# -------------------------------------------------------------------------------------------------- agreement of action units
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class UnitAgreement:
     """How stored action units follow planted ones, U units; r is Pearson's, stored (row) with planted (column).
 
     stored  (U, U) over all frames of all clips, exactly as they are stored: faces differ at rest, so this is lowest
-    pooled  (U, U) over all frames, each speaker's own mean taken off, as calibration does before a model sees them:
+    pooled  (U, U) over all frames, each speaker's own mean subtracted, as calibration does for a model's tokens:
             the diagonal should be high, the rest low
     within  (U,) median r within the clips whose planted intensity moves
     """
@@ -266,16 +266,16 @@ class UnitAgreement:
 
 def unit_agreement(clips: Sequence[tuple[Floats, Floats]], speakers: Sequence[str]) -> UnitAgreement:
     """From (stored (T, U), planted (T, U)) of every clip, the same units in the same order, frames with a face only;
-    and whose clip it is."""
+    and the speaker of each clip."""
     stored, planted = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
-    whose = np.repeat(np.unique(speakers, return_inverse=True)[1], [len(a) for a, _ in clips])
-    means = [_group_means(values, whose) for values in (stored, planted)]
+    speaker_codes = np.repeat(np.unique(speakers, return_inverse=True)[1], [len(a) for a, _ in clips])
+    means = [_group_means(values, speaker_codes) for values in (stored, planted)]
     each = np.array([np.where(b.std(0) > MOVES, np.diag(correlations(a, b)), np.nan) for a, b in clips if len(a)])
-    known = [column[np.isfinite(column)] for column in each.T]
+    measured = [column[np.isfinite(column)] for column in each.T]
     return UnitAgreement(
         correlations(stored, planted),
         correlations(stored - means[0], planted - means[1]),
-        np.array([np.median(of) if len(of) else np.nan for of in known]),
+        np.array([np.median(of) if len(of) else np.nan for of in measured]),
     )
 
 

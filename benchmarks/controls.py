@@ -4,55 +4,54 @@
     python -m benchmarks.controls --from build/controls
 
 Every step is a stage of dvc.yaml, run in a work folder with a params.yaml that differs from the project's in the
-seeds and the corpus size alone, so what is controlled is what users run. A step that is done is skipped as long as its
-params, its code (as dvc.yaml lists it) and the steps before it are the same; stop it and start it again at will.
-The judging is in benchmarks/control_measures.py; --from WORK repeats it alone on the predictions that lie there. Exit code 1
-if a line of the table fails.
+seeds and the corpus size alone, so that the controls test what users run. A step that is done is skipped while its params,
+its code (as in dvc.yaml) and the steps before it are the same, so a run can be stopped and resumed. The measures are in
+benchmarks/control_measures.py; --from WORK computes them anew from a folder's predictions. Exit code 1 if a line fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import platform
-import shlex
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from bemerc.behavior.tokens.file import open_tokens
 from bemerc.cache import open_cache
 from bemerc.core import atomic
 from bemerc.core.config import load
-from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.corpus.manifest import Manifest, read_manifest, write_manifest
-from bemerc.evaluate import baselines, metrics, results
+from bemerc.evaluate import baselines, evaluation, metrics, results, test_set
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import read_predictions
 from bemerc.sample.make import read_intensities
 from benchmarks import control_measures as measures
+from benchmarks.pipeline_steps import (
+    CORPUS_STEPS,
+    PLAN,
+    ROOT,
+    SEEDED,
+    Steps,
+    in_parallel,
+    link,
+    mirror,
+    read_plan,
+    where,
+    write_params,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("T", "TV", "TVB")
-CORPUS_STEPS = ("sample", "prepare", "extract_video", "extract_audio", "tokens", "describe")
-SEEDED = ("backbone", "align", "merc")
 REGRESSIONS = ("words", "window", "words + tokens", "window + tokens")
 PERMUTATIONS = 200
 RESAMPLES = 10_000
 # Settings were chosen on corpora of seeds 100 to 102 and reported on 200 to 202, so what is reported now comes from others.
 FIRST = 300
-PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -100,96 +99,7 @@ class Plan:
         return self.corpus(number) / "shuffled"
 
 
-def read_plan(work: Path) -> dict[str, Any]:
-    """What ``save`` kept; a sentence where there is nothing."""
-    try:
-        found: dict[str, Any] = read_json(work / PLAN)
-    except JsonError as error:
-        sys.exit(f"{error} --from needs the work folder of a run that is done.")
-    return found
-
-
 # ----------------------------------------------------------------------------------------------------------------- running
-
-
-@dataclass
-class Steps:
-    """Runs the pipeline's commands, skips what is done, and says how far it is."""
-
-    total: int
-    threads: int
-    done: int = 0
-    start: float = field(default_factory=time.monotonic)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def run(self, folder: Path, before: str, stage: str, variant: str | None = None) -> str:
-        """Run one stage in ``folder`` after what ``before`` stands for; returns what stands for both."""
-        name = stage if variant is None else f"{stage}@{variant}"
-        state = fingerprint(before, folder, stage, name)
-        marker = folder / ".done" / name
-        began = time.monotonic()
-        fresh = not marker.is_file() or marker.read_text() != state
-        if fresh:
-            call(folder, stage, variant, self.threads)
-            marker.parent.mkdir(exist_ok=True)
-            marker.write_text(state)
-        self._tell(folder, name, time.monotonic() - began if fresh else None)
-        return state
-
-    def _tell(self, folder: Path, name: str, seconds: float | None) -> None:
-        with self.lock:
-            self.done += 1
-            passed = time.monotonic() - self.start
-            took = "as before" if seconds is None else f"{seconds:.0f} s"
-            where = "/".join(folder.parts[-2:])
-            print(f"[{self.done}/{self.total}, {passed / 60:.0f} min] {where} {name}: {took}", flush=True)
-
-
-def fingerprint(before: str, folder: Path, stage: str, name: str) -> str:
-    """Of everything that a step's output follows from: the steps before it, its params, and its code as dvc.yaml lists it."""
-    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
-    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    sections = {key: value_of(params, key, name) for key in declared.get("params", []) if isinstance(key, str)}
-    digest = hashlib.sha256(f"{before} {name} {json.dumps(sections, sort_keys=True)}".encode())
-    for file in code_of(declared["deps"]):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def code_of(deps: Sequence[Any]) -> list[Path]:
-    """The modules that a stage's deps name, those of packages one by one."""
-    named = [ROOT / d for d in deps if isinstance(d, str) and d.startswith("bemerc/")]
-    return sorted(file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path]))
-
-
-def value_of(params: dict[str, Any], key: str, name: str) -> Any:
-    """What ``key`` of a stage's params stands for; ``a.b`` goes down, and an item of a matrix is what follows @ in the name."""
-    value: Any = params
-    for part in key.replace("${item.variant}", name.partition("@")[2]).split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def command_of(stage: str, variant: str | None) -> list[str]:
-    """The command of a stage as dvc.yaml has it, by this Python."""
-    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["cmd"]
-    program, *arguments = shlex.split(declared.replace("${item.variant}", variant or ""))
-    return [sys.executable, *(["-m", "bemerc"] if program == "bemerc" else []), *arguments]
-
-
-def call(folder: Path, stage: str, variant: str | None, threads: int) -> None:
-    """Run the command of a stage in ``folder``; its output goes to logs/, and to the terminal's last lines if it fails."""
-    command = command_of(stage, variant)
-    log = folder / "logs" / f"{stage}{variant or ''}.txt"
-    log.parent.mkdir(exist_ok=True)
-    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    with log.open("w", encoding="utf-8") as out:
-        answer = subprocess.run(
-            command, cwd=folder, env=surroundings, stdout=out, stderr=subprocess.STDOUT, check=False
-        )
-    if answer.returncode:
-        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
-        sys.exit(f"{stage} failed in {folder} (exit code {answer.returncode}). The end of {log}:\n{tail}")
 
 
 def run_all(plan: Plan) -> None:
@@ -203,17 +113,6 @@ def run_all(plan: Plan) -> None:
         chains += [lambda n=number, s=seed, b=state: train_run(plan, steps, n, s, b) for seed in range(plan.seeds)]  # type: ignore[misc]
         chains.append(lambda n=number, b=state: train_shuffled(plan, steps, n, b))  # type: ignore[misc]
     in_parallel(chains, plan.jobs)
-
-
-def in_parallel(chains: Sequence[Callable[[], None]], jobs: int) -> None:
-    """Run the chains, ``jobs`` at a time; the first that fails stops those that have not begun."""
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for future in [pool.submit(chain) for chain in chains]:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def make_corpus(plan: Plan, steps: Steps, number: int) -> str:
@@ -239,7 +138,7 @@ def train_run(plan: Plan, steps: Steps, number: int, seed: int, state: str) -> N
 
 
 def predict_swapped(plan: Plan, steps: Steps, number: int, seed: int, state: str) -> None:
-    """TVB as trained, asked about test with each utterance's tokens taken from another one of its speaker."""
+    """Predict test with the trained TVB, each utterance with the tokens of another one of its speaker."""
     folder, data = plan.swapped(number, seed), plan.corpus(number) / "data"
     write_params(folder, {section: {"seed": seed} for section in SEEDED})
     link(folder / "models", plan.run(number, seed) / "models")
@@ -262,31 +161,6 @@ def train_shuffled(plan: Plan, steps: Steps, number: int, state: str) -> None:
         state = steps.run(folder, state, stage, variant)
 
 
-def write_params(folder: Path, changes: dict[str, dict[str, Any]]) -> None:
-    """The project's params.yaml with ``changes`` to keys that are there."""
-    document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in changes.items():
-        unknown = set(values) - set(document[section])
-        assert not unknown, f"params.yaml has no {section}.{unknown}"
-        document[section] |= values
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-
-
-def link(path: Path, target: Path) -> None:
-    """A symbolic link to ``target``, relative, so that the work folder may be moved."""
-    if not path.is_symlink():
-        path.symlink_to(os.path.relpath(target, path.parent))
-
-
-def mirror(folder: Path, source: Path, without: str) -> None:
-    """``folder`` holds a link to everything in ``source`` but ``without``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for item in source.iterdir():
-        if item.name != without:
-            link(folder / item.name, item)
-
-
 # ----------------------------------------------------------------------------------------------------------------- judging
 
 
@@ -294,27 +168,27 @@ def collect(plan: Plan, number: int) -> measures.Runs:
     """All answers on one corpus: variants and swapped TVB per training seed, and the regressions."""
     shown = load(plan.corpus(number) / "params.yaml", "prompt", prompts.Params)
     manifest = read_manifest(plan.corpus(number) / "data" / "manifest.jsonl")
-    found: dict[str, list[metrics.Answers]] = {}
+    answers: dict[str, list[test_set.Answers]] = {}
     for seed in range(plan.seeds):
         for variant in VARIANTS:
-            found.setdefault(variant, []).append(_answers(manifest, plan.run(number, seed), variant))
-        found.setdefault("swapped", []).append(_answers(manifest, plan.swapped(number, seed), "TVB"))
+            answers.setdefault(variant, []).append(_answers(manifest, plan.run(number, seed), variant))
+        answers.setdefault("swapped", []).append(_answers(manifest, plan.swapped(number, seed), "TVB"))
     with open_tokens(plan.corpus(number) / "data" / "tokens.h5") as source:
         for name in REGRESSIONS:
             fit = baselines.regress(manifest, baselines.options(manifest, source, baselines.INPUTS[name], shown))
-            found[name] = [metrics.answers(manifest, results.as_predictions(manifest, fit.scores), name=name)]
-    return measures.Runs(metrics.reference(manifest), found)
+            answers[name] = [test_set.answers(manifest, results.as_predictions(manifest, fit.scores), name=name)]
+    return measures.Runs(test_set.reference(manifest), answers)
 
 
-def _answers(manifest: Manifest, folder: Path, variant: str) -> metrics.Answers:
+def _answers(manifest: Manifest, folder: Path, variant: str) -> test_set.Answers:
     path = folder / "results" / "predictions" / f"{variant}.jsonl"
-    return metrics.answers(manifest, read_predictions(path), name=str(path))
+    return test_set.answers(manifest, read_predictions(path), name=str(path))
 
 
 def judge(plan: Plan) -> tuple[list[Line], list[str]]:
     """The table's lines, and what stands below it."""
     runs = [collect(plan, number) for number in range(plan.corpora)]
-    params = metrics.Params(resamples=RESAMPLES)
+    params = evaluation.Params(resamples=RESAMPLES)
     utterances = sum(len(of.judged.gold) for of in runs)
     lines = [Line("test utterances, pooled", str(utterances), "at least 360", utterances >= 360)]
     lines += list(_gaps(runs, params))
@@ -323,7 +197,7 @@ def judge(plan: Plan) -> tuple[list[Line], list[str]]:
     return [*lines, units], [_levels(runs, params), below]
 
 
-def _gaps(runs: Sequence[measures.Runs], params: metrics.Params) -> Iterator[Line]:
+def _gaps(runs: Sequence[measures.Runs], params: evaluation.Params) -> Iterator[Line]:
     """The comparisons between systems, in points of accuracy."""
     asked: tuple[tuple[str, str, str, str, Callable[[dict[str, float]], bool]], ...] = (
         ("T minus regression on what T sees", "window", "T", "at least -3", lambda g: g["value"] >= -0.03),
@@ -374,7 +248,7 @@ def _bands(plan: Plan) -> Iterator[Line]:
     yield _banded("TVB trained on shuffled labels", measures.answer_band(by_shuffled, RESAMPLES, seed=0))
 
 
-def _answers_to_shuffled(plan: Plan, number: int) -> tuple[Manifest, metrics.Answers]:
+def _answers_to_shuffled(plan: Plan, number: int) -> tuple[Manifest, test_set.Answers]:
     manifest = read_manifest(plan.shuffled(number) / "data" / "manifest.jsonl")
     return manifest, _answers(manifest, plan.shuffled(number), "TVB")
 
@@ -385,7 +259,7 @@ def _banded(what: str, band: measures.Band) -> Line:
     )
 
 
-def _levels(runs: Sequence[measures.Runs], params: metrics.Params) -> str:
+def _levels(runs: Sequence[measures.Runs], params: evaluation.Params) -> str:
     """Accuracy of every system, for the reader who wants levels and not gaps."""
     names = {
         "T": "T",
@@ -407,13 +281,13 @@ def _levels(runs: Sequence[measures.Runs], params: metrics.Params) -> str:
 def _units(plan: Plan) -> tuple[Line, str]:
     """Do the stored action units follow what was planted? The median r over the units that the recipes move."""
     clips, speakers, names = _intensities(plan)
-    found = measures.unit_agreement(clips, speakers)
-    stored, own = np.diag(found.stored), np.diag(found.pooled)
-    others = np.where(np.eye(len(names), dtype=bool), 0, np.abs(found.pooled))
+    agreement = measures.unit_agreement(clips, speakers)
+    stored, own = np.diag(agreement.stored), np.diag(agreement.pooled)
+    others = np.where(np.eye(len(names), dtype=bool), 0, np.abs(agreement.pooled))
     off = others[~np.eye(len(names), dtype=bool)]
     line = Line(
         "action units follow planted intensities (plumbing), each speaker's mean taken off: median r over units",
-        f"{np.median(own):.2f} (as stored {np.median(stored):.2f}, within clips {np.nanmedian(found.within):.2f}; "
+        f"{np.median(own):.2f} (as stored {np.median(stored):.2f}, within clips {np.nanmedian(agreement.within):.2f}; "
         f"off the diagonal: median abs. r {np.median(off):.2f}, largest {off.max():.2f})",
         "at least 0.80",
         bool(np.median(own) >= 0.8),
@@ -422,7 +296,7 @@ def _units(plan: Plan) -> tuple[Line, str]:
         "| unit | r as stored | r within speakers | largest abs. r with another unit's | r within clips that move it |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    table = np.column_stack([stored, own, others.max(1), found.within])
+    table = np.column_stack([stored, own, others.max(1), agreement.within])
     rows = [f"| {name} | {_cells(row)} |" for name, row in zip(names, table, strict=True)]
     return line, "\n".join([*head, *rows, f"| median | {_cells(np.nanmedian(table, axis=0))} |"])
 
@@ -432,22 +306,24 @@ def _cells(row: metrics.Floats) -> str:
 
 
 def _intensities(plan: Plan) -> tuple[list[tuple[metrics.Floats, metrics.Floats]], list[str], list[str]]:
-    """(stored, planted) units of every clip over the frames with a face, whose clip it is, and the units' names."""
+    """(stored, planted) units of every clip over the frames with a face, the clips' speakers, and the units' names."""
     clips: list[tuple[metrics.Floats, metrics.Floats]] = []
     speakers: list[str] = []
     names: list[str] = []
     for number in range(plan.corpora):
         data = plan.corpus(number) / "data"
         truth = read_intensities(data / "sample")
-        whose = {utterance.id: utterance.speaker for utterance in read_manifest(data / "manifest.jsonl").utterances}
+        speaker_of = {
+            utterance.id: utterance.speaker for utterance in read_manifest(data / "manifest.jsonl").utterances
+        }
         with open_cache(data / "cache" / "face.h5", "face") as face:
             names = [name for name in next(iter(truth.values())).unit_names if f"{name}_r" in face.columns]
             for id_ in face.ids:
                 stored = np.stack([face[id_].column(f"{name}_r") for name in names], axis=1).astype(np.float64)
                 planted = np.stack([truth[id_].unit(name) for name in names], axis=1).astype(np.float64)
-                seen = np.isfinite(stored).all(1)
-                clips.append((stored[seen], planted[seen]))
-                speakers.append(f"{number} {whose[id_]}")
+                measured = np.isfinite(stored).all(1)
+                clips.append((stored[measured], planted[measured]))
+                speakers.append(f"{number} {speaker_of[id_]}")
     return clips, speakers, names
 
 
@@ -474,21 +350,6 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: s
             *[part + "\n" for part in below],
         ]
     )
-
-
-def where() -> str:
-    """Commit, Python and cores that a table was made with."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "bemerc", "params.yaml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    return f"commit {commit or 'unknown'}{' with changes' if changed.strip() else ''}, Python {platform.python_version()}, {os.cpu_count()} cores"
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Do the intervals hold what they say? A simulation with known truth: ``python -m benchmarks.coverage [--repetitions 2000] [--out FILE]``
+"""Coverage of the intervals and power of the comparison, in a simulation with known truth: ``python -m benchmarks.coverage [--repetitions 2000] [--out FILE]``
 
 A world has dialogues of uneven length, labels that go on from turn to turn, utterances and dialogues that are hard for every
 system, and training seeds that are better or worse than the mean by a standard deviation that is small, equal or large beside
-what the choice of dialogues brings. Two systems answer; their truth is known from the answers' probabilities in a world of
-many dialogues, averaged over seeds. Every repetition draws new dialogues and new seeds and asks bemerc/evaluate for its 95 %
-intervals, p-values and detectable differences.
+the variation between draws of dialogues. Two systems answer; their true metrics are those of the answers' probabilities in a
+world of many dialogues, averaged over seeds. Every repetition draws dialogues and seeds anew and computes the 95 % intervals,
+p-values and detectable differences of bemerc/evaluate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.core import atomic
-from bemerc.evaluate import compare, intervals, metrics
+from bemerc.evaluate import bootstrap, compare, intervals, metrics, test_set
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,10 +44,10 @@ class World:
     hard: Floats
 
     @property
-    def reference(self) -> metrics.Reference:
+    def reference(self) -> test_set.Reference:
         count = len(self.gold)
         ids, flags = tuple(map(str, range(count))), np.zeros(count, dtype=np.bool_)
-        return metrics.Reference(
+        return test_set.Reference(
             ids, LABELS, ("A",) * count, self.gold, self.dialogue, flags, -np.ones(count, np.int64)
         )
 
@@ -71,12 +71,12 @@ def right(world: World, system: int, better: float, seed_effect: float) -> Float
     return np.asarray(1 / (1 + np.exp(world.hard[system] - 0.6 - system * better - seed_effect)))
 
 
-def answer(world: World, system: int, better: float, effect: float, rng: np.random.Generator) -> metrics.Answers:
+def answer(world: World, system: int, better: float, effect: float, rng: np.random.Generator) -> test_set.Answers:
     """One trained model's answers; a wrong one is any other label, by how frequent it is."""
     wrong = rng.choice(len(SHARES), len(world.gold), p=SHARES)
     wrong = np.where(wrong == world.gold, (wrong + 1) % len(SHARES), wrong)
     hit = rng.random(len(world.gold)) < right(world, system, better, effect)
-    return metrics.Answers(np.where(hit, world.gold, wrong), None)
+    return test_set.Answers(np.where(hit, world.gold, wrong), None)
 
 
 def expected(world: World, system: int, better: float, effect: float) -> Floats:
@@ -129,11 +129,11 @@ def repetitions(
     for number in range(count):
         world = draw(of.dialogues, rng)
         judged = world.reference
-        weights = metrics.dialogue_weights(of.dialogues, RESAMPLES, number)
+        weights = bootstrap.dialogue_weights(of.dialogues, RESAMPLES, number)
         runs = []
         for system in (0, 1):
             given = [answer(world, system, better, rng.normal(0, deviation), rng) for _ in range(of.seeds)]
-            runs.append(metrics.repeated(judged, given, weights))
+            runs.append(bootstrap.repeated(judged, given, weights))
         yield {m: (intervals.level(runs[0][m]), intervals.difference(runs[0][m], runs[1][m])) for m in metrics.METRICS}
 
 
@@ -142,15 +142,15 @@ def coverage(of: Setting, count: int, seed: int) -> dict[str, tuple[float, float
     deviation = deviation_for(SPREADS[of.spread], of.dialogues) if of.seeds > 1 else 0.0
     a, b = (truth(system, BETTER, deviation) for system in (0, 1))
     held = {m: np.zeros(2) for m in metrics.METRICS}
-    for found in repetitions(of, BETTER, count, seed):
-        for m, (one, gap) in found.items():
+    for estimates in repetitions(of, BETTER, count, seed):
+        for m, (one, gap) in estimates.items():
             for place, (estimate, true, least) in enumerate(((one, a[m], 0.0), (gap, b[m] - a[m], -1.0))):
                 low, high = estimate.interval(0.95, least, 1.0)
                 held[m][place] += low <= true <= high
     return {m: (share[0] / count, share[1] / count) for m, share in held.items()}
 
 
-def found_shares(dialogues: int, runs: int, count: int, seed: int) -> tuple[float, float]:
+def detected_shares(dialogues: int, runs: int, count: int, seed: int) -> tuple[float, float]:
     """(share of tables that find it, share that would by the rule without Holm): one of ``runs`` has the difference in
     accuracy that the table calls detectable, the others none. One training seed each.
 
@@ -158,7 +158,7 @@ def found_shares(dialogues: int, runs: int, count: int, seed: int) -> tuple[floa
     """
     better = _detected_by(dialogues, runs, seed)
     naive = _detected_by(dialogues, 1, seed)
-    return _found(dialogues, runs, better, count, seed), _found(dialogues, runs, naive, count, seed)
+    return _detected(dialogues, runs, better, count, seed), _detected(dialogues, runs, naive, count, seed)
 
 
 def _gain(better: float) -> float:
@@ -181,15 +181,15 @@ def _estimates(dialogues: int, better: float, count: int, seed: int) -> Iterator
     rng = np.random.default_rng(seed)
     for number in range(count):
         world = draw(dialogues, rng)
-        weights = metrics.dialogue_weights(dialogues, RESAMPLES, number)
+        weights = bootstrap.dialogue_weights(dialogues, RESAMPLES, number)
         a, b = (
-            metrics.repeated(world.reference, [answer(world, 1, gain, 0, rng)], weights)["accuracy"]
+            bootstrap.repeated(world.reference, [answer(world, 1, gain, 0, rng)], weights)["accuracy"]
             for gain in (0, better)
         )
         yield intervals.difference(a, b)
 
 
-def _found(dialogues: int, runs: int, better: float, count: int, seed: int) -> float:
+def _detected(dialogues: int, runs: int, better: float, count: int, seed: int) -> float:
     """Share of tables whose better run has a p below 5 % after Holm, the other runs' p being those of no difference."""
     p = [one.p() for one in _estimates(dialogues, better, count, seed + 2)]
     null = [one.p() for one in _estimates(dialogues, 0, count, seed + 3)]
@@ -199,7 +199,7 @@ def _found(dialogues: int, runs: int, better: float, count: int, seed: int) -> f
 
 
 def tables(count: int) -> Iterator[str]:
-    """The document's lines, as they are worked out."""
+    """The document's lines, one by one as they are computed."""
     yield "| training seeds | their spread beside that of dialogues | dialogues | accuracy | weighted F1 | macro F1 | difference in accuracy | in weighted F1 | in macro F1 |"
     yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     settings = [Setting(1, n, "small") for n in (15, 40, 280)]
@@ -213,8 +213,8 @@ def tables(count: int) -> Iterator[str]:
     yield "| runs compared | found | found at the difference that is named without Holm |"
     yield "| ---: | ---: | ---: |"
     for runs in (1, 5, 14):
-        found, naive = found_shares(40, runs, count, seed=runs)
-        yield f"| {runs} | {100 * found:.0f} % | {100 * naive:.0f} % |"
+        detected, naive = detected_shares(40, runs, count, seed=runs)
+        yield f"| {runs} | {100 * detected:.0f} % | {100 * naive:.0f} % |"
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
-"""A corpus of MELD's size through the pipeline: ``python -m benchmarks.dry_run [--work DIR] [--out docs/dry_run.md]``
+"""Time and memory of the pipeline on a corpus of MELD's size: ``python -m benchmarks.dry_run [--work DIR] [--out docs/dry_run.md]``
 
-13,708 utterances in 1,432 dialogues, laid out as MELD's tables and folders are, with clips of under a second; no word and no
-picture of MELD's. Every step is a process of its own, whose time and peak memory the system measures. What is asked is that
-nothing grows faster than the corpus and that memory stays flat; the clips are tiny, so nothing is said of decoding speed.
-Training stops after its first steps: how long a whole one takes is the business of docs/speed.md. What evaluate judges is
+13,708 utterances in 1,432 dialogues in MELD's tables and folders, with synthetic words and clips of under a second. Every step
+is a process of its own, whose time and peak memory the system measures. Nothing may grow faster than the corpus, and memory
+must stay flat; the clips are tiny, so this does not measure decoding. Training stops after its first steps: for a whole one see docs/speed.md. What evaluate judges is
 made up, predictions and tokens of all modalities; --words gives it MELD's own words, so that the regressions have its vocabulary.
 """
 
@@ -85,11 +84,11 @@ def _turns(count: int, dialogues: int) -> Iterator[tuple[int, int]]:
 
 
 def _row(number: int, rng: random.Random, dialogue: int, turn: int, seconds: float) -> list[object]:
-    said = " ".join(rng.choices(SAYING.split(), k=rng.randint(1, 16)))
+    text = " ".join(rng.choices(SAYING.split(), k=rng.randint(1, 16)))
     start_s = 5.0 * turn
     times = [_clock(start_s), _clock(start_s + seconds)]
     person = f"Person {rng.randrange(260)}"
-    return [number + 1, said, person, rng.choice(LABELS), "neutral", dialogue, turn, 1, 1, *times]
+    return [number + 1, text, person, rng.choice(LABELS), "neutral", dialogue, turn, 1, 1, *times]
 
 
 def _clock(seconds: float) -> str:
@@ -123,14 +122,14 @@ def _film(path: Path, seconds: float, seed: int) -> tuple[bytes, float]:
 
 TOKENS = """
 from pathlib import Path
-from bemerc.behavior.describe import rules
+from bemerc.behavior.describe import rules, run
 from bemerc.behavior.tokens import file as tokens
 from bemerc.corpus.manifest import read_manifest
 manifest, caches = read_manifest(Path("data/manifest.jsonl")), {"audio": Path("data/cache/audio.h5")}
 if %r == "tokens":
     tokens.run(manifest, caches, Path("data/tokens.h5"), tokens.Params())
 else:
-    rules.run(manifest, caches, Path("data/descriptions.jsonl"), rules.Params())
+    run.run(manifest, caches, Path("data/descriptions.jsonl"), rules.Params())
 """
 TRAIN = """
 from pathlib import Path
@@ -160,24 +159,24 @@ from bemerc.behavior.tokens.calibration import Calibration, Statistics
 manifest, rng = read_manifest(Path("data/manifest.jsonl")), np.random.default_rng(0)
 count, labels = len(manifest.utterances), manifest.labels
 if %r:
-    said = [row["Utterance"] for table in sorted(Path(%r).glob("*_sent_emo.csv")) for row in csv.DictReader(table.open(encoding="utf-8", errors="replace"))]
-    spoken = tuple(replace(u, text=said[i %% len(said)]) for i, u in enumerate(manifest.utterances))
+    sentences = [row["Utterance"] for table in sorted(Path(%r).glob("*_sent_emo.csv")) for row in csv.DictReader(table.open(encoding="utf-8", errors="replace"))]
+    spoken = tuple(replace(u, text=sentences[i %% len(sentences)]) for i, u in enumerate(manifest.utterances))
     write_manifest(Path("data/manifest.jsonl"), spoken, labels, manifest.corpora)
     manifest = read_manifest(Path("data/manifest.jsonl"))
 wide = {"face": 84, "pose": 21, "audio": 19}
 made = {m: (rng.normal(size=(count, 8, n)).astype(np.float32), np.ones((count, 8), bool)) for m, n in wide.items()}
-known = {m: Statistics("made up", tuple(f"{m}{i}" for i in range(n)), (0.0,) * n, (1.0,) * n) for m, n in wide.items()}
-tokens.write_tokens(Path("data/tokens.h5"), [u.id for u in manifest.utterances], made, Calibration(known), tokens.Params())
+statistics = {m: Statistics("made up", tuple(f"{m}{i}" for i in range(n)), (0.0,) * n, (1.0,) * n) for m, n in wide.items()}
+tokens.write_tokens(Path("data/tokens.h5"), [u.id for u in manifest.utterances], made, Calibration(statistics), tokens.Params())
 for variant in ("T", "TV", "TVB"):
-    found = []
+    predictions = []
     for u in manifest.by_split("test"):
         scores = rng.dirichlet(np.ones(len(labels)))
         if rng.random() < 0.5:
             best, gold = int(scores.argmax()), labels.index(u.label)
             scores[[best, gold]] = scores[[gold, best]]
         named = dict(zip(labels, map(float, scores / scores.sum())))
-        found.append(Prediction(u.id, u.label, max(named, key=named.get), named))
-    write_predictions(Path(f"results/predictions/{variant}.jsonl"), found)
+        predictions.append(Prediction(u.id, u.label, max(named, key=named.get), named))
+    write_predictions(Path(f"results/predictions/{variant}.jsonl"), predictions)
 """
 
 
@@ -225,9 +224,9 @@ def measure(work: Path, what: str, command: list[str], enough: Callable[[Path], 
     return taken
 
 
-def document(found: list[Taken], command: str) -> str:
+def document(costs: list[Taken], command: str) -> str:
     """docs/dry_run.md."""
-    rows = [f"| {t.step} | {t.wall_s:.0f} | {t.cpu_s:.0f} | {t.peak_mb:.0f} |" for t in found]
+    rows = [f"| {t.step} | {t.wall_s:.0f} | {t.cpu_s:.0f} | {t.peak_mb:.0f} |" for t in costs]
     return "\n".join(
         [
             "# A corpus of MELD's size, dry",
@@ -256,9 +255,9 @@ def main() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["prepare"]["corpora"] = ["meld"]
     (given.work / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    found = [measure(given.work, *step) for step in steps(str(given.words.resolve()) if given.words else "")]
-    found = [one for one in found if one.step != MADE_UP]
-    text = document(found, " ".join(["python -m benchmarks.dry_run", *sys.argv[1:]]))
+    costs = [measure(given.work, *step) for step in steps(str(given.words.resolve()) if given.words else "")]
+    costs = [one for one in costs if one.step != MADE_UP]
+    text = document(costs, " ".join(["python -m benchmarks.dry_run", *sys.argv[1:]]))
     given.out.write_text(text, encoding="utf-8")
     print(f"\n{text}")
 

@@ -1,11 +1,11 @@
-"""Frames per CPU second of the video extraction, as ratios: ``python -m benchmarks.extraction CLIP... [--heights 360 1080]``
+"""CPU time per frame of the video extraction, as ratios: ``python -m benchmarks.extraction CLIP... [--heights 360 1080]``
 
 With --heights each clip is first encoded at these heights (H.264, without sound), in a folder that goes again.
 
 Each clip is measured three ways in one process group, one thread each, start-up left out by a first pass:
   user    the loop that one would write: OpenCV reads, MediaPipe Holistic looks at every frame
   limit   PyAV decodes, the same two models look at the same frames as ours, nothing is kept
-  ours    the worker's own pass: one face on every frame, pose at 8 Hz, all columns worked out, landmarks packed
+  ours    the worker's own pass: one face on every frame, pose at 8 Hz, all columns computed, landmarks packed
   ours_4  the same with up to four faces followed, and the choice among them, which is the default of bemerc extract
 Ratios above 1 mean that ours is faster. Fixed settings: default params of face and pose but for the number of faces.
 """

@@ -1,6 +1,6 @@
-"""Does the head's pose come out in degrees? ``python -m benchmarks.head_pose --faces DIR [--openface CLIP CSV]``
+"""Head pose in degrees against known rotations and OpenFace 2: ``python -m benchmarks.head_pose --faces DIR [--openface CLIP CSV]``
 
---faces     pictures of people: each face that looks at the camera is turned by known angles (benchmarks/face_warps.py: the
+--faces     pictures of people: each face that looks at the camera is turned by known angles (fits/face_warps.py: the
             mesh is turned in depth and carries the picture along) and measured again through the mesh
 --openface  a clip and what OpenFace 2 wrote of it, for pose and gaze on real movement
 Prints per angle the slope (1 is right) and Pearson r.
@@ -16,8 +16,9 @@ import numpy as np
 
 from bemerc.extraction.face import head_pose, mesh
 from bemerc.extraction.networks import FaceMesh
-from benchmarks.face_warps import Look, Portrait, draw
-from fits.action_units import clip_landmarks, meshed, people
+from fits.action_units import clip_landmarks
+from fits.face_warps import Look, Portrait, draw
+from fits.photographs import meshed, people
 
 STEPS = (-15, -10, -5, 0, 5, 10, 15)
 
@@ -32,20 +33,22 @@ def main() -> None:
     frontal = [
         p for p in people(args.faces) if np.abs(head_pose.pose_deg(mesh.align(p.landmarks[None]))[0, :2]).max() < 12
     ]
-    told: dict[str, list[tuple[float, float]]] = {"pitch": [], "yaw": []}
+    fits: dict[str, list[tuple[float, float]]] = {"pitch": [], "yaw": []}
     for person in frontal[: args.people]:
         portrait = Portrait(person.crop, person.landmarks)
-        for name in told:
+        for name in fits:
             measured = []
             for degrees in STEPS:
                 turned = draw(portrait, np.zeros(18), Look(jitter=0, **{name: degrees}), rng)
-                seen = meshed(finder, [turned] * 3)
+                landmarks = meshed(finder, [turned] * 3)
                 measured.append(
-                    np.nan if seen is None else head_pose.pose_deg(mesh.align(seen[None]))[0, list(told).index(name)]
+                    np.nan
+                    if landmarks is None
+                    else head_pose.pose_deg(mesh.align(landmarks[None]))[0, list(fits).index(name)]
                 )
             if np.isfinite(measured).all():
-                told[name].append((np.polyfit(STEPS, measured, 1)[0], np.corrcoef(STEPS, measured)[0, 1]))
-    for name, values in told.items():
+                fits[name].append((np.polyfit(STEPS, measured, 1)[0], np.corrcoef(STEPS, measured)[0, 1]))
+    for name, values in fits.items():
         slope, r = np.median(values, axis=0)
         print(f"{name}: {len(values)} people turned by -15 to 15 degrees, median slope {slope:.2f}, r {r:.2f}")
     if args.openface:

@@ -1,10 +1,10 @@
-"""How many planted micro-expressions are spotted, and how many that are none: ``python -m benchmarks.micro_expressions``
+"""Precision and recall of the micro-expression spotter: ``python -m benchmarks.micro_expressions``
 
     python -m benchmarks.micro_expressions [--data data ...] [--clips DIR]
 
 --data   folders of the pipeline (with sample/truth.jsonl and cache/face.h5): precision, recall, and how well the frames fit.
-         The units are worked out anew from the stored landmarks, so that an older cache will do.
---clips  a folder of real videos: what is spotted per minute. Nobody marked them, so all of it counts as false alarms.
+         The units are computed anew from the stored landmarks, so that an older cache will do.
+--clips  a folder of real videos: spotted events per minute. They have no annotation, so all count as false alarms.
 
 A spotted event counts as right where it overlaps a planted one.
 """
@@ -31,10 +31,11 @@ from bemerc.media.video import Video
 
 @dataclass
 class Count:
-    """What was planted, found, right, right about the unit; overlaps (shared frames over all); minutes looked at."""
+    """Numbers of planted, spotted and right events and of those with the right unit; their overlaps (shared frames over all);
+    minutes of video."""
 
     planted: int = 0
-    found: int = 0
+    spotted: int = 0
     right: int = 0
     same_unit: int = 0
     minutes: float = 0.0
@@ -44,7 +45,7 @@ class Count:
 
     def add(self, spotted: list[Event], planted: list[dict[str, Any]], minutes: float) -> None:
         self.planted += len(planted)
-        self.found += len(spotted)
+        self.spotted += len(spotted)
         self.minutes += minutes
         for truth in planted:
             hits = [event for event in spotted if event.onset <= truth["offset"] and event.offset >= truth["onset"]]
@@ -56,12 +57,12 @@ class Count:
                 whole = max(best.offset, truth["offset"]) - min(best.onset, truth["onset"]) + 1
                 self.overlaps.append(shared / whole)
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         right = max(self.right, 1)
         return (
-            f"{self.planted} planted in {self.minutes:.1f} minutes, {self.found} spotted: "
-            f"precision {self.right / max(self.found, 1):.2f}, recall {self.right / max(self.planted, 1):.2f}, "
-            f"{(self.found - self.right) / self.minutes:.2f} false alarms per minute; of the right ones "
+            f"{self.planted} planted in {self.minutes:.1f} minutes, {self.spotted} spotted: "
+            f"precision {self.right / max(self.spotted, 1):.2f}, recall {self.right / max(self.planted, 1):.2f}, "
+            f"{(self.spotted - self.right) / self.minutes:.2f} false alarms per minute; of the right ones "
             f"{self.same_unit / right:.2f} name the unit, mean overlap {np.mean(self.overlaps or [0]):.2f}, "
             f"at least half {np.mean(np.array(self.overlaps or [0]) >= 0.5):.2f}"
         )
@@ -98,15 +99,15 @@ def main() -> None:
         for clip, planted in planted_clips(data):
             minutes = len(clip.timestamps_s) * frame_s(clip.timestamps_s) / 60
             count.add(micro_expressions.micro_expressions(clip), planted, minutes)
-        print(f"{data}: {count.told()}", flush=True)
+        print(f"{data}: {count.sentence()}", flush=True)
     total, minutes = 0, 0.0
     for name, clip in real_clips(args.clips) if args.clips else ():
-        seen_s = float(np.isfinite(clip.values[:, 0]).sum()) * frame_s(clip.timestamps_s)
+        face_s = float(np.isfinite(clip.values[:, 0]).sum()) * frame_s(clip.timestamps_s)
         events = micro_expressions.spot(clip)
         bursts = [event for event in events if event.kind == "micro-expression"]
-        total, minutes = total + len(bursts), minutes + seen_s / 60
+        total, minutes = total + len(bursts), minutes + face_s / 60
         named = ", ".join(f"{event.unit[:4]} at {clip.timestamps_s[event.apex]:.2f} s" for event in bursts)
-        print(f"{name}: {seen_s:.1f} s with a face, {len(events) - len(bursts)} blinks, spotted: {named or 'nothing'}")
+        print(f"{name}: {face_s:.1f} s with a face, {len(events) - len(bursts)} blinks, spotted: {named or 'nothing'}")
     if minutes:
         print(f"{total} spotted in {minutes:.2f} minutes of real video: {total / minutes:.1f} per minute")
 

@@ -1,9 +1,9 @@
-"""Damaged media on purpose: ``python -m benchmarks.mutated_media [COUNT] [SEED] [real]`` spoils COUNT clips and extracts them all.
+"""Extract damaged media: ``python -m benchmarks.mutated_media [COUNT] [SEED] [real]`` damages COUNT clips and extracts them all.
 
 Clips of several containers are cut off, holed, overwritten and shortened in seeded ways, and go through the real loop with
 the test's smallest extractors, or with ``real`` those of face, body and voice. The run must end by itself; every clip must
 end up measured or with a reason. Exit code 1 if a worker had to be stopped or an unexpected error ended one: those are the
-findings worth mending.
+faults to fix.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def make(folder: Path, count: int, seed: int) -> None:
         (folder / f"{i:05d}{clip.suffix}").write_bytes(spoiled(clip.read_bytes(), rng))
 
 
-def told(reasons: Mapping[str, str]) -> Counter[str]:
+def counted(reasons: Mapping[str, str]) -> Counter[str]:
     """How often each reason was given, numbers aside."""
     return Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in reasons.values())
 
@@ -85,7 +85,7 @@ def main() -> None:
             print(outcome.sentence())
             with open_cache(out / f"{measures[0].modality}.h5") as cache:
                 assert len(cache) == count
-                for reason, often in (told(cache.failures) + told(cache.notes)).most_common():
+                for reason, often in (counted(cache.failures) + counted(cache.notes)).most_common():
                     print(f"  {often:5d}  {reason}")
                 worse += sum("worker" in reason for reason in outcome.passing.values())
     sys.exit(1 if worse else 0)

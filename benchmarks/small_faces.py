@@ -1,9 +1,9 @@
-"""Which frames with a face are missed? ``python -m benchmarks.small_faces CLIP... [--every 3]``
+"""Missed faces, small ones above all: ``python -m benchmarks.small_faces CLIP... [--every 3]``
 
-Against a detector that is asked far more than one would ever wait for: the full-range model on the whole frame and on
-overlapping squares of a half, a third and a quarter of its longer side, at full size, on every frame that is looked at; a
-face counts where the short-range model, shown the place at full size, is sure of it (.75). Besides the clips as they
-are, each is shown small: as wide as a fourth, an eighth and a fourteenth of a wall of 1280 x 720 pixels.
+The reference is a detector without a limit of time: the full-range model on the whole frame and on overlapping squares of a
+half, a third and a quarter of its longer side, at full size; a face counts where the short-range model confirms it at full
+size with a score of .75. Besides the clips as they are, each is shown small: a fourth, an eighth and a fourteenth as wide as
+a frame of 1280 x 720 pixels.
 
 mediapipe   MediaPipe's own face graph, one face, as its solutions run it
 ours        the extractor's way, one face
@@ -106,27 +106,27 @@ def _share(part: int, whole: int) -> str:
 
 def judge(path: Path, scale: float, every: int, most_s: float) -> tuple[int, int, int] | None:
     theirs, ours, models = FaceMesh(0.5, 0.5), FaceFinder(1, 0.5, 0.5), FaceModels(0.5)
-    there, seen, found, spent_s, shape = [], [], [], 0.0, (0, 0)
+    widths, theirs_have, ours_have, spent_s, shape = [], [], [], 0.0, (0, 0)
     for i, (now_s, picture) in enumerate(frames(path, scale, most_s)):
-        seen.append(theirs(picture, now_s) is not None)
+        theirs_have.append(theirs(picture, now_s) is not None)
         start = time.process_time()
-        found.append(bool(ours(picture, now_s)))
+        ours_have.append(bool(ours(picture, now_s)))
         spent_s += time.process_time() - start
-        there.append(has_face(models, picture) if i % every == 0 else np.nan)
+        widths.append(has_face(models, picture) if i % every == 0 else np.nan)
         shape = picture.shape[1], picture.shape[0]
     for graph in (theirs, ours, models):
         graph.close()
-    width = np.array(there)
+    width = np.array(widths)
     asked = np.isfinite(width)
     has, lacks = asked & (width > 0), asked & (width == 0)
     if scale < 1 and not has.any():
         return None
-    counts = int(has.sum()), int((has & ~np.array(seen)).sum()), int((has & ~np.array(found)).sum())
-    false = int((lacks & np.array(found)).sum())
+    counts = int(has.sum()), int((has & ~np.array(theirs_have)).sum()), int((has & ~np.array(ours_have)).sum())
+    false = int((lacks & np.array(ours_have)).sum())
     face = f"{np.median(width[has]):.0f}" if has.any() else "-"
     print(
         f"| {path.stem}{'' if scale == 1 else f' at 1/{1 / scale:.0f}'} | {shape[0]}x{shape[1]} | {face} | {counts[0]} of {asked.sum()} | "
-        f"{_share(counts[1], counts[0])} | {_share(counts[2], counts[0])} | {false} | {1000 * spent_s / len(there):.1f} |",
+        f"{_share(counts[1], counts[0])} | {_share(counts[2], counts[0])} | {false} | {1000 * spent_s / len(widths):.1f} |",
         flush=True,
     )
     return counts

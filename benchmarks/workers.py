@@ -1,8 +1,8 @@
-"""What a second worker is worth: ``python -m benchmarks.workers CLIP... [--clips 60] [--times 3]``
+"""Speed-up by a second worker: ``python -m benchmarks.workers CLIP... [--clips 60] [--times 3]``
 
 The clips are copied, in turns and under contents of their own, until there are as many as asked, and measured with fresh stores:
   one, two    ``bemerc extract --workers 1`` and ``2``: seconds of the whole command by the clock, start and seal included
-  plain       the same extractors on the same clips without crew, store and seal: all of them in one process, against two
+  plain       the same extractors on the same clips without pool, store and seal: all of them in one process, against two
               processes at once with half of them each. No division of the work can do better on this machine, whose two
               cores may share caches and memory.
 Each the best of several, in turns, since clocks show what else runs. Where something does, look at the second column: the
@@ -66,14 +66,14 @@ def measure_plainly(clips: list[Path]) -> None:
     from bemerc.extraction.worker import Bench, measure_sounds, measure_video
     from benchmarks.extraction import Nowhere
 
-    seen = Bench(
+    video = Bench(
         (measure("face", extractor.__name__, extractor.Params()), measure("pose", body.__name__, body.Params()))
     )
-    heard = Bench((measure("audio", prosody.__name__, prosody.Params()),))
+    audio = Bench((measure("audio", prosody.__name__, prosody.Params()),))
     for path in clips:
-        for bench in (seen, heard):
+        for bench in (video, audio):
             task = Task("", path, identity(path), (Want(Part(), dict.fromkeys(bench.measures, "")),))
-            if bench is seen:
+            if bench is video:
                 measure_video(task, bench, Nowhere())
             else:
                 measure_sounds((task,), bench, Nowhere())
@@ -153,15 +153,15 @@ def main() -> None:
             "plain, one": lambda: plain(made, 1),
             "plain, two": lambda: plain(made, 2),
         }
-        found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+        times: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
         print("| way | clock, s | less what others took | CPU, s |\n| --- | ---: | ---: | ---: |")
         for _ in range(given.times):
             for way, run in ways.items():
-                found[way].append(timed(run))
-                print(f"| {way} | " + " | ".join(f"{seconds:.1f}" for seconds in found[way][-1]) + " |", flush=True)
+                times[way].append(timed(run))
+                print(f"| {way} | " + " | ".join(f"{seconds:.1f}" for seconds in times[way][-1]) + " |", flush=True)
     print(f"{given.count} clips; the best of {given.times}; the machine's load now {os.getloadavg()[0]:.1f}")
     for what, column in (("by the clock", 0), ("less what others took", 1)):
-        best = {way: min(times[column] for times in found[way]) for way in ways}
+        best = {way: min(one[column] for one in times[way]) for way in ways}
         ours, machine = best["one"] / best["two"], best["plain, one"] / best["plain, two"]
         print(f"{what}: two workers {ours:.2f} times one, two plain processes {machine:.2f} times one")
 

@@ -1,4 +1,4 @@
-"""Make bemerc/extraction/face/average_face.npz and action_units.npz, and say how good they are.
+"""Fit bemerc/extraction/face/average_face.npz and action_units.npz, and print how good they are.
 
     python -m fits.action_units --faces DIR --clips DIR --task face_landmarker.task [--work DIR] [--per-face 70]
 
@@ -6,9 +6,9 @@
 face landmarker (Apache-2.0). About 20 minutes on one core; what is slow (warping, asking the model) is kept in --work.
 
 1. Every face is found, cut out and meshed; their average, made symmetric, is the average face.
-2. Each person is warped by known action units (benchmarks/face_warps.py), at four sizes, with noise, and meshed again.
+2. Each person is warped by known action units (fits/face_warps.py), at four sizes, with noise, and meshed again.
 3. The blendshape model is asked about some 90,000 landmark sets made of those, and a small network learns to answer.
-   Two pictures in ten and two clips are kept out of it and tell how well.
+   Two pictures in ten and two clips are held out to measure how well.
 4. A ridge regression over all points learns the planted intensities, from how each face differs from its own rest and a
    little from how people differ; it is blended with the network's shapes, and put on a scale from 0 to 5.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,24 +25,16 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import action_units, blendshapes, mesh
 from bemerc.extraction.face.action_units import UNITS
-from bemerc.extraction.face.head_pose import pose_deg
 from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel, FaceMesh
 from bemerc.media.video import Video
-from benchmarks.face_warps import Look, Portrait, draw
+from fits.face_warps import Portrait, draw
+from fits.photographs import CROP, meshed, people
+from fits.warped_people import Warps, camera, random_look, warps
 
 Array = NDArray[np.float64]
 PACKAGE = Path(__file__).resolve().parents[1] / "bemerc" / "extraction" / "face"
 
-CROP = 384
-SURE = 0.85  # of a detection: below it hands, dogs and records are taken for faces
-MAX_YAW = 40.0
-# Movements that come together in faces; half of the warps are made of these, half of random ones.
-TOGETHER = (
-    *((6, 12), (6, 12, 25), (1, 2), (1, 2, 5), (1, 2, 5, 26), (1, 2, 26, 25), (4, 7), (4, 7, 23), (4, 5, 7), (9, 10)),
-    *((4, 9, 10), (9, 17), (1, 4), (1, 4, 15), (1, 15, 17), (15, 17), (20, 25), (1, 2, 4, 5, 20), (25, 26), (12, 25)),
-    *((10, 25), (17, 23), (14, 12), (2, 12), (4, 45), (7, 12, 6), (25, 26, 5)),
-)
-# Which shapes tell a unit (left and right are averaged), where the blendshape model can be believed.
+# Unit -> the shapes that measure it (left and right are averaged), where the blendshape model is reliable.
 TEACHERS = {
     1: ("browInnerUp",),
     2: ("browOuterUpLeft", "browOuterUpRight"),
@@ -60,95 +51,25 @@ TEACHERS = {
 SHARE = 0.3  # of the shapes in a blended unit
 RIDGE = 10.0
 BETWEEN = 0.1  # weight of how people differ, against how each moves: it teaches that a broad mouth is no smile
-LIPS_PART = 0.8  # of AU26 that parts the lips, where the warp was told of AU26 alone
+LIPS_PART = 0.8  # of AU26 that parts the lips, where the warp moves AU26 alone
 TOP = 4.0  # what a fully planted movement, or the most expressive 2 % of real frames, shall read
 REST_PERCENTILE = 35
-
-
-@dataclass(frozen=True)
-class Person:
-    """One face of one picture: the crop (384, 384, 3), its mesh (478, 3) in pixels, and the picture's name."""
-
-    picture: str
-    crop: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Warps:
-    """points (N, 478, 3) aligned, intensities (N, 18) planted, person (N,), rest (N,) bool: nothing was planted."""
-
-    points: Array
-    intensities: Array
-    person: NDArray[np.intp]
-    rest: NDArray[np.bool_]
 
 
 # ------------------------------------------------------------------------------------------------------------- people
 
 
-def people(folder: Path) -> list[Person]:
-    """Every face in the folder's pictures that is surely one and not turned far."""
-    from mediapipe.python.solutions.face_detection import FaceDetection
-
-    detectors = [FaceDetection(model_selection=which, min_detection_confidence=0.4) for which in (0, 1)]
-    finder = FaceMesh(0.5, 0.5)
-    found = []
-    for path in sorted(folder.iterdir()):
-        picture = cv2.imread(str(path))
-        if picture is None:
-            continue
-        rgb = np.ascontiguousarray(picture[:, :, ::-1])
-        for x, y, side in _boxes(rgb, detectors):
-            scale = CROP / (2.2 * side)
-            place = np.array([[scale, 0, CROP / 2 - x * scale], [0, scale, CROP / 2 - y * scale]])
-            crop = cv2.warpAffine(rgb, place, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            landmarks = meshed(finder, [crop] * 4)
-            if landmarks is not None and abs(pose_deg(mesh.align(landmarks[None]))[0, 1]) < MAX_YAW:
-                found.append(Person(path.name, crop, landmarks))
-    return found
-
-
-def _boxes(rgb: NDArray[np.uint8], detectors: list[object]) -> list[tuple[float, float, float]]:
-    """Middle and longer side of every face found on the picture and on its overlapping halves and thirds."""
-    height, width = rgb.shape[:2]
-    boxes: list[tuple[float, float, float, float]] = []
-    for parts in (1, 2, 3):
-        h, w = height // parts, width // parts
-        for top in np.linspace(0, height - h, 2 * parts - 1).astype(int):
-            for left in np.linspace(0, width - w, 2 * parts - 1).astype(int):
-                tile = np.ascontiguousarray(rgb[top : top + h, left : left + w])
-                for detector in detectors:
-                    for hit in detector.process(tile).detections or ():  # type: ignore[attr-defined]
-                        box = hit.location_data.relative_bounding_box
-                        middle = (left + (box.xmin + box.width / 2) * w, top + (box.ymin + box.height / 2) * h)
-                        boxes.append((hit.score[0], *middle, max(box.width * w, box.height * h)))
-    kept: list[tuple[float, float, float]] = []
-    for score, x, y, side in sorted(boxes, reverse=True):
-        if score >= SURE and all(max(abs(x - a), abs(y - b)) > max(side, c) / 2 for a, b, c in kept):
-            kept.append((x, y, side))
-    return kept
-
-
-def meshed(finder: FaceMesh, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
-    """The mesh of the last of these pictures, in its pixels; the ones before let the tracker settle."""
-    finder.reset()
-    for number, picture in enumerate(pictures):
-        seen = finder(np.ascontiguousarray(picture), number / 25)
-    return None if seen is None else (seen[0] * picture.shape[1]).astype(np.float32)
-
-
 def clip_landmarks(path: Path) -> NDArray[np.float32]:
     """(T, 478, 3) in pixels, the frames with a face of one clip."""
-    finder, found = FaceMesh(0.5, 0.5), []
+    finder, frames_with_face = FaceMesh(0.5, 0.5), []
     with Video(path) as video:
         for frame in video:
             rgb = frame.rgb()
-            seen = finder(rgb, frame.timestamp_s)
-            if seen is not None:
+            detected = finder(rgb, frame.timestamp_s)
+            if detected is not None:
                 height, width = rgb.shape[:2]
-                found.append(seen[0] * np.array([width, height, width], np.float32))
-    return np.array(found, np.float32).reshape(-1, MESH_POINTS, 3)
+                frames_with_face.append(detected[0] * np.array([width, height, width], np.float32))
+    return np.array(frames_with_face, np.float32).reshape(-1, MESH_POINTS, 3)
 
 
 def average(landmarks: NDArray[np.float32]) -> Array:
@@ -173,74 +94,6 @@ def mirrored(face: Array) -> NDArray[np.intp]:
     from scipy.spatial.distance import cdist
 
     return np.asarray(linear_sum_assignment(cdist(face, face * (-1, 1, 1)) ** 2)[1])
-
-
-# -------------------------------------------------------------------------------------------------------------- warps
-
-
-def warps(persons: list[Person], per_face: int, seed: int) -> Warps:
-    """At rest four times, each unit alone once, and ``per_face`` mixtures of every person, seen through the mesh."""
-    rng, finder = np.random.default_rng(seed), FaceMesh(0.3, 0.3)
-    landmarks, planted, whose, rest = [], [], [], []
-    for number, person in enumerate(persons):
-        portrait = Portrait(person.crop, person.landmarks)
-        for intensities, look, size in _orders(per_face, rng):
-            drawn = draw(portrait, intensities, look, rng)
-            noise = int(rng.integers(0, 9))
-            seen = meshed(finder, [_camera(picture, size, noise, rng) for picture in (person.crop, drawn, drawn)])
-            if seen is not None:
-                landmarks.append(seen)
-                planted.append(intensities)
-                whose.append(number)
-                rest.append(not intensities.any() and look == REST)
-        print(f"person {number + 1} of {len(persons)}: {len(landmarks)} meshes", flush=True)
-    points = mesh.align(np.array(landmarks)).points
-    return Warps(points, np.array(planted), np.array(whose), np.array(rest))
-
-
-REST = Look(jitter=0)
-
-
-def _orders(per_face: int, rng: np.random.Generator) -> list[tuple[Array, Look, float]]:
-    orders = [(np.zeros(len(UNITS)), REST, size) for size in (1.0, 0.7, 0.5, 0.4)]
-    for unit in range(len(UNITS)):
-        alone = np.zeros(len(UNITS))
-        alone[unit] = rng.uniform(2, 5)
-        orders.append((alone, Look(soft_lids=rng.random() < 0.5), rng.uniform(0.4, 1)))
-    for _ in range(per_face):
-        orders.append((_mixture(rng), random_look(rng), rng.uniform(0.35, 1)))
-    return orders
-
-
-def random_look(rng: np.random.Generator) -> Look:
-    """Sometimes another head, sometimes turned by some degrees, sometimes with soft lids."""
-    return Look(
-        identity=int(rng.integers(1, 10**6)) if rng.random() < 0.3 else 0,
-        yaw=rng.normal(0, 8) if rng.random() < 0.6 else 0,
-        pitch=rng.normal(0, 6) if rng.random() < 0.6 else 0,
-        soft_lids=rng.random() < 0.5,
-    )
-
-
-def _mixture(rng: np.random.Generator) -> Array:
-    planted = np.zeros(len(UNITS))
-    if rng.random() < 0.5:
-        strength = rng.uniform(0.5, 5)
-        for unit in TOGETHER[rng.integers(len(TOGETHER))]:
-            planted[UNITS.index(unit)] = np.clip(strength * np.exp(rng.normal(0, 0.35)), 0, 5)
-        if rng.random() < 0.3:
-            planted[rng.integers(len(UNITS))] = rng.uniform(0.5, 5)
-    else:
-        some = rng.choice(len(UNITS), rng.integers(1, 5), replace=False)
-        planted[some] = rng.uniform(0.5, 5, len(some))
-    return planted
-
-
-def _camera(picture: NDArray[np.uint8], size: float, noise: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    small = cv2.resize(picture, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
-    if noise:
-        small = np.clip(small.astype(np.int16) + rng.integers(-noise, noise + 1, small.shape), 0, 255)
-    return np.asarray(small, np.uint8)
 
 
 # --------------------------------------------------------------------------------------------------------- blendshapes
@@ -268,7 +121,7 @@ def landmark_sets(
 
 
 def _random_turn(rng: np.random.Generator) -> Array:
-    from benchmarks.face_warps import rotation
+    from fits.face_warps import rotation
 
     yaw, pitch, roll = rng.normal(0, (14, 10, 8))
     cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
@@ -376,14 +229,14 @@ def _scale(raw: Callable[[Array], Array], made: Warps, real: list[Array]) -> tup
     for unit in range(len(UNITS)):
         rows = alone & (made.intensities[:, unit] > 2)
         full[unit] = (change[rows, unit] / made.intensities[rows, unit]).mean() * 5
-    told = [raw(points) for points in real]
+    real_values = [raw(points) for points in real]
     rests = [values[made.rest & (made.person == who)].mean(axis=0) for who in np.unique(made.person)]
-    rest = np.percentile([*rests, *(np.percentile(t, 30, axis=0) for t in told)], REST_PERCENTILE, axis=0)
-    high = np.percentile(np.concatenate([*told, values[made.rest]]), 98, axis=0) - rest
+    rest = np.percentile([*rests, *(np.percentile(t, 30, axis=0) for t in real_values)], REST_PERCENTILE, axis=0)
+    high = np.percentile(np.concatenate([*real_values, values[made.rest]]), 98, axis=0) - rest
     return rest, TOP / np.maximum(full * TOP / 5, high)
 
 
-# --------------------------------------------------------------------------------------------------------------- told
+# --------------------------------------------------------------------------------------------------------------- quality
 
 
 def against_model(name: str, points: Array, model: BlendshapeModel) -> None:
@@ -413,9 +266,9 @@ def against_tasks(path: Path, task: Path) -> None:
             rgb = frame.rgb()
             picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
             other = landmarker.detect_for_video(picture, number * 40).face_blendshapes
-            seen = finder(rgb, frame.timestamp_s)
-            if other and seen is not None:
-                ours.append(seen[0] * np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1]]))
+            detected = finder(rgb, frame.timestamp_s)
+            if other and detected is not None:
+                ours.append(detected[0] * np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1]]))
                 theirs.append([shape.score for shape in other[0]])
     if len(ours) < 20:
         return
@@ -445,13 +298,13 @@ def on_another_portrait(seed: int, clips: int = 40, frames: int = 30) -> None:
             course[:, unit] = rng.uniform(1.5, 5) * np.clip(np.minimum((time - onset) / 4, (offset - time) / 5), 0, 1)
         jitter = int(rng.integers(10**9))
         finder.reset()
-        seen = [
-            finder(_camera(draw(portrait, now, look, np.random.default_rng(jitter)), 1, 5, rng), t / 25)
+        detected = [
+            finder(camera(draw(portrait, now, look, np.random.default_rng(jitter)), 1, 5, rng), t / 25)
             for t, now in enumerate(course)
         ]
-        if any(one is None for one in seen):
+        if any(one is None for one in detected):
             continue
-        read = action_units.from_landmarks(np.array([one[0] * CROP for one in seen if one], np.float32))
+        read = action_units.from_landmarks(np.array([one[0] * CROP for one in detected if one], np.float32))
         for unit in active:
             r[UNITS[unit]].append(float(np.corrcoef(read[:, unit], course[:, unit])[0, 1]))
     each = {unit: float(np.median(values)) for unit, values in r.items() if values}

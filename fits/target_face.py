@@ -1,16 +1,16 @@
-"""What tells a speaking mouth: fit the numbers of bemerc/extraction/face/lip_sync.py and whose.py.
+"""Fit the numbers of bemerc/extraction/face/lip_sync.py and target_face.py: which mouth speaks?
 
 ``python -m fits.target_face --faces DIR [--clips 240] [--work DIR]``
 
-People of photographs (benchmarks/face_warps.py moves their mouths) speak or listen, one clip each, which is encoded, decoded
+People of photographs (fits/face_warps.py moves their mouths) speak or listen, one clip each, which is encoded, decoded
 and followed as the extractor does it; any clips whatever can then be put side by side, with any of their sounds. So that
 no maker's habits are learned, each clip draws how far which phoneme opens, spreads or rounds its mouth, how strongly,
 with what inertia and how long before the sound, at what size, in what language, voice, rate and room. Every second
 person of the folder is fitted on; benchmarks/target_face.py shows the others, with other voices, sentences and tables.
 
-First what a voice tells of the mouth is fitted to speech alone and written to voice.npz, then how likely which correlation is: the probabilities
-of who of two or three in a picture speaks, or nobody of them, over windows as long as utterances are. Prints what
-goes into the modules.
+First a network from voice to mouth is fitted to speech alone and written to voice.npz; then the likelihoods of correlations,
+so that the probabilities of which of two or three people speaks, or none of them, are best over windows as long as
+utterances. Prints the numbers for the modules.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from bemerc.extraction.face.detection import FaceFinder
 from bemerc.media.audio import read_waveform
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
-from benchmarks.face_warps import Look, Portrait, draw
-from benchmarks.target_face import DRAWN, MELD_S, RATE_HZ, Phoneme, Talker, lengths, portraits, resampled
+from fits.face_warps import Look, Portrait, draw
+from fits.photographs import DRAWN, portraits
+from fits.talker import MELD_S, RATE_HZ, Phoneme, Talker, lengths, resampled
 
 Floats = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -183,17 +184,17 @@ def _pictures(face: Portrait, mouth: Floats, fps: int, rng: np.random.Generator)
         free * rng.uniform(0.2, 0.8) + 2 * _slow(count, fps, 1, rng),
     )
     turn, near = 2.0 * _slow(count, fps, 1, rng), 1 + 0.015 * _slow(count, fps, 1, rng)
-    found = []
+    frames = []
     for i in range(count):
         strength = np.array([5 * max(units[unit][i], 0.005) if unit != 20 else 5 * units[unit][i] for unit in UNITS])
         shown = draw(face, strength, Look(jitter=0), np.random.default_rng(seed))
         place = cv2.getRotationMatrix2D((DRAWN / 2, DRAWN / 2), float(turn[i]), float(near[i]) * side / DRAWN)
         place[:, 2] += (x[i] + side / 2 - DRAWN / 2, y[i] + side / 2 - DRAWN / 2)
         how = cv2.INTER_AREA if side < DRAWN else cv2.INTER_LINEAR
-        found.append(
+        frames.append(
             cv2.warpAffine(shown, place, (FRAME, FRAME), flags=how, borderValue=wall.tolist()).astype(np.uint8)
         )
-    return found
+    return frames
 
 
 def _slow(count: int, fps: int, size: float, rng: np.random.Generator) -> Floats:
@@ -209,20 +210,22 @@ def _in_room(sound: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.i
         -np.arange(round(0.3 * RATE_HZ)) / (rng.uniform(0.02, 0.08) * RATE_HZ)
     )
     echo *= rng.uniform(0, 0.5) / np.sqrt((echo**2).sum())
-    heard = tilted + np.convolve(tilted, echo)[: len(tilted)]
-    noise = np.cumsum(rng.normal(0, 1, len(heard))) if rng.random() < 0.5 else rng.normal(0, 1, len(heard))
+    wave_in_room = tilted + np.convolve(tilted, echo)[: len(tilted)]
+    noise = (
+        np.cumsum(rng.normal(0, 1, len(wave_in_room))) if rng.random() < 0.5 else rng.normal(0, 1, len(wave_in_room))
+    )
     noise = noise - np.convolve(noise, np.ones(441) / 441, mode="same")
-    heard += noise / noise.std() * heard.std() * 10 ** (-rng.uniform(8, 40) / 20)
-    return np.asarray(heard / np.abs(heard).max() * 20000, np.int16)
+    wave_in_room += noise / noise.std() * wave_in_room.std() * 10 ** (-rng.uniform(8, 40) / 20)
+    return np.asarray(wave_in_room / np.abs(wave_in_room).max() * 20000, np.int16)
 
 
 def _followed(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], Floats]:
     finder, rows, mouths, stamps = FaceFinder(1, 0.5, 0.5), [], [], []
     with Video(path) as video:
         for frame in video:
-            seen = finder(frame.rgb(), frame.timestamp_s)
-            rows.append(seen[0].landmarks if seen else np.full((478, 3), np.nan, np.float32))
-            mouths.append(seen[0].mouth if seen else np.zeros((MOUTH_PX, MOUTH_PX), np.uint8))
+            faces = finder(frame.rgb(), frame.timestamp_s)
+            rows.append(faces[0].landmarks if faces else np.full((478, 3), np.nan, np.float32))
+            mouths.append(faces[0].mouth if faces else np.zeros((MOUTH_PX, MOUTH_PX), np.uint8))
             stamps.append(frame.timestamp_s)
     finder.close()
     return np.array(rows, np.float32), np.array(mouths), np.array(stamps)
@@ -230,43 +233,42 @@ def _followed(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], Float
 
 def takes(folder: Path, count: int, work: Path) -> list[Take]:
     """The clips, made where they are not in ``work`` yet (some four seconds each)."""
-    talker, faces, found = Talker(), [], []
+    talker, faces, result = Talker(), [], []
     for number in range(count):
         kept = work / f"take_{number}.pickle"
         if not kept.is_file():
             faces = faces or portraits(folder, 0)
             kept.write_bytes(pickle.dumps(take(number, faces, talker, work)))
-        found.append(pickle.loads(kept.read_bytes()))
-    return found
+        result.append(pickle.loads(kept.read_bytes()))
+    return result
 
 
 # ------------------------------------------------------------------------------------------------------------------- fits
 
 
 def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, Floats]:
-    """What a voice tells of how open and how spread a mouth is, from speech and the mouths that would make it, which are not
-    ahead here: a small network that hears 80 ms of it."""
-    talker, times_s, heard, wanted = Talker(), np.arange(round(LONG_S * 25)) / 25, [], []
+    """Fit a small network from 80 ms of voice to how open and how spread the mouth is, on speech whose mouth is not ahead."""
+    talker, times_s, sounds, wanted = Talker(), np.arange(round(LONG_S * 25)) / 25, [], []
     for number in range(count):
         rng = np.random.default_rng([number, 991])
         sound, mouth = _spoken_sound(talker, times_s, rng, 0.0)
         loud = lips.around(lips.loudness(resampled(_in_room(sound, rng)), times_s))
-        heard.append([np.interp(times_s, np.arange(len(loud)) * lips.HOP_S, one) for one in loud.T])
+        sounds.append([np.interp(times_s, np.arange(len(loud)) * lips.HOP_S, one) for one in loud.T])
         moved = lips.pace(mouth, times_s)
         wanted.append(moved / (moved.std(axis=0) + 0.02))  # everybody counts alike, but for mouths that hardly move
-    return _trained(torch.tensor(np.array(heard)).mT.float(), torch.tensor(np.array(wanted)).float(), steps, hidden)
+    return _trained(torch.tensor(np.array(sounds)).mT.float(), torch.tensor(np.array(wanted)).float(), steps, hidden)
 
 
-def _trained(heard: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int) -> dict[str, Floats]:
-    """heard (N, T, 24), wanted (N, T, 2) -> the network's numbers. What it says is compared at the pace of syllables alone."""
+def _trained(sounds: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int) -> dict[str, Floats]:
+    """sounds (N, T, 24), wanted (N, T, 2) -> the network's numbers. Outputs are compared at the pace of syllables alone."""
     torch.manual_seed(0)
-    pace = torch.tensor(lips.pace(np.eye(heard.shape[1]), np.arange(heard.shape[1]) / 25)).float()
-    network = torch.nn.Sequential(torch.nn.Linear(heard.shape[2], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 2))
+    pace = torch.tensor(lips.pace(np.eye(sounds.shape[1]), np.arange(sounds.shape[1]) / 25)).float()
+    network = torch.nn.Sequential(torch.nn.Linear(sounds.shape[2], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 2))
     optimizer = torch.optim.Adam(network.parameters(), 3e-3, weight_decay=1e-4)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / steps) + 1e-4
-        some = torch.randint(0, len(heard), (64,))
-        loss = (pace @ network(heard[some]) - wanted[some]).square().mean()
+        some = torch.randint(0, len(sounds), (64,))
+        loss = (pace @ network(sounds[some]) - wanted[some]).square().mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -277,7 +279,7 @@ def _trained(heard: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int)
 def _spoken_sound(
     talker: Talker, times_s: Floats, rng: np.random.Generator, lead_s: float | None = None
 ) -> tuple[NDArray[np.int16], Floats]:
-    """What somebody says from a random moment on, and the mouth (T, 2) that says it, this much ahead of the sound."""
+    """Speech from a random moment on, and its mouth (T, 2), ``lead_s`` ahead of the sound."""
     language = str(rng.choice(list(TEXTS), p=[0.55, 0.15, 0.15, 0.15]))
     text = " ".join(rng.permutation(TEXTS[language]).tolist())
     rate, pitch, spread = (int(rng.integers(*edges)) for edges in ((130, 250), (25, 75), (20, 80)))
@@ -289,19 +291,19 @@ def _spoken_sound(
 
 
 @dataclass(frozen=True)
-class Asked:
+class Windows:
     """Windows (W): seconds (W,); correlations (W, 3, lags, channels) of up to three mouths with one sound, there (W, 3) which
     of them there are; answer (W,): 0 the first, 3 nobody."""
 
     seconds: Floats
-    found: Floats
+    correlations: Floats
     there: NDArray[np.bool_]
     answer: NDArray[np.intp]
 
 
-def windows(shown: list[Take], per_sound: int, lengths_s: Floats, seed: int) -> Asked:
+def windows(shown: list[Take], per_sound: int, lengths_s: Floats, seed: int) -> Windows:
     """Somebody who speaks among others who speak something else or who listen; or only others."""
-    rng, seconds, found, there, answer = np.random.default_rng(seed), [], [], [], []
+    rng, seconds, correlations, there, answer = np.random.default_rng(seed), [], [], [], []
     for own in [one for one in shown if one.speaks]:
         for _ in range(per_sound):
             length_s = float(np.clip(rng.choice(lengths_s), 0.5, LONG_S))
@@ -309,52 +311,51 @@ def windows(shown: list[Take], per_sound: int, lengths_s: Floats, seed: int) -> 
             talk, count, alone = bool(rng.random() < 0.5), int(rng.choice([1, 1, 1, 2, 2])), bool(rng.random() < 0.25)
             others = [one for one in shown if one.person != own.person and one.speaks == talk]
             rivals = [others[i] for i in rng.choice(len(others), count + alone, replace=False)]
-            heard = _heard(own, start_s, length_s)
-            judged = [_judged(one, start_s, length_s, heard) for one in ([] if alone else [own]) + rivals]
+            sound = _voice_of(own, start_s, length_s)
+            judged = [_judged(one, start_s, length_s, sound) for one in ([] if alone else [own]) + rivals]
             seconds.append(length_s)
-            found.append(judged + [np.zeros_like(judged[0])] * (3 - len(judged)))
+            correlations.append(judged + [np.zeros_like(judged[0])] * (3 - len(judged)))
             there.append(np.arange(3) < len(judged))
             answer.append(3 if alone else 0)
-    return Asked(np.array(seconds), np.array(found), np.array(there), np.array(answer))
+    return Windows(np.array(seconds), np.array(correlations), np.array(there), np.array(answer))
 
 
-def _heard(one: Take, start_s: float, length_s: float) -> Floats:
+def _voice_of(one: Take, start_s: float, length_s: float) -> Floats:
     sound = one.sound[round(start_s * lips.SAMPLE_RATE_HZ) : round((start_s + length_s) * lips.SAMPLE_RATE_HZ)]
     return lips.voice(sound, np.array([length_s]))
 
 
-def _judged(one: Take, start_s: float, length_s: float, heard: Floats) -> Floats:
+def _judged(one: Take, start_s: float, length_s: float, sound: Floats) -> Floats:
     inside = (one.timestamps_s >= start_s) & (one.timestamps_s < start_s + length_s - 1e-6)
     inside &= np.isfinite(one.landmarks[:, 0, 0])
     if not inside.any():
         return np.zeros((len(lips.LAGS_S), len(lips.CHANNELS)))
     moved = lips.movements(lips.mouth(one.landmarks[inside]).astype(np.float64))
-    seen = lips.together(moved, one.mouths[inside])
-    return lips.correlations([(one.timestamps_s[inside] - start_s, seen)], heard)[0]
+    cues = lips.together(moved, one.mouths[inside])
+    return lips.correlations([(one.timestamps_s[inside] - start_s, cues)], sound)[0]
 
 
-def likelihoods(asked: Asked, steps: int = 200) -> dict[str, Floats]:
-    """The numbers of lips.Channel per channel, how likely the lags are, the trust and what nobody is worth: those under which
-    the right answers are the most probable."""
-    channels = asked.found.shape[-1]
+def likelihoods(asked: Windows, steps: int = 200) -> dict[str, Floats]:
+    """The most likely numbers of lips.Channel per channel, of the lags, the trust and the score of "nobody"."""
+    channels = asked.correlations.shape[-1]
     fitted = {
         "mean": torch.full((channels,), 0.3),
         "speaking": torch.full((channels,), -1.5),
         "other": torch.full((channels,), -3.0),
         "chance": torch.full((channels,), -1.0),
-        "lags": torch.zeros(asked.found.shape[2]),
+        "lags": torch.zeros(asked.correlations.shape[2]),
         "trust": torch.tensor([-0.5]),
         "nobody": torch.zeros(1),
     }
     for number in fitted.values():
         number.requires_grad_()
-    found, there = torch.tensor(asked.found, dtype=torch.float32), torch.tensor(asked.there)
+    correlations, there = torch.tensor(asked.correlations, dtype=torch.float32), torch.tensor(asked.there)
     seconds, answer = torch.tensor(asked.seconds, dtype=torch.float32)[:, None, None, None], torch.tensor(asked.answer)
     optimizer = torch.optim.Adam(list(fitted.values()), 0.05)
     for _ in range(steps):
         by_chance = (2 * fitted["chance"]).exp() / seconds
         yes, no = (by_chance + (2 * fitted[name]).exp() for name in ("speaking", "other"))
-        ratios = (found**2 / no - (found - fitted["mean"]) ** 2 / yes + (no / yes).log()) / 2
+        ratios = (correlations**2 / no - (correlations - fitted["mean"]) ** 2 / yes + (no / yes).log()) / 2
         worth = fitted["trust"].exp() * torch.logsumexp(ratios.sum(dim=-1) + fitted["lags"].log_softmax(0), dim=-1)
         scores = torch.cat([worth.masked_fill(~there, -1e9), fitted["nobody"].expand(len(worth), 1)], dim=1)
         loss = torch.nn.functional.cross_entropy(scores, answer) + 3e-3 * fitted["lags"].square().sum()
@@ -362,14 +363,12 @@ def likelihoods(asked: Asked, steps: int = 200) -> dict[str, Floats]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     right = scores.argmax(dim=1) == answer
-    print(
-        f"{len(answer)} windows, {100 * float(right.float().mean()):.1f} % told right, cross-entropy {loss.item():.3f}"
-    )
+    print(f"{len(answer)} windows, {100 * float(right.float().mean()):.1f} % right, cross-entropy {loss.item():.3f}")
     logs = ("speaking", "other", "chance", "trust")
-    told = {
+    result = {
         name: (n.exp() if name in logs else n.log_softmax(0) if name == "lags" else n) for name, n in fitted.items()
     }
-    return {name: number.detach().double().numpy() for name, number in told.items()}
+    return {name: number.detach().double().numpy() for name, number in result.items()}
 
 
 def main() -> None:
@@ -379,14 +378,14 @@ def main() -> None:
     parser.add_argument(
         "--voices", type=int, default=600, help="how much speech lips.py's voice.npz is fitted to; 0 leaves it"
     )
-    parser.add_argument("--work", type=Path, default=Path("build/fit_whose_face"))
+    parser.add_argument("--work", type=Path, default=Path("build/fit_target_face"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if args.voices:
         np.savez_compressed(VOICE, **{name: one.astype(np.float32) for name, one in voice_network(args.voices).items()})
     shown = takes(args.faces, args.clips, args.work)
-    told = likelihoods(windows(shown, 14, lengths(MELD_S, 400), 5))
-    for name, number in told.items():
+    result = likelihoods(windows(shown, 14, lengths(MELD_S, 400), 5))
+    for name, number in result.items():
         print(name, number.round(3).tolist())
 
 

@@ -142,7 +142,7 @@ def loaded_by(module: str) -> set[str]:
         ("bemerc.interop.importers", HEAVY),
         ("bemerc.interop.exporters", HEAVY),
         ("bemerc.behavior.tokens.file", HEAVY),
-        ("bemerc.behavior.describe.rules", HEAVY),
+        ("bemerc.behavior.describe.run", HEAVY),
         ("bemerc.language.predict.records", HEAVY),
         ("bemerc.evaluate.metrics", HEAVY),
         ("bemerc.language.train.loop", {"cv2", "av", "mediapipe"}),
@@ -190,7 +190,11 @@ def borrowed(script: Path) -> Iterator[tuple[str, str]]:
                 yield module, node.attr
 
 
-@pytest.mark.parametrize("script", sorted(ROOT.glob("benchmarks/*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script",
+    sorted(path for folder in ("benchmarks", "fits") for path in (ROOT / folder).glob("*.py")),
+    ids=lambda path: path.stem,
+)
 def test_a_script_takes_only_what_is_there(script: Path) -> None:
     """mypy looks at the package alone, and a benchmark that nobody had run for a day asked for a function that had moved."""
     taken = set(borrowed(script))

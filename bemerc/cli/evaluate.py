@@ -109,13 +109,13 @@ def card(
     """
     from bemerc.core.config import load
     from bemerc.corpus.manifest import read_manifest
-    from bemerc.evaluate import metrics
+    from bemerc.evaluate import evaluation
     from bemerc.language.model.behavior_model import read_facts
     from bemerc.release import test_metrics
 
     manifest = read_manifest(data / "manifest.jsonl")
-    genders = test_metrics.read_genders(speakers, manifest) if speakers else test_metrics.NOBODY
-    judging = load(read_params(params, settings), "evaluate", metrics.Params)
+    genders = test_metrics.read_genders(speakers, manifest) if speakers else test_metrics.NO_GENDERS
+    judging = load(read_params(params, settings), "evaluate", evaluation.Params)
     numbers = test_metrics.run(model, read_facts(model), manifest, predictions, judging, genders, names)
     if json:
         output.print_json(numbers)

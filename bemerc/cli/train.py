@@ -174,14 +174,14 @@ def _print_estimate(project: Project, stage: int, variant: str, tflops: float, j
 
 def _align_prompts(manifest: Manifest, project: Project) -> tuple[list[Prompt], str]:
     """Stage 1's questions, and a line where the answers had to be made up."""
-    from bemerc.behavior.describe import rules
+    from bemerc.behavior.describe import description, rules
     from bemerc.corpus.manifest import MODALITIES
     from bemerc.language.inputs import variants
     from bemerc.language.train import align, memory_estimate
 
     path = project.data / variants.FILES[project.load("describe", rules.Params).source]
     if path.is_file():
-        return align.prompts(manifest, "train", rules.read_descriptions(path), MODALITIES), ""
+        return align.prompts(manifest, "train", description.read_descriptions(path), MODALITIES), ""
     typical = {u.id: memory_estimate.TYPICAL for u in manifest.utterances}
     note = f"{path} is not there yet: every description is taken to be a typical one of the rules\n"
     return align.prompts(manifest, "train", typical, MODALITIES), note

@@ -1,14 +1,12 @@
-"""What a plain logistic regression makes of the inputs, so that nobody takes a language model's number for granted.
+"""Baselines: logistic regressions on the inputs that the language model reads, and the most frequent label.
 
-The obvious baseline is a weak one that flatters the model. These are meant to win where they can: the same manifest and
-splits, bags of words and the very behavior tokens that the model reads, several ways to turn them into one row, all columns
-scaled by train, and the way and the strength of the regularisation picked on dev (accuracy, then log loss). Test is touched
-once, by the picked one. A model reads a window of turns with their speakers, so a regression on an utterance's own words
-alone says too little of what the model's size is worth: beside each of those stands one on the window that the prompt
-shows. The baselines are ours; no paper's.
+They are meant to be strong: the same manifest and splits, bags of words and the model's own behavior tokens, several ways to
+make one row of them, columns scaled by train; way and regularisation are picked on dev (accuracy, then log loss), and test is
+used once, by the picked one. Beside each regression on an utterance's own words there is one on the window of turns and
+speakers that the prompt shows, since the model reads that. The baselines are ours; no paper's.
 
-Counts of words stay sparse (MELD: 16,000 columns in 10 MB): divided by their deviation in train like the other columns, but
-not centred, which the intercept does, and by no less than a tenth, which would blow up words that one of a thousand says.
+Word counts stay sparse (MELD: 16,000 columns in 10 MB). They are divided by their deviation in train but not centred, which
+the intercept does, and by a tenth at least: less would blow up rare words.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Input = Literal["words", "window", "face", "pose", "audio"]
 
-# What each baseline is given. "words": the utterance's own; "window": those and the words and speakers of the prompt's window.
+# Baseline -> its inputs. "words": the utterance's own; "window": the words and speakers of the other turns in the prompt.
 INPUTS: dict[str, tuple[Input, ...]] = {
     "words": ("words",),
     "window": ("words", "window"),
@@ -42,7 +40,7 @@ INPUTS: dict[str, tuple[Input, ...]] = {
     "words + tokens": ("words", "face", "pose", "audio"),
     "window + tokens": ("words", "window", "face", "pose", "audio"),
 }
-# The variant that each is set against; "window" sees what that variant sees, "words" no earlier turn and no speaker.
+# Baseline -> the variant that it is compared with. "window" has that variant's inputs, "words" no earlier turn or speaker.
 RUNG_OF = {
     "words": "T",
     "window": "T",
@@ -54,9 +52,9 @@ RUNG_OF = {
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 Way = Literal["flat", "summary"]
 WAYS: tuple[Way, ...] = ("flat", "summary")
-# The least deviation that counts are divided by: that of a word in one of a hundred utterances.
+# Counts are divided by this at least: the deviation of a word in one of a hundred utterances.
 LEAST_DEVIATION = 0.1
-# The window's words beside the utterance's own: as they are, or held down, since there are ten times as many.
+# Weights of the window's words beside the utterance's own; the smaller one, since there are ten times as many.
 WINDOW_WEIGHTS = {"window": 1.0, "window x 0.3": 0.3}
 # A matrix of so many numbers is fitted in a tenth of the time when it is dense.
 SMALL = 1_000_000
@@ -83,7 +81,7 @@ Blocks = Sequence[Block]
 class Fit:
     """A regression as picked on dev.
 
-    features      the way that won, such as "unigrams, window, flat"
+    features      the picked way, such as "unigrams, window, flat"
     strength      scikit-learn's C
     dev_accuracy  of the picked one, a fraction
     scores        (N, C) probabilities for all N utterances of the manifest in its order, C labels in its order
@@ -96,10 +94,10 @@ class Fit:
 
 
 def regressions(manifest: Manifest, tokens: TokenFile, shown: prompts.Params) -> Iterator[tuple[str, Fit]]:
-    """Every baseline of INPUTS, one by one; those whose behavior the token file has nothing of are left out.
+    """Every baseline of INPUTS, one by one, without those whose modalities the token file lacks.
 
-    ``shown``: section ``prompt`` of params.yaml, which says how many turns a prompt holds. Raises CorpusError where train or
-    dev cannot carry a fit, or the token file lacks utterances.
+    ``shown``: section ``prompt`` of params.yaml, for the window of turns. Raises CorpusError where train or dev are too small,
+    or the token file lacks utterances.
     """
     for name, inputs in INPUTS.items():
         behavior = set(inputs) - {"words", "window"}
@@ -156,17 +154,17 @@ def words(manifest: Manifest, longest: int) -> sparse.csr_array:
 
 
 def window(manifest: Manifest, shown: prompts.Params) -> sparse.csr_array:
-    """Counts (N, V) of what a prompt shows beside the utterance's own words: the words and the speakers of the turns before
-    it in the window, and who speaks now. Vocabulary as of ``words``."""
+    """Counts (N, V) of what a prompt shows beside the utterance's own words: words and speakers of the earlier turns in the
+    window, and the present speaker. Vocabulary as in ``words``."""
     split = CountVectorizer(token_pattern=WORD).build_analyzer()
-    found: dict[str, list[str]] = {}
+    documents: dict[str, list[str]] = {}
     for dialogue in manifest.dialogues():
         turns = dialogue.utterances
-        said = [[*(f"word {word}" for word in split(u.text)), f"speaker {u.speaker}"] for u in turns]
+        words_of_turn = [[*(f"word {word}" for word in split(u.text)), f"speaker {u.speaker}"] for u in turns]
         for index, turn in enumerate(turns):
-            earlier = said[prompts.history_start(index, shown) : index]
-            found[turn.id] = [*(item for one in earlier for item in one), f"now {turn.speaker}"]
-    return _counted(manifest, CountVectorizer(analyzer=list, min_df=2), [found[u.id] for u in manifest.utterances])
+            earlier = words_of_turn[prompts.history_start(index, shown) : index]
+            documents[turn.id] = [*(item for one in earlier for item in one), f"now {turn.speaker}"]
+    return _counted(manifest, CountVectorizer(analyzer=list, min_df=2), [documents[u.id] for u in manifest.utterances])
 
 
 def _counted(manifest: Manifest, counter: CountVectorizer, documents: Sequence[Any]) -> sparse.csr_array:
@@ -178,10 +176,10 @@ def _counted(manifest: Manifest, counter: CountVectorizer, documents: Sequence[A
 
 
 def pooled(tokens: TokenFile, ids: Sequence[str], modalities: Sequence[Modality], way: Way) -> Floats:
-    """Behavior tokens as one row per id, (N, D), NaN where a token is masked out.
+    """Behavior tokens as one row per id (N, D), NaN where a token is masked out.
 
-    flat: all K tokens side by side; summary: mean, least and greatest over the present tokens. Beside them, per
-    modality, the share of present tokens: the model sees the masks too.
+    flat: all K tokens side by side; summary: mean, minimum and maximum over the present tokens. Per modality the share of
+    present tokens is added, since the model sees the masks too.
     """
     missing = sorted(set(ids) - set(tokens.ids))
     if missing:
@@ -194,34 +192,37 @@ def pooled(tokens: TokenFile, ids: Sequence[str], modalities: Sequence[Modality]
 
 
 def _row(values: NDArray[Any], mask: NDArray[np.bool_], way: Way) -> Floats:
-    seen = np.where(mask[:, None], values, np.nan).astype(np.float64)
+    values = np.where(mask[:, None], values, np.nan).astype(np.float64)
     if way == "flat":
-        parts = [seen.ravel()]
+        parts = [values.ravel()]
     else:
-        present = seen[mask] if mask.any() else seen[:1]
+        present = values[mask] if mask.any() else values[:1]
         parts = [present.mean(0), present.min(0), present.max(0)]
     return np.concatenate([*parts, [mask.mean()]])
 
 
 def standardised(matrix: Floats, train: NDArray[np.bool_]) -> Floats:
-    """Columns to mean 0 and deviation 1 by the rows ``train``; what is NaN becomes 0, the mean of what train has seen.
+    """Columns to mean 0 and deviation 1 by the rows ``train``; NaN becomes 0, the mean of train.
 
-    A column that is constant or never seen in train is left out; if none is left, one column of zeros stands for them.
+    A column that is constant or never measured in train is left out; if none is left, one column of zeros is returned.
     """
-    known = np.isfinite(matrix)
-    filled = np.where(known, matrix, 0.0)
-    seen = np.maximum(known[train].sum(0), 1)
-    mean = filled[train].sum(0) / seen
-    centred = np.where(known, filled - mean, 0.0)
-    deviation = np.sqrt((centred[train] ** 2).sum(0) / seen)
+    measured = np.isfinite(matrix)
+    filled = np.where(measured, matrix, 0.0)
+    count = np.maximum(measured[train].sum(0), 1)
+    mean = filled[train].sum(0) / count
+    centred = np.where(measured, filled - mean, 0.0)
+    deviation = np.sqrt((centred[train] ** 2).sum(0) / count)
     keep = deviation > 1e-9
     return np.asarray(centred[:, keep] / deviation[keep]) if keep.any() else np.zeros((len(matrix), 1))
 
 
 def scaled(counts: sparse.csr_array, train: NDArray[np.bool_]) -> sparse.csr_array:
     """Columns divided by their deviation in the rows ``train`` or LEAST_DEVIATION; zeros stay zeros."""
-    seen = counts[train]
-    mean, squares = (np.asarray(of.sum(axis=0)).ravel() / max(seen.shape[0], 1) for of in (seen, seen.multiply(seen)))
+    train_counts = counts[train]
+    mean, squares = (
+        np.asarray(of.sum(axis=0)).ravel() / max(train_counts.shape[0], 1)
+        for of in (train_counts, train_counts.multiply(train_counts))
+    )
     deviation = np.sqrt(np.maximum(squares - mean**2, 0))
     return sparse.csr_array(counts.multiply(1 / np.maximum(deviation, LEAST_DEVIATION)))
 

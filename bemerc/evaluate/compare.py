@@ -1,9 +1,8 @@
-"""Is one run better than another? Several runs against a baseline, with what chance, seeds and many tries may have done.
+"""Compare runs with a baseline on test: paired differences with intervals, corrected p-values, detectable differences.
 
-The usual comparison sets two accuracies beside each other. Here every metric is worked out per training seed and averaged;
-dialogues are drawn with replacement, the same draws for every run, so that a difference is judged on the same conversations,
-and the spread between seeds is added (intervals.py); p-values are Holm's over the table (Holm 1979); and where nothing is
-shown, the difference that could have been found says how little that means.
+Every metric is computed per training seed and averaged. Dialogues are resampled, the same for every run, and the variance
+between seeds is added (intervals.py). p-values are corrected over the table (Holm 1979). Where no difference is shown, the
+smallest one that the test set could have shown says how little that means.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import numpy as np
 
 from bemerc.core.errors import BemercError
 from bemerc.corpus.manifest import Manifest
-from bemerc.evaluate import intervals, metrics
+from bemerc.evaluate import bootstrap, evaluation, intervals, metrics, test_set
 from bemerc.evaluate.formatting import HEADLINE, METRIC_TITLES, cell, ranged, signed, table
 from bemerc.evaluate.intervals import ALPHA, Repeated
 from bemerc.language.predict.records import read_predictions
 
-# What LaTeX would take for its own, in one pass, so that no mark of a replacement is replaced.
+# LaTeX's special characters, replaced in one pass, so that no character of a replacement is replaced.
 TEX = str.maketrans(
     {mark: f"\\{mark}" for mark in "&%$#_{}"}
     | {"<": "$<$", ">": "$>$", "\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
@@ -42,7 +41,7 @@ class Run:
     """One system: its name, and its answers on test, one per training seed."""
 
     name: str
-    answers: tuple[metrics.Answers, ...]
+    answers: tuple[test_set.Answers, ...]
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,11 @@ class Measured:
 class Difference:
     """A run minus the baseline in one metric.
 
-    gap         with its interval
+    gap         the difference with its interval
     p           two-sided: 1 - confidence of the interval that ends at zero; 1 where there is no interval
     p_holm      the same, corrected for the number of runs in the table
-    detectable  the smallest true difference that four tables in five of this size would show, if it were the only one:
-                Holm's first step and the number of runs are in it; None where there is no interval
+    detectable  the smallest true difference that four tables in five of this size would show, were it the only one, with
+                Holm's correction for the number of runs; None where there is no interval
     """
 
     gap: Measured
@@ -73,7 +72,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Row:
-    """One run of the table: metric -> what it reached, and against the baseline (None for the baseline itself)."""
+    """One run of the table: metric -> its value, and metric -> its difference (None for the baseline itself)."""
 
     name: str
     seeds: int
@@ -99,8 +98,8 @@ class Comparison:
 def load(manifest: Manifest, places: Sequence[Path]) -> list[Run]:
     """A run per place: a predictions file, or a folder with one such file per training seed.
 
-    Raises CompareError where places are not there or share a name, EvaluationError or PredictionError where predictions
-    do not fit the manifest.
+    Raises CompareError where places are missing or share a name, EvaluationError or PredictionError where predictions do not
+    fit the manifest.
     """
     runs = [Run(_name(place), tuple(answers(manifest, file) for file in _files(place))) for place in places]
     names = [run.name for run in runs]
@@ -121,24 +120,24 @@ def _name(place: Path) -> str:
 def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place]
-    found = sorted(place.glob("*.jsonl"))
-    if not found:
+    files = sorted(place.glob("*.jsonl"))
+    if not files:
         raise CompareError(
             f"{place}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per training seed."
         )
-    return found
+    return files
 
 
-def answers(manifest: Manifest, file: Path) -> metrics.Answers:
+def answers(manifest: Manifest, file: Path) -> test_set.Answers:
     """One predictions file on test."""
-    return metrics.answers(manifest, read_predictions(file), name=str(file))
+    return test_set.answers(manifest, read_predictions(file), name=str(file))
 
 
-def compare(manifest: Manifest, runs: Sequence[Run], params: metrics.Params) -> Comparison:
-    """Judge all runs on test and each against the first."""
-    judged = metrics.reference(manifest)
-    weights = metrics.dialogue_weights(judged.dialogues, params.resamples, params.seed)
-    base, *others = [metrics.repeated(judged, run.answers, weights) for run in runs]
+def compare(manifest: Manifest, runs: Sequence[Run], params: evaluation.Params) -> Comparison:
+    """Evaluate all runs on test, and each against the first."""
+    judged = test_set.reference(manifest)
+    weights = bootstrap.dialogue_weights(judged.dialogues, params.resamples, params.seed)
+    base, *others = [bootstrap.repeated(judged, run.answers, weights) for run in runs]
     against = [_against(base, other, len(others), params.confidence) for other in others]
     corrected = [_with_holm([one[m] for one in against]) for m in metrics.METRICS]
     rows = [
@@ -156,8 +155,8 @@ def compare(manifest: Manifest, runs: Sequence[Run], params: metrics.Params) -> 
 def _measured(of: Repeated, confidence: float) -> Measured:
     if of.dialogues < 2:
         return Measured(float(of.values.mean()), None, None)
-    found = intervals.level(of)
-    return Measured(found.value, *found.interval(confidence, 0.0, 1.0))
+    estimate = intervals.level(of)
+    return Measured(estimate.value, *estimate.interval(confidence, 0.0, 1.0))
 
 
 def _against(
@@ -169,43 +168,45 @@ def _against(
 def _difference(base: Repeated, other: Repeated, tests: int, confidence: float) -> Difference:
     if base.dialogues < 2:
         return Difference(Measured(float(other.values.mean() - base.values.mean()), None, None), 1.0, 1.0, None)
-    found = intervals.difference(base, other)
-    gap = Measured(found.value, *found.interval(confidence, -1.0, 1.0))
-    return Difference(gap, found.p(), found.p(), found.detectable(tests))
+    estimate = intervals.difference(base, other)
+    gap = Measured(estimate.value, *estimate.interval(confidence, -1.0, 1.0))
+    return Difference(gap, estimate.p(), estimate.p(), estimate.detectable(tests))
 
 
-def _with_holm(found: Sequence[Difference]) -> list[Difference]:
-    corrected = holm([one.p for one in found])
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+def _with_holm(differences: Sequence[Difference]) -> list[Difference]:
+    corrected = holm([one.p for one in differences])
+    return [replace(one, p_holm=p) for one, p in zip(differences, corrected, strict=True)]
 
 
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down correction: the k-th smallest of n is multiplied by n - k + 1, and none falls below a smaller one's."""
-    order, running, found = np.argsort(p, kind="stable"), 0.0, [0.0] * len(p)
-    for rank, place in enumerate(order):
-        running = max(running, min(1.0, (len(p) - rank) * p[place]))
-        found[place] = running
-    return found
+    order, running, result = np.argsort(p, kind="stable"), 0.0, [0.0] * len(p)
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p) - rank) * p[index]))
+        result[index] = running
+    return result
 
 
-# ------------------------------------------------------------------------------------------------------------------ saying
+# -------------------------------------------------------------------------------------------------------------------- text
 
 
-def markdown(found: Comparison) -> str:
+def markdown(comparison: Comparison) -> str:
     """The table and a paragraph on what it shows."""
-    base = found.rows[0].name
+    base = comparison.rows[0].name
     minus = f"{METRIC_TITLES[HEADLINE]}, minus {cell(base)}"
     head = ["run", "seeds", *METRIC_TITLES.values(), minus, "p (Holm)"]
-    rows = [[cell(row.name), *_cells(row)] for row in found.rows]
-    return "\n".join([table(head, rows), "", paragraph(found)])
+    rows = [[cell(row.name), *_cells(row)] for row in comparison.rows]
+    return "\n".join([table(head, rows), "", paragraph(comparison)])
 
 
-def latex(found: Comparison) -> str:
+def latex(comparison: Comparison) -> str:
     """The same table for a paper (booktabs)."""
     head = ["Run", "Seeds", "Acc.", "WF1", "MF1", r"$\Delta$WF1", "$p$"]
     lines = [r"\begin{tabular}{lrrrrrr}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    lines += [" & ".join([_tex(row.name), *map(_tex, _cells(row))]) + r" \\" for row in found.rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *[f"% {s}" for s in paragraph(found).splitlines()]])
+    lines += [" & ".join([_tex(row.name), *map(_tex, _cells(row))]) + r" \\" for row in comparison.rows]
+    return "\n".join(
+        [*lines, r"\bottomrule", r"\end{tabular}", *[f"% {s}" for s in paragraph(comparison).splitlines()]]
+    )
 
 
 def _cells(row: Row) -> list[str]:
@@ -221,27 +222,27 @@ def _tex(text: str) -> str:
     return text.translate(TEX)
 
 
-def paragraph(found: Comparison) -> str:
-    """What is shown and what is not, in words."""
-    base, others = found.rows[0], found.rows[1:]
-    said = [
-        f"Test: {found.utterances} utterances in {found.dialogues} dialogue{'s' * (found.dialogues != 1)}.",
-        _of_intervals(found),
+def paragraph(comparison: Comparison) -> str:
+    """What the table shows and what it does not, in sentences."""
+    base, others = comparison.rows[0], comparison.rows[1:]
+    sentences = [
+        f"Test: {comparison.utterances} utterances in {comparison.dialogues} dialogue{'s' * (comparison.dialogues != 1)}.",
+        _of_intervals(comparison),
         f"p is Holm's over the {len(others)} run{'s' * (len(others) > 1)} compared with {base.name}.",
     ]
     for row in others:
         assert row.against is not None
-        said.append(_verdict(row.name, base.name, row.against[HEADLINE], len(others)))
-    return " ".join([*said, *_of_seeds(found)])
+        sentences.append(_verdict(row.name, base.name, row.against[HEADLINE], len(others)))
+    return " ".join([*sentences, *_of_seeds(comparison)])
 
 
-def _of_intervals(found: Comparison) -> str:
-    if found.dialogues < 2:
+def _of_intervals(comparison: Comparison) -> str:
+    if comparison.dialogues < 2:
         return "One dialogue is too little for intervals, and for saying that any run is better."
-    sources = "dialogues and training seeds" if any(row.seeds > 1 for row in found.rows) else "dialogues"
+    sources = "dialogues and training seeds" if any(row.seeds > 1 for row in comparison.rows) else "dialogues"
     return (
-        f"Every metric is worked out per training seed and averaged; intervals hold {100 * found.confidence:g} % over "
-        f"{sources} ({found.resamples} resamples of dialogues, the same for all runs)."
+        f"Every metric is computed per training seed and averaged; intervals hold {100 * comparison.confidence:g} % over "
+        f"{sources} ({comparison.resamples} resamples of dialogues, the same for all runs)."
     )
 
 
@@ -259,17 +260,17 @@ def _verdict(name: str, base: str, one: Difference, tests: int) -> str:
     )
 
 
-def _of_seeds(found: Comparison) -> list[str]:
-    """What the intervals cannot hold."""
-    single = [row.name for row in found.rows if row.seeds == 1]
-    few = [row.name for row in found.rows if 1 < row.seeds < FEW_SEEDS]
-    said = []
+def _of_seeds(comparison: Comparison) -> list[str]:
+    """What the intervals leave out or know badly, by the number of seeds."""
+    single = [row.name for row in comparison.rows if row.seeds == 1]
+    few = [row.name for row in comparison.rows if 1 < row.seeds < FEW_SEEDS]
+    sentences = []
     if single:
-        said.append(
+        sentences.append(
             f"Training variation is not included for {', '.join(single)}: one training seed says nothing of what another would change."
         )
     if few:
-        said.append(
+        sentences.append(
             f"With fewer than {FEW_SEEDS} training seeds the spread between them is hardly known, so intervals are wide."
         )
-    return said
+    return sentences

@@ -1,11 +1,11 @@
-"""Numbers and names as people read them in tables: points, signs, intervals, Markdown that a corpus's names cannot break."""
+"""Format numbers and names for tables: per cent, signs, intervals, Markdown cells that no name of a corpus can break."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
-# The one that decides in every sentence about who is better.
+# The metric of every sentence about which system is better.
 HEADLINE = "weighted_f1"
 
 
@@ -33,5 +33,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text of a corpus that would break a Markdown table, made safe."""
+    """Text of a corpus as a cell of a Markdown table."""
     return " ".join(text.replace("|", "\\|").split()) or "(no name)"

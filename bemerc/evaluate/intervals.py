@@ -1,10 +1,9 @@
-"""An estimate, its variance by source, and what follows: interval, p-value, detectable difference.
+"""An estimate with its variance by source, and from them its interval, p-value and detectable difference.
 
-Two things would come out otherwise if an experiment were repeated: which dialogues are in test, and how the training seeds
-turned out. A bootstrap over dialogues gives the first. Drawing the few seeds with replacement as well does not give the
-second: the variance of a resampled mean of S values is (S - 1) / S of the true one, half of it for two seeds (Davison and
-Hinkley 1997, section 2.3). So the two are estimated apart and added up, as in a model with crossed random effects, seeds x
-dialogues::
+A repeated experiment would have other dialogues in test and other training seeds. A bootstrap over dialogues gives the
+variance of the first. Resampling the few seeds as well does not give the second: the variance of a resampled mean of S values
+is (S - 1) / S of the true one, half of it for two seeds (Davison and Hinkley 1997, section 2.3). So the two are estimated
+separately and added, as in a model with crossed random effects, seeds x dialogues::
 
     C               covariance (S, S) of the seeds' metric over resamples of the G dialogues, times G / (G - 1)
     sampling        mean of C off the diagonal: what dialogues do to all seeds alike; df G - 1.  One seed: C itself
@@ -58,7 +57,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its variance by source; ``training`` is empty where every system has one seed and so says nothing of it."""
+    """A number with its variance by source; ``training`` is empty where every system has one seed."""
 
     value: float
     sampling: tuple[Part, ...]
@@ -90,8 +89,8 @@ class Estimate:
         return max(high, self._least_p())
 
     def detectable(self, tests: int) -> float:
-        """The true value that would be told from 0 in four of five repetitions if it were the only one of ``tests``: Holm's
-        first step compares the smallest p with ALPHA / tests."""
+        """The true value that differs significantly from 0 in four of five repetitions, were it the only one of ``tests``:
+        Holm's first step compares the smallest p with ALPHA / tests."""
         return (self._quantile(1 - ALPHA / tests / 2) + self._quantile(POWER)) * self.standard_error
 
     def _quantile(self, share: float) -> float:

@@ -1,7 +1,8 @@
-"""Every test utterance that some variant got wrong, as a table that a spreadsheet opens: to read, sort and think about.
+"""mistakes.csv: every test utterance that some variant labelled wrongly, as a table for a spreadsheet.
 
-A plain CSV of model output is a trap in a spreadsheet: accents break without a byte-order mark, and a line that somebody
-said and that begins with "=" is run as a formula. Both are seen to here.
+Columns: id, dialogue, turn, speaker, text, gold, and for each variant its label, the label's probability (NAME_confidence) and
+the gold label's (NAME_p_gold). The file has a byte-order mark, without which spreadsheets break accents, and no cell begins
+like a formula.
 """
 
 from __future__ import annotations
@@ -20,38 +21,38 @@ from bemerc.language.predict.records import Prediction
 def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Prediction]]) -> int:
     """Write the table for the variants ``given`` (name -> predictions); returns how many utterances are in it.
 
-    The surest mistakes of the last variant stand first: where it is wrong and sure, label or behavior deserve a look.
+    Rows are sorted by the confidence of the last variant's mistake: where it is wrong and sure, look at label and behavior.
     """
     rows = sorted(_wrong(manifest, given), key=lambda row: (-row[1], row[0].id))
     with io.StringIO(newline="") as text:
         table = csv.writer(text)
         table.writerow([cell(name) for name in _head(given)])
-        for utterance, _, said in rows:
-            table.writerow([cell(name) for name in (*_about(utterance), *said)])
+        for utterance, _, cells in rows:
+            table.writerow([cell(name) for name in (*_about(utterance), *cells)])
         atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
     return len(rows)
 
 
 def _head(given: Mapping[str, Sequence[Prediction]]) -> list[str]:
-    told = [f"{name}{what}" for name in given for what in ("", ": sure of it", ": of the right one")]
-    return ["id", "dialogue", "turn", "speaker", "said", "gold", *told]
+    variants = [f"{name}{suffix}" for name in given for suffix in ("", "_confidence", "_p_gold")]
+    return ["id", "dialogue", "turn", "speaker", "text", "gold", *variants]
 
 
 def _wrong(
     manifest: Manifest, given: Mapping[str, Sequence[Prediction]]
 ) -> Iterator[tuple[Utterance, float, list[str]]]:
-    """(utterance, how sure the last variant is of a wrong answer or 0, cells of every variant)."""
-    answers = [{p.id: p for p in found} for found in given.values()]
+    """(utterance, the last variant's confidence in a wrong label or 0, cells of every variant)."""
+    answers = [{p.id: p for p in predictions} for predictions in given.values()]
     for utterance in manifest.by_split("test"):
-        mine = [found.get(utterance.id) for found in answers]
-        if utterance.label is None or all(p is None or p.label == utterance.label for p in mine):
+        row = [predictions.get(utterance.id) for predictions in answers]
+        if utterance.label is None or all(p is None or p.label == utterance.label for p in row):
             continue
-        last = mine[-1]
-        surety = last.scores[last.label] if last is not None and last.label != utterance.label else 0.0
-        yield utterance, surety, [cell for p in mine for cell in _told(p, utterance.label)]
+        last = row[-1]
+        confidence = last.scores[last.label] if last is not None and last.label != utterance.label else 0.0
+        yield utterance, confidence, [cell for p in row for cell in _cells_of(p, utterance.label)]
 
 
-def _told(prediction: Prediction | None, gold: str) -> tuple[str, str, str]:
+def _cells_of(prediction: Prediction | None, gold: str) -> tuple[str, str, str]:
     if prediction is None:
         return "", "", ""
     scores = prediction.scores

@@ -1,7 +1,7 @@
-"""Numbers -> pictures: the ladder, what is confused with what, F1 per label, training curves.
+"""PNG plots of an evaluation: the ladder of systems, confusion matrices, F1 per label, training curves.
 
-Drawn on matplotlib's Figure without pyplot, so that importing this changes nobody's backend and draws on no screen;
-fonts are matplotlib's own and no date or version enters the file: the same numbers give the same bytes.
+Drawn on matplotlib's Figure without pyplot, so that importing this changes no backend. Fonts are matplotlib's own and no date
+or version enters the file: the same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bemerc.core import atomic
 
 MODEL, BASELINE, CEILING, GHOST, INK, PALE = "#2f6fb5", "#dda06a", "#7d93ab", "#eef3f9", "#222222", "#e6e6e6"
-# Light to dark with what the variant is given, so that the order reads in grey too.
+# Light to dark in the order of the variants, so that the order is visible in grey too.
 SHADES = ("#9cc3e8", "#4f92cf", "#1f5fa8", "#0c2f5c")
 DPI = 150
 GAP = 0.5  # rows between two groups of the ladder
@@ -107,7 +107,12 @@ def _ladder_keys(bars: Sequence[Bar], confidence: float) -> list[Artist]:
         keys.append(Line2D([], [], color=INK, linewidth=1.5, label=f"{100 * confidence:g} % interval over dialogues"))
     if any(bar.ceiling is not None for bar in bars):
         keys.append(
-            Patch(facecolor=GHOST, edgecolor=CEILING, linestyle=(0, (3, 2)), label="best possible on this made corpus")
+            Patch(
+                facecolor=GHOST,
+                edgecolor=CEILING,
+                linestyle=(0, (3, 2)),
+                label="best possible on this synthetic corpus",
+            )
         )
     return keys
 
@@ -117,11 +122,11 @@ def save_confusions(path: Path, labels: Sequence[str], counts: Mapping[str, NDAr
     side = 0.42 * len(labels) + 1.0
     figure = _figure(side * len(counts) + 1.0, side + 0.5)
     for place, (axes, (name, table)) in enumerate(zip(_row_of_axes(figure, len(counts)), counts.items(), strict=True)):
-        _heat_map(axes, name, labels, table, named=place == 0)
+        _confusion_matrix(axes, name, labels, table, named=place == 0)
     _save(figure, path)
 
 
-def _heat_map(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.int64], *, named: bool) -> None:
+def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.int64], *, named: bool) -> None:
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(table):
@@ -178,7 +183,7 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[flo
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Inches; with air around, which the constrained layout leaves out."""
+    """Width and height in inches, with the margins that the constrained layout leaves out."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 

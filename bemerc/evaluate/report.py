@@ -1,7 +1,7 @@
-"""Predictions -> metrics.json, plot files for DVC, pictures, mistakes.csv and report.md: the edge that reads and writes.
+"""Write an evaluation's files: metrics.json, plot files for DVC, plots, mistakes.csv and report.md.
 
-What is found out is worked out in findings.py, said in wording.py and drawn in plots.py; the same inputs give the same
-bytes, pictures included, so that a second run changes nothing that DVC would see.
+Numbers come from results.py, sentences from report_text.py, plots from plots.py. The same inputs give the same bytes, plots
+included, so that a second run changes nothing for DVC.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from bemerc.behavior.tokens.file import open_tokens
 from bemerc.cache import open_cache
 from bemerc.core import atomic
 from bemerc.corpus.manifest import read_manifest
-from bemerc.evaluate import metrics as evaluate
-from bemerc.evaluate import mistakes, plots, test_access
+from bemerc.evaluate import evaluation, mistakes, plots, test_access, test_set
 from bemerc.evaluate.formatting import METRIC_TITLES
 from bemerc.evaluate.report_text import markdown, title
-from bemerc.evaluate.results import METRICS, METRICS_FILE, Findings, SampleTruth, headline, in_groups, judge
+from bemerc.evaluate.results import METRICS, METRICS_FILE, Results, SampleTruth, headline, in_groups, judge
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import Prediction, read_predictions
 
@@ -33,51 +32,51 @@ def run(
     predictions: Mapping[str, Path],
     tokens_path: Path,
     out: Path,
-    params: evaluate.Params,
+    params: evaluation.Params,
     shown: prompts.Params,
     truth: SampleTruth | None = None,
     epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Judge the variants and their baselines on test; write ``out``/metrics.json, plots/, mistakes.csv, report.md, and in
-    test_looks.jsonl that test was looked at.
+    """Evaluate the variants and their baselines on test; write metrics.json, plots/, mistakes.csv and report.md to ``out``, and
+    the access to test to test_access.jsonl.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
-    shown        how many turns a prompt shows, for the baselines that see as many
+    shown        how many turns a prompt shows, for the baselines on the same window
     epochs       variant -> epochs.csv in its model's folder, for the training curves
-    face_cache   face.h5, which knows in whose clips several faces were seen; None where there is none
+    face_cache   face.h5, which holds how many faces each clip shows; None: no groups by faces
 
-    Returns what metrics.json holds. Raises EvaluationError, PredictionError, CorpusError or CacheError where the inputs
-    are not as they must be.
+    Returns the content of metrics.json. Raises EvaluationError, PredictionError, CorpusError or CacheError where the inputs
+    are damaged or do not fit each other.
     """
     manifest = read_manifest(manifest_path)
     given = _read(predictions, params)
     with open_tokens(tokens_path) as tokens:
-        found = judge(manifest, given, tokens, params, shown, truth, _faces(face_cache))
+        results = judge(manifest, given, tokens, params, shown, truth, _faces(face_cache))
     before = test_access.note(out, manifest, {name: predictions[name] for name in params.variants})
     curves = read_curves(epochs or {})
-    metrics = headline(found.numbers)
-    write_plot_files(out / "plots", found, curves)
-    draw(out / "plots", found, curves)
+    metrics = headline(results.numbers)
+    write_plot_files(out / "plots", results, curves)
+    draw(out / "plots", results, curves)
     mistakes.write(out / "mistakes.csv", manifest, given)
     atomic.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2, allow_nan=False) + "\n", atomic.PUBLIC)
-    atomic.write_text(out / "report.md", markdown(found, bool(curves), before), atomic.PUBLIC)
+    atomic.write_text(out / "report.md", markdown(results, bool(curves), before), atomic.PUBLIC)
     return metrics
 
 
 def _faces(face_cache: Path | None) -> dict[str, int]:
-    """Id -> the most faces seen in one frame, for the utterances whose face was chosen."""
+    """Id -> the most faces in one frame, for the utterances whose target face was chosen."""
     if face_cache is None:
         return {}
     with open_cache(face_cache, "face") as cache:
         return {id_: choice.faces for id_, choice in cache.choices.items()}
 
 
-def _read(predictions: Mapping[str, Path], params: evaluate.Params) -> dict[str, Sequence[Prediction]]:
-    absent = [name for name in params.variants if name not in predictions]
-    if absent:
-        raise evaluate.EvaluationError(
-            f"No predictions were named for {', '.join(absent)}; the variants in params are {', '.join(params.variants)}. "
+def _read(predictions: Mapping[str, Path], params: evaluation.Params) -> dict[str, Sequence[Prediction]]:
+    missing = [name for name in params.variants if name not in predictions]
+    if missing:
+        raise test_set.EvaluationError(
+            f"No predictions were named for {', '.join(missing)}; the variants in params are {', '.join(params.variants)}. "
             "Run 'dvc repro', or leave those variants out of evaluate.variants."
         )
     return {name: read_predictions(predictions[name]) for name in params.variants}
@@ -86,17 +85,17 @@ def _read(predictions: Mapping[str, Path], params: evaluate.Params) -> dict[str,
 # --------------------------------------------------------------------------------------------------- plot files, pictures
 
 
-def write_plot_files(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+def write_plot_files(folder: Path, results: Results, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """ladder.csv, per_class.csv, confusion_<variant>.csv (rows actual,predicted: DVC's template), training.csv."""
-    systems, labels = found.numbers["systems"], found.numbers["labels"]
-    ladder = [[name, m, *systems[name][m].values()] for group in in_groups(found) for name in group for m in METRICS]
+    systems, labels = results.numbers["systems"], results.numbers["labels"]
+    ladder = [[name, m, *systems[name][m].values()] for group in in_groups(results) for name in group for m in METRICS]
     _write_csv(folder / "ladder.csv", ["system", "metric", "value", "low", "high"], ladder)
     measures = ["precision", "recall", "f1", "support", "f1_low", "f1_high"]
     each = [
         [name, label, *(systems[name]["per_class"][label][m] for m in measures)] for name in systems for label in labels
     ]
     _write_csv(folder / "per_class.csv", ["system", "label", *measures], each)
-    for name in found.variants:
+    for name in results.variants:
         counts = systems[name]["confusion"]
         pairs = [[a, b] for i, a in enumerate(labels) for j, b in enumerate(labels) for _ in range(counts[i][j])]
         _write_csv(folder / f"confusion_{name}.csv", ["actual", "predicted"], pairs)
@@ -114,43 +113,45 @@ def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -
         atomic.write_text(path, text.getvalue(), atomic.PUBLIC)
 
 
-def draw(folder: Path, found: Findings, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+def draw(folder: Path, results: Results, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """ladder.png, confusion.png, per_class.png and, where there are curves, training.png."""
-    systems, labels = found.numbers["systems"], found.numbers["labels"]
+    systems, labels = results.numbers["systems"], results.numbers["labels"]
     panels = {
-        f"{METRIC_TITLES[m]} (%)": [[_bar(found, name, m) for name in group] for group in in_groups(found)]
+        f"{METRIC_TITLES[m]} (%)": [[_bar(results, name, m) for name in group] for group in in_groups(results)]
         for m in ("accuracy", "weighted_f1")
     }
-    plots.save_ladder(folder / "ladder.png", panels, found.numbers["confidence"])
+    plots.save_ladder(folder / "ladder.png", panels, results.numbers["confidence"])
     plots.save_confusions(
-        folder / "confusion.png", labels, {v: np.array(systems[v]["confusion"]) for v in found.variants}
+        folder / "confusion.png", labels, {v: np.array(systems[v]["confusion"]) for v in results.variants}
     )
-    f1 = {v: [_f1_bar(found, v, label) for label in labels] for v in found.variants}
-    support = [int(systems[found.variants[0]]["per_class"][label]["support"]) for label in labels]
+    f1 = {v: [_f1_bar(results, v, label) for label in labels] for v in results.variants}
+    support = [int(systems[results.variants[0]]["per_class"][label]["support"]) for label in labels]
     plots.save_per_class(folder / "per_class.png", labels, f1, support)
     if curves:
         plots.save_curves(folder / "training.png", _panels(curves))
 
 
-def _bar(found: Findings, name: str, metric: str) -> plots.Bar:
-    measured = found.numbers["systems"][name][metric]
-    ceiling = found.ceilings.get(name) if metric == "accuracy" else None
-    return plots.Bar(title(name), name in found.variants, measured["value"], measured["low"], measured["high"], ceiling)
+def _bar(results: Results, name: str, metric: str) -> plots.Bar:
+    measured = results.numbers["systems"][name][metric]
+    ceiling = results.ceilings.get(name) if metric == "accuracy" else None
+    return plots.Bar(
+        title(name), name in results.variants, measured["value"], measured["low"], measured["high"], ceiling
+    )
 
 
-def _f1_bar(found: Findings, name: str, label: str) -> plots.Bar:
-    of = found.numbers["systems"][name]["per_class"][label]
+def _f1_bar(results: Results, name: str, label: str) -> plots.Bar:
+    of = results.numbers["systems"][name]["per_class"][label]
     return plots.Bar(name, True, of["f1"], of["f1_low"], of["f1_high"])
 
 
 def read_curves(epochs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """variant -> one row per epoch: ``epoch``, its mean loss, and what was measured on dev. Variants without a file are left out."""
-    found = {}
+    """Variant -> one row per epoch: ``epoch``, its mean loss, and dev's metrics. Variants without a file are left out."""
+    curves = {}
     for name, path in epochs.items():
         if path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
-                found[name] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    return {name: rows for name, rows in found.items() if rows}
+                curves[name] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return {name: rows for name, rows in curves.items() if rows}
 
 
 def _panels(
@@ -160,6 +161,6 @@ def _panels(
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name, rows in curves.items():
         for key in dict.fromkeys(key for row in rows for key in row if key != "epoch"):
-            held = [(row["epoch"], row[key]) for row in rows if key in row]
-            panels.setdefault(key.replace("_", " "), {})[name] = ([x for x, _ in held], [y for _, y in held])
+            points = [(row["epoch"], row[key]) for row in rows if key in row]
+            panels.setdefault(key.replace("_", " "), {})[name] = ([x for x, _ in points], [y for _, y in points])
     return panels

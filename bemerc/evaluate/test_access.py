@@ -1,9 +1,8 @@
-"""How often test was looked at: a line for every set of predictions that was judged, kept beside the report.
+"""Test-set access: a file beside the report with a line for every set of predictions that was evaluated on test.
 
-A report that says "test was looked at once" says so the tenth time too, when nine models were trained in between and the
-best was kept. So it is counted: predictions that differ from all before of the same variant, on the same test split, are
-a further look. The same ones judged again are not, since they say the same. The file is no output of DVC's, which would
-remove it before every run.
+Predictions that differ from all earlier ones of the same variant, on the same test split, count as a further access; the
+same ones evaluated again do not. Where the best of several models is kept, the count says how optimistic its numbers are.
+The file is no output of DVC, which would remove it before every run.
 """
 
 from __future__ import annotations
@@ -21,14 +20,15 @@ from bemerc.core.hashing import sha256
 from bemerc.core.jsonfile import JsonError, read_json_lines
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest
-from bemerc.evaluate.metrics import EvaluationError
+from bemerc.evaluate.test_set import EvaluationError
 
-LOOKS = "test_looks.jsonl"
+ACCESS_FILE = "test_access.jsonl"
+OLD_FILE = "test_looks.jsonl"  # its name before 0.2, read where there is no new one
 
 
 @dataclass(frozen=True)
-class _Look:
-    """A line: a variant, and hashes of what test asked and of the predictions file."""
+class _Access:
+    """A line: a variant, and hashes of the test split (ids and labels) and of the predictions file."""
 
     variant: str
     test: str
@@ -36,34 +36,34 @@ class _Look:
 
 
 def note(folder: Path, manifest: Manifest, predictions: Mapping[str, Path]) -> dict[str, int]:
-    """Note in ``folder`` that these predictions files are judged; variant -> how many other ones of it were judged before.
+    """Record in ``folder`` that these predictions files are evaluated; variant -> how many others of it were before.
 
-    Raises EvaluationError where the file of former looks cannot be read.
+    Raises EvaluationError where the file of earlier accesses cannot be read.
     """
-    file, test = folder / LOOKS, _test(manifest)
-    known = _read(file)
+    file, test = folder / ACCESS_FILE, _test(manifest)
+    noted = _read(file if file.is_file() else folder / OLD_FILE)
     before: dict[str, int] = {}
     for variant, path in predictions.items():
-        look = {"variant": variant, "test": test, "predictions": sha256(path)[:32]}
-        if look not in known:
-            known.append(look)
-        before[variant] = sum((o["variant"], o["test"]) == (variant, test) for o in known[: known.index(look)])
-    atomic.write_text(file, "".join(json.dumps(look) + "\n" for look in known), atomic.PUBLIC)
+        access = {"variant": variant, "test": test, "predictions": sha256(path)[:32]}
+        if access not in noted:
+            noted.append(access)
+        before[variant] = sum((o["variant"], o["test"]) == (variant, test) for o in noted[: noted.index(access)])
+    atomic.write_text(file, "".join(json.dumps(access) + "\n" for access in noted), atomic.PUBLIC)
     return before
 
 
 def _test(manifest: Manifest) -> str:
-    """A hash of what test asks: ids and labels."""
-    asked = [[u.id, u.label] for u in manifest.by_split("test")]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+    """A hash of the ids and labels of test."""
+    rows = [[u.id, u.label] for u in manifest.by_split("test")]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
 
 
 def _read(file: Path) -> list[dict[str, str]]:
     if not file.is_file():
         return []
     try:
-        return [asdict(from_mapping(one, _Look, f"line {number}")) for number, one in read_json_lines(file)]
+        return [asdict(from_mapping(one, _Access, f"line {number}")) for number, one in read_json_lines(file)]
     except (JsonError, ConfigError, TypeError) as error:
         raise EvaluationError(
-            f"{printable(file)}: this is not what bemerc noted of its looks at test ({printable(error)}). Correct or remove it."
+            f"{printable(file)}: this is no record of test-set access ({printable(error)}). Correct or remove it."
         ) from None

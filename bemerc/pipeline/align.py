@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bemerc.behavior.describe import rules
+from bemerc.behavior.describe import description, rules
 from bemerc.behavior.tokens import file
 from bemerc.core.jsonfile import read_json
 from bemerc.corpus.manifest import read_manifest
@@ -24,5 +24,5 @@ def run(project: Project, tensorboard: Path | None = None) -> loop.Epoch:
     source = project.load("describe", rules.Params).source
     with file.open_tokens(project.tokens) as tokens:
         align.check_inputs(manifest, tokens, references)
-        descriptions = rules.read_descriptions(project.data / variants.FILES[source])
+        descriptions = description.read_descriptions(project.data / variants.FILES[source])
         return align.run(manifest, tokens, descriptions, references, model_params, params, project.align, tensorboard)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bemerc.behavior.describe import rules
+from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import Description, read_descriptions, write_descriptions
+from bemerc.behavior.describe.references import References
 from bemerc.core.config import Source
 from bemerc.core.errors import BemercError
 from bemerc.language.inputs import variants
@@ -17,7 +19,6 @@ from bemerc.pipeline.clips import Measured
 from bemerc.pipeline.project import Project
 
 if TYPE_CHECKING:
-    from bemerc.behavior.describe.references import References
     from bemerc.language.teacher.vlm import Taught
 
 
@@ -54,7 +55,7 @@ def run(
     measured = clips.measured(source, caches, out, params, workers=workers)
     project = work_of(source, caches, out, params)
     by_rules = describe_by_rules(project, measured, model)
-    file, events = project.data / variants.FILES["rules"], project.data / rules.EVENTS
+    file, events = project.data / variants.FILES["rules"], project.data / describer.EVENTS
     if teacher is not None:
         answers = ask_teacher(project, measured, teacher)
         file = project.data / variants.FILES["teacher"]
@@ -85,7 +86,7 @@ def describe_by_rules(project: Project, measured: Measured, model: Path | None) 
     """The rules' descriptions, also in descriptions.jsonl; by the references of ``model``'s train, else general ones."""
     file = project.data / variants.FILES["rules"]
     references = None if model is None else _references(model)
-    rules.run(measured.manifest, measured.caches, file, project.load("describe", rules.Params), references)
+    describer.run(measured.manifest, measured.caches, file, project.load("describe", rules.Params), references)
     return dict(read_descriptions(file))
 
 
@@ -96,7 +97,7 @@ def _references(model: Path) -> References | None:
     from bemerc.language.model.behavior_model import read_facts
 
     saved = read_facts(model).references
-    return rules.References.from_json(json.dumps(saved)) if saved else None
+    return References.from_json(json.dumps(saved)) if saved else None
 
 
 def ask_teacher(project: Project, measured: Measured, teacher: str) -> Taught:

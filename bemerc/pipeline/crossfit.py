@@ -21,7 +21,7 @@ from bemerc.pipeline.project import Project
 class Crossfitted:
     """Descriptions by the align model, id -> description; and their F1 against what align was taught, split by split."""
 
-    descriptions: Mapping[str, rules.Description]
+    descriptions: Mapping[str, description.Description]
     agreement: Mapping[Split, float]
 
 

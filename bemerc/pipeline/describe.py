@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bemerc.behavior.describe import description, rules
+from bemerc.behavior.describe import run as describer
 from bemerc.cache import Kind
 from bemerc.core import atomic
 from bemerc.corpus.manifest import MODALITIES, Manifest, read_manifest
@@ -29,7 +30,7 @@ def run(project: Project) -> Taught | None:
     caches: dict[Kind, Path | None] = {modality: project.cache_dir / f"{modality}.h5" for modality in MODALITIES}
     params, manifest = project.load("describe", rules.Params), read_manifest(project.manifest_file)
     out = project.data / variants.FILES["rules"]
-    references = rules.run(manifest, caches, out, params)
+    references = describer.run(manifest, caches, out, params)
     atomic.write_text(project.references, references.to_json() + "\n", atomic.PUBLIC)
     if params.teacher is None:
         description.write_descriptions(project.data / variants.FILES["teacher"], {})

@@ -1,8 +1,8 @@
-"""Predictions -> what they are worth: metrics, plots, pictures and a report, with plain regressions beside the models.
+"""Predictions -> metrics, plots and a report, with regressions beside the models.
 
 in: data/manifest.jsonl, data/tokens.h5, data/cache/face.h5 (which clips show several faces), predictions,
 the models' epochs.csv, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md;
-and results/test_looks.jsonl, which counts how often test was looked at and is no output, since DVC would remove it
+and results/test_access.jsonl, which counts how often test was used and is no output, since DVC would remove it
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.core.errors import BemercError, ConfigError
-from bemerc.evaluate import metrics, report, results
+from bemerc.evaluate import evaluation, report, results
 from bemerc.language.inputs import prompts
 from bemerc.pipeline.project import Project
 from bemerc.sample import make
@@ -26,7 +26,7 @@ def run(project: Project, predictions: Sequence[Path] = (), out: Path | None = N
                  names, with their training curves
     out          folder of the report; None = the project's results
     """
-    params, shown = project.load("evaluate", metrics.Params), project.load("prompt", prompts.Params)
+    params, shown = project.load("evaluate", evaluation.Params), project.load("prompt", prompts.Params)
     given = {path.stem: path for path in predictions} or {v: project.predictions(v) for v in params.variants}
     if len(given) < len(predictions):
         raise BemercError("Two prediction files have one name; the name is the variant's, so rename one.")

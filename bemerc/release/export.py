@@ -1,9 +1,9 @@
-"""A trained model as one folder that needs no other: the adapter is merged into the backbone, which comes along.
+"""Export a trained model as one self-contained folder: backbone with the adapter merged in, tokenizer, projectors.
 
-What lies there is an ordinary transformers folder with the projectors and bemerc.json beside it; ``bemerc predict`` reads
-it like any model folder. The backbone is loaded in its own dtype for that, also where it was quantised in training:
-merging into rounded weights would round the adapter away. A model that reads what an align model says takes that one along,
-merged too: the one's backbone is no longer the other's.
+It is an ordinary transformers folder with bemerc's own files beside the weights; ``bemerc predict`` reads it like any model
+folder. The backbone is loaded in its own dtype, also where training quantised it, since merging into rounded weights would
+round the adapter away. A model that reads an align model's descriptions takes that one along, in a folder of its own and
+merged too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from bemerc.release import test_metrics
 
 
 def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu") -> behavior_model.Facts:
-    """Write the model in ``folder``, merged, as folder ``out``; returns what the new folder says of itself.
+    """Write the model in ``folder``, merged, as folder ``out``; returns the new folder's metadata.
 
-    ``backbone`` names another place where the same backbone lies. A variant's student, where it has one, is merged into a
-    folder of its own inside ``out``, so that there are two sets of weights. Raises ModelError where ``folder`` is no such
-    model or is merged already, ``out`` holds something, or the disk is full; then nothing is left in ``out``.
+    ``backbone``: another path or name of the same backbone. Raises ModelError where ``folder`` is no model or merged already,
+    ``out`` is not empty, or the disk is full; then nothing is left in ``out``.
     """
     for fault in pretrained.device_faults(device):
         raise ModelError(fault)
@@ -33,11 +32,11 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
     if facts.merged:
         raise ModelError(f"{folder}: this model was exported already; it can be copied as it is.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out}: there is something in the way. Name a new folder with --out, or remove this one.")
+        raise ModelError(f"{out}: this folder is not empty. Name a new folder with --out, or remove this one.")
     partial = out.with_name(f"{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        known = _merge(folder, facts, partial, backbone, device)
+        merged = _merge(folder, facts, partial, backbone, device)
         if (folder / STUDENT).is_dir():
             _merge(folder / STUDENT, behavior_model.read_facts(folder / STUDENT), partial / STUDENT, backbone, device)
         if out.exists():
@@ -49,7 +48,7 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return known
+    return merged
 
 
 def _merge(
@@ -62,8 +61,8 @@ def _merge(
     loaded.tokenizer.save_pretrained(out)
     shape = dict(facts.params["model"]) | {"quantize": "none"}
     params, weights = {**facts.params, "model": shape}, pretrained.fingerprint(str(out))
-    known = replace(facts, fingerprint=weights, merged=True, params=params)
-    behavior_model.write_beside(out, loaded.projectors.state_dict(), known)
-    if (test := test_metrics.known(folder)) is not None:
-        test_metrics.keep(out, known, test)
-    return known
+    merged = replace(facts, fingerprint=weights, merged=True, params=params)
+    behavior_model.write_beside(out, loaded.projectors.state_dict(), merged)
+    if (test := test_metrics.read(folder)) is not None:
+        test_metrics.write(out, merged, test)
+    return merged

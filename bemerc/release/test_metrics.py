@@ -1,8 +1,7 @@
-"""What a model's predictions are worth on test, for its card: F1 per label, per speaker and, where it is known, gender.
+"""Test metrics for a model's card: accuracy and F1 on test, per label, per speaker and, where it is given, per gender.
 
-``evaluate`` says which variant is better; a card must say for whom a model works. The numbers are kept in test.json in
-the model's folder, with the hash of the predictions that they were worked out of. Gender is no part of a manifest: nothing
-else needs it, so it is told here, speaker by speaker, by whoever may know it.
+They are kept as test.json in the model's folder, with the hash of the predictions that they were computed from. A manifest has
+no gender, which nothing else needs; it comes from a table of speakers.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from bemerc.core.errors import ConfigError, ModelError
 from bemerc.core.hashing import sha256
 from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.corpus.text import read_table
-from bemerc.evaluate import metrics
+from bemerc.evaluate import evaluation, metrics, test_set
 from bemerc.language.model import card
 from bemerc.language.predict.records import read_predictions
 
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from bemerc.language.model.behavior_model import Facts
 
 TEST = "test.json"
-# IEMOCAP's speakers are named by session and gender; other corpora say nothing of it.
-NOBODY: Mapping[str, str] = MappingProxyType({})
+# IEMOCAP's speakers are named by session and gender, such as Ses05_F.
+NO_GENDERS: Mapping[str, str] = MappingProxyType({})
 GENDERS = {"F": "female", "M": "male"}
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number between 0 and 1, and the interval that it is known to; None where that cannot be said."""
+    """A fraction and its interval; None where there is none."""
 
     value: float | None
     low: float | None
@@ -47,16 +46,16 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The F1 of some utterances by themselves, and how many there are."""
+class GroupF1:
+    """The F1 of a group of utterances, and their number."""
 
     utterances: int
     f1: float | None
 
 
 @dataclass(frozen=True)
-class Tested:
-    """test.json: what predictions of test are worth; ``predictions`` is the hash of their file."""
+class SplitMetrics:
+    """test.json: the metrics of predictions of test; ``predictions`` is the hash of their file."""
 
     predictions: str
     utterances: int
@@ -65,9 +64,9 @@ class Tested:
     accuracy: Interval
     weighted_f1: Interval
     macro_f1: Interval
-    labels: Mapping[str, Part]
-    speakers: Mapping[str, Part]
-    genders: Mapping[str, Part]
+    labels: Mapping[str, GroupF1]
+    speakers: Mapping[str, GroupF1]
+    genders: Mapping[str, GroupF1]
 
 
 def run(
@@ -75,17 +74,17 @@ def run(
     facts: Facts,
     manifest: Manifest,
     predictions: Path,
-    params: metrics.Params,
-    genders: Mapping[str, str] = NOBODY,
+    params: evaluation.Params,
+    genders: Mapping[str, str] = NO_GENDERS,
     names: bool = False,
 ) -> dict[str, Any]:
-    """Judge a predictions file on test, keep the numbers in the model's folder and write them into its card.
+    """Evaluate a predictions file on test, and write the metrics to the model's folder and card.
 
     genders  speaker -> gender, as ``read_genders`` gives it
     names    whether speakers are named; else they are numbered, since a card is made to be published
 
-    Raises ModelError where the model is no merc model or has
-    other labels, and what ``evaluate`` raises.
+    Raises ModelError where the model is no merc model or has other labels, EvaluationError or PredictionError where the
+    predictions do not fit.
     """
     if facts.task != "merc":
         raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
@@ -94,70 +93,71 @@ def run(
             f"{folder}: a model of the labels {', '.join(facts.labels)}, but the manifest's are "
             f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
         )
-    found = numbers(manifest, predictions, params, genders)
+    result = compute(manifest, predictions, params, genders)
     if not names:
-        speakers = sorted(found["speakers"].items(), key=lambda one: (-one[1]["utterances"], one[0]))
-        found["speakers"] = {f"speaker {number}": one for number, (_, one) in enumerate(speakers, 1)}
-    keep(folder, facts, found)
-    return found
+        speakers = sorted(result["speakers"].items(), key=lambda one: (-one[1]["utterances"], one[0]))
+        result["speakers"] = {f"speaker {number}": one for number, (_, one) in enumerate(speakers, 1)}
+    write(folder, facts, result)
+    return result
 
 
-def keep(folder: Path, facts: Facts, found: Mapping[str, Any]) -> None:
-    """Put the numbers into a model folder, and into its card. DiskError where the disk refuses."""
-    atomic.write_text(folder / TEST, json.dumps(found, indent=1, ensure_ascii=False) + "\n", atomic.PUBLIC)
-    card.write(folder, facts, found)
+def write(folder: Path, facts: Facts, metrics_of_test: Mapping[str, Any]) -> None:
+    """Write test.json to a model folder, and its card anew. DiskError where the disk refuses."""
+    text = json.dumps(metrics_of_test, indent=1, ensure_ascii=False)
+    atomic.write_text(folder / TEST, text + "\n", atomic.PUBLIC)
+    card.write(folder, facts, metrics_of_test)
 
 
-def known(folder: Path) -> Mapping[str, Any] | None:
-    """What was found out about the model in ``folder`` before, if anything. ModelError where test.json is damaged."""
+def read(folder: Path) -> Mapping[str, Any] | None:
+    """test.json of a model folder, None where there is none. ModelError where it is damaged."""
     path = folder / TEST
     if not path.exists():
         return None
     try:
-        found = from_mapping(read_json(path), Tested, TEST)
+        stored = from_mapping(read_json(path), SplitMetrics, TEST)
     except (JsonError, ConfigError) as error:
-        raise ModelError(f"{path}: this is not what was found on test ({error}). Run `bemerc card` again.") from None
-    read: Mapping[str, Any] = to_mapping(found)
-    return read
+        raise ModelError(f"{path}: these are no test metrics ({error}). Run `bemerc card` again.") from None
+    result: Mapping[str, Any] = to_mapping(stored)
+    return result
 
 
 def read_genders(path: Path, manifest: Manifest) -> dict[str, str]:
     """Speaker -> gender from a table with the columns ``speaker`` and ``gender``; any words for gender, blank is unknown.
 
-    Raises CorpusError where the file cannot be read, ModelError where a column is missing, a row is broken, or a speaker is
-    told of twice or is none of the manifest's.
+    Raises CorpusError where the file cannot be read, ModelError where a column is missing, a row is broken, or a speaker
+    occurs twice or is not in the manifest.
     """
     table = read_table(path)
     if not {"speaker", "gender"} <= set(table.columns):
         raise ModelError(
             f"{path}, line 1: it needs the columns speaker and gender, and has {', '.join(table.columns)}."
         )
-    faults, found, known = list(table.faults), dict[str, str](), {u.speaker for u in manifest.utterances}
+    faults, genders, speakers = list(table.faults), dict[str, str](), {u.speaker for u in manifest.utterances}
     for row in table.rows:
         name = row.cells["speaker"].strip()
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if name not in speakers:
+            near = difflib.get_close_matches(name, speakers, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else "."
             faults.append(f"{path}, line {row.line}: the manifest has no speaker '{name}'{hint}")
-        elif name in found:
+        elif name in genders:
             faults.append(f"{path}, line {row.line}: '{name}' stands there twice.")
-        found[name] = row.cells["gender"].strip()
+        genders[name] = row.cells["gender"].strip()
     if faults:
         raise ModelError("\n".join(faults))
-    return {name: gender for name, gender in found.items() if gender}
+    return {name: gender for name, gender in genders.items() if gender}
 
 
-def numbers(
-    manifest: Manifest, predictions: Path, params: metrics.Params, genders: Mapping[str, str] = NOBODY
+def compute(
+    manifest: Manifest, predictions: Path, params: evaluation.Params, genders: Mapping[str, str] = NO_GENDERS
 ) -> dict[str, Any]:
-    """Test's numbers as plain values: fractions, and how many utterances each is of."""
+    """The content of test.json: fractions, and the number of utterances of each."""
     given = read_predictions(predictions)
-    metrics.validate(manifest, given, name=str(predictions))
-    judged = metrics.evaluate(manifest, {"it": given}, params)
+    test_set.validate(manifest, given, name=str(predictions))
+    judged = evaluation.evaluate(manifest, {"it": given}, params)
     system = judged["systems"]["it"]
-    gold, said = metrics.reference(manifest), metrics.answers(manifest, given, "test", "it")
-    of = {u.id: u for u in manifest.utterances}
-    told = [genders.get(of[id].speaker) or _gender(of[id]) for id in gold.ids]
+    gold, answers = test_set.reference(manifest), test_set.answers(manifest, given, "test", "it")
+    by_id = {u.id: u for u in manifest.utterances}
+    gender_of = [genders.get(by_id[id].speaker) or _gender(by_id[id]) for id in gold.ids]
     return {
         "predictions": sha256(predictions),
         **{key: judged[key] for key in ("utterances", "dialogues", "confidence")},
@@ -165,21 +165,21 @@ def numbers(
         "labels": {
             name: {"utterances": int(one["support"]), "f1": one["f1"]} for name, one in system["per_class"].items()
         },
-        "speakers": _apart(gold.speakers, gold.gold, said.predicted, len(gold.labels)),
-        "genders": _apart(told, gold.gold, said.predicted, len(gold.labels)),
+        "speakers": _group_f1(gold.speakers, gold.gold, answers.predicted, len(gold.labels)),
+        "genders": _group_f1(gender_of, gold.gold, answers.predicted, len(gold.labels)),
     }
 
 
 def _gender(utterance: Utterance) -> str:
-    known = utterance.id.startswith("iemocap") and utterance.speaker[-2:-1] == "_"
-    return GENDERS.get(utterance.speaker[-1:], "") if known else ""
+    named = utterance.id.startswith("iemocap") and utterance.speaker[-2:-1] == "_"
+    return GENDERS.get(utterance.speaker[-1:], "") if named else ""
 
 
-def _apart(names: Any, gold: metrics.Ints, said: metrics.Ints, labels: int) -> dict[str, dict[str, float]]:
-    """Weighted F1 of every name's utterances by themselves; the nameless are left out."""
-    found: dict[str, dict[str, float]] = {}
+def _group_f1(names: Any, gold: metrics.Ints, predicted: metrics.Ints, labels: int) -> dict[str, dict[str, float]]:
+    """Weighted F1 of each name's utterances; those without a name are left out."""
+    result: dict[str, dict[str, float]] = {}
     for name in sorted(set(names) - {""}):
-        own = np.array([one == name for one in names])
-        counts = metrics.confusion(gold[own], said[own], labels)
-        found[name] = {"utterances": int(own.sum()), "f1": float(metrics.METRICS["weighted_f1"](counts))}
-    return found
+        rows = np.array([one == name for one in names])
+        counts = metrics.confusion(gold[rows], predicted[rows], labels)
+        result[name] = {"utterances": int(rows.sum()), "f1": float(metrics.METRICS["weighted_f1"](counts))}
+    return result

@@ -1,4 +1,4 @@
-"""Descriptions: what moved is said, when and how strongly; absence is said; no emotion is ever named; slots read back."""
+"""Descriptions: acts have a strength and a time, absence has its sentences, no emotion is named, statements read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import acts, phrases, references, rules
-from bemerc.behavior.describe.rules import Description
+from bemerc.behavior.describe import run as describer
+from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.behavior.signals import events, voice
 from bemerc.cache import Features, write_cache
 from bemerc.core.errors import CacheError, CorpusError
@@ -66,8 +67,8 @@ def bump(seconds: float, start: float, end: float, height: float, rate_hz: float
 
 def test_units_are_named_strongest_first_with_strength_and_time() -> None:
     clip = face(AU12_r=bump(2, 0.7, 1.4, 3.5), AU04_r=bump(2, 0.0, 0.7, 1.2), AU06_r=bump(2, 0.2, 1.99, 2.0))
-    told = rules.describe({"face": clip}).facial_expression
-    assert told == (
+    sentence = rules.describe({"face": clip}).facial_expression
+    assert sentence == (
         "Lip corners pulled up strongly in the middle, cheeks raised clearly throughout, brows lowered slightly early; "
         "no blinks."
     )
@@ -75,17 +76,17 @@ def test_units_are_named_strongest_first_with_strength_and_time() -> None:
 
 def test_a_short_act_is_called_brief_and_long_lists_are_cut() -> None:
     heights = {name: (2.0 + 0.1 * i) * (np.arange(50) > 42) for i, name in enumerate(UNITS[:7])}
-    told = rules.describe({"face": face(**heights)}, params=rules.Params(items=3)).facial_expression
-    assert told.startswith("Nose wrinkled clearly and briefly late, lids tightened")
-    assert told.count("clearly") == 3
+    sentence = rules.describe({"face": face(**heights)}, params=rules.Params(items=3)).facial_expression
+    assert sentence.startswith("Nose wrinkled clearly and briefly late, lids tightened")
+    assert sentence.count("clearly") == 3
 
 
-def test_a_flash_is_told_and_a_blink_is_not_one() -> None:
-    flashing = bump(2, 0.4, 0.56, 2.0)
-    told = rules.describe({"face": face(AU04_r=flashing, AU45_r=bump(2, 1.2, 1.4, 3.0))}).facial_expression
-    assert told.startswith("A flash of brows lowered early; ")
-    assert told.endswith("; one blink.")
-    with_lids = rules.describe({"face": face(AU04_r=flashing, AU45_r=flashing * 2)}).facial_expression
+def test_a_micro_expression_is_named_and_a_blink_is_none() -> None:
+    brief = bump(2, 0.4, 0.56, 2.0)
+    sentence = rules.describe({"face": face(AU04_r=brief, AU45_r=bump(2, 1.2, 1.4, 3.0))}).facial_expression
+    assert sentence.startswith("A flash of brows lowered early; ")
+    assert sentence.endswith("; one blink.")
+    with_lids = rules.describe({"face": face(AU04_r=brief, AU45_r=brief * 2)}).facial_expression
     assert "flash" not in with_lids
 
 
@@ -96,26 +97,26 @@ def test_head_hands_and_nods() -> None:
         "face": face(pose_yaw_deg=-bump(2, 1.0, 2.0, 30.0), pose_pitch_deg=nodding),
         "pose": pose(left_hand_height=bump(2, 0, 1, 1.0, 8.0)),
     }
-    told = rules.describe(clip).body_language  # type: ignore[arg-type]
-    assert "head turned left strongly late" in told.lower()
-    assert "left hand raised clearly early" in told.lower()
-    assert "two nods" in told
+    sentence = rules.describe(clip).body_language  # type: ignore[arg-type]
+    assert "head turned left strongly late" in sentence.lower()
+    assert "left hand raised clearly early" in sentence.lower()
+    assert "two nods" in sentence
 
 
 def test_posture() -> None:
-    told = rules.describe(
+    sentence = rules.describe(
         {"pose": pose(lean_deg=bump(2, 0.7, 1.4, 22.0, 8.0), slump=bump(2, 0, 0.6, 0.25, 8.0))}
     ).posture
-    assert told == "Leaning forward strongly in the middle, slumping clearly early."
+    assert sentence == "Leaning forward strongly in the middle, slumping clearly early."
     assert rules.describe({"pose": pose()}).posture == "No change of posture stands out."
 
 
 def test_the_voice_by_quantiles() -> None:
     quantiles = {name: (1.0, 2.0, 3.0, 4.0) for name in voice.MEASURES} | {"volume_db": (-50.0, -40.0, -30.0, -25.0)}
-    told = rules.describe({"audio": audio()}, references.References({}, {}, quantiles)).voice
+    sentence = rules.describe({"audio": audio()}, references.References({}, {}, quantiles)).voice
     assert re.fullmatch(
         r"Volume very high with very high variation, pitch very high with \w+ variation, speaking rate very high\.",
-        told,
+        sentence,
     )
     unjudged = rules.describe({"audio": audio()}).voice
     assert unjudged.startswith("Pitch moderate"), "without references a volume means nothing"
@@ -132,24 +133,24 @@ def test_the_voice_by_quantiles() -> None:
         },
     ],
 )
-def test_absence_is_said(clip: dict[Modality, Features]) -> None:
-    told = rules.describe(clip)
-    assert told == Description(
+def test_absence_has_its_sentences(clip: dict[Modality, Features]) -> None:
+    description = rules.describe(clip)
+    assert description == Description(
         "No face was visible.", "No body was visible.", "No body was visible.", "No voice was heard."
     )
 
 
-def test_too_short_is_said() -> None:
-    told = rules.describe({"face": face(0.3), "pose": pose(0.3), "audio": audio(0.3)})
-    assert all(text.startswith("The clip is too short") for text in told.lines())
+def test_a_short_clip_has_its_sentences() -> None:
+    description = rules.describe({"face": face(0.3), "pose": pose(0.3), "audio": audio(0.3)})
+    assert all(text.startswith("The clip is too short") for text in description.lines())
 
 
-def test_what_was_out_of_sight_is_said() -> None:
+def test_a_partly_hidden_face_has_its_phrase() -> None:
     clip = face(AU12_r=bump(2, 1.2, 1.9, 3.0))
     clip.values[:20] = np.nan
-    told = rules.describe({"face": clip}).facial_expression
-    assert "lip corners pulled up strongly" in told.lower()
-    assert told.endswith("out of sight for a part.")
+    sentence = rules.describe({"face": clip}).facial_expression
+    assert "lip corners pulled up strongly" in sentence.lower()
+    assert sentence.endswith("out of sight for a part.")
 
 
 # ---------------------------------------------------------------------------------------------------------- no emotions
@@ -157,9 +158,9 @@ def test_what_was_out_of_sight_is_said() -> None:
 
 def test_no_word_of_the_describer_names_an_emotion() -> None:
     vocabulary = words(Path(phrases.__file__).read_text(encoding="utf-8").split('"""', 2)[2])
-    said = {word for item in phrases.ITEMS for word in words(item.phrase)}
-    assert said <= vocabulary
-    assert not said & EMOTIONAL
+    used = {word for item in phrases.ITEMS for word in words(item.phrase)}
+    assert used <= vocabulary
+    assert not used & EMOTIONAL
 
 
 @settings(max_examples=60, deadline=None)
@@ -174,31 +175,33 @@ def test_no_sentence_names_an_emotion_whatever_was_measured(seed: int, seconds: 
         clip.values[:] = np.where(holes, np.nan, walk + (100 if modality == "audio" else 0))
         return clip
 
-    told = rules.describe({"face": wild("face", FACE), "pose": wild("pose", POSE), "audio": wild("audio", AUDIO)})
-    for text in told.lines():
+    description = rules.describe(
+        {"face": wild("face", FACE), "pose": wild("pose", POSE), "audio": wild("audio", AUDIO)}
+    )
+    for text in description.lines():
         assert not words(text) & EMOTIONAL
         assert text[0].isupper()
         assert text.endswith(".")
         assert text.count(".") == 1
-    assert rules.statements(told)
+    assert phrases.statements(description)
 
 
 # ---------------------------------------------------------------------------------------------------------------- slots
 
 
-def test_slots_read_every_sentence_back() -> None:
-    told = rules.Description(
+def test_statements_read_every_sentence_back() -> None:
+    description = Description(
         phrases.sentence(
             "facial_expression",
             [phrases.Act("brows lowered", 2, 1, brief=True), phrases.Act("jaw dropped", 0, 3)],
-            [phrases.flash("nose wrinkled", 0)],
+            [phrases.brief_act("nose wrinkled", 0)],
             [phrases.count(2, "blink")],
         ),
         phrases.sentence("body_language", [], [], [phrases.movement(4)]),
         phrases.NO_BODY,
         phrases.voice_sentence({"volume_db": 4, "volume_variation_db": 0, "pitch_st": 2, "rate_hz": 1}),
     )
-    assert rules.statements(told) == {
+    assert phrases.statements(description) == {
         ("facial_expression", "brows lowered", "strongly", "in the middle"),
         ("facial_expression", "jaw dropped", "slightly", "throughout"),
         ("facial_expression", "flash", "nose wrinkled", "early"),
@@ -213,9 +216,9 @@ def test_slots_read_every_sentence_back() -> None:
     }
 
 
-def test_slots_take_any_text() -> None:
-    odd = rules.Description("", ";;,", "Brows lowered clearly", "a flash of late")
-    assert rules.statements(odd) == {("posture", "brows lowered clearly"), ("voice", "a flash of late")}
+def test_statements_accept_any_text() -> None:
+    odd = Description("", ";;,", "Brows lowered clearly", "a flash of late")
+    assert phrases.statements(odd) == {("posture", "brows lowered clearly"), ("voice", "a flash of late")}
 
 
 # ----------------------------------------------------------------------------------------------------------- references
@@ -269,37 +272,37 @@ def test_references_survive_json_and_nonsense_is_refused() -> None:
 # --------------------------------------------------------------------------------------------------------------- events
 
 
-def test_flashes_are_short_complete_and_stand_out() -> None:
+def test_brief_peaks_are_short_complete_and_stand_out() -> None:
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 0.05, 100)
     for frames in (2, 4, 6, 12):
         series = noise.copy()
         series[40 : 40 + frames] += 1.5
-        found = events.flashes(series, 0.04, 0.8)
-        assert [40 <= run.apex < 40 + frames for run in found] == [True]
+        peaks = events.brief_peaks(series, 0.04, 0.8)
+        assert [40 <= run.apex < 40 + frames for run in peaks] == [True]
     for first, last in ((40, 41), (40, 60), (0, 6), (94, 100)):
         series = noise.copy()
         series[first:last] += 1.5
-        assert not events.flashes(series, 0.04, 0.8), f"{first} to {last} is no flash"
+        assert not events.brief_peaks(series, 0.04, 0.8), f"{first} to {last} is no brief peak"
     gap = noise.copy()
     gap[40:44] += 1.5
     gap[44:50] = np.nan
-    assert not events.flashes(gap, 0.04, 0.8)
+    assert not events.brief_peaks(gap, 0.04, 0.8)
 
 
-def test_a_restless_signal_does_not_flash() -> None:
+def test_a_noisy_signal_has_no_brief_peaks() -> None:
     talking = 1.2 * np.abs(np.sin(2 * np.pi * 2.2 * np.arange(100) / 25))
-    assert not events.flashes(talking, 0.04, 0.8)
+    assert not events.brief_peaks(talking, 0.04, 0.8)
 
 
 @pytest.mark.parametrize("times", [0, 1, 2, 3])
-def test_swings_are_counted_and_turns_that_are_held_are_not(times: int) -> None:
+def test_oscillations_are_counted_and_held_turns_are_not(times: int) -> None:
     stamps = np.arange(75) / 25
     angle = np.where(stamps < times, 5 * np.sin(np.pi * stamps) ** 2 * (-1.0) ** np.floor(stamps), 0)
-    assert events.swings(np.abs(angle), 4.0, 13) == times
-    assert events.swings(angle / 10, 4.0, 13) == 0
+    assert events.oscillations(np.abs(angle), 4.0, 13) == times
+    assert events.oscillations(angle / 10, 4.0, 13) == 0
     held = np.clip(np.interp(stamps, (0.5, 0.8, 2.0, 2.3), (0, 8, 8.5, 0)), 0, 8.5)
-    assert events.swings(held, 4.0, 13) == 0
+    assert events.oscillations(held, 4.0, 13) == 0
 
 
 def test_syllables_are_counted() -> None:
@@ -351,18 +354,18 @@ def poison(clip: Features) -> Features:
 
 def test_the_stage_writes_every_utterance_and_reads_back(tmp_path: Path) -> None:
     manifest, paths = world(tmp_path)
-    usual = rules.run(manifest, paths, tmp_path / "out.jsonl", rules.Params())
-    told = rules.read_descriptions(tmp_path / "out.jsonl")
-    assert list(told) == [u.id for u in manifest.utterances]
-    assert {d.voice for d in told.values()} == {""}  # nobody listened
-    assert {d.reasons["voice"] for d in told.values()} == {rules.NOT_LOOKED_FOR}
-    assert len({d.facial_expression for d in told.values()}) > 6
-    lines = [json.loads(line) for line in (tmp_path / rules.EVENTS).read_text(encoding="utf-8").splitlines()]
-    assert [line["id"] for line in lines] == sorted(told), (
+    usual = describer.run(manifest, paths, tmp_path / "out.jsonl", rules.Params())
+    descriptions = read_descriptions(tmp_path / "out.jsonl")
+    assert list(descriptions) == [u.id for u in manifest.utterances]
+    assert {d.voice for d in descriptions.values()} == {""}
+    assert {d.reasons["voice"] for d in descriptions.values()} == {rules.NOT_LOOKED_FOR}
+    assert len({d.facial_expression for d in descriptions.values()}) > 6
+    lines = [json.loads(line) for line in (tmp_path / describer.EVENTS).read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == sorted(descriptions), (
         "events lie beside the descriptions, of every clip with a face"
     )
     before = (tmp_path / "out.jsonl").read_bytes()
-    rules.run(manifest, paths, tmp_path / "out.jsonl", rules.Params(), usual)
+    describer.run(manifest, paths, tmp_path / "out.jsonl", rules.Params(), usual)
     assert (tmp_path / "out.jsonl").read_bytes() == before
 
 
@@ -373,9 +376,9 @@ def test_neither_test_nor_later_turns_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     manifest, paths = world(tmp_path)
     poisoned, poisoned_paths = world(tmp_path / "b", later)
-    usual = rules.run(manifest, paths, tmp_path / "a.jsonl", rules.Params())
-    assert rules.run(poisoned, poisoned_paths, tmp_path / "b.jsonl", rules.Params()) == usual
-    clean, changed = (rules.read_descriptions(tmp_path / f"{x}.jsonl") for x in "ab")
+    usual = describer.run(manifest, paths, tmp_path / "a.jsonl", rules.Params())
+    assert describer.run(poisoned, poisoned_paths, tmp_path / "b.jsonl", rules.Params()) == usual
+    clean, changed = (read_descriptions(tmp_path / f"{x}.jsonl") for x in "ab")
     assert {key for key in clean if clean[key] != changed[key]} <= {"w/test/dia2_utt2"}
     assert clean["w/test/dia2_utt2"] != changed["w/test/dia2_utt2"]
 
@@ -383,8 +386,8 @@ def test_neither_test_nor_later_turns_are_looked_at(tmp_path: Path) -> None:
 def test_clips_without_train_are_described_by_general_references(tmp_path: Path) -> None:
     manifest, paths = world(tmp_path)
     alone = replace(manifest, utterances=manifest.by_split("test"))
-    assert rules.run(alone, paths, tmp_path / "out.jsonl", rules.Params()) == references.GENERAL
-    assert len(rules.read_descriptions(tmp_path / "out.jsonl")) == 4
+    assert describer.run(alone, paths, tmp_path / "out.jsonl", rules.Params()) == references.GENERAL
+    assert len(read_descriptions(tmp_path / "out.jsonl")) == 4
 
 
 @pytest.mark.parametrize(
@@ -403,9 +406,9 @@ def test_a_line_that_is_no_description_is_named(tmp_path: Path, line: str) -> No
     path = tmp_path / "d.jsonl"
     path.write_text(line + "\n", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"d\.jsonl, line 1"):
-        rules.read_descriptions(path)
+        read_descriptions(path)
     with pytest.raises(CorpusError, match="no descriptions here"):
-        rules.read_descriptions(tmp_path / "missing.jsonl")
+        read_descriptions(tmp_path / "missing.jsonl")
 
 
 def test_params_are_checked() -> None:

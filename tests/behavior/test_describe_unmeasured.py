@@ -1,4 +1,4 @@
-"""What was not measured is not said to be absent; one bad clip costs itself alone; what no body can do is no behavior."""
+"""What was not measured is not absent; one bad clip costs itself alone; what no body can do is no behavior."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.behavior.describe import micro_expressions, references, rules
-from bemerc.behavior.describe.rules import SLOTS, Description
+from bemerc.behavior.describe import micro_expressions, phrases, references, rules
+from bemerc.behavior.describe import run as describer
+from bemerc.behavior.describe.description import SLOTS, Description, read_descriptions
 from bemerc.behavior.signals import events
 from bemerc.behavior.tokens import file as tokens
 from bemerc.cache import NO_TRACK, Features, Kind, write_cache
@@ -48,30 +49,30 @@ def caches(tmp_path: Path, failures: dict[str, str]) -> tuple[Manifest, dict[Kin
     return folder.from_ids({"good", *failures}).manifest(tmp_path), paths
 
 
-def test_a_clip_that_nobody_could_open_is_said_to_be_unmeasured(tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_opened_is_described_as_unmeasured(tmp_path: Path) -> None:
     silent = next(reason for reason in NO_TRACK if "sound" in reason)
     manifest, paths = caches(tmp_path, {"cut": "The clip cannot be opened (Invalid data).", "silent": silent})
-    rules.run(manifest, paths, tmp_path / "out.jsonl", rules.Params())
+    describer.run(manifest, paths, tmp_path / "out.jsonl", rules.Params())
     rows = {row["id"]: row for row in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())}
     assert [rows["cut"][slot] for slot in SLOTS] == [None] * 4
     assert set(rows["cut"]["reasons"].values()) == {"The clip cannot be opened (Invalid data)."}
     assert rows["silent"]["voice"] == NOTHING.voice
     assert "reasons" not in rows["good"]
-    assert [json.loads(line)["id"] for line in (tmp_path / rules.EVENTS).read_text().splitlines()] == [
+    assert [json.loads(line)["id"] for line in (tmp_path / describer.EVENTS).read_text().splitlines()] == [
         "good",
         "silent",
     ]
-    said = rules.read_descriptions(tmp_path / "out.jsonl")
-    assert all("could not be measured" in line for line in said["cut"].lines())
+    descriptions = read_descriptions(tmp_path / "out.jsonl")
+    assert all("could not be measured" in line for line in descriptions["cut"].lines())
     assert (tmp_path / "out.jsonl").stat().st_mode & 0o077 == 0
-    # Nothing is learned or asked of what is not known.
-    assert prompts.align_prompts("cut", vars(said["cut"]), MODALITIES) == ()
-    assert rules.statements(said["cut"]) == set()
+    # Nothing is trained on or asked about what was not measured.
+    assert prompts.align_prompts("cut", vars(descriptions["cut"]), MODALITIES) == ()
+    assert phrases.statements(descriptions["cut"]) == set()
     everything = variants.Variant("sentence", True, True, True, "target", "rules", True)
-    assert variants.sentences(everything, {"rules": said}, ["cut"]) == {"cut": {}}
+    assert variants.sentences(everything, {"rules": descriptions}, ["cut"]) == {"cut": {}}
 
 
-def test_tracks_that_are_not_there_are_known_by_their_sentence(tmp_path: Path) -> None:
+def test_missing_tracks_are_recognised_by_their_sentence(tmp_path: Path) -> None:
     sounds = write_clip(tmp_path / "sound.wav", 0.3, picture=False)
     silent = write_clip(tmp_path / "silent.mp4", 0.3, tone_hz=None)
     with pytest.raises(NoTrackError) as picture, Video(sounds):
@@ -86,21 +87,21 @@ def test_tracks_that_are_not_there_are_known_by_their_sentence(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_a_modality_that_was_not_extracted_is_not_said_to_be_absent(tmp_path: Path, modality: str) -> None:
+def test_a_modality_without_a_cache_is_unmeasured_and_not_absent(tmp_path: Path, modality: str) -> None:
     manifest, paths = caches(tmp_path, {})
-    rules.run(manifest, {**paths, modality: None}, tmp_path / "out.jsonl", rules.Params())
-    said = rules.read_descriptions(tmp_path / "out.jsonl")["good"]
-    empty = {slot for slot in SLOTS if not getattr(said, slot)}
-    assert empty == set(said.reasons) == {"face": {SLOTS[0]}, "pose": {SLOTS[2]}, "audio": {SLOTS[3]}}[modality]
-    assert not {getattr(said, slot) for slot in SLOTS} & {NOTHING.facial_expression, NOTHING.voice}
+    describer.run(manifest, {**paths, modality: None}, tmp_path / "out.jsonl", rules.Params())
+    description = read_descriptions(tmp_path / "out.jsonl")["good"]
+    empty = {slot for slot in SLOTS if not getattr(description, slot)}
+    assert empty == set(description.reasons) == {"face": {SLOTS[0]}, "pose": {SLOTS[2]}, "audio": {SLOTS[3]}}[modality]
+    assert not {getattr(description, slot) for slot in SLOTS} & {NOTHING.facial_expression, NOTHING.voice}
 
 
-def test_a_body_that_was_not_measured_is_not_absent_where_no_face_is_seen() -> None:
+def test_an_unmeasured_body_is_not_absent_where_no_face_is_visible() -> None:
     blind = replace(face(), values=np.full_like(face().values, np.nan))
-    said = rules.describe({"face": blind})
-    assert said.facial_expression == NOTHING.facial_expression
-    assert said.body_language == ""
-    assert set(said.reasons) == {"body_language", "posture", "voice"}
+    description = rules.describe({"face": blind})
+    assert description.facial_expression == NOTHING.facial_expression
+    assert description.body_language == ""
+    assert set(description.reasons) == {"body_language", "posture", "voice"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_body_that_was_not_measured_is_not_absent_where_no_face_is_seen() -> N
 )
 def test_one_clip_with_a_wrong_clock_never_ends_the_others(tmp_path: Path, times: object) -> None:
     manifest, paths = caches(tmp_path, {})
-    usual = rules.run(manifest, paths, tmp_path / "alone.jsonl", rules.Params())
+    usual = describer.run(manifest, paths, tmp_path / "alone.jsonl", rules.Params())
     for kind in MODALITIES:
         path, frames = paths[kind], {"face": face(), "pose": pose(), "audio": audio()}[kind]
         rows = [("bad", frames, 2.0, None), ("good", frames, 2.0, None)]
@@ -136,10 +137,10 @@ def test_one_clip_with_a_wrong_clock_never_ends_the_others(tmp_path: Path, times
             stamps[:half] = times(stamps[:half])  # type: ignore[operator]
     start = time.monotonic()
     both = folder.from_ids({"bad", "good"}).manifest(tmp_path)
-    rules.run(both, paths, tmp_path / "out.jsonl", rules.Params(), usual)
-    said = rules.read_descriptions(tmp_path / "out.jsonl")
-    assert said["good"] == rules.read_descriptions(tmp_path / "alone.jsonl")["good"]
-    assert set(said["bad"].reasons) == set(SLOTS)
+    describer.run(both, paths, tmp_path / "out.jsonl", rules.Params(), usual)
+    descriptions = read_descriptions(tmp_path / "out.jsonl")
+    assert descriptions["good"] == read_descriptions(tmp_path / "alone.jsonl")["good"]
+    assert set(descriptions["bad"].reasons) == set(SLOTS)
     made = tokens.run(both.__class__(
         tuple(replace(u, split="train") for u in both.utterances), both.labels, both.corpora, both.folder
     ), paths, tmp_path / "tokens.h5", tokens.Params(k=2))  # fmt: skip
@@ -153,7 +154,7 @@ def test_one_clip_with_a_wrong_clock_never_ends_the_others(tmp_path: Path, times
 def test_windows_are_bounded_whatever_the_step() -> None:
     series = np.abs(np.sin(np.arange(5000) / 7))
     start = time.monotonic()
-    events.flashes(series, 1e-9, 0.3)
+    events.brief_peaks(series, 1e-9, 0.3)
     clip = face()
     micro_expressions.spot(Features(clip.values, clip.timestamps_s * 1e-3, clip.columns))
     assert time.monotonic() - start < 10

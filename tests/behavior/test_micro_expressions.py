@@ -1,4 +1,4 @@
-"""Micro-expressions and blinks: short bursts are found with their frames, and nothing else is taken for one."""
+"""Micro-expressions and blinks: short bursts are spotted with their frames, and nothing else is."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def burst(first: int, last: int, height: float, count: int = 100) -> Array:
 
 
 @pytest.mark.parametrize("frames", [2, 4, 7, 12])
-def test_a_burst_is_found_with_onset_apex_and_offset(frames: int) -> None:
+def test_a_micro_expression_is_spotted_with_onset_apex_and_offset(frames: int) -> None:
     (event,) = micro_expressions.spot(face(AU12_r=burst(40, 39 + frames, 1.4)))
     assert (event.kind, event.unit) == ("micro-expression", "AU12_r")
     assert abs(event.onset - 40) <= 1
     assert abs(event.offset - (39 + frames)) <= 1
     assert event.onset <= event.apex <= event.offset
     assert event.units["AU12_r"] == pytest.approx(1.4, abs=0.3)
-    assert event.score > micro_expressions.STANDS_OUT
+    assert event.score > micro_expressions.MIN_SCORE
 
 
-def test_the_same_burst_is_found_at_the_clips_own_rate() -> None:
+def test_the_same_burst_is_spotted_at_the_clips_own_rate() -> None:
     for rate_hz, frames in ((12.5, 2), (50.0, 8), (100.0, 16)):
         count = round(4 * rate_hz)
         first = round(1.6 * rate_hz)
-        found = micro_expressions.spot(face(rate_hz, AU01_r=burst(first, first + frames - 1, 1.4, count)))
-        assert [event.kind for event in found] == ["micro-expression"]
-        assert abs(found[0].onset - first) / rate_hz <= 0.08
+        spotted = micro_expressions.spot(face(rate_hz, AU01_r=burst(first, first + frames - 1, 1.4, count)))
+        assert [event.kind for event in spotted] == ["micro-expression"]
+        assert abs(spotted[0].onset - first) / rate_hz <= 0.08
 
 
 def test_units_that_burst_together_are_one_event_and_the_clearest_names_it() -> None:
@@ -65,9 +65,9 @@ def test_units_that_burst_together_are_one_event_and_the_clearest_names_it() -> 
         ("AU12_r", np.zeros(100)),
         ("AU12_r", burst(30, 60, 2.0)),  # a smile of 1.2 s
         ("AU12_r", burst(40, 40, 2.0)),  # one frame
-        ("AU12_r", burst(96, 103, 2.0, 104)[:100]),  # its return is not seen
+        ("AU12_r", burst(96, 103, 2.0, 104)[:100]),  # cut off by the end of the clip
         ("AU25_r", burst(40, 43, 2.0)),  # a syllable
-        ("AU04_r", 1.5 * np.abs(np.sin(2 * np.pi * 2.2 * np.arange(100) / 25))),  # restless anyhow
+        ("AU04_r", 1.5 * np.abs(np.sin(2 * np.pi * 2.2 * np.arange(100) / 25))),  # talking
     ],
 )
 def test_what_is_no_micro_expression_is_none(name: str, added: Array) -> None:

@@ -101,21 +101,21 @@ def same(a: Mapping[Modality, tokens.BehaviorTokens], b: Mapping[Modality, token
 def pooled(
     values: NDArray[np.float32], columns: tuple[str, ...], rate_hz: float, k: int = 8
 ) -> dict[str, NDArray[np.float64]]:
-    told = pooling.pool(values, np.arange(len(values)) / rate_hz, columns, len(values) / rate_hz, k)
-    return {p.name: told[:, i] for i, p in enumerate(pooling.plan(columns))}
+    segments = pooling.pool(values, np.arange(len(values)) / rate_hz, columns, len(values) / rate_hz, k)
+    return {p.name: segments[:, i] for i, p in enumerate(pooling.plan(columns))}
 
 
 def test_two_frames_stand_out_in_peak_and_speed_where_the_mean_hardly_moves() -> None:
     quiet = np.full((400, 1), 0.3, np.float32)
     burst = quiet.copy()
     burst[210:212] = 2.3
-    told = pooled(burst, ("AU12_r",), 25.0)
-    assert told["AU12_r.peak"][4] == pytest.approx(2.0)
-    assert told["AU12_r.speed"][4] == pytest.approx(50.0)
-    assert told["AU12_r.mean"][4] < 0.1
+    token = pooled(burst, ("AU12_r",), 25.0)
+    assert token["AU12_r.peak"][4] == pytest.approx(2.0)
+    assert token["AU12_r.speed"][4] == pytest.approx(50.0)
+    assert token["AU12_r.mean"][4] < 0.1
     others = np.arange(8) != 4
-    assert np.abs(told["AU12_r.peak"][others]).max() < 1e-6
-    assert np.allclose(told["AU12_r.base"], 0.3)
+    assert np.abs(token["AU12_r.peak"][others]).max() < 1e-6
+    assert np.allclose(token["AU12_r.base"], 0.3)
 
 
 def test_a_face_that_differs_by_a_constant_differs_in_base_alone() -> None:
@@ -128,26 +128,26 @@ def test_a_face_that_differs_by_a_constant_differs_in_base_alone() -> None:
 
 def test_segments_are_parts_of_the_clips_time_not_of_its_frames() -> None:
     stamps = np.array([0.0, 0.1, 0.2, 0.3, 0.9])
-    told = pooling.pool(np.arange(5, dtype=np.float32)[:, None], stamps, ("pose_yaw_deg",), 1.0, 2)
-    assert told[:, 0].tolist() == [1.5, 4.0]
+    segments = pooling.pool(np.arange(5, dtype=np.float32)[:, None], stamps, ("pose_yaw_deg",), 1.0, 2)
+    assert segments[:, 0].tolist() == [1.5, 4.0]
 
 
 def test_a_segment_without_a_valid_frame_is_nan_throughout() -> None:
     values = np.ones((40, 2), np.float32)
     values[10:20] = np.nan
-    told = pooling.pool(values, np.arange(40) / 25.0, ("AU04_r", "AU12_r"), 1.6, 4)
-    assert np.isnan(told).all(axis=1).tolist() == [False, True, False, False]
+    segments = pooling.pool(values, np.arange(40) / 25.0, ("AU04_r", "AU12_r"), 1.6, 4)
+    assert np.isnan(segments).all(axis=1).tolist() == [False, True, False, False]
     speed = [p.name for p in pooling.plan(("AU04_r", "AU12_r"))].index("AU04_r.speed")
-    assert told[2, speed] == 0, "a gap is no movement"
+    assert segments[2, speed] == 0, "a gap is no movement"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_any_number_of_frames_pools(count: int) -> None:
     for modality, columns in COLUMNS.items():
         values = frames(modality, 1)[:count]
-        told = pooling.pool(values, np.arange(count) / RATE_HZ[modality], columns, 0.006, 8)
-        assert told.shape == (8, len(pooling.plan(columns)))
-        assert np.isnan(told).all() == (count == 0)
+        segments = pooling.pool(values, np.arange(count) / RATE_HZ[modality], columns, 0.006, 8)
+        assert segments.shape == (8, len(pooling.plan(columns)))
+        assert np.isnan(segments).all() == (count == 0)
 
 
 def test_infinite_values_count_as_not_measured() -> None:
@@ -155,12 +155,12 @@ def test_infinite_values_count_as_not_measured() -> None:
     assert pooled(values, ("lean_deg",), 8.0, k=1)["lean_deg.level"][0] == 1.0
 
 
-def test_a_hand_that_is_unseen_is_told_as_unseen() -> None:
+def test_a_hidden_hand_has_its_share_of_measured_frames() -> None:
     values = np.full((16, 2), 0.5, np.float32)
     values[:8, 1] = np.nan
-    told = pooled(values, ("lean_deg", "left_hand_height"), 8.0, k=2)
-    assert told["left_hand_height.seen"].tolist() == [0.0, 1.0]
-    assert np.isnan(told["left_hand_height.level"]).tolist() == [True, False]
+    token = pooled(values, ("lean_deg", "left_hand_height"), 8.0, k=2)
+    assert token["left_hand_height.seen"].tolist() == [0.0, 1.0]
+    assert np.isnan(token["left_hand_height.level"]).tolist() == [True, False]
 
 
 def test_columns_of_an_encoder_are_pooled_and_raw_positions_are_not() -> None:
@@ -171,7 +171,7 @@ def test_columns_of_an_encoder_are_pooled_and_raw_positions_are_not() -> None:
     assert not pooling.plan(("face_x", "face_y", "quality", "nose_x", "nose_visibility"))
 
 
-def test_the_voice_is_told_of_speech_and_not_of_the_silence_around_it() -> None:
+def test_the_voice_is_measured_over_speech_and_not_over_silence() -> None:
     loud = frames("audio", 5, 1.0)
     silence = np.tile(np.float32([np.nan, 0.0, -90.0, 1.0, *[-90.0] * 40]), (100, 1))
     padded = np.vstack([silence, loud, silence])
@@ -258,8 +258,8 @@ def test_global_has_no_memory_and_none_leaves_the_measurement(tmp_path: Path) ->
     with made(tmp_path / "n", world, params=tokens.Params(calibration="none")) as file:
         column = file.columns["pose"].index("lean_deg.level")
         first = frames("pose", 0)[:, 0]
-        told = file[world.utterances[0].id]["pose"].values[:, column]
-        assert told[0] == pytest.approx(first[:2].mean(), abs=1e-4)
+        level = file[world.utterances[0].id]["pose"].values[:, column]
+        assert level[0] == pytest.approx(first[:2].mean(), abs=1e-4)
 
 
 def test_a_speaker_without_a_name_has_no_earlier_turns() -> None:

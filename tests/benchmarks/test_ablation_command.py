@@ -10,7 +10,7 @@ import yaml
 
 from bemerc.corpus.manifest import write_manifest
 from bemerc.language.predict.records import write_predictions
-from benchmarks import ablation, controls
+from benchmarks import ablation, pipeline_steps
 from tests.evaluate.test_baselines import corpus
 from tests.evaluate.test_report import predictions
 
@@ -47,7 +47,7 @@ def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = Called()
-    monkeypatch.setattr(controls, "call", called)
+    monkeypatch.setattr(pipeline_steps, "call", called)
     ablation.run_all(plan(tmp_path))
     assert len(called.calls) == len(set(called.calls)), "no step twice"
     stages = [(folder, stage) for folder, stage in called.calls if folder.startswith("seed0")]
@@ -72,14 +72,14 @@ def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
 
 
 def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "call", Called())
+    monkeypatch.setattr(pipeline_steps, "call", Called())
     ablation.run_all(plan(tmp_path))
-    found = ablation.judge(plan(tmp_path))
-    assert [row.name for row in found.rows] == list(ROWS)
-    assert all(row.seeds == 2 for row in found.rows)
-    assert found.rows[1].against is not None
-    assert found.rows[1].against["accuracy"].gap.value < 0
-    text = ablation.document(plan(tmp_path), found, "python -m benchmarks.ablation")
+    comparison = ablation.judge(plan(tmp_path))
+    assert [row.name for row in comparison.rows] == list(ROWS)
+    assert all(row.seeds == 2 for row in comparison.rows)
+    assert comparison.rows[1].against is not None
+    assert comparison.rows[1].against["accuracy"].gap.value < 0
+    text = ablation.document(plan(tmp_path), comparison, "python -m benchmarks.ablation")
     assert "20 dialogues, 2 training seeds" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
@@ -88,7 +88,7 @@ def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytes
 
 def test_the_table_is_made_anew_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = Called()
-    monkeypatch.setattr(controls, "call", called)
+    monkeypatch.setattr(pipeline_steps, "call", called)
     ablation.run_all(plan(tmp_path / "work"))
     before = len(called.calls)
     out = tmp_path / "table.md"
@@ -109,7 +109,7 @@ def test_a_row_that_is_no_variant_is_a_sentence(tmp_path: Path, monkeypatch: pyt
 
 def test_a_params_key_may_go_down_and_name_an_item_of_a_matrix() -> None:
     params = {"a": {"b": 1}, "variants": {"TV": {"voice": "tokens"}}}
-    assert controls.value_of(params, "a", "merc@TV") == {"b": 1}
-    assert controls.value_of(params, "a.b", "x") == 1
-    assert controls.value_of(params, "variants.${item.variant}", "merc@TV") == {"voice": "tokens"}
-    assert controls.value_of(params, "a.c.d", "x") is None
+    assert pipeline_steps.value_of(params, "a", "merc@TV") == {"b": 1}
+    assert pipeline_steps.value_of(params, "a.b", "x") == 1
+    assert pipeline_steps.value_of(params, "variants.${item.variant}", "merc@TV") == {"voice": "tokens"}
+    assert pipeline_steps.value_of(params, "a.c.d", "x") is None

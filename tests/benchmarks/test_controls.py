@@ -12,36 +12,36 @@ import pytest
 from bemerc.behavior.tokens import file as tokens
 from bemerc.cache import Features, open_cache, write_cache
 from bemerc.corpus.manifest import Manifest, Utterance
-from bemerc.evaluate import metrics
+from bemerc.evaluate import evaluation, test_set
 from bemerc.language.predict.records import Prediction
 from benchmarks import control_measures as controls
 from tests.evaluate.test_baselines import LABELS, corpus, token_file
 
 
-def answers(manifest: Manifest, hit: float, seed: int) -> metrics.Answers:
+def answers(manifest: Manifest, hit: float, seed: int) -> test_set.Answers:
     rng = np.random.default_rng(seed)
-    gold = metrics.reference(manifest).gold
-    return metrics.Answers(np.where(rng.random(len(gold)) < hit, gold, (gold + 1) % len(LABELS)), None)
+    gold = test_set.reference(manifest).gold
+    return test_set.Answers(np.where(rng.random(len(gold)) < hit, gold, (gold + 1) % len(LABELS)), None)
 
 
 def test_every_test_utterance_gets_another_one_of_its_speaker() -> None:
     manifest = corpus()
     speaker = {u.id: u.speaker for u in manifest.utterances}
-    found, strangers = controls.partners(manifest, seed=0)
+    partner_of, strangers = controls.partners(manifest, seed=0)
     assert strangers == 0
-    assert sorted(found) == sorted(found.values()) == [u.id for u in manifest.by_split("test")]
-    assert all(a != b and speaker[a] == speaker[b] for a, b in found.items())
-    assert controls.partners(manifest, seed=0) == (found, 0)
-    assert controls.partners(manifest, seed=1) != (found, 0)
+    assert sorted(partner_of) == sorted(partner_of.values()) == [u.id for u in manifest.by_split("test")]
+    assert all(a != b and speaker[a] == speaker[b] for a, b in partner_of.items())
+    assert controls.partners(manifest, seed=0) == (partner_of, 0)
+    assert controls.partners(manifest, seed=1) != (partner_of, 0)
 
 
 def test_a_speaker_with_one_turn_gets_a_strangers_and_is_counted() -> None:
     manifest = corpus()
     first = manifest.by_split("test")[0].id
     alone = tuple(dataclasses.replace(u, speaker="Zoë") if u.id == first else u for u in manifest.utterances)
-    found, strangers = controls.partners(dataclasses.replace(manifest, utterances=alone), seed=0)
+    partner_of, strangers = controls.partners(dataclasses.replace(manifest, utterances=alone), seed=0)
     assert strangers == 1
-    assert found[first] != first
+    assert partner_of[first] != first
 
 
 def test_swapping_moves_rows_of_test_and_nothing_else(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_swapping_moves_rows_of_test_and_nothing_else(tmp_path: Path) -> None:
     before = token_file(tmp_path / "tokens.h5", manifest, {"face": 0.5, "audio": 0.5})
     controls.swap_within_speaker(manifest, before, tmp_path / "swapped.h5", seed=3)
     after = tokens.open_tokens(tmp_path / "swapped.h5")
-    found, _ = controls.partners(manifest, seed=3)
+    partner_of, _ = controls.partners(manifest, seed=3)
     assert (after.ids, after.columns, after.params, after.calibration) == (
         before.ids,
         before.columns,
@@ -57,7 +57,7 @@ def test_swapping_moves_rows_of_test_and_nothing_else(tmp_path: Path) -> None:
         before.calibration,
     )
     for u in manifest.utterances:
-        source = before[found[u.id] if u.split == "test" else u.id]
+        source = before[partner_of[u.id] if u.split == "test" else u.id]
         for modality, of in after[u.id].items():
             np.testing.assert_array_equal(of.values, source[modality].values)
             np.testing.assert_array_equal(of.mask, source[modality].mask)
@@ -79,7 +79,7 @@ def test_shuffling_keeps_counts_and_test() -> None:
         assert one != two
 
 
-def test_masks_and_metadata_hold_what_they_say(tmp_path: Path) -> None:
+def test_masks_and_metadata_hold_their_columns(tmp_path: Path) -> None:
     manifest = corpus()
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"x" * 321)
@@ -104,12 +104,12 @@ def test_masks_and_metadata_hold_what_they_say(tmp_path: Path) -> None:
         failures={},
     )
     with open_cache(tmp_path / "face.h5", "face") as face:
-        found = controls.metadata(manifest, face)
-    assert found.shape == (300, 4 + 3 + 4)
+        rows = controls.metadata(manifest, face)
+    assert rows.shape == (300, 4 + 3 + 4)
     row = next(i for i, u in enumerate(manifest.utterances) if u.index == 2)
-    assert found[row, :7].tolist() == [1.5, 12, 321, 2, 0, 0, 1]
-    assert found[row, 7:].sum() == 1
-    assert np.isnan(found[row - 2, 2])
+    assert rows[row, :7].tolist() == [1.5, 12, 321, 2, 0, 0, 1]
+    assert rows[row, 7:].sum() == 1
+    assert np.isnan(rows[row - 2, 2])
 
 
 def test_a_leak_leaves_the_band_and_noise_does_not() -> None:
@@ -129,7 +129,7 @@ def test_a_leak_leaves_the_band_and_noise_does_not() -> None:
 
 def test_given_answers_have_a_band_too() -> None:
     manifests = [corpus(seed) for seed in (0, 1)]
-    chance = [(m, metrics.Answers(np.zeros(60, dtype=np.int64), None)) for m in manifests]
+    chance = [(m, test_set.Answers(np.zeros(60, dtype=np.int64), None)) for m in manifests]
     right = [(m, answers(m, 0.6, 1)) for m in manifests]
     assert controls.answer_band(chance, 200, 0).inside
     assert controls.answer_band(right, 200, 0).value > controls.answer_band(right, 200, 0).high
@@ -137,22 +137,22 @@ def test_given_answers_have_a_band_too() -> None:
 
 def moods(lengths: tuple[int, ...], seed: int, stays: float = 0.8) -> Manifest:
     """Test dialogues whose labels go on from turn to turn."""
-    rng, found = np.random.default_rng(seed), []
+    rng, utterances = np.random.default_rng(seed), []
     for d, length in enumerate(lengths):
         label = str(rng.choice(LABELS))
         for i in range(length):
             label = label if rng.random() < stays else str(rng.choice(LABELS))
-            found.append(Utterance(f"d{d:03d}_u{i:02d}", f"d{d:03d}", i, "A", "", label, "test", None))
-    return Manifest(tuple(found), LABELS, ("made",), Path())
+            utterances.append(Utterance(f"d{d:03d}_u{i:02d}", f"d{d:03d}", i, "A", "", label, "test", None))
+    return Manifest(tuple(utterances), LABELS, ("made",), Path())
 
 
 def test_a_permutation_keeps_counts_dialogues_and_the_order_of_turns() -> None:
     manifest = moods((4, 4, 4, 4, 4, 4), seed=0)
     gold = np.arange(24)
     dialogues = controls.turns(manifest, "test")
-    found = controls.permuted(gold, dialogues, np.random.default_rng(3))
-    assert sorted(found) == list(gold)
-    blocks = found.reshape(6, 4)
+    permuted = controls.permuted(gold, dialogues, np.random.default_rng(3))
+    assert sorted(permuted) == list(gold)
+    blocks = permuted.reshape(6, 4)
     assert (blocks // 4 == blocks[:, :1] // 4).all(), "equally long dialogues are swapped whole"
     assert set(map(tuple, (np.diff(blocks, axis=1) - 1) % 4)) == {(0, 0, 0)}, (
         "turns follow one another, round the end too"
@@ -168,10 +168,10 @@ def test_autocorrelated_answers_that_know_nothing_give_a_false_alarm_in_twenty(l
     alarms, single = 0, 0
     for seed in range(120):
         manifest, other = moods(lengths, 2 * seed), moods(lengths, 2 * seed + 1)
-        given = metrics.Answers(metrics.reference(other).gold, None)
+        given = test_set.Answers(test_set.reference(other).gold, None)
         band = controls.answer_band([(manifest, given)], permutations=150, seed=seed)
         alarms += not band.inside
-        gold, rng = metrics.reference(manifest).gold, np.random.default_rng(seed)
+        gold, rng = test_set.reference(manifest).gold, np.random.default_rng(seed)
         chance = [(rng.permutation(gold) == given.predicted).mean() for _ in range(150)]
         low, high = np.percentile(chance, [2.5, 97.5])
         single += not low <= band.value <= high
@@ -181,20 +181,20 @@ def test_autocorrelated_answers_that_know_nothing_give_a_false_alarm_in_twenty(l
 
 def test_one_corpus_and_one_seed_give_evaluates_numbers() -> None:
     manifest = corpus()
-    judged, given = metrics.reference(manifest), answers(manifest, 0.6, 1)
-    params = metrics.Params(resamples=500)
-    found = controls.accuracy([controls.Runs(judged, {"TVB": [given]})], "TVB", params)
-    said = [
+    judged, given = test_set.reference(manifest), answers(manifest, 0.6, 1)
+    params = evaluation.Params(resamples=500)
+    accuracy = controls.accuracy([controls.Runs(judged, {"TVB": [given]})], "TVB", params)
+    predictions = [
         Prediction(i, None, LABELS[code], dict.fromkeys(LABELS, 1 / 3))
         for i, code in zip(judged.ids, given.predicted, strict=True)
     ]
-    expected = metrics.evaluate(manifest, {"a": said}, params)["systems"]["a"]["accuracy"]
-    assert found == pytest.approx(expected, abs=1e-12)
+    expected = evaluation.evaluate(manifest, {"a": predictions}, params)["systems"]["a"]["accuracy"]
+    assert accuracy == pytest.approx(expected, abs=1e-12)
 
 
 def test_seeds_that_differ_widen_the_interval_and_equal_systems_have_no_gap() -> None:
     manifest = corpus()
-    judged, params = metrics.reference(manifest), metrics.Params(resamples=2000)
+    judged, params = test_set.reference(manifest), evaluation.Params(resamples=2000)
     same = controls.Runs(judged, {"a": [answers(manifest, 0.6, 1)] * 3, "b": [answers(manifest, 0.6, 1)]})
     differing = controls.Runs(judged, {"a": [answers(manifest, hit, 1) for hit in (0.3, 0.6, 0.9)]})
     narrow, wide = (controls.accuracy([of], "a", params) for of in (same, differing))
@@ -209,18 +209,18 @@ def test_corpora_are_pooled_by_utterance() -> None:
     short = dataclasses.replace(
         two, utterances=tuple(u for u in two.utterances if u.split != "test" or "dia0_" in u.id or "dia1_" in u.id)
     )
-    runs = [controls.Runs(metrics.reference(m), {"a": [answers(m, hit, 0)]}) for m, hit in ((one, 1.0), (short, 0.0))]
-    found = controls.accuracy(runs, "a", metrics.Params(resamples=200))
-    assert found["value"] == pytest.approx(60 / 66)
+    runs = [controls.Runs(test_set.reference(m), {"a": [answers(m, hit, 0)]}) for m, hit in ((one, 1.0), (short, 0.0))]
+    accuracy = controls.accuracy(runs, "a", evaluation.Params(resamples=200))
+    assert accuracy["value"] == pytest.approx(60 / 66)
 
 
 def test_correlations_are_numpys() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(50, 2)), rng.normal(size=(50, 3))
     b[:, 2] = 4
-    found = controls.correlations(a, b)
-    np.testing.assert_allclose(found[:, :2], np.corrcoef(a.T, b[:, :2].T)[:2, 2:], atol=1e-12)
-    assert np.isnan(found[:, 2]).all()
+    r = controls.correlations(a, b)
+    np.testing.assert_allclose(r[:, :2], np.corrcoef(a.T, b[:, :2].T)[:2, 2:], atol=1e-12)
+    assert np.isnan(r[:, 2]).all()
 
 
 def test_units_that_follow_agree_and_a_mixed_up_one_shows_off_the_diagonal() -> None:
@@ -235,10 +235,10 @@ def test_units_that_follow_agree_and_a_mixed_up_one_shows_off_the_diagonal() -> 
         speakers.append(speaker)
     clips.append((np.zeros((0, 3)), np.zeros((0, 3))))
     speakers.append("Ann")
-    found = controls.unit_agreement(clips, speakers)
-    assert found.stored[0, 0] < 0.9
-    assert np.diag(found.pooled)[:2] == pytest.approx(1, abs=0.05)
-    assert found.pooled[2, 1] == pytest.approx(1, abs=1e-9)
-    assert abs(found.pooled[2, 2]) < 0.5
-    assert found.within[:2] == pytest.approx(1, abs=0.05)
-    assert abs(found.within[2]) < 0.6
+    agreement = controls.unit_agreement(clips, speakers)
+    assert agreement.stored[0, 0] < 0.9
+    assert np.diag(agreement.pooled)[:2] == pytest.approx(1, abs=0.05)
+    assert agreement.pooled[2, 1] == pytest.approx(1, abs=1e-9)
+    assert abs(agreement.pooled[2, 2]) < 0.5
+    assert agreement.within[:2] == pytest.approx(1, abs=0.05)
+    assert abs(agreement.within[2]) < 0.6

@@ -1,4 +1,4 @@
-"""benchmarks/controls.py: steps are skipped when and only when nothing changed; the table is judged from what lies there."""
+"""benchmarks/controls.py: steps are skipped when and only when nothing changed; the table is judged from the predictions in the work folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bemerc.behavior.tokens import file as tokens
 from bemerc.cache import Features, write_cache
 from bemerc.corpus.manifest import Manifest, write_manifest
 from bemerc.language.predict.records import write_predictions
-from benchmarks import control_measures
+from benchmarks import control_measures, pipeline_steps
 from benchmarks import controls as command
 from tests.evaluate.test_baselines import corpus, token_file
 from tests.evaluate.test_report import predictions
@@ -41,12 +41,12 @@ def test_a_step_runs_once_and_again_when_what_it_follows_from_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project(tmp_path / "project")
-    monkeypatch.setattr(command, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(pipeline_steps, "ROOT", tmp_path / "project")
     folder = tmp_path / "work"
 
     def run(before: str = "", **changes: int) -> int:
-        command.write_params(folder, {section: {"seed": seed} for section, seed in changes.items()})
-        command.Steps(total=1, threads=1).run(folder, before, "count", "TVB")
+        pipeline_steps.write_params(folder, {section: {"seed": seed} for section, seed in changes.items()})
+        pipeline_steps.Steps(total=1, threads=1).run(folder, before, "count", "TVB")
         return len((folder / "ran.txt").read_text())
 
     assert run() == 1
@@ -63,25 +63,25 @@ def test_a_step_runs_once_and_again_when_what_it_follows_from_changes(
 def test_a_step_runs_again_when_a_module_of_a_package_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dvc.yaml names packages: their modules are a stage's code as much as its script is."""
     project(tmp_path / "project")
-    monkeypatch.setattr(command, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(pipeline_steps, "ROOT", tmp_path / "project")
     (tmp_path / "project" / "bemerc" / "deep").mkdir(parents=True)
     module = tmp_path / "project" / "bemerc" / "deep" / "inner.py"
     module.write_text("A = 1\n")
     document = yaml.safe_load((tmp_path / "project" / "dvc.yaml").read_text())
     document["stages"]["count"]["deps"].append("bemerc/deep")
     (tmp_path / "project" / "dvc.yaml").write_text(yaml.safe_dump(document))
-    command.write_params(tmp_path / "work", {})
-    before = command.fingerprint("", tmp_path / "work", "count", "count")
+    pipeline_steps.write_params(tmp_path / "work", {})
+    before = pipeline_steps.fingerprint("", tmp_path / "work", "count", "count")
     module.write_text("A = 2\n")
-    assert command.fingerprint("", tmp_path / "work", "count", "count") != before
+    assert pipeline_steps.fingerprint("", tmp_path / "work", "count", "count") != before
 
 
 def test_a_failing_step_ends_with_its_sentence_and_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project(tmp_path / "project")
-    monkeypatch.setattr(command, "ROOT", tmp_path / "project")
-    command.write_params(tmp_path / "work", {})
+    monkeypatch.setattr(pipeline_steps, "ROOT", tmp_path / "project")
+    pipeline_steps.write_params(tmp_path / "work", {})
     with pytest.raises(SystemExit, match=r"(?s)fail failed in .*data/x: there is no such thing\."):
-        command.Steps(total=1, threads=1).run(tmp_path / "work", "", "fail")
+        pipeline_steps.Steps(total=1, threads=1).run(tmp_path / "work", "", "fail")
     assert not (tmp_path / "work" / ".done").exists()
 
 
@@ -90,7 +90,7 @@ def test_a_mirror_links_all_but_one_and_may_be_made_again(tmp_path: Path) -> Non
     for name in ("tokens.h5", "manifest.jsonl"):
         (tmp_path / "data" / name).write_text(name)
     for _ in range(2):
-        command.mirror(tmp_path / "deep" / "data", tmp_path / "data", without="tokens.h5")
+        pipeline_steps.mirror(tmp_path / "deep" / "data", tmp_path / "data", without="tokens.h5")
     assert sorted(p.name for p in (tmp_path / "deep" / "data").iterdir()) == ["cache", "manifest.jsonl"]
     assert (tmp_path / "deep" / "data" / "manifest.jsonl").read_text() == "manifest.jsonl"
 
@@ -124,7 +124,7 @@ def finished(plan: command.Plan, hits: dict[str, float]) -> None:
     for number in range(plan.corpora):
         manifest, data = corpus(number), plan.corpus(number) / "data"
         write_manifest(data / "manifest.jsonl", manifest.utterances, manifest.labels, manifest.corpora)
-        command.write_params(plan.corpus(number), {})
+        pipeline_steps.write_params(plan.corpus(number), {})
         token_file(data / "tokens.h5", manifest, {"face": 0.5, "audio": 0.2}).close()
         frames(manifest, data)
         other = control_measures.shuffle_labels(manifest, number)
@@ -171,7 +171,7 @@ def test_swapping_is_done_on_the_file_that_predict_reads(tmp_path: Path) -> None
     plan = command.Plan(first=200, corpora=1, seeds=1, dialogues=100, work=tmp_path, jobs=1)
     finished(plan, GOOD)
     data = plan.corpus(0) / "data"
-    command.mirror(plan.swapped(0, 0) / "data", data, without="tokens.h5")
+    pipeline_steps.mirror(plan.swapped(0, 0) / "data", data, without="tokens.h5")
     with tokens.open_tokens(data / "tokens.h5") as source:
         control_measures.swap_within_speaker(corpus(0), source, plan.swapped(0, 0) / "data" / "tokens.h5", 0)
     with (

@@ -19,22 +19,22 @@ PARTS = ("training 7B", "labelling 1B", "encoder")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.slow
 def test_every_part_measures_and_has_its_place_in_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {}
+    results = {}
     for part in PARTS:
         answer = tmp_path / "answer.json"
         given = ["gpu_check", "--device", "cpu", "--tiny", "--one", part, str(answer)]
         monkeypatch.setattr(sys, "argv", given)
         gpu_check.main()
-        found[part] = json.loads(answer.read_text())
-    for one in (found["training 7B"]["trees"], found["training 7B"]["rows"]):
+        results[part] = json.loads(answer.read_text())
+    for one in (results["training 7B"]["trees"], results["training 7B"]["rows"]):
         assert one["per_s"] > 0
         assert one["steps"] > 1
         assert one["estimated_gib"] > 0
-    labelling = found["labelling 1B"]
+    labelling = results["labelling 1B"]
     assert all(labelling[name]["per_s"] > 0 for name in ("masks", "paths", "rows", "generate"))
     assert max(labelling[name]["away"] for name in ("paths", "rows")) < 0.05  # bfloat16
-    assert found["encoder"]["float32"]["away"] < 1e-3
-    text = gpu_check.document(found, gpu_check.machine("cpu"), "command")
+    assert results["encoder"]["float32"]["away"] < 1e-3
+    text = gpu_check.document(results, gpu_check.machine("cpu"), "command")
     assert "nan" not in text
     for part in PARTS:
         assert f"## {part[0].upper()}{part[1:]}" in text

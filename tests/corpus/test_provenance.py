@@ -17,7 +17,7 @@ from bemerc.cli.main import app
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
 from bemerc.corpus.provenance import StaleError
-from bemerc.evaluate import metrics
+from bemerc.evaluate import test_set
 from bemerc.language.inputs import variants
 from bemerc.language.model import behavior_model
 from bemerc.language.predict import score_labels
@@ -97,7 +97,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_each_step_refuses_what_learned_from_the_new_test_session(project: Project) -> None:
     predictions, second = project.predict(), sessions(test=1)
-    metrics.validate(sessions(test=5), read_predictions(predictions))
+    test_set.validate(sessions(test=5), read_predictions(predictions))
     project.prepare(second)
     try:
         for stage in (1, 2):
@@ -126,7 +126,7 @@ def test_a_clip_to_predict_makes_nothing_stale(project: Project) -> None:
     project.prepare(more)
     project.tokens(more)
     try:
-        metrics.validate(more, read_predictions(project.predict()))
+        test_set.validate(more, read_predictions(project.predict()))
         assert project.train(2).exit_code == 0
     finally:
         project.prepare(whole)

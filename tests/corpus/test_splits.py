@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bemerc.behavior.describe import phrases, rules
+from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import read_descriptions
 from bemerc.behavior.tokens import file as tokens
 from bemerc.cache import Features, write_cache
@@ -80,7 +81,7 @@ def results(
     """Tokens and descriptions by id, and the two kinds of statistics that they were made with."""
     paths = caches(folder, manifest, poisoned)
     calibration = tokens.run(manifest, paths, folder / "tokens.h5", tokens.Params())
-    usual = rules.run(manifest, paths, folder / "descriptions.jsonl", rules.Params())
+    usual = describer.run(manifest, paths, folder / "descriptions.jsonl", rules.Params())
     with tokens.open_tokens(folder / "tokens.h5") as file:
         made = {
             id_: b"".join(t.values.tobytes() + t.mask.tobytes() for _, t in sorted(file[id_].items()))

@@ -17,23 +17,23 @@ from bemerc.evaluate import baselines
 from bemerc.language.inputs import prompts
 
 LABELS = ("neutral", "joy", "anger")
-SAID = {"neutral": "the door is open", "joy": "what a lovely day", "anger": "leave me alone"}
+SENTENCES = {"neutral": "the door is open", "joy": "what a lovely day", "anger": "leave me alone"}
 K, WIDTH = 4, 3
 
 
-def corpus(seed: int = 0, told: float = 0.5) -> Manifest:
-    """60 + 20 + 20 dialogues of three turns; the words give the label away with probability ``told``."""
+def corpus(seed: int = 0, p_label: float = 0.5) -> Manifest:
+    """60 + 20 + 20 dialogues of three turns; the words give the label away with probability ``p_label``."""
     rng = np.random.default_rng(seed)
-    found = []
+    utterances = []
     splits: tuple[tuple[Split, int], ...] = (("train", 60), ("dev", 20), ("test", 20))
     for split, dialogues in splits:
         for d in range(dialogues):
             for i in range(3):
                 label, other = str(rng.choice(LABELS)), str(rng.choice(LABELS))
-                text = SAID[label if rng.random() < told else other]
+                text = SENTENCES[label if rng.random() < p_label else other]
                 name = f"tiny/{split}/dia{d}"
-                found.append(Utterance(f"{name}_utt{i}", name, i, f"speaker{d % 4}", text, label, split, None))
-    return Manifest(tuple(sorted(found, key=lambda u: u.id)), LABELS, ("tiny",), Path())
+                utterances.append(Utterance(f"{name}_utt{i}", name, i, f"speaker{d % 4}", text, label, split, None))
+    return Manifest(tuple(sorted(utterances, key=lambda u: u.id)), LABELS, ("tiny",), Path())
 
 
 def token_file(path: Path, manifest: Manifest, shown: dict[Modality, float], seed: int = 0) -> tokens.TokenFile:
@@ -68,11 +68,11 @@ def test_each_baseline_finds_what_its_inputs_hold_and_no_more(tmp_path: Path) ->
     file = token_file(tmp_path / "tokens.h5", manifest, {"face": 0.9, "pose": 0.0, "audio": 0.0})
     fits = dict(baselines.regressions(manifest, file, prompts.Params()))
     assert list(fits) == list(baselines.INPUTS)
-    found = {name: accuracy_on_test(manifest, fit.scores) for name, fit in fits.items()}
-    assert 0.5 < found["words"] < 0.8
-    assert abs(found["words + voice"] - found["words"]) < 0.2
-    assert found["tokens"] > 0.75
-    assert found["words + tokens"] > found["words"]
+    accuracy = {name: accuracy_on_test(manifest, fit.scores) for name, fit in fits.items()}
+    assert 0.5 < accuracy["words"] < 0.8
+    assert abs(accuracy["words + voice"] - accuracy["words"]) < 0.2
+    assert accuracy["tokens"] > 0.75
+    assert accuracy["words + tokens"] > accuracy["words"]
     for fit in fits.values():
         np.testing.assert_allclose(fit.scores.sum(1), 1, atol=1e-9)
 
@@ -127,10 +127,10 @@ def test_masked_tokens_are_absent_not_zero(tmp_path: Path) -> None:
 def test_standardised_uses_train_alone_and_fills_with_its_mean() -> None:
     matrix = np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan], [np.nan, 6.0, 1.0], [4.0, 7.0, 2.0]])
     train = np.array([True, True, True, False])
-    found = baselines.standardised(matrix, train)
-    np.testing.assert_allclose(found[:, 0], [-1, 1, 0, 2])
-    np.testing.assert_allclose(found[:, 1], (matrix[:, 1] - 16 / 3) / np.std([5, 5, 6]))
-    assert found.shape == (4, 2)  # the third column is constant where train has seen it
+    columns = baselines.standardised(matrix, train)
+    np.testing.assert_allclose(columns[:, 0], [-1, 1, 0, 2])
+    np.testing.assert_allclose(columns[:, 1], (matrix[:, 1] - 16 / 3) / np.std([5, 5, 6]))
+    assert columns.shape == (4, 2)  # the third column is constant where train has seen it
     assert baselines.standardised(np.zeros((4, 0)), train).shape == (4, 1)
 
 
@@ -138,7 +138,7 @@ def test_words_come_from_train_and_need_two_utterances() -> None:
     manifest = corpus()
     odd = [dataclasses.replace(u, text="zebra zebra I I" if u.split == "test" else u.text) for u in manifest.utterances]
     counts = baselines.words(dataclasses.replace(manifest, utterances=tuple(odd)), 1).toarray()
-    assert counts.shape[1] == len(set(" ".join(SAID.values()).split()))
+    assert counts.shape[1] == len(set(" ".join(SENTENCES.values()).split()))
     assert counts[[u.split == "test" for u in manifest.utterances]].sum() == 0
     silent = tuple(dataclasses.replace(u, text="…") for u in manifest.utterances)
     assert baselines.words(dataclasses.replace(manifest, utterances=silent), 1).shape == (300, 0)
@@ -154,12 +154,12 @@ def test_the_window_holds_what_a_prompt_shows_and_not_more() -> None:
     manifest = Manifest(tuple(turns), LABELS, ("tiny",), Path())
     shown = prompts.Params(window=3, windowing="sliding")
     counts = baselines.window(manifest, shown).toarray()
-    said = {
-        prompts.merc_prompt(manifest.dialogues()[0], i, LABELS, (), shown).text.count(f"word{j}"): None
+    in_prompts = {
+        prompts.merc_prompt(manifest.dialogues()[0], i, LABELS, (), shown).text.count(f"word{j}")
         for i in range(5)
         for j in range(5)
     }
-    assert set(said) <= {0, 1, 2}
+    assert in_prompts <= {0, 1, 2}
     for row in range(5):
         text = prompts.merc_prompt(manifest.dialogues()[0], row, LABELS, (), shown).text
         earlier = [j for j in range(row) if f"word{j}" in text]
@@ -168,16 +168,16 @@ def test_the_window_holds_what_a_prompt_shows_and_not_more() -> None:
     assert not np.array_equal(counts[1], counts[2])
 
 
-def test_the_regression_on_the_window_finds_what_only_the_turn_before_tells(tmp_path: Path) -> None:
-    """Every label is said in the turn before: words alone are at chance, the window is not."""
-    manifest = corpus(told=0.0)
-    found = []
+def test_the_regression_on_the_window_uses_the_turn_before(tmp_path: Path) -> None:
+    """The words of the turn before give the label: own words are at chance, the window is not."""
+    manifest = corpus(p_label=0.0)
+    utterances = []
     for dialogue in manifest.dialogues():
         labels = [str(u.label) for u in dialogue.utterances]
         for i, u in enumerate(dialogue.utterances):
             after = labels[i + 1] if i + 1 < len(labels) else "neutral"
-            found.append(dataclasses.replace(u, text=SAID[after]))
-    manifest = dataclasses.replace(manifest, utterances=tuple(sorted(found, key=lambda u: u.id)))
+            utterances.append(dataclasses.replace(u, text=SENTENCES[after]))
+    manifest = dataclasses.replace(manifest, utterances=tuple(sorted(utterances, key=lambda u: u.id)))
     shown = prompts.Params(window=2, windowing="sliding")
     with token_file(tmp_path / "tokens.h5", manifest, {"face": 0.0}) as file:
         fits = {
@@ -193,9 +193,9 @@ def test_counts_stay_sparse_and_rare_words_are_not_blown_up() -> None:
     train = np.ones(1000, dtype=np.bool_)
     counts = np.zeros((1000, 2))
     counts[0, 0], counts[:500, 1] = 1, 1
-    found = baselines.scaled(sparse.csr_array(counts), train)
-    assert found.nnz == 501
-    assert found[[0], :].toarray().ravel() == pytest.approx([10, 2], rel=1e-3)  # 1 / 0.1 and 1 / 0.5
+    scaled = baselines.scaled(sparse.csr_array(counts), train)
+    assert scaled.nnz == 501
+    assert scaled[[0], :].toarray().ravel() == pytest.approx([10, 2], rel=1e-3)  # 1 / 0.1 and 1 / 0.5
     dense = baselines.standardised(counts, train)
     assert dense[0, 0] > 30
 
@@ -208,7 +208,7 @@ def test_majority_answers_trains_most_frequent_label() -> None:
     assert scores[0] == pytest.approx([train.count(label) / len(train) for label in LABELS])
 
 
-def test_what_cannot_be_fitted_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_fitted_is_a_sentence(tmp_path: Path) -> None:
     manifest = corpus()
     no_dev = tuple(dataclasses.replace(u, label=None if u.split == "dev" else u.label) for u in manifest.utterances)
     with pytest.raises(CorpusError, match="labelled utterance in dev; there are 3 and 0"):

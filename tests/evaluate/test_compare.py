@@ -1,4 +1,4 @@
-"""Runs against a baseline: what is equal is not told apart, what differs is, and many tries cost."""
+"""Runs against a baseline: equal runs show no difference, differing ones do, and many runs raise the p-values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
-from bemerc.evaluate import compare, metrics
+from bemerc.evaluate import compare, evaluation, test_set
 from bemerc.language.predict.records import Prediction, read_predictions, write_predictions
 from tests.cli.test_cli import bemerc
 
 LABELS = ("joy", "anger", "fear")
-PARAMS = metrics.Params(resamples=2000)
+PARAMS = evaluation.Params(resamples=2000)
 
 
 def manifest(dialogues: int = 40) -> Manifest:
@@ -31,40 +31,40 @@ def manifest(dialogues: int = 40) -> Manifest:
 def write(path: Path, of: Manifest, right: float, seed: int) -> Path:
     """Predictions of which a share ``right`` is right, by chance."""
     rng = np.random.default_rng(seed)
-    said = []
+    answers = []
     for u in of.utterances:
         assert u.label is not None
         label = u.label if rng.random() < right else LABELS[(LABELS.index(u.label) + 1) % 3]
-        said.append(Prediction(u.id, u.label, label, {name: float(name == label) for name in LABELS}))
-    write_predictions(path, said)
+        answers.append(Prediction(u.id, u.label, label, {name: float(name == label) for name in LABELS}))
+    write_predictions(path, answers)
     return path
 
 
 def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
     of = manifest()
     places = [write(tmp_path / f"{name}.jsonl", of, 0.6, seed=1) for name in ("one", "two")]
-    found = compare.compare(of, compare.load(of, places), PARAMS)
-    assert found.rows[1].against is not None
-    for one in found.rows[1].against.values():
+    comparison = compare.compare(of, compare.load(of, places), PARAMS)
+    assert comparison.rows[1].against is not None
+    for one in comparison.rows[1].against.values():
         assert (one.gap, one.p, one.p_holm, one.detectable) == (compare.Measured(0, 0, 0), 1.0, 1.0, 0.0)
-    assert "no difference is shown" in compare.paragraph(found)
+    assert "no difference is shown" in compare.paragraph(comparison)
 
 
-def test_a_better_run_is_told_and_a_like_one_is_not(tmp_path: Path) -> None:
+def test_a_better_run_is_shown_and_an_equal_one_is_not(tmp_path: Path) -> None:
     of = manifest()
     places = [write(tmp_path / f"{n}.jsonl", of, share, seed=i) for i, (n, share) in enumerate(
         (("base", 0.5), ("better", 0.8), ("like", 0.5)))]  # fmt: skip
-    found = compare.compare(of, compare.load(of, places), PARAMS)
-    better, like = (row.against["accuracy"] for row in found.rows[1:] if row.against)
+    comparison = compare.compare(of, compare.load(of, places), PARAMS)
+    better, like = (row.against["accuracy"] for row in comparison.rows[1:] if row.against)
     assert better.gap.low is not None
     assert better.gap.low > 0.1
     assert better.p_holm < 0.01
     assert like.p_holm > 0.05
     assert like.detectable is not None
     assert 0.05 < like.detectable < 0.3
-    said = compare.paragraph(found)
-    assert "better is better than base by" in said
-    assert "Between like and base no difference is shown" in said
+    text = compare.paragraph(comparison)
+    assert "better is better than base by" in text
+    assert "Between like and base no difference is shown" in text
 
 
 def test_every_metric_is_scikit_learns_mean_over_the_seeds(tmp_path: Path) -> None:
@@ -72,19 +72,19 @@ def test_every_metric_is_scikit_learns_mean_over_the_seeds(tmp_path: Path) -> No
     of = manifest()
     base = write(tmp_path / "base.jsonl", of, 0.5, seed=0)
     files = [write(tmp_path / "seeds" / f"{seed}.jsonl", of, share, seed) for seed, share in enumerate((0.2, 0.6, 0.9))]
-    found = compare.compare(of, compare.load(of, [base, tmp_path / "seeds"]), PARAMS).rows[1]
+    row = compare.compare(of, compare.load(of, [base, tmp_path / "seeds"]), PARAMS).rows[1]
     gold = [u.label for u in of.utterances]
-    said = [[p.label for p in read_predictions(file)] for file in files]
+    answers = [[p.label for p in read_predictions(file)] for file in files]
     theirs = {
-        "accuracy": [accuracy_score(gold, one) for one in said],
-        "weighted_f1": [f1_score(gold, one, average="weighted") for one in said],
-        "macro_f1": [f1_score(gold, one, average="macro") for one in said],
+        "accuracy": [accuracy_score(gold, one) for one in answers],
+        "weighted_f1": [f1_score(gold, one, average="weighted") for one in answers],
+        "macro_f1": [f1_score(gold, one, average="macro") for one in answers],
     }
-    assert found.against is not None
+    assert row.against is not None
     for metric, of_seeds in theirs.items():
-        assert found.measured[metric].value == pytest.approx(np.mean(of_seeds), abs=1e-12)
-    pooled = f1_score(gold * 3, [label for one in said for label in one], average="weighted")
-    assert abs(pooled - found.measured["weighted_f1"].value) > 0.001
+        assert row.measured[metric].value == pytest.approx(np.mean(of_seeds), abs=1e-12)
+    pooled = f1_score(gold * 3, [label for one in answers for label in one], average="weighted")
+    assert abs(pooled - row.measured["weighted_f1"].value) > 0.001
 
 
 def test_copies_of_one_seed_change_nothing_and_seeds_that_differ_widen_the_interval(tmp_path: Path) -> None:
@@ -93,13 +93,15 @@ def test_copies_of_one_seed_change_nothing_and_seeds_that_differ_widen_the_inter
     for name, shares in (("one", (0.6,)), ("same", (0.6, 0.6)), ("differing", (0.4, 0.6, 0.8))):
         for place, share in enumerate(shares):
             write(tmp_path / name / f"{place}.jsonl", of, share, seed=1)
-    found = compare.compare(of, compare.load(of, [base, *(tmp_path / n for n in ("one", "same", "differing"))]), PARAMS)
-    _, one, same, differing = (row.measured["weighted_f1"] for row in found.rows)
+    comparison = compare.compare(
+        of, compare.load(of, [base, *(tmp_path / n for n in ("one", "same", "differing"))]), PARAMS
+    )
+    _, one, same, differing = (row.measured["weighted_f1"] for row in comparison.rows)
     assert (same.value, same.low, same.high) == pytest.approx((one.value, one.low, one.high))
     assert width(differing) > 2 * width(one)
-    said = compare.paragraph(found)
-    assert "Training variation is not included for base, one:" in said
-    assert "fewer than 5 training seeds" in said
+    text = compare.paragraph(comparison)
+    assert "Training variation is not included for base, one:" in text
+    assert "fewer than 5 training seeds" in text
 
 
 def width(of: compare.Measured) -> float:
@@ -112,19 +114,19 @@ def test_one_dialogue_shows_nothing(tmp_path: Path) -> None:
     """Every resample of one dialogue is that dialogue, which once gave intervals of no width and a p of 0.001."""
     of = manifest(dialogues=1)
     places = [write(tmp_path / f"{name}.jsonl", of, share, 0) for name, share in (("bad", 0.0), ("good", 1.0))]
-    found = compare.compare(of, compare.load(of, places), PARAMS)
-    one = found.rows[1].against
+    comparison = compare.compare(of, compare.load(of, places), PARAMS)
+    one = comparison.rows[1].against
     assert one is not None
     assert one["accuracy"] == compare.Difference(compare.Measured(1.0, None, None), 1.0, 1.0, None)
-    assert "One dialogue is too little" in compare.paragraph(found)
-    assert json.loads(json.dumps(found.to_plain()))["rows"][0]["measured"]["accuracy"]["low"] is None
+    assert "One dialogue is too little" in compare.paragraph(comparison)
+    assert json.loads(json.dumps(comparison.to_plain()))["rows"][0]["measured"]["accuracy"]["low"] is None
 
 
 def test_the_detectable_difference_is_larger_among_more_runs(tmp_path: Path) -> None:
     of = manifest()
     places = [write(tmp_path / f"{n}.jsonl", of, 0.5, seed=n) for n in range(6)]
     alone, among = (compare.compare(of, compare.load(of, places[:count]), PARAMS) for count in (2, 6))
-    one, other = (found.rows[1].against for found in (alone, among))
+    one, other = (comparison.rows[1].against for comparison in (alone, among))
     assert one is not None
     assert other is not None
     assert one["accuracy"].detectable is not None
@@ -153,7 +155,7 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(compare.CompareError, match="no predictions file"):
         compare.load(of, [one, tmp_path / "empty"])
     write_predictions(tmp_path / "part.jsonl", [Prediction("d00_u0", None, "joy", dict.fromkeys(LABELS, 1 / 3))])
-    with pytest.raises(metrics.EvaluationError, match="have no prediction"):
+    with pytest.raises(test_set.EvaluationError, match="have no prediction"):
         compare.load(of, [one, tmp_path / "part.jsonl"])
 
 

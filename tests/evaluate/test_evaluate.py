@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 from bemerc.core import config
 from bemerc.core.errors import ConfigError
 from bemerc.corpus.manifest import Manifest, Split, Utterance
-from bemerc.evaluate import metrics
+from bemerc.evaluate import bootstrap, evaluation, metrics, test_set
 from bemerc.language.predict.records import Prediction
 
 LABELS = ("neutral", "joy", "anger")
@@ -31,10 +31,10 @@ def utterance(split: Split, dialogue: int, index: int, speaker: str, label: str 
 
 def manifest(turns: dict[tuple[Split, int], Sequence[tuple[str, str | None]]]) -> Manifest:
     """{(split, dialogue): [(speaker, label), ...]} as a manifest."""
-    found = [
+    utterances = [
         utterance(split, d, i, who, label) for (split, d), of in turns.items() for i, (who, label) in enumerate(of)
     ]
-    return Manifest(tuple(sorted(found, key=lambda u: u.id)), LABELS, ("tiny",), Path())
+    return Manifest(tuple(sorted(utterances, key=lambda u: u.id)), LABELS, ("tiny",), Path())
 
 
 def predicted(u: Utterance, label: str, p: float = 0.8) -> Prediction:
@@ -53,11 +53,11 @@ def world(dialogues: int = 30, seed: int = 0) -> Manifest:
 def answered(of: Manifest, hit: float, seed: int) -> list[Prediction]:
     """Predictions for test that are right with probability ``hit``."""
     rng = np.random.default_rng(seed)
-    found = []
+    result = []
     for u in of.by_split("test"):
         wrong = [label for label in LABELS if label != u.label]
-        found.append(predicted(u, u.label if u.label and rng.random() < hit else str(rng.choice(wrong))))
-    return found
+        result.append(predicted(u, u.label if u.label and rng.random() < hit else str(rng.choice(wrong))))
+    return result
 
 
 codes = st.integers(2, 7).flatmap(
@@ -88,9 +88,9 @@ def test_the_numbers_are_scikit_learns(drawn: tuple[int, list[tuple[int, int]]])
 @settings(deadline=None, max_examples=20)
 def test_a_resample_is_what_repeating_its_dialogues_gives(seed: int) -> None:
     of = world(dialogues=6, seed=seed)
-    judged, given_ = metrics.reference(of), metrics.answers(of, answered(of, 0.5, seed))
-    weights = metrics.dialogue_weights(judged.dialogues, 3, seed)
-    counts = metrics.resampled(metrics.dialogue_counts(judged, given_), weights)
+    judged, given_ = test_set.reference(of), test_set.answers(of, answered(of, 0.5, seed))
+    weights = bootstrap.dialogue_weights(judged.dialogues, 3, seed)
+    counts = bootstrap.resampled(bootstrap.dialogue_counts(judged, given_), weights)
     for row, drawn in enumerate(weights):
         rows = np.concatenate([np.flatnonzero(judged.dialogue == d) for d in range(6) for _ in range(int(drawn[d]))])
         expected = f1_score(judged.gold[rows], given_.predicted[rows], average="weighted", zero_division=0)
@@ -131,12 +131,12 @@ def test_a_label_that_is_nowhere_counts_as_scikit_learn_has_it() -> None:
 
 def test_f1_per_label_has_an_interval_around_it() -> None:
     of = world(dialogues=40)
-    found = metrics.evaluate(of, {"a": answered(of, 0.6, 1)}, metrics.Params(resamples=300))["systems"]["a"][
+    labels = evaluation.evaluate(of, {"a": answered(of, 0.6, 1)}, evaluation.Params(resamples=300))["systems"]["a"][
         "per_class"
     ]
-    for one in found.values():
+    for one in labels.values():
         assert 0 < one["f1_low"] < one["f1"] < one["f1_high"] < 1
-    alone = metrics.evaluate(world(dialogues=1), {"a": answered(world(dialogues=1), 1, 1)}, metrics.Params())
+    alone = evaluation.evaluate(world(dialogues=1), {"a": answered(world(dialogues=1), 1, 1)}, evaluation.Params())
     assert alone["systems"]["a"]["per_class"]["joy"]["f1_low"] is None
 
 
@@ -153,7 +153,7 @@ def test_shift_is_against_the_speakers_own_last_labelled_turn() -> None:
             ]
         }
     )
-    assert list(metrics.reference(of).shift) == [
+    assert list(test_set.reference(of).shift) == [
         -1,
         -1,
         1,
@@ -162,27 +162,29 @@ def test_shift_is_against_the_speakers_own_last_labelled_turn() -> None:
     ]  # Bob's unlabelled turn is not judged and not counted
 
 
-def test_seen_speakers_are_those_of_train() -> None:
+def test_speakers_in_train_are_those_with_an_utterance_there() -> None:
     of = manifest(
         {("train", 0): [("Ann", "joy")], ("dev", 0): [("Bob", "joy")], ("test", 0): [("Ann", "joy"), ("Bob", "joy")]}
     )
-    assert list(metrics.reference(of).seen) == [True, False]
+    assert list(test_set.reference(of).in_train) == [True, False]
 
 
 def test_evaluate_measures_what_was_planted() -> None:
     of = world(dialogues=200)
     systems = {"T": answered(of, 0.5, 1), "TV": answered(of, 0.6, 2), "TVB": answered(of, 0.8, 3)}
-    found = metrics.evaluate(of, systems, metrics.Params(resamples=500), pairs=metrics.ladder_pairs(list(systems)))
-    worth = found["differences"]["TVB - TV"]["accuracy"]
-    values = {name: found["systems"][name]["accuracy"]["value"] for name in systems}
+    result = evaluation.evaluate(
+        of, systems, evaluation.Params(resamples=500), pairs=evaluation.ladder_pairs(list(systems))
+    )
+    worth = result["differences"]["TVB - TV"]["accuracy"]
+    values = {name: result["systems"][name]["accuracy"]["value"] for name in systems}
     assert worth["value"] == pytest.approx(values["TVB"] - values["TV"])
     assert 0 < worth["low"] < worth["value"] < worth["high"] < 0.3
-    assert set(found["differences"]) == {"TV - T", "TVB - TV"}
-    one = found["systems"]["TVB"]
+    assert set(result["differences"]) == {"TV - T", "TVB - TV"}
+    one = result["systems"]["TVB"]
     assert sum(group["utterances"] for name, group in one["groups"].items() if name.endswith("speakers")) == 1000
     assert sum(speaker["utterances"] for speaker in one["speakers"].values()) == 1000
     assert one["ece"] == pytest.approx(abs(0.8 - values["TVB"]), abs=1e-9)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_clips_with_several_faces_stand_apart() -> None:
@@ -191,9 +193,11 @@ def test_clips_with_several_faces_stand_apart() -> None:
     faces = {u.id: 1 + i % 3 for i, u in enumerate(test[:30])}
     right, wrong = answered(of, 1, 1), answered(of, 0, 1)
     mixed = [w if faces.get(r.id, 0) > 1 else r for r, w in zip(right, wrong, strict=True)]
-    found = metrics.evaluate(of, {"a": mixed}, metrics.Params(resamples=50), faces=faces)["systems"]["a"]["groups"]
-    assert (found["one_face"]["utterances"], found["one_face"]["accuracy"]["value"]) == (10, 1.0)
-    assert (found["several_faces"]["utterances"], found["several_faces"]["accuracy"]["value"]) == (20, 0.0)
+    groups = evaluation.evaluate(of, {"a": mixed}, evaluation.Params(resamples=50), faces=faces)["systems"]["a"][
+        "groups"
+    ]
+    assert (groups["one_face"]["utterances"], groups["one_face"]["accuracy"]["value"]) == (10, 1.0)
+    assert (groups["several_faces"]["utterances"], groups["several_faces"]["accuracy"]["value"]) == (20, 0.0)
 
 
 def test_intervals_are_paired_and_cover() -> None:
@@ -201,25 +205,27 @@ def test_intervals_are_paired_and_cover() -> None:
     held = 0
     for seed in range(60):
         of = world(dialogues=40, seed=seed)
-        found = metrics.evaluate(of, {"a": answered(of, 0.6, seed + 1)}, metrics.Params(resamples=300, confidence=0.9))
-        at = found["systems"]["a"]["accuracy"]
+        result = evaluation.evaluate(
+            of, {"a": answered(of, 0.6, seed + 1)}, evaluation.Params(resamples=300, confidence=0.9)
+        )
+        at = result["systems"]["a"]["accuracy"]
         held += at["low"] <= 0.6 <= at["high"]
     assert 46 <= held <= 60
     of = world()
     same = answered(of, 0.6, 1)
-    zero = metrics.evaluate(of, {"a": same, "b": same}, metrics.Params(resamples=300), pairs=[("a", "b")])
+    zero = evaluation.evaluate(of, {"a": same, "b": same}, evaluation.Params(resamples=300), pairs=[("a", "b")])
     assert zero["differences"]["b - a"]["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
 def test_one_dialogue_has_no_interval_and_an_empty_group_no_value() -> None:
     of = world(dialogues=1)
-    found = metrics.evaluate(of, {"a": answered(of, 1, 1)}, metrics.Params())["systems"]["a"]
-    assert found["accuracy"] == {"value": 1.0, "low": None, "high": None}
+    result = evaluation.evaluate(of, {"a": answered(of, 1, 1)}, evaluation.Params())["systems"]["a"]
+    assert result["accuracy"] == {"value": 1.0, "low": None, "high": None}
     train = dataclasses.replace(of, utterances=tuple(u for u in of.utterances if u.split == "test"))
-    unseen = metrics.evaluate(train, {"a": answered(of, 1, 1)}, metrics.Params())["systems"]["a"]["groups"][
+    not_in_train = evaluation.evaluate(train, {"a": answered(of, 1, 1)}, evaluation.Params())["systems"]["a"]["groups"][
         "seen_speakers"
     ]
-    assert unseen == {
+    assert not_in_train == {
         "utterances": 0,
         "accuracy": {"value": None, "low": None, "high": None},
         "weighted_f1": {"value": None, "low": None, "high": None},
@@ -228,7 +234,10 @@ def test_one_dialogue_has_no_interval_and_an_empty_group_no_value() -> None:
 
 def test_same_input_same_numbers_and_the_seed_matters() -> None:
     of = world()
-    runs = [metrics.evaluate(of, {"a": answered(of, 0.6, 1)}, metrics.Params(resamples=200, seed=s)) for s in (0, 0, 1)]
+    runs = [
+        evaluation.evaluate(of, {"a": answered(of, 0.6, 1)}, evaluation.Params(resamples=200, seed=s))
+        for s in (0, 0, 1)
+    ]
     assert runs[0] == runs[1]
     assert runs[0]["systems"]["a"]["accuracy"]["value"] == runs[2]["systems"]["a"]["accuracy"]["value"]
     assert runs[0]["systems"]["a"]["accuracy"]["low"] != runs[2]["systems"]["a"]["accuracy"]["low"]
@@ -237,16 +246,16 @@ def test_same_input_same_numbers_and_the_seed_matters() -> None:
 def test_the_order_of_predictions_does_not_matter() -> None:
     of = world()
     given_ = answered(of, 0.6, 1)
-    one, other = (metrics.evaluate(of, {"a": p}, metrics.Params(resamples=200)) for p in (given_, given_[::-1]))
+    one, other = (evaluation.evaluate(of, {"a": p}, evaluation.Params(resamples=200)) for p in (given_, given_[::-1]))
     assert one == other
 
 
 def test_predictions_for_other_splits_of_the_manifest_are_not_judged() -> None:
     of = world()
     extra = [predicted(u, "joy") for u in of.by_split("train")]
-    metrics.validate(of, answered(of, 0.6, 1) + extra)
-    with pytest.raises(metrics.EvaluationError, match="no labelled utterance in dev"):
-        metrics.reference(of, "dev")
+    test_set.validate(of, answered(of, 0.6, 1) + extra)
+    with pytest.raises(test_set.EvaluationError, match="no labelled utterance in dev"):
+        test_set.reference(of, "dev")
 
 
 def spoilt(**changes: Any) -> list[Prediction]:
@@ -281,36 +290,36 @@ def spoilt(**changes: Any) -> list[Prediction]:
     ],
 )
 def test_bad_predictions_are_named(given_: list[Prediction], expected: str) -> None:
-    with pytest.raises(metrics.EvaluationError, match=expected):
-        metrics.evaluate(world(), {"T": given_}, metrics.Params(resamples=100))
+    with pytest.raises(test_set.EvaluationError, match=expected):
+        evaluation.evaluate(world(), {"T": given_}, evaluation.Params(resamples=100))
 
 
-def test_every_fault_is_told_at_once() -> None:
-    with pytest.raises(metrics.EvaluationError) as caught:
-        metrics.validate(world(), spoilt(id="odd", label="happy"))
+def test_every_fault_is_listed_at_once() -> None:
+    with pytest.raises(test_set.EvaluationError) as caught:
+        test_set.validate(world(), spoilt(id="odd", label="happy"))
     assert len(str(caught.value).splitlines()) == 3
 
 
 def test_labels_without_any_scores_are_judged_too() -> None:
     of = world()
     bare = [dataclasses.replace(p, scores={}) for p in answered(of, 0.6, 1)]
-    found = metrics.evaluate(of, {"a": bare}, metrics.Params(resamples=100))["systems"]["a"]
-    assert found["ece"] is None
-    assert found["accuracy"]["value"] is not None
+    result = evaluation.evaluate(of, {"a": bare}, evaluation.Params(resamples=100))["systems"]["a"]
+    assert result["ece"] is None
+    assert result["accuracy"]["value"] is not None
 
 
 def test_params_say_all_faults() -> None:
     with pytest.raises(ConfigError) as caught:
         config.from_mapping(
-            {"variants": ["T", "T", "a/b"], "resamples": 9, "confidence": 95.0}, metrics.Params, "evaluate"
+            {"variants": ["T", "T", "a/b"], "resamples": 9, "confidence": 95.0}, evaluation.Params, "evaluate"
         )
     named = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert named == [f"evaluate.{key}" for key in ("variants", "variants", "resamples", "confidence")]
 
 
 def test_the_ladder_steps_by_one_modality() -> None:
-    assert metrics.ladder_pairs(["T", "TV", "TVB"]) == [("T", "TV"), ("TV", "TVB")]
-    assert metrics.ladder_pairs(["T", "TV", "TB", "TVB", "TVB-plain"]) == [
+    assert evaluation.ladder_pairs(["T", "TV", "TVB"]) == [("T", "TV"), ("TV", "TVB")]
+    assert evaluation.ladder_pairs(["T", "TV", "TB", "TVB", "TVB-plain"]) == [
         ("T", "TV"),
         ("T", "TB"),
         ("TV", "TVB"),

@@ -29,13 +29,13 @@ def table(path: Path) -> list[list[str]]:
     return list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
 
 
-def test_the_surest_mistake_of_the_last_variant_is_first_and_what_all_got_right_is_absent(tmp_path: Path) -> None:
+def test_the_most_confident_mistake_of_the_last_variant_is_first_and_correct_rows_are_absent(tmp_path: Path) -> None:
     path = tmp_path / "mistakes.csv"
     given = {"T": says(0.9, 0.2, 0.9, 0.3), "TVB": says(0.8, 0.4, 0.1, 0.9)}
     assert mistakes.write(path, manifest("a", "b", "c", "d"), given) == 3
     head, *rows = table(path)
-    told = "T,T: sure of it,T: of the right one,TVB,TVB: sure of it,TVB: of the right one"
-    assert ",".join(head) == f"id,dialogue,turn,speaker,said,gold,{told}"
+    variants = "T,T_confidence,T_p_gold,TVB,TVB_confidence,TVB_p_gold"
+    assert ",".join(head) == f"id,dialogue,turn,speaker,text,gold,{variants}"
     assert [row[0] for row in rows] == ["t2", "t1", "t3"]
     assert rows[0] == ["t2", "d", "2", "Zoë", "c", "joy", "joy", "0.900", "0.900", "anger", "0.900", "0.100"]
 
@@ -43,8 +43,8 @@ def test_the_surest_mistake_of_the_last_variant_is_first_and_what_all_got_right_
 def test_words_that_look_like_a_formula_stay_words(tmp_path: Path) -> None:
     path = tmp_path / "mistakes.csv"
     mistakes.write(path, manifest('=HYPERLINK("x")', "+1, really", "@home", "- no", "5 = 5"), {"T": says(*[0.1] * 5)})
-    said = [row[4] for row in table(path)[1:]]
-    assert said == ['\'=HYPERLINK("x")', "'+1, really", "'@home", "'- no", "5 = 5"]
+    texts = [row[4] for row in table(path)[1:]]
+    assert texts == ['\'=HYPERLINK("x")', "'+1, really", "'@home", "'- no", "5 = 5"]
 
 
 def test_a_variant_that_lacks_an_utterance_leaves_its_cells_empty(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ import pytest
 from bemerc.cache import Choice
 from bemerc.core.errors import CorpusError, DiskError
 from bemerc.corpus.manifest import Manifest, write_manifest
-from bemerc.evaluate import metrics as evaluate
-from bemerc.evaluate import report, report_text, results, test_access
+from bemerc.evaluate import evaluation, report, report_text, results, test_access, test_set
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import Prediction, best_label, read_predictions, write_predictions
 from tests.cli.test_cli import bemerc
@@ -28,15 +27,15 @@ from tests.interop.test_exchange import face_cache
 def predictions(manifest: Manifest, hit: float, seed: int) -> list[Prediction]:
     """Test predictions that are right with probability ``hit``."""
     rng = np.random.default_rng(seed)
-    found = []
+    result = []
     for u in manifest.by_split("test"):
         scores = rng.dirichlet(np.ones(len(LABELS)))
         best, gold = int(scores.argmax()), LABELS.index(str(u.label))
         aim = gold if rng.random() < hit else (gold + 1) % len(LABELS)
         scores[[aim, best]] = scores[[best, aim]]
         named = dict(zip(LABELS, map(float, scores), strict=True))
-        found.append(Prediction(u.id, u.label, best_label(named), named, None))
-    return found
+        result.append(Prediction(u.id, u.label, best_label(named), named, None))
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +45,8 @@ class World:
     hits: dict[str, float]
 
     @property
-    def params(self) -> evaluate.Params:
-        return evaluate.Params(variants=tuple(self.hits), resamples=300)
+    def params(self) -> evaluation.Params:
+        return evaluation.Params(variants=tuple(self.hits), resamples=300)
 
     def run(self, out: str = "results", **more: Any) -> dict[str, Any]:
         files = {name: self.folder / f"{name}.jsonl" for name in self.hits}
@@ -94,7 +93,7 @@ def test_the_report_sets_clips_with_several_faces_apart(good: World) -> None:
 def test_metrics_are_nested_plain_numbers_and_those_of_evaluate(good: World) -> None:
     metrics = json.loads((good.folder / "results" / "metrics.json").read_text())
     given = {name: predictions(good.manifest, hit, seed) for seed, (name, hit) in enumerate(good.hits.items())}
-    expected = evaluate.evaluate(good.manifest, given, good.params)
+    expected = evaluation.evaluate(good.manifest, given, good.params)
     for name in given:
         assert metrics["systems"][name]["accuracy"] == expected["systems"][name]["accuracy"]
 
@@ -104,36 +103,36 @@ def test_metrics_are_nested_plain_numbers_and_those_of_evaluate(good: World) -> 
     assert all(type(leaf) in (int, float) for leaf in leaves(metrics))
 
 
-def test_the_report_opens_with_what_was_found(good: World) -> None:
+def test_the_report_opens_with_the_results(good: World) -> None:
     opening = good.text().split("## ")[0]
     assert "60 labelled utterances in 20 dialogues, 3 labels" in opening
     assert re.search(r"Behavior's worth, TVB minus TV, is \+\d\d\.\d points of weighted F1 \(interval \+", opening)
     assert "face and body add to words and voice" in opening
     assert "TVB is" in opening
     assert "*perceived* emotion" in opening
-    assert "made corpus" not in opening
+    assert "synthetic corpus" not in opening
 
 
-def test_a_report_tells_how_often_test_was_looked_at(tmp_path: Path) -> None:
-    """The same predictions again are no further look; others are, and the first ones' report stays what it was."""
+def test_the_report_says_how_often_test_was_used(tmp_path: Path) -> None:
+    """The same predictions count once; others count, and the report of the first ones stays the same."""
     made = world(tmp_path, {"T": 0.4, "TVB": 0.6})
     made.run()
     first = made.text()
-    assert "Dev picked the epoch and the temperature. Test was looked at once, here." in first
+    assert "Dev picked the epoch and the temperature. Test was used once, here." in first
     made.run()
     assert made.text() == first
-    known = (tmp_path / "TVB.jsonl").read_bytes()
+    first_predictions = (tmp_path / "TVB.jsonl").read_bytes()
     for seed in (7, 8):
         write_predictions(tmp_path / "TVB.jsonl", predictions(made.manifest, 0.6, seed))
         made.run()
-    assert "Test had been looked at before, with other predictions of TVB (2 sets)**" in made.text()
+    assert "Test was used before, with other predictions of TVB (2 sets)**" in made.text()
     made.run("elsewhere")
-    assert "looked at once" in made.text("elsewhere")
-    (tmp_path / "TVB.jsonl").write_bytes(known)
+    assert "Test was used once" in made.text("elsewhere")
+    (tmp_path / "TVB.jsonl").write_bytes(first_predictions)
     made.run()
     assert made.text() == first
-    (tmp_path / "results" / "test_looks.jsonl").write_text("{}\n")
-    with pytest.raises(evaluate.EvaluationError, match=r"test_looks.jsonl: .* Correct or remove it"):
+    (tmp_path / "results" / "test_access.jsonl").write_text("{}\n")
+    with pytest.raises(test_set.EvaluationError, match=r"test_access.jsonl: .* Correct or remove it"):
         made.run()
 
 
@@ -143,10 +142,10 @@ def test_if_the_regression_wins_the_report_says_so(tmp_path: Path) -> None:
     opening = made.text().split("## ")[0]
     assert "**The plain regression on the prompt's window and tokens beats TVB** by" in opening
     assert re.search(r"Best of all by weighted F1: regression on", opening)
-    assert "cannot be told from nothing" in opening
+    assert "may be chance" in opening
 
 
-def test_the_sample_is_called_a_made_corpus_and_its_cases_are_apart(tmp_path: Path) -> None:
+def test_the_sample_is_called_synthetic_and_its_cases_are_separate(tmp_path: Path) -> None:
     made = world(tmp_path, {"T": 0.4, "TVB": 0.9}, name="sample")
     cases = {u.id: ("words", "all")[i % 2] for i, u in enumerate(made.manifest.utterances)}
     (tmp_path / "truth.jsonl").write_text(
@@ -156,7 +155,7 @@ def test_the_sample_is_called_a_made_corpus_and_its_cases_are_apart(tmp_path: Pa
     assert truth.ceilings["T"] < truth.ceilings["TV"] < truth.ceilings["TVB"] < 1
     made.run(truth=truth)
     text = made.text()
-    assert "made corpus" in text.split("## ")[0]
+    assert "synthetic corpus" in text.split("## ")[0]
     assert "Behavior's worth" not in text.split("## ")[0]  # there is no TV to compare with
     assert re.search(r"\| words, face and voice \| 30 \|.*\n\| words only \| 30 \|", text)
     assert "best possible accuracy" in text
@@ -258,7 +257,7 @@ def test_damaged_metrics_are_a_sentence(good: World, tmp_path: Path, kind: str) 
     whole = (good.folder / "results" / "metrics.json").read_text()
     assert results.read_metrics(good.folder / "results" / "metrics.json") == json.loads(whole)
     (tmp_path / "metrics.json").write_text(DAMAGE[kind](whole))
-    with pytest.raises(evaluate.EvaluationError) as caught:
+    with pytest.raises(test_set.EvaluationError) as caught:
         results.read_metrics(tmp_path / "metrics.json")
     assert "\x1b" not in str(caught.value)
     shown = bemerc("evaluate", "--show", "--out", tmp_path)
@@ -282,12 +281,12 @@ def test_metrics_of_one_dialogue_can_be_shown_and_say_that_intervals_are_missing
 
 
 @pytest.mark.parametrize("line", ["{", '{"variant": "T"}', "3", '{"variant": 1, "test": "a", "predictions": "b"}'])
-def test_damaged_notes_of_looks_are_a_sentence_and_stay(tmp_path: Path, line: str) -> None:
+def test_a_damaged_record_of_test_access_is_a_sentence_and_stays(tmp_path: Path, line: str) -> None:
     made = world(tmp_path, {"T": 0.4})
     (tmp_path / "results").mkdir()
-    notes = tmp_path / "results" / test_access.LOOKS
+    notes = tmp_path / "results" / test_access.ACCESS_FILE
     notes.write_text(line + "\n")
-    with pytest.raises(evaluate.EvaluationError):
+    with pytest.raises(test_set.EvaluationError):
         test_access.note(tmp_path / "results", made.manifest, {"T": tmp_path / "T.jsonl"})
     assert notes.read_text() == line + "\n"
 
@@ -315,12 +314,12 @@ def test_evaluate_and_compare_obey_params_yaml(good: World, tmp_path: Path) -> N
         "prompt: {window: 2, windowing: sliding, template: plain, restate: true}\n"
     )
     files = [good.folder / f"{name}.jsonl" for name in ("T", "TVB")]
-    told = bemerc("evaluate", *files, "--data", data, "--out", tmp_path / "judged", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    output = bemerc("evaluate", *files, "--data", data, "--out", tmp_path / "judged", cwd=tmp_path)
+    assert output.returncode == 0, output.stderr
     metrics = results.read_metrics(tmp_path / "judged" / "metrics.json")
-    params = evaluate.Params(variants=("T", "TVB"), resamples=200, seed=3, confidence=0.5)
+    params = evaluation.Params(variants=("T", "TVB"), resamples=200, seed=3, confidence=0.5)
     given = {name: read_predictions(good.folder / f"{name}.jsonl") for name in ("T", "TVB")}
-    expected = evaluate.evaluate(good.manifest, given, params)["systems"]["T"]["accuracy"]
+    expected = evaluation.evaluate(good.manifest, given, params)["systems"]["T"]["accuracy"]
     assert metrics["systems"]["T"]["accuracy"] == expected
     compared = json.loads(bemerc("compare", *files, "--data", data, "--json", cwd=tmp_path).stdout)
     assert (compared["resamples"], compared["confidence"]) == (200, 0.5)
@@ -331,7 +330,7 @@ def test_evaluate_and_compare_obey_params_yaml(good: World, tmp_path: Path) -> N
 
 def test_a_variant_without_a_file_is_named(good: World) -> None:
     files = {"T": good.folder / "T.jsonl"}
-    with pytest.raises(evaluate.EvaluationError, match="No predictions were named for TV, TVB;"):
+    with pytest.raises(test_set.EvaluationError, match="No predictions were named for TV, TVB;"):
         report.run(
             good.folder / "manifest.jsonl",
             files,
@@ -342,7 +341,7 @@ def test_a_variant_without_a_file_is_named(good: World) -> None:
         )
     (good.folder / "empty.jsonl").write_text("")
     files |= {"TV": good.folder / "empty.jsonl", "TVB": good.folder / "TVB.jsonl"}
-    with pytest.raises(evaluate.EvaluationError, match=r"^TV: there are no predictions in it"):
+    with pytest.raises(test_set.EvaluationError, match=r"^TV: there are no predictions in it"):
         report.run(
             good.folder / "manifest.jsonl",
             files,

@@ -12,6 +12,7 @@ import pytest
 
 from bemerc.api import extract, predict
 from bemerc.behavior.describe import rules
+from bemerc.behavior.describe import run as describer
 from bemerc.behavior.tokens import file
 from bemerc.cache import caches_at, open_cache
 from bemerc.core.errors import BemercError, CacheError
@@ -152,7 +153,7 @@ def test_where_nothing_is_asked_for_an_empty_cache_stands_in(world: World, tmp_p
     file.run(world.manifest, paths, tmp_path / "a.h5", file.Params(k=2))
     file.run(world.manifest, {"audio": world.paths["audio"]}, tmp_path / "b.h5", file.Params(k=2))
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-    rules.run(world.manifest, paths, tmp_path / "said.jsonl", rules.Params())
+    describer.run(world.manifest, paths, tmp_path / "said.jsonl", rules.Params())
     (tmp_path / "audio.h5").write_bytes(world.paths["audio"].read_bytes())
     assert list(caches_at(tmp_path)) == ["audio"]
 
@@ -209,7 +210,7 @@ def test_one_process_takes_several_clips_and_a_crash_costs_one(tmp_path: Path) -
         write_clip(tmp_path / "clips" / f"{i}.mp4", 1.2 if i != 4 else 0.2, tone_hz=3000 if i == 2 else 200 + 20 * i)
     log = tmp_path / "log.txt"
     found = measure("speech", "tests.hums", hums.Params(str(log)))
-    outcome = run.run(jobs_from_folder(tmp_path / "clips"), (found,), tmp_path, tmp_path / "store", 2, 0.5)
+    outcome = describer.run(jobs_from_folder(tmp_path / "clips"), (found,), tmp_path, tmp_path / "store", 2, 0.5)
     assert outcome.failures == {"4": "Too short to hum."}
     assert set(outcome.passing) == {"2"}
     assert "SIGSEGV" in outcome.passing["2"]

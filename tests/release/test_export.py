@@ -1,4 +1,4 @@
-"""What is exported stands alone and says the same; cards say what a model is, for whom it works, and what is forbidden."""
+"""An exported folder needs no other and predicts the same; cards state data, metrics per group, limits and forbidden uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import LABEL_SETS, Manifest, Utterance, write_manifest
-from bemerc.evaluate import metrics
+from bemerc.evaluate import evaluation
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model, card
 from bemerc.language.predict import score_labels
@@ -46,10 +46,10 @@ class World:
             ("gemma3", families.build(folder / "gemma3", "gemma3", tokenizer)),
         ):
             params, training = replace(self.params, name_or_path=str(backbone)), replace(TRAINING, adapter_lr=0.05)
-            shape, said = prompts.Params(), {"manifest": self.manifest, "tokens": self.tokens}
-            merc.run("TVB", *said.values(), None, None, shape, params, training, folder / "models" / name)
+            shape, inputs = prompts.Params(), {"manifest": self.manifest, "tokens": self.tokens}
+            merc.run("TVB", *inputs.values(), None, None, shape, params, training, folder / "models" / name)
 
-    def said(self, folder: Path) -> list[Prediction]:
+    def predict(self, folder: Path) -> list[Prediction]:
         return score_labels.run(folder, self.manifest, self.tokens, ("test",), HOW)
 
 
@@ -59,16 +59,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.mark.parametrize("name", ["tiny", pytest.param("gemma3", marks=pytest.mark.slow)])
-def test_an_exported_model_says_the_same_without_its_backbone(world: World, tmp_path: Path, name: str) -> None:
+def test_an_exported_model_predicts_the_same_without_its_backbone(world: World, tmp_path: Path, name: str) -> None:
     trained, out = world.folder / "models" / name, tmp_path / "deployed"
-    before, backbone = world.said(trained), world.folder / ("backbone" if name == "tiny" else name)
+    before, backbone = world.predict(trained), world.folder / ("backbone" if name == "tiny" else name)
     answer = bemerc("export", trained, "--out", out)
     assert answer.returncode == 0, answer.stderr
     backbone.rename(tmp_path / "away")
     try:
-        after = world.said(out)
+        after = world.predict(out)
         with pytest.raises(ModelError, match="--backbone"):
-            world.said(trained)
+            world.predict(trained)
     finally:
         (tmp_path / "away").rename(backbone)
     for a, b in zip(before, after, strict=True):
@@ -97,7 +97,7 @@ def test_what_cannot_be_exported_is_a_sentence(world: World, tmp_path: Path) -> 
     trained = world.folder / "models" / "tiny"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("kept")
-    with pytest.raises(ModelError, match="something in the way"):
+    with pytest.raises(ModelError, match="not empty"):
         export.run(trained, tmp_path / "full")
     with files_of_at_most(20_000), pytest.raises(ModelError, match="could not be written"):
         export.run(trained, tmp_path / "out")
@@ -114,7 +114,7 @@ def test_what_cannot_be_exported_is_a_sentence(world: World, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "taught"]
 
 
-def test_a_student_goes_along_and_says_the_same(world: World, tmp_path: Path) -> None:
+def test_an_align_model_is_exported_along_and_predicts_the_same(world: World, tmp_path: Path) -> None:
     taught, once, trained = language.describe(world.manifest), replace(TRAINING, epochs=1), tmp_path / "m"
     align.run(world.manifest, world.tokens, taught, None, world.params, once, tmp_path / "align")
     given = (world.manifest, world.tokens, None, tmp_path / "align", prompts.Params(), world.params, once, trained)
@@ -122,13 +122,13 @@ def test_a_student_goes_along_and_says_the_same(world: World, tmp_path: Path) ->
     merc.keep_student(tmp_path / "align", trained)
     export.run(trained, tmp_path / "out")
     ids = [u.id for u in world.manifest.by_split("test")]
-    said = []
+    outputs = []
     for folder in (trained, tmp_path / "out"):
-        told = score_labels.generate_descriptions(folder / variants.STUDENT, ids, world.tokens, HOW, 16)
-        found = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW, {"student": told})
-        said.append((told, [list(one.scores.values()) for one in found]))
-    assert said[0][0] == said[1][0]
-    np.testing.assert_allclose(said[0][1], said[1][1], atol=1e-4)
+        descriptions = score_labels.generate_descriptions(folder / variants.STUDENT, ids, world.tokens, HOW, 16)
+        predictions = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW, {"student": descriptions})
+        outputs.append((descriptions, [list(one.scores.values()) for one in predictions]))
+    assert outputs[0][0] == outputs[1][0]
+    np.testing.assert_allclose(outputs[0][1], outputs[1][1], atol=1e-4)
     assert not list((tmp_path / "out").rglob("adapter*"))
 
 
@@ -140,8 +140,16 @@ def front(text: str) -> dict[str, object]:
 
 
 def test_every_trained_model_has_a_card(world: World, tmp_path: Path) -> None:
-    said = language.describe(world.manifest)
-    given = (world.manifest, world.tokens, said, None, world.params, replace(TRAINING, epochs=1), tmp_path / "align")
+    descriptions = language.describe(world.manifest)
+    given = (
+        world.manifest,
+        world.tokens,
+        descriptions,
+        None,
+        world.params,
+        replace(TRAINING, epochs=1),
+        tmp_path / "align",
+    )
     align.run(*given)
     for folder in (tmp_path / "align", world.folder / "models" / "tiny", world.folder / "models" / "tiny" / "last"):
         text, facts = (folder / "README.md").read_text(encoding="utf-8"), behavior_model.read_facts(folder)
@@ -168,31 +176,31 @@ def test_the_numbers_of_test_come_into_the_card_and_go_along_with_an_export(worl
     trained, data = world.folder / "models" / "judged", tmp_path / "data"
     shutil.copytree(world.folder / "models" / "tiny", trained)
     write_manifest(data / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
-    write_predictions(tmp_path / "p.jsonl", world.said(trained))
+    write_predictions(tmp_path / "p.jsonl", world.predict(trained))
     answer = bemerc("card", trained, "--predictions", tmp_path / "p.jsonl", "--data", data)
     assert answer.returncode == 0, answer.stderr
     export.run(trained, tmp_path / "out")
-    found = json.loads((tmp_path / "out" / "test.json").read_text())
-    assert found["predictions"] == hashlib.sha256((tmp_path / "p.jsonl").read_bytes()).hexdigest()
+    stored = json.loads((tmp_path / "out" / "test.json").read_text())
+    assert stored["predictions"] == hashlib.sha256((tmp_path / "p.jsonl").read_bytes()).hexdigest()
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert front(text)["library_name"] == "transformers"
-    assert f"| weighted F1 | {found['weighted_f1']['value']:.3f} [" in text
+    assert f"| weighted F1 | {stored['weighted_f1']['value']:.3f} [" in text
     assert all(f"| {name} | " in text for name in ("speaker 1", "speaker 2", *language.LABELS))
-    assert not any(name in text + json.dumps(found, ensure_ascii=False) for name in ("Bob", "Zoë"))
+    assert not any(name in text + json.dumps(stored, ensure_ascii=False) for name in ("Bob", "Zoë"))
     assert "gender is not known: `bemerc card" in text
 
 
-def test_a_table_of_speakers_tells_their_gender(world: World, tmp_path: Path) -> None:
-    trained, data, table = world.folder / "models" / "told", tmp_path / "data", tmp_path / "speakers.csv"
+def test_a_table_of_speakers_gives_their_gender(world: World, tmp_path: Path) -> None:
+    trained, data, table = world.folder / "models" / "with_genders", tmp_path / "data", tmp_path / "speakers.csv"
     shutil.copytree(world.folder / "models" / "tiny", trained)
     write_manifest(data / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
-    write_predictions(tmp_path / "p.jsonl", world.said(trained))
+    write_predictions(tmp_path / "p.jsonl", world.predict(trained))
     table.write_text("speaker;gender;age\nZoë;woman;30\nBob; ;40\n", encoding="utf-8")
     asked = ("card", trained, "--predictions", tmp_path / "p.jsonl", "--data", data, "--speakers", table, "--names")
     answer = bemerc(*asked)
     assert answer.returncode == 0, answer.stderr
-    found = json.loads((trained / "test.json").read_text(encoding="utf-8"))
-    assert found["genders"] == {"woman": found["speakers"]["Zoë"]}
+    stored = json.loads((trained / "test.json").read_text(encoding="utf-8"))
+    assert stored["genders"] == {"woman": stored["speakers"]["Zoë"]}
     text = (trained / "README.md").read_text(encoding="utf-8")
     assert "| gender | utterances | weighted F1 |" in text
     assert "is not known" not in text
@@ -207,31 +215,33 @@ def test_a_table_of_speakers_tells_their_gender(world: World, tmp_path: Path) ->
 
 def test_f1_apart_is_that_of_the_utterances_alone(tmp_path: Path) -> None:
     labels = LABEL_SETS["iemocap4"]
-    golds, saids = ["happy", "sad", "sad", "angry"] * 3, ["happy", "sad", "happy", "neutral"] * 3
+    gold_labels, predicted = ["happy", "sad", "sad", "angry"] * 3, ["happy", "sad", "happy", "neutral"] * 3
     turns = [
         Utterance(
             f"iemocap/d{i // 2}_{i}", f"iemocap/d{i // 2}", i % 2, f"Ses05_{'FM'[i % 2]}", "x", gold, "test", None
         )
-        for i, gold in enumerate(golds)
+        for i, gold in enumerate(gold_labels)
     ]
     manifest = Manifest(tuple(sorted(turns, key=lambda u: u.id)), labels, ("iemocap",), tmp_path)
     scores = {label: dict.fromkeys(labels, 0.0) | {label: 1.0} for label in labels}
     write_predictions(
         tmp_path / "p.jsonl",
-        [Prediction(t.id, t.label, s, scores[s]) for t, s in zip(turns, saids, strict=True)],
+        [Prediction(t.id, t.label, s, scores[s]) for t, s in zip(turns, predicted, strict=True)],
     )
-    found = test_metrics.numbers(manifest, tmp_path / "p.jsonl", metrics.Params(resamples=100))
+    result = test_metrics.compute(manifest, tmp_path / "p.jsonl", evaluation.Params(resamples=100))
     from sklearn.metrics import f1_score
 
     for name, start in (("female", 0), ("male", 1)):
-        expected = f1_score(golds[start::2], saids[start::2], average="weighted", zero_division=0.0)
-        assert found["genders"][name] == {"utterances": 6, "f1": pytest.approx(expected)}
-    assert found["speakers"]["Ses05_F"] == found["genders"]["female"]
+        expected = f1_score(gold_labels[start::2], predicted[start::2], average="weighted", zero_division=0.0)
+        assert result["genders"][name] == {"utterances": 6, "f1": pytest.approx(expected)}
+    assert result["speakers"]["Ses05_F"] == result["genders"]["female"]
 
 
 def test_numbers_of_another_model_are_refused(world: World, tmp_path: Path) -> None:
     facts = behavior_model.read_facts(world.folder / "models" / "tiny")
     with pytest.raises(ModelError, match=r"was trained to align, not to name emotions"):
-        test_metrics.run(tmp_path, replace(facts, task="align"), world.manifest, tmp_path / "p", metrics.Params())
+        test_metrics.run(tmp_path, replace(facts, task="align"), world.manifest, tmp_path / "p", evaluation.Params())
     with pytest.raises(ModelError, match=r"Name the model that the predictions are of"):
-        test_metrics.run(tmp_path, replace(facts, labels=("a", "b")), world.manifest, tmp_path / "p", metrics.Params())
+        test_metrics.run(
+            tmp_path, replace(facts, labels=("a", "b")), world.manifest, tmp_path / "p", evaluation.Params()
+        )

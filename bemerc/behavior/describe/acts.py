@@ -1,8 +1,8 @@
-"""What was done in one clip: which column left its rest, how far, when and for how long; flashes, blinks, nods, shakes.
+"""Acts of one clip: which column left its rest, how far, when and for how long; micro-expressions, nods, head shakes.
 
-The plain choice takes each column's mean over the clip. Here every finding is a set of frames, so that the describer can
-say when and how long, and can tell the short from the slight. What moves for reasons of its own is kept apart: lids that
-shut hide the eyes, and lips that speak flash with every syllable. The rules are ours.
+An act is a set of frames, not a mean over the clip, so that the description can say when and how long, and short is told
+from slight. Two confusions are kept out: closed lids hide the eyes, and speaking lips move with every syllable. The rules
+are ours.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import phrases, references
-from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions, series_of
+from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions
 from bemerc.behavior.describe.phrases import Act
 from bemerc.behavior.describe.references import Item, Level, Measures, References
+from bemerc.behavior.describe.series import any_measured, duration_s, series_of
 from bemerc.behavior.signals import events
+from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
 from bemerc.corpus.manifest import Modality
 
@@ -25,24 +27,24 @@ Array = NDArray[np.float64]
 Clip = Mapping[Modality, Features]
 Levels = Mapping[str, Level]
 
-THROUGHOUT = 0.75  # active for this share of what was seen
+THROUGHOUT = 0.75  # active for this share of the measured frames
 BRIEF_S = 0.4
-STEADY = 3.0  # an act goes this many times as far as the column trembles anyhow
-# Each way of a nod or a shake is at least this far and takes at most this long. Speaking moves the chin, and with it the
-# pitch, by a degree or two; nothing moves the yaw.
-SWING_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
-SWING_S = 0.5
+NOISE_MULTIPLE = 3.0  # an act goes this many times as far as the column changes from frame to frame
+# Each half of a nod or a head shake is at least this far and takes at most this long. Speaking moves the chin, and with it
+# the pitch, by a degree or two; nothing moves the yaw.
+OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
+OSCILLATION_S = 0.5
 # How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint that
 # slips for one frame looks like a bow to the floor and back.
 LIMIT_DEG = {"lean_deg": 60.0, "sway_deg": 60.0, "shoulder_tilt_deg": 60.0}
-FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(SWING_DEG, 1000.0), "pose_roll_deg": 1000.0}
-# While the lids are shut, how high they are and where the eyes look is not to be seen.
+FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(OSCILLATION_DEG, 1000.0), "pose_roll_deg": 1000.0}
+# While the lids are closed, their height and the gaze cannot be measured.
 UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
 
 @dataclass(frozen=True)
-class Done:
-    """An act, the item that did it, and the frames (T,) in which it was under way."""
+class DetectedAct:
+    """An act, its item, and the frames (T,) in which it was under way."""
 
     item: Item
     act: Act
@@ -50,33 +52,36 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Flash:
+class BriefAct:
     """A micro-expression: the item, its frames, and its third of the clip (index in phrases.TIMES)."""
 
     item: Item
     run: events.Run
     time: int
 
-    def is_all_of(self, done: Done) -> bool:
-        """Whether an act was nothing but this flash."""
-        inside = done.active[max(0, self.run.first - 2) : self.run.last + 3].sum()
-        return done.item == self.item and bool(done.active[self.run.apex]) and int(inside) == int(done.active.sum())
+    def is_all_of(self, other: DetectedAct) -> bool:
+        """Whether the other act is this micro-expression and nothing more."""
+        inside = other.active[max(0, self.run.first - 2) : self.run.last + 3].sum()
+        return self._overlaps(other) and int(inside) == int(other.active.sum())
 
-    def is_part_of(self, done: Done) -> bool:
-        """Whether the same item was under way anyhow."""
-        return done.item == self.item and bool(done.active[self.run.apex]) and not self.is_all_of(done)
+    def is_part_of(self, other: DetectedAct) -> bool:
+        """Whether the other act goes on beyond this micro-expression."""
+        return self._overlaps(other) and not self.is_all_of(other)
+
+    def _overlaps(self, other: DetectedAct) -> bool:
+        return other.item == self.item and bool(other.active[self.run.apex])
 
 
 # ------------------------------------------------------------------------------------------------------------ at rest
 
 
 def levels(clip: Clip) -> Levels:
-    """Where each described column rests in this clip: what later turns of the speaker are judged against."""
+    """Column -> where it may rest in this clip: what later turns of the speaker are judged against."""
     return {item.column: references.level(series, item.intensity) for item, series in _items_of(clip)}
 
 
 def rests(own: Levels, earlier: Sequence[Levels], usual: References) -> Measures:
-    """Where each column is at rest in this clip, as far as the speaker's earlier turns and train lead one to expect."""
+    """Column -> its value at rest in this clip, given the levels of the speaker's earlier turns and train's."""
     return {
         column: references.rest(value, [e[column][1] for e in earlier if column in e], usual.rest.get(column))
         for column, value in own.items()
@@ -84,38 +89,37 @@ def rests(own: Levels, earlier: Sequence[Levels], usual: References) -> Measures
 
 
 def reached(clip: Clip, at_rest: Measures) -> Measures:
-    """How far each item went from rest, by its key: what References are fitted on."""
+    """Item key -> how far it went from rest: what References are fitted on."""
     return {item.key: references.reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
 
 
-# --------------------------------------------------------------------------------------------------------- what was done
+# ---------------------------------------------------------------------------------------------------------------- acts
 
 
-def done(frames: Features, items: Sequence[Item], at_rest: Measures, usual: References) -> list[Done]:
-    """What was done, strongest first."""
-    found: list[tuple[float, Done]] = []
+def detect(frames: Features, items: Sequence[Item], at_rest: Measures, usual: References) -> list[DetectedAct]:
+    """The acts of these items, strongest first."""
+    acts: list[tuple[float, DetectedAct]] = []
     for item in items:
         if item.column not in frames.columns:
             continue
-        away = _away(_open_series(frames, item.column), item, at_rest)
+        away = _away(_plausible_series(frames, item.column), item, at_rest)
         limits = usual.reaches.get(item.key, item.least)
         height = references.reach(away)
-        if height >= max(limits[0], STEADY * _usual_step(away)):
+        if height >= max(limits[0], NOISE_MULTIPLE * _median_step(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1
-            found.append((height / limits[1], Done(item, _act(item.phrase, strength, active, frames), active)))
-    return [act for _, act in sorted(found, key=lambda pair: -pair[0])]
+            acts.append((height / limits[1], DetectedAct(item, _act(item.phrase, strength, active, frames), active)))
+    return [act for _, act in sorted(acts, key=lambda pair: -pair[0])]
 
 
-def _usual_step(series: Array) -> float:
-    """How far a series (T,) usually goes from one frame to the next."""
-    steps = np.abs(np.diff(series))
-    steps = steps[np.isfinite(steps)]
+def _median_step(series: Array) -> float:
+    """The median change of a series (T,) from one frame to the next."""
+    steps = measured(np.abs(np.diff(series)))
     return float(np.median(steps)) if steps.size else 0.0
 
 
 def _act(phrase: str, strength: int, active: NDArray[np.bool_], frames: Features) -> Act:
-    share = active.sum() / max(int(seen(frames, phrases.ITEMS).sum()), 1)
+    share = active.sum() / max(int(any_measured(frames, phrases.ITEMS).sum()), 1)
     if share >= THROUGHOUT:
         return Act(phrase, strength, phrases.TIMES.index("throughout"))
     time = _third(float(frames.timestamps_s[active].mean()), frames)
@@ -127,11 +131,11 @@ def _third(moment_s: float, frames: Features) -> int:
     return min(2, int(3 * (moment_s - start) / max(duration_s(frames), 1e-9)))
 
 
-def flashes(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Flash]:
-    """Micro-expressions, the clearest first: each told by the unit that stood out most. covered as in spotting."""
+def brief_acts(face: Features, covered: NDArray[np.bool_] | None = None) -> list[BriefAct]:
+    """Micro-expressions, the clearest first, each with the unit that stands out most. covered: see micro_expressions.py."""
     items = {item.column: item for item in phrases.UNITS}
     return [
-        Flash(
+        BriefAct(
             items[event.unit],
             events.Run(event.onset, event.offset, event.apex, event.units[event.unit]),
             _third(float(face.timestamps_s[event.apex]), face),
@@ -141,42 +145,29 @@ def flashes(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Fl
     ]
 
 
-def swings(face: Features, column: str) -> int:
-    """How often the head went to and fro by this angle: nods by pitch, shakes by yaw."""
+def oscillations(face: Features, column: str) -> int:
+    """How often the head moved there and back by this angle: nods by pitch, shakes by yaw."""
     if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
         return 0
-    return events.swings(
-        events.smooth(series_of(face, column)), SWING_DEG[column], round(SWING_S / events.frame_s(face.timestamps_s))
-    )
+    longest = round(OSCILLATION_S / events.frame_s(face.timestamps_s))
+    return events.oscillations(events.smooth(series_of(face, column)), OSCILLATION_DEG[column], longest)
 
 
-# --------------------------------------------------------------------------------------------------------------- series
-
-
-def seen(frames: Features, items: Sequence[Item]) -> NDArray[np.bool_]:
-    """(T,) frames in which any column of ``items`` was measured."""
-    columns = [frames.columns.index(i.column) for i in items if i.column in frames.columns]
-    return np.asarray(np.isfinite(frames.values[:, columns]).any(axis=1))
-
-
-def duration_s(frames: Features) -> float:
-    """Seconds from the first frame to the end of the last; 0 without frames."""
-    stamps = frames.timestamps_s
-    return float(stamps[-1] - stamps[0]) + events.frame_s(frames.timestamps_s) if len(stamps) else 0.0
+# -------------------------------------------------------------------------------------------------------------- series
 
 
 def _items_of(clip: Clip) -> list[tuple[Item, Array]]:
-    """Every item that a clip's columns can tell of, with its series."""
+    """Every item whose column the clip has, with its series."""
     return [
-        (item, _open_series(frames, item.column))
+        (item, _plausible_series(frames, item.column))
         for frames in clip.values()
         for item in phrases.ITEMS
         if item.column in frames.columns and len(frames.values)
     ]
 
 
-def _open_series(frames: Features, name: str) -> Array:
-    """A series without the frames in which shut lids keep it from being seen, and without what no body can do."""
+def _plausible_series(frames: Features, name: str) -> Array:
+    """A series without the frames in which closed lids hide it, and without values that no body can have."""
     series = _possible(series_of(frames, name), frames.timestamps_s, name)
     if name in UNDER_LIDS:
         for blink in blinks(frames):

@@ -1,6 +1,6 @@
-"""A description and its JSON lines: the four sentences about an utterance that align learns to say and people read.
+"""A description of an utterance, four sentences, and its JSON lines: written, read, checked.
 
-Apart from the describer so that who only reads descriptions (a dataset, a report) needs no rules, no caches, no HDF5.
+Separate from the rules that make descriptions, so that a dataset or a report reads them without HDF5.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ SLOTS = ("facial_expression", "body_language", "posture", "voice")
 
 @dataclass(frozen=True)
 class Description:
-    """What one sees and hears of an utterance, one sentence each; empty where it could not be measured, which is not the
-    same as a face that was looked for and not seen. ``reasons``: slot -> why it is empty, where that is known."""
+    """One sentence per slot; empty where nothing could be measured ("No face was visible." is a measurement).
+
+    ``reasons``: slot -> why it is empty, as far as that is recorded.
+    """
 
     facial_expression: str
     body_language: str
@@ -31,10 +33,10 @@ class Description:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """For people: the sentence of each slot, or that there is none and why."""
-        named = {slot: slot.replace("_", " ").capitalize() for slot in SLOTS}
+        """For people: the sentence of each slot, or why there is none."""
+        titles = {slot: slot.replace("_", " ").capitalize() for slot in SLOTS}
         return [
-            getattr(self, slot) or f"{named[slot]}: could not be measured. {self.reasons.get(slot, '')}".rstrip()
+            getattr(self, slot) or f"{titles[slot]}: could not be measured. {self.reasons.get(slot, '')}".rstrip()
             for slot in SLOTS
         ]
 
@@ -46,12 +48,12 @@ class Description:
 def write_descriptions(path: Path, descriptions: Mapping[str, Description], fitted: str = "") -> None:
     """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses.
 
-    What could not be measured is null, with its reason under ``reasons``. Without any description it is one blank line, since
-    DVC warns of an output without a byte. ``fitted``: a fingerprint of what the describer learned from (corpus.provenance),
-    where it learned at all.
+    What could not be measured is null, with its reason under ``reasons``. Without any description the file is one blank line,
+    since DVC warns of an empty output. ``fitted``: fingerprint of the training data of the model that wrote the descriptions
+    (corpus.provenance); empty where rules did.
     """
-    of = {"fitted": fitted} if fitted else {}
-    rows = (_row(key, descriptions[key]) | of for key in sorted(descriptions))
+    stamp = {"fitted": fitted} if fitted else {}
+    rows = (_row(key, descriptions[key]) | stamp for key in sorted(descriptions))
     write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows] or [""])
 
 
@@ -63,35 +65,35 @@ def _row(key: str, description: Description) -> dict[str, Any]:
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """The file appears when it is complete, for its owner alone. DiskError where the disk refuses."""
+    """Write lines to a file that only its owner may read; it appears when it is complete. DiskError where the disk refuses."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_descriptions(path: Path, fitted: str | None = None) -> dict[str, Description]:
-    """Read what write_descriptions wrote. CorpusError names the line that is not as it must be; StaleError where a describer
-    must have learned from what has the fingerprint ``fitted``, and has not."""
-    found: dict[str, Description] = {}
+    """Read what write_descriptions wrote. CorpusError names the first broken line; StaleError where ``fitted`` is given and the
+    descriptions are those of a model with other training data."""
+    descriptions: dict[str, Description] = {}
     try:
         for number, value in read_json_lines(path):
-            of = value.pop("fitted", "") if isinstance(value, dict) else ""
+            stamp = value.pop("fitted", "") if isinstance(value, dict) else ""
             if fitted is not None:
-                provenance.must_match(path, of, fitted, "dvc repro student")
+                provenance.must_match(path, stamp, fitted, "dvc repro student")
             key, description = _parsed(f"{path}, line {number}", value)
-            if key in found:
+            if key in descriptions:
                 raise CorpusError(f"{path}, line {number}: '{key}' was described before. Describe again.")
-            found[key] = description
+            descriptions[key] = description
     except JsonError as error:
         if error.missing:
             raise CorpusError(f"{path}: there are no descriptions here. Run 'dvc repro describe' first.") from None
         raise CorpusError(f"{error} Describe again.") from None
-    return found
+    return descriptions
 
 
-def _parsed(where: str, found: Any) -> tuple[str, Description]:
-    reasons = found.pop("reasons", {}) if isinstance(found, dict) else {}
-    if not isinstance(found, dict) or set(found) != {"id", *SLOTS} or not isinstance(reasons, dict):
+def _parsed(where: str, row: Any) -> tuple[str, Description]:
+    reasons = row.pop("reasons", {}) if isinstance(row, dict) else {}
+    if not isinstance(row, dict) or set(row) != {"id", *SLOTS} or not isinstance(reasons, dict):
         raise CorpusError(f"{where}: a description is an id and {', '.join(SLOTS)}. Describe again.")
-    said = {slot: "" if slot in reasons and found[slot] is None else found[slot] for slot in SLOTS}
-    if not all(isinstance(text, str) for text in (found["id"], *said.values(), *reasons.values())):
+    sentences = {slot: "" if slot in reasons and row[slot] is None else row[slot] for slot in SLOTS}
+    if not all(isinstance(text, str) for text in (row["id"], *sentences.values(), *reasons.values())):
         raise CorpusError(f"{where}: a description is text, or null with a reason. Describe again.")
-    return found["id"], Description(**said, reasons=reasons)
+    return row["id"], Description(**sentences, reasons=reasons)

@@ -1,9 +1,9 @@
-"""Short facial events with their frames: micro-expressions and blinks, spotted at the clip's own rate.
+"""Spot micro-expressions and blinks in the action units of one clip, with onset, apex and offset frames.
 
-The obvious choice takes frames whose intensity passes a fixed number. A still face then hides its small bursts, and a
-lively one has hundreds. Here a burst of 40 to 500 ms is held against what the same unit does anyhow, in this clip and
-around this moment: how far it usually is from its own running median, and how much it trembles from frame to frame.
-Units that burst together are one event. The rule is ours; benchmarks/micro_expressions.py says how often it is right.
+A micro-expression is a brief peak (40 to 500 ms) of an action unit. Its score is its height over the unit's noise in this clip
+and around this moment: the median distance from the running median, and the tremble from frame to frame. A fixed threshold
+would miss those of a still face and give hundreds for a lively one. Units that peak together are one event. The rule is ours;
+benchmarks/micro_expressions.py measures how often it is right.
 """
 
 from __future__ import annotations
@@ -15,27 +15,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.describe.series import series_of
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.events import Run
+from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
 
 Array = NDArray[np.float64]
 
-LEAST = 0.3  # of an intensity: what a burst stands out at the least
-STANDS_OUT = 4.0  # times the unrest of clip and moment
-GRAIN = 0.1  # of an intensity: nothing is calmer than this
-NEAR_S = 1.0  # before and after a burst: where a hand covers the mouth everything is restless
-EDGE = 0.25  # onset and offset lie where this share of the apex is reached
+MIN_HEIGHT = 0.3  # of an intensity
+MIN_SCORE = 4.0
+NOISE_FLOOR = 0.1  # of an intensity: no unit is less noisy
+NEAR_S = 1.0  # before and after a peak: where a hand covers the mouth everything is noisy
+EDGE = 0.25  # onset and offset lie where this share of the height is reached
 # Lids move with every blink, and lips press, part and round with every syllable; that is no micro-expression.
-RESTLESS_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28, 45)}
+EXCLUDED_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28, 45)}
 
 
 @dataclass(frozen=True)
 class Event:
-    """Frames from onset to offset (included) and the apex; units -> how far each stood out, the clearest unit first.
+    """Frames from onset to offset (inclusive) and the apex; units -> how far each stands out, the clearest unit first.
 
     kind   "micro-expression" or "blink"
-    score  how many times the clearest unit's burst exceeds its unrest in clip and moment; 0 for a blink
+    score  the height of the clearest unit's peak over its noise; 0 for a blink
     """
 
     kind: str
@@ -53,94 +55,91 @@ class Event:
 
 def spot(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event]:
     """Micro-expressions and blinks of one clip, in the order of their onsets. covered as in micro_expressions."""
-    found = micro_expressions(face, covered)
+    result = micro_expressions(face, covered)
     closing = series_of(face, "AU45_r") if "AU45_r" in face.columns else np.empty(0)
     for run in blinks(face):
         height = float(closing[run.apex] - np.nanmedian(closing))
-        found.append(Event("blink", run.first, run.apex, run.last, {"AU45_r": height}, 0.0))
-    return sorted(found, key=lambda event: (event.onset, event.kind))
+        result.append(Event("blink", run.first, run.apex, run.last, {"AU45_r": height}, 0.0))
+    return sorted(result, key=lambda event: (event.onset, event.kind))
 
 
 def micro_expressions(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event]:
-    """Bursts of 40 to 500 ms that stand out of their clip, the clearest first. What comes with a blink is the blink's;
-    a single frame is a slip of the tracker; a burst whose rise or return was not seen is none.
+    """The micro-expressions of one clip, the clearest first. Peaks during a blink are left out.
 
-    covered  (T,) frames in which a hand is at the face, where hands were measured: what seems to burst there is the mesh
-             guessing behind it, and is none
+    covered  (T,) frames in which a hand is at the face, where hands were measured: the mesh guesses behind it, so peaks
+             there are left out
     """
     if events.frame_s(face.timestamps_s) <= 0:
         return []
     blinking = blinks(face)
-    found = [
+    peaks = [
         (score, column, run)
         for column in face.columns
-        if column.startswith("AU") and column not in RESTLESS_UNITS
-        for score, run in _bursts(series_of(face, column), events.frame_s(face.timestamps_s))
+        if column.startswith("AU") and column not in EXCLUDED_UNITS
+        for score, run in _peaks(series_of(face, column), events.frame_s(face.timestamps_s))
         if not any(blink.first - 1 <= run.apex <= blink.last + 1 for blink in blinking)
     ]
-    told = [_event(face, together) for together in _together(found) if together[0][0] >= STANDS_OUT]
-    return [one for one in told if covered is None or not covered[one.onset : one.offset + 1].any()]
+    result = [_event(face, group) for group in _groups(peaks) if group[0][0] >= MIN_SCORE]
+    return [event for event in result if covered is None or not covered[event.onset : event.offset + 1].any()]
 
 
-Burst = tuple[float, str, Run]
+Peak = tuple[float, str, Run]  # score, column, frames
 
 
-def _bursts(series: Array, step_s: float) -> list[tuple[float, Run]]:
-    """(score, run) of everything short in one unit's intensity (T,)."""
-    known = np.isfinite(series)
-    if known.sum() < 3:
+def _peaks(series: Array, step_s: float) -> list[tuple[float, Run]]:
+    """(score, frames) of the brief peaks of one unit's intensity (T,)."""
+    if np.isfinite(series).sum() < 3:
         return []
     away = np.abs(series - events.running_median(series, max(1, round(events.SURROUNDINGS_S / step_s))))
-    calm = _unrest(series, away)
+    clip_noise = _noise(series, away)
     near = max(1, round(NEAR_S / step_s))
-    found = []
-    for run in events.flashes(series, step_s, LEAST):
+    result = []
+    for run in events.brief_peaks(series, step_s, MIN_HEIGHT):
         around = slice(max(0, run.first - near), run.last + near + 1)
         beside = away[around].copy()
         beside[run.first - around.start : run.last + 1 - around.start] = np.nan
-        found.append((run.height / (max(calm, _unrest(series[around], beside)) + GRAIN), run))
-    return found
+        result.append((run.height / (max(clip_noise, _noise(series[around], beside)) + NOISE_FLOOR), run))
+    return result
 
 
-def _unrest(series: Array, away: Array) -> float:
-    """How far it usually is from its surroundings, and how much it trembles, over these frames."""
-    known = away[np.isfinite(away)]
-    return float(np.median(known) if known.size else 0.0) + _tremble(series)
+def _noise(series: Array, away: Array) -> float:
+    """Median distance from the running median plus the tremble, over these frames."""
+    distances = measured(away)
+    return float(np.median(distances) if distances.size else 0.0) + _tremble(series)
 
 
 def _tremble(series: Array) -> float:
-    """Standard deviation of the frame's own error: the median second difference, as of white noise."""
-    second = np.abs(np.diff(series, 2))
-    second = second[np.isfinite(second)]
+    """Standard deviation of the error of single frames, from the median second difference, as of white noise."""
+    second = measured(np.abs(np.diff(series, 2)))
     return float(np.median(second) / (0.6745 * np.sqrt(6))) if second.size else 0.0
 
 
-def _together(found: Sequence[Burst]) -> list[list[Burst]]:
-    """Bursts whose apexes fall into a clearer one belong to it; each group has its clearest first."""
-    groups: list[list[Burst]] = []
-    for burst in sorted(found, key=lambda burst: (-burst[0], burst[1])):
-        apex = burst[2].apex
-        home = next((g for g in groups if g[0][2].first - 1 <= apex <= g[0][2].last + 1), None)
-        if home is None:
-            groups.append([burst])
+def _groups(peaks: Sequence[Peak]) -> list[list[Peak]]:
+    """Peaks of several units at once: each joins the clearest one that its apex falls into, which stands first."""
+    groups: list[list[Peak]] = []
+    for peak in sorted(peaks, key=lambda peak: (-peak[0], peak[1])):
+        apex = peak[2].apex
+        group = next((g for g in groups if g[0][2].first - 1 <= apex <= g[0][2].last + 1), None)
+        if group is None:
+            groups.append([peak])
         else:
-            home.append(burst)
+            group.append(peak)
     return groups
 
 
-def _event(face: Features, together: Sequence[Burst]) -> Event:
-    score, column, run = together[0]
+def _event(face: Features, group: Sequence[Peak]) -> Event:
+    score, column, run = group[0]
     series = series_of(face, column)
     edge = series[run.apex] - (1 - EDGE) * run.height
     units: dict[str, float] = {}
-    for _, other, burst in together:
-        units.setdefault(other, burst.height)
-    first = run.apex - _falling(series[run.apex :: -1], edge)
-    return Event("micro-expression", first, run.apex, run.apex + _falling(series[run.apex :], edge), units, score)
+    for _, other, peak in group:
+        units.setdefault(other, peak.height)
+    first = run.apex - _steps_down(series[run.apex :: -1], edge)
+    return Event("micro-expression", first, run.apex, run.apex + _steps_down(series[run.apex :], edge), units, score)
 
 
-def _falling(series: Array, edge: float) -> int:
-    """How many steps a series (T,) goes on from its first value without rising or going below ``edge``."""
+def _steps_down(series: Array, edge: float) -> int:
+    """How many steps a series (T,) goes on from its first value without rising above it or falling below ``edge``."""
     steps = 0
     while steps + 1 < len(series) and edge <= series[steps + 1] <= series[0]:
         steps += 1
@@ -151,30 +150,19 @@ def _falling(series: Array, edge: float) -> int:
 
 
 def blinks(face: Features) -> list[Run]:
-    """The frames of each blink; none where the column is not there."""
-    return (
-        events.blinks(series_of(face, "AU45_r"), events.frame_s(face.timestamps_s), events.BLINK)
-        if "AU45_r" in face.columns
-        else []
-    )
-
-
-# --------------------------------------------------------------------------------------------------------------- frames
-
-
-def series_of(frames: Features, name: str) -> Array:
-    """One column (T,), NaN where it was not measured."""
-    series = frames.column(name).astype(np.float64)
-    return np.where(np.isfinite(series), series, np.nan)
+    """The frames of each blink; none without the column AU45_r."""
+    if "AU45_r" not in face.columns:
+        return []
+    return events.blinks(series_of(face, "AU45_r"), events.frame_s(face.timestamps_s), events.BLINK)
 
 
 # ----------------------------------------------------------------------------------------------------------------- file
 
 
 def to_line(id_: str, face: Features, covered: NDArray[np.bool_] | None = None) -> str:
-    """One line of events.jsonl: id, and of each event its kind, onset_s, apex_s, offset_s, units and score."""
+    """One line of events.jsonl: id, and each event's kind, onset_s, apex_s, offset_s, units and score."""
     stamps = face.timestamps_s
-    found = [
+    entries = [
         {
             "kind": event.kind,
             "onset_s": round(float(stamps[event.onset]), 3),
@@ -185,4 +173,4 @@ def to_line(id_: str, face: Features, covered: NDArray[np.bool_] | None = None) 
         }
         for event in spot(face, covered)
     ]
-    return json.dumps({"id": id_, "events": found}, ensure_ascii=False)
+    return json.dumps({"id": id_, "events": entries}, ensure_ascii=False)

@@ -1,9 +1,8 @@
-"""Every word that describes behavior, and the way back from a sentence to what it states.
+"""The phrases that describe behavior, and ``statements``, which reads sentences back into what they state.
 
-The plain choice is free prose, which nobody can score. These sentences are built of few, regular pieces (what, how
-strongly, when), so that a small language model can learn to say them and ``statements`` can read them back. The units are
-named as MER-Factory names them, turned into what one sees; no word tells an emotion, and a test holds a lexicon to it.
-Left and right are those of the picture, but for hands, which are the person's own.
+Sentences are built of few, regular pieces (what, how strongly, when), so that a small language model can learn them and they
+can be scored, which free prose cannot. Units are named as by MER-Factory, reworded to what is visible; no word names an
+emotion (a test checks that against a lexicon). Left and right are those of the picture, those of hands the person's own.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ NOTHING = {
     "body_language": "no gesture stands out",
     "posture": "no change of posture stands out",
 }
-UNSEEN = "out of sight for a part"
+PARTLY_MISSING = "out of sight for a part"
 HAND_STATES = ("at the face", "open", "closed")
 NO_HANDS = "no hands in sight"
 TOO_SHORT = "The clip is too short to describe the {}."
@@ -35,7 +34,7 @@ TOO_SHORT = "The clip is too short to describe the {}."
 
 @dataclass(frozen=True)
 class Act:
-    """Something done: what, how strongly (index in STRENGTHS), when (index in TIMES), and whether it was over quickly."""
+    """An act in words: its phrase, strength (index in STRENGTHS), time (index in TIMES), and whether it was brief."""
 
     phrase: str
     strength: int
@@ -91,13 +90,13 @@ TRUNK: tuple[Item, ...] = (
 ITEMS = UNITS + HEAD + HANDS + TRUNK
 
 
-def act(done: Act) -> str:
+def act(one: Act) -> str:
     """An act as it stands in a sentence: "brows lowered clearly and briefly in the middle"."""
-    brief = " and briefly" if done.brief else ""
-    return f"{done.phrase} {STRENGTHS[done.strength]}{brief} {TIMES[done.time]}"
+    brief = " and briefly" if one.brief else ""
+    return f"{one.phrase} {STRENGTHS[one.strength]}{brief} {TIMES[one.time]}"
 
 
-def flash(phrase: str, time: int) -> str:
+def brief_act(phrase: str, time: int) -> str:
     """A micro-expression: "a flash of brows lowered late"."""
     return f"a flash of {phrase} {TIMES[time]}"
 
@@ -107,70 +106,70 @@ def count(number: int, noun: str) -> str:
     return f"{COUNTS[min(number, 3)]} {noun}{'' if number == 1 else 's'}"
 
 
-def movement(place: int) -> str:
-    """Movement energy by its place among train's quantiles (0 to 4)."""
-    return f"{('little', 'little', 'some', 'much', 'much')[place]} movement"
+def movement(level: int) -> str:
+    """Movement energy by its class among train's quantiles (0 to 4)."""
+    return f"{('little', 'little', 'some', 'much', 'much')[level]} movement"
 
 
 def hand(side: str, state: str, time: int) -> str:
-    """What a hand did (side: left, right, both; state: of HAND_STATES): "left hand at the face late"."""
+    """A hand's state (side: left, right, both; state: of HAND_STATES): "left hand at the face late"."""
     return f"{side} hand{'s' if side == 'both' else ''} {state} {TIMES[time]}"
 
 
-def hands_movement(place: int) -> str:
-    """How much hands moved, by its place among train's quantiles (0 to 4)."""
-    return f"{movement(place)} of the hands"
+def hands_movement(level: int) -> str:
+    """Movement of the hands by its class among train's quantiles (0 to 4)."""
+    return f"{movement(level)} of the hands"
 
 
 def sentence(slot: str, acts: Sequence[Act], events: Sequence[str], others: Sequence[str]) -> str:
-    """Acts strongest first, then events (flashes, nods), then everything else, as one sentence."""
+    """Acts, strongest first, then events (micro-expressions, nods), then everything else, as one sentence."""
     first = ", ".join(act(a) for a in acts) or ("" if events else NOTHING[slot])
     text = "; ".join(piece for piece in (first, *events, *others) if piece)
     return f"{text[0].upper()}{text[1:]}."
 
 
-def voice_sentence(places: Mapping[str, int]) -> str:
-    """The voice's measures as classes (0 to 4); what is missing is skipped (SpeechCueLLM)."""
+def voice_sentence(levels: Mapping[str, int]) -> str:
+    """The sentence of the voice's measures as classes (0 to 4), as in SpeechCueLLM; missing ones are left out."""
     pairs = (("volume", "volume_db", "volume_variation_db"), ("pitch", "pitch_st", "pitch_variation_st"))
     parts = []
     for noun, measure, variation in pairs:
-        level = f" {CLASSES[places[measure]]}" if measure in places else ""
-        varies = f" with {CLASSES[places[variation]]} variation" if variation in places else ""
+        level = f" {CLASSES[levels[measure]]}" if measure in levels else ""
+        varies = f" with {CLASSES[levels[variation]]} variation" if variation in levels else ""
         parts += [noun + level + varies] if level or varies else []
-    if "rate_hz" in places:
-        parts.append(f"speaking rate {CLASSES[places['rate_hz']]}")
+    if "rate_hz" in levels:
+        parts.append(f"speaking rate {CLASSES[levels['rate_hz']]}")
     text = ", ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else NO_VOICE
 
 
 _ACT = re.compile(rf"(.+) ({'|'.join(STRENGTHS)})( and briefly)? ({'|'.join(TIMES)})")
-_FLASH = re.compile(rf"a flash of (.+) ({'|'.join(TIMES)})")
+_BRIEF_ACT = re.compile(rf"a flash of (.+) ({'|'.join(TIMES)})")
 _HAND = re.compile(rf"((?:left|right) hand|both hands) ({'|'.join(HAND_STATES)}) ({'|'.join(TIMES)})")
 _VOICE = re.compile(r"(volume|pitch|speaking rate)(?: ((?:very )?(?:low|high)|moderate))?(?: with (.+) variation)?")
 
 
 def statements(description: Description) -> set[tuple[str, ...]]:
-    """What the sentences say, as tuples that can be counted: (slot, what, strength, time), (slot, "flash", what, time),
-    (slot, hand, state, time), (slot, measure, class), and (slot, piece) for every other piece. Any text is taken, also a
-    model's own."""
-    found: set[tuple[str, ...]] = set()
+    """What the sentences state, as tuples that can be counted. Any text is accepted, also a model's own.
+
+    The tuples are (slot, what, strength, time), (slot, "flash", what, time), (slot, hand, state, time), (slot, measure, class),
+    and (slot, piece) for every other piece.
+    """
+    result: set[tuple[str, ...]] = set()
     for slot in SLOTS:
         text = getattr(description, slot).strip().removesuffix(".")
         pieces = [piece.strip() for part in text.split(";") for piece in part.split(",") if piece.strip()]
-        found |= {said for piece in pieces for said in _statements(slot, piece[0].lower() + piece[1:])}
-    return found
+        result |= {one for piece in pieces for one in _statements(slot, piece[0].lower() + piece[1:])}
+    return result
 
 
 def _statements(slot: str, piece: str) -> set[tuple[str, ...]]:
-    flashed, done, said = _FLASH.fullmatch(piece), _ACT.fullmatch(piece), _VOICE.fullmatch(piece)
-    if flashed:
-        return {(slot, "flash", flashed[1], flashed[2])}
-    if done:
-        return {(slot, done[1], done[2], done[4])}
-    held = _HAND.fullmatch(piece)
-    if held:
-        return {(slot, held[1], held[2], held[3])}
-    if slot == "voice" and said:
-        level = {(slot, said[1], said[2])} if said[2] else set()
-        return level | ({(slot, f"{said[1]} variation", said[3])} if said[3] else set())
+    if match := _BRIEF_ACT.fullmatch(piece):
+        return {(slot, "flash", match[1], match[2])}
+    if match := _ACT.fullmatch(piece):
+        return {(slot, match[1], match[2], match[4])}
+    if match := _HAND.fullmatch(piece):
+        return {(slot, match[1], match[2], match[3])}
+    if slot == "voice" and (match := _VOICE.fullmatch(piece)):
+        level = {(slot, match[1], match[2])} if match[2] else set()
+        return level | ({(slot, f"{match[1]} variation", match[3])} if match[3] else set())
     return {(slot, piece)}

@@ -1,11 +1,11 @@
-"""What is usual: train's rest, reach and spread of every column, against which one clip's behavior is put into words.
+"""References: train's rest, reach and quantiles of every column, against which one clip's behavior is put into words.
 
-The plain choice is one threshold for all (0.8 of 5: MER-Factory), which holds for no estimator but the one it was found
-with, and not for every face. Here a unit is strong when it is strong among train's clips, and at rest where the clip
-itself rests, as far as this speaker's earlier turns, or train's people, ever rest there. Volume, pitch and rate are very
-low to very high by train's quantiles .10, .25, .75 and .90 (SpeechCueLLM). The rest of it is ours.
+A unit is strong when it is strong among train's clips, and at rest where the clip itself rests, within what this speaker's
+earlier turns and train's speakers allow. One threshold for all (0.8 of 5: MER-Factory) holds only for the estimator that it
+was chosen with. Volume, pitch and rate are very low to very high by train's quantiles .10, .25, .75 and .90 (SpeechCueLLM).
+The rest of it is ours.
 
-Without references (a single clip, nothing trained) fixed thresholds stand in, and a volume is not judged at all.
+Without references (a single clip, nothing trained) fixed thresholds are used, and the volume is not judged.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.signals import events
+from bemerc.behavior.signals.statistics import measured
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import JsonError, parse_json
 
@@ -28,16 +29,16 @@ Measures = Mapping[str, float]
 
 QUANTILES = (0.10, 0.25, 0.75, 0.90)
 REACHES = (0.75, 0.87, 0.95)  # shares of train's clips below "slight", "clear" and "strong"
-PRIOR_TURNS = 2.0  # train's rest weighs as much as this many earlier turns
-SLACK = 2.0  # a clip's own rest counts as rest up to this many of train's deviations from what is expected
+PRIOR_TURNS = 2.0  # the weight of train's rest, in earlier turns
+SLACK = 2.0  # a clip's own rest counts up to this many of train's deviations from the expected one
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that a column can do: rise (sign 1) or fall (sign -1) from rest.
+    """A movement of one column: a rise (sign 1) or a fall (sign -1) from rest, and its phrase.
 
     intensity  the column rests at its low end (an intensity) and not in its middle (an angle)
-    least      slight, clear and strong without references; half of it is the floor of what references say
+    least      thresholds of slight, clear and strong without references; half of them are the lowest that references give
     """
 
     column: str
@@ -53,12 +54,12 @@ class Item:
 
 @dataclass(frozen=True)
 class References:
-    """Train's usual values; a model folder carries it.
+    """Train's usual values; a model folder has a copy.
 
     rest       column -> (where clips rest, standard deviation between speakers)
     reaches    item key -> how far from rest is slight, clear, strong
     quantiles  measure -> its .10, .25, .75 and .90 quantiles over clips
-    fitted     fingerprint of the train and dev that they were fitted on (corpus.provenance), empty where it is not known
+    fitted     fingerprint of the train and dev splits that they were fitted on (corpus.provenance); empty: unknown
     """
 
     rest: Mapping[str, tuple[float, float]]
@@ -73,23 +74,23 @@ class References:
     def from_json(text: str) -> References:
         """CacheError where the text is not what to_json wrote."""
         try:
-            found = parse_json(text, "references")
+            document = parse_json(text, "references")
             rest, reaches, quantiles = (
-                _numbers(found[k], n) for k, n in (("rest", 2), ("reaches", 3), ("quantiles", 4))
+                _numbers(document[k], n) for k, n in (("rest", 2), ("reaches", 3), ("quantiles", 4))
             )
-            return References(rest, reaches, quantiles, str(found.get("fitted", "")))
+            return References(rest, reaches, quantiles, str(document.get("fitted", "")))
         except (JsonError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CacheError(f"These are not describer references ({error}). Run the describe stage again.") from error
 
 
-def _numbers(found: Mapping[str, Any], size: int) -> Any:
-    rows = {str(key): tuple(float(v) for v in values) for key, values in found.items()}
+def _numbers(entries: Mapping[str, Any], size: int) -> Any:
+    rows = {str(key): tuple(float(v) for v in values) for key, values in entries.items()}
     if any(len(row) != size or not np.isfinite(row).all() for row in rows.values()):
         raise ValueError(f"every entry must hold {size} numbers")
     return rows
 
 
-# General values for where nothing was fitted: adult speech between the sexes, in semitones above 100 Hz.
+# Where nothing was fitted: adult speech of both sexes, pitch in semitones above 100 Hz.
 GENERAL = References(
     {},
     {},
@@ -102,43 +103,47 @@ GENERAL = References(
 
 
 def level(series: Array, intensity: bool) -> Level:
-    """Where a series (T,) may be at rest: at its 10th percentile (an intensity), or anywhere between its 10th and 90th
-    percentile, the median in the middle (an angle). NaN where nothing is known."""
-    known = series[np.isfinite(series)]
-    if not known.size:
+    """(low, middle, high) of where a series (T,) may be at rest: thrice its 10th percentile (an intensity), or its 10th, 50th
+    and 90th percentile (an angle). NaN where nothing was measured."""
+    values = measured(series)
+    if not values.size:
         return (float("nan"),) * 3
-    low, middle, high = np.quantile(known, (0.1, 0.1, 0.1) if intensity else (0.1, 0.5, 0.9)).tolist()
+    low, middle, high = np.quantile(values, (0.1, 0.1, 0.1) if intensity else (0.1, 0.5, 0.9)).tolist()
     return low, middle, high
 
 
 def rest(own: Level, earlier: Sequence[float], expected: tuple[float, float] | None) -> float:
-    """The rest of a column in one clip: of all that the clip may rest at, what lies nearest to what the middles of the
-    speaker's earlier turns, shrunk to train's, lead one to expect; but no further from that than train's deviation
-    allows. Without ``expected`` (train's rest and deviation) the clip's own middle."""
+    """The value of a column at rest in one clip.
+
+    own       the clip's level: low, middle, high
+    earlier   the middles of the speaker's earlier turns; their mean, shrunk to train's rest, is the centre
+    expected  train's rest and deviation; None: the clip's own middle is returned
+
+    The value is the one between low and high that is nearest to the centre, within SLACK deviations of it.
+    """
     if expected is None or not np.isfinite(own[1]):
         return own[1]
-    said = [value for value in earlier if np.isfinite(value)]
-    centre = (sum(said) + PRIOR_TURNS * expected[0]) / (len(said) + PRIOR_TURNS)
+    middles = [value for value in earlier if np.isfinite(value)]
+    centre = (sum(middles) + PRIOR_TURNS * expected[0]) / (len(middles) + PRIOR_TURNS)
     nearest = float(np.clip(centre, own[0], own[2]))
     return float(np.clip(nearest, centre - SLACK * expected[1], centre + SLACK * expected[1]))
 
 
 def reach(away: Array) -> float:
-    """How far a series of deviations (T,) goes, two to three frames long at least; 0 where nothing is known."""
-    known = events.smooth(away)
-    known = known[np.isfinite(known)]
-    return float(known.max()) if known.size else 0.0
+    """The largest of the deviations (T,) that lasts two to three frames; 0 where nothing was measured."""
+    values = measured(events.smooth(away))
+    return float(values.max()) if values.size else 0.0
 
 
 def fit_rest(levels: Iterable[tuple[str, Mapping[str, Level]]]) -> dict[str, tuple[float, float]]:
     """(speaker, levels) of train's clips -> per column the median, and how far the speakers' own medians lie from it
     (root of the mean square over clips). Clips of a speaker without a name count as a speaker each."""
-    found: dict[str, dict[str, list[float]]] = {}
+    middles: dict[str, dict[str, list[float]]] = {}
     for number, (speaker, clip) in enumerate(levels):
         for column, (_, middle, _) in clip.items():
             if np.isfinite(middle):
-                found.setdefault(column, {}).setdefault(speaker or f"\0{number}", []).append(middle)
-    return {column: _rest_of(found[column]) for column in sorted(found)}
+                middles.setdefault(column, {}).setdefault(speaker or f"\0{number}", []).append(middle)
+    return {column: _rest_of(middles[column]) for column in sorted(middles)}
 
 
 def _rest_of(speakers: Mapping[str, Sequence[float]]) -> tuple[float, float]:
@@ -148,7 +153,7 @@ def _rest_of(speakers: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 
 def fit_reaches(items: Sequence[Item], reached: Iterable[Measures]) -> dict[str, tuple[float, float, float]]:
-    """How far train's clips went per item key -> slight, clear and strong, never below the items' floors."""
+    """How far train's clips went, by item key -> thresholds of slight, clear and strong, at least half of the items' own."""
     values = _columns(reached)
     result = {}
     for item in items:

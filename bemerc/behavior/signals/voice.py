@@ -1,8 +1,8 @@
 """A clip's voice in five numbers: volume, its variation, pitch, its variation, and speaking rate.
 
-The plain choice averages every frame, so that silence around the words decides how loud a voice seems. Here volume is
-read where somebody speaks, pitch where the voice is voiced, and rate from syllable nuclei over speaking time. The five
-measures are SpeechCueLLM's; their computation is ours. Both the behavior tokens and the voice sentence read them here.
+Volume is measured over the frames in which somebody speaks, so that the silence around the words does not count; pitch over
+the voiced frames; the rate from syllable nuclei over speaking time. The five measures are SpeechCueLLM's, their computation
+is ours. The behavior tokens and the voice sentence share them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bemerc.behavior.signals.statistics import measured
 
 Array = NDArray[np.float64]
 
@@ -41,7 +43,7 @@ class Voice:
 
 
 MEASURES: tuple[str, ...] = tuple(f.name for f in fields(Voice))
-UNHEARD = Voice(*(float("nan"),) * len(MEASURES))
+NOT_MEASURED = Voice(*(float("nan"),) * len(MEASURES))
 
 
 def semitones(pitch_hz: Array) -> Array:
@@ -53,38 +55,38 @@ def semitones(pitch_hz: Array) -> Array:
 
 def speaking(energy_db: Array) -> NDArray[np.bool_]:
     """(T,) True where the energy lies within 25 dB of the clip's loud frames (its 95th percentile)."""
-    known = energy_db[np.isfinite(energy_db)]
-    if not known.size:
+    energies = measured(energy_db)
+    if not energies.size:
         return np.zeros(len(energy_db), bool)
-    loud = np.quantile(known, 0.95)
+    loud = np.quantile(energies, 0.95)
     return np.asarray(energy_db >= loud - SPEAKING_RANGE_DB)
 
 
 def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
     """The five measures of one clip from its frames (T,), ``frame_s`` seconds apart.
 
-    Where less than 0.1 s, or less than 15 % of the loud time, is voiced there is no voice and every measure is NaN.
+    Every measure is NaN where less than 0.1 s, or less than 15 % of the loud time, is voiced: that is no voice.
     """
     pitch = semitones(pitch_hz)
     voiced = np.isfinite(pitch)
-    spoken = speaking(energy_db)
-    enough = voiced.sum() * frame_s >= MIN_VOICED_S and (voiced & spoken).sum() >= MIN_VOICED_SHARE * spoken.sum()
-    if not enough or not spoken.any():
-        return UNHEARD
-    heard = energy_db[spoken]
-    nuclei = syllable_nuclei(energy_db, spoken & _near(voiced, frame_s), frame_s)
-    middle = _trimmed(pitch[voiced])
+    loud = speaking(energy_db)
+    enough = voiced.sum() * frame_s >= MIN_VOICED_S and (voiced & loud).sum() >= MIN_VOICED_SHARE * loud.sum()
+    if not enough or not loud.any():
+        return NOT_MEASURED
+    volume = energy_db[loud]
+    nuclei = syllable_nuclei(energy_db, loud & _near(voiced, frame_s), frame_s)
+    melody = _without_octave_errors(pitch[voiced])
     return Voice(
-        float(heard.mean()),
-        float(heard.std()),
-        float(middle.mean()),
-        float(middle.std()),
-        len(nuclei) / (spoken.sum() * frame_s),
+        float(volume.mean()),
+        float(volume.std()),
+        float(melody.mean()),
+        float(melody.std()),
+        len(nuclei) / (loud.sum() * frame_s),
     )
 
 
 def syllable_nuclei(energy_db: Array, allowed: NDArray[np.bool_], frame_s: float) -> list[int]:
-    """Frames of energy peaks that stand at least 2 dB above the dips on both sides, among the allowed frames."""
+    """The allowed frames at which energy peaks, at least 2 dB above the dips on both sides."""
     width = max(1, round(SYLLABLE_WINDOW_S / frame_s))
     smooth = _smooth(np.where(np.isfinite(energy_db), energy_db, np.nanmin(energy_db)), width)
     nuclei: list[int] = []
@@ -104,8 +106,8 @@ def syllable_nuclei(energy_db: Array, allowed: NDArray[np.bool_], frame_s: float
     return [frame for frame in nuclei if allowed[frame]]
 
 
-def _trimmed(pitch: Array) -> Array:
-    """Without what lies more than 9 semitones from the median: octave errors of the pitch tracker."""
+def _without_octave_errors(pitch: Array) -> Array:
+    """Voiced frames' pitch in semitones, without what lies more than 9 of them from the median."""
     return pitch[np.abs(pitch - np.median(pitch)) <= 9]
 
 

@@ -1,8 +1,7 @@
-"""Train's statistics and what each turn is measured against: calibration per speaker, with nothing taken from later turns.
+"""Calibrate pooled tokens: subtract what is usual for the speaker so far, and divide by train's standard deviation.
 
-The plain choice subtracts each speaker's mean over all clips, which looks at turns that are yet to come and needs to
-know the speakers of test. Here a turn is measured against what its speaker did earlier in the same dialogue, shrunk
-towards train's mean, in the same way on every split.
+A turn is measured against the mean of its speaker's earlier turns in the same dialogue, shrunk towards train's mean, in the
+same way on every split. A speaker's mean over all clips would contain turns that are yet to come.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.signals import statistics
 from bemerc.behavior.tokens import pooling
 from bemerc.cache import FrameCache, Kind
 from bemerc.core.errors import CacheError, CorpusError
@@ -23,7 +23,7 @@ from bemerc.core.jsonfile import JsonError, parse_json
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Utterance
 
-LIMIT = 6.0  # standard deviations; what lies further out is an accident of measurement
+LIMIT = 6.0  # standard deviations; values are clipped there, since what lies further out is a measuring error
 Mode = Literal["causal", "global", "none"]
 Pooled = dict[Modality, NDArray[np.float32]]
 
@@ -43,9 +43,9 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What tokens need to know of train; a model folder carries it, so that new clips become the same tokens.
+    """Train's statistics per modality; a model folder has a copy, so that new clips become the same tokens.
 
-    ``fitted``: the fingerprint of the train and dev that it was fitted on (corpus.provenance), empty where it is not known.
+    ``fitted``: the fingerprint of the train and dev splits that it was fitted on (corpus.provenance); empty: unknown.
     """
 
     modalities: Mapping[Modality, Statistics]
@@ -59,63 +59,62 @@ class Calibration:
     def from_json(text: str) -> Calibration:
         """CacheError where the text is not what to_json wrote."""
         try:
-            found = dict(parse_json(text, "a calibration"))
-            if not found:
+            document = dict(parse_json(text, "a calibration"))
+            if not document:
                 raise ValueError("it is empty")
-            statistics = {m: _statistics(found[m]) for m in MODALITIES if m in found}
-            return Calibration(statistics, str(found.get("fitted", "")))
+            modalities = {m: _statistics(document[m]) for m in MODALITIES if m in document}
+            return Calibration(modalities, str(document.get("fitted", "")))
         except (JsonError, ValueError, TypeError, KeyError) as error:
             raise CacheError(f"This is not a token calibration ({error}). Run the tokens stage again.") from error
 
 
-def _statistics(found: Mapping[str, Any]) -> Statistics:
-    numbers = {key: tuple(float(v) for v in found[key]) for key in ("mean", "deviation")}
-    statistics = Statistics(str(found["extractor"]), tuple(map(str, found["columns"])), **numbers)
-    if not len(statistics.columns) == len(statistics.mean) == len(statistics.deviation):
+def _statistics(document: Mapping[str, Any]) -> Statistics:
+    """One modality's statistics from JSON. ValueError, TypeError or KeyError where it is none."""
+    mean, deviation = (tuple(float(v) for v in document[key]) for key in ("mean", "deviation"))
+    result = Statistics(str(document["extractor"]), tuple(map(str, document["columns"])), mean, deviation)
+    if not len(result.columns) == len(mean) == len(deviation):
         raise ValueError("columns, mean and deviation differ in length")
-    if (
-        not all(map(math.isfinite, (*statistics.mean, *statistics.deviation)))
-        or min(statistics.deviation, default=0) < 0
-    ):
+    if not all(map(math.isfinite, (*mean, *deviation))) or min(deviation, default=0) < 0:
         raise ValueError("means and deviations are no numbers")
-    return statistics
+    return result
 
 
-# Which caches a modality's tokens are made of: what an encoder says of the sound stands beside the prosody.
+# The caches that a modality's tokens are made of: the columns of a speech encoder follow those of the prosody.
 SOURCES: Mapping[Modality, tuple[Kind, ...]] = {"face": ("face",), "pose": ("pose",), "audio": ("audio", "speech")}
 Caches = Mapping[Kind, FrameCache]
 
 
 def sources(modality: Modality, caches: Caches) -> tuple[FrameCache, ...]:
-    """The caches at hand that a modality's tokens are made of, in the order of their columns."""
+    """Those of the given caches that a modality's tokens are made of, in the order of their columns."""
     return tuple(caches[kind] for kind in SOURCES[modality] if kind in caches)
 
 
 def fit(manifest: Manifest, caches: Caches, pooled: Pooled) -> Calibration:
-    """Train's statistics; dev and test are not looked at. CorpusError where the manifest has no train utterances."""
+    """Fit on the train utterances alone. CorpusError where the manifest has none."""
     train = np.array([u.split == "train" for u in manifest.utterances], bool)
     if not train.any():
         raise CorpusError(
             "The manifest has no train utterances to calibrate the tokens on. Name a trained model: its folder holds them."
         )
-    statistics = {m: _fit_one(sources(m, caches), pooled[m][train]) for m in MODALITIES if m in pooled}
-    return Calibration(statistics, provenance.fitted(manifest))
+    modalities = {m: _fit_one(sources(m, caches), pooled[m][train]) for m in MODALITIES if m in pooled}
+    return Calibration(modalities, provenance.fitted(manifest))
 
 
 def _fit_one(made_of: Sequence[FrameCache], train: NDArray[np.float32]) -> Statistics:
+    """One modality's statistics from its pooled rows of train (N, K, D')."""
     rows = train.astype(np.float64)
-    mean = mean_known(mean_known(rows))
-    known = ~np.isnan(rows)
-    squares = np.where(known, rows - np.nan_to_num(mean), 0) ** 2
-    deviation = np.sqrt(squares.sum(axis=(0, 1)) / np.maximum(known.sum(axis=(0, 1)), 1))
+    mean = statistics.mean(statistics.mean(rows, axis=1))
+    measured = ~np.isnan(rows)
+    squares = np.where(measured, rows - np.nan_to_num(mean), 0) ** 2
+    deviation = np.sqrt(squares.sum(axis=(0, 1)) / np.maximum(measured.sum(axis=(0, 1)), 1))
     deviation = np.where(deviation > 1e-6 * (1 + np.abs(np.nan_to_num(mean))), deviation, 0)
     extractor = " + ".join(cache.extractor for cache in made_of)
     numbers = tuple(np.nan_to_num(mean).tolist()), tuple(deviation.tolist())
     return Statistics(extractor, token_columns(made_of), *numbers)
 
 
-def known(caches: Caches, calibration: Calibration | None) -> Caches:
-    """The caches less a speech cache that says nothing (none was asked for), or that a calibration was fitted without."""
+def used_caches(caches: Caches, calibration: Calibration | None) -> Caches:
+    """The caches without a speech cache that has no columns (no encoder is set) or that the calibration was fitted without."""
     if "speech" not in caches:
         return caches
     rest: Caches = {kind: cache for kind, cache in caches.items() if kind != "speech"}
@@ -125,17 +124,17 @@ def known(caches: Caches, calibration: Calibration | None) -> Caches:
 
 
 def check_fit(caches: Caches, calibration: Calibration) -> None:
-    """CacheError where caches give other token columns than the calibration knows."""
-    for modality, statistics in calibration.modalities.items():
+    """CacheError where the caches give other token columns than the calibration has."""
+    for modality, fitted in calibration.modalities.items():
         made_of = sources(modality, caches)
-        found = token_columns(made_of)
-        if made_of and found != statistics.columns:
-            odd = sorted(set(found) ^ set(statistics.columns)) or ["their order"]
+        columns = token_columns(made_of)
+        if made_of and columns != fitted.columns:
+            differing = sorted(set(columns) ^ set(fitted.columns)) or ["their order"]
             raise CacheError(
-                f"{modality}: the cache (by {' + '.join(cache.extractor for cache in made_of)}) gives {len(found)} token columns, "
-                f"the calibration (by {statistics.extractor}) knows {len(statistics.columns)}; they differ in "
-                f"{', '.join(odd[:4])}. Extract the clips with the extractor that the model was trained with (a params file "
-                "with the same extract_audio, say), or train again."
+                f"{modality}: the cache (by {' + '.join(cache.extractor for cache in made_of)}) gives {len(columns)} token "
+                f"columns, the calibration (by {fitted.extractor}) has {len(fitted.columns)}; they differ in "
+                f"{', '.join(differing[:4])}. Extract the clips with the extractor that the model was trained with (a "
+                "params file with the same extract_audio, say), or train again."
             )
 
 
@@ -145,20 +144,21 @@ def token_columns(made_of: Sequence[FrameCache]) -> tuple[str, ...]:
 
 
 def calibrate(
-    manifest: Manifest, pooled: NDArray[np.float32], statistics: Statistics, mode: Mode, prior: float
+    manifest: Manifest, pooled: NDArray[np.float32], fitted: Statistics, mode: Mode, prior: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One modality's pooled rows (N, K, D') in the manifest's order -> values (N, K, D') and mask (N, K).
 
     causal, for turn t of speaker s: mean = (n * mean of the n earlier turns of s in this dialogue + prior * train's
-    mean) / (n + prior), per column, n counting the turns that know the column; then divided by train's deviation.
+    mean) / (n + prior), per column, n counting the turns in which the column was measured; then divided by train's
+    deviation.
     """
     mask = ~np.isnan(pooled).all(axis=2)
-    mean, deviation = np.array(statistics.mean), np.array(statistics.deviation)
+    mean, deviation = np.array(fitted.mean), np.array(fitted.deviation)
     if mode == "none":
         return np.where(mask[:, :, None], np.where(np.isnan(pooled), mean, pooled), 0).astype(np.float32), mask
     centre = np.tile(mean, (len(pooled), 1))
     if mode == "causal":
-        centre = _causal_centres(manifest, mean_known(pooled.astype(np.float64)), mean, prior)
+        centre = _causal_centres(manifest, statistics.mean(pooled.astype(np.float64), axis=1), mean, prior)
     scaled = (pooled - centre[:, None]) / np.where(deviation > 0, deviation, np.inf)
     return np.clip(np.nan_to_num(scaled), -LIMIT, LIMIT).astype(np.float32), mask
 
@@ -166,33 +166,24 @@ def calibrate(
 def _causal_centres(
     manifest: Manifest, turns: NDArray[np.float64], mean: NDArray[np.float64], prior: float
 ) -> NDArray[np.float64]:
-    """Turn means (N, D') -> what each turn is measured against (N, D')."""
+    """Turn means (N, D') -> what is subtracted from each turn (N, D')."""
     centres = np.tile(mean, (len(turns), 1))
     row_of = {u.id: row for row, u in enumerate(manifest.utterances)}
     for key, earlier in earlier_turns(manifest).items():
-        said = turns[[row_of[u.id] for u in earlier]]
-        count = (~np.isnan(said)).sum(axis=0)
+        rows = turns[[row_of[u.id] for u in earlier]]
+        count = (~np.isnan(rows)).sum(axis=0)
         weight = np.where(count + prior > 0, count + prior, 1)
-        centre = (np.nan_to_num(said).sum(axis=0) + prior * mean) / weight
+        centre = (np.nan_to_num(rows).sum(axis=0) + prior * mean) / weight
         centres[row_of[key]] = np.where(count + prior > 0, centre, mean)
     return centres
 
 
-def mean_known(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over the last axis but one of what is not NaN; NaN where nothing is."""
-    known = ~np.isnan(rows)
-    count = known.sum(axis=-2)
-    total = np.where(known, rows, 0).sum(axis=-2)
-    result: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return result
-
-
 def earlier_turns(manifest: Manifest) -> dict[str, tuple[Utterance, ...]]:
-    """Of each utterance, the turns of the same speaker before it in its dialogue, in order; none without a name."""
+    """Utterance id -> the turns of the same speaker before it in its dialogue, in order; none for a speaker without a name."""
     earlier: dict[str, tuple[Utterance, ...]] = {}
     for dialogue in manifest.dialogues():
-        said: dict[str, tuple[Utterance, ...]] = {}
+        turns: dict[str, tuple[Utterance, ...]] = {}
         for utterance in dialogue.utterances:
-            earlier[utterance.id] = said.get(utterance.speaker, ()) if utterance.speaker else ()
-            said[utterance.speaker] = (*said.get(utterance.speaker, ()), utterance)
+            earlier[utterance.id] = turns.get(utterance.speaker, ()) if utterance.speaker else ()
+            turns[utterance.speaker] = (*turns.get(utterance.speaker, ()), utterance)
     return earlier

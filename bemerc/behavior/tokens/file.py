@@ -1,8 +1,7 @@
-"""Frame caches -> K behavior tokens per modality and utterance with their masks; the token file, written and read.
+"""The token file: K behavior tokens per modality and utterance with their masks, made from frame caches, written and read.
 
-The plain choice hands an average of the frames to the model, with zeros where nobody was seen. Here a token says what a
-short burst did (pooling.py) and how that compares with the speaker so far (calibration.py), and what was not measured is
-mask = 0, or train's mean within a token that knows other things; never a zero that was read off a face.
+A token pools a segment's frames (pooling.py), measured against the speaker so far (calibration.py). A segment without any
+measured value has mask 0; a value that is missing beside others is train's mean. Zeros never stand for a measurement.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from bemerc.behavior.tokens.calibration import (
     calibrate,
     check_fit,
     fit,
-    known,
     sources,
     token_columns,
+    used_caches,
 )
 from bemerc.behavior.tokens.calibration import Calibration as Calibration
 from bemerc.cache import Features, Kind, open_cache, same_person
@@ -58,9 +57,9 @@ class Params:
     """params.yaml: tokens.
 
     k            behavior tokens per modality and utterance
-    calibration  causal: minus the speaker's earlier turns in this dialogue, shrunk to train's mean | global: minus
+    calibration  causal: minus the mean of the speaker's earlier turns in this dialogue, shrunk to train's | global: minus
                  train's mean | none: as measured
-    prior        how many turns train's mean weighs as much as, with ``causal``
+    prior        the weight of train's mean in turns, with ``causal``
     """
 
     k: int = 8
@@ -74,7 +73,7 @@ class Params:
 
 @dataclass(frozen=True)
 class BehaviorTokens:
-    """values (K, D') float32, in train's standard deviations; mask (K,) True where the segment was seen or heard."""
+    """values (K, D') float32, in train's standard deviations; mask (K,) True where anything of the segment was measured."""
 
     values: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -87,21 +86,21 @@ def run(
     params: Params,
     calibration: Calibration | None = None,
 ) -> Calibration:
-    """Caches -> token file ``out``. Without a calibration it is fitted on the manifest's train utterances.
+    """Caches -> token file ``out``. Without a calibration one is fitted on the manifest's train utterances.
 
-    A modality without a cache file gives masks of 0 where the calibration knows it, and no columns where it does not.
+    A modality without a cache has masks of 0 if it is in the calibration, else no columns.
     Raises CacheError where a file is no cache or does not fit the calibration, CorpusError where train is empty.
     """
     with ExitStack() as stack:
         opened = {kind: stack.enter_context(open_cache(p, kind)) for kind, p in cache_paths.items() if p is not None}
-        caches = known(opened, calibration)
+        caches = used_caches(opened, calibration)
         pooled = pool(manifest, caches, params)
         fitted = calibration or fit(manifest, caches, pooled)
         check_fit(caches, fitted)
     tokens = {}
     for modality, statistics in fitted.modalities.items():
-        unseen = np.full((len(manifest.utterances), params.k, len(statistics.columns)), np.nan, np.float32)
-        rows = pooled.get(modality, unseen)
+        unmeasured = np.full((len(manifest.utterances), params.k, len(statistics.columns)), np.nan, np.float32)
+        rows = pooled.get(modality, unmeasured)
         tokens[modality] = calibrate(manifest, rows, statistics, params.calibration, params.prior)
     write_tokens(out, [u.id for u in manifest.utterances], tokens, fitted, params)
     return fitted
@@ -110,7 +109,7 @@ def run(
 def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
     """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
     pooled: Pooled = {}
-    with bar("tokens", len(manifest.utterances) * len(caches), "utterances") as advance:
+    with bar("pooling frames", len(manifest.utterances) * len(caches), "utterances") as advance:
         for modality in MODALITIES:
             made_of = sources(modality, caches)
             if made_of:
@@ -125,20 +124,14 @@ def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
                             frames = same_person.read(caches, cache.modality, utterance.id)
                         except CacheError as error:  # one damaged clip costs itself alone
                             _LOG.warning("%s counts as not measured: %s", printable(utterance.id), error)
-                            frames = _nothing(cache.columns)
+                            frames = Features(np.empty((0, len(cache.columns)), np.float32), np.empty(0), cache.columns)
                         duration_s = cache.duration_s(utterance.id)
-                        pooled[modality][row, :, start:end] = _pool_one(frames, duration_s, params.k)
+                        pooled[modality][row, :, start:end] = pooling.pool(
+                            frames.values, frames.timestamps_s, frames.columns, duration_s, params.k
+                        )
                     advance(1)
                 start = end
     return pooled
-
-
-def _nothing(columns: tuple[str, ...]) -> Features:
-    return Features(np.empty((0, len(columns)), np.float32), np.empty(0), columns)
-
-
-def _pool_one(frames: Features, duration_s: float, k: int) -> NDArray[np.float64]:
-    return pooling.pool(frames.values, frames.timestamps_s, frames.columns, duration_s, k)
 
 
 def write_tokens(
@@ -170,12 +163,12 @@ def write_tokens(
 
 
 class TokenFile:
-    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager; survives pickling and forks.
+    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager that can be pickled and forked.
 
-    One read costs about what numpy.memmap costs, but leaves no pages of the file in this process's memory: rows are read
-    at their offset, past the HDF5 library.
+    Rows are read at their offset, without the HDF5 library: about as fast as numpy.memmap, and no page of the file stays in
+    this process's memory.
 
-    Attributes: ids (sorted), k, params (what it was made with), calibration, columns and widths per modality.
+    Attributes: ids (sorted), k, params (those of the run that wrote it), calibration, columns and widths per modality.
     """
 
     def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
@@ -188,7 +181,7 @@ class TokenFile:
             shapes = {m: (len(self.ids), self.k, width) for m, width in self.widths.items()}
             self._offsets = {m: _check_values(file, m, shape) for m, shape in shapes.items()}
             self._masks = {m: file.whole(f"{m}/mask") for m in shapes}
-        self._unread = {m: _columns_of(path, m, self.columns.get(m, ()), names) for m, names in hidden.items()}
+        self._hidden_columns = {m: _indices(path, m, self.columns.get(m, ()), names) for m, names in hidden.items()}
         self._rows = {key: row for row, key in enumerate(self.ids)}
         self._file = os.open(path, os.O_RDONLY)
 
@@ -199,32 +192,30 @@ class TokenFile:
         return len(self.ids)
 
     def __getitem__(self, key: str) -> dict[Modality, BehaviorTokens]:
-        """The tokens of one utterance, arrays of its own; KeyError where the file does not know the id."""
+        """The tokens of one utterance, as new arrays; KeyError where the file does not have the id."""
         row = self._rows[key]
-        found = {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
-        for modality, columns in self._unread.items():
-            of = found[modality]
-            of.values[:, columns] = np.where(of.mask[:, None], self._unmeasured(modality)[columns], 0)
-        return found
+        result = {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
+        for modality, columns in self._hidden_columns.items():
+            tokens = result[modality]
+            tokens.values[:, columns] = np.where(tokens.mask[:, None], self._unmeasured(modality)[columns], 0)
+        return result
 
     def without(self, hidden: Mapping[Modality, Sequence[str]]) -> TokenFile:
-        """The same file, of which these columns are not read: they hold what columns hold that nothing was measured of.
+        """The same file with these columns hidden: they read as if nothing of them had been measured.
 
         Widths stay as they are, so that a model of all columns takes these tokens too.
         """
         return TokenFile(self.path, hidden) if hidden else self
 
     def _unmeasured(self, modality: Modality) -> NDArray[np.float64]:
-        """(D',) Train's mean, in the units of the tokens (calibration.calibrate)."""
+        """(D',) The value of an unmeasured column: train's mean, in the units of the tokens (calibration.calibrate)."""
         mean = np.array(self.calibration.modalities[modality].mean)
         return mean if self.params["calibration"] == "none" else np.zeros_like(mean)
 
     def _read(self, modality: Modality, row: int) -> NDArray[np.float32]:
         values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
-        done = (
-            os.preadv(self._file, [values.data], self._offsets[modality] + row * values.nbytes) if values.nbytes else 0
-        )
-        if done != values.nbytes:
+        offset = self._offsets[modality] + row * values.nbytes
+        if values.nbytes and os.preadv(self._file, [values.data], offset) != values.nbytes:
             raise CacheError(f"{self.path}: the file became shorter while it was read. Run the tokens stage again.")
         return values
 
@@ -249,15 +240,15 @@ class TokenFile:
             self.close()
 
 
-def _columns_of(path: Path, modality: Modality, known: Sequence[str], names: Sequence[str]) -> list[int]:
-    strangers = [name for name in names if name not in known]
-    if strangers:
-        raise CacheError(f"{path}: {modality} has no column {', '.join(strangers[:4])}, which was to be left unread.")
-    return [known.index(name) for name in names]
+def _indices(path: Path, modality: Modality, columns: Sequence[str], names: Sequence[str]) -> list[int]:
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise CacheError(f"{path}: {modality} has no column {', '.join(missing[:4])}, which was to be hidden.")
+    return [columns.index(name) for name in names]
 
 
 def open_tokens(path: Path) -> TokenFile:
-    """Open a token file. CacheError says what is wrong with it: no such file, not HDF5, another schema, odd shapes."""
+    """Open a token file. CacheError where it is missing, not HDF5, of another schema or of inconsistent shapes."""
     return TokenFile(path)
 
 
@@ -283,10 +274,11 @@ def _head(file: Guarded) -> tuple[int, tuple[str, ...], Calibration, dict[str, A
 def _check_values(file: Guarded, modality: Modality, shape: tuple[int, int, int]) -> int:
     """Check one modality's datasets against ``shape`` (N, K, D'); the offset of its values in the file, bytes."""
     values, mask = file.dataset(f"{modality}/values"), file.dataset(f"{modality}/mask")
-    right = (values.shape, values.dtype, mask.shape, mask.dtype) == (shape, np.dtype("<f4"), shape[:2], np.dtype(bool))
+    expected = (shape, np.dtype("<f4"), shape[:2], np.dtype(bool))
     offset = values.id.get_offset()
     size = math.prod(shape) * 4
-    if not right or values.chunks is not None or (size and offset is None):
+    consistent = (values.shape, values.dtype, mask.shape, mask.dtype) == expected
+    if not consistent or values.chunks is not None or (size and offset is None):
         raise file.damaged(
             f"{modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, contiguous."
         )

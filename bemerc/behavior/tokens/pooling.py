@@ -1,11 +1,8 @@
-"""Frames of any number -> K rows: the segments' levels, peaks and speeds, per column, by name.
+"""Pool the frames of one clip (T, D) into K segments (K, D'): levels, peaks and speeds of each column, by its name.
 
-The plain choice is the mean per segment, which wipes out what matters most here: a flash of two frames. So every
-intensity is told as four numbers: the clip's own resting level (its 10th percentile), and, relative to that, the
-segment's mean and peak, and its speed. Who somebody is shows in the resting level alone; the other three are about
-movement, the same for every face. All of this is ours.
-
-What is not measured stays NaN here; the package turns it into masks.
+An intensity becomes four numbers: the clip's resting level (its 10th percentile), and, relative to that, the segment's mean
+and peak, and its speed. A mean alone would lose a movement of two frames; and who somebody is shows in the resting level
+only, the other three are about movement. What was not measured is NaN; file.py turns it into masks. All of this is ours.
 """
 
 from __future__ import annotations
@@ -19,19 +16,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.behavior.signals import events, voice
+from bemerc.behavior.signals import events, statistics, voice
 
 Array = NDArray[np.float64]
 
 # base   the clip's 10th percentile, the same in all segments        mean    segment mean minus base
 # peak   segment maximum minus base                                  speed   largest change between two frames, per second
 # level  segment mean                                                swing   signed largest deviation from the clip's median
-# spread standard deviation within the segment                       seen    share of the segment's frames that know the value
+# spread standard deviation within the segment                       seen    share of the segment's frames with a value
 # clip   one number for the whole clip, the same in all segments
 Kind = Literal["base", "mean", "peak", "speed", "level", "swing", "spread", "seen", "clip"]
 WHOLE_CLIP: frozenset[Kind] = frozenset({"base", "clip"})
 
-# Whether a value moves up from rest (an intensity) or swings around a middle (an angle) decides what is worth telling.
+# Column name (regular expression) -> the kinds that it is pooled into; an intensity rises from rest, an angle goes both ways.
 KINDS: tuple[tuple[str, tuple[Kind, ...]], ...] = (
     (r"AU45_r", ("base", "mean", "peak")),
     (r"AU\d\d_r", ("base", "mean", "peak", "speed")),
@@ -70,12 +67,12 @@ class Pool:
 
 
 def plan(columns: Sequence[str]) -> tuple[Pool, ...]:
-    """What a token tells of frames with these columns. Columns without a rule (raw keypoints, quality) are left out."""
+    """The token columns of frames with these columns. Those without a rule (raw keypoints, quality) are left out."""
     return tuple(Pool(name, kind) for name in signal_names(columns) for kind in _kinds(name))
 
 
 def signal_names(columns: Sequence[str]) -> tuple[str, ...]:
-    """The signals that frames with these columns give: columns as they are, and those worked out of several."""
+    """The signals of frames with these columns: columns as they are, and those computed from several."""
     names = [c for c in columns if _kinds(c) and c not in PROSODY and c not in SPECTRAL]
     if set(SHOULDERS) <= set(columns):
         names += ["shoulders_dx", "shoulders_dy", "shoulders_width"]
@@ -89,8 +86,8 @@ def signal_names(columns: Sequence[str]) -> tuple[str, ...]:
 def pool(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str], duration_s: float, k: int) -> Array:
     """Frames (T, D) at ``timestamps_s`` (T,) of a clip of ``duration_s`` -> (K, D') in plan(columns)'s order.
 
-    NaN where nothing was measured; a segment that no frame tells anything of is NaN throughout, the clip's own
-    numbers included.
+    NaN where nothing was measured. A segment without any measured value is NaN throughout, the columns of the whole clip
+    included.
     """
     pools = plan(columns)
     result = np.full((k, len(pools)), np.nan)
@@ -100,10 +97,10 @@ def pool(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str
     names = signal_names(columns)
     frames = np.column_stack([signals[name] for name in names])
     segments = _segments(timestamps_s, duration_s, k)
-    told = _told(frames, timestamps_s, segments, k, {item.kind for item in pools})
-    where = {name: i for i, name in enumerate(names)}
+    pooled = _pooled(frames, timestamps_s, segments, k, {item.kind for item in pools})
+    index = {name: i for i, name in enumerate(names)}
     for column, item in enumerate(pools):
-        result[:, column] = told[item.kind][:, where[item.signal]]
+        result[:, column] = pooled[item.kind][:, index[item.signal]]
     local = [item.kind not in WHOLE_CLIP and item.kind != "seen" for item in pools]
     result[np.isnan(result[:, local]).all(axis=1)] = np.nan
     return result
@@ -119,8 +116,8 @@ def _mel(columns: Sequence[str]) -> list[str]:
 
 
 def _signals(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str]) -> Mapping[str, Array]:
-    known = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    signals = {name: known[:, i] for i, name in enumerate(columns)}
+    finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    signals = {name: finite[:, i] for i, name in enumerate(columns)}
     if set(SHOULDERS) <= set(columns):
         signals |= _shoulders(signals)
     if set(PROSODY) <= set(columns):
@@ -129,13 +126,13 @@ def _signals(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence
 
 
 def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
-    """The shoulders' middle and width in shoulder widths: where they go within the clip, not where the camera stood."""
+    """Middle and width of the shoulders, in shoulder widths, so that the distance of the camera does not count."""
     visible = np.minimum(signals["left_shoulder_visibility"], signals["right_shoulder_visibility"]) >= VISIBLE
     left, right = (
         {a: np.where(visible, signals[f"{s}_shoulder_{a}"], np.nan) for a in "xy"} for s in ("left", "right")
     )
     width = np.abs(left["x"] - right["x"])
-    usual = _median(width)
+    usual = float(statistics.quantile(width, 0.5)) if len(width) else float("nan")
     if not usual > 0:
         return dict.fromkeys(("shoulders_dx", "shoulders_dy", "shoulders_width"), np.full(len(width), np.nan))
     return {
@@ -146,22 +143,22 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[str]) -> dict[str, Array]:
-    """Pitch on a scale of hearing, spectral shape while speaking (level taken out), and the clip's five measures."""
-    energy, spoken = signals["energy_db"], voice.speaking(signals["energy_db"])
-    heard = voice.measure(signals["pitch_hz"], energy, events.frame_s(timestamps_s))
-    found = {"pitch_st": voice.semitones(signals["pitch_hz"])}
-    found |= {c: np.where(spoken, signals[c], np.nan) for c in SPECTRAL if c in signals}
-    found |= {f"voice_{m}": np.full(len(energy), getattr(heard, m)) for m in voice.MEASURES}
+    """Pitch in semitones, the spectral shape while speaking (its level subtracted), and the clip's five voice measures."""
+    energy, loud = signals["energy_db"], voice.speaking(signals["energy_db"])
+    measures = voice.measure(signals["pitch_hz"], energy, events.frame_s(timestamps_s))
+    result = {"pitch_st": voice.semitones(signals["pitch_hz"])}
+    result |= {c: np.where(loud, signals[c], np.nan) for c in SPECTRAL if c in signals}
+    result |= {f"voice_{m}": np.full(len(energy), getattr(measures, m)) for m in voice.MEASURES}
     mel = _mel(columns)
     if mel:
         bands = np.array([part.mean(axis=0) for part in np.array_split(np.array([signals[c] for c in mel]), BANDS)])
-        shape = np.where(spoken, bands - bands.mean(axis=0), np.nan)
-        found |= {f"band_{b}": shape[b] for b in range(BANDS)}
-    return found
+        shape = np.where(loud, bands - bands.mean(axis=0), np.nan)
+        result |= {f"band_{b}": shape[b] for b in range(BANDS)}
+    return result
 
 
 def _segments(timestamps_s: Array, duration_s: float, k: int) -> NDArray[np.int64]:
-    """The segment of each frame (T,), 0 to k - 1. A duration that is unknown or too short gives way to the last frame."""
+    """The segment of each frame (T,), 0 to k - 1. Where the duration is NaN or too short, the last frame ends the clip."""
     end = timestamps_s[-1] + events.frame_s(timestamps_s)
     span = duration_s if np.isfinite(duration_s) and duration_s > timestamps_s[-1] else end
     if span <= 0:
@@ -170,29 +167,32 @@ def _segments(timestamps_s: Array, duration_s: float, k: int) -> NDArray[np.int6
     return segments
 
 
-def _told(
+def _pooled(
     frames: Array, timestamps_s: Array, segments: NDArray[np.int64], k: int, kinds: Set[Kind]
 ) -> dict[Kind, Array]:
-    """All kinds of all signals: kind -> (K, S). An encoder's hundreds of columns want their level alone, and get no more."""
+    """Kind -> (K, S) of all S signals; "level" alone where nothing else is asked (an encoder's hundreds of columns)."""
     parts = [segments == s for s in range(k)]
-    mean = np.array([_mean(frames[part]) for part in parts])
+    mean = np.array([statistics.mean(frames[part]) for part in parts])
     if kinds == {"level"}:
         return {"level": mean}
-    base, middle = quantile(frames, 0.1), quantile(frames, 0.5)
+    base, middle = statistics.quantile(frames, 0.1), statistics.quantile(frames, 0.5)
     speeds = _speeds(frames, timestamps_s)
     away = frames - middle
-    top = np.array([_extreme(frames[part], 1) for part in parts])
-    high, low = (np.array([_extreme(away[part], sign) for part in parts]) for sign in (1, -1))
+    top = np.array([statistics.maximum(frames[part]) for part in parts])
+    high = np.array([statistics.maximum(away[part]) for part in parts])
+    low = -np.array([statistics.maximum(-away[part]) for part in parts])
     return {
         "base": np.tile(base, (k, 1)),
         "clip": np.tile(base, (k, 1)),
         "mean": mean - base,
         "peak": top - base,
-        "speed": np.array([_extreme(speeds[part], 1) for part in parts]),
+        "speed": np.array([statistics.maximum(speeds[part]) for part in parts]),
         "level": mean,
         "swing": np.where(high >= -low, high, low),
-        "spread": np.array([np.sqrt(_mean((frames[part] - m) ** 2)) for part, m in zip(parts, mean, strict=True)]),
-        "seen": np.array([_seen(frames[part]) for part in parts]),
+        "spread": np.array(
+            [np.sqrt(statistics.mean((frames[part] - m) ** 2)) for part, m in zip(parts, mean, strict=True)]
+        ),
+        "seen": np.array([_measured_share(frames[part]) for part in parts]),
     }
 
 
@@ -203,36 +203,5 @@ def _speeds(frames: Array, timestamps_s: Array) -> Array:
     return np.vstack([np.full((1, frames.shape[1]), np.nan), np.abs(np.diff(frames, axis=0)) / steps])
 
 
-def quantile(frames: Array, q: float) -> Array:
-    """The q-quantile of each column (T, S) -> (S,) over what is not NaN (linear); NaN where nothing is."""
-    ordered = np.sort(frames, axis=0)  # NaN sorts last
-    known = (~np.isnan(ordered)).sum(axis=0)
-    place = q * np.maximum(known - 1, 0)
-    below = np.floor(place).astype(np.int64)
-    above = np.minimum(below + 1, np.maximum(known - 1, 0))
-    column = np.arange(frames.shape[1])
-    result: Array = ordered[below, column] + (place - below) * (ordered[above, column] - ordered[below, column])
-    return result
-
-
-def _median(values: Array) -> float:
-    return float(quantile(values[:, None], 0.5)[0]) if len(values) else float("nan")
-
-
-def _mean(rows: Array) -> Array:
-    """Column means over what is not NaN, (S,); NaN where nothing is (numpy's nanmean would warn)."""
-    known = ~np.isnan(rows)
-    count = known.sum(axis=0)
-    result: Array = np.where(count > 0, np.where(known, rows, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
-    return result
-
-
-def _extreme(rows: Array, sign: int) -> Array:
-    """Column maxima (sign 1) or minima (sign -1) over what is not NaN, (S,); NaN where nothing is."""
-    known = ~np.isnan(rows)
-    best = sign * np.where(known, sign * rows, -np.inf).max(axis=0, initial=-np.inf)
-    return np.where(known.any(axis=0), best, np.nan)
-
-
-def _seen(rows: Array) -> Array:
+def _measured_share(rows: Array) -> Array:
     return (~np.isnan(rows)).mean(axis=0) if len(rows) else np.full(rows.shape[1], np.nan)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from bemerc.behavior.describe.rules import Description
+from bemerc.behavior.describe.description import Description
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core import locking
 from bemerc.core.errors import ModelError

@@ -1,4 +1,4 @@
-"""A token file that somebody else made: everything that it may do to its reader is a CacheError, and no other file is read."""
+"""Token files of others: every malformed or malicious one is a CacheError, and no other file is read."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _sampled(portrait: Portrait, at: Floats, mouth: NDArray[np.bool_] | None) ->
 
 
 def _patches(portrait: Portrait, strength: dict[int, float], jitter: float, rng: np.random.Generator) -> list[Patch]:
-    found: list[Patch] = []
+    result: list[Patch] = []
     for unit, moves in MOVES.items():
         for where, outward, down, width, height in moves if strength[unit] else ():
             size = np.exp(rng.normal(0, 0.2 * jitter))
@@ -141,19 +141,19 @@ def _patches(portrait: Portrait, strength: dict[int, float], jitter: float, rng:
             for side, points in sides:
                 at = portrait.points[points].mean(axis=0) + rng.normal(0, 0.02 * jitter, 2)
                 by = strength[unit] * (1 + rng.uniform(-0.2, 0.2) * jitter * (where not in MIDDLE))
-                found.append((at, (side * outward * by, down * by), width * size, height * size))
-    return found
+                result.append((at, (side * outward * by, down * by), width * size, height * size))
+    return result
 
 
 def _soft_lids(portrait: Portrait, strength: dict[int, float], rng: np.random.Generator) -> list[Patch]:
-    found: list[Patch] = []
+    result: list[Patch] = []
     for _, _, upper, lower in EYES:
         up, low = portrait.points[upper].mean(axis=0), portrait.points[lower].mean(axis=0)
         height = 0.05 * np.exp(rng.normal(0, 0.2))
         lowered = strength[45] * (low[1] - up[1]) * 0.9 - strength[5] * 0.05 + strength[7] * 0.015
-        found.append((up, (0.0, float(lowered)), 0.12, height))
-        found.append((low, (0.0, -0.035 * strength[7]), 0.12, height))
-    return found
+        result.append((up, (0.0, float(lowered)), 0.12, height))
+        result.append((low, (0.0, -0.035 * strength[7]), 0.12, height))
+    return result
 
 
 def _other_head(seed: int) -> list[Patch]:

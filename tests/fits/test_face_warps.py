@@ -7,8 +7,8 @@ import pytest
 
 from bemerc.extraction.face import action_units, head_pose, mesh
 from bemerc.extraction.networks import FaceMesh
-from benchmarks.face_warps import Look, Portrait, draw
-from fits.action_units import CROP, meshed
+from fits.face_warps import Look, Portrait, draw
+from fits.photographs import CROP, meshed
 
 STRENGTHS = (0, 1.5, 3, 4.5)
 

@@ -1,4 +1,4 @@
-"""The scenes that tell whose face is measured: mouths that follow phonemes, and how long people speak."""
+"""Synthetic speech for the target face: mouths that follow phonemes, and how long people speak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.target_face import MELD_S, lengths, meld_lengths
+from fits.talker import MELD_S, lengths, meld_lengths
 from fits.target_face import Habits, listening, spoken
 
 MELD = Path(__file__).parents[3] / "shared" / "meld"
@@ -39,6 +39,6 @@ def test_lengths_follow_the_quantiles() -> None:
 
 @pytest.mark.skipif(not MELD.is_dir(), reason="MELD's tables are not here")
 def test_the_embedded_quantiles_are_meld_s() -> None:
-    found = meld_lengths(MELD)
-    assert len(found) == 13_708
-    np.testing.assert_allclose(np.quantile(found, MELD_S[0]), MELD_S[1], atol=0.006)
+    durations_s = meld_lengths(MELD)
+    assert len(durations_s) == 13_708
+    np.testing.assert_allclose(np.quantile(durations_s, MELD_S[0]), MELD_S[1], atol=0.006)

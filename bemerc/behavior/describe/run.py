@@ -1,0 +1,114 @@
+"""Describe every utterance of a manifest from its frame caches: descriptions, events, and train's references.
+
+Utterances are described in the order of their dialogues, since a turn is judged against its speaker's earlier turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from bemerc.behavior.describe import acts, micro_expressions, phrases, references, rules
+from bemerc.behavior.describe.acts import Clip, Levels
+from bemerc.behavior.describe.description import Description, write_descriptions, write_lines
+from bemerc.behavior.describe.references import GENERAL, References
+from bemerc.behavior.describe.rules import NOT_LOOKED_FOR, Params, Reasons
+from bemerc.behavior.tokens.calibration import earlier_turns
+from bemerc.cache import NO_TRACK, Features, FrameCache, Kind, open_cache, same_person
+from bemerc.core.errors import CacheError
+from bemerc.core.progress import bar
+from bemerc.corpus import provenance
+from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Utterance
+
+EVENTS = "events.jsonl"
+Caches = Mapping[Modality, FrameCache]
+
+
+def run(
+    manifest: Manifest,
+    cache_paths: Mapping[Kind, Path | None],
+    out: Path,
+    params: Params,
+    trained: References | None = None,
+) -> References:
+    """Write the descriptions of every utterance to ``out``, and events.jsonl beside it; returns the references used.
+
+    trained  the references of a model folder; None: they are fitted on the manifest's train utterances, or general ones are
+             used where it has none
+    """
+    with ExitStack() as stack:
+        paths: dict[Modality, Path | None] = {m: cache_paths.get(m) for m in MODALITIES}  # not the speech encoder's
+        caches = {m: stack.enter_context(open_cache(path, m)) for m, path in paths.items() if path is not None}
+        usual = trained or fit(manifest, caches)
+        write_descriptions(out, _describe_all(manifest, caches, usual, params))
+        clips = ((u.id, read_clip(caches, u.id)[0]) for u in sorted(manifest.utterances, key=lambda u: u.id))
+        events = [
+            micro_expressions.to_line(key, clip["face"], rules.covered(clip)) for key, clip in clips if "face" in clip
+        ]
+    write_lines(out.with_name(EVENTS), events)
+    return usual
+
+
+def _describe_all(manifest: Manifest, caches: Caches, usual: References, params: Params) -> dict[str, Description]:
+    earlier, levels, descriptions = earlier_turns(manifest), dict[str, Levels](), dict[str, Description]()
+    with bar("describing", len(manifest.utterances), "utterances") as advance:
+        for utterance in _in_turn(manifest):
+            clip, reasons = read_clip(caches, utterance.id)
+            levels[utterance.id] = acts.levels(clip)
+            before = [levels[u.id] for u in earlier[utterance.id]]
+            descriptions[utterance.id] = rules.describe(clip, usual, before, params, reasons)
+            advance(1)
+    return descriptions
+
+
+def fit(manifest: Manifest, caches: Caches) -> References:
+    """References of the train utterances alone; GENERAL where there are none."""
+    train = [u for u in _in_turn(manifest) if u.split == "train"]
+    if not train:
+        return GENERAL
+    levels = {u.id: acts.levels(read_clip(caches, u.id)[0]) for u in train}
+    rest = references.fit_rest((u.speaker, levels[u.id]) for u in train)
+    earlier = earlier_turns(manifest)
+    reached, measures = [], []
+    with bar("fitting references", len(train), "utterances") as advance:
+        for utterance in train:
+            clip, before = read_clip(caches, utterance.id)[0], [levels[u.id] for u in earlier[utterance.id]]
+            reached.append(acts.reached(clip, acts.rests(levels[utterance.id], before, References(rest, {}, {}))))
+            measures.append(rules.measures(clip))
+            advance(1)
+    reaches = references.fit_reaches(phrases.ITEMS, reached)
+    return References(rest, reaches, references.fit_quantiles(measures), provenance.fitted(manifest))
+
+
+def _in_turn(manifest: Manifest) -> list[Utterance]:
+    return [u for dialogue in manifest.dialogues() for u in dialogue.utterances]
+
+
+def read_clip(caches: Caches, key: str) -> tuple[Clip, Reasons]:
+    """One utterance's frames per modality, without other people's bodies; and why a modality is missing from them.
+
+    A clip without such a track has no frames; one that failed, or whose rows are damaged, counts as not measured.
+    """
+    clip: dict[Modality, Features] = {}
+    reasons: dict[Modality, str] = {}
+    for modality in MODALITIES:
+        try:
+            reasons[modality] = _unmeasured(caches.get(modality), key)
+            if not reasons[modality]:
+                clip[modality] = same_person.read(caches, modality, key)
+        except CacheError as error:  # one damaged clip costs itself alone
+            reasons[modality] = str(error)
+    return clip, {modality: reason for modality, reason in reasons.items() if reason}
+
+
+def _unmeasured(cache: FrameCache | None, key: str) -> str:
+    """Why a cache has no measurement of an utterance; empty where it has one."""
+    if cache is None:
+        return NOT_LOOKED_FOR
+    if key not in cache:
+        return "The cache does not have it."
+    failure = cache.failures.get(key, "")
+    if failure:
+        return "" if failure in NO_TRACK else failure
+    return "" if cache.frames(key) else "No frame of it could be measured."

@@ -1,0 +1,53 @@
+"""Bootstrap over whole dialogues, since turns of one dialogue are not independent: counts per dialogue, weights per resample.
+
+The same weights serve all systems, so that their differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.evaluate import intervals
+from bemerc.evaluate.metrics import METRICS, Floats, Ints
+from bemerc.evaluate.test_set import Answers, Reference
+
+
+def dialogue_counts(judged: Reference, given: Answers, where: NDArray[np.bool_] | None = None) -> Ints:
+    """Confusion counts per dialogue (G, C, C), of all utterances or of those in the mask ``where`` (N,)."""
+    chosen = np.ones(len(judged.gold), dtype=np.bool_) if where is None else where
+    size = len(judged.labels)
+    cell = (judged.dialogue * size + judged.gold) * size + given.predicted
+    return np.bincount(cell[chosen], minlength=judged.dialogues * size * size).reshape(-1, size, size).astype(np.int64)
+
+
+def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
+    """How often each dialogue is drawn in each resample with replacement: (R, G), rows sum to G. Use one for all systems."""
+    return (
+        np.random.default_rng(seed)
+        .multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)
+        .astype(np.float64)
+    )
+
+
+def repeated(judged: Reference, given: Sequence[Answers], weights: Floats) -> dict[str, intervals.Repeated]:
+    """Every metric of one system from one Answers per training seed, each seed by itself, with its draws.
+
+    F1 of the seeds' pooled counts would be another number than the mean of their F1.
+    """
+    counts = [dialogue_counts(judged, one) for one in given]
+    drawn = [resampled(of, weights) for of in counts]
+    return {
+        name: intervals.Repeated(
+            np.array([metric(of.sum(0)) for of in counts]), np.stack([metric(of) for of in drawn], 1), judged.dialogues
+        )
+        for name, metric in METRICS.items()
+    }
+
+
+def resampled(counts: NDArray[Any], weights: Floats) -> Floats:
+    """Counts (G, C, C) per dialogue and weights (R, G) -> counts (R, C, C) per resample."""
+    return np.tensordot(weights, counts.astype(np.float64), axes=1)

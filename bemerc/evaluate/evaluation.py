@@ -1,0 +1,207 @@
+"""Evaluate several systems on one split: metrics with intervals, per label, per group and per speaker, and paired differences.
+
+intervals  Student's t around the value, with the variance over resamples of whole dialogues, and with that of the training
+           seeds where there are several (intervals.py); None with fewer than two dialogues
+ece        expected calibration error of the label's probability, 15 equally wide bins (Guo et al. 2017)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.corpus.manifest import Manifest, Split
+from bemerc.evaluate import intervals
+from bemerc.evaluate.bootstrap import dialogue_counts, dialogue_weights, resampled
+from bemerc.evaluate.metrics import METRICS, Floats, Ints, Metric, ece, f1, precision, recall, support
+from bemerc.evaluate.test_set import Answers, Reference, answers, reference
+from bemerc.language.predict.records import Prediction
+
+
+@dataclass(frozen=True)
+class Params:
+    """Section ``evaluate`` of params.yaml.
+
+    variants    the ladder of inputs, in the order of tables and plots
+    resamples   bootstrap resamples of dialogues
+    seed        of the bootstrap
+    confidence  of the intervals
+    """
+
+    variants: tuple[str, ...] = ("T", "TV", "TVB")
+    resamples: int = 10_000
+    seed: int = 0
+    confidence: float = 0.95
+
+    def check(self) -> list[str]:
+        """Faults of the values, empty if there are none."""
+        faults = []
+        if not self.variants or len(set(self.variants)) != len(self.variants):
+            faults.append(f"variants: must name each variant once, not {list(self.variants)}.")
+        if any(not name or not name.replace("_", "").replace("-", "").isalnum() for name in self.variants):
+            faults.append(
+                f"variants: names are letters, digits, _ and -, since files bear them, not {list(self.variants)}."
+            )
+        if self.resamples < 100:
+            faults.append(f"resamples: {self.resamples} are too few for an interval; at least 100.")
+        if not 0 < self.confidence < 1:
+            faults.append(f"confidence: {self.confidence} must lie between 0 and 1.")
+        return faults
+
+
+def evaluate(
+    manifest: Manifest,
+    predictions: Mapping[str, Sequence[Prediction]],
+    params: Params,
+    pairs: Sequence[tuple[str, str]] = (),
+    split: Split = "test",
+    faces: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Evaluate every system on the labelled utterances of ``split``.
+
+    predictions  system's name -> its predictions
+    pairs        (a, b): the paired differences b - a to compute
+    faces        utterance id -> the most faces in one frame of its clip, for those where that was measured
+
+    Returns plain dicts, lists, str, int, float and None, ready for JSON; fractions, not per cent::
+
+        split, utterances, dialogues, labels, resamples, confidence
+        systems:     {name: {accuracy | weighted_f1 | macro_f1: {value, low, high}, ece,
+                             per_class: {label: {precision, recall, f1, support, f1_low, f1_high}}, confusion: [[...]],
+                             groups: {seen_speakers | unseen_speakers | shift | steady | one_face | several_faces: {utterances, accuracy, weighted_f1}},
+                             speakers: {name: {utterances, accuracy}}}}
+        differences: {"b - a": {accuracy | weighted_f1 | macro_f1: {value, low, high}}}
+
+    Raises EvaluationError where predictions do not fit the manifest.
+    """
+    judged = reference(manifest, split)
+    given = {name: answers(manifest, of, split, name) for name, of in predictions.items()}
+    weights = dialogue_weights(judged.dialogues, params.resamples, params.seed) if judged.dialogues > 1 else None
+    masks = groups(judged, faces or {})
+    return {
+        "split": split,
+        "utterances": len(judged.ids),
+        "dialogues": judged.dialogues,
+        "labels": list(judged.labels),
+        "resamples": params.resamples,
+        "confidence": params.confidence,
+        "systems": {name: _system(judged, of, masks, weights, params.confidence) for name, of in given.items()},
+        "differences": {
+            f"{b} - {a}": _differences(judged, given[a], given[b], weights, params.confidence) for a, b in pairs
+        },
+    }
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Confusion counts of one system: (C, C) as they are, and (R, C, C) resampled, None where only one dialogue has any."""
+
+    whole: Ints
+    drawn: Floats | None
+    dialogues: int
+
+
+def _counts(
+    judged: Reference, given: Answers, weights: Floats | None, where: NDArray[np.bool_] | None = None
+) -> _Counts:
+    counts = dialogue_counts(judged, given, where)
+    dialogues = int((counts.sum((1, 2)) > 0).sum())
+    return _Counts(counts.sum(0), None if weights is None or dialogues < 2 else resampled(counts, weights), dialogues)
+
+
+def _system(
+    judged: Reference,
+    given: Answers,
+    masks: Mapping[str, NDArray[np.bool_]],
+    weights: Floats | None,
+    confidence: float,
+) -> dict[str, Any]:
+    counts = _counts(judged, given, weights)
+    return {
+        **{name: _measured(metric, counts, confidence) for name, metric in METRICS.items()},
+        "ece": None if given.scores is None else ece(judged.gold, given.predicted, given.scores),
+        "per_class": {label: _label(i, counts, confidence) for i, label in enumerate(judged.labels)},
+        "confusion": counts.whole.tolist(),
+        "groups": {name: _group(judged, given, where, weights, confidence) for name, where in masks.items()},
+        "speakers": _speakers(judged, given),
+    }
+
+
+def _label(code: int, counts: _Counts, confidence: float) -> dict[str, float | None]:
+    measures = (("precision", precision), ("recall", recall), ("f1", f1), ("support", support))
+    measured = _measured(lambda of: np.asarray(f1(of)[..., code]), counts, confidence)
+    single = {name: float(of(counts.whole)[code]) for name, of in measures}
+    return {**single, "f1_low": measured["low"], "f1_high": measured["high"]}
+
+
+def groups(judged: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
+    """Groups of a test set as masks (N,). An utterance that ``faces`` does not have is in none of the last two."""
+    face_counts = np.array([faces.get(id_, 0) for id_ in judged.ids])
+    return {
+        "seen_speakers": judged.in_train,
+        "unseen_speakers": ~judged.in_train,
+        "shift": judged.shift == 1,
+        "steady": judged.shift == 0,
+        "one_face": face_counts == 1,
+        "several_faces": face_counts > 1,
+    }
+
+
+def _group(
+    judged: Reference, given: Answers, where: NDArray[np.bool_], weights: Floats | None, confidence: float
+) -> dict[str, Any]:
+    counts = _counts(judged, given, weights, where)
+    measured = {name: _measured(METRICS[name], counts, confidence) for name in ("accuracy", "weighted_f1")}
+    return {"utterances": int(where.sum()), **measured}
+
+
+def _speakers(judged: Reference, given: Answers) -> dict[str, dict[str, float]]:
+    right = judged.gold == given.predicted
+    result: dict[str, dict[str, float]] = {}
+    for name in sorted(set(judged.speakers)):
+        rows = np.array([speaker == name for speaker in judged.speakers])
+        result[name] = {"utterances": int(rows.sum()), "accuracy": float(right[rows].mean())}
+    return result
+
+
+def _measured(metric: Metric, counts: _Counts, confidence: float) -> dict[str, float | None]:
+    value = float(metric(counts.whole))
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None}
+    draws = None if counts.drawn is None else metric(counts.drawn)
+    return _with_interval(value, draws, counts.dialogues, 0.0, confidence)
+
+
+def _differences(
+    judged: Reference, a: Answers, b: Answers, weights: Floats | None, confidence: float
+) -> dict[str, dict[str, float | None]]:
+    one, other = (_counts(judged, given, weights) for given in (a, b))
+    result = {}
+    for name, metric in METRICS.items():
+        value = float(metric(other.whole) - metric(one.whole))
+        draws = None if one.drawn is None or other.drawn is None else metric(other.drawn) - metric(one.drawn)
+        result[name] = _with_interval(value, draws, one.dialogues, -1.0, confidence)
+    return result
+
+
+def _with_interval(
+    value: float, draws: Floats | None, dialogues: int, least: float, confidence: float
+) -> dict[str, float | None]:
+    if draws is None:
+        return {"value": value, "low": None, "high": None}
+    of = intervals.Repeated(np.array([value]), draws[:, None], dialogues)
+    low, high = intervals.level(of).interval(confidence, least, 1.0)
+    return {"value": value, "low": low, "high": high}
+
+
+def ladder_pairs(variants: Sequence[str]) -> list[tuple[str, str]]:
+    """(a, b) wherever b is a with one more letter of T, V, B, for what each modality adds. Behavior's worth is (TV, TVB).
+
+    Variants with other names give no pair.
+    """
+    rungs = [name for name in variants if name and set(name) <= set("TVB")]
+    return [(a, b) for b in rungs for a in rungs if len(a) + 1 == len(b) and set(a) < set(b)]
