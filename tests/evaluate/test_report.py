@@ -159,7 +159,7 @@ def test_the_sample_is_called_synthetic_and_its_cases_are_separate(tmp_path: Pat
     assert "Behavior's worth" not in text.split("## ")[0]  # there is no TV to compare with
     assert re.search(r"\| words, face and voice \| 30 \|.*\n\| words only \| 30 \|", text)
     assert "best possible accuracy" in text
-    with pytest.raises(CorpusError, match=f"does not know {made.manifest.by_split('test')[0].id}, .* and 55 more"):
+    with pytest.raises(CorpusError, match=f"lacks {made.manifest.by_split('test')[0].id}, .* and 55 more"):
         made.run(truth=results.SampleTruth({}, {}))
     with pytest.raises(CorpusError, match="the sample's truth is not here"):
         results.sample_truth(tmp_path / "none.jsonl", hint_share=0.3)
