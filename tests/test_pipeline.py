@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-import shlex
+import runpy
 import shutil
 import subprocess
 import sys
@@ -78,10 +78,15 @@ def strings(items: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_is_a_command_that_exists(name: str) -> None:
-    command, *arguments = shlex.split(STAGES[name]["cmd"].replace("${item.", "").replace("}", ""))
-    assert command == "bemerc"
-    assert bemerc(*arguments, "--help").returncode == 0
+def test_a_stage_is_a_script_that_is_one_command(name: str) -> None:
+    script = ROOT / "pipeline" / f"{name}.py"
+    assert STAGES[name]["cmd"].split(" ${item.")[0] == f"python -m pipeline.{name}"
+    command = runpy.run_path(str(script))["COMMAND"].format("T")
+    assert bemerc(*command.split(), "--help").returncode == 0
+
+
+def test_every_script_has_its_stage() -> None:
+    assert {path.stem for path in (ROOT / "pipeline").glob("*.py")} == set(STAGES)
 
 
 def code_of(module: str) -> str:
@@ -93,8 +98,12 @@ def code_of(module: str) -> str:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_the_code_that_it_runs(name: str) -> None:
-    code = {dep for dep in strings(STAGES[name]["deps"]) if dep.startswith("bemerc/")}
-    wanted = {code_of(module) for module in reached(SCRIPTS[name])} | {f"bemerc/pipeline/{SCRIPTS[name].name}"}
+    code = {dep for dep in strings(STAGES[name]["deps"]) if dep.startswith(("bemerc/", "pipeline/"))}
+    wanted = (
+        {f"pipeline/{name}.py"}
+        | {code_of(module) for module in reached(SCRIPTS[name])}
+        | {f"bemerc/pipeline/{SCRIPTS[name].name}"}
+    )
     assert code == wanted, f"missing {sorted(wanted - code)}, not imported {sorted(code - wanted)}"
 
 

@@ -56,6 +56,6 @@ def start(
         typer.echo(START)
 
 
-def main() -> None:
-    """The console script ``bemerc``."""
-    app(prog_name="bemerc")
+def main(*arguments: str) -> None:
+    """The console script ``bemerc``; ``arguments`` in place of the process's own, where a DVC stage names them."""
+    app(list(arguments) or None, prog_name="bemerc")

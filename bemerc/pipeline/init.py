@@ -1,4 +1,4 @@
-"""A new project's files: params.yaml, dvc.yaml and what DVC and git want beside them.
+"""A new project's files: params.yaml, dvc.yaml, pipeline/ and what DVC and git want beside them.
 
 They are those of bemerc's own repository (files/ holds links to them, and a wheel their text), so that there is one set of
 stages and defaults. Stages there depend on bemerc's code; in a project they depend on bemerc.txt, which names the release.
@@ -20,6 +20,7 @@ from bemerc.core.errors import BemercError
 
 FILES = Path(__file__).parent / "files"
 VERSION_FILE = "bemerc.txt"
+_COMMAND = re.compile(r'^COMMAND = "(.+)"$', re.MULTILINE)
 _CODE = re.compile(r"\s+- bemerc/\S+\n")
 
 
@@ -44,6 +45,8 @@ def _texts(folder: Path, corpus: str) -> Iterator[tuple[str, str]]:
     params = (FILES / "params.yaml").read_text(encoding="utf-8")
     yield "params.yaml", params.replace("\n  corpora: [sample]", f"\n  corpora: [{corpus}]", 1)
     yield "dvc.yaml", without_code((FILES / "dvc.yaml").read_text(encoding="utf-8"))
+    for script in sorted((FILES / "pipeline").glob("*.py")):
+        yield f"pipeline/{script.name}", script.read_text(encoding="utf-8")
     yield VERSION_FILE, f"{_release()}\n"
     yield ".dvcignore", (FILES / "dvcignore").read_text(encoding="utf-8")
     yield ".gitignore", "/data/\n/models/\n/results/\n*.h5\n"
@@ -64,14 +67,15 @@ def without_code(text: str) -> str:
 
 
 def commands(folder: Path) -> Iterator[str]:
-    """What ``dvc repro`` runs in a project, in its order; a stage of several items stands once for each."""
+    """The commands that ``dvc repro`` runs in a project, in its order; a stage of several items stands once for each."""
     document: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
     params: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    for stage in document["stages"].values():
-        matrix = stage.get("matrix", {})
-        items = [(name, item) for name, place in matrix.items() for item in _value(params, place)]
-        for name, item in items or [("", "")]:
-            yield stage["cmd"].replace(f"${{item.{name}}}", str(item))
+    for name, stage in document["stages"].items():
+        command = _COMMAND.search((folder / "pipeline" / f"{name}.py").read_text(encoding="utf-8"))
+        assert command is not None, f"pipeline/{name}.py names no command"
+        places = stage.get("matrix", {}).values()
+        for item in [item for place in places for item in _value(params, place)] or [""]:
+            yield f"bemerc {command[1].format(item)}"
 
 
 def _value(params: dict[str, Any], place: str) -> list[Any]:

@@ -1,0 +1,8 @@
+"""Stage extract_audio: clips -> voice."""
+
+from bemerc.cli.main import main
+
+COMMAND = "extract data/manifest.jsonl --only audio"
+
+if __name__ == "__main__":  # worker processes import this file anew
+    main(*COMMAND.split())
