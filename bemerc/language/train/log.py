@@ -19,11 +19,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bemerc.core.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 LOG, STEPS, EPOCHS = "train_log.jsonl", "steps.csv", "epochs.csv"
 
@@ -86,6 +87,8 @@ def line(of: Step | Epoch) -> dict[str, Any]:
 def memory_gb(device: torch.device) -> float:
     """Peak memory in GB: what tensors took of the GPU, or the resident memory of this process."""
     if device.type == "cuda":
+        import torch
+
         return float(torch.cuda.max_memory_allocated(device)) / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
