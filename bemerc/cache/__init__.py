@@ -38,7 +38,7 @@ from bemerc.cache.schema import (
     unpack_landmarks,
 )
 from bemerc.cache.state import CacheState, state_of
-from bemerc.cache.summary import summary
+from bemerc.cache.summary import summary, totals
 from bemerc.cache.write import write_cache, write_nothing
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "pack_landmarks",
     "state_of",
     "summary",
+    "totals",
     "unpack_landmarks",
     "write_cache",
     "write_nothing",

@@ -63,7 +63,7 @@ def _asks_nothing(path: Path) -> bool:
 
 def open_guarded(path: Path) -> Guarded:
     """A file that should be a frame cache, before anything of it was looked at."""
-    return Guarded(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' or 'dvc repro' makes one.")
+    return Guarded(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
 
 
 def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:

@@ -11,9 +11,13 @@ from bemerc.cache.read import FrameCache
 
 
 def summary(cache: FrameCache) -> dict[str, Any]:
-    """What a cache holds, for ``bemerc cache info`` and ``inspect``: counts, hours, and per column the NaN share, mean, std, min and max."""
+    """What a cache holds: ``totals``, and per column the NaN share, mean, std, min and max, for which every row is read."""
+    return totals(cache) | {"columns": _column_statistics(cache)}
+
+
+def totals(cache: FrameCache) -> dict[str, Any]:
+    """Who made a cache and how much it holds: counts, hours, rate, params, bytes. Reads no row."""
     counts = np.diff(cache._offsets)
-    statistics = _column_statistics(cache)
     return {
         "path": str(cache.path),
         "modality": cache.modality,
@@ -29,7 +33,6 @@ def summary(cache: FrameCache) -> dict[str, Any]:
         "several_faces": sum(choice.by != "alone" for choice in cache.choices.values()),
         "uncertain_faces": sum(choice.uncertain for choice in cache.choices.values()),
         "bytes": cache.path.stat().st_size,
-        "columns": statistics,
     }
 
 

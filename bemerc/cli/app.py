@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -24,18 +25,27 @@ EXIT_CODES = """Exit codes, of every command: 0 done; 1 not done, or only in par
 line is wrong; 130 interrupted with Ctrl-C."""
 # Modules of Python's own that Windows does not have.
 POSIX_ONLY = ("fcntl", "resource")
+# Options of earlier releases, which are read for one release more.
+RENAMED = {"--student": "--align"}
 CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 
 
 class ErrorHandlingGroup(TyperGroup):
     """A command group in which the faults that users can cause become sentences and exit codes."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments, with the new names in place of renamed options."""
+        for old, new in RENAMED.items():
+            if any(word == old or word.startswith(f"{old}=") for word in args):
+                typer.echo(f"{old} is called {new} now; the old name goes with the next release.", err=True)
+                args = [new + word[len(old) :] if word.split("=")[0] == old else word for word in args]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; BemercError -> its sentence and exit 1, Ctrl-C -> a sentence and exit 130."""
         try:
             return super().invoke(ctx)
         except BemercError as error:
-            logger.debug("the error's trace", exc_info=error)
             typer.echo(printable_lines(error), err=True)
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
@@ -81,8 +91,12 @@ def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, verbose: int = 0, quiet: bool = False, **kwargs: Any) -> None:
-        set_verbosity(verbose, quiet)
-        command(*args, **kwargs)
+        with logging_to_stderr(verbose, quiet):
+            try:
+                command(*args, **kwargs)
+            except BemercError as error:
+                logger.debug("where the error is from", exc_info=error)
+                raise
 
     own = inspect.signature(command, eval_str=True)
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -95,14 +109,22 @@ def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def set_verbosity(verbose: int = 0, quiet: bool = False) -> None:
+@contextmanager
+def logging_to_stderr(verbose: int = 0, quiet: bool = False) -> Iterator[None]:
     """Send the package's log to stderr: warnings; with -v what is done, with -vv everything, with -q errors alone."""
-    package = logging.getLogger("bemerc")
-    package.handlers = [logging.StreamHandler()]
-    package.handlers[0].setFormatter(_Printable("%(message)s"))
-    package.propagate = False
+    package, handler = logging.getLogger("bemerc"), logging.StreamHandler()
+    handler.setFormatter(_Printable("%(message)s"))
+    before = package.level, package.propagate
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    package.addHandler(handler)
     package.setLevel(logging.ERROR if quiet else levels[min(verbose, 2)])
+    package.propagate = False
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(before[0])
+        package.propagate = before[1]
 
 
 class _Printable(logging.Formatter):

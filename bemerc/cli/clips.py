@@ -180,7 +180,7 @@ def describe(
     settings: Settings = None,
     json: AsJson = False,
 ) -> None:
-    """Say in plain English what face, body and voice do in every clip.
+    """Say in plain English what face, body and voice do.
 
     Strong and weak are judged against the people that the model was trained on where --model names one, else against
     general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use. With --teacher

@@ -37,7 +37,9 @@ def check(
         bool, typer.Option("--deep", help="Decode every clip whole, to find those that break off.")
     ] = False,
 ) -> None:
-    """Count a corpus and find what is missing, corrupt, mis-cut or odd. Exit code 1 when something needs you.
+    """Count a corpus; find what is missing, corrupt, mis-cut or odd.
+
+    Exit code 1 when something needs you.
 
     Example: bemerc corpus check meld
     """
@@ -56,7 +58,9 @@ def check(
 def survey(
     name: CorpusName, data: DataDir = Path("data"), params: ParamsFile = None, settings: Settings = None
 ) -> None:
-    """Hash every file of a corpus's folder, so that DVC looks again when a clip is added or replaced.
+    """Hash every file of a corpus's folder, for DVC.
+
+    So DVC looks again when a clip is added or replaced.
 
     Example: bemerc corpus survey meld
     """
@@ -70,9 +74,9 @@ def survey(
 def sample(
     data: DataDir = Path("data"), workers: Workers = 0, params: ParamsFile = None, settings: Settings = None
 ) -> None:
-    """Make the embedded sample corpus: conversations of a warped portrait with a synthetic voice, in MELD's shape.
+    """Make the embedded sample corpus.
 
-    It shows that everything works, and says nothing about people. Needs pip install "bemerc[sample]". Where
+    Conversations of a warped portrait with a synthetic voice, in MELD's shape. It shows that everything works, and says nothing about people. Needs pip install "bemerc[sample]". Where
     prepare.corpora names another corpus, nothing is made.
 
     Example: bemerc sample
@@ -90,9 +94,9 @@ def sample(
 def prepare(
     data: DataDir = Path("data"), params: ParamsFile = None, settings: Settings = None, json: AsJson = False
 ) -> None:
-    """Corpora -> manifest: one line per utterance, the only thing that later commands read of a corpus.
+    """Corpora -> manifest.jsonl, one line per utterance.
 
-    Which corpora, where they lie and which labels they have is in the section prepare of the params file.
+    It is the only thing that later commands read of a corpus.     Which corpora, where they lie and which labels they have is in the section prepare of the params file.
 
     Example: bemerc prepare --set "prepare.corpora=[meld]" --data data
     """

@@ -37,7 +37,9 @@ def evaluate(
     settings: Settings = None,
     json: AsJson = False,
 ) -> None:
-    """Judge predictions on test: accuracy and F1 with intervals, plain regressions beside them, a report with pictures.
+    """Judge predictions on test, and write the report.
+
+    Accuracy and F1 with intervals, plain regressions beside them, pictures.
 
     Example: bemerc evaluate results/predictions/TV.jsonl results/predictions/TVB.jsonl --out judged
     """
@@ -72,7 +74,9 @@ def compare(
     settings: Settings = None,
     json: AsJson = False,
 ) -> None:
-    """Is a run better than the first one? Differences with intervals, Holm's p, and what could have been found at all.
+    """Is a run better than the first one?
+
+    Differences with intervals, Holm's p, and what could have been detected at all.
 
     Example: bemerc compare results/predictions/TV.jsonl results/predictions/TVB.jsonl --latex
     """
@@ -100,9 +104,9 @@ def card(
     settings: Settings = None,
     json: AsJson = False,
 ) -> None:
-    """Write into a model's card what it is worth on test: F1 per label, per speaker, per gender where that is known.
+    """Write into a model's card what it is worth on test.
 
-    Training writes the card (README.md in the model's folder) without looking at test; this adds the numbers. IEMOCAP's
+    F1 per label, per speaker, per gender where that is known. Training writes the card (README.md in the model's folder) without looking at test; this adds the numbers. IEMOCAP's
     speakers are named by gender; for other corpora --speakers gives it, in any words, and blank where it is not known.
 
     Example: bemerc card models/merc/TVB --predictions results/predictions/TVB.jsonl
@@ -129,7 +133,7 @@ def export(
     backbone: Backbone = None,
     device: Annotated[str, typer.Option("--device", help="Where to merge: cpu, cuda, spread.")] = "cpu",
 ) -> None:
-    """Merge the adapter into its backbone: one folder for deployment, which needs no other.
+    """Merge adapter and backbone into one folder to deploy.
 
     It is an ordinary transformers folder with the projectors beside it; `bemerc predict --model` reads it like any model
     folder and gives the same scores, but for the rounding of a backbone's bfloat16.

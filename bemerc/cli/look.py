@@ -29,9 +29,9 @@ def inspect(
     out: Annotated[Path | None, typer.Option("--out", help="The picture; default: ID.png here.")] = None,
     json: AsJson = False,
 ) -> None:
-    """What is in a cache; or a picture of one utterance: frame with landmarks, units over time, pitch and energy.
+    """A picture of one utterance, or what a cache holds.
 
-    The frame comes from the clips in --video-dir, cues of subtitles included, or from those of a manifest. With --json
+    The picture has a frame with landmarks, action units over time, head and body, pitch and energy. The frame comes from the clips in --video-dir, cues of subtitles included, or from those of a manifest. With --json
     the utterance's values in place of a picture: columns, seconds, rows.
 
     Example: bemerc inspect features/face.h5 talk_01 --video-dir clips
@@ -67,7 +67,7 @@ def _frames(cache: Any, id_: str) -> dict[str, Any]:
 
 
 def doctor(json: AsJson = False) -> None:
-    """What this machine has and lacks, what each missing thing costs, and the command that fixes it.
+    """What this machine has and lacks, and how to fix it.
 
     Example: bemerc doctor
     """

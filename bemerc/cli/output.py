@@ -25,13 +25,13 @@ def print_json(value: Any) -> None:
     typer.echo(as_json(value))
 
 
-def print_reasons(reasons: Mapping[Any, str], what: str = "") -> None:
-    """Ids or paths with a sentence each, ten at most."""
+def print_reasons(reasons: Mapping[Any, str], what: str = "", all_at: str = "--json") -> None:
+    """Ids or paths with a sentence each, ten at most; ``all_at``: what lists all of them."""
     mark = f" [{what}]" if what else ""
     for name, reason in list(reasons.items())[:LISTED]:
         typer.echo(f"{printable(name)}: {printable(reason, 500)}{mark}")
     if len(reasons) > LISTED:
-        typer.echo(f"and {len(reasons) - LISTED} more{f': {what}' if what else ''} (--json lists all)")
+        typer.echo(f"and {len(reasons) - LISTED} more{f': {what}' if what else ''} ({all_at} lists all)")
 
 
 def strings(reasons: Mapping[Path, str]) -> dict[str, str]:

@@ -52,9 +52,9 @@ def predict(
     settings: Settings = None,
     json: AsJson = False,
 ) -> None:
-    """Clips in, emotions out: extract, make tokens as the model's training had them, score its labels.
+    """Clips in, emotions out.
 
-    Words come from subtitles beside a video (talk.srt, talk.vtt), or from --asr; clips without any are judged by
+    Extracts, makes tokens as the model's training had them, and scores its labels. Words come from subtitles beside a video (talk.srt, talk.vtt), or from --asr; clips without any are judged by
     behavior alone, and one without words of which nothing was measured gets no label. Leaves predictions.jsonl and, for
     spreadsheets, utterances.csv in the out folder. Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are
     scored, into results/predictions/VARIANT.jsonl.

@@ -24,7 +24,9 @@ def init(
     ] = "sample",
     force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,
 ) -> None:
-    """Make a project: params.yaml, and dvc.yaml for those who use DVC. Put the corpus, or a link to it, at data/CORPUS.
+    """Make a project, in which a corpus becomes a model.
+
+    That is params.yaml, and dvc.yaml for those who use DVC. Put the corpus, or a link to it, at data/CORPUS.
 
     Then, in the folder, either `dvc repro`, which runs what is missing and nothing else, or one after the other the
     commands that are printed. After an upgrade of bemerc the same command with --force writes the new files.

@@ -32,7 +32,9 @@ def register(app: App) -> None:
 def tokens(
     data: DataDir = Path("data"), params: ParamsFile = None, settings: Settings = None, json: AsJson = False
 ) -> None:
-    """Frame caches -> K behavior tokens per utterance: tokens.h5, scaled by train's statistics.
+    """Frame caches -> tokens.h5, K behavior tokens per utterance.
+
+    Values are scaled by train's statistics.
 
     Example: bemerc tokens --data data
     """
@@ -54,9 +56,9 @@ def backbone(
     params: ParamsFile = None,
     settings: Settings = None,
 ) -> None:
-    """Train the tiny language model that stands in where no other is named (model.name_or_path).
+    """Train the tiny language model of the embedded default.
 
-    It learns to read the corpus's own words and prompts in a minute or two, so that everything works without a download.
+    It stands in where model.name_or_path names no other. It learns to read the corpus's own words and prompts in a minute or two, so that everything works without a download.
 
     Example: bemerc backbone
     """
@@ -84,9 +86,9 @@ def train(
     settings: Settings = None,
     json: AsJson = False,
 ) -> None:
-    """Tune the LLM on cached behavior tokens: stage 1 says what the behavior is, stage 2 names the emotion.
+    """Tune the LLM on behavior tokens, stage 1 or stage 2.
 
-    Before it: prepare, extract, tokens, describe, and backbone unless model.name_or_path names another. Stage 2 starts
+    In stage 1 (align) it learns to say what the behavior is, in stage 2 (merc) to name the emotion. Before it: prepare, extract, tokens, describe, and backbone unless model.name_or_path names another. Stage 2 starts
     from what stage 1 left in the models folder. Killed, the same command goes on where it stood. Several GPUs:
     accelerate launch --multi_gpu -m bemerc train --stage 2
 
@@ -123,9 +125,9 @@ def crossfit(
     params: ParamsFile = None,
     settings: Settings = None,
 ) -> None:
-    """Have the align model describe every utterance, for variants that read its descriptions (student.folds).
+    """Have the align model describe every utterance.
 
-    Those of train are by models that were aligned without them. Does nothing unless student.folds is set.
+    Variants may read its descriptions. Those of train are by models that were aligned without them. Does nothing unless student.folds is set.
 
     Example: bemerc crossfit --set student.folds=2
     """

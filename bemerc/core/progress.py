@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -14,8 +15,13 @@ _TRANSFORMERS_LOGGING = threading.RLock()
 
 @contextmanager
 def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show the progress of ``what`` over ``total`` units; call the yielded function with the number of units just done."""
-    if sys.stderr.isatty():
+    """Show the progress of ``what`` over ``total`` units; call the yielded function with the number of units just done.
+
+    Nothing is shown where warnings of the package are switched off, as ``bemerc -q`` does.
+    """
+    if not logging.getLogger("bemerc").isEnabledFor(logging.WARNING):
+        yield lambda count: None
+    elif sys.stderr.isatty():
         with _live(what, total, unit) as advance:
             yield advance
     else:

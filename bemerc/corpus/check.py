@@ -100,7 +100,7 @@ class Report:
     def _verdict(self) -> str:
         urgent = [finding for finding in self.findings if finding.needs_you]
         count = len(self.faults)
-        sentences = [f"{count} fault{'s stop' if count > 1 else ' stops'} 'dvc repro prepare'."] if count else []
+        sentences = [f"{count} fault{'s stop' if count > 1 else ' stops'} 'bemerc prepare'."] if count else []
         if not urgent:
             return " ".join([*sentences, f"{len(self.findings)} findings, none of which needs you."])
         advice = "Fix the files that they name"

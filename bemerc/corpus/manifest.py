@@ -130,7 +130,7 @@ def read_manifest(path: Path) -> Manifest:
         utterances = [_utterance(path, number, value) for number, value in islice(lines, MAX_UTTERANCES + 1)]
     except JsonError as error:
         if error.missing:
-            raise CorpusError(f"{printable(path)}: there is no manifest here. Run 'dvc repro prepare' first.") from None
+            raise CorpusError(f"{printable(path)}: there is no manifest here. Run 'bemerc prepare' first.") from None
         raise CorpusError(f"{printable(error, 500)} {_AGAIN}") from None
     if len(utterances) > MAX_UTTERANCES:
         raise CorpusError(f"{printable(path)}: it has more than {MAX_UTTERANCES:,} utterances. {_AGAIN}")
@@ -146,7 +146,7 @@ MAX_UTTERANCES = 500_000
 MAX_LINE_BYTES = 1 << 20
 # Characters of one utterance's words, names and paths; the longest of MELD has 336.
 LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
-_AGAIN = "Run 'dvc repro prepare' again."
+_AGAIN = "Run 'bemerc prepare' again."
 # Two days, in turns of a second, and in seconds: what an index and a time cannot exceed.
 _MAX_TURNS, _MAX_SECONDS = 10**6, 10**7
 

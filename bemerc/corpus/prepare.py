@@ -84,7 +84,7 @@ def read(params: Params, name: str, transcripts: recording.Transcripts = recordi
     must_be_known(name)
     if name == "sample":
         if not Path(params.sample.folder).is_dir():
-            raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'dvc repro sample'.")
+            raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'bemerc sample'.")
         return meld.read(params.sample, "sample")
     if name == "meld":
         return meld.read(params.meld)

@@ -184,7 +184,7 @@ def pooled(tokens: TokenFile, ids: Sequence[str], modalities: Sequence[Modality]
     missing = sorted(set(ids) - set(tokens.ids))
     if missing:
         raise CorpusError(
-            f"The token file lacks {len(missing)} utterances of the manifest, such as {missing[0]}. Run 'dvc repro tokens'."
+            f"The token file lacks {len(missing)} utterances of the manifest, such as {missing[0]}. Run 'bemerc tokens'."
         )
     return np.stack(
         [np.concatenate([_row(tokens[id_][m].values, tokens[id_][m].mask, way) for m in modalities]) for id_ in ids]

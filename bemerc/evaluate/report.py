@@ -77,7 +77,7 @@ def _read(predictions: Mapping[str, Path], params: evaluation.Params) -> dict[st
     if missing:
         raise test_set.EvaluationError(
             f"No predictions were named for {', '.join(missing)}; the variants in params are {', '.join(params.variants)}. "
-            "Run 'dvc repro', or leave those variants out of evaluate.variants."
+            "Train and predict them, or leave those variants out of evaluate.variants."
         )
     return {name: read_predictions(predictions[name]) for name in params.variants}
 

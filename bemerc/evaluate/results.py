@@ -60,7 +60,7 @@ def sample_truth(path: Path, hint_share: float) -> SampleTruth:
     CorpusError if there is no such file.
     """
     if not path.is_file():
-        raise CorpusError(f"{path}: the sample's truth is not here. Run 'dvc repro sample' first.")
+        raise CorpusError(f"{path}: the sample's truth is not here. Run 'bemerc sample' first.")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return SampleTruth({row["id"]: row["case"] for row in rows}, sample_cases.ceilings(hint_share))
 
@@ -112,7 +112,7 @@ def by_case(
     gold = {u.id: u.label for u in manifest.by_split("test") if u.label is not None}
     unknown = sorted(set(gold) - set(cases))
     if unknown:
-        raise CorpusError(f"The sample's truth file lacks {test_set.listed(unknown)}. Run 'dvc repro sample'.")
+        raise CorpusError(f"The sample's truth file lacks {test_set.listed(unknown)}. Run 'bemerc sample'.")
     result: dict[str, dict[str, tuple[float, int]]] = {}
     for case in (case for case in sample_cases.CASES if case in cases.values()):
         ids = {id_ for id_ in gold if cases[id_] == case}
@@ -143,7 +143,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     except JsonError as error:
         if error.missing:
             raise test_set.EvaluationError(
-                f"{printable(path)}: there are no metrics here yet. Run 'dvc repro', or judge predictions first."
+                f"{printable(path)}: there are no metrics here yet. Run 'bemerc evaluate' first."
             ) from None
         raise test_set.EvaluationError(f"{error} {REMAKE}") from None
     except (ConfigError, AttributeError, TypeError) as error:
@@ -153,7 +153,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return asdict(document)
 
 
-REMAKE = "Remove the file and run 'dvc repro evaluate', or judge the predictions again."
+REMAKE = "Remove the file and run 'bemerc evaluate', or judge the predictions again."
 
 
 @dataclass(frozen=True)

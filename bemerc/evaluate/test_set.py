@@ -63,7 +63,7 @@ def reference(manifest: Manifest, split: Split = "test") -> Reference:
     labelled = [u for u in manifest.by_split(split) if u.label is not None]
     if not labelled:
         raise EvaluationError(
-            f"The manifest has no labelled utterance in {split}, so there is nothing to evaluate. Run 'dvc repro prepare'."
+            f"The manifest has no labelled utterance in {split}, so there is nothing to evaluate. Run 'bemerc prepare'."
         )
     code = {label: i for i, label in enumerate(manifest.labels)}
     dialogue = {name: i for i, name in enumerate(sorted({u.dialogue for u in labelled}))}
@@ -104,9 +104,9 @@ def validate(
     ``name`` opens the sentences. StaleError where a model of another manifest or other splits made them.
     """
     if not predictions:
-        raise EvaluationError(f"{name}: there are no predictions in it. Run 'dvc repro' (or 'bemerc predict') again.")
+        raise EvaluationError(f"{name}: there are no predictions in it. Run 'bemerc predict' again.")
     for fingerprint in {p.manifest for p in predictions if p.manifest is not None}:
-        provenance.must_match(name, fingerprint, provenance.learned(manifest), "dvc repro predict")
+        provenance.must_match(name, fingerprint, provenance.learned(manifest), "bemerc predict")
     faults = [
         *_id_faults(manifest, predictions, split),
         *_label_faults(manifest, predictions),
@@ -142,7 +142,7 @@ def _id_faults(manifest: Manifest, predictions: Sequence[Prediction], split: Spl
     faults = []
     if unknown:
         faults.append(
-            f"{len(unknown)} of {len(counted)} ids are not in the manifest: {listed(unknown)}. They were made from another manifest: run 'dvc repro predict'."
+            f"{len(unknown)} of {len(counted)} ids are not in the manifest: {listed(unknown)}. They were made from another manifest: run 'bemerc predict'."
         )
     if duplicates:
         faults.append(
@@ -170,7 +170,7 @@ def _label_faults(manifest: Manifest, predictions: Sequence[Prediction]) -> list
         )
     if differing:
         faults.append(
-            f"{len(differing)} gold labels are not the manifest's: {listed(differing)}. They were made from another manifest: run 'dvc repro predict'."
+            f"{len(differing)} gold labels are not the manifest's: {listed(differing)}. They were made from another manifest: run 'bemerc predict'."
         )
     return faults
 

@@ -429,7 +429,7 @@ def read_intensities(out: Path) -> dict[str, Intensities]:
     import h5py
 
     if not (out / "truth.h5").exists():
-        raise CorpusError(f"{out}: there is no sample here. Run 'dvc repro sample' first.")
+        raise CorpusError(f"{out}: there is no sample here. Run 'bemerc sample' first.")
     with h5py.File(out / "truth.h5", "r") as file:
         units, body, offsets = file["units"][()], file["body"][()], file["offsets"][()]
         ids, unit_names, body_names = (tuple(file[key].asstr()[()]) for key in ("ids", "unit_names", "body_names"))

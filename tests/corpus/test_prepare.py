@@ -58,7 +58,7 @@ def test_the_default_is_the_sample_in_melds_shape(project: Path) -> None:
 
 
 def test_a_sample_that_is_not_made_yet(project: Path) -> None:
-    with pytest.raises(CorpusError, match="dvc repro sample"):
+    with pytest.raises(CorpusError, match="bemerc sample"):
         prepare.run(params(sample={"folder": "data/none"}), Path("data/manifest.jsonl"))
 
 

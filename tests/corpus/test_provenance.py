@@ -101,14 +101,14 @@ def test_each_step_refuses_what_learned_from_the_new_test_session(project: Proje
     project.prepare(second)
     try:
         for stage in (1, 2):
-            refused(project.train(stage), "tokens.h5", "dvc repro tokens")
-        refused(project.evaluate(predictions), "TVB", "dvc repro predict")
+            refused(project.train(stage), "tokens.h5", "bemerc tokens")
+        refused(project.evaluate(predictions), "TVB", "bemerc predict")
         with pytest.raises(StaleError) as stale:
             project.predict()
         assert (stale.value.found, stale.value.wanted) == tuple(provenance.learned(sessions(s)) for s in (5, 1))
         project.tokens(second)
         for stage in (1, 2):
-            refused(project.train(stage), "references.json", "dvc repro describe")
+            refused(project.train(stage), "references.json", "bemerc describe data/manifest.jsonl")
         project.describe(second)
         refused(project.train(2), str(project.models / "align"), "bemerc train --stage 1")
         with pytest.raises(StaleError) as stale:  # tokens that another train calibrated

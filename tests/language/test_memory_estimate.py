@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,6 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from bemerc.cli import model as cli_model
 from bemerc.core import config
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Manifest
@@ -23,7 +22,7 @@ from bemerc.language.train import align, loop, memory_estimate, meta_walk
 from tests import families
 from tests import toy_language as language
 from tests.cli.test_cli import ROOT, bemerc
-from tests.test_pipeline import STAGES
+from tests.test_pipeline import SCRIPTS, STAGES, loads
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 PLAIN = replace(language.TRAINING, batch=4)
@@ -164,12 +163,12 @@ def test_a_recipe_feeds_every_stage_and_holds_the_papers_settings(recipe: Path) 
         elif key:
             assert key in told[section], name
     variants.read(recipe)
-    for module in ("tokens", "describe", "backbone", "model", "prompt", "predict", "evaluate"):
-        config.load(recipe, module, importlib.import_module(f"bemerc.{module}").Params)
+    for script in SCRIPTS.values():
+        for section, cls in loads(script):
+            config.load(recipe, section, cls)
     tuning, shape = (
         config.load(recipe, name, kind) for name, kind in (("merc", loop.Params), ("model", behavior_model.Params))
     )
-    config.load(recipe, "align", loop.Params)
     assert (shape.rank, shape.alpha, shape.targets) == (16, 16.0, ("q_proj", "k_proj", "v_proj"))
     assert (tuning.adapter_lr, tuning.epochs, tuning.batch) == (3e-4, 15, 8)
     assert config.load(recipe, "prompt", prompts.Params).window == 12
@@ -202,10 +201,18 @@ def test_align_is_estimated_with_its_own_questions_and_answers(world: World, tmp
     told["model"] |= {"name_or_path": world.params.name_or_path}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
     write_manifest(tmp_path / "manifest.jsonl", world.manifest.utterances, world.manifest.labels, ("made",))
-    guessed = cli_model.estimate(1, "TVB", tmp_path, tmp_path / "params.yaml", 100)
+
+    def estimated(*more: str) -> str:
+        command = ("train", "--stage", "1", "--data", ".", "--estimate", "--tflops", "100", *more)
+        answer = bemerc(*command, cwd=tmp_path)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    guessed = estimated()
     assert "descriptions.jsonl is not there yet" in guessed
     write_descriptions(tmp_path / "descriptions.jsonl", language.describe(world.manifest))
-    known = cli_model.estimate(1, "TVB", tmp_path, tmp_path / "params.yaml", 100)
+    known = estimated()
+    assert json.loads(estimated("--json"))["examples"] == 4 * len(world.manifest.by_split("train"))
     assert "is not there yet" not in known
     counts = [int(one.split(" positions")[0].split()[-1]) for one in (guessed, known)]
     assert counts[0] > counts[1], "the made descriptions are shorter than the rules'"

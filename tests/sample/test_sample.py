@@ -128,7 +128,7 @@ def test_a_missing_extra_is_named_before_anything_is_written(tmp_path: Path, mon
 
 
 def test_no_sample_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="dvc repro sample"):
+    with pytest.raises(CorpusError, match="bemerc sample"):
         read_intensities(tmp_path)
 
 

@@ -77,14 +77,16 @@ def read_descriptions(path: Path, fitted: str | None = None) -> dict[str, Descri
         for number, value in read_json_lines(path):
             stamp = value.pop("fitted", "") if isinstance(value, dict) else ""
             if fitted is not None:
-                provenance.must_match(path, stamp, fitted, "dvc repro student")
+                provenance.must_match(path, stamp, fitted, "bemerc crossfit")
             key, description = _parsed(f"{path}, line {number}", value)
             if key in descriptions:
                 raise CorpusError(f"{path}, line {number}: '{key}' was described before. Describe again.")
             descriptions[key] = description
     except JsonError as error:
         if error.missing:
-            raise CorpusError(f"{path}: there are no descriptions here. Run 'dvc repro describe' first.") from None
+            raise CorpusError(
+                f"{path}: there are no descriptions here. Run 'bemerc describe data/manifest.jsonl' first."
+            ) from None
         raise CorpusError(f"{error} Describe again.") from None
     return descriptions
 

@@ -173,7 +173,7 @@ class TokenFile:
 
     def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
         self.path, self.hidden = path, hidden
-        again, absent = "Run 'dvc repro tokens' again.", "there is no token file here. Run 'dvc repro tokens' first."
+        again, absent = "Run 'bemerc tokens' again.", "there is no token file here. Run 'bemerc tokens' first."
         with Guarded(path, "token file", again, absent) as file, damage(path, "this token file is damaged", again):
             self.k, self.ids, self.calibration, self.params = _head(file)
             self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}

@@ -244,7 +244,7 @@ def _paired(
             "table",
             path.as_posix(),
             "This table of utterances is not read with a folder of clips. Set prepare.corpora: [table] and "
-            f"prepare.table.file: {path.as_posix()} in params.yaml and run 'bemerc corpus check table', then 'dvc repro'.",
+            f"prepare.table.file: {path.as_posix()} in params.yaml and run 'bemerc corpus check table', then 'bemerc prepare'.",
             "leaves out",
         )
         for path in tables

@@ -431,7 +431,7 @@ def _behavior(
     for place in places:
         if tokens is None or place.utterance not in tokens:
             raise DatasetError(
-                f"{place.utterance}: the token file has no behavior of this utterance. Run 'dvc repro tokens' again."
+                f"{place.utterance}: the token file has no behavior of this utterance. Run 'bemerc tokens' again."
             )
         read = tokens[place.utterance][place.modality]
         found.setdefault(place.modality, []).append((read.values, read.mask))

@@ -34,9 +34,9 @@ FILES: dict[Source, str] = {
     "student": "student.jsonl",
 }
 REMEDIES: dict[Source, str] = {
-    "rules": "Run 'dvc repro describe'.",
-    "teacher": "Name a vision-language model in describe.teacher and run 'dvc repro describe'.",
-    "student": "Set student.folds to 2 and run 'dvc repro student'.",
+    "rules": "Run 'bemerc describe data/manifest.jsonl'.",
+    "teacher": "Name a vision-language model in describe.teacher and run 'bemerc describe data/manifest.jsonl'.",
+    "student": "Set student.folds to 2 and run 'bemerc crossfit'.",
 }
 # Which columns of the face's and the pose's tokens are another cue than the face's and the body's own.
 HEAD = re.compile(r"(pose_(pitch|yaw|roll)|gaze_[xy])_deg\.\w+")

@@ -138,7 +138,7 @@ def read_facts(folder: Path) -> Facts:
     except JsonError as error:
         if error.missing:
             raise ModelError(
-                f"{folder}: this is no model folder, there is no {FACTS} in it. 'bemerc train' or 'dvc repro' makes one."
+                f"{folder}: this is no model folder, there is no {FACTS} in it. 'bemerc train' makes one."
             ) from None
         raise ModelError(f"{error} This is not what a model says of itself. Train the model again.") from None
     if not isinstance(document, dict) or "schema_version" not in document:

@@ -70,7 +70,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
             ) from None
         raise ModelError(
             f"model.name_or_path '{printable(name)}': no causal language model could be loaded from there ({error.reason}). "
-            "Run 'dvc repro backbone' for the embedded one, or name a folder or a model that transformers can find."
+            "Run 'bemerc backbone' for the embedded one, or name a folder or a model that transformers can find."
         ) from error
     _must_be_whole(name, told)
     check_tokenizer(name, tokenizer, len(lm.get_input_embeddings().weight))

@@ -104,7 +104,7 @@ def read_predictions(path: Path) -> tuple[Prediction, ...]:
         rows = list(read_json_lines(path))
     except JsonError as error:
         if error.missing:
-            raise PredictionError(f"{path}: there are no predictions here. Run 'dvc repro predict' first.") from None
+            raise PredictionError(f"{path}: there are no predictions here. Run 'bemerc predict' first.") from None
         raise PredictionError(f"{error} Predict again.") from None
     read = [one for number, value in rows if (one := _parse(f"{path}, line {number}", value)) is not None]
     faults = [f"{path}: {fault}" for fault in _file_faults(read)]

@@ -127,7 +127,7 @@ def _must_have_learned_from(
     calibration = facts.tokens.get("calibration")
     if calibration is not None:
         own = Calibration.from_json(calibration).fitted
-        provenance.must_match(tokens.path, tokens.calibration.fitted, own, "dvc repro tokens, or train the model again")
+        provenance.must_match(tokens.path, tokens.calibration.fitted, own, "bemerc tokens, or train the model again")
     if not provenance.is_corpus(manifest):
         return None
     learned = provenance.learned(manifest)

@@ -97,9 +97,7 @@ def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out
     Same texts, drills, params and machine: same bytes. Raises ModelError where there is nothing to read.
     """
     if not any(text.strip() for text in texts) or not drills:
-        raise ModelError(
-            "The backbone has nothing to read: the train split has no words. Run 'dvc repro prepare' again."
-        )
+        raise ModelError("The backbone has nothing to read: the train split has no words. Run 'bemerc prepare' again.")
     # A word counts as often as it is said, and the words that drills add must be tokens as well.
     spoken = [*texts, *(question + "".join(words) for question, words in drills[: len(texts)])]
     tokenizer = train_tokenizer(spoken, params.vocabulary, params.context)

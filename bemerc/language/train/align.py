@@ -50,7 +50,9 @@ def run(
         if not manifest.by_split(split):
             raise ModelError(f"align: {split} has no utterance. See `bemerc corpus check`, then prepare again.")
         if not found:
-            raise ModelError(f"align: {split} has no utterance with a description. Run 'dvc repro describe' again.")
+            raise ModelError(
+                f"align: {split} has no utterance with a description. Run 'bemerc describe data/manifest.jsonl' again."
+            )
 
     def score(of: behavior_model.BehaviorModel) -> loop.Score:
         loss = _loss(of, trees["dev"], tokens, params.batch)
@@ -78,9 +80,9 @@ def check_inputs(manifest: Manifest, tokens: TokenFile, references: Any) -> None
     """StaleError where tokens or references (references.json's value) were fitted on another train or dev than the
     manifest's: files of an earlier choice of splits may have seen what is now the test split."""
     wanted = provenance.fitted(manifest)
-    provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "dvc repro tokens")
+    provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "bemerc tokens")
     of = references.get("fitted") if isinstance(references, Mapping) else ""
-    provenance.must_match("references.json", of, wanted, "dvc repro describe")
+    provenance.must_match("references.json", of, wanted, "bemerc describe data/manifest.jsonl")
 
 
 def facts(

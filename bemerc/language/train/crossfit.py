@@ -67,7 +67,7 @@ def run(
     from bemerc.language.train import align
 
     wanted = provenance.fitted(manifest)
-    provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "dvc repro tokens")
+    provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "bemerc tokens")
     provenance.must_match(start, behavior_model.read_facts(start).data.get("fitted"), wanted, "bemerc train --stage 1")
     parts = folds(manifest, params.folds)
     own = tuple(u.id for u in manifest.utterances if params.folds == 1 or u.split != "train")

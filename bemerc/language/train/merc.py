@@ -110,8 +110,8 @@ def _must_begin_here(start: Path, name: str, tokens: TokenFile, manifest: Manife
     """ModelError where ``start`` is no align model, or one of other tokens; StaleError where it learned from other splits."""
     if not (start / behavior_model.FACTS).is_file():
         raise ModelError(
-            f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first "
-            "(or 'dvc repro align'), or train a variant that has align: false."
+            f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first"
+            ", or train a variant that has align: false."
         )
     found = behavior_model.read_facts(start)
     if found.task != "align":

@@ -1,0 +1,140 @@
+"""The commands ``bemerc cache export`` and ``import``: frame caches for other tools, and other tools' features as caches."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bemerc.cli import output
+from bemerc.cli.app import App
+from bemerc.cli.cache import CachePath, corpus_of
+from bemerc.cli.options import ClipsDir, ManifestFile
+from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable
+
+if TYPE_CHECKING:
+    from bemerc.cache import FrameCache
+    from bemerc.interop.exporters import Exported
+    from bemerc.interop.seal import Imported
+
+Layout = Literal["csv", "parquet", "mmsa", "npy"]
+
+
+def register(cache_app: App) -> None:
+    """Add these commands to the group ``cache``."""
+    cache_app.command()(export)
+    cache_app.command("import")(import_)
+
+
+def export(
+    path: CachePath,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for csv and npy, file for parquet and mmsa.")],
+    to: Annotated[Layout, typer.Option("--to", help="The other tool's layout.")],
+    manifest: ManifestFile = None,
+    video_dir: ClipsDir = None,
+    whole: Annotated[bool, typer.Option("--whole", help="For npy: one mean vector per utterance (UTT).")] = False,
+) -> None:
+    """Give a cache to another tool: CSV, Parquet, MMSA's pickle, .npy files.
+
+    csv: OUT/ID.csv for each utterance, with OpenFace's column names. parquet: all in the file OUT. npy: OUT/ID.npy of (T, D),
+    as MERTools reads them. mmsa: the file OUT. Of a folder of caches csv, parquet and npy are written per modality, below
+    OUT. Where a manifest (or the one above the caches) or --video-dir says who said what and when, OUT/utterances.csv lists it.
+
+    Example: bemerc cache export features/face.h5 openface --to csv
+    """
+    from bemerc.cache import caches_at, open_cache
+    from bemerc.interop import exporters
+
+    files = caches_at(path)
+    with ExitStack() as stack:
+        opened = {file: stack.enter_context(open_cache(file)) for file in files.values()}
+        corpus = corpus_of(path, manifest, video_dir)
+        if to == "mmsa":
+            caches = {cache.modality: cache for cache in opened.values()}
+            written = {", ".join(caches): (exporters.to_mmsa(caches, out, corpus), out)}
+        else:
+            written = {}
+            for file, cache in opened.items():
+                target = out / file.stem if path.is_dir() else out
+                if to == "parquet" and path.is_dir():
+                    target = target.with_suffix(".parquet")
+                written[cache.modality] = (_export(cache, target, to, whole), target)
+        if corpus is not None:
+            files_of = {id_: file for exported, _ in written.values() for id_, file in exported.files.items()}
+            exporters.to_utterances(corpus, files_of, (out if out.is_dir() else out.parent) / "utterances.csv")
+    for modality, (exported, target) in written.items():
+        typer.echo(f"{len(exported.files)} utterances of {modality} are in {printable(target, 1000)}")
+    if to == "mmsa":
+        typer.echo("Text features are made by MMSA from raw_text.")
+    unreadable = [reason for exported, _ in written.values() for reason in exported.unreadable.values()]
+    if unreadable:
+        raise BemercError("\n".join(unreadable))
+
+
+def _export(cache: FrameCache, target: Path, to: Layout, whole: bool) -> Exported:
+    from bemerc.interop import exporters
+
+    if to == "csv":
+        return exporters.to_csv(cache, target)
+    return exporters.to_npy(cache, target, whole=whole) if to == "npy" else exporters.to_parquet(cache, target)
+
+
+def import_(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="OpenFace's CSVs, an MMSA pickle, or a MERTools folder of .npy.")
+    ],
+    source: Annotated[Literal["openface", "mmsa", "mertools"], typer.Option("--from", help="The tool they are of.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for face.h5, pose.h5, audio.h5.")] = Path("imported"),
+    manifest: ManifestFile = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="For mertools: face | pose | audio | speech.")
+    ] = None,
+    rate_hz: Annotated[
+        float | None, typer.Option("--rate-hz", help="Rows per second, where files do not say it.")
+    ] = None,
+    columns: Annotated[Path | None, typer.Option("--columns", help="A file with the columns' names.")] = None,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", help="For openface: frames below it count as without a face.")
+    ] = 0.8,
+    force: Annotated[bool, typer.Option("--force", help="Replace caches that are there.")] = False,
+) -> None:
+    """Make frame caches of other tools' features; they are used as extracted ones.
+
+    They say where they come from. Utterances are called by their files' names, or by a manifest's ids where one is named.
+    A pickle may hold arrays and plain types and nothing else; any other is refused unread.
+
+    Example: bemerc cache import openface --from openface --out imported
+    """
+    from bemerc.corpus.manifest import read_manifest
+    from bemerc.interop import importers
+
+    corpus = None if manifest is None else read_manifest(manifest)
+    names = importers.read_names(columns) if columns is not None else ()
+    if source == "openface":
+        imported = [importers.from_openface(path, out, corpus, min_confidence, force)]
+    elif source == "mmsa":
+        imported = importers.from_mmsa(path, out, corpus, rate_hz, names, force)
+    else:
+        kind = importers.modality_of(modality)
+        imported = [importers.from_mertools(path, out, corpus, kind, rate_hz, names, force)]
+    for one in imported:
+        _print_imported(one)
+
+
+def _print_imported(imported: Imported) -> None:
+    """What an import gave, and how many of its columns have names that tokens and descriptions read."""
+    from bemerc.behavior.describe.phrases import ITEMS
+    from bemerc.behavior.tokens.pooling import plan
+
+    output.print_reasons(dict(sorted(imported.failures.items())), all_at=f"bemerc cache info {imported.path} --json")
+    pooled = {item.signal for item in plan(imported.columns)}
+    described = {*(item.column for item in ITEMS), "AU45_r", "pitch_hz", "energy_db"} & set(imported.columns)
+    typer.echo(
+        f"{imported.utterances - len(imported.failures)} of {imported.utterances} utterances are in {imported.path}; of "
+        f"{len(imported.columns)} columns {len(pooled)} go into behavior tokens and {len(described)} into descriptions."
+    )
+    if not described:
+        typer.echo("Descriptions know columns by names such as AU12_r or pitch_hz: name yours with --columns.")
