@@ -22,6 +22,7 @@ FREE_DISK_GB = 5
 # Package on the index, module name, and what does not work without it.
 LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("h5py", "h5py", "nothing works: the caches are HDF5"),
+    ("ftfy", "ftfy", "no corpus can be read"),
     ("pyyaml", "yaml", "nothing works: params.yaml cannot be read"),
     ("av", "av", "no clip can be read"),
     ("mediapipe", "mediapipe", "no face and no pose"),

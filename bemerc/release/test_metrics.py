@@ -21,7 +21,7 @@ from bemerc.core.config import from_mapping, to_mapping
 from bemerc.core.errors import ConfigError, ModelError
 from bemerc.core.hashing import sha256
 from bemerc.core.jsonfile import JsonError, read_json
-from bemerc.corpus.text import read_table
+from bemerc.corpus.delimited import read_table
 from bemerc.evaluate import evaluation, metrics, test_set
 from bemerc.language.model import card
 from bemerc.language.predict.records import read_predictions

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bemerc.corpus.encodings import decode
 from bemerc.corpus.readers import subtitles
-from bemerc.corpus.text import decode
 
 CHINESE = ("你好，世界", "今天天气很好，我们走吧", "没关系，我不知道")
 TAIWANESE = ("你好，世界", "今天天氣很好，我們走吧", "沒關係，我不知道")
@@ -37,7 +37,7 @@ def test_lines_are_read_as_what_they_are(encoding: str, lines: tuple[str, ...]) 
     assert decoded.text.split("\n") == ["plain", *lines]
     assert decoded.odd_lines == (2, 3, 4)
     assert decoded.encoding == encoding
-    assert encoding.upper() in decoded.oddness()
+    assert encoding.upper() in decoded.describe_odd_lines()
 
 
 @pytest.mark.parametrize("lines", [CHINESE, JAPANESE, KOREAN, RUSSIAN])

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bemerc.core.errors import CorpusError
-from bemerc.corpus import text
+from bemerc.corpus import delimited
+from bemerc.corpus.delimited import read_table
 from bemerc.corpus.manifest import Utterance
 from bemerc.corpus.readers import table
 from bemerc.corpus.reading import FaultyCorpusError, Reading, person
-from bemerc.corpus.text import read_table
 from tests import tables
 
 HEAD = "id,dialogue,index,speaker,text,label,split,clip"
@@ -297,7 +297,7 @@ def test_cells_below_no_name_and_rows_without_end_are_refused(tmp_path: Path, mo
     path = write(tmp_path / "t.csv", f"{HEAD},", "u1,d1,0,Ann,Hi,joy,train,,note")
     with pytest.raises(CorpusError, match="column 9 holds 'note'"):
         read(path)
-    monkeypatch.setattr(text, "MAX_ROWS", 1)
+    monkeypatch.setattr(delimited, "MAX_ROWS", 1)
     with pytest.raises(CorpusError, match="more than 1 rows"):
         read(write(tmp_path / "u.csv", HEAD, "u1,d1,0,A,B,joy,dev,", "u2,d1,1,A,B,joy,dev,"))
 

@@ -1,4 +1,4 @@
-"""Decoding says what it did, repairs undo what they should and nothing else."""
+"""Decoding numbers the lines that are not UTF-8; repairs undo mojibake and change nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bemerc.core.errors import CorpusError
-from bemerc.corpus.text import decode, is_broken, read_table, repair, straighten
+from bemerc.corpus.delimited import read_table
+from bemerc.corpus.encodings import decode
+from bemerc.corpus.text import is_broken, repair, straighten
 
 GOOD = "“It’s the café,” she said — naïve… Größe, señor, 你好, Łódź"
 
@@ -27,11 +29,20 @@ def test_utf8_read_as_something_else_is_undone(spoil) -> None:  # type: ignore[n
     assert repair(spoil("café".encode())) == "café"
 
 
+@pytest.mark.parametrize(
+    "words", ["Łódź, Czesław Miłosz", "Привет, как дела?", "Ελληνικά", "Děkuji, příště", "你好 🙂"]
+)
+def test_utf8_of_any_language_read_as_latin1_is_undone(words: str) -> None:
+    assert is_broken(words.encode().decode("latin-1"))
+    assert repair(words.encode().decode("latin-1")) == words
+    assert repair(words) == words
+
+
 def test_cp1252_bytes_read_as_latin1_are_undone() -> None:
     assert repair("I\x92m \x93here\x94\x85") == "I’m “here”…"
 
 
-def test_sound_text_is_left_alone() -> None:
+def test_text_without_mojibake_is_unchanged() -> None:
     assert repair(GOOD) == GOOD
     assert not is_broken(GOOD)
     assert not is_broken("CLICHÉ’S are DÉJÀ “VU”")

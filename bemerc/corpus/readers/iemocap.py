@@ -20,10 +20,11 @@ from typing import Literal
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
+from bemerc.corpus.encodings import Decoded
 from bemerc.corpus.manifest import LABEL_SETS, Split, Utterance
 from bemerc.corpus.readers.table import CROPS
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, renumbered, stop_at
-from bemerc.corpus.text import Decoded, is_broken
+from bemerc.corpus.text import is_broken
 from bemerc.corpus.text import read as read_text
 
 SESSIONS = (1, 2, 3, 4, 5)
@@ -200,7 +201,7 @@ def _turn(key: str, session: int, start: str, end: str, code: str | None) -> _Tu
 
 
 def _encoding(path: Path, decoded: Decoded) -> list[Finding]:
-    reason = decoded.oddness(listed=1)
+    reason = decoded.describe_odd_lines(listed=1)
     return [Finding("encoding", path.name, reason)] if reason else []
 
 

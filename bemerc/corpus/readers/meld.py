@@ -20,9 +20,10 @@ from typing import Literal
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
+from bemerc.corpus.delimited import Row, Table, read_table
 from bemerc.corpus.manifest import LABEL_SETS, SPLITS, Split, Utterance
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, person, stop_at
-from bemerc.corpus.text import Row, Table, is_broken, read_table, repair, straighten
+from bemerc.corpus.text import is_broken, repair, straighten
 
 LABELS = LABEL_SETS["meld"]
 NEEDED = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
@@ -361,7 +362,7 @@ def _known(turns: Iterable[_Turn], prefix: str, name: str) -> dict[str, str]:
 def _encoding(tables: Mapping[Split, Table], prefix: str) -> list[Finding]:
     findings = []
     for split, table in tables.items():
-        if reason := table.decoded.oddness():
+        if reason := table.decoded.describe_odd_lines():
             findings.append(Finding("encoding", f"{prefix}/{split}", f"{table.path}: {reason}", "keeps, repaired"))
     return findings
 

@@ -19,11 +19,12 @@ from typing import Literal
 from bemerc.core.errors import CorpusError, MachineError, MediaError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
+from bemerc.corpus.delimited import read_table
 from bemerc.corpus.manifest import NOBODY, SPLITS, Split, Utterance
 from bemerc.corpus.readers import folder, subtitle_files, subtitles, table
 from bemerc.corpus.readers.subtitles import Cue
 from bemerc.corpus.reading import Finding, Reading, person, stop_at
-from bemerc.corpus.text import is_broken, read_table
+from bemerc.corpus.text import is_broken
 
 __all__ = ["Cue", "Params", "from_cues", "read_all", "read_cues", "read_dir", "without_cues"]
 
@@ -272,7 +273,7 @@ def _table_cues(path: Path, labels: Sequence[str], faults: list[str]) -> tuple[l
         f"A table of cues has the columns {', '.join(TABLE_NEEDED)}, and may have {', '.join(TABLE_OPTIONAL)}.",
     )
     findings = [_left_out(path, line, why) for line, why in found.misshapen.items()]
-    if reason := found.decoded.oddness():
+    if reason := found.decoded.describe_odd_lines():
         findings.append(Finding("encoding", path.as_posix(), reason))
     accepted = emotion.names(labels)
     cues = [_table_cue(path, row.line, row.cells, accepted, faults, findings) for row in found.rows]

@@ -103,7 +103,7 @@ def read(path: Path, speakers: bool = True) -> tuple[tuple[Cue, ...], tuple[Find
     webvtt = path.suffix.lower() == ".vtt" or decoded.text.lstrip("\ufeff \t\r\n").startswith("WEBVTT")
     parser = _Parser(path, webvtt)
     cues = parser.parse(decoded.text)
-    if reason := decoded.oddness():
+    if reason := decoded.describe_odd_lines():
         parser.findings.append(Finding("encoding", path.as_posix(), reason))
     if not cues:
         lost = "".join(f" {finding.id.rpartition(', ')[2]}: {finding.reason}" for finding in parser.findings[:3])

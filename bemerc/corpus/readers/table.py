@@ -22,9 +22,11 @@ from pathlib import Path, PurePosixPath
 
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
+from bemerc.corpus.delimited import Row, Table, read_table
+from bemerc.corpus.encodings import decode
 from bemerc.corpus.manifest import Split, Utterance
 from bemerc.corpus.reading import Finding, Reading, by_dialogue, person, stop_at
-from bemerc.corpus.text import Row, Table, decode, is_broken, read_table
+from bemerc.corpus.text import is_broken
 
 NEEDED = ("id", "dialogue", "index", "speaker", "text", "label", "split", "clip")
 OPTIONAL = ("start_s", "end_s", "crop")
@@ -280,7 +282,7 @@ def _clashes(table: Table, turns: Iterable[_Turn]) -> list[str]:
 
 def _findings(table: Table, utterances: Iterable[Utterance]) -> list[Finding]:
     findings = []
-    if reason := table.decoded.oddness():
+    if reason := table.decoded.describe_odd_lines():
         findings.append(Finding("encoding", str(table.path), reason))
     for u in utterances:
         if is_broken(u.text):
