@@ -41,6 +41,7 @@ NOT_DONE = frozenset(
         "language/teacher",
         "language/tiny_lm",
         "language/train",
+        "pipeline",
         "release",
         "sample",
         "view",
