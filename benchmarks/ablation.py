@@ -3,11 +3,11 @@
     python -m benchmarks.ablation [--dialogues 60] [--seeds 3] [--rows T,TV,no_face,...] [--work build/ablation]
     python -m benchmarks.ablation --from build/ablation
 
-The rows are variants of params.yaml, trained on one synthetic corpus with several training seeds, and TVB on tokens of other
-calibrations. Every step is a stage of dvc.yaml in a work folder (benchmarks/pipeline_steps.py): a run can be stopped,
-resumed, and extended by seeds or rows; --from WORK makes the table anew from a folder's predictions. The table is
-bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over the rows. The
-same for your own corpus: docs/experiments.md.
+The rows are variants of params.yaml, trained on one synthetic corpus with several training seeds, and TVB on tokens of
+other calibrations. Every step is a stage of dvc.yaml in a work folder (benchmarks/pipeline_steps.py): a run can be
+stopped, resumed, and extended by seeds or rows; --from WORK makes the table anew from a folder's predictions. The
+table is bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over
+the rows. The same for your own corpus: docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Plan:
 
 
 def run_all(plan: Plan) -> None:
-    """The corpus, its tokens calibrated in every way that is asked for, then one chain of trainings per seed and kind."""
+    """The corpus, its tokens calibrated in every way that is asked for, then one chain of trainings per seed and
+    kind."""
     plan.save()
     kinds = {plan.run(0, row).name for row in plan.rows}
     modes = [CALIBRATIONS[row] for row in plan.rows if row in CALIBRATIONS]
@@ -168,10 +169,14 @@ def document(plan: Plan, comparison: Comparison, command: str) -> str:
         [
             "# Ablation: what each part is worth on the sample",
             "",
-            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
-            "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and a language model of about a",
-            "million weights. The table shows that every variant can be trained and evaluated, and what carries signal **here**; how the",
-            "parts rank on MELD or IEMOCAP does not follow from it. The same table on your own corpus: [experiments.md](experiments.md).",
+            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training "
+            f"seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
+            "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and a "
+            "language model of about a",
+            "million weights. The table shows that every variant can be trained and evaluated, and what carries "
+            "signal **here**; how the",
+            "parts rank on MELD or IEMOCAP does not follow from it. The same table on your own corpus: "
+            "[experiments.md](experiments.md).",
             "",
             compare.markdown(comparison),
             "",
@@ -222,7 +227,8 @@ def asked_rows(names: str) -> tuple[str, ...]:
     unknown = [row for row in rows if row not in variant_names and row not in CALIBRATIONS]
     if unknown:
         sys.exit(
-            f"--rows: {', '.join(unknown)} is no variant of params.yaml; there are {', '.join([*variant_names, *CALIBRATIONS])}."
+            f"--rows: {', '.join(unknown)} is no variant of params.yaml; there are "
+            f"{', '.join([*variant_names, *CALIBRATIONS])}."
         )
     return rows
 

@@ -1,12 +1,14 @@
-"""The cost of a second extraction, and of reading tokens: ``python -m benchmarks.cache [--clips 1000] [--utterances 10000]``
+"""The cost of a second extraction, and of reading tokens.
+
+    python -m benchmarks.cache [--clips 1000] [--utterances 10000]
 
     again    ``bemerc extract`` on a folder in which everything is measured: seconds of the whole command, and which heavy
              libraries it imported (none may be)
     tokens   every utterance's tokens once, in random order, through TokenFile, beside numpy.memmap on the same bytes of the
              same file in the same call: reads per second, their ratio, and by how much memory grew meanwhile
 
-The clips are one tiny film under many contents: each copy ends in a box of its own that players skip. One is measured, and
-its stored results are copied to the others' names, since only the second run is timed.
+The clips are one tiny film under many contents: each copy ends in a box of its own that players skip. One is measured,
+and its stored results are copied to the others' names, since only the second run is timed.
 """
 
 from __future__ import annotations
@@ -153,14 +155,17 @@ def tokens(folder: Path, utterances: int) -> None:
         memmap_s = [seconds(theirs) for _ in range(PASSES)]
         grown_plain = resident_mb() - before - grown
     print(
-        f"{utterances} utterances, {path.stat().st_size / 1e6:.0f} MB, three modalities each, random order, median of {PASSES}"
+        f"{utterances} utterances, {path.stat().st_size / 1e6:.0f} MB, three modalities each, random order, median "
+        f"of {PASSES}"
     )
     for what, times, memory in (("TokenFile", ours_s, grown), ("numpy.memmap", memmap_s, grown_plain)):
         print(
-            f"  {what:<13} {utterances / statistics.median(times):10,.0f} utterances per second; memory grew by {memory:.1f} MB"
+            f"  {what:<13} {utterances / statistics.median(times):10,.0f} utterances per second; memory grew by "
+            f"{memory:.1f} MB"
         )
     print(
-        f"  ratio         {statistics.median(memmap_s) / statistics.median(ours_s):10.2f} of numpy.memmap's speed (asked: 0.5)"
+        f"  ratio         {statistics.median(memmap_s) / statistics.median(ours_s):10.2f} of numpy.memmap's speed "
+        "(asked: 0.5)"
     )
 
 

@@ -1,9 +1,11 @@
-"""The controls' interventions on a corpus, and the measures by which they are judged: is behavior used, does anything leak?
+"""The controls' interventions on a corpus, and the measures by which they are judged: is behavior used, does anything
+leak?
 
-Each control removes what a model should need (an utterance's own behavior, its label) or gives it only what must carry no
-label (masks, lengths, bytes, position, speaker); the numbers must then fall to chance. Chance is not 1/C but a permutation
-band: the same procedure on permuted labels, a few hundred times. Labels of one dialogue go together, and so do a model's
-answers, so a permutation keeps dialogues whole (see ``permuted``). All of this is ours; benchmarks/controls.py runs it.
+Each control removes what a model should need (an utterance's own behavior, its label) or gives it only what must carry
+no label (masks, lengths, bytes, position, speaker); the numbers must then fall to chance. Chance is not 1/C but a
+permutation band: the same procedure on permuted labels, a few hundred times. Labels of one dialogue go together, and
+so do a model's answers, so a permutation keeps dialogues whole (see ``permuted``). All of this is ours;
+benchmarks/controls.py runs it.
 """
 
 from __future__ import annotations
@@ -55,11 +57,12 @@ class Band:
         return self.low <= self.value <= self.high
 
 
-# ---------------------------------------------------------------------------------------------------- what is taken away
+# --------------------------------------------------------------------------------------------------- what is taken away
 
 
 def swap_within_speaker(manifest: Manifest, source: TokenFile, out: Path, seed: int) -> int:
-    """Write ``source`` with the rows of test changed: every test utterance gets another one's tokens, of its own speaker.
+    """Write ``source`` with the rows of test changed: every test utterance gets another one's tokens, of its own
+    speaker.
 
     A speaker with a single test utterance gets somebody else's. Returns how many utterances that were.
     """
@@ -114,12 +117,13 @@ def turns(manifest: Manifest, split: str) -> list[Ints]:
 
 
 def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) -> Ints:
-    """``gold`` (N,) with the labels of the rows in ``dialogues`` dealt out anew, so that what goes together stays together.
+    """``gold`` (N,) with the labels of the rows in ``dialogues`` dealt out anew, so that what goes together stays
+    together.
 
     Shuffling single labels would take the dialogues' moods apart and make chance look narrower than it is. So every
-    dialogue gets the labels of another one of about its length, turned round by a random number of turns (else what position
-    predicts would stay) and begun again where they are too few. Where all are equally long that is a permutation; where they
-    are not, the counts of labels change a little.
+    dialogue gets the labels of another one of about its length, turned round by a random number of turns (else what
+    position predicts would stay) and begun again where they are too few. Where all are equally long that is a
+    permutation; where they are not, the counts of labels change a little.
     """
     lengths, rows = np.array([len(of) for of in dialogues]), np.concatenate(dialogues)
     starts = np.cumsum(lengths) - lengths
@@ -133,7 +137,7 @@ def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) ->
     return result
 
 
-# ------------------------------------------------------------------------------------------------ what must carry no label
+# --------------------------------------------------------------------------------------------- what must carry no label
 
 
 def masks(manifest: Manifest, source: TokenFile) -> Floats:
@@ -145,7 +149,8 @@ def masks(manifest: Manifest, source: TokenFile) -> Floats:
 
 
 def metadata(manifest: Manifest, face: FrameCache) -> Floats:
-    """(N, D): length in seconds, frames, bytes of the clip, position in the dialogue (as a number and each by itself), speaker."""
+    """(N, D): length in seconds, frames, bytes of the clip, position in the dialogue (as a number and each by itself),
+    speaker."""
     speakers = sorted({u.speaker for u in manifest.utterances})
     longest = max(u.index for u in manifest.utterances) + 1
     rows = []
@@ -157,7 +162,7 @@ def metadata(manifest: Manifest, face: FrameCache) -> Floats:
     return np.array(rows, dtype=np.float64)
 
 
-# ------------------------------------------------------------------------------------------------------------------ chance
+# --------------------------------------------------------------------------------------------------------------- chance
 
 
 def regression_band(parts: Sequence[tuple[Manifest, Floats]], permutations: int, seed: int) -> Band:
@@ -180,7 +185,8 @@ def regression_band(parts: Sequence[tuple[Manifest, Floats]], permutations: int,
 
 
 def answer_band(parts: Sequence[tuple[Manifest, Answers]], permutations: int, seed: int) -> Band:
-    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers against permuted labels."""
+    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers against permuted
+    labels."""
     rng = np.random.default_rng(seed)
     value, total, chance = 0, 0, np.zeros(permutations)
     for manifest, given in parts:
@@ -207,7 +213,7 @@ def _band(value: float, chance: Floats, total: int) -> Band:
     return Band(value, float(low), float(high), total)
 
 
-# ----------------------------------------------------------------------------------------------- several corpora and seeds
+# -------------------------------------------------------------------------------------------- several corpora and seeds
 
 
 def accuracy(runs: Sequence[Runs], name: str, params: evaluation.Params) -> dict[str, float]:
@@ -246,7 +252,7 @@ def _with_interval(estimate: intervals.Estimate, confidence: float, least: float
     return {"value": estimate.value, "low": low, "high": high}
 
 
-# -------------------------------------------------------------------------------------------------- agreement of action units
+# -------------------------------------------------------------------------------------------- agreement of action units
 
 
 @dataclass(frozen=True)
@@ -287,7 +293,8 @@ def _group_means(values: Floats, groups: NDArray[np.intp]) -> Floats:
 
 
 def correlations(measured: Floats, planted: Floats) -> Floats:
-    """Pearson r of every column of measured (T, U) with every column of planted (T, V): (U, V); NaN where one is constant."""
+    """Pearson r of every column of measured (T, U) with every column of planted (T, V): (U, V); NaN where one is
+    constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         a, b = ((x - x.mean(0)) / x.std(0) for x in (measured, planted))
         return np.asarray(a.T @ b / len(a))

@@ -1,12 +1,14 @@
 """`make controls`: is behavior worth anything, and does anything leak? Three corpora, three trainings each, one table.
 
-    python -m benchmarks.controls [--first 300] [--corpora 3] [--seeds 3] [--dialogues 160] [--work build/controls] [--out docs/controls.md]
+    python -m benchmarks.controls [--first 300] [--corpora 3] [--seeds 3] [--dialogues 160] [--work build/controls]
+                                  [--out docs/controls.md]
     python -m benchmarks.controls --from build/controls
 
-Every step is a stage of dvc.yaml, run in a work folder with a params.yaml that differs from the project's in the
-seeds and the corpus size alone, so that the controls test what users run. A step that is done is skipped while its params,
-its code (as in dvc.yaml) and the steps before it are the same, so a run can be stopped and resumed. The measures are in
-benchmarks/control_measures.py; --from WORK computes them anew from a folder's predictions. Exit code 1 if a line fails.
+Every step is a stage of dvc.yaml, run in a work folder with a params.yaml that differs from the project's in the seeds
+and the corpus size alone, so that the controls test what users run. A step that is done is skipped while its params,
+its code (as in dvc.yaml) and the steps before it are the same, so a run can be stopped and resumed. The measures are
+in benchmarks/control_measures.py; --from WORK computes them anew from a folder's predictions. Exit code 1 if a line
+fails.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ VARIANTS = ("T", "TV", "TVB")
 REGRESSIONS = ("words", "window", "words + tokens", "window + tokens")
 PERMUTATIONS = 200
 RESAMPLES = 10_000
-# Settings were chosen on corpora of seeds 100 to 102 and reported on 200 to 202, so what is reported now comes from others.
+# Settings were chosen on corpora of seeds 100 to 102 and reported on 200 to 202, so what is reported now comes from
+# others.
 FIRST = 300
 
 
@@ -99,7 +102,7 @@ class Plan:
         return self.corpus(number) / "shuffled"
 
 
-# ----------------------------------------------------------------------------------------------------------------- running
+# -------------------------------------------------------------------------------------------------------------- running
 
 
 def run_all(plan: Plan) -> None:
@@ -161,7 +164,7 @@ def train_shuffled(plan: Plan, steps: Steps, number: int, state: str) -> None:
         state = steps.run(folder, state, stage, variant)
 
 
-# ----------------------------------------------------------------------------------------------------------------- judging
+# -------------------------------------------------------------------------------------------------------------- judging
 
 
 def collect(plan: Plan, number: int) -> measures.Runs:
@@ -336,11 +339,15 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: s
         [
             "# Controls: is behavior worth anything, and does anything leak?",
             "",
-            f"Written by `{command}` (corpus seeds {plan.first} to {plan.first + plan.corpora - 1} x {plan.seeds} training seeds, {plan.dialogues} dialogues each; {plan.trained}).",
+            f"Written by `{command}` (corpus seeds {plan.first} to {plan.first + plan.corpora - 1} x {plan.seeds} "
+            f"training seeds, {plan.dialogues} dialogues each; {plan.trained}).",
             "Made corpora: the table says that the plumbing carries signals and nothing else, not how people are read.",
-            "Gaps are points of accuracy over all test utterances, averaged over training seeds, with 95 % intervals over dialogues and",
-            f"training seeds ({RESAMPLES} resamples of dialogues; docs/evaluation/intervals.md says how well they hold). Bands hold 95 % of",
-            f"{PERMUTATIONS} repetitions on permuted labels, the whole procedure each time (for trained models {RESAMPLES} permutations of the",
+            "Gaps are points of accuracy over all test utterances, averaged over training seeds, with 95 % intervals "
+            "over dialogues and",
+            f"training seeds ({RESAMPLES} resamples of dialogues; docs/evaluation/intervals.md says how well they "
+            "hold). Bands hold 95 % of",
+            f"{PERMUTATIONS} repetitions on permuted labels, the whole procedure each time (for trained models "
+            f"{RESAMPLES} permutations of the",
             "gold labels against their answers); a permutation keeps the labels of a dialogue together.",
             "",
             "| control | measured | asked | holds |",

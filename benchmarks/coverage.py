@@ -1,10 +1,12 @@
-"""Coverage of the intervals and power of the comparison, in a simulation with known truth: ``python -m benchmarks.coverage [--repetitions 2000] [--out FILE]``
+"""Coverage of the intervals and power of the comparison, in a simulation with known truth.
 
-A world has dialogues of uneven length, labels that go on from turn to turn, utterances and dialogues that are hard for every
-system, and training seeds that are better or worse than the mean by a standard deviation that is small, equal or large beside
-the variation between draws of dialogues. Two systems answer; their true metrics are those of the answers' probabilities in a
-world of many dialogues, averaged over seeds. Every repetition draws dialogues and seeds anew and computes the 95 % intervals,
-p-values and detectable differences of bemerc/evaluate.
+    python -m benchmarks.coverage [--repetitions 2000] [--out FILE]
+
+A world has dialogues of uneven length, labels that go on from turn to turn, utterances and dialogues that are hard for
+every system, and training seeds that are better or worse than the mean by a standard deviation that is small, equal or
+large beside the variation between draws of dialogues. Two systems answer; their true metrics are those of the answers'
+probabilities in a world of many dialogues, averaged over seeds. Every repetition draws dialogues and seeds anew and
+computes the 95 % intervals, p-values and detectable differences of bemerc/evaluate.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ RESAMPLES = 400
 
 @dataclass(frozen=True)
 class World:
-    """Dialogues: gold (N,) codes, dialogue (N,) codes, and hard (2, N): how hard each utterance is for either system, logit."""
+    """Dialogues: gold (N,) codes, dialogue (N,) codes, and hard (2, N): how hard each utterance is for either system,
+    logit."""
 
     gold: Ints
     dialogue: Ints
@@ -99,7 +102,8 @@ def truth(system: int, better: float, deviation: float) -> dict[str, float]:
 
 
 def deviation_for(spread: float, dialogues: int) -> float:
-    """Logit deviation of the seeds at which their accuracies vary ``spread`` times as much as those of draws of dialogues."""
+    """Logit deviation of the seeds at which their accuracies vary ``spread`` times as much as those of draws of
+    dialogues."""
     rng = np.random.default_rng(2)
     worlds = [draw(dialogues, rng) for _ in range(400)]
     sampling = np.std([right(world, 0, 0, 0).mean() for world in worlds])
@@ -200,7 +204,10 @@ def _detected(dialogues: int, runs: int, better: float, count: int, seed: int) -
 
 def tables(count: int) -> Iterator[str]:
     """The document's lines, one by one as they are computed."""
-    yield "| training seeds | their spread beside that of dialogues | dialogues | accuracy | weighted F1 | macro F1 | difference in accuracy | in weighted F1 | in macro F1 |"
+    yield (
+        "| training seeds | their spread beside that of dialogues | dialogues | accuracy | weighted F1 | macro F1 | "
+        "difference in accuracy | in weighted F1 | in macro F1 |"
+    )
     yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     settings = [Setting(1, n, "small") for n in (15, 40, 280)]
     settings += [Setting(seeds, 40, spread) for seeds in (2, 3, 5) for spread in SPREADS]

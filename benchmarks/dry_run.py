@@ -1,9 +1,12 @@
-"""Time and memory of the pipeline on a corpus of MELD's size: ``python -m benchmarks.dry_run [--work DIR] [--out docs/dry_run.md]``
+"""Time and memory of the pipeline on a corpus of MELD's size.
 
-13,708 utterances in 1,432 dialogues in MELD's tables and folders, with synthetic words and clips of under a second. Every step
-is a process of its own, whose time and peak memory the system measures. Nothing may grow faster than the corpus, and memory
-must stay flat; the clips are tiny, so this does not measure decoding. Training stops after its first steps: for a whole one see docs/speed.md. What evaluate judges is
-made up, predictions and tokens of all modalities; --words gives it MELD's own words, so that the regressions have its vocabulary.
+    python -m benchmarks.dry_run [--work DIR] [--out docs/dry_run.md]
+
+13,708 utterances in 1,432 dialogues in MELD's tables and folders, with synthetic words and clips of under a second.
+Every step is a process of its own, whose time and peak memory the system measures. Nothing may grow faster than the
+corpus, and memory must stay flat; the clips are tiny, so this does not measure decoding. Training stops after its
+first steps: for a whole one see docs/speed.md. What evaluate judges is made up, predictions and tokens of all
+modalities; --words gives it MELD's own words, so that the regressions have its vocabulary.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ class Taken:
     peak_mb: float
 
 
-# ------------------------------------------------------------------------------------------------------------- the corpus
+# ----------------------------------------------------------------------------------------------------------- the corpus
 
 
 def make(folder: Path) -> None:
@@ -118,7 +121,7 @@ def _film(path: Path, seconds: float, seed: int) -> tuple[bytes, float]:
     return path.read_bytes(), seconds
 
 
-# -------------------------------------------------------------------------------------------------------------- the steps
+# ------------------------------------------------------------------------------------------------------------ the steps
 
 TOKENS = """
 from pathlib import Path
@@ -231,9 +234,12 @@ def document(costs: list[Taken], command: str) -> str:
         [
             "# A corpus of MELD's size, dry",
             "",
-            f"Written by `{command}` (Python {platform.python_version()}, {os.cpu_count()} cores, which other work may have shared).",
-            "13,708 utterances in 1,432 dialogues under MELD's file names, with made words and made clips of 0.4 to 0.9 s: what the",
-            "pipeline itself costs at this size. CPU seconds are of the step and its workers together, peak memory of the largest",
+            f"Written by `{command}` (Python {platform.python_version()}, {os.cpu_count()} cores, which other work "
+            "may have shared).",
+            "13,708 utterances in 1,432 dialogues under MELD's file names, with made words and made clips of 0.4 to "
+            "0.9 s: what the",
+            "pipeline itself costs at this size. CPU seconds are of the step and its workers together, peak memory "
+            "of the largest",
             "single process. Real clips (about 12 hours) add the decoding and the models on top.",
             "",
             "| step | wall, s | CPU, s | peak memory, MB |",

@@ -1,4 +1,6 @@
-"""CPU time per frame of the video extraction, as ratios: ``python -m benchmarks.extraction CLIP... [--heights 360 1080]``
+"""CPU time per frame of the video extraction, as ratios.
+
+    python -m benchmarks.extraction CLIP... [--heights 360 1080]
 
 With --heights each clip is first encoded at these heights (H.264, without sound), in a folder that goes again.
 
@@ -116,7 +118,8 @@ def main() -> None:
     parser.add_argument("--heights", type=int, nargs="*", default=[])
     args = parser.parse_args()
     print(
-        "| clip | frames | user, ms | limit | ours | ours_4 | ours to user | ours_4 to user | ours to limit | ours_4 to limit |"
+        "| clip | frames | user, ms | limit | ours | ours_4 | ours to user | ours_4 to user | ours to limit | ours_4 "
+        "to limit |"
     )
     print("| --- " + "| ---: " * 9 + "|")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,12 @@
-"""Every reader against damaged files: ``python -m benchmarks.fuzz [--count 10000] [--seed 1] [--only NAME ...]``.
+"""Every reader against damaged files.
 
-Sound files of every kind that bemerc reads (clips, frame caches, tokens, finished clips, pickles, arrays, tables, subtitles,
-JSON, YAML, model folders) are made by bemerc's own writers and by the libraries that others use, spoiled in seeded ways and read
-as the commands read them. Each file is read in a child process with a time limit. What must come out is the content or a
-BemercError, a sentence. A stack trace, a crash, a hang or more than 1 GB of memory is a fault: it is listed with the seed that
-makes the file again, the file is kept (``--keep DIR``), and the exit code is 1.
+    python -m benchmarks.fuzz [--count 10000] [--seed 1] [--only NAME ...]
+
+Sound files of every kind that bemerc reads (clips, frame caches, tokens, finished clips, pickles, arrays, tables,
+subtitles, JSON, YAML, model folders) are made by bemerc's own writers and by the libraries that others use, spoiled in
+seeded ways and read as the commands read them. Each file is read in a child process with a time limit. What must come
+out is the content or a BemercError, a sentence. A stack trace, a crash, a hang or more than 1 GB of memory is a fault:
+it is listed with the seed that makes the file again, the file is kept (``--keep DIR``), and the exit code is 1.
 
 Prints a row per reader: files, read whole, refused in a sentence, faults, the slowest file, the highest memory.
 """
@@ -143,7 +145,8 @@ _TEXT_DAMAGE = (_number, _number, _word, _word, _lines, _nasty)
 
 
 def spoil_archive(path: Path, rng: random.Random) -> bytes:
-    """A zip of arrays whose members are spoiled and whose checksums are right again: a reader is past its first defence then."""
+    """A zip of arrays whose members are spoiled and whose checksums are right again: a reader is past its first
+    defence then."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice(sorted(members))
@@ -160,7 +163,8 @@ def spoil_archive(path: Path, rng: random.Random) -> bytes:
 
 
 def _child(name: str, pipe: Connection) -> None:
-    """Read every file that comes through the pipe, and answer (what happened, a word on it, seconds, peak memory in MB)."""
+    """Read every file that comes through the pipe, and answer (what happened, a word on it, seconds, peak memory in
+    MB)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries complain of damage, which is what was asked for
     reader = next(reader for reader in READERS if reader.name == name)
     for path in iter(pipe.recv, None):

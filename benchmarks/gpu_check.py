@@ -3,11 +3,12 @@
     make gpu-check                                          (or: python -m benchmarks.gpu_check --out docs/gpu.md)
     python -m benchmarks.gpu_check --device cpu --tiny      the same code in a minute on any machine, tiny shapes
 
-Runs the tests marked gpu, then measures a training, a labelling (beside transformers' own generate) and a speech encoder. The
-backbones have the shapes of Llama 3.2 1B and Qwen 2.5 7B and random weights, drawn on the device in bfloat16: speed and
-memory do not depend on what was learned, and nothing is downloaded. The tokenizer is trained on the spot. Every part runs in
-a process of its own with a limit of its own, and the document is written again after each, so that what fails costs nothing
-else. Needs torch, transformers, peft, accelerate, h5py and pytest; no video library.
+Runs the tests marked gpu, then measures a training, a labelling (beside transformers' own generate) and a speech
+encoder. The backbones have the shapes of Llama 3.2 1B and Qwen 2.5 7B and random weights, drawn on the device in
+bfloat16: speed and memory do not depend on what was learned, and nothing is downloaded. The tokenizer is trained on
+the spot. Every part runs in a process of its own with a limit of its own, and the document is written again after
+each, so that what fails costs nothing else. Needs torch, transformers, peft, accelerate, h5py and pytest; no video
+library.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMITS_S = {"tests": 200, "training 1B": 70, "labelling 1B": 40, "training 7B": 100, "labelling 7B": 60, "encoder": 60}
 
 
-# ---------------------------------------------------------------------------------------------------------- measurements
+# --------------------------------------------------------------------------------------------------------- measurements
 
 
 def gib(size: float | None) -> str:
@@ -73,7 +74,7 @@ def measure(part: str, device: str, tiny: bool) -> dict[str, Any]:
     return result | {"took_s": time.perf_counter() - start}
 
 
-# ----------------------------------------------------------------------------------------------------------- the document
+# --------------------------------------------------------------------------------------------------------- the document
 
 
 def apart(part: str, device: str, tiny: bool, limit_s: float) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What gpu_check.py measures: training, labelling beside generate, and a speech encoder, on backbones of random weights."""
+"""What gpu_check.py measures: training, labelling beside generate, and a speech encoder, on backbones of random
+weights."""
 
 from __future__ import annotations
 
@@ -54,8 +55,8 @@ WAVLM_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_head
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured: a config by model_type, how many dialogues of ten turns, examples per step, and whether a training
-    computes its layers again on the way back."""
+    """What is measured: a config by model_type, how many dialogues of ten turns, examples per step, and whether a
+    training computes its layers again on the way back."""
 
     kind: str
     shape: Mapping[str, Any]
@@ -171,7 +172,8 @@ def synchronise(device: str) -> float:
 
 
 def measure_training(size: Size, device: str, folder: Path) -> dict[str, Any]:
-    """An epoch with dialogues as trees and one with a row per utterance: examples per second, peak memory beside the estimate's."""
+    """An epoch with dialogues as trees and one with a row per utterance: examples per second, peak memory beside the
+    estimate's."""
     world = World(folder, size, device)
     result: dict[str, Any] = {"checkpointing": size.checkpointing}
     for name, row_tokens in (("trees", 1024), ("rows", 0)):

@@ -1,4 +1,6 @@
-"""Head pose in degrees against known rotations and OpenFace 2: ``python -m benchmarks.head_pose --faces DIR [--openface CLIP CSV]``
+"""Head pose in degrees against known rotations and OpenFace 2.
+
+    python -m benchmarks.head_pose --faces DIR [--openface CLIP CSV]
 
 --faces     pictures of people: each face that looks at the camera is turned by known angles (fits/face_warps.py: the
             mesh is turned in depth and carries the picture along) and measured again through the mesh
@@ -56,7 +58,8 @@ def main() -> None:
 
 
 def against_openface(clip: Path, table: Path) -> None:
-    """Print slope and r with OpenFace 2 on the same frames; its yaw and gaze have the other sign or the lens in them."""
+    """Print slope and r with OpenFace 2 on the same frames; its yaw and gaze have the other sign or the lens in
+    them."""
     face = mesh.align(clip_landmarks(clip))
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))

@@ -1,4 +1,4 @@
-"""Precision and recall of the micro-expression spotter: ``python -m benchmarks.micro_expressions``
+"""Precision and recall of the micro-expression spotter.
 
     python -m benchmarks.micro_expressions [--data data ...] [--clips DIR]
 
@@ -31,8 +31,8 @@ from bemerc.media.video import Video
 
 @dataclass
 class Count:
-    """Numbers of planted, spotted and right events and of those with the right unit; their overlaps (shared frames over all);
-    minutes of video."""
+    """Numbers of planted, spotted and right events and of those with the right unit; their overlaps (shared frames
+    over all); minutes of video."""
 
     planted: int = 0
     spotted: int = 0

@@ -1,9 +1,10 @@
-"""Extract damaged media: ``python -m benchmarks.mutated_media [COUNT] [SEED] [real]`` damages COUNT clips and extracts them all.
+"""Extract damaged media: every clip must end up measured or with a reason.
 
-Clips of several containers are cut off, holed, overwritten and shortened in seeded ways, and go through the real loop with
-the test's smallest extractors, or with ``real`` those of face, body and voice. The run must end by itself; every clip must
-end up measured or with a reason. Exit code 1 if a worker had to be stopped or an unexpected error ended one: those are the
-faults to fix.
+    python -m benchmarks.mutated_media [COUNT] [SEED] [real]
+
+COUNT clips of several containers are cut off, holed, overwritten and shortened in seeded ways, and go through the real
+loop with the test's smallest extractors, or with ``real`` those of face, body and voice. The run must end by itself.
+Exit code 1 if a worker had to be stopped or an unexpected error ended one: those are the faults to fix.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Missed faces, small ones above all: ``python -m benchmarks.small_faces CLIP... [--every 3]``
+"""Missed faces, small ones above all.
 
-The reference is a detector without a limit of time: the full-range model on the whole frame and on overlapping squares of a
-half, a third and a quarter of its longer side, at full size; a face counts where the short-range model confirms it at full
-size with a score of .75. Besides the clips as they are, each is shown small: a fourth, an eighth and a fourteenth as wide as
-a frame of 1280 x 720 pixels.
+    python -m benchmarks.small_faces CLIP... [--every 3]
+
+The reference is a detector without a limit of time: the full-range model on the whole frame and on overlapping squares
+of a half, a third and a quarter of its longer side, at full size; a face counts where the short-range model confirms
+it at full size with a score of .75. Besides the clips as they are, each is shown small: a fourth, an eighth and a
+fourteenth as wide as a frame of 1280 x 720 pixels.
 
 mediapipe   MediaPipe's own face graph, one face, as its solutions run it
 ours        the extractor's way, one face
@@ -83,7 +85,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
     args = parser.parse_args()
     print(
-        "| clip | size | face, px | frames with a face | mediapipe misses | ours misses | false: ours | ours, ms a frame |"
+        "| clip | size | face, px | frames with a face | mediapipe misses | ours misses | false: ours | ours, ms a "
+        "frame |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     totals: dict[bool, list[int]] = {}
@@ -125,8 +128,9 @@ def judge(path: Path, scale: float, every: int, most_s: float) -> tuple[int, int
     false = int((lacks & np.array(ours_have)).sum())
     face = f"{np.median(width[has]):.0f}" if has.any() else "-"
     print(
-        f"| {path.stem}{'' if scale == 1 else f' at 1/{1 / scale:.0f}'} | {shape[0]}x{shape[1]} | {face} | {counts[0]} of {asked.sum()} | "
-        f"{_share(counts[1], counts[0])} | {_share(counts[2], counts[0])} | {false} | {1000 * spent_s / len(widths):.1f} |",
+        f"| {path.stem}{'' if scale == 1 else f' at 1/{1 / scale:.0f}'} | {shape[0]}x{shape[1]} | {face} | {counts[0]} "
+        f"of {asked.sum()} | {_share(counts[1], counts[0])} | {_share(counts[2], counts[0])} | {false} | "
+        f"{1000 * spent_s / len(widths):.1f} |",
         flush=True,
     )
     return counts

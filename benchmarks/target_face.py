@@ -2,22 +2,23 @@
 
 ``python -m benchmarks.target_face [--scenes 8] [--faces DIR] [--meld DIR] [--work DIR]``
 
-A scene shows two or three of the sample's warped portraits side by side, of different sizes. Mouths follow the phonemes of
-espeak-ng, not the sound (vowels open them, m, b and p close them), 40 to 80 ms ahead of it, by a random amount per syllable.
+A scene shows two or three of the sample's warped portraits side by side, of different sizes. Mouths follow the
+phonemes of espeak-ng, not the sound (vowels open them, m, b and p close them), 40 to 80 ms ahead of it, by a random
+amount per syllable.
 
 one speaks   one talks, the others listen and make faces; the sound is the talker's
 all talk     everybody's mouth moves, to sentences of its own; the sound is one person's, in turn everybody's
 cuts         the same, cut between both together, one alone and the other alone; the sound is one person's, in turn both's
 off          the sound is a voice whose mouth is not in the picture: nobody is right, and all should be marked uncertain
 
-With ``--faces`` the people are those of photographs, every second one (fits/target_face.py fits on the others), drawn by
-another warper (fits/face_warps.py), whose mouths are spread and rounded as well.
+With ``--faces`` the people are those of photographs, every second one (fits/target_face.py fits on the others), drawn
+by another warper (fits/face_warps.py), whose mouths are spread and rounded as well.
 
-Each scene is a clip of 6 s, tracked once; bemerc.extraction.face.target_face then chooses in windows of it. A window is right
-where nine in ten of the frames that show the speaker and somebody else are given to the speaker. The last row draws windows
-as long as MELD's utterances (``--meld``: a folder with its tables; else their quantiles), 6 s at most, from scenes in which
-one speaks, all talk, all talk and the sound is another's, and cuts, a fourth each. Then the share that is right by score,
-off-screen voices counted as wrong.
+Each scene is a clip of 6 s, tracked once; bemerc.extraction.face.target_face then chooses in windows of it. A window
+is right where nine in ten of the frames that show the speaker and somebody else are given to the speaker. The last row
+draws windows as long as MELD's utterances (``--meld``: a folder with its tables; else their quantiles), 6 s at most,
+from scenes in which one speaks, all talk, all talk and the sound is another's, and cuts, a fourth each. Then the share
+that is right by score, off-screen voices counted as wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Training and labelling against what one would write with the usual libraries: ``python -m benchmarks.training --meld DIR``
+"""Training and labelling against what one would write with the usual libraries.
+
+    python -m benchmarks.training --meld DIR
 
 DIR holds MELD's train_sent_emo.csv. Ratios in one call: same backbone, same weights, same prompts, same answers, each
 measurement in a process of its own with one thread, so that a peak of memory is one measurement's; seconds are the
@@ -7,17 +9,17 @@ process's own (CPU time), so that other work on the machine falls on neither sid
   ours   bemerc.language.train.loop and bemerc.language.predict.score_labels as they are: a dialogue is computed once, logits at targets alone, the adapter
          merged for labelling
   peer   Hugging Face Trainer and PEFT as a user would write it: one prompt per utterance, inputs_embeds, padding to the
-         longest of the batch, the model's own loss; labels by ``generate`` and parsing, utterance by utterance (greedy, ended
-         by the end mark, at most 8 tokens)
+         longest of the batch, the model's own loss; labels by ``generate`` and parsing, utterance by utterance
+         (greedy, ended by the end mark, at most 8 tokens)
 
-The model that labels has learned to answer: its head was trained on the very dialogues that are then labelled, until what
-it generates are labels and it is neither certain nor at a loss. Prompts are tokenized before the clock starts, on both
-sides. Labelling alone, on more utterances: ``--labelling --utterances 400``.
+The model that labels has learned to answer: its head was trained on the very dialogues that are then labelled, until
+what it generates are labels and it is neither certain nor at a loss. Prompts are tokenized before the clock starts, on
+both sides. Labelling alone, on more utterances: ``--labelling --utterances 400``.
 
-The behavior tokens are noise of the right shape: MELD's videos are not needed to see how fast they would be read. Dropout
-is off, so that losses and gradients can be compared: they are, before anything is timed. Dialogues are taken as they are,
-and strung together to 50 turns, about IEMOCAP's length. Peers' window slides where ours is anchored, so the peer is
-measured with a sliding window too: shorter prompts, not ours.
+The behavior tokens are noise of the right shape: MELD's videos are not needed to see how fast they would be read.
+Dropout is off, so that losses and gradients can be compared: they are, before anything is timed. Dialogues are taken
+as they are, and strung together to 50 turns, about IEMOCAP's length. Peers' window slides where ours is anchored, so
+the peer is measured with a sliding window too: shorter prompts, not ours.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from bemerc.language.inputs import prompts
 from benchmarks.training_ways import label, learn, numerics, train_ours, train_peer
 from benchmarks.training_world import FULL, TINY, K, World, manifest, read_meld, some, strung, write_world
 
-# ------------------------------------------------------------------------------------------------------------- the table
+# ------------------------------------------------------------------------------------------------------------ the table
 
 
 def measure(what: str, folder: Path, name: str, shape: prompts.Params, batch: int) -> dict[str, Any]:
@@ -93,8 +95,9 @@ def table(results: dict[str, dict[str, Any]], parameters: int, command: str) -> 
     lines = [
         "# Speed: training and labelling beside the usual libraries",
         "",
-        f"Written by `{command}` (Python {platform.python_version()}, torch {torch.__version__}, one CPU thread; a Llama of "
-        f"{parameters / 1e6:.1f} M parameters, BPE tokens, {K} behavior tokens per modality; float32, no dropout).",
+        f"Written by `{command}` (Python {platform.python_version()}, torch {torch.__version__}, one CPU thread; a "
+        f"Llama of {parameters / 1e6:.1f} M parameters, BPE tokens, {K} behavior tokens per modality; float32, no "
+        "dropout).",
         "Ratios travel, seconds do not. What is compared: the opening of `benchmarks/training.py`.",
         "",
         "| | " + " | ".join(results) + " | asked |",
@@ -169,7 +172,8 @@ LABELLED: tuple[tuple[str, str, Any], ...] = (
         "same label",
         "at least 99 %",
         lambda f: (
-            f"{100 * f['labelling']['same']:.1f} % of {f['labelling']['utterances']} ({f['labelling']['named']} labels named)"
+            f"{100 * f['labelling']['same']:.1f} % of {f['labelling']['utterances']} ({f['labelling']['named']} "
+            "labels named)"
         ),
     ),
     (

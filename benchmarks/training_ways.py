@@ -1,4 +1,5 @@
-"""Both ways that benchmarks/training.py compares: bemerc's own, and what a user would write with the usual libraries."""
+"""Both ways that benchmarks/training.py compares: bemerc's own, and what a user would write with the usual
+libraries."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
 
 
 def learn(world: World) -> dict[str, float]:
-    """Teach the head to answer from what the layers make of the prompts, and keep it, with an adapter that does something.
+    """Teach the head to answer from what the layers make of the prompts, and keep it, with an adapter that does
+    something.
 
     The layers stay noise, which is quick, and says as much of two ways to have the same answer.
     """
@@ -274,7 +276,8 @@ def generated(world: World, example: dataset.Example) -> tuple[float, int, str]:
 
 
 def numerics(world: World, count: int = 8) -> dict[str, float]:
-    """Loss and gradients of the same examples, both ways: the largest differences, the gradients' against their norm."""
+    """Loss and gradients of the same examples, both ways: the largest differences, the gradients' against their
+    norm."""
     examples = world.examples[:count]
     world.model.train()
     ours_loss = world.model(dataset.collate(dataset.grow(examples, 1024), world.tokens))

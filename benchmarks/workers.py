@@ -1,12 +1,15 @@
-"""Speed-up by a second worker: ``python -m benchmarks.workers CLIP... [--clips 60] [--times 3]``
+"""Speed-up by a second worker.
 
-The clips are copied, in turns and under contents of their own, until there are as many as asked, and measured with fresh stores:
+    python -m benchmarks.workers CLIP... [--clips 60] [--times 3]
+
+The clips are copied, in turns and under contents of their own, until there are as many as asked, and measured with
+fresh stores:
   one, two    ``bemerc extract --workers 1`` and ``2``: seconds of the whole command by the clock, start and seal included
   plain       the same extractors on the same clips without pool, store and seal: all of them in one process, against two
               processes at once with half of them each. No division of the work can do better on this machine, whose two
               cores may share caches and memory.
-Each the best of several, in turns, since clocks show what else runs. Where something does, look at the second column: the
-clock less the time in which these processes wanted a core and others had it (Linux only).
+Each the best of several, in turns, since clocks show what else runs. Where something does, look at the second column:
+the clock less the time in which these processes wanted a core and others had it (Linux only).
 """
 
 from __future__ import annotations
@@ -80,8 +83,8 @@ def measure_plainly(clips: list[Path]) -> None:
 
 
 class Watch(threading.Thread):
-    """How long the processes below this one wanted a core that others had, by Linux' own account: at any moment the mean over
-    those that wanted one."""
+    """How long the processes below this one wanted a core that others had, by Linux' own account: at any moment the
+    mean over those that wanted one."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

@@ -236,7 +236,7 @@ def _scale(raw: Callable[[Array], Array], made: Warps, real: list[Array]) -> tup
     return rest, TOP / np.maximum(full * TOP / 5, high)
 
 
-# --------------------------------------------------------------------------------------------------------------- quality
+# -------------------------------------------------------------------------------------------------------------- quality
 
 
 def against_model(name: str, points: Array, model: BlendshapeModel) -> None:

@@ -1,9 +1,9 @@
 """Portraits with known facial movements: one picture and its mesh in, the same person with given action units out.
 
-Used to fit the action-unit head (fits/action_units.py) and to check it. The embedded sample has a warper of
-its own (bemerc/sample/portrait.py) that shares no point, size or code with this one: what is fitted here is checked
-there. Movements are soft displacements of skin around mesh points, in units of the eye distance; lids and lips, which
-have edges, are moved by maps of their own. Sizes are guesses from looking at faces, and vary at random from call to call.
+Used to fit the action-unit head (fits/action_units.py) and to check it. The embedded sample has a warper of its own
+(bemerc/sample/portrait.py) that shares no point, size or code with this one: what is fitted here is checked there.
+Movements are soft displacements of skin around mesh points, in units of the eye distance; lids and lips, which have
+edges, are moved by maps of their own. Sizes are guesses from looking at faces, and vary at random from call to call.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def _edge(x: Floats, points: NDArray[np.float64]) -> Floats:
 
 
 def _lids(portrait: Portrait, at: Floats, strength: tuple[float, float, float], reach: float) -> Floats:
-    """Close, widen and tighten the eyes: each lid's edge is moved, and the skin beyond it is stretched over ``reach``."""
+    """Close, widen and tighten the eyes: each lid's edge is moved, and the skin beyond it is stretched over
+    ``reach``."""
     close, wide, tight = strength
     if not (close or wide or tight):
         return at

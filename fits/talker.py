@@ -16,8 +16,8 @@ from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
 Floats = NDArray[np.float64]
 RATE_HZ, FPS = 22050, 25
 Phoneme = tuple[float, str]  # when it begins, in seconds, and espeak's name for it
-# How long people speak: the 2, 5, 10, 20, ... 90, 95 and 98 % quantiles of EndTime - StartTime over the 13,708 utterances of
-# MELD's three tables (github.com/declare-lab/MELD, data/MELD).
+# How long people speak: the 2, 5, 10, 20, ... 90, 95 and 98 % quantiles of EndTime - StartTime over the 13,708
+# utterances of MELD's three tables (github.com/declare-lab/MELD, data/MELD).
 MELD_S = (
     (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
     (0.36, 0.67, 1.0, 1.38, 1.71, 2.08, 2.46, 2.92, 3.54, 4.46, 6.3, 7.88, 10.05),
@@ -96,7 +96,8 @@ class Talker:
         return Speech(sound[first : first + count], at, wide)
 
     def say(self, voice: str, rate: int, pitch: int, spread: int, text: str) -> tuple[NDArray[np.int16], list[Phoneme]]:
-        """The sound (N,) at RATE_HZ, and when which phoneme begins. rate in words a minute, pitch and its range 0 to 100."""
+        """The sound (N,) at RATE_HZ, and when which phoneme begins. rate in words a minute, pitch and its range 0 to
+        100."""
         self._pieces.clear()
         self._phonemes.clear()
         self._library.espeak_SetVoiceByName(voice.encode())

@@ -3,14 +3,15 @@
 ``python -m fits.target_face --faces DIR [--clips 240] [--work DIR]``
 
 People of photographs (fits/face_warps.py moves their mouths) speak or listen, one clip each, which is encoded, decoded
-and followed as the extractor does it; any clips whatever can then be put side by side, with any of their sounds. So that
-no maker's habits are learned, each clip draws how far which phoneme opens, spreads or rounds its mouth, how strongly,
-with what inertia and how long before the sound, at what size, in what language, voice, rate and room. Every second
-person of the folder is fitted on; benchmarks/target_face.py shows the others, with other voices, sentences and tables.
+and followed as the extractor does it; any clips whatever can then be put side by side, with any of their sounds. So
+that no maker's habits are learned, each clip draws how far which phoneme opens, spreads or rounds its mouth, how
+strongly, with what inertia and how long before the sound, at what size, in what language, voice, rate and room. Every
+second person of the folder is fitted on; benchmarks/target_face.py shows the others, with other voices, sentences and
+tables.
 
-First a network from voice to mouth is fitted to speech alone and written to voice.npz; then the likelihoods of correlations,
-so that the probabilities of which of two or three people speaks, or none of them, are best over windows as long as
-utterances. Prints the numbers for the modules.
+First a network from voice to mouth is fitted to speech alone and written to voice.npz; then the likelihoods of
+correlations, so that the probabilities of which of two or three people speaks, or none of them, are best over windows
+as long as utterances. Prints the numbers for the modules.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ LIPS, TEETH, HALF_ROUND = "mbp", "fv", "SZrR"
 
 @dataclass(frozen=True)
 class Take:
-    """One clip of one person: landmarks (T, 478, 3) in pixels, NaN where unseen, and the mouth's picture (T, 24, 24); sound
-    (N,) at 16 kHz; who, and whether he speaks it."""
+    """One clip of one person: landmarks (T, 478, 3) in pixels, NaN where unseen, and the mouth's picture (T, 24, 24);
+    sound (N,) at 16 kHz; who, and whether he speaks it."""
 
     person: int
     speaks: bool
@@ -87,7 +88,7 @@ class Take:
     sound: NDArray[np.float32]
 
 
-# ---------------------------------------------------------------------------------------------------------------- mouths
+# --------------------------------------------------------------------------------------------------------------- mouths
 
 
 class Habits:
@@ -150,7 +151,7 @@ def listening(times_s: Floats, rng: np.random.Generator) -> Floats:
     return np.column_stack([np.clip(moved[:, 0], 0, 1), moved[:, 1]])
 
 
-# ----------------------------------------------------------------------------------------------------------------- clips
+# ---------------------------------------------------------------------------------------------------------------- clips
 
 
 def take(number: int, faces: list[Portrait], talker: Talker, work: Path) -> Take:
@@ -243,11 +244,12 @@ def takes(folder: Path, count: int, work: Path) -> list[Take]:
     return result
 
 
-# ------------------------------------------------------------------------------------------------------------------- fits
+# ----------------------------------------------------------------------------------------------------------------- fits
 
 
 def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, Floats]:
-    """Fit a small network from 80 ms of voice to how open and how spread the mouth is, on speech whose mouth is not ahead."""
+    """Fit a small network from 80 ms of voice to how open and how spread the mouth is, on speech whose mouth is not
+    ahead."""
     talker, times_s, sounds, wanted = Talker(), np.arange(round(LONG_S * 25)) / 25, [], []
     for number in range(count):
         rng = np.random.default_rng([number, 991])
@@ -260,7 +262,8 @@ def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, 
 
 
 def _trained(sounds: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int) -> dict[str, Floats]:
-    """sounds (N, T, 24), wanted (N, T, 2) -> the network's numbers. Outputs are compared at the pace of syllables alone."""
+    """sounds (N, T, 24), wanted (N, T, 2) -> the network's numbers. Outputs are compared at the pace of syllables
+    alone."""
     torch.manual_seed(0)
     pace = torch.tensor(lips.pace(np.eye(sounds.shape[1]), np.arange(sounds.shape[1]) / 25)).float()
     network = torch.nn.Sequential(torch.nn.Linear(sounds.shape[2], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 2))
@@ -292,8 +295,8 @@ def _spoken_sound(
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows (W): seconds (W,); correlations (W, 3, lags, channels) of up to three mouths with one sound, there (W, 3) which
-    of them there are; answer (W,): 0 the first, 3 nobody."""
+    """Windows (W): seconds (W,); correlations (W, 3, lags, channels) of up to three mouths with one sound, there (W,
+    3) which of them there are; answer (W,): 0 the first, 3 nobody."""
 
     seconds: Floats
     correlations: Floats

@@ -1,12 +1,12 @@
 """Baselines: logistic regressions on the inputs that the language model reads, and the most frequent label.
 
-They are meant to be strong: the same manifest and splits, bags of words and the model's own behavior tokens, several ways to
-make one row of them, columns scaled by train; way and regularisation are picked on dev (accuracy, then log loss), and test is
-used once, by the picked one. Beside each regression on an utterance's own words there is one on the window of turns and
-speakers that the prompt shows, since the model reads that. The baselines are ours; no paper's.
+They are meant to be strong: the same manifest and splits, bags of words and the model's own behavior tokens, several
+ways to make one row of them, columns scaled by train; way and regularisation are picked on dev (accuracy, then log
+loss), and test is used once, by the picked one. Beside each regression on an utterance's own words there is one on the
+window of turns and speakers that the prompt shows, since the model reads that. The baselines are ours; no paper's.
 
-Word counts stay sparse (MELD: 16,000 columns in 10 MB). They are divided by their deviation in train but not centred, which
-the intercept does, and by a tenth at least: less would blow up rare words.
+Word counts stay sparse (MELD: 16,000 columns in 10 MB). They are divided by their deviation in train but not centred,
+which the intercept does, and by a tenth at least: less would blow up rare words.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Input = Literal["words", "window", "face", "pose", "audio"]
 
-# Baseline -> its inputs. "words": the utterance's own; "window": the words and speakers of the other turns in the prompt.
+# Baseline -> its inputs. "words": the utterance's own; "window": the words and speakers of the other turns in the
+# prompt.
 INPUTS: dict[str, tuple[Input, ...]] = {
     "words": ("words",),
     "window": ("words", "window"),
@@ -40,7 +41,8 @@ INPUTS: dict[str, tuple[Input, ...]] = {
     "words + tokens": ("words", "face", "pose", "audio"),
     "window + tokens": ("words", "window", "face", "pose", "audio"),
 }
-# Baseline -> the variant that it is compared with. "window" has that variant's inputs, "words" no earlier turn or speaker.
+# Baseline -> the variant that it is compared with. "window" has that variant's inputs, "words" no earlier turn or
+# speaker.
 RUNG_OF = {
     "words": "T",
     "window": "T",
@@ -96,8 +98,8 @@ class Fit:
 def regressions(manifest: Manifest, tokens: TokenFile, shown: prompts.Params) -> Iterator[tuple[str, Fit]]:
     """Every baseline of INPUTS, one by one, without those whose modalities the token file lacks.
 
-    ``shown``: section ``prompt`` of params.yaml, for the window of turns. Raises CorpusError where train or dev are too small,
-    or the token file lacks utterances.
+    ``shown``: section ``prompt`` of params.yaml, for the window of turns. Raises CorpusError where train or dev are
+    too small, or the token file lacks utterances.
     """
     for name, inputs in INPUTS.items():
         behavior = set(inputs) - {"words", "window"}
@@ -116,7 +118,7 @@ def majority(manifest: Manifest) -> Floats:
     return np.tile(counts / counts.sum(), (len(manifest.utterances), 1))
 
 
-# ---------------------------------------------------------------------------------------------------------------- features
+# ------------------------------------------------------------------------------------------------------------- features
 
 
 def options(manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], shown: prompts.Params) -> dict[str, Blocks]:
@@ -154,8 +156,8 @@ def words(manifest: Manifest, longest: int) -> sparse.csr_array:
 
 
 def window(manifest: Manifest, shown: prompts.Params) -> sparse.csr_array:
-    """Counts (N, V) of what a prompt shows beside the utterance's own words: words and speakers of the earlier turns in the
-    window, and the present speaker. Vocabulary as in ``words``."""
+    """Counts (N, V) of what a prompt shows beside the utterance's own words: words and speakers of the earlier turns
+    in the window, and the present speaker. Vocabulary as in ``words``."""
     split = CountVectorizer(token_pattern=WORD).build_analyzer()
     documents: dict[str, list[str]] = {}
     for dialogue in manifest.dialogues():
@@ -178,13 +180,14 @@ def _counted(manifest: Manifest, counter: CountVectorizer, documents: Sequence[A
 def pooled(tokens: TokenFile, ids: Sequence[str], modalities: Sequence[Modality], way: Way) -> Floats:
     """Behavior tokens as one row per id (N, D), NaN where a token is masked out.
 
-    flat: all K tokens side by side; summary: mean, minimum and maximum over the present tokens. Per modality the share of
-    present tokens is added, since the model sees the masks too.
+    flat: all K tokens side by side; summary: mean, minimum and maximum over the present tokens. Per modality the share
+    of present tokens is added, since the model sees the masks too.
     """
     missing = sorted(set(ids) - set(tokens.ids))
     if missing:
         raise CorpusError(
-            f"The token file lacks {len(missing)} utterances of the manifest, such as {missing[0]}. Run 'bemerc tokens'."
+            f"The token file lacks {len(missing)} utterances of the manifest, such as {missing[0]}. Run 'bemerc "
+            "tokens'."
         )
     return np.stack(
         [np.concatenate([_row(tokens[id_][m].values, tokens[id_][m].mask, way) for m in modalities]) for id_ in ids]
@@ -240,7 +243,7 @@ def _matrix(blocks: Blocks, train: NDArray[np.bool_]) -> Any:
     return np.hstack(parts)
 
 
-# --------------------------------------------------------------------------------------------------------------------- fit
+# ------------------------------------------------------------------------------------------------------------------ fit
 
 
 def regress(manifest: Manifest, ways: Mapping[str, Blocks], gold: Ints | None = None) -> Fit:
@@ -253,8 +256,8 @@ def regress(manifest: Manifest, ways: Mapping[str, Blocks], gold: Ints | None = 
     train, dev = (_rows(manifest, split) & (gold >= 0) for split in ("train", "dev"))
     if len(set(gold[train])) < 2 or not dev.any():
         raise CorpusError(
-            f"The regressions need two labels in train and a labelled utterance in dev; there are {len(set(gold[train]))} and {dev.sum()}. "
-            "Run 'bemerc corpus check'."
+            "The regressions need two labels in train and a labelled utterance in dev; there are "
+            f"{len(set(gold[train]))} and {dev.sum()}. Run 'bemerc corpus check'."
         )
     fits = (fit for name, blocks in ways.items() for fit in _fits(name, blocks, gold, train, dev, len(manifest.labels)))
     return max(fits, key=lambda pair: pair[0])[1]

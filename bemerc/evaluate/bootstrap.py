@@ -1,4 +1,5 @@
-"""Bootstrap over whole dialogues, since turns of one dialogue are not independent: counts per dialogue, weights per resample.
+"""Bootstrap over whole dialogues, since turns of one dialogue are not independent: counts per dialogue, weights per
+resample.
 
 The same weights serve all systems, so that their differences are paired.
 """
@@ -25,7 +26,8 @@ def dialogue_counts(judged: Reference, given: Answers, where: NDArray[np.bool_] 
 
 
 def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
-    """How often each dialogue is drawn in each resample with replacement: (R, G), rows sum to G. Use one for all systems."""
+    """How often each dialogue is drawn in each resample with replacement: (R, G), rows sum to G. Use one for all
+    systems."""
     return (
         np.random.default_rng(seed)
         .multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)

@@ -1,8 +1,8 @@
 """Compare runs with a baseline on test: paired differences with intervals, corrected p-values, detectable differences.
 
-Every metric is computed per training seed and averaged. Dialogues are resampled, the same for every run, and the variance
-between seeds is added (intervals.py). p-values are corrected over the table (Holm 1979). Where no difference is shown, the
-smallest one that the test set could have shown says how little that means.
+Every metric is computed per training seed and averaged. Dialogues are resampled, the same for every run, and the
+variance between seeds is added (intervals.py). p-values are corrected over the table (Holm 1979). Where no difference
+is shown, the smallest one that the test set could have shown says how little that means.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Difference:
     gap         the difference with its interval
     p           two-sided: 1 - confidence of the interval that ends at zero; 1 where there is no interval
     p_holm      the same, corrected for the number of runs in the table
-    detectable  the smallest true difference that four tables in five of this size would show, were it the only one, with
-                Holm's correction for the number of runs; None where there is no interval
+    detectable  the smallest true difference that four tables in five of this size would show, if it is the only
+                one, with Holm's correction for the number of runs; None where there is no interval
     """
 
     gap: Measured
@@ -98,8 +98,8 @@ class Comparison:
 def load(manifest: Manifest, places: Sequence[Path]) -> list[Run]:
     """A run per place: a predictions file, or a folder with one such file per training seed.
 
-    Raises CompareError where places are missing or share a name, EvaluationError or PredictionError where predictions do not
-    fit the manifest.
+    Raises CompareError where places are missing or share a name, EvaluationError or PredictionError where predictions
+    do not fit the manifest.
     """
     runs = [Run(_name(place), tuple(answers(manifest, file) for file in _files(place))) for place in places]
     names = [run.name for run in runs]
@@ -123,7 +123,8 @@ def _files(place: Path) -> list[Path]:
     files = sorted(place.glob("*.jsonl"))
     if not files:
         raise CompareError(
-            f"{place}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per training seed."
+            f"{place}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per "
+            "training seed."
         )
     return files
 
@@ -179,7 +180,8 @@ def _with_holm(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of n is multiplied by n - k + 1, and none falls below a smaller one's."""
+    """Holm's step-down correction: the k-th smallest of n is multiplied by n - k + 1, and none falls below a smaller
+    one's."""
     order, running, result = np.argsort(p, kind="stable"), 0.0, [0.0] * len(p)
     for rank, index in enumerate(order):
         running = max(running, min(1.0, (len(p) - rank) * p[index]))
@@ -187,7 +189,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return result
 
 
-# -------------------------------------------------------------------------------------------------------------------- text
+# ----------------------------------------------------------------------------------------------------------------- text
 
 
 def markdown(comparison: Comparison) -> str:
@@ -226,7 +228,8 @@ def paragraph(comparison: Comparison) -> str:
     """What the table shows and what it does not, in sentences."""
     base, others = comparison.rows[0], comparison.rows[1:]
     sentences = [
-        f"Test: {comparison.utterances} utterances in {comparison.dialogues} dialogue{'s' * (comparison.dialogues != 1)}.",
+        f"Test: {comparison.utterances} utterances in {comparison.dialogues} "
+        f"dialogue{'s' * (comparison.dialogues != 1)}.",
         _of_intervals(comparison),
         f"p is Holm's over the {len(others)} run{'s' * (len(others) > 1)} compared with {base.name}.",
     ]
@@ -241,8 +244,8 @@ def _of_intervals(comparison: Comparison) -> str:
         return "One dialogue is too little for intervals, and for saying that any run is better."
     sources = "dialogues and training seeds" if any(row.seeds > 1 for row in comparison.rows) else "dialogues"
     return (
-        f"Every metric is computed per training seed and averaged; intervals hold {100 * comparison.confidence:g} % over "
-        f"{sources} ({comparison.resamples} resamples of dialogues, the same for all runs)."
+        f"Every metric is computed per training seed and averaged; intervals hold {100 * comparison.confidence:g} % "
+        f"over {sources} ({comparison.resamples} resamples of dialogues, the same for all runs)."
     )
 
 
@@ -255,8 +258,8 @@ def _verdict(name: str, base: str, one: Difference, tests: int) -> str:
         return f"{verdict}."
     corrected = f" (Holm's correction for {tests} runs included)" if tests > 1 else ""
     return (
-        f"{verdict}; a true one of {100 * one.detectable:.1f} points would have been found four times in five{corrected}, "
-        "a smaller one often not."
+        f"{verdict}; a true one of {100 * one.detectable:.1f} points would have been found four times in "
+        f"five{corrected}, a smaller one often not."
     )
 
 
@@ -267,10 +270,12 @@ def _of_seeds(comparison: Comparison) -> list[str]:
     sentences = []
     if single:
         sentences.append(
-            f"Training variation is not included for {', '.join(single)}: one training seed says nothing of what another would change."
+            f"Training variation is not included for {', '.join(single)}: one training seed says nothing of what "
+            "another would change."
         )
     if few:
         sentences.append(
-            f"With fewer than {FEW_SEEDS} training seeds the spread between them is hardly known, so intervals are wide."
+            f"With fewer than {FEW_SEEDS} training seeds the spread between them is hardly known, so intervals are "
+            "wide."
         )
     return sentences

@@ -1,6 +1,7 @@
-"""Evaluate several systems on one split: metrics with intervals, per label, per group and per speaker, and paired differences.
+"""Evaluate several systems on one split: metrics with intervals, per label, per group and per speaker, and paired
+differences.
 
-intervals  Student's t around the value, with the variance over resamples of whole dialogues, and with that of the training
+intervals  Student's t around the value, with the variance over resamples of whole dialogues, and that of the training
            seeds where there are several (intervals.py); None with fewer than two dialogues
 ece        expected calibration error of the label's probability, 15 equally wide bins (Guo et al. 2017)
 """
@@ -72,8 +73,8 @@ def evaluate(
         split, utterances, dialogues, labels, resamples, confidence
         systems:     {name: {accuracy | weighted_f1 | macro_f1: {value, low, high}, ece,
                              per_class: {label: {precision, recall, f1, support, f1_low, f1_high}}, confusion: [[...]],
-                             groups: {seen_speakers | unseen_speakers | shift | steady | one_face | several_faces: {utterances, accuracy, weighted_f1}},
-                             speakers: {name: {utterances, accuracy}}}}
+                             groups: {seen_speakers | unseen_speakers | shift | steady | one_face | several_faces:
+                             {utterances, accuracy, weighted_f1}}, speakers: {name: {utterances, accuracy}}}}
         differences: {"b - a": {accuracy | weighted_f1 | macro_f1: {value, low, high}}}
 
     Raises EvaluationError where predictions do not fit the manifest.
@@ -98,7 +99,8 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Counts:
-    """Confusion counts of one system: (C, C) as they are, and (R, C, C) resampled, None where only one dialogue has any."""
+    """Confusion counts of one system: (C, C) as they are, and (R, C, C) resampled, None where only one dialogue has
+    any."""
 
     whole: Ints
     drawn: Floats | None
@@ -199,7 +201,8 @@ def _with_interval(
 
 
 def ladder_pairs(variants: Sequence[str]) -> list[tuple[str, str]]:
-    """(a, b) wherever b is a with one more letter of T, V, B, for what each modality adds. Behavior's worth is (TV, TVB).
+    """(a, b) wherever b is a with one more letter of T, V, B, for what each modality adds. Behavior's worth is (TV,
+    TVB).
 
     Variants with other names give no pair.
     """

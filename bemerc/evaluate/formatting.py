@@ -1,4 +1,5 @@
-"""Format numbers and names for tables: per cent, signs, intervals, Markdown cells that no name of a corpus can break."""
+"""Format numbers and names for tables: per cent, signs, intervals, Markdown cells that no name of a corpus can
+break."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """An estimate with its variance by source, and from them its interval, p-value and detectable difference.
 
-A repeated experiment would have other dialogues in test and other training seeds. A bootstrap over dialogues gives the
-variance of the first. Resampling the few seeds as well does not give the second: the variance of a resampled mean of S values
-is (S - 1) / S of the true one, half of it for two seeds (Davison and Hinkley 1997, section 2.3). So the two are estimated
-separately and added, as in a model with crossed random effects, seeds x dialogues::
+A repeated experiment would have other dialogues in test and other training seeds. A bootstrap over dialogues gives
+the variance of the first. Resampling the few seeds as well does not give the second: the variance of a resampled mean
+of S values is (S - 1) / S of the true one, half of it for two seeds (Davison and Hinkley 1997, section 2.3). So the
+two are estimated separately and added, as in a model with crossed random effects, seeds x dialogues::
 
     C               covariance (S, S) of the seeds' metric over resamples of the G dialogues, times G / (G - 1)
     sampling        mean of C off the diagonal: what dialogues do to all seeds alike; df G - 1.  One seed: C itself
@@ -11,12 +11,13 @@ separately and added, as in a model with crossed random effects, seeds x dialogu
     standard error  sqrt(sampling + training)
     quantile        t(G - 1) + (t(S - 1) - t(G - 1)) * w,  w = (training / (sampling + training)) ** 1.15
 
-The quantile goes between the two Student's t as in Cochran and Cox (1957, section 4.14), whose w has no power: that holds
-97 to 98 % instead of 95 with two or three seeds. Satterthwaite's degrees of freedom for the whole would hold 87 to 92 % with
-two seeds that vary more than the dialogues do. Several parts of one source (two systems' seeds, several corpora) have the
-degrees of freedom of Welch (1947), less cautious than Satterthwaite's where each part has one or two. The power is ours;
-benchmarks/coverage.py is the check of all this on known truth, and its numbers are in docs/evaluation/intervals.md. Seeds of two
-systems count as independent, which is cautious where they share a start. With one seed the intervals hold dialogues alone.
+The quantile goes between the two Student's t as in Cochran and Cox (1957, section 4.14), whose w has no power: that
+holds 97 to 98 % instead of 95 with two or three seeds. Satterthwaite's degrees of freedom for the whole would hold 87
+to 92 % with two seeds that vary more than the dialogues do. Several parts of one source (two systems' seeds, several
+corpora) have the degrees of freedom of Welch (1947), less cautious than Satterthwaite's where each part has one or
+two. The power is ours; benchmarks/coverage.py is the check of all this on known truth, and its numbers are in
+docs/evaluation/intervals.md. Seeds of two systems count as independent, which is cautious where they share a start.
+With one seed the intervals hold dialogues alone.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ class Estimate:
         return max(high, self._least_p())
 
     def detectable(self, tests: int) -> float:
-        """The true value that differs significantly from 0 in four of five repetitions, were it the only one of ``tests``:
-        Holm's first step compares the smallest p with ALPHA / tests."""
+        """The true value that differs significantly from 0 in four of five repetitions, were it the only one of
+        ``tests``: Holm's first step compares the smallest p with ALPHA / tests."""
         return (self._quantile(1 - ALPHA / tests / 2) + self._quantile(POWER)) * self.standard_error
 
     def _quantile(self, share: float) -> float:
@@ -129,8 +130,8 @@ def _estimate(value: float, draws: Floats, systems: Sequence[Repeated]) -> Estim
 
 
 def _own(of: Repeated) -> float:
-    """The variance that draws of dialogues bring to each seed by itself, which the spread between seeds has in it already:
-    mean diagonal of C minus mean of the rest."""
+    """The variance that draws of dialogues bring to each seed by itself, which the spread between seeds has in it
+    already: mean diagonal of C minus mean of the rest."""
     seeds = len(of.values)
     covariance = np.cov(of.draws[np.isfinite(of.draws).all(1)].T) * of.dialogues / (of.dialogues - 1)
     diagonal = float(np.trace(covariance)) / seeds

@@ -1,8 +1,8 @@
 """Classification metrics as pure functions of confusion counts. numpy only.
 
 Each takes counts (..., C, C), counts[i, j] = gold label i predicted as j, with any leading axes: a bootstrap of 10,000
-resamples is one call. The numbers are scikit-learn's with zero_division=0, to 1e-12 (tests/evaluate): averages are weighted
-by support, or macro over the labels that occur in gold or prediction; 0 where nothing is divided by nothing.
+resamples is one call. The numbers are scikit-learn's with zero_division=0, to 1e-12 (tests/evaluate): averages are
+weighted by support, or macro over the labels that occur in gold or prediction; 0 where nothing is divided by nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def f1(counts: NDArray[Any]) -> Floats:
 
 
 def weighted_f1(counts: NDArray[Any]) -> Floats:
-    """F1 averaged by support, the headline number of the field. counts (..., C, C) -> (...); NaN where nothing is judged."""
+    """F1 averaged by support, the headline number of the field. counts (..., C, C) -> (...); NaN where nothing is
+    judged."""
     return _divide((f1(counts) * support(counts)).sum(-1), counts.sum((-2, -1)), empty=np.nan)
 
 
@@ -63,7 +64,8 @@ def macro_f1(counts: NDArray[Any]) -> Floats:
 
 
 def ece(gold: Ints, predicted: Ints, scores: Floats) -> float:
-    """Expected calibration error: mean |share right - mean probability| over bins of the answer's probability, by bin size.
+    """Expected calibration error: mean |share right - mean probability| over bins of the answer's probability, by bin
+    size.
 
     gold, predicted (N,) codes; scores (N, C) probabilities. Bins are (0, 1/15], (1/15, 2/15], ...
     """

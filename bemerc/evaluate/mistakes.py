@@ -1,8 +1,8 @@
 """mistakes.csv: every test utterance that some variant labelled wrongly, as a table for a spreadsheet.
 
-Columns: id, dialogue, turn, speaker, text, gold, and for each variant its label, the label's probability (NAME_confidence) and
-the gold label's (NAME_p_gold). The file has a byte-order mark, without which spreadsheets break accents, and no cell begins
-like a formula.
+Columns: id, dialogue, turn, speaker, text, gold, and for each variant its label, the label's probability
+(NAME_confidence) and the gold label's (NAME_p_gold). The file has a byte-order mark, without which spreadsheets break
+accents, and no cell begins like a formula.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from bemerc.language.predict.records import Prediction
 def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Prediction]]) -> int:
     """Write the table for the variants ``given`` (name -> predictions); returns how many utterances are in it.
 
-    Rows are sorted by the confidence of the last variant's mistake: where it is wrong and sure, look at label and behavior.
+    Rows are sorted by the confidence of the last variant's mistake: where it is wrong and sure, look at label and
+    behavior.
     """
     rows = sorted(_wrong(manifest, given), key=lambda row: (-row[1], row[0].id))
     with io.StringIO(newline="") as text:

@@ -1,7 +1,7 @@
 """PNG plots of an evaluation: the ladder of systems, confusion matrices, F1 per label, training curves.
 
-Drawn on matplotlib's Figure without pyplot, so that importing this changes no backend. Fonts are matplotlib's own and no date
-or version enters the file: the same numbers give the same bytes.
+Drawn on matplotlib's Figure without pyplot, so that importing this changes no backend. Fonts are matplotlib's own and
+no date or version enters the file: the same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ GAP = 0.5  # rows between two groups of the ladder
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of the ladder: fractions, ``low`` and ``high`` None without an interval, ``ceiling`` None where unknown."""
+    """One row of the ladder: fractions, ``low`` and ``high`` None without an interval, ``ceiling`` None where
+    unknown."""
 
     name: str
     is_model: bool

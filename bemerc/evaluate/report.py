@@ -1,7 +1,7 @@
 """Write an evaluation's files: metrics.json, plot files for DVC, plots, mistakes.csv and report.md.
 
-Numbers come from results.py, sentences from report_text.py, plots from plots.py. The same inputs give the same bytes, plots
-included, so that a second run changes nothing for DVC.
+Numbers come from results.py, sentences from report_text.py, plots from plots.py. The same inputs give the same bytes,
+plots included, so that a second run changes nothing for DVC.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def run(
     epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the variants and their baselines on test; write metrics.json, plots/, mistakes.csv and report.md to ``out``, and
-    the access to test to test_access.jsonl.
+    """Evaluate the variants and their baselines on test; write metrics.json, plots/, mistakes.csv and report.md to
+    ``out``, and the access to test to test_access.jsonl.
 
     predictions  variant -> its predictions file, for every one of ``params.variants``
     shown        how many turns a prompt shows, for the baselines on the same window
     epochs       variant -> epochs.csv in its model's folder, for the training curves
     face_cache   face.h5, which holds how many faces each clip shows; None: no groups by faces
 
-    Returns the content of metrics.json. Raises EvaluationError, PredictionError, CorpusError or CacheError where the inputs
-    are damaged or do not fit each other.
+    Returns the content of metrics.json. Raises EvaluationError, PredictionError, CorpusError or CacheError where the
+    inputs are damaged or do not fit each other.
     """
     manifest = read_manifest(manifest_path)
     given = _read(predictions, params)
@@ -76,13 +76,13 @@ def _read(predictions: Mapping[str, Path], params: evaluation.Params) -> dict[st
     missing = [name for name in params.variants if name not in predictions]
     if missing:
         raise test_set.EvaluationError(
-            f"No predictions were named for {', '.join(missing)}; the variants in params are {', '.join(params.variants)}. "
-            "Train and predict them, or leave those variants out of evaluate.variants."
+            f"No predictions were named for {', '.join(missing)}; the variants in params are "
+            f"{', '.join(params.variants)}. Train and predict them, or leave those variants out of evaluate.variants."
         )
     return {name: read_predictions(predictions[name]) for name in params.variants}
 
 
-# --------------------------------------------------------------------------------------------------- plot files, pictures
+# ------------------------------------------------------------------------------------------------- plot files, pictures
 
 
 def write_plot_files(folder: Path, results: Results, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -145,7 +145,8 @@ def _f1_bar(results: Results, name: str, label: str) -> plots.Bar:
 
 
 def read_curves(epochs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """Variant -> one row per epoch: ``epoch``, its mean loss, and dev's metrics. Variants without a file are left out."""
+    """Variant -> one row per epoch: ``epoch``, its mean loss, and dev's metrics. Variants without a file are left
+    out."""
     curves = {}
     for name, path in epochs.items():
         if path.is_file():

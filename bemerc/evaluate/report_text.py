@@ -1,7 +1,8 @@
 """The text of the report, and the table for a terminal.
 
-The report opens with which system is best, in plain words, also where a regression beats the language model. Then come, in
-this order: what each step of the ladder adds, for which labels, for which speakers, and how the numbers were computed.
+The report opens with which system is best, in plain words, also where a regression beats the language model. Then
+come, in this order: what each step of the ladder adds, for which labels, for which speakers, and how the numbers were
+computed.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
     systems = len(metrics["systems"]) + 1
-    head = f"test: {test['utterances']} utterances in {test['dialogues']} dialogues; per cent [{100 * test['confidence']:g} % interval]"
+    head = (
+        f"test: {test['utterances']} utterances in {test['dialogues']} dialogues; per cent "
+        f"[{100 * test['confidence']:g} % interval]"
+    )
     return "\n".join([head, rule, lines[0], rule, *lines[1:systems], rule, *lines[systems:], rule])
 
 
@@ -88,10 +92,11 @@ def _what(results: Results, before: Mapping[str, int]) -> str:
     corpora = " and ".join(CORPUS_TITLES.get(name, name) for name in results.manifest.corpora)
     named = "; ".join(title(v) for v in results.variants)
     return (
-        f"Emotion recognition in conversation, evaluated on the test split of {corpora}: {numbers['utterances']} labelled utterances in "
-        f"{numbers['dialogues']} dialogues, {len(numbers['labels'])} labels. One language model was tuned for each set of inputs ({named}). "
-        f"Dev picked the epoch and the temperature. {_test_access(before)} Beside the models stand plain logistic regressions: "
-        "on what a model reads (the words and speakers of the prompt's window, and the behavior tokens), and on the utterance's own words in place of the window's."
+        f"Emotion recognition in conversation, evaluated on the test split of {corpora}: {numbers['utterances']} "
+        f"labelled utterances in {numbers['dialogues']} dialogues, {len(numbers['labels'])} labels. One language model "
+        f"was tuned for each set of inputs ({named}). Dev picked the epoch and the temperature. {_test_access(before)} "
+        "Beside the models stand plain logistic regressions: on what a model reads (the words and speakers of the "
+        "prompt's window, and the behavior tokens), and on the utterance's own words in place of the window's."
     )
 
 
@@ -101,8 +106,8 @@ def _test_access(before: Mapping[str, int]) -> str:
     if not some:
         return "Test was used once, here."
     return (
-        f"**Test was used before, with other predictions of {', '.join(some)}** ([test_access.jsonl](test_access.jsonl)): "
-        "where the best of several is kept, its numbers are optimistic."
+        f"**Test was used before, with other predictions of {', '.join(some)}** "
+        "([test_access.jsonl](test_access.jsonl)): where the best of several is kept, its numbers are optimistic."
     )
 
 
@@ -152,22 +157,25 @@ def _unsure(measured: Mapping[str, float | None]) -> bool:
 def _winner(results: Results) -> str:
     systems = results.numbers["systems"]
     best = max(systems, key=lambda name: systems[name][HEADLINE]["value"])
-    return f"Best of all by weighted F1: {title(best)} with {points(systems[best][HEADLINE]['value'])} (accuracy {points(systems[best]['accuracy']['value'])})."
+    return (
+        f"Best of all by weighted F1: {title(best)} with {points(systems[best][HEADLINE]['value'])} (accuracy "
+        f"{points(systems[best]['accuracy']['value'])})."
+    )
 
 
 def _caveat(manifest: Manifest) -> str:
     sentence = "The labels are *perceived* emotion: what annotators saw and heard, not what the person felt."
     if "sample" in manifest.corpora:
         sentence = (
-            "The sample is a synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions. Its numbers say "
-            "that the pipeline works and that each modality gets through; they say nothing about people, and nothing about how the method "
-            "does on MELD or IEMOCAP. Its labels are what was planted; in a real corpus they are *perceived* emotion: what annotators saw "
-            "and heard, not what the person felt."
+            "The sample is a synthetic corpus: warped pictures of one face and a speech synthesiser, with planted "
+            "emotions. Its numbers say that the pipeline works and that each modality gets through; they say nothing "
+            "about people, and nothing about how the method does on MELD or IEMOCAP. Its labels are what was planted; "
+            "in a real corpus they are *perceived* emotion: what annotators saw and heard, not what the person felt."
         )
     return sentence
 
 
-# ---------------------------------------------------------------------------------------------------------------- Markdown
+# ------------------------------------------------------------------------------------------------------------- Markdown
 
 
 def markdown(results: Results, has_curves: bool, before: Mapping[str, int]) -> str:
@@ -202,9 +210,15 @@ def _ladder_section(results: Results) -> list[str]:
         for group in in_groups(results)
         for name in group
     ]
-    note = f"{_per_cent(results.numbers)} Calibration error: how far the probabilities are from the share that is right (ECE, 15 bins); a model's are at the temperature fitted on dev."
+    note = (
+        f"{_per_cent(results.numbers)} Calibration error: how far the probabilities are from the share that is right "
+        "(ECE, 15 bins); a model's are at the temperature fitted on dev."
+    )
     if results.ceilings:
-        note += " Best possible accuracy: computed from what was planted in the sample; only a synthetic corpus has such a number."
+        note += (
+            " Best possible accuracy: computed from what was planted in the sample; only a synthetic corpus has such "
+            "a number."
+        )
     return [
         "## The ladder: words, then voice, then face and body",
         "![The ladder](plots/ladder.png)",
@@ -237,7 +251,10 @@ def _differences_section(results: Results) -> list[str]:
 def _of_points(numbers: Mapping[str, Any]) -> str:
     if numbers["dialogues"] < 2:
         return "Points, on the same utterances; one dialogue is too little for intervals."
-    return "Points, on the same utterances, with paired intervals: a difference whose interval does not contain 0 is hardly chance."
+    return (
+        "Points, on the same utterances, with paired intervals: a difference whose interval does not contain 0 is "
+        "hardly chance."
+    )
 
 
 def _label_section(results: Results) -> list[str]:
@@ -275,7 +292,8 @@ def _group_section(results: Results) -> list[str]:
     return [
         "## For whom, and when",
         table(["accuracy", "utterances", *results.variants], rows),
-        "A label changes or stays relative to the same speaker's previous turn in the dialogue; first turns are in neither row.",
+        "A label changes or stays relative to the same speaker's previous turn in the dialogue; first turns are in "
+        "neither row.",
         f"The {len(speakers)} speakers with most test utterances:",
         table(["accuracy", "utterances", *results.variants], speaker_rows),
     ]
@@ -296,7 +314,8 @@ def _case_section(results: Results) -> list[str]:
     ]
     return [
         "## By modality that carries the emotion (sample only)",
-        "Only in a synthetic corpus is it recorded which modalities carry the emotion; no model has it as input. Chance differs between the rows, and the rows are small.",
+        "Only in a synthetic corpus is it recorded which modalities carry the emotion; no model has it as input. "
+        "Chance differs between the rows, and the rows are small.",
         table(head, rows),
     ]
 
@@ -310,7 +329,8 @@ def _method_section(results: Results) -> list[str]:
     return [
         "## How the numbers were computed",
         _intervals(numbers),
-        "Regressions: columns scaled by train, picked on dev between a few ways and strengths; behavior tokens side by side or as mean, minimum and maximum. "
+        "Regressions: columns scaled by train, picked on dev between a few ways and strengths; behavior tokens side "
+        "by side or as mean, minimum and maximum. "
         '"Own words" are the utterance\'s; "words and speakers in the window" are those and, as counts, the words and speakers of the turns before it that a prompt shows, and who speaks. '
         f"Picked: {picked}.",
         "Metrics are scikit-learn's: weighted F1 by support, macro F1 over the labels that occur.",
@@ -321,6 +341,7 @@ def _intervals(numbers: Mapping[str, Any]) -> str:
     if numbers["dialogues"] < 2:
         return "Intervals: none, since one dialogue does not say what another would change."
     return (
-        f"Intervals: Student's t with the deviation over {numbers['resamples']} resamples of whole dialogues, the same resamples for every system. They hold what another draw of "
-        "dialogues would change; what another seed of the training would change is not in them (`bemerc compare` takes several seeds)."
+        f"Intervals: Student's t with the deviation over {numbers['resamples']} resamples of whole dialogues, the same "
+        "resamples for every system. They hold what another draw of dialogues would change; what another seed of the "
+        "training would change is not in them (`bemerc compare` takes several seeds)."
     )

@@ -1,8 +1,8 @@
 """Test-set access: a file beside the report with a line for every set of predictions that was evaluated on test.
 
-Predictions that differ from all earlier ones of the same variant, on the same test split, count as a further access; the
-same ones evaluated again do not. Where the best of several models is kept, the count says how optimistic its numbers are.
-The file is no output of DVC, which would remove it before every run.
+Predictions that differ from all earlier ones of the same variant, on the same test split, count as a further access;
+the same ones evaluated again do not. Where the best of several models is kept, the count says how optimistic its
+numbers are. The file is no output of DVC, which would remove it before every run.
 """
 
 from __future__ import annotations

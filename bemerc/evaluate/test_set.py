@@ -1,7 +1,7 @@
 """Predictions of one split beside its gold labels, as arrays in one order, after a check that they fit the manifest.
 
-shift: whether a turn's label differs from that of the speaker's own previous labelled turn in the dialogue; a speaker's first
-turn has none (Majumder et al. 2019, DialogueRNN, section 5.2).
+shift: whether a turn's label differs from that of the speaker's own previous labelled turn in the dialogue; a
+speaker's first turn has none (Majumder et al. 2019, DialogueRNN, section 5.2).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ LISTED_IDS = 5
 
 
 class EvaluationError(BemercError):
-    """Predictions do not fit the manifest: other, missing or duplicate ids, labels outside the set, scores that are none."""
+    """Predictions do not fit the manifest: other, missing or duplicate ids, labels outside the set, scores that are
+    none."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def reference(manifest: Manifest, split: Split = "test") -> Reference:
 
 
 def shifts(manifest: Manifest) -> dict[str, int]:
-    """Id of every labelled utterance -> 1 (another label than the speaker's previous one), 0 (the same), -1 (the speaker's first,
-    or no speaker is named)."""
+    """Id of every labelled utterance -> 1 (another label than the speaker's previous one), 0 (the same), -1 (the
+    speaker's first, or no speaker is named)."""
     result: dict[str, int] = {}
     for dialogue in manifest.dialogues():
         last: dict[str, Utterance] = {}
@@ -98,10 +99,11 @@ def shifts(manifest: Manifest) -> dict[str, int]:
 def validate(
     manifest: Manifest, predictions: Sequence[Prediction], split: Split = "test", name: str = "predictions"
 ) -> None:
-    """Raise EvaluationError, one sentence per kind of fault with the ids, unless ``predictions`` can be evaluated on ``split``.
+    """Raise EvaluationError, one sentence per kind of fault with the ids, unless ``predictions`` can be evaluated on
+    ``split``.
 
-    Every labelled utterance of the split needs exactly one prediction; those of other utterances of the manifest are ignored.
-    ``name`` opens the sentences. StaleError where a model of another manifest or other splits made them.
+    Every labelled utterance of the split needs exactly one prediction; those of other utterances of the manifest are
+    ignored. ``name`` opens the sentences. StaleError where a model of another manifest or other splits made them.
     """
     if not predictions:
         raise EvaluationError(f"{name}: there are no predictions in it. Run 'bemerc predict' again.")
@@ -142,7 +144,8 @@ def _id_faults(manifest: Manifest, predictions: Sequence[Prediction], split: Spl
     faults = []
     if unknown:
         faults.append(
-            f"{len(unknown)} of {len(counted)} ids are not in the manifest: {listed(unknown)}. They were made from another manifest: run 'bemerc predict'."
+            f"{len(unknown)} of {len(counted)} ids are not in the manifest: {listed(unknown)}. They were made from "
+            "another manifest: run 'bemerc predict'."
         )
     if duplicates:
         faults.append(
@@ -150,7 +153,8 @@ def _id_faults(manifest: Manifest, predictions: Sequence[Prediction], split: Spl
         )
     if missing:
         faults.append(
-            f"{len(missing)} of {len(needed)} labelled utterances in {split} have no prediction: {listed(missing)}. Predict all of them before evaluating."
+            f"{len(missing)} of {len(needed)} labelled utterances in {split} have no prediction: {listed(missing)}. "
+            "Predict all of them before evaluating."
         )
     return faults
 
@@ -170,7 +174,8 @@ def _label_faults(manifest: Manifest, predictions: Sequence[Prediction]) -> list
         )
     if differing:
         faults.append(
-            f"{len(differing)} gold labels are not the manifest's: {listed(differing)}. They were made from another manifest: run 'bemerc predict'."
+            f"{len(differing)} gold labels are not the manifest's: {listed(differing)}. They were made from another "
+            "manifest: run 'bemerc predict'."
         )
     return faults
 
@@ -183,17 +188,20 @@ def _score_faults(manifest: Manifest, predictions: Sequence[Prediction]) -> list
     unscored = [p.id for p in predictions if not p.scores]
     if unscored:
         faults.append(
-            f"{len(unscored)} predictions have no scores while {len(scored)} have: {listed(unscored)}. Give all or none."
+            f"{len(unscored)} predictions have no scores while {len(scored)} have: {listed(unscored)}. Give all or "
+            "none."
         )
     mislabelled = [p.id for p in scored if set(p.scores) != set(manifest.labels)]
     if mislabelled:
         faults.append(
-            f"{len(mislabelled)} predictions score other labels than the label set's ({', '.join(manifest.labels)}): {listed(mislabelled)}."
+            f"{len(mislabelled)} predictions score other labels than the label set's ({', '.join(manifest.labels)}): "
+            f"{listed(mislabelled)}."
         )
     non_finite = [p.id for p in scored if not np.isfinite(list(p.scores.values())).all()]
     if non_finite:
         faults.append(
-            f"{len(non_finite)} predictions hold NaN or infinite scores: {listed(non_finite)}. The model that made them has diverged: look at steps.csv in its folder."
+            f"{len(non_finite)} predictions hold NaN or infinite scores: {listed(non_finite)}. The model that made "
+            "them has diverged: look at steps.csv in its folder."
         )
     unnormalised = [
         f"{p.id} sums to {_total(p):.4g}"
@@ -202,7 +210,8 @@ def _score_faults(manifest: Manifest, predictions: Sequence[Prediction]) -> list
     ]
     if unnormalised:
         faults.append(
-            f"{len(unnormalised)} scores are no probabilities (at least 0, sum 1): {listed(unnormalised)}. Leave scores empty if there are none."
+            f"{len(unnormalised)} scores are no probabilities (at least 0, sum 1): {listed(unnormalised)}. Leave "
+            "scores empty if there are none."
         )
     return faults
 

@@ -1,9 +1,9 @@
 """Export a trained model as one self-contained folder: backbone with the adapter merged in, tokenizer, projectors.
 
-It is an ordinary transformers folder with bemerc's own files beside the weights; ``bemerc predict`` reads it like any model
-folder. The backbone is loaded in its own dtype, also where training quantised it, since merging into rounded weights would
-round the adapter away. A model that reads an align model's descriptions takes that one along, in a folder of its own and
-merged too.
+It is an ordinary transformers folder with bemerc's own files beside the weights; ``bemerc predict`` reads it like any
+model folder. The backbone is loaded in its own dtype, also where training quantised it, since merging into rounded
+weights would round the adapter away. A model that reads an align model's descriptions takes that one along, in a
+folder of its own and merged too.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from bemerc.release import test_metrics
 def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu") -> behavior_model.Facts:
     """Write the model in ``folder``, merged, as folder ``out``; returns the new folder's metadata.
 
-    ``backbone``: another path or name of the same backbone. Raises ModelError where ``folder`` is no model or merged already,
-    ``out`` is not empty, or the disk is full; then nothing is left in ``out``.
+    ``backbone``: another path or name of the same backbone. Raises ModelError where ``folder`` is no model or merged
+    already, ``out`` is not empty, or the disk is full; then nothing is left in ``out``.
     """
     for fault in pretrained.device_faults(device):
         raise ModelError(fault)

@@ -1,7 +1,7 @@
 """Test metrics for a model's card: accuracy and F1 on test, per label, per speaker and, where it is given, per gender.
 
-They are kept as test.json in the model's folder, with the hash of the predictions that they were computed from. A manifest has
-no gender, which nothing else needs; it comes from a table of speakers.
+They are kept as test.json in the model's folder, with the hash of the predictions that they were computed from. A
+manifest has no gender, which nothing else needs; it comes from a table of speakers.
 """
 
 from __future__ import annotations
@@ -122,10 +122,11 @@ def read(folder: Path) -> Mapping[str, Any] | None:
 
 
 def read_genders(path: Path, manifest: Manifest) -> dict[str, str]:
-    """Speaker -> gender from a table with the columns ``speaker`` and ``gender``; any words for gender, blank is unknown.
+    """Speaker -> gender from a table with the columns ``speaker`` and ``gender``; any words for gender, blank is
+    unknown.
 
-    Raises CorpusError where the file cannot be read, ModelError where a column is missing, a row is broken, or a speaker
-    occurs twice or is not in the manifest.
+    Raises CorpusError where the file cannot be read, ModelError where a column is missing, a row is broken, or a
+    speaker occurs twice or is not in the manifest.
     """
     table = read_table(path)
     if not {"speaker", "gender"} <= set(table.columns):

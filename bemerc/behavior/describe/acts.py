@@ -1,8 +1,8 @@
 """Acts of one clip: which column left its rest, how far, when and for how long; micro-expressions, nods, head shakes.
 
-An act is a set of frames, not a mean over the clip, so that the description can say when and how long, and short is told
-from slight. Two confusions are kept out: closed lids hide the eyes, and speaking lips move with every syllable. The rules
-are ours.
+An act is a set of frames, not a mean over the clip, so that the description can say when and how long, and short is
+told from slight. Two confusions are kept out: closed lids hide the eyes, and speaking lips move with every syllable.
+The rules are ours.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Levels = Mapping[str, Level]
 THROUGHOUT = 0.75  # active for this share of the measured frames
 BRIEF_S = 0.4
 NOISE_MULTIPLE = 3.0  # an act goes this many times as far as the column changes from frame to frame
-# Each half of a nod or a head shake is at least this far and takes at most this long. Speaking moves the chin, and with it
-# the pitch, by a degree or two; nothing moves the yaw.
+# Each half of a nod or a head shake is at least this far and takes at most this long. Speaking moves the chin, and
+# with it the pitch, by a degree or two; nothing moves the yaw.
 OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
 OSCILLATION_S = 0.5
-# How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint that
-# slips for one frame looks like a bow to the floor and back.
+# How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint
+# that slips for one frame looks like a bow to the floor and back.
 LIMIT_DEG = {"lean_deg": 60.0, "sway_deg": 60.0, "shoulder_tilt_deg": 60.0}
 FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(OSCILLATION_DEG, 1000.0), "pose_roll_deg": 1000.0}
 # While the lids are closed, their height and the gaze cannot be measured.
@@ -132,7 +132,8 @@ def _third(moment_s: float, frames: Features) -> int:
 
 
 def brief_acts(face: Features, covered: NDArray[np.bool_] | None = None) -> list[BriefAct]:
-    """Micro-expressions, the clearest first, each with the unit that stands out most. covered: see micro_expressions.py."""
+    """Micro-expressions, the clearest first, each with the unit that stands out most. covered: see
+    micro_expressions.py."""
     items = {item.column: item for item in phrases.UNITS}
     return [
         BriefAct(

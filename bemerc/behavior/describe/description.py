@@ -48,9 +48,9 @@ class Description:
 def write_descriptions(path: Path, descriptions: Mapping[str, Description], fitted: str = "") -> None:
     """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses.
 
-    What could not be measured is null, with its reason under ``reasons``. Without any description the file is one blank line,
-    since DVC warns of an empty output. ``fitted``: fingerprint of the training data of the model that wrote the descriptions
-    (corpus.provenance); empty where rules did.
+    What could not be measured is null, with its reason under ``reasons``. Without any description the file is one
+    blank line, since DVC warns of an empty output. ``fitted``: fingerprint of the training data of the model that
+    wrote the descriptions (corpus.provenance); empty where rules did.
     """
     stamp = {"fitted": fitted} if fitted else {}
     rows = (_row(key, descriptions[key]) | stamp for key in sorted(descriptions))
@@ -65,13 +65,14 @@ def _row(key: str, description: Description) -> dict[str, Any]:
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write lines to a file that only its owner may read; it appears when it is complete. DiskError where the disk refuses."""
+    """Write lines to a file that only its owner may read; it appears when it is complete. DiskError where the disk
+    refuses."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_descriptions(path: Path, fitted: str | None = None) -> dict[str, Description]:
-    """Read what write_descriptions wrote. CorpusError names the first broken line; StaleError where ``fitted`` is given and the
-    descriptions are those of a model with other training data."""
+    """Read what write_descriptions wrote. CorpusError names the first broken line; StaleError where ``fitted`` is
+    given and the descriptions are those of a model with other training data."""
     descriptions: dict[str, Description] = {}
     try:
         for number, value in read_json_lines(path):

@@ -1,9 +1,9 @@
 """Spot micro-expressions and blinks in the action units of one clip, with onset, apex and offset frames.
 
-A micro-expression is a brief peak (40 to 500 ms) of an action unit. Its score is its height over the unit's noise in this clip
-and around this moment: the median distance from the running median, and the tremble from frame to frame. A fixed threshold
-would miss those of a still face and give hundreds for a lively one. Units that peak together are one event. The rule is ours;
-benchmarks/micro_expressions.py measures how often it is right.
+A micro-expression is a brief peak (40 to 500 ms) of an action unit. Its score is its height over the unit's noise in
+this clip and around this moment: the median distance from the running median, and the tremble from frame to frame. A
+fixed threshold would miss those of a still face and give hundreds for a lively one. Units that peak together are one
+event. The rule is ours; benchmarks/micro_expressions.py measures how often it is right.
 """
 
 from __future__ import annotations

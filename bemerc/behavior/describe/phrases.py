@@ -1,8 +1,9 @@
 """The phrases that describe behavior, and ``statements``, which reads sentences back into what they state.
 
-Sentences are built of few, regular pieces (what, how strongly, when), so that a small language model can learn them and they
-can be scored, which free prose cannot. Units are named as by MER-Factory, reworded to what is visible; no word names an
-emotion (a test checks that against a lexicon). Left and right are those of the picture, those of hands the person's own.
+Sentences are built of few, regular pieces (what, how strongly, when), so that a small language model can learn them
+and they can be scored, which free prose cannot. Units are named as by MER-Factory, reworded to what is visible; no
+word names an emotion (a test checks that against a lexicon). Left and right are those of the picture, those of hands
+the person's own.
 """
 
 from __future__ import annotations
@@ -151,8 +152,8 @@ _VOICE = re.compile(r"(volume|pitch|speaking rate)(?: ((?:very )?(?:low|high)|mo
 def statements(description: Description) -> set[tuple[str, ...]]:
     """What the sentences state, as tuples that can be counted. Any text is accepted, also a model's own.
 
-    The tuples are (slot, what, strength, time), (slot, "flash", what, time), (slot, hand, state, time), (slot, measure, class),
-    and (slot, piece) for every other piece.
+    The tuples are (slot, what, strength, time), (slot, "flash", what, time), (slot, hand, state, time), (slot,
+    measure, class), and (slot, piece) for every other piece.
     """
     result: set[tuple[str, ...]] = set()
     for slot in SLOTS:

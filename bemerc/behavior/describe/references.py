@@ -1,9 +1,9 @@
 """References: train's rest, reach and quantiles of every column, against which one clip's behavior is put into words.
 
-A unit is strong when it is strong among train's clips, and at rest where the clip itself rests, within what this speaker's
-earlier turns and train's speakers allow. One threshold for all (0.8 of 5: MER-Factory) holds only for the estimator that it
-was chosen with. Volume, pitch and rate are very low to very high by train's quantiles .10, .25, .75 and .90 (SpeechCueLLM).
-The rest of it is ours.
+A unit is strong when it is strong among train's clips, and at rest where the clip itself rests, within what this
+speaker's earlier turns and train's speakers allow. One threshold for all (0.8 of 5: MER-Factory) holds only for the
+estimator that it was chosen with. Volume, pitch and rate are very low to very high by train's quantiles .10, .25, .75
+and .90 (SpeechCueLLM). The rest of it is ours.
 
 Without references (a single clip, nothing trained) fixed thresholds are used, and the volume is not judged.
 """
@@ -103,8 +103,8 @@ GENERAL = References(
 
 
 def level(series: Array, intensity: bool) -> Level:
-    """(low, middle, high) of where a series (T,) may be at rest: thrice its 10th percentile (an intensity), or its 10th, 50th
-    and 90th percentile (an angle). NaN where nothing was measured."""
+    """(low, middle, high) of where a series (T,) may be at rest: thrice its 10th percentile (an intensity), or its
+    10th, 50th and 90th percentile (an angle). NaN where nothing was measured."""
     values = measured(series)
     if not values.size:
         return (float("nan"),) * 3
@@ -153,7 +153,8 @@ def _rest_of(speakers: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 
 def fit_reaches(items: Sequence[Item], reached: Iterable[Measures]) -> dict[str, tuple[float, float, float]]:
-    """How far train's clips went, by item key -> thresholds of slight, clear and strong, at least half of the items' own."""
+    """How far train's clips went, by item key -> thresholds of slight, clear and strong, at least half of the items'
+    own."""
     values = _columns(reached)
     result = {}
     for item in items:

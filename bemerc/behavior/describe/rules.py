@@ -1,9 +1,10 @@
 """Rules: the frames of one clip -> four sentences on facial expression, body language, posture and voice.
 
-Which units moved, how strongly, when and how long, micro-expressions, blinks, nods (acts.py); the hands' states (gestures.py);
-the voice by train's quantiles. Strength is judged against train (references.py) and the speaker's earlier turns, never
-against later ones. The sentences are align's training targets and text for people. Unlike a vision-language model the rules
-name movements and no emotions, and need no GPU. The split of behavior in four is BeMERC's; the rules are ours.
+Which units moved, how strongly, when and how long, micro-expressions, blinks, nods (acts.py); the hands' states
+(gestures.py); the voice by train's quantiles. Strength is judged against train (references.py) and the speaker's
+earlier turns, never against later ones. The sentences are align's training targets and text for people. Unlike a
+vision-language model the rules name movements and no emotions, and need no GPU. The split of behavior in four is
+BeMERC's; the rules are ours.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def describe(
 
 
 def measures(clip: Clip) -> Measures:
-    """The measures that are judged by quantiles: the voice's five, movement, and the hands' movement where it is measured."""
+    """The measures that are judged by quantiles: the voice's five, movement, and the hands' movement where it is
+    measured."""
     result: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
     if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):

@@ -1,8 +1,9 @@
 """Events in a signal over time: runs above a threshold, brief peaks, blinks and oscillations.
 
-All functions take one series (T,), NaN where nothing was measured, and give frames, not averages: a burst of two frames
-leaves no trace in a clip's mean. A brief peak stands out from the half second on either side for 40 to 500 ms and returns;
-how far it must stand out depends on the signal's own noise, so that a talking mouth has few. The rules are ours.
+All functions take one series (T,), NaN where nothing was measured, and give frames, not averages: a burst of two
+frames leaves no trace in a clip's mean. A brief peak stands out from the half second on either side for 40 to 500 ms
+and returns; how far it must stand out depends on the signal's own noise, so that a talking mouth has few. The rules
+are ours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ SURROUNDINGS_S = 0.5
 NOISE_MULTIPLE = 6.0  # a brief peak stands this many times above the median distance from the running median
 MIN_FRAMES = 2  # a single frame is a tracking error
 BLINK = 0.7  # of AU45 above its median
-# Caches hold no more than this many rows a second; window sizes are divided by the step, which a wrong clock makes tiny.
+# Caches hold no more than this many rows a second; window sizes are divided by the step, which a wrong clock makes
+# tiny.
 LEAST_STEP_S = 0.001
 _BLOCK_FRAMES = 2048
 
@@ -48,15 +50,16 @@ def runs(values: Array, threshold: float) -> list[Run]:
 
 
 def frame_s(timestamps_s: Array) -> float:
-    """Seconds between two frames: the median step, so that a dropped frame does not matter; at least LEAST_STEP_S. One frame: 0."""
+    """Seconds between two frames: the median step, so that a dropped frame does not matter; at least LEAST_STEP_S. One
+    frame: 0."""
     return max(LEAST_STEP_S, float(np.median(np.diff(timestamps_s)))) if len(timestamps_s) > 1 else 0.0
 
 
 def brief_peaks(values: Array, frame_s: float, threshold: float) -> list[Run]:
     """Peaks of 40 to 500 ms at half height, in order of time; ``height`` is how far one stands out.
 
-    A peak stands at least ``threshold``, and NOISE_MULTIPLE times the signal's noise, above the lowest points of the half
-    seconds before and after. What the clip's end or a gap cuts off is none.
+    A peak stands at least ``threshold``, and NOISE_MULTIPLE times the signal's noise, above the lowest points of the
+    half seconds before and after. What the clip's end or a gap cuts off is none.
     """
     if frame_s <= 0:
         return []
@@ -86,7 +89,8 @@ def _is_brief(values: Array, peak: Run, frame_s: float) -> bool:
 
 
 def _peak_at(values: Array, apex: int, reach: int) -> Run:
-    """The frames around ``apex`` above half of its height; height 0 where its rise or its return is not in the series."""
+    """The frames around ``apex`` above half of its height; height 0 where its rise or its return is not in the
+    series."""
     before, after = values[max(0, apex - reach) : apex], values[apex + 1 : apex + 1 + reach]
     before, after = before[_unbroken(before[::-1])[::-1]], after[_unbroken(after)]
     if not before.size or not after.size:
@@ -119,7 +123,8 @@ def blinks(closure: Array, frame_s: float, threshold: float) -> list[Run]:
 
 
 def oscillations(angle: Array, least: float, longest: int) -> int:
-    """How often an angle (T,) moves there and back: pairs of monotone runs in opposite directions, one right after the other.
+    """How often an angle (T,) moves there and back: pairs of monotone runs in opposite directions, one right after the
+    other.
 
     Each run covers at least ``least`` within ``longest`` frames. A turn that is held is no part of an oscillation.
     """
@@ -132,7 +137,8 @@ def oscillations(angle: Array, least: float, longest: int) -> int:
 
 
 def _monotone_runs(angle: Array, least: float) -> list[tuple[int, int]]:
-    """(first, last) frames from turning point to turning point; reversals of less than ``least`` are noise on a longer run."""
+    """(first, last) frames from turning point to turning point; reversals of less than ``least`` are noise on a longer
+    run."""
     result: list[tuple[int, int]] = []
     start, extreme, direction = 0, 0, 0
     for frame, value in enumerate(angle.tolist()):

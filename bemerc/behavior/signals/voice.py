@@ -1,8 +1,8 @@
 """A clip's voice in five numbers: volume, its variation, pitch, its variation, and speaking rate.
 
-Volume is measured over the frames in which somebody speaks, so that the silence around the words does not count; pitch over
-the voiced frames; the rate from syllable nuclei over speaking time. The five measures are SpeechCueLLM's, their computation
-is ours. The behavior tokens and the voice sentence share them.
+Volume is measured over the frames in which somebody speaks, so that the silence around the words does not count; pitch
+over the voiced frames; the rate from syllable nuclei over speaking time. The five measures are SpeechCueLLM's, their
+computation is ours. The behavior tokens and the voice sentence share them.
 """
 
 from __future__ import annotations

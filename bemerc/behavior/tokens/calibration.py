@@ -1,7 +1,7 @@
 """Calibrate pooled tokens: subtract what is usual for the speaker so far, and divide by train's standard deviation.
 
-A turn is measured against the mean of its speaker's earlier turns in the same dialogue, shrunk towards train's mean, in the
-same way on every split. A speaker's mean over all clips would contain turns that are yet to come.
+A turn is measured against the mean of its speaker's earlier turns in the same dialogue, shrunk towards train's mean,
+in the same way on every split. A speaker's mean over all clips would contain turns that are yet to come.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def fit(manifest: Manifest, caches: Caches, pooled: Pooled) -> Calibration:
     train = np.array([u.split == "train" for u in manifest.utterances], bool)
     if not train.any():
         raise CorpusError(
-            "The manifest has no train utterances to calibrate the tokens on. Name a trained model: its folder holds them."
+            "The manifest has no train utterances to calibrate the tokens on. Name a trained model: its folder holds "
+            "them."
         )
     modalities = {m: _fit_one(sources(m, caches), pooled[m][train]) for m in MODALITIES if m in pooled}
     return Calibration(modalities, provenance.fitted(manifest))
@@ -114,7 +115,8 @@ def _fit_one(made_of: Sequence[FrameCache], train: NDArray[np.float32]) -> Stati
 
 
 def used_caches(caches: Caches, calibration: Calibration | None) -> Caches:
-    """The caches without a speech cache that has no columns (no encoder is set) or that the calibration was fitted without."""
+    """The caches without a speech cache that has no columns (no encoder is set) or that the calibration was fitted
+    without."""
     if "speech" not in caches:
         return caches
     rest: Caches = {kind: cache for kind, cache in caches.items() if kind != "speech"}
@@ -131,8 +133,8 @@ def check_fit(caches: Caches, calibration: Calibration) -> None:
         if made_of and columns != fitted.columns:
             differing = sorted(set(columns) ^ set(fitted.columns)) or ["their order"]
             raise CacheError(
-                f"{modality}: the cache (by {' + '.join(cache.extractor for cache in made_of)}) gives {len(columns)} token "
-                f"columns, the calibration (by {fitted.extractor}) has {len(fitted.columns)}; they differ in "
+                f"{modality}: the cache (by {' + '.join(cache.extractor for cache in made_of)}) gives {len(columns)} "
+                f"token columns, the calibration (by {fitted.extractor}) has {len(fitted.columns)}; they differ in "
                 f"{', '.join(differing[:4])}. Extract the clips with the extractor that the model was trained with (a "
                 "params file with the same extract_audio, say), or train again."
             )
@@ -179,7 +181,8 @@ def _causal_centres(
 
 
 def earlier_turns(manifest: Manifest) -> dict[str, tuple[Utterance, ...]]:
-    """Utterance id -> the turns of the same speaker before it in its dialogue, in order; none for a speaker without a name."""
+    """Utterance id -> the turns of the same speaker before it in its dialogue, in order; none for a speaker without a
+    name."""
     earlier: dict[str, tuple[Utterance, ...]] = {}
     for dialogue in manifest.dialogues():
         turns: dict[str, tuple[Utterance, ...]] = {}

@@ -1,7 +1,9 @@
-"""The token file: K behavior tokens per modality and utterance with their masks, made from frame caches, written and read.
+"""The token file: K behavior tokens per modality and utterance with their masks, made from frame caches, written and
+read.
 
-A token pools a segment's frames (pooling.py), measured against the speaker so far (calibration.py). A segment without any
-measured value has mask 0; a value that is missing beside others is train's mean. Zeros never stand for a measurement.
+A token pools a segment's frames (pooling.py), measured against the speaker so far (calibration.py). A segment without
+any measured value has mask 0; a value that is missing beside others is train's mean. Zeros never stand for a
+measurement.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ class Params:
 
 @dataclass(frozen=True)
 class BehaviorTokens:
-    """values (K, D') float32, in train's standard deviations; mask (K,) True where anything of the segment was measured."""
+    """values (K, D') float32, in train's standard deviations; mask (K,) True where anything of the segment was
+    measured."""
 
     values: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -107,7 +110,8 @@ def run(
 
 
 def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
-    """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
+    """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was
+    measured."""
     pooled: Pooled = {}
     with bar("pooling frames", len(manifest.utterances) * len(caches), "utterances") as advance:
         for modality in MODALITIES:
@@ -163,10 +167,11 @@ def write_tokens(
 
 
 class TokenFile:
-    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager that can be pickled and forked.
+    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager that can be pickled and
+    forked.
 
-    Rows are read at their offset, without the HDF5 library: about as fast as numpy.memmap, and no page of the file stays in
-    this process's memory.
+    Rows are read at their offset, without the HDF5 library: about as fast as numpy.memmap, and no page of the file
+    stays in this process's memory.
 
     Attributes: ids (sorted), k, params (those of the run that wrote it), calibration, columns and widths per modality.
     """
@@ -256,7 +261,8 @@ def _head(file: Guarded) -> tuple[int, tuple[str, ...], Calibration, dict[str, A
     schema, version = file.attribute("schema"), file.attribute("schema_version")
     if schema != SCHEMA or version != SCHEMA_VERSION:
         raise file.damaged(
-            f"schema {printable(schema)!r} version {printable(version)}, but this program reads {SCHEMA!r} version {SCHEMA_VERSION}."
+            f"schema {printable(schema)!r} version {printable(version)}, but this program reads {SCHEMA!r} version "
+            f"{SCHEMA_VERSION}."
         )
     ids, stored = file.strings("ids"), file.whole("calibration")
     if stored.ndim or stored.dtype.kind != "S":
@@ -280,7 +286,8 @@ def _check_values(file: Guarded, modality: Modality, shape: tuple[int, int, int]
     consistent = (values.shape, values.dtype, mask.shape, mask.dtype) == expected
     if not consistent or values.chunks is not None or (size and offset is None):
         raise file.damaged(
-            f"{modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, contiguous."
+            f"{modality} holds values {values.shape} and mask {mask.shape}; {shape} and {shape[:2]} are expected, "
+            "contiguous."
         )
     if size and offset + size > file.path.stat().st_size:
         raise file.damaged("the file is cut short.")

@@ -1,8 +1,9 @@
 """Pool the frames of one clip (T, D) into K segments (K, D'): levels, peaks and speeds of each column, by its name.
 
-An intensity becomes four numbers: the clip's resting level (its 10th percentile), and, relative to that, the segment's mean
-and peak, and its speed. A mean alone would lose a movement of two frames; and who somebody is shows in the resting level
-only, the other three are about movement. What was not measured is NaN; file.py turns it into masks. All of this is ours.
+An intensity becomes four numbers: the clip's resting level (its 10th percentile), and, relative to that, the segment's
+mean and peak, and its speed. A mean alone would lose a movement of two frames; and who somebody is shows in the
+resting level only, the other three are about movement. What was not measured is NaN; file.py turns it into masks. All
+of this is ours.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Array = NDArray[np.float64]
 Kind = Literal["base", "mean", "peak", "speed", "level", "swing", "spread", "seen", "clip"]
 WHOLE_CLIP: frozenset[Kind] = frozenset({"base", "clip"})
 
-# Column name (regular expression) -> the kinds that it is pooled into; an intensity rises from rest, an angle goes both ways.
+# Column name (regular expression) -> the kinds that it is pooled into; an intensity rises from rest, an angle goes
+# both ways.
 KINDS: tuple[tuple[str, tuple[Kind, ...]], ...] = (
     (r"AU45_r", ("base", "mean", "peak")),
     (r"AU\d\d_r", ("base", "mean", "peak", "speed")),
@@ -86,8 +88,8 @@ def signal_names(columns: Sequence[str]) -> tuple[str, ...]:
 def pool(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str], duration_s: float, k: int) -> Array:
     """Frames (T, D) at ``timestamps_s`` (T,) of a clip of ``duration_s`` -> (K, D') in plan(columns)'s order.
 
-    NaN where nothing was measured. A segment without any measured value is NaN throughout, the columns of the whole clip
-    included.
+    NaN where nothing was measured. A segment without any measured value is NaN throughout, the columns of the whole
+    clip included.
     """
     pools = plan(columns)
     result = np.full((k, len(pools)), np.nan)
@@ -143,7 +145,8 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[str]) -> dict[str, Array]:
-    """Pitch in semitones, the spectral shape while speaking (its level subtracted), and the clip's five voice measures."""
+    """Pitch in semitones, the spectral shape while speaking (its level subtracted), and the clip's five voice
+    measures."""
     energy, loud = signals["energy_db"], voice.speaking(signals["energy_db"])
     measures = voice.measure(signals["pitch_hz"], energy, events.frame_s(timestamps_s))
     result = {"pitch_st": voice.semitones(signals["pitch_hz"])}
@@ -158,7 +161,8 @@ def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[
 
 
 def _segments(timestamps_s: Array, duration_s: float, k: int) -> NDArray[np.int64]:
-    """The segment of each frame (T,), 0 to k - 1. Where the duration is NaN or too short, the last frame ends the clip."""
+    """The segment of each frame (T,), 0 to k - 1. Where the duration is NaN or too short, the last frame ends the
+    clip."""
     end = timestamps_s[-1] + events.frame_s(timestamps_s)
     span = duration_s if np.isfinite(duration_s) and duration_s > timestamps_s[-1] else end
     if span <= 0:
