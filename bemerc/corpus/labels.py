@@ -1,8 +1,7 @@
-"""Emotion names: canonical sets, the spellings in use for each name, and the mapping of one set into another.
+"""Emotion labels: named sets, accepted spellings, and the mapping of one set into another.
 
-Repositories number the same seven emotions in at least three orders, so nothing here knows a number: labels are mapped
-by name, an unknown name is an error that lists the known ones, and merging corpora needs a map that says where each
-label goes; guessing that "excited" is "joy" is the user's decision.
+Labels are always names: repositories number the same seven emotions in at least three orders. An unknown name is an error,
+and merging corpora needs a map by the user for labels without a counterpart.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import LABEL_SETS
 
-# Spellings seen in corpora and repositories, by the emotion they mean. A name means an emotion only within a set that has it.
+# Spellings that corpora and repositories use for a label. They count only within a set that has the label.
 ALIASES: dict[str, tuple[str, ...]] = {
     "neutral": ("neu", "neutrality", "neutral state"),
     "joy": ("joyful", "happy", "happiness", "hap"),
@@ -32,7 +31,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def label_set(spec: str | Sequence[str]) -> tuple[str, ...]:
-    """The labels of a named set, or the given names themselves. CorpusError for a name that is no set, or for doubles."""
+    """The labels of a named set, or a list of labels as it is; CorpusError for an unknown set, blanks and duplicates."""
     if isinstance(spec, str):
         if spec not in LABEL_SETS:
             raise CorpusError(
@@ -45,10 +44,7 @@ def label_set(spec: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def names(labels: Sequence[str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Every accepted spelling, in lower case, -> its canonical label. ``extra`` holds a user's own spellings.
-
-    Raises CorpusError where ``extra`` points at a label that the set does not have.
-    """
+    """Accepted spelling, in lower case -> label. ``extra``: a user's own spellings; CorpusError where they mean no label."""
     accepted = {name.casefold(): name for name in labels}
     for label in labels:
         for alias in ALIASES.get(label, ()):
@@ -61,15 +57,15 @@ def names(labels: Sequence[str], extra: Mapping[str, str] | None = None) -> dict
 
 
 def fault(written: str, accepted: Mapping[str, str]) -> str:
-    """The sentence for a label that nobody knows: what was written, the known labels, and the nearest one."""
+    """A sentence about an unknown label, with the labels of the set and the nearest one."""
     near = difflib.get_close_matches(written.strip().casefold()[:40], accepted, n=1)
     hint = f" Did you mean '{accepted[near[0]]}'?" if near else ""
-    known = dict.fromkeys(accepted.values())
-    return f"the label '{printable(written, 60)}' is unknown; the known ones are {_listed(known)}.{hint}"
+    labels = dict.fromkeys(accepted.values())
+    return f"the label '{printable(written, 60)}' is unknown; the known ones are {_listed(labels)}.{hint}"
 
 
 def canonical(written: str, accepted: Mapping[str, str]) -> str | None:
-    """The canonical label for a spelling, or None for an unknown one; case and outer blanks do not count."""
+    """The label of a spelling, or None for an unknown one; case and outer blanks do not count."""
     return accepted.get(written.strip().casefold())
 
 
@@ -80,11 +76,12 @@ def mapping(
     given: Mapping[str, str | None] | None,
     used: Collection[str] | None = None,
 ) -> dict[str, str | None]:
-    """Where each label of a corpus goes in the target set; None = the turn stays as history without a label.
+    """Label of a corpus -> label of the target set, or None: such turns are history without a label.
 
-    Labels that stand in both sets need no entry, nor do those that no utterance has: ``used`` holds the others (None: all
-    are used). Raises CorpusError, listing every fault, for labels that the map forgets, entries that the corpus does not
-    have, and goals that the target set does not have.
+    given  the user's map; labels in both sets need no entry
+    used   the labels that utterances have; None = all. Others need no entry either
+
+    Raises CorpusError, listing every fault, for labels without an entry, and entries from or to an unknown label.
     """
     given = given or {}
     faults = [
@@ -98,10 +95,10 @@ def mapping(
         if goal is not None and goal not in target
     ]
     wanted = labels if used is None else [label for label in labels if label in used]
-    forgotten = [label for label in wanted if label not in given and label not in target]
-    if forgotten:
+    missing = [label for label in wanted if label not in given and label not in target]
+    if missing:
         faults.append(
-            f"prepare.label_map.{corpus}: say where {_listed(forgotten)} should go among {_listed(target)}, "
+            f"prepare.label_map.{corpus}: say where {_listed(missing)} should go among {_listed(target)}, "
             "or write null to keep such turns as history without a label."
         )
     if faults:

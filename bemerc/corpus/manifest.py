@@ -1,7 +1,6 @@
-"""The nouns of a conversation, and the manifest: one JSON line per utterance, the only thing later stages read of a corpus.
+"""Utterance, Dialogue and Manifest; the manifest's file has one JSON line per utterance.
 
-Every reader in this package turns somebody's folder into Utterances. Everything after ``prepare`` sees the manifest
-alone, so a new corpus is one new module here and nothing else.
+Later stages read nothing else of a corpus, so a new corpus needs one new module in readers/.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 Modality = Literal["face", "pose", "audio"]
 MODALITIES: tuple[Modality, ...] = ("face", "pose", "audio")
 
-# Nobody is named: what is not known to be one person is never measured against its own earlier turns.
+# The speaker of turns without a name. They may be several people, so they are never calibrated on earlier turns.
 NOBODY = ""
 
-# Canonical names, in the order in which scores and tables list them; aliases are what other repositories write.
+# Labels in the order of scores and tables.
 LABEL_SETS: dict[str, tuple[str, ...]] = {
     "meld": ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),
     "iemocap6": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
@@ -41,7 +40,7 @@ class Utterance:
 
     id       unique in the manifest; opens with corpus and split because MELD restarts its numbers in each split
     dialogue id of the dialogue, unique in the manifest; a dialogue lies in one split
-    index    position in the dialogue, from 0 without gaps
+    index    position in the dialogue, from 0, without gaps
     label    canonical name from the label set, None where unknown (such turns serve as history only)
     clip     path of the video or sound file, relative to the manifest's folder or absolute; None where there is none
     start_s, end_s  the part of ``clip`` that is this utterance, None = all of it
@@ -63,7 +62,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """The utterances of one dialogue in their order."""
+    """The utterances of a dialogue, in order."""
 
     id: str
     utterances: tuple[Utterance, ...]
@@ -71,8 +70,7 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All utterances of the corpora in use, sorted by id (those of a folder of clips as people number them), and
-    the label set that their labels come from."""
+    """All utterances of the corpora in use, sorted by id (of a folder of clips, in natural order), and their label set."""
 
     utterances: tuple[Utterance, ...]
     labels: tuple[str, ...]
@@ -96,17 +94,17 @@ class Manifest:
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence[str], corpora: Sequence[str]) -> None:
-    """Check and write a manifest: a first line with the label set, then one utterance per line, sorted by id.
+    """Check and write a manifest: a line with the label set, then one utterance per line, sorted by id.
 
-    Raises CorpusError listing the faults: a duplicate id, a label outside the set, a dialogue in two splits, an index
-    that is not 0, 1, 2, ... within its dialogue, and whatever read_manifest would refuse.
+    Raises CorpusError, listing the faults: duplicate ids, labels outside the set, dialogues in two splits, indices other than
+    0, 1, 2, ... within a dialogue, and whatever read_manifest refuses.
     """
     ordered = sorted(utterances, key=lambda u: u.id)
-    unreadable = ((u.id, _wrong(asdict(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
+    checked = ((u.id, _fault(asdict(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
     faults = [
-        f"{printable(id_)}: {wrong} Correct it, or list the id under prepare.leave_out."
-        for id_, wrong in unreadable
-        if wrong
+        f"{printable(id_)}: {fault} Correct it, or list the id under prepare.leave_out."
+        for id_, fault in checked
+        if fault
     ][:50]
     faults += _faults(ordered, labels)
     if faults:
@@ -117,10 +115,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read what write_manifest wrote, or somebody else: every line is checked for keys, types, ranges and clashes.
-
-    Raises CorpusError, which names the line that is not as it must be.
-    """
+    """Read a manifest, and check keys, types and ranges of every line; CorpusError with the number of a line that is wrong."""
     try:
         lines = read_json_lines(path, MAX_LINE_BYTES)
         first = next(lines, None)
@@ -141,18 +136,18 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(tuple(utterances), labels, corpora, path.parent)
 
 
-# Bounds on a manifest: its file is read line by line, and its utterances are held in memory.
+# Limits: utterances are all in memory, the file is read line by line.
 MAX_UTTERANCES = 500_000
 MAX_LINE_BYTES = 1 << 20
 # Characters of one utterance's words, names and paths; the longest of MELD has 336.
 LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
 _AGAIN = "Run 'bemerc prepare' again."
-# Two days, in turns of a second, and in seconds: what an index and a time cannot exceed.
+# Limits of an index and of a time.
 _MAX_TURNS, _MAX_SECONDS = 10**6, 10**7
 
 
 def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    found = []
+    lists = []
     for key in ("labels", "corpora"):
         names = value.get(key) if isinstance(value, dict) else None
         if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 200 for name in names):
@@ -161,23 +156,22 @@ def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             )
         if len(set(names)) < len(names):
             raise CorpusError(f"{printable(path)}, line 1: a name stands twice in {key}. {_AGAIN}")
-        found.append(tuple(names))
-    return found[0], found[1]
+        lists.append(tuple(names))
+    return lists[0], lists[1]
 
 
 _KEYS = frozenset(field.name for field in fields(Utterance))
 
 
 def _utterance(path: Path, number: int, value: Any) -> Utterance:
-    wrong = _wrong(value)
-    if wrong:
-        raise CorpusError(f"{printable(path)}, line {number}: {wrong} {_AGAIN}")
+    if fault := _fault(value):
+        raise CorpusError(f"{printable(path)}, line {number}: {fault} {_AGAIN}")
     crop = value.pop("crop")
     return Utterance(**value, crop=None if crop is None else tuple(crop))
 
 
-def _wrong(value: Any) -> str | None:
-    """What is wrong with a line of a manifest, as a sentence; None where it is an utterance."""
+def _fault(value: Any) -> str | None:
+    """A sentence on what is wrong with a line of a manifest; None where it is an utterance."""
     if not isinstance(value, dict):
         return "must be a JSON object."
     if value.keys() != _KEYS:
@@ -195,10 +189,10 @@ def _wrong(value: Any) -> str | None:
         return f"split must be one of {', '.join(SPLITS)}, not {printable(repr(value['split']), 40)}."
     if type(value["index"]) is not int or not 0 <= value["index"] < _MAX_TURNS:
         return f"index must be a whole number from 0, not {printable(repr(value['index']), 40)}."
-    return _wrong_part(value["start_s"], value["end_s"], value["crop"])
+    return _segment_fault(value["start_s"], value["end_s"], value["crop"])
 
 
-def _wrong_part(start_s: Any, end_s: Any, crop: Any) -> str | None:
+def _segment_fault(start_s: Any, end_s: Any, crop: Any) -> str | None:
     for name, time in (("start_s", start_s), ("end_s", end_s)):
         if time is not None and not (type(time) in (int, float) and 0 <= time < _MAX_SECONDS):
             return f"{name} must be seconds from the clip's start or null, not {printable(repr(time), 40)}."
@@ -214,27 +208,28 @@ def _wrong_part(start_s: Any, end_s: Any, crop: Any) -> str | None:
 
 
 def _faults(utterances: Sequence[Utterance], labels: Sequence[str], most: int = 50) -> list[str]:
-    """What is wrong between utterances that are sorted by id: at most ``most`` sentences, and one that counts the others."""
+    """Faults between utterances, which are sorted by id: at most ``most`` sentences, and one that counts the others."""
     faults = [
         f"{printable(b.id)}: two utterances share this id." for a, b in itertools.pairwise(utterances) if a.id == b.id
     ]
     split_of: dict[str, str] = {}
     indices: dict[str, list[int]] = {}
-    known = ", ".join(labels)
+    listed = ", ".join(labels)
     for u in utterances:
         if u.label is not None and u.label not in labels:
             faults.append(
-                f"{printable(u.id)}: the label '{printable(u.label, 60)}' is not in the label set ({printable(known)})."
+                f"{printable(u.id)}: the label '{printable(u.label, 60)}' is not in the label set ({printable(listed)})."
             )
         if split_of.setdefault(u.dialogue, u.split) != u.split:
             faults.append(
                 f"{printable(u.id)}: its dialogue '{printable(u.dialogue)}' lies in both {split_of[u.dialogue]} and {u.split}."
             )
         indices.setdefault(u.dialogue, []).append(u.index)
-    for dialogue, found in indices.items():
-        if sorted(found) != list(range(len(found))):
+    for dialogue, numbers in indices.items():
+        if sorted(numbers) != list(range(len(numbers))):
             faults.append(
-                f"{printable(dialogue)}: the turns are numbered {printable(sorted(found)[:20])}; they must be 0 to {len(found) - 1}."
+                f"{printable(dialogue)}: the turns are numbered {printable(sorted(numbers)[:20])}; "
+                f"they must be 0 to {len(numbers) - 1}."
             )
     more = [f"and {len(faults) - most} more faults."] if len(faults) > most else []
     return faults[:most] + more

@@ -1,8 +1,7 @@
-"""Which corpora are in use, joined into one manifest: the section ``prepare`` of params.yaml.
+"""Read the corpora in use and write their manifest: the section ``prepare`` of params.yaml.
 
-``corpora: [sample]`` -> ``[meld]`` is the whole switch. Each corpus keeps its own settings whether it is in use or not,
-so switching back and forth loses nothing. Several at once need one label set that all their labels are mapped into by
-name; where a label has no counterpart the user says so, because "frustrated" is not "anger" until somebody decides.
+``corpora: [sample]`` -> ``[meld]`` switches; each corpus keeps its own settings whether it is in use or not. Several corpora
+need one label set, into which their labels are mapped by name, or by the user's map.
 """
 
 from __future__ import annotations
@@ -51,15 +50,17 @@ class Params:
 
     def check(self) -> list[str]:
         """Values that types cannot refuse."""
-        known = f"The known corpora are {', '.join(CORPORA)}."
+        listed = f"The known corpora are {', '.join(CORPORA)}."
         faults = [
-            f"corpora: '{name}' is no corpus{_nearest(name)} {known}" for name in self.corpora if name not in CORPORA
+            f"corpora: '{name}' is no corpus{_nearest(name)} {listed}" for name in self.corpora if name not in CORPORA
         ]
         faults += [
-            f"label_map.{name}: there is no such corpus. {known}" for name in self.label_map if name not in CORPORA
+            f"label_map.{name}: there is no such corpus. {listed}" for name in self.label_map if name not in CORPORA
         ]
         if not self.corpora or len(set(self.corpora)) != len(self.corpora):
-            faults.append(f"corpora: must name one corpus or several different ones, not {list(self.corpora)}. {known}")
+            faults.append(
+                f"corpora: must name one corpus or several different ones, not {list(self.corpora)}. {listed}"
+            )
         return faults
 
 
@@ -68,8 +69,9 @@ def run(
 ) -> tuple[Manifest, tuple[Finding, ...]]:
     """Read the corpora and write their manifest to ``out``; returns it, and the findings that need a person.
 
-    ``transcripts`` of recordings without cues. Raises CorpusError, listing every fault, when a corpus cannot be read, label
-    sets do not go together or train lacks a label.
+    transcripts  of recordings without subtitles
+
+    Raises CorpusError, listing every fault, when a corpus cannot be read, label sets do not fit, or train lacks a label.
     """
     readings = [read(params, name, transcripts) for name in params.corpora]
     labels, utterances = joined(readings, params)
@@ -80,8 +82,8 @@ def run(
 
 
 def read(params: Params, name: str, transcripts: recording.Transcripts = recording.NONE) -> Reading:
-    """One corpus by its name in ``corpora``, its labels still its own."""
-    must_be_known(name)
+    """Read one corpus, by its name in CORPORA; its labels are not mapped yet."""
+    check_name(name)
     if name == "sample":
         if not Path(params.sample.folder).is_dir():
             raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'bemerc sample'.")
@@ -99,8 +101,8 @@ def read(params: Params, name: str, transcripts: recording.Transcripts = recordi
     raise AssertionError(name)
 
 
-def must_be_known(name: str) -> None:
-    """CorpusError where ``name`` is no corpus."""
+def check_name(name: str) -> None:
+    """Raise CorpusError unless ``name`` is one of CORPORA."""
     if name not in CORPORA:
         raise CorpusError(
             f"'{printable(name, 60)}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}."
@@ -108,16 +110,16 @@ def must_be_known(name: str) -> None:
 
 
 def place(params: Params, name: str) -> Path:
-    """Where the settings say that a corpus lies: a folder, or the table's file."""
-    must_be_known(name)
+    """The folder of a corpus by its settings, or the table's file."""
+    check_name(name)
     settings = getattr(params, name)
     return Path(settings.file if isinstance(settings, table.Params) else settings.folder)
 
 
-def stops(reading: Reading, params: Params) -> list[str]:
-    """What stops ``prepare`` though the corpus could be read: no clip at all, labels without a place, labels train lacks.
+def blocking_faults(reading: Reading, params: Params) -> list[str]:
+    """Faults that stop ``prepare`` though the corpus could be read: no clip, unmapped labels, labels missing in train.
 
-    Together with the other corpora in use where this one is in use, else alone.
+    Judged with the other corpora in use if this one is in use, else alone.
     """
     used = reading.name in params.corpora
     try:
@@ -133,7 +135,7 @@ def stops(reading: Reading, params: Params) -> list[str]:
 
 
 def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...], tuple[Utterance, ...]]:
-    """The common label set, and all utterances with their labels mapped into it and the user's exceptions applied."""
+    """The common label set, and all utterances with their labels mapped into it and the user's exclusions applied."""
     labels = _common(readings, params)
     faults, utterances = [], []
     for reading in readings:
@@ -147,44 +149,44 @@ def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...]
         if not params.words_alone and not any(u.clip for u in reading.utterances):
             faults.append(_no_clips(reading))
     if not faults:
-        faults = _strangers(params, utterances)
+        faults = _unknown_ids(params, utterances)
     if faults:
         raise CorpusError("\n".join(faults))
-    return labels, _excepted(utterances, params)
+    return labels, _without_excluded(utterances, params)
 
 
 def unlearnable(labels: Sequence[str], utterances: Iterable[Utterance], params: Params) -> list[str]:
-    """Faults that end a training: labels that no utterance of train has, with the key to change.
+    """Labels that no utterance of train has, as faults that name the key to change.
 
-    A corpus of which nothing is train is prepared all the same: it may be there to be measured or judged only.
+    A corpus without train is prepared all the same: it may be there only to extract or evaluate.
     """
     mine = list(utterances)
     counts = Counter((u.split, u.label) for u in mine if u.label is not None)
-    there = [label for label in labels if counts["train", label]]
-    lacking = [label for label in labels if not counts["train", label]]
-    if not lacking or not counts or not any(u.split == "train" for u in mine):
+    present = [label for label in labels if counts["train", label]]
+    missing = [label for label in labels if not counts["train", label]]
+    if not missing or not counts or not any(u.split == "train" for u in mine):
         return []
-    told = ", ".join(
+    listed = ", ".join(
         f"{label}{f' ({n} in dev and test)' if (n := counts['dev', label] + counts['test', label]) else ''}"
-        for label in lacking
+        for label in missing
     )
-    if not there:
+    if not present:
         return [
             "train has no labelled utterance, so nothing can be learned. Label some, or give labelled ones the split train."
         ]
     return [
-        f"train has no utterance with the label {told}, so it could never be learned. {_way_out(there, lacking, counts, params)}"
+        f"train has no utterance with the label {listed}, so it could never be learned. {_remedy(present, missing, counts, params)}"
     ]
 
 
-def _way_out(
-    there: Sequence[str], lacking: Sequence[str], counts: Mapping[tuple[Split, str], int], params: Params
+def _remedy(
+    present: Sequence[str], missing: Sequence[str], counts: Mapping[tuple[Split, str], int], params: Params
 ) -> str:
-    """Which key says that there are fewer labels, and what to write there."""
+    """The key of params.yaml that reduces the label set, and what to write there."""
     alone = params.corpora[0] if len(params.corpora) == 1 else None
-    elsewhere = [label for label in lacking if counts.get(("dev", label)) or counts.get(("test", label))]
+    elsewhere = [label for label in missing if counts.get(("dev", label)) or counts.get(("test", label))]
     own = alone in ("table", "recording") and params.labels is None and not elsewhere
-    sentence = f"Set {f'prepare.{alone}.labels' if own else 'prepare.labels'}: [{', '.join(there)}]"
+    sentence = f"Set {f'prepare.{alone}.labels' if own else 'prepare.labels'}: [{', '.join(present)}]"
     if not elsewhere:
         return f"{sentence}."
     entries = ", ".join(f"{label}: null" for label in elsewhere)
@@ -194,7 +196,7 @@ def _way_out(
 
 
 def shared_clips(utterances: Iterable[Utterance]) -> list[Finding]:
-    """A finding for each file that utterances of several splits are part of: train then holds what is tested."""
+    """A finding for each file with utterances of several splits: train may then hold what is tested."""
     users: dict[str, dict[str, str]] = {}
     for u in utterances:
         if u.clip is not None:
@@ -226,36 +228,35 @@ def _common(readings: Sequence[Reading], params: Params) -> tuple[str, ...]:
 
 
 def _no_clips(reading: Reading) -> str:
-    looked = [finding.reason for finding in reading.findings if finding.kind == "missing" and finding.needs_you][:3]
+    reasons = [finding.reason for finding in reading.findings if finding.kind == "missing" and finding.needs_you][:3]
     return " ".join(
         [
             f"{reading.name}: not one of its {len(reading.utterances)} utterances has a clip.",
-            *looked,
+            *reasons,
             "To go on with words alone set prepare.words_alone: true.",
         ]
     )
 
 
-def _strangers(params: Params, utterances: Iterable[Utterance]) -> list[str]:
-    known = {u.id for u in utterances}
+def _unknown_ids(params: Params, utterances: Iterable[Utterance]) -> list[str]:
+    existing = {u.id for u in utterances}
     return [
-        f"prepare.{key}: no utterance has the id '{id_}'{_nearest(id_, known)}"
+        f"prepare.{key}: no utterance has the id '{id_}'{_nearest(id_, existing)}"
         for key, ids in (("without_video", params.without_video), ("leave_out", params.leave_out))
         for id_ in ids
-        if id_ not in known
+        if id_ not in existing
     ]
 
 
-def _excepted(utterances: Iterable[Utterance], params: Params) -> tuple[Utterance, ...]:
-    out, blind = set(params.leave_out), set(params.without_video)
-    kept = [
-        replace(u, clip=None, start_s=None, end_s=None, crop=None) if u.id in blind else u
+def _without_excluded(utterances: Iterable[Utterance], params: Params) -> tuple[Utterance, ...]:
+    left_out, without_video = set(params.leave_out), set(params.without_video)
+    return renumbered(
+        replace(u, clip=None, start_s=None, end_s=None, crop=None) if u.id in without_video else u
         for u in utterances
-        if u.id not in out
-    ]
-    return renumbered(kept)
+        if u.id not in left_out
+    )
 
 
-def _nearest(name: str, known: Iterable[str] = CORPORA) -> str:
-    near = difflib.get_close_matches(name[:200], list(known), n=1)
+def _nearest(name: str, names: Iterable[str] = CORPORA) -> str:
+    near = difflib.get_close_matches(name[:200], list(names), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."

@@ -1,9 +1,9 @@
-"""Which manifest something was made from: fingerprints that say whether what was fitted has seen what is about to be judged.
+"""Fingerprints of the training data, which keep results that were fitted on other splits from being used.
 
-Ids hold no split, so that testing on another session of IEMOCAP extracts nothing anew; the files of the earlier choice then
-look right and were fitted on what is now the test split. So tokens, references, models and predictions carry a fingerprint
-of the utterances that were learned from, and each step refuses what was made from others. The test split is in neither
-fingerprint: an utterance that moves there leaves train or dev, and a new clip to predict makes nothing stale.
+Ids hold no split, so that testing on another session of IEMOCAP extracts nothing again; tokens or models of the earlier splits
+then fit by their ids, and were fitted on what is now the test split. So tokens, references, models and predictions carry a
+fingerprint of train and dev, and each step refuses another one. The test split is not in it: an utterance that moves there
+leaves train or dev, and a new clip to predict makes nothing stale.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ from bemerc.corpus.manifest import Manifest
 
 
 class StaleError(BemercError):
-    """Something was made from another manifest, or from other splits of it. ``what``: a file or folder; ``found`` and
-    ``wanted``: fingerprints, ``found`` empty where it says nothing of its manifest; ``command``: what makes it anew."""
+    """Something was made from another manifest, or from other splits of it.
 
-    def __init__(self, what: Path | str, found: str, wanted: str, command: str) -> None:
+    what     a file or folder
+    actual   its fingerprint; "" where it has none
+    wanted   the fingerprint of the manifest in use
+    command  what makes it again
+    """
+
+    def __init__(self, what: Path | str, actual: str, wanted: str, command: str) -> None:
         made = (
-            f"was made from another manifest or other splits ({printable(found[:8])})"
-            if found
+            f"was made from another manifest or other splits ({printable(actual[:8])})"
+            if actual
             else "says nothing of its manifest"
         )
         super().__init__(
             f"{what}: it {made}, and the manifest at hand is {wanted[:8]}. It may have been fitted on what is now the test split. "
             f"Make it anew: {command}"
         )
-        self.what, self.found, self.wanted, self.command = what, found, wanted, command
+        self.what, self.actual, self.wanted, self.command = what, actual, wanted, command
 
 
 def fitted(manifest: Manifest) -> str:
-    """Of what calibration, references and align are fitted on: which utterances train and dev hold, in which dialogues and
-    turns, by which speakers. 32 hex digits; words and labels are not read there and do not count."""
+    """Fingerprint (32 hex digits) of the data of calibration, references and align: the ids, dialogues, turns and speakers of
+    train and dev. Words and labels do not count."""
     return _digest([[u.id, u.dialogue, u.index, u.speaker, u.split] for u in manifest.utterances if u.split != "test"])
 
 
 def learned(manifest: Manifest) -> str:
-    """Of what merc learns from, 32 hex digits: as ``fitted``, with words, labels and the label set."""
+    """Fingerprint (32 hex digits) of the data of merc: as ``fitted``, with words, labels and the label set."""
     turns = [
         [u.id, u.dialogue, u.index, u.speaker, u.split, u.text, u.label]
         for u in manifest.utterances
@@ -52,15 +57,15 @@ def learned(manifest: Manifest) -> str:
 
 
 def is_corpus(manifest: Manifest) -> bool:
-    """Whether something can be fitted on it: clips to predict have no train and no dev."""
+    """Whether a model can be fitted on the manifest: clips to predict have neither train nor dev."""
     return any(u.split != "test" for u in manifest.utterances)
 
 
-def must_match(what: Path | str, found: Any, wanted: str, command: str) -> None:
-    """StaleError unless ``what``, which carries the fingerprint ``found``, was made from the manifest that has ``wanted``."""
-    if found != wanted:
-        raise StaleError(what, found if isinstance(found, str) else "", wanted, command)
+def must_match(what: Path | str, actual: Any, wanted: str, command: str) -> None:
+    """Raise StaleError unless ``actual``, the fingerprint in ``what``, is ``wanted``, that of the manifest in use."""
+    if actual != wanted:
+        raise StaleError(what, actual if isinstance(actual, str) else "", wanted, command)
 
 
-def _digest(told: Any) -> str:
-    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:32]
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:32]

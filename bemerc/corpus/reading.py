@@ -1,9 +1,8 @@
-"""What a reader gives: utterances, and beside them everything about the corpus that a person should know.
+"""The result of a corpus reader: utterances, and findings about the corpus.
 
-A reader never fails on a broken corpus as long as each utterance can be told from the others: what is odd becomes a
-Finding with the id, the reason, and what bemerc does about it, and ``bemerc corpus check`` prints them. One bad cue, row
-or file is left out and named. What says which data the corpus is stops, with all faults at once: columns, labels and
-splits that nobody knows, ids and places that stand twice, a dialogue in two splits.
+A reader goes on as long as utterances can be told apart: a bad cue, row or file is left out, and becomes a Finding with id,
+reason and what bemerc does about it (printed by ``bemerc corpus check``). Faults in what defines the data stop it, all
+at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from typing import Literal
 from bemerc.core.errors import CorpusError
 from bemerc.corpus.manifest import Manifest, Utterance
 
-# What becomes of the thing that a finding is about.
+# What bemerc does with the subject of a finding.
 Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]
 
-# What counts as a clip by its name; where two files claim one utterance, the suffix that stands first wins. All of these
-# are opened by what is in them, never by their name; a file of any other name is no clip, and named as left out.
+# Suffixes of clips; where two files claim one utterance, the first suffix wins. Clips are opened by their content, whatever
+# their suffix; a file with any other suffix is left out, with a finding.
 # fmt: off
 VIDEO = (
     ".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv",
@@ -38,12 +37,12 @@ SOUND = (
 # fmt: on
 
 
-# Faults that one message lists; a table may have as many as rows.
+# Faults that one message lists; a table may have as many as it has rows.
 MAX_SHOWN = 100
 
 
 class FaultyCorpusError(CorpusError):
-    """A corpus that stops: ``faults`` are its sentences, ``findings`` what else was found before it stopped."""
+    """A corpus cannot be read. ``faults``: sentences; ``findings``: what was noticed before."""
 
     def __init__(self, faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:
         self.faults = tuple([*faults, advice] if advice else faults)
@@ -54,13 +53,13 @@ class FaultyCorpusError(CorpusError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found in a corpus.
+    """Something in a corpus that a person may want to know.
 
     kind       one word per kind, as counted in the report: missing, extra, corrupt, mis-cut, near-empty, gap, ...
     id         the utterance, dialogue, file or line that it is about
     reason     a sentence with the values
     action     what bemerc does about it
-    needs_you  True when a person has to decide or mend something; then ``corpus check`` ends with exit code 1
+    needs_you  whether a person has to decide or fix something; then ``corpus check`` ends with exit code 1
     """
 
     kind: str
@@ -72,13 +71,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Reading:
-    """One corpus as a reader found it.
+    """The content of one corpus.
 
-    utterances  clips are paths as the reader found them: absolute, or relative to the working directory
+    utterances  with paths of clips absolute or relative to the working directory
     labels      the label set in its canonical order; empty where the corpus has no labels
-    findings    everything odd, in the order in which it was found
-    spans_s     id -> seconds that the corpus says the utterance lasts, where it says so
-    known       id -> what is publicly known to be wrong with it, so that nobody is alarmed by it again
+    findings    in the order of reading
+    spans_s     id -> the utterance's length by the corpus's own times, where it has them
+    errata      id -> its documented fault; findings on it need nobody
     twins       id -> another file that claims to be the same clip
     """
 
@@ -87,19 +86,19 @@ class Reading:
     labels: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     spans_s: Mapping[str, float] = field(default_factory=dict)
-    known: Mapping[str, str] = field(default_factory=dict)
+    errata: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
 
     def by_action(self, action: Action) -> dict[str, str]:
-        """Id -> why, of everything that this was done to; several reasons for one id are joined."""
-        found: dict[str, str] = {}
+        """Id -> reasons, joined, of the findings with this action."""
+        reasons: dict[str, str] = {}
         for finding in self.findings:
             if finding.action == action:
-                found[finding.id] = f"{found[finding.id]} {finding.reason}" if finding.id in found else finding.reason
-        return found
+                reasons[finding.id] = f"{reasons.get(finding.id, '')} {finding.reason}".strip()
+        return reasons
 
     def manifest(self, folder: Path) -> Manifest:
-        """These utterances as a manifest that lies in ``folder``, without writing it, sorted as people number ids: t2 before t10."""
+        """The utterances as a manifest in ``folder``, without writing it, in natural order of ids (t2 before t10)."""
         utterances = sorted(
             relocated(self.utterances, folder), key=lambda u: [natural(part) for part in u.id.split("/")]
         )
@@ -107,9 +106,9 @@ class Reading:
 
 
 def relocated(utterances: Iterable[Utterance], folder: Path) -> tuple[Utterance, ...]:
-    """Clips as the manifest in ``folder`` must name them: absolute paths stay, others become relative to ``folder``.
+    """Utterances with their clips' paths as in a manifest in ``folder``: absolute, or relative to ``folder``.
 
-    Purely by name: links are not followed, so that the manifest is the same wherever the data really lie.
+    Links are not followed, so that the manifest is the same wherever they point to.
     """
     base = os.path.abspath(folder)  # noqa: PTH100  Path.resolve() would follow links
     return tuple(
@@ -121,18 +120,18 @@ def relocated(utterances: Iterable[Utterance], folder: Path) -> tuple[Utterance,
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key for names as people number them: clip2 before clip10."""
+    """Sort key of natural order: clip2 before clip10."""
     parts = re.findall(r"\d+|\D+", name, re.ASCII)
     return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts)
 
 
 def natural_id(id_: str) -> list[tuple[tuple[int, int, str], ...]]:
-    """Sort key for ids: folder by folder, each as people number them."""
+    """Sort key of ids: natural order, folder by folder."""
     return [natural(part) for part in id_.split("/")]
 
 
 def by_dialogue(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
-    """Utterances grouped by dialogue, each in its order."""
+    """Utterances by dialogue, each in the order of its turns."""
     turns: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         turns.setdefault(utterance.dialogue, []).append(utterance)
@@ -140,17 +139,17 @@ def by_dialogue(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
 
 
 def renumbered(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
-    """The same turns with indices 0, 1, 2, ... within each dialogue, after some were left out."""
+    """The utterances with indices 0, 1, 2, ... within each dialogue."""
     groups = by_dialogue(utterances)
     return tuple(replace(u, index=i) for group in groups.values() for i, u in enumerate(group))
 
 
 def stop_at(faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:
-    """Raise FaultyCorpusError with all faults at once, if there are any; ``advice`` closes the message."""
+    """Raise FaultyCorpusError if there are faults; ``advice`` ends the message."""
     if faults:
         raise FaultyCorpusError(faults, advice, findings)
 
 
 def person(written: str) -> str:
-    """A speaker's name as it is compared: "Ann" and "Ann " are one person, and so are the two ways to write the ü of Jürg."""
+    """A speaker's name in normal form: NFC, white space folded, so that "Ann" and "Ann " are one person."""
     return " ".join(unicodedata.normalize("NFC", written).split())

@@ -1,7 +1,7 @@
-"""What lies in a corpus's folder, file by file: the reason for ``dvc repro`` to look again when a clip is added or replaced.
+"""Hash every file of a corpus, so that ``dvc repro`` notices when a clip is added or replaced.
 
-The manifest names clips and says nothing of what is in them, so that it does not change when a corrupt clip is mended;
-the survey does. It is a list of hashes because times of change mean nothing after a copy.
+The manifest names clips and not their content, so it stays the same when a damaged clip is replaced. (DVC cannot depend on
+data/NAME of the corpora in use itself: only a stage with a matrix expands a list of params.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bemerc.corpus import prepare
 
 
 def run(params: prepare.Params, name: str, folder: Path, out: Path, advance: Callable[[int], None]) -> int:
-    """Write the hash of every file below ``folder`` to ``out`` as JSON and return how many there are.
+    """Write the hashes of all files below ``folder`` to ``out``, JSON by path; returns their number.
 
     Raises CorpusError where the settings of corpus ``name`` point to another place than ``folder``, which DVC watches.
     """

@@ -1,9 +1,8 @@
-"""Speech to words for recordings without subtitles, by a Whisper of transformers.
+"""Transcribe recordings without subtitles, with a Whisper model of transformers, into WebVTT files.
 
-The usual way is a script of its own that leaves text and throws the times away. Here the model's own timestamps become the
-cues of a WebVTT file, which enters where subtitles enter (corpus/recording.py), so that nothing after it knows the
-difference, and people can mend a transcript by hand: a file beside the video wins over one of ours. Transcripts are kept
-by what was heard and by which model, so a recording is transcribed once. A user's own file is never written to.
+The model's timestamps become cues, which are read as subtitles are (readers/recording.py); people may correct them by hand, and
+a file beside the video takes precedence. A transcript's name holds hashes of the recording and the model, so each
+recording is transcribed once. A user's own files are never written to.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ if TYPE_CHECKING:
 
 Track = Literal["auto"] | int
 
-# Below this level everywhere (dB of full scale) there is nothing to hear, and a Whisper would invent words.
+# Recordings below this level everywhere (dB of full scale) are silent, and a Whisper would invent words.
 SILENCE_DB = -60.0
-# Whisper's own defaults for passing over stretches without speech (Radford et al. 2022, section 4.5).
+# Whisper's own defaults for skipping stretches without speech (Radford et al. 2022, section 4.5).
 NO_SPEECH = 0.6
 LOG_PROB = -1.0
 
 
 class TranscribeError(BemercError):
-    """The speech recogniser cannot be had, or a transcript cannot be written."""
+    """The speech recogniser cannot be loaded."""
 
 
 @dataclass(frozen=True)
 class Transcripts:
-    """Which recordings have a transcript, and why the others have none: path -> sentence."""
+    """Recording -> transcript, and recording -> sentence why it has none."""
 
     files: Mapping[Path, Path]
     without: Mapping[Path, str]
@@ -53,31 +52,31 @@ class Transcripts:
 def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto", track: Track = "auto") -> Transcripts:
     """Transcribe ``videos`` with the Whisper ``model`` (a folder or a name) into WebVTT files in ``folder``.
 
-    track  of which sound track: auto, the one with a voice, or a number, from 1
+    track  sound track: auto, the one with a voice, or a number, from 1
 
-    Recordings that were transcribed before by this model are not heard again; without any left, the model is not loaded.
-    Raises TranscribeError where the model cannot be had; a recording that cannot be heard costs itself alone.
+    Recordings with a transcript by this model are skipped, and the model is loaded only if there are others. Raises
+    TranscribeError where it cannot be; a recording that cannot be read is listed in ``without``.
     """
     places = {video: _place(video, model, folder, track) for video in videos}
     left = [video for video, place in places.items() if place is None or not place.is_file()]
     without: dict[Path, str] = {}
     if left:
-        hear = whisper(model, device)
+        recognise = whisper(model, device)
         with bar("Transcribing", len(left), "recordings") as advance:
             for video in left:
-                reason = _transcribe(video, places[video], hear, model, track)
+                reason = _transcribe(video, places[video], recognise, model, track)
                 if reason:
                     without[video] = reason
                 advance(1)
     files = {v: place for v, place in places.items() if place is not None and place.is_file() and v not in without}
-    # A transcript without a word is kept, so that silence is not listened to twice, but it is no subtitle.
+    # A transcript without words is kept, so that silence is not transcribed again, but it is no subtitle.
     wordless = [v for v, place in files.items() if "-->" not in place.read_text(encoding="utf-8")]
     without |= dict.fromkeys(wordless, "No speech was recognised in it.")
     return Transcripts({v: place for v, place in files.items() if v not in without}, without)
 
 
 def _place(video: Path, model: str, folder: Path, track: Track) -> Path | None:
-    """Where the transcript of this very file by this model lies; None where the file cannot be read."""
+    """The path of the transcript of this recording by this model; None where the recording cannot be read."""
     try:
         content = sha256(video)
     except OSError:
@@ -88,9 +87,9 @@ def _place(video: Path, model: str, folder: Path, track: Track) -> Path | None:
 
 
 def _transcribe(
-    video: Path, place: Path | None, hear: Callable[[NDArray[np.float32]], list[Cue]], model: str, track: Track
+    video: Path, place: Path | None, recognise: Callable[[NDArray[np.float32]], list[Cue]], model: str, track: Track
 ) -> str | None:
-    """Write one transcript; returns why there is none."""
+    """Write one transcript; returns why there is none, or None."""
     if place is None:
         return "The file cannot be read."
     try:
@@ -99,21 +98,21 @@ def _transcribe(
         return f"{error} So there is nothing to transcribe."
     except (MediaError, MachineError) as error:
         return str(error)
-    cues = hear(waveform) if audible(waveform) else []
+    cues = recognise(waveform) if is_audible(waveform) else []
     write_text(place, webvtt(cues, model))
     return None
 
 
-def audible(waveform: NDArray[np.float32]) -> bool:
+def is_audible(waveform: NDArray[np.float32]) -> bool:
     """Whether (N,) samples at 16 kHz are anywhere above SILENCE_DB, by the RMS of tenths of a second."""
     length = SAMPLE_RATE_HZ // 10
-    whole = waveform[: len(waveform) // length * length].reshape(-1, length)
-    loudest = float(np.sqrt((whole.astype(np.float64) ** 2).mean(axis=1)).max(initial=0.0))
+    blocks = waveform[: len(waveform) // length * length].reshape(-1, length)
+    loudest = float(np.sqrt((blocks.astype(np.float64) ** 2).mean(axis=1)).max(initial=0.0))
     return loudest > 10 ** (SILENCE_DB / 20)
 
 
 def webvtt(cues: Iterable[Cue], model: str) -> str:
-    """Cues as a WebVTT file that says who wrote it."""
+    """Cues as the text of a WebVTT file, with a note on the model."""
     head = f"WEBVTT\n\nNOTE Written by bemerc with the speech recogniser {' '.join(model.split())}.\n"
     blocks = [f"\n{_clock(c.start_s)} --> {_clock(c.end_s)}\n{_escaped(c.text)}\n" for c in cues]
     return head + "".join(blocks)
@@ -125,7 +124,7 @@ def _clock(seconds: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Marks of the format are no words; a blank line would end the cue."""
+    """Text without markup characters and line breaks."""
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
@@ -133,9 +132,9 @@ def _escaped(text: str) -> str:
 
 
 def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]], list[Cue]]:
-    """Load a Whisper; returns what turns (N,) float32 samples at 16 kHz into cues.
+    """Load a Whisper; returns a function from (N,) float32 samples at 16 kHz to cues.
 
-    Raises TranscribeError where it cannot be had or is no Whisper.
+    Raises TranscribeError where it cannot be loaded or is no Whisper.
     """
     import torch
     from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
@@ -158,45 +157,47 @@ def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]],
         ) from error
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     network.to(where)
-    return lambda waveform: _hear(network, processor, waveform)
+    return lambda waveform: _recognise(network, processor, waveform)
 
 
-def _hear(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[Cue]:
-    """Cues of one recording of any length: windows of 30 s, each begun where the last one's last whole cue ended."""
+def _recognise(network: Any, processor: Any, waveform: NDArray[np.float32]) -> list[Cue]:
+    """The cues of a recording of any length, in windows of 30 s that start where the last complete cue ended."""
     import torch
 
     window_s = processor.feature_extractor.chunk_length
-    long = len(waveform) > window_s * SAMPLE_RATE_HZ
-    given = processor(
+    is_long = len(waveform) > window_s * SAMPLE_RATE_HZ
+    inputs = processor(
         waveform,
         sampling_rate=SAMPLE_RATE_HZ,
         return_tensors="pt",
         return_attention_mask=True,
         truncation=False,
-        padding="longest" if long else "max_length",
+        padding="longest" if is_long else "max_length",
     ).to(network.device)
-    # The thresholds are for windows of a longer recording; transformers takes them there alone.
-    careful = {"no_speech_threshold": NO_SPEECH, "logprob_threshold": LOG_PROB, "temperature": 0.0} if long else {}
+    # transformers accepts the thresholds only for recordings of several windows.
+    thresholds = (
+        {"no_speech_threshold": NO_SPEECH, "logprob_threshold": LOG_PROB, "temperature": 0.0} if is_long else {}
+    )
     with torch.inference_mode(), transformers_quiet(advice=False):
-        found = network.generate(
-            given["input_features"].to(network.dtype),
-            attention_mask=given["attention_mask"],
+        output = network.generate(
+            inputs["input_features"].to(network.dtype),
+            attention_mask=inputs["attention_mask"],
             return_timestamps=True,
             return_segments=True,
             condition_on_prev_tokens=False,
-            **careful,
+            **thresholds,
         )
-    return cues_of(found["segments"][0], processor.tokenizer, len(waveform) / SAMPLE_RATE_HZ)
+    return cues_of(output["segments"][0], processor.tokenizer, len(waveform) / SAMPLE_RATE_HZ)
 
 
 def cues_of(segments: Iterable[Mapping[str, Any]], tokenizer: Any, duration_s: float) -> list[Cue]:
-    """Whisper's segments (start and end in seconds, token ids) as cues inside the recording; those without words go."""
+    """Whisper's segments (start and end in seconds, token ids) as cues within the recording; those without words go."""
     from bemerc.corpus.readers.recording import Cue
 
-    found = []
+    cues = []
     for segment in segments:
         text = tokenizer.decode(segment["tokens"], skip_special_tokens=True).strip()
         start_s, end_s = float(segment["start"]), min(float(segment["end"]), duration_s)
         if text and end_s > start_s:
-            found.append(Cue(start_s, end_s, text))
-    return found
+            cues.append(Cue(start_s, end_s, text))
+    return cues

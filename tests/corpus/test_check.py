@@ -11,6 +11,7 @@ import pytest
 
 from bemerc.core.errors import CorpusError
 from bemerc.corpus import check, prepare
+from bemerc.corpus.check_report import Report
 from bemerc.corpus.manifest import Utterance
 from bemerc.corpus.readers import folder, meld, recording
 from bemerc.corpus.reading import Reading
@@ -47,15 +48,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(corpus: Path) -> check.Report:
+def report(corpus: Path) -> Report:
     return check.run(prepare.Params(sample=meld.Params(folder=str(corpus))), "sample", quiet=True)
 
 
-def about(report: check.Report, number: int) -> set[tuple[str, str, bool]]:
+def about(report: Report, number: int) -> set[tuple[str, str, bool]]:
     return {(f.kind, f.action, f.needs_you) for f in report.findings if f.id == f"sample/train/dia0_utt{number}"}
 
 
-def test_each_trouble_is_found_and_what_is_done_about_it(report: check.Report) -> None:
+def test_each_trouble_is_found_and_what_is_done_about_it(report: Report) -> None:
     assert about(report, 0) == set()
     assert about(report, 1) == {("mis-cut", "keeps", True)}
     assert about(report, 2) == {("corrupt", "keeps without video", True)}
@@ -66,21 +67,21 @@ def test_each_trouble_is_found_and_what_is_done_about_it(report: check.Report) -
     assert report.exit_code == 1
 
 
-def test_a_twin_that_fits_better_is_named(report: check.Report) -> None:
+def test_a_twin_that_fits_better_is_named(report: Report) -> None:
     (reason,) = [f.reason for f in report.findings if f.kind == "mis-cut"]
     assert "lasts 3.0" in reason
     assert "its times say 1.500 s" in reason
     assert "final_videos_testdia0_utt1.mp4 lasts 1.5" in reason
 
 
-def test_counts_by_split_label_and_speaker(report: check.Report) -> None:
+def test_counts_by_split_label_and_speaker(report: Report) -> None:
     assert report.counts["train"] == {"utterances": 6, "dialogues": 1, "speakers": 2, "labelled": 6, "with_clip": 5}
     assert report.labels["train"] == {"joy": 6}
     assert report.speakers["train"] == {"Ann": 3, "Bob": 3}
     assert report.hours["train"] == pytest.approx(6.2 / 3600, abs=1e-4)
 
 
-def test_the_report_for_people_and_for_programs(report: check.Report) -> None:
+def test_the_report_for_people_and_for_programs(report: Report) -> None:
     text = report.format_text(shown=1)
     assert text.startswith("sample\n  train      6 utterances")
     assert "corrupt: 1 (bemerc keeps without video)  needs you\n  sample/train/dia0_utt2: " in text
@@ -138,16 +139,16 @@ def test_cues_beyond_the_end_of_a_recording(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found_s", "said_s", "mis_cut"),
+    ("length_s", "span_s", "mis_cut"),
     [(1.4, 1.0, False), (1.6, 1.0, True), (10.6, 10.0, False), (13.0, 10.0, True), (0.2, 1.0, True), (0.4, 0.0, False)],
 )
-def test_a_clip_is_mis_cut_by_seconds_and_by_share(found_s: float, said_s: float, mis_cut: bool) -> None:
-    assert check.Tolerance().exceeded(found_s, said_s) is mis_cut
+def test_a_clip_is_mis_cut_by_seconds_and_by_share(length_s: float, span_s: float, mis_cut: bool) -> None:
+    assert check._is_mis_cut(length_s, span_s) is mis_cut
 
 
 def test_what_is_known_of_an_item_alarms_nobody() -> None:
     u = Utterance("a", "d", 0, "Ann", "Hi", None, "test", "gone.mp4")
-    reading = Reading("x", (u,), known={"a": "the published clip is corrupt"})
+    reading = Reading("x", (u,), errata={"a": "the published clip is corrupt"})
     report = check.check(reading, quiet=True)
     assert [(f.kind, f.needs_you) for f in report.findings] == [("corrupt", False)]
     assert report.exit_code == 0

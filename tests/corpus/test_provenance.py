@@ -105,7 +105,7 @@ def test_each_step_refuses_what_learned_from_the_new_test_session(project: Proje
         refused(project.evaluate(predictions), "TVB", "bemerc predict")
         with pytest.raises(StaleError) as stale:
             project.predict()
-        assert (stale.value.found, stale.value.wanted) == tuple(provenance.learned(sessions(s)) for s in (5, 1))
+        assert (stale.value.actual, stale.value.wanted) == tuple(provenance.learned(sessions(s)) for s in (5, 1))
         project.tokens(second)
         for stage in (1, 2):
             refused(project.train(stage), "references.json", "bemerc describe data/manifest.jsonl")

@@ -86,11 +86,11 @@ def test_a_transcript_survives_the_way_through_its_file(tmp_path: Path) -> None:
     assert "some/whisper" in file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("level", "heard"), [(0.0, False), (0.0005, False), (0.01, True)])
-def test_audible(level: float, heard: bool) -> None:
+@pytest.mark.parametrize(("level", "audible"), [(0.0, False), (0.0005, False), (0.01, True)])
+def test_audible(level: float, audible: bool) -> None:
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    assert transcribe.audible(level * noise) is heard
-    assert not transcribe.audible(np.zeros(0, np.float32))
+    assert transcribe.is_audible(level * noise) is audible
+    assert not transcribe.is_audible(np.zeros(0, np.float32))
 
 
 def test_a_model_that_is_not_there_or_no_whisper_is_a_sentence(tmp_path: Path) -> None:
