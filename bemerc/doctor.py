@@ -1,7 +1,7 @@
 """What this machine has and lacks, and what each missing thing costs.
 
 ``python bemerc/doctor.py --system`` runs before anything is installed, so this module imports the standard library alone;
-what an installed bemerc can say beyond that is asked for inside functions.
+what only an installed bemerc can check is imported inside functions.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("accelerate", "accelerate", "no training"),
     ("scikit-learn", "sklearn", "no baselines in the report"),
     ("matplotlib", "matplotlib", "no pictures"),
-    ("dvc", "dvc", "no 'dvc repro'; the bemerc commands work"),
     ("espeakng-loader", "espeakng_loader", "no embedded sample"),
     ("scikit-image", "skimage", "no embedded sample"),
 )
 
 
 # Model files that mediapipe 0.10.21 carries: below its folder modules, what is not measured without it, SHA-256. Numbers come of
-# these files, so another file under the same name is told as well.
+# these files, so another file under the same name is reported too.
 MODELS: tuple[tuple[str, str, str], ...] = (
     (
         "face_detection/face_detection_short_range.tflite",
@@ -83,33 +82,34 @@ _RELEASE = "0.10.21"
 FITTED = ("action_units.npz", "average_face.npz", "voice.npz")
 
 
-# What an extra brings that most people do not need: the extra, its module, and what is done without it.
+# Extras that most people do not need: the extra, its module, and what it is for.
 EXTRAS: tuple[tuple[str, str, str], ...] = (
     ("egemaps", "opensmile", "extract_audio.speech_backend: egemaps"),
     ("parquet", "pyarrow", "bemerc cache export --to parquet"),
     ("quantize", "bitsandbytes", "model.quantize"),
     ("tensorboard", "tensorboard", "TensorBoard's curves"),
+    ("pipeline", "dvc", "dvc repro, which runs bemerc's commands"),
 )
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the examination: what was looked at, whether it is well, what was found, and the remedy if not."""
+class Check:
+    """One line of the report: what was checked, whether it is in order, its version or hash, and how to fix it if not."""
 
     name: str
     ok: bool
-    found: str
+    detail: str
     remedy: str = ""
 
 
-def system_findings() -> Iterator[Finding]:
+def system_checks() -> Iterator[Check]:
     """What must be there before pip can help: the system, the Python version and the shared libraries that OpenCV loads."""
     posix = os.name == "posix"
     remedy = "" if posix else "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
-    yield Finding("system", posix, platform.system() or os.name, remedy)
+    yield Check("system", posix, platform.system() or os.name, remedy)
     version = platform.python_version()
     fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    yield Finding(
+    yield Check(
         "Python",
         fits,
         version,
@@ -118,10 +118,10 @@ def system_findings() -> Iterator[Finding]:
         else "bemerc needs Python 3.11 or 3.12 (MediaPipe 0.10.21 has no wheel for others): make run PYTHON=python3.11",
     )
     has_venv = importlib.util.find_spec("ensurepip") is not None
-    yield Finding(
+    yield Check(
         "venv",
         has_venv,
-        "found" if has_venv else "missing",
+        "there" if has_venv else "missing",
         "" if has_venv else "On Debian or Ubuntu: sudo apt-get install python3-venv",
     )
     if sys.platform.startswith("linux"):
@@ -129,9 +129,9 @@ def system_findings() -> Iterator[Finding]:
         yield _shared_library("libgthread-2.0.so.0", "libglib2.0-0", "glib2")
 
 
-def findings(folder: Path) -> Iterator[Finding]:
+def checks(folder: Path) -> Iterator[Check]:
     """Everything that bemerc can use, with ``folder`` as the place where caches would be written."""
-    yield from system_findings()
+    yield from system_checks()
     for package, module, cost in LIBRARIES:
         yield _library(package, module, cost)
     yield from _mediapipe_models()
@@ -141,7 +141,7 @@ def findings(folder: Path) -> Iterator[Finding]:
         yield _extra(extra, module, what)
     yield _gpu()
     free_gb = shutil.disk_usage(folder).free / 1e9
-    yield Finding(
+    yield Check(
         "free disk",
         free_gb >= FREE_DISK_GB,
         f"{free_gb:.0f} GB in {folder.resolve()}",
@@ -149,29 +149,29 @@ def findings(folder: Path) -> Iterator[Finding]:
     )
 
 
-def _shared_library(name: str, debian: str, fedora: str) -> Finding:
+def _shared_library(name: str, debian: str, fedora: str) -> Check:
     try:
         ctypes.CDLL(name)
     except OSError:
-        return Finding(
+        return Check(
             name,
             False,
             "missing",
             f"OpenCV and MediaPipe load it. On Debian or Ubuntu: sudo apt-get install {debian}; on Fedora: sudo dnf install {fedora}",
         )
-    return Finding(name, True, "found")
+    return Check(name, True, "there")
 
 
-def _library(package: str, module: str, cost: str) -> Finding:
+def _library(package: str, module: str, cost: str) -> Check:
     if importlib.util.find_spec(module) is None:
-        return Finding(package, False, "missing", f'{cost}: pip install "bemerc[all,sample]"')
+        return Check(package, False, "missing", f'{cost}: pip install "bemerc[all,sample]"')
     try:
-        return Finding(package, True, importlib.metadata.version(package))
+        return Check(package, True, importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(package, True, "found, version unknown")
+        return Check(package, True, "there, version unknown")
 
 
-def _mediapipe_models() -> Iterator[Finding]:
+def _mediapipe_models() -> Iterator[Check]:
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or spec.origin is None:
         return  # the library has a line of its own, which says what comes with it
@@ -181,20 +181,20 @@ def _mediapipe_models() -> Iterator[Finding]:
         path = folder / name
         title = f"model {path.stem}"
         if not path.is_file():
-            yield Finding(title, False, "missing", f"{cost}; newer releases of mediapipe carry no models: {again}")
-        elif (found := _sha256(path)) != expected:
-            yield Finding(title, False, f"sha256 {found}", f"not mediapipe {_RELEASE}'s, so numbers differ: {again}")
+            yield Check(title, False, "missing", f"{cost}; newer releases of mediapipe carry no models: {again}")
+        elif (digest := _sha256(path)) != expected:
+            yield Check(title, False, f"sha256 {digest}", f"not mediapipe {_RELEASE}'s, so numbers differ: {again}")
         else:
-            yield Finding(title, True, f"sha256 {found}")
+            yield Check(title, True, f"sha256 {digest}")
 
 
-def _fitted() -> Iterator[Finding]:
+def _fitted() -> Iterator[Check]:
     for name in FITTED:
         path = Path(__file__).parent / "extraction" / "face" / name
         if path.is_file():
-            yield Finding(f"model {path.stem}", True, f"sha256 {_sha256(path)}")
+            yield Check(f"model {path.stem}", True, f"sha256 {_sha256(path)}")
         else:
-            yield Finding(f"model {path.stem}", False, "missing", "no action units: install bemerc again")
+            yield Check(f"model {path.stem}", False, "missing", "no action units: install bemerc again")
 
 
 def _sha256(path: Path) -> str:
@@ -202,10 +202,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _named(params: Path) -> Iterator[Finding]:
+def _named(params: Path) -> Iterator[Check]:
     """What params.yaml names of one's own: a blendshape model, OpenFace, a speech encoder. Without the file, whether OpenFace is there."""
     if any(importlib.util.find_spec(module) is None for module in ("h5py", "numpy", "yaml")):
-        return  # told above, and without them no params can be read
+        return  # listed above; without them no params can be read
     from bemerc.core.config import load
     from bemerc.core.errors import ConfigError
     from bemerc.extraction.run import AudioParams, VideoParams
@@ -215,53 +215,51 @@ def _named(params: Path) -> Iterator[Finding]:
         try:
             video, audio = load(params, "extract_video", VideoParams), load(params, "extract_audio", AudioParams)
         except ConfigError as error:
-            yield Finding("params.yaml", False, "cannot be used", str(error))
+            yield Check("params.yaml", False, "cannot be used", str(error))
     if video.face.blendshapes is not None:
         path = Path(video.face.blendshapes)
-        yield Finding("model blendshapes", True, f"{path}, sha256 {_sha256(path)}")
+        yield Check("model blendshapes", True, f"{path}, sha256 {_sha256(path)}")
     binary = shutil.which(video.openface.binary)
     if video.face_backend == "openface":
         lacks = f"no face: put the path of your FeatureExtraction into extract_video.openface.binary, in {params}"
-        yield Finding("OpenFace", binary is not None, binary or f"there is no '{video.openface.binary}'", lacks)
+        yield Check("OpenFace", binary is not None, binary or f"there is no '{video.openface.binary}'", lacks)
     else:
-        yield Finding(
-            "OpenFace", True, binary or "not on the PATH (optional), for extract_video.face_backend: openface"
-        )
+        yield Check("OpenFace", True, binary or "not on the PATH (optional), for extract_video.face_backend: openface")
     if audio.speech_backend == "encoder":
         folder = Path(audio.encoder.name_or_path)
         lacks = "no speech.h5: docs/measurements/voice.md has the command that fetches an encoder, once"
         there = (folder / "config.json").is_file()
-        yield Finding("speech encoder", there, str(folder) if there else f"no model in {folder}", lacks)
+        yield Check("speech encoder", there, str(folder) if there else f"no model in {folder}", lacks)
 
 
-def _extra(extra: str, module: str, what: str) -> Finding:
+def _extra(extra: str, module: str, what: str) -> Check:
     """Never a fault: nobody needs them all."""
     if importlib.util.find_spec(module) is not None:
-        return Finding(f"extra {extra}", True, f"found, for {what}")
-    return Finding(f"extra {extra}", True, f'not installed (optional), for {what}: pip install "bemerc[{extra}]"')
+        return Check(f"extra {extra}", True, f"there, for {what}")
+    return Check(f"extra {extra}", True, f'not installed (optional), for {what}: pip install "bemerc[{extra}]"')
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     if importlib.util.find_spec("torch") is None:
-        return Finding("GPU", True, "not asked: torch is missing")
+        return Check("GPU", True, "not checked: torch is missing")
     import torch
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return Finding("GPU", True, f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+        return Check("GPU", True, f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
     if shutil.which("nvidia-smi") is not None and torch.version.cuda is None:
-        found = f"this machine has one, and torch {torch.__version__} was built without CUDA"
-        return Finding(
-            "GPU", False, found, "training and encoders run on the CPU: pip install a torch with CUDA (pytorch.org)"
+        detail = f"this machine has one, and torch {torch.__version__} was built without CUDA"
+        return Check(
+            "GPU", False, detail, "training and encoders run on the CPU: pip install a torch with CUDA (pytorch.org)"
         )
-    return Finding("GPU", True, "none: the embedded backbone trains on the CPU, a 7B one wants a GPU")
+    return Check("GPU", True, "none: the embedded backbone trains on the CPU, a 7B one wants a GPU")
 
 
 def main() -> int:
     """Name every missing system library at once; exit 1 if there is one."""
-    missing = [finding for finding in system_findings() if not finding.ok]
-    for finding in missing:
-        print(f"{finding.name}: {finding.found}. {finding.remedy}", file=sys.stderr)
+    missing = [check for check in system_checks() if not check.ok]
+    for check in missing:
+        print(f"{check.name}: {check.detail}. {check.remedy}", file=sys.stderr)
     return 1 if missing else 0
 
 

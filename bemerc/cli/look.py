@@ -73,15 +73,15 @@ def doctor(json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from bemerc.doctor import findings
+    from bemerc.doctor import checks
 
-    results = list(findings(Path()))
+    results = list(checks(Path()))
     if json:
-        output.print_json([asdict(finding) for finding in results])
+        output.print_json([asdict(check) for check in results])
     else:
-        width = max(len(finding.name) for finding in results)
-        for finding in results:
-            remedy = "" if finding.ok else f"  -> {finding.remedy}"
-            typer.echo(f"{'ok     ' if finding.ok else 'MISSING'} {finding.name:<{width}}  {finding.found}{remedy}")
-    if any(not finding.ok for finding in results):
+        width = max(len(check.name) for check in results)
+        for check in results:
+            remedy = "" if check.ok else f"  -> {check.remedy}"
+            typer.echo(f"{'ok     ' if check.ok else 'MISSING'} {check.name:<{width}}  {check.detail}{remedy}")
+    if any(not check.ok for check in results):
         raise typer.Exit(FAILED)

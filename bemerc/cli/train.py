@@ -42,7 +42,7 @@ def tokens(
 
     project = _project(data, Path("models"), params, settings)
     calibration = tokens.run(project)
-    columns = {modality: list(found.columns) for modality, found in calibration.modalities.items()}
+    columns = {modality: list(fitted.columns) for modality, fitted in calibration.modalities.items()}
     if json:
         output.print_json({"tokens": str(project.tokens), "columns": columns})
         return

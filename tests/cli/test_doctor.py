@@ -1,8 +1,9 @@
-"""The doctor: what is there is told with its hash, what is not with its cost and the remedy."""
+"""bemerc doctor: what is there is listed with its version or hash, what is missing with its cost and the remedy."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 from importlib.machinery import ModuleSpec
@@ -16,21 +17,21 @@ from tests.cli.test_cli import ROOT, bemerc
 pytest.importorskip("mediapipe")
 
 
-def named(folder: Path) -> dict[str, doctor.Finding]:
-    return {finding.name: finding for finding in doctor.findings(folder)}
+def named(folder: Path) -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor.checks(folder)}
 
 
 def test_every_model_that_the_extractors_load_has_its_hash(tmp_path: Path) -> None:
-    found = named(tmp_path)
+    checks = named(tmp_path)
     for path, _, expected in doctor.MODELS:
-        finding = found[f"model {Path(path).stem}"]
-        assert finding.ok
-        assert finding.found == f"sha256 {expected}"
+        check = checks[f"model {Path(path).stem}"]
+        assert check.ok
+        assert check.detail == f"sha256 {expected}"
     fitted = hashlib.sha256((ROOT / "bemerc" / "extraction" / "face" / "action_units.npz").read_bytes()).hexdigest()
-    assert found["model action_units"].found == f"sha256 {fitted}"
+    assert checks["model action_units"].detail == f"sha256 {fitted}"
 
 
-def test_a_missing_and_a_foreign_model_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_and_a_foreign_model_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mediapipe whose folder holds one wrong file and no other."""
     modules = tmp_path / "modules"
     foreign = modules / doctor.MODELS[4][0]
@@ -38,17 +39,17 @@ def test_a_missing_and_a_foreign_model_are_told(tmp_path: Path, monkeypatch: pyt
     foreign.write_bytes(b"another model")
     real = doctor.importlib.util.find_spec
 
-    def found(name: str) -> ModuleSpec | None:
+    def find_spec(name: str) -> ModuleSpec | None:
         spec = ModuleSpec(name, None, origin=str(tmp_path / "__init__.py"))
         return spec if name == "mediapipe" else real(name)
 
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", found)
-    told = {finding.name: finding for finding in doctor._mediapipe_models()}
-    assert not any(finding.ok for finding in told.values())
-    assert told["model pose_landmark_full"].found == f"sha256 {hashlib.sha256(b'another model').hexdigest()}"
-    assert told["model hand_landmark_full"].found == "missing"
-    assert "hands" in told["model hand_landmark_full"].remedy
-    assert all("pip install" in finding.remedy for finding in told.values())
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", find_spec)
+    checks = {check.name: check for check in doctor._mediapipe_models()}
+    assert not any(check.ok for check in checks.values())
+    assert checks["model pose_landmark_full"].detail == f"sha256 {hashlib.sha256(b'another model').hexdigest()}"
+    assert checks["model hand_landmark_full"].detail == "missing"
+    assert "hands" in checks["model hand_landmark_full"].remedy
+    assert all("pip install" in check.remedy for check in checks.values())
 
 
 def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
@@ -61,11 +62,11 @@ def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
     text = text.replace("speech_backend: none", "speech_backend: encoder")
     text = text.replace("binary: FeatureExtraction", f"binary: {tmp_path / 'FeatureExtraction'}")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
-    found = named(tmp_path)
-    assert hashlib.sha256(b"shapes").hexdigest() in found["model blendshapes"].found
-    assert not found["OpenFace"].ok
-    assert "extract_video.openface.binary" in found["OpenFace"].remedy
-    assert not found["speech encoder"].ok
+    checks = named(tmp_path)
+    assert hashlib.sha256(b"shapes").hexdigest() in checks["model blendshapes"].detail
+    assert not checks["OpenFace"].ok
+    assert "extract_video.openface.binary" in checks["OpenFace"].remedy
+    assert not checks["speech encoder"].ok
     shutil.copy(sys.executable, tmp_path / "FeatureExtraction")
     assert named(tmp_path)["OpenFace"].ok
     (tmp_path / "params.yaml").write_text(text.replace("rate_hz: 8.0", "rate_hz: eight"), encoding="utf-8")
@@ -73,10 +74,11 @@ def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_the_command_ends_with_one_where_something_is_missing(tmp_path: Path) -> None:
-    well = bemerc("doctor", cwd=tmp_path)
-    assert well.returncode == (1 if "MISSING" in well.stdout else 0)
-    assert "model face_landmark_with_attention" in well.stdout
+    listed = bemerc("doctor", "--json", cwd=tmp_path)
+    checks = {check["name"]: check for check in json.loads(listed.stdout)}
+    assert listed.returncode == int(not all(check["ok"] for check in checks.values()))
+    assert checks["model face_landmark_with_attention"]["detail"].startswith("sha256 ")
     (tmp_path / "params.yaml").write_text("extract_video: {face_backend: openface}\n", encoding="utf-8")
-    ill = bemerc("doctor", cwd=tmp_path)
-    assert ill.returncode == 1
-    assert "MISSING OpenFace" in ill.stdout
+    missing = bemerc("doctor", cwd=tmp_path)
+    assert missing.returncode == 1
+    assert "MISSING OpenFace" in missing.stdout

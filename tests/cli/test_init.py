@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ from bemerc.core.errors import BemercError
 from bemerc.pipeline import init
 from tests.cli.test_cli import ROOT, bemerc
 
+PARTS = ("dvc.yaml", "params.yaml", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 SMALL = {
-    "sample": {"dialogues": 8, "turns": 2, "speakers": 4, "unseen_speakers": 1, "min_s": 0.6, "max_s": 0.8, "width": 160, "height": 160},
+    "sample": {"dialogues": 8, "turns": 2, "speakers": 4, "unseen_speakers": 1, "min_s": 0.8, "max_s": 1.0, "width": 160, "height": 160},
     "tokens": {"k": 2},
     "backbone": {"vocabulary": 400, "hidden": 32, "layers": 1, "heads": 2, "steps": 3, "drills": 4, "texts": 1, "length": 32},
     "align": {"epochs": 1},
@@ -65,12 +67,20 @@ def test_a_project_is_not_written_over(tmp_path: Path) -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree, installed into a folder of its own, without its dependencies."""
     base = tmp_path_factory.mktemp("wheel")
+    source = base / "source"  # a build leaves files where it is done
+    for name in ("bemerc", "pipeline", ".dvc/config", ".dvcignore", *PARTS):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (source / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    options = ["--no-deps", "--no-index", "--no-build-isolation"]
-    wheel = subprocess.run([*pip, "wheel", *options, "--wheel-dir", str(base), str(ROOT)], capture_output=True, text=True, check=False)  # fmt: skip
+    options = ["--no-deps", "--no-index"]
+    build = [*pip, "wheel", *options, "--no-build-isolation", "--wheel-dir", str(base), str(source)]
+    wheel = subprocess.run(build, capture_output=True, text=True, check=False)
     assert wheel.returncode == 0, wheel.stderr
     (file,) = base.glob("bemerc-*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(base / "site"), str(file)], check=True)
+    subprocess.run([*pip, "install", *options, "--target", str(base / "site"), str(file)], check=True)
     return base / "site"
 
 
