@@ -223,7 +223,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from bemerc.language.teacher import vlm as teacher
-from bemerc.corpus import read_manifest
+from bemerc.corpus.manifest import read_manifest
 GOOD = sys.argv[2]
 def slow(pictures, talk):
     time.sleep(0.3)
@@ -338,7 +338,7 @@ def test_the_command_asks_the_teacher(watcher: Path, tmp_path: Path) -> None:
     assert set(read_descriptions(tmp_path / "out" / "teacher.jsonl")) == {"a", "b"}
     answer = CliRunner().invoke(app, ["describe", "--caches", str(caches), "--teacher", "x"])
     assert answer.exit_code == 1
-    assert "A teacher watches clips: name --teacher with --video-dir" in answer.output
+    assert "A teacher watches clips: name --teacher with clips" in answer.output
 
 
 # ---------------------------------------------------------------------------------------------- many cues of one recording
