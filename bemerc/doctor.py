@@ -208,7 +208,7 @@ def _named(params: Path) -> Iterator[Check]:
         return  # listed above; without them no params can be read
     from bemerc.core.config import load
     from bemerc.core.errors import ConfigError
-    from bemerc.extraction.run import AudioParams, VideoParams
+    from bemerc.extraction.params import AudioParams, VideoParams
 
     video, audio = VideoParams(), AudioParams()
     if params.is_file():

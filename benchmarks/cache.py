@@ -31,12 +31,15 @@ import numpy as np
 from bemerc.behavior.tokens.calibration import Calibration, Statistics
 from bemerc.behavior.tokens.file import Params, open_tokens, write_tokens
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.extraction import run as loop
+from bemerc.extraction import run
 from bemerc.extraction.audio import prosody as audio
 from bemerc.extraction.face import extractor
-from bemerc.extraction.jobs import WHOLE, jobs_from_folder, measure
+from bemerc.extraction.fingerprint import WHOLE_CLIP
+from bemerc.extraction.hash_cache import hash_files
+from bemerc.extraction.jobs import extractor_spec, jobs_from_folder
+from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.pose import body
-from bemerc.extraction.store import Store, hash_files
+from bemerc.extraction.store import Store
 
 HEAVY = {"av", "cv2", "mediapipe", "librosa", "torch", "transformers", "jax", "matplotlib", "tensorflow", "scipy"}
 PASSES = 5
@@ -103,18 +106,18 @@ def again(folder: Path, clips: int) -> None:
 
 
 def fill(videos: Path, features: Path) -> None:
-    """Measure the first clip, and keep what it gave as every clip's."""
+    """Extract the first clip, and store its result as every clip's."""
     jobs = jobs_from_folder(videos)
-    loop.extract_video(jobs[:1], features, features / "store", loop.VideoParams(), 1)
-    loop.extract_audio(jobs[:1], features, features / "store", loop.AudioParams(), 1)
+    run.extract_video(jobs[:1], features, features / "store", VideoParams(), 1)
+    run.extract_audio(jobs[:1], features, features / "store", AudioParams(), 1)
     store = Store(features / "store")
     hashes = hash_files([job.path for job in jobs if job.path is not None], lambda _: None)
-    measures = [measure(m, f"bemerc.extraction.{m}", module.Params()) for m, module in EXTRACTORS.items()]
-    for one in measures:
-        names = [one.name(hashes[job.path][1], WHOLE) for job in jobs]
-        result = store.finished(one.modality, names[0], one.columns)
-        for name in names[1:]:
-            store.put(one.modality, name, result)
+    for modality, module in EXTRACTORS.items():
+        spec = extractor_spec(modality, module.__name__, module.Params())
+        keys = [spec.key(hashes[job.path][1], WHOLE_CLIP) for job in jobs]
+        result = store.result(modality, keys[0], spec.columns)
+        for key in keys[1:]:
+            store.put(modality, key, result)
 
 
 def tokens(folder: Path, utterances: int) -> None:

@@ -29,12 +29,15 @@ import cv2
 import mediapipe
 import numpy as np
 
+from bemerc.extraction.extractor_pool import ExtractorPool
 from bemerc.extraction.face import extractor
-from bemerc.extraction.jobs import Task, Want, measure
+from bemerc.extraction.fingerprint import Segment
+from bemerc.extraction.hash_cache import file_identity
+from bemerc.extraction.jobs import Request, Task, extractor_spec
 from bemerc.extraction.networks import BodyGraph, FaceMesh
 from bemerc.extraction.pose import body as pose
-from bemerc.extraction.store import Finished, Part, Refused, identity
-from bemerc.extraction.worker import Bench, measure_video
+from bemerc.extraction.store import Failure, Result
+from bemerc.extraction.video_pass import extract_video_clip
 
 PASSES = 3
 
@@ -42,19 +45,19 @@ PASSES = 3
 class Nowhere:
     """Takes the results in the store's place."""
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Nobody listens."""
 
-    def decoding(self, now_s: float) -> None:
+    def decoding(self, decoded_s: float) -> None:
         """Nobody looks."""
 
-    def measuring(self, want: Want | None) -> None:
+    def extracting(self, request: Request | None) -> None:
         """Nor here."""
 
-    def done(self, want: Want, results: dict[str, Finished | Refused]) -> None:
+    def done(self, request: Request, results: dict[str, Result | Failure]) -> None:
         """Nothing is kept."""
 
-    def refused(self, want: Want, error: Exception) -> None:
+    def failed(self, request: Request, error: Exception) -> None:
         """A clip that cannot be read is no benchmark."""
         raise error
 
@@ -93,9 +96,11 @@ def limit(path: Path) -> Callable[[], None]:
 
 def ours(path: Path, faces: int = 1) -> Callable[[], None]:
     params = extractor.Params(faces=faces)
-    bench = Bench((measure("face", extractor.__name__, params), measure("pose", pose.__name__, pose.Params())))
-    task = Task("", path, identity(path), (Want(Part(), {"face": "", "pose": ""}),))
-    return lambda: measure_video(task, bench, Nowhere())
+    extractors = ExtractorPool(
+        (extractor_spec("face", extractor.__name__, params), extractor_spec("pose", pose.__name__, pose.Params()))
+    )
+    task = Task("", path, file_identity(path), (Request(Segment(), {"face": "", "pose": ""}),))
+    return lambda: extract_video_clip(task, extractors, Nowhere())
 
 
 def ours_4(path: Path) -> Callable[[], None]:

@@ -121,10 +121,10 @@ def _read_tokens(path: Path) -> None:
 
 
 def _pieces(folder: Path) -> list[Path]:
-    from bemerc.extraction.store import Finished, Store
+    from bemerc.extraction.store import Result, Store
 
     store = Store(folder / "store")
-    store.put("face", "a" * 40, Finished(_features(5), 1.6, note="One frame was left out."))
+    store.put("face", "a" * 40, Result(_features(5), 1.6, note="One frame was left out."))
     return sorted((folder / "store").rglob("*.npz"))
 
 
@@ -135,7 +135,7 @@ def _read_piece(path: Path) -> None:
     kept = store.folder / "face" / "aa" / f"{'a' * 40}.npz"
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, kept)
-    store.finished("face", "a" * 40, _features(5).columns)
+    store.result("face", "a" * 40, _features(5).columns)
 
 
 def _pickles(folder: Path) -> list[Path]:
@@ -253,7 +253,7 @@ def _read_params(path: Path) -> None:
     from bemerc.behavior.tokens import file as tokens
     from bemerc.core.config import load
     from bemerc.corpus.prepare import Params as Prepare
-    from bemerc.extraction.run import AudioParams, VideoParams
+    from bemerc.extraction.params import AudioParams, VideoParams
 
     for section, cls in (
         ("prepare", Prepare),

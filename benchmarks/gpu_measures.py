@@ -317,7 +317,7 @@ def measure_encoder(device: str, folder: Path, tiny: bool) -> dict[str, Any]:
 
 def opened(folder: Path, dtype: Any, device: str) -> Encoder:
     params = speech_encoder.Params(name_or_path=str(folder), dtype=dtype)
-    one = speech_encoder.choose(
+    one = speech_encoder.resolve(
         params, {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in speech_encoder.files(params)}
     )
     return Encoder(one, speech_encoder.columns(one), device)

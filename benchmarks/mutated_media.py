@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bemerc.cache import open_cache
-from bemerc.extraction.jobs import Measure, jobs_from_folder, measure
-from bemerc.extraction.run import AudioParams, VideoParams, run
+from bemerc.extraction.jobs import ExtractorSpec, extractor_spec, jobs_from_folder
+from bemerc.extraction.params import AudioParams, VideoParams
+from bemerc.extraction.run import run
 from tests import loudness, mean_color
 from tests.clips import write_clip
 
@@ -59,18 +60,18 @@ def counted(reasons: Mapping[str, str]) -> Counter[str]:
     return Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in reasons.values())
 
 
-def smallest() -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
+def smallest() -> tuple[tuple[ExtractorSpec, ...], tuple[ExtractorSpec, ...]]:
     """Extractors that take no time: what is tried is the decoder and the loop."""
-    face = measure("face", "tests.mean_color", mean_color.Params())
-    pose = measure("pose", "tests.mean_color", mean_color.Params(rate_hz=8.0))
-    return (face, pose), (measure("audio", "tests.loudness", loudness.Params()),)
+    face = extractor_spec("face", "tests.mean_color", mean_color.Params())
+    pose = extractor_spec("pose", "tests.mean_color", mean_color.Params(rate_hz=8.0))
+    return (face, pose), (extractor_spec("audio", "tests.loudness", loudness.Params()),)
 
 
-def real() -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
+def real() -> tuple[tuple[ExtractorSpec, ...], tuple[ExtractorSpec, ...]]:
     """The extractors that people use, at their defaults."""
-    face = measure("face", "bemerc.extraction.face.extractor", VideoParams().face)
-    pose = measure("pose", "bemerc.extraction.pose.body", VideoParams().pose)
-    return (face, pose), (measure("audio", "bemerc.extraction.audio.prosody", AudioParams().audio),)
+    face = extractor_spec("face", "bemerc.extraction.face.extractor", VideoParams().face)
+    pose = extractor_spec("pose", "bemerc.extraction.pose.body", VideoParams().pose)
+    return (face, pose), (extractor_spec("audio", "bemerc.extraction.audio.prosody", AudioParams().audio),)
 
 
 def main() -> None:
@@ -81,14 +82,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         make(out / "clips", count, seed)
-        for measures in (picture, sound):
-            outcome = run(jobs_from_folder(out / "clips"), measures, out, out / "store", 0, 1.0, TIMEOUT_S)
+        for specs in (picture, sound):
+            outcome = run(jobs_from_folder(out / "clips"), specs, out, out / "store", 0, 1.0, TIMEOUT_S)
             print(outcome.sentence())
-            with open_cache(out / f"{measures[0].modality}.h5") as cache:
+            with open_cache(out / f"{specs[0].modality}.h5") as cache:
                 assert len(cache) == count
                 for reason, often in (counted(cache.failures) + counted(cache.notes)).most_common():
                     print(f"  {often:5d}  {reason}")
-                worse += sum("worker" in reason for reason in outcome.passing.values())
+                worse += sum("worker" in reason for reason in outcome.retryable.values())
     sys.exit(1 if worse else 0)
 
 

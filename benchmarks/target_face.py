@@ -225,7 +225,7 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
                 continue
             slot = (shot.people.index(person), len(shot.people))
             asked += 1
-            right += any(_is_at(tracks, stretch.track, row, slot) for stretch in choice.stretches)
+            right += any(_is_at(tracks, span.track, row, slot) for span in choice.spans)
         correct = None if person < 0 else right >= 0.9 * asked
         if asked or person < 0:
             result.append(Judged(scene.kind, person, length_s, correct, choice.score, choice.uncertain))

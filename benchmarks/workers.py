@@ -62,24 +62,30 @@ def plain(clips: list[Path], processes: int) -> None:
 def measure_plainly(clips: list[Path]) -> None:
     """In this process, one clip after the other; nothing is kept."""
     from bemerc.extraction.audio import prosody
+    from bemerc.extraction.audio_pass import extract_audio_clips
+    from bemerc.extraction.extractor_pool import ExtractorPool
     from bemerc.extraction.face import extractor
-    from bemerc.extraction.jobs import Task, Want, measure
+    from bemerc.extraction.fingerprint import Segment
+    from bemerc.extraction.hash_cache import file_identity
+    from bemerc.extraction.jobs import Request, Task, extractor_spec
     from bemerc.extraction.pose import body
-    from bemerc.extraction.store import Part, identity
-    from bemerc.extraction.worker import Bench, measure_sounds, measure_video
+    from bemerc.extraction.video_pass import extract_video_clip
     from benchmarks.extraction import Nowhere
 
-    video = Bench(
-        (measure("face", extractor.__name__, extractor.Params()), measure("pose", body.__name__, body.Params()))
+    video = ExtractorPool(
+        (
+            extractor_spec("face", extractor.__name__, extractor.Params()),
+            extractor_spec("pose", body.__name__, body.Params()),
+        )
     )
-    audio = Bench((measure("audio", prosody.__name__, prosody.Params()),))
+    audio = ExtractorPool((extractor_spec("audio", prosody.__name__, prosody.Params()),))
     for path in clips:
-        for bench in (video, audio):
-            task = Task("", path, identity(path), (Want(Part(), dict.fromkeys(bench.measures, "")),))
-            if bench is video:
-                measure_video(task, bench, Nowhere())
+        for extractors in (video, audio):
+            task = Task("", path, file_identity(path), (Request(Segment(), dict.fromkeys(extractors.specs, "")),))
+            if extractors is video:
+                extract_video_clip(task, extractors, Nowhere())
             else:
-                measure_sounds((task,), bench, Nowhere())
+                extract_audio_clips((task,), extractors, Nowhere())
 
 
 class Watch(threading.Thread):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,11 @@ class Params(mean_color.Params):
 
 
 def open_extractor(params: Params) -> MeanColor:
-    worker: Any = sys.modules["__main__"]
+    from bemerc.extraction import video_pass
 
-    class Dying(worker.Video):  # type: ignore[misc]
+    module: Any = video_pass
+
+    class Dying(module.Video):  # type: ignore[misc]
         def __iter__(self) -> Iterator[Any]:
             with Path(params.opened).open("a") as log:
                 log.write("opened\n")
@@ -38,7 +39,7 @@ def open_extractor(params: Params) -> MeanColor:
                     os.kill(os.getpid(), signal.SIGSEGV)
                 yield frame
 
-    if not hasattr(worker.Video, "dies"):
+    if not hasattr(module.Video, "dies"):
         Dying.dies = True
-        worker.Video = Dying
+        module.Video = Dying
     return MeanColor(params)

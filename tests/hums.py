@@ -30,7 +30,7 @@ def columns(params: Params) -> tuple[str, ...]:
     return ("rms",)
 
 
-def together(params: Params) -> int:
+def batch_size(params: Params) -> int:
     return 4
 
 

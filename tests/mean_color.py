@@ -33,7 +33,7 @@ class Params:
     pause_s: float = 0.0
     spoil: str = ""
 
-    def facts(self) -> dict[str, float | None]:
+    def recorded(self) -> dict[str, float | None]:
         """How it breaks changes no number."""
         return {"rate_hz": self.rate_hz}
 

@@ -21,8 +21,9 @@ from bemerc.cache import open_cache
 from bemerc.core.config import load
 from bemerc.corpus import prepare, provenance
 from bemerc.corpus.manifest import read_manifest
-from bemerc.extraction import run as extraction
-from bemerc.extraction.jobs import WHOLE, measure
+from bemerc.extraction import params as extraction
+from bemerc.extraction.fingerprint import WHOLE_CLIP
+from bemerc.extraction.jobs import extractor_spec
 from bemerc.extraction.store import Store
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model
@@ -36,9 +37,9 @@ OLD = Path(__file__).resolve().parent / "old_files"
 EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
 PARAMS = OLD / "params.yaml"
 EXTRACTORS = {
-    "face": ("bemerc.extraction.face.extractor", extraction.face.Params(landmarks=False)),
-    "pose": ("bemerc.extraction.pose.body", extraction.pose.Params()),
-    "audio": ("bemerc.extraction.audio.prosody", extraction.audio.Params()),
+    "face": ("bemerc.extraction.face.extractor", extraction.face_extractor.Params(landmarks=False)),
+    "pose": ("bemerc.extraction.pose.body", extraction.body.Params()),
+    "audio": ("bemerc.extraction.audio.prosody", extraction.prosody.Params()),
 }
 
 
@@ -121,13 +122,13 @@ def test_an_old_cache_holds_the_same(modality: Any) -> None:
 @pytest.mark.parametrize("modality", ["face", "pose", "audio"])
 def test_a_clip_in_an_old_store_counts_as_finished(modality: Any) -> None:
     module, params = EXTRACTORS[modality]
-    new, old, store = measure(modality, module, params), EXPECTED["store"][modality], Store(OLD / "store")
+    new, old, store = extractor_spec(modality, module, params), EXPECTED["store"][modality], Store(OLD / "store")
     if new.version != old["version"]:
         pytest.skip(f"{modality} is measured in another way since: {new.version}")
-    assert {id: new.name(content, WHOLE) for id, content in EXPECTED["contents"].items()} == {
+    assert {id: new.key(content, WHOLE_CLIP) for id, content in EXPECTED["contents"].items()} == {
         id: name for id, name in old.items() if id != "version"
     }
-    finished = store.finished(modality, old["speaker"], new.columns)
+    finished = store.result(modality, old["speaker"], new.columns)
     with open_cache(OLD / "caches" / f"{modality}.h5", modality) as cache:
         np.testing.assert_array_equal(finished.features.values, cache["speaker"].values)
 

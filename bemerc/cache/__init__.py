@@ -33,7 +33,7 @@ from bemerc.cache.schema import (
     Features,
     Kind,
     PackedLandmarks,
-    Stretch,
+    TrackSpan,
     pack_landmarks,
     unpack_landmarks,
 )
@@ -53,7 +53,7 @@ __all__ = [
     "FrameCache",
     "Kind",
     "PackedLandmarks",
-    "Stretch",
+    "TrackSpan",
     "caches_at",
     "clock_fault",
     "open_cache",

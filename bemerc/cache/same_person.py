@@ -26,9 +26,9 @@ def read(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> Features:
     """One utterance's features. A pose's rows are NaN where the body is somebody else's; where no face is in sight they
     go by what the other rows mostly are. CacheError as the cache raises it."""
     features = caches[kind][id_]
-    if kind != "pose" or not several(caches, id_):
+    if kind != "pose" or not has_several_faces(caches, id_):
         return features
-    other = others(caches["face"][id_], features)
+    other = is_other_person(caches["face"][id_], features)
     told = np.isfinite(other)
     if not told.any():
         return features
@@ -36,13 +36,13 @@ def read(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> Features:
     return replace(features, values=np.where(gone[:, None], np.float32(np.nan), features.values))
 
 
-def several(caches: Mapping[Any, FrameCache], id_: str) -> bool:
+def has_several_faces(caches: Mapping[Any, FrameCache], id_: str) -> bool:
     """Whether the utterance's face was chosen among several that were in sight at a time."""
     choice = caches["face"].choices.get(id_) if "face" in caches else None
     return choice is not None and choice.faces > 1
 
 
-def others(face: Features, pose: Features) -> NDArray[np.float64]:
+def is_other_person(face: Features, pose: Features) -> NDArray[np.float64]:
     """Per row of the pose: 1 where the body is not below the chosen face, 0 where it is, NaN where nobody can tell."""
     unknown = np.full(len(pose.values), np.nan)
     if not {*_FACE} <= {*face.columns} or not {*_NOSE} <= {*pose.columns} or not len(face.values):

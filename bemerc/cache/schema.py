@@ -88,7 +88,7 @@ class PackedLandmarks:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TrackSpan:
     """The rows first to end - 1 were measured of one face: its track's number, how likely it is the right one (0 to 1),
     and how many tracks its shot had. Rows in between that do not show it are NaN."""
 
@@ -115,24 +115,24 @@ class Choice:
     faces: int
     score: float
     uncertain: bool
-    stretches: tuple[Stretch, ...] = ()
+    spans: tuple[TrackSpan, ...] = ()
 
     def as_json(self) -> str:
         """One line; scores to four places."""
-        rows = [[s.first, s.end, s.track, round(s.score, 4), s.tracks] for s in self.stretches]
-        told = {"policy": self.policy, "by": self.by, "faces": self.faces, "score": round(self.score, 4)}
-        return json.dumps({**told, "uncertain": self.uncertain, "stretches": rows})
+        rows = [[s.first, s.end, s.track, round(s.score, 4), s.tracks] for s in self.spans]
+        fields = {"policy": self.policy, "by": self.by, "faces": self.faces, "score": round(self.score, 4)}
+        return json.dumps({**fields, "uncertain": self.uncertain, "stretches": rows})
 
     @staticmethod
     def from_json(text: str) -> Choice:
         """The inverse; JsonError, ValueError, KeyError or TypeError where it is no such line."""
-        told = parse_json(text, "a choice of a face")
-        stretches = tuple(
-            Stretch(int(first), int(end), int(track), float(score), int(tracks))
-            for first, end, track, score, tracks in told["stretches"]
+        fields = parse_json(text, "a choice of a face")
+        spans = tuple(
+            TrackSpan(int(first), int(end), int(track), float(score), int(tracks))
+            for first, end, track, score, tracks in fields["stretches"]
         )
-        score, uncertain = float(told["score"]), bool(told["uncertain"])
-        return Choice(str(told["policy"]), str(told["by"]), int(told["faces"]), score, uncertain, stretches)
+        score, uncertain = float(fields["score"]), bool(fields["uncertain"])
+        return Choice(str(fields["policy"]), str(fields["by"]), int(fields["faces"]), score, uncertain, spans)
 
 
 def pack_landmarks(landmarks: NDArray[np.float32]) -> PackedLandmarks:

@@ -38,7 +38,7 @@ def info(
     Example: bemerc cache info features
     """
     from bemerc.cache import caches_at, open_cache, summary
-    from bemerc.extraction.validate import in_words
+    from bemerc.extraction.validate import describe_cache
 
     summaries, broken = [], []
     for file in caches_at(path).values():
@@ -48,7 +48,7 @@ def info(
                     about = {"failures": cache.failures, "notes": cache.notes, "contents": cache.contents}
                     summaries.append(summary(cache) | about)
                 else:
-                    typer.echo(in_words(cache) + "\n" if columns else "\n".join(_short(cache)))
+                    typer.echo(describe_cache(cache) + "\n" if columns else "\n".join(_short(cache)))
         except BemercError as error:  # the others are shown all the same
             broken.append(str(error))
     if json:
@@ -104,10 +104,11 @@ def validate(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Check every row of a cache; exit code 1 when one is wrong.
+    """Check every row of a cache; exit code 1 where there is an error.
 
-    Shapes, timestamps, rates against durations, ranges, shares of NaN. With --deep every clip is hashed anew: against what the cache was measured of, and against the store. For that the
-    clips are looked up in manifest.jsonl above the caches, unless --manifest or --video-dir say where.
+    Shapes, timestamps, rates against durations, ranges, shares of NaN. With --deep every clip is hashed anew and compared
+    with what the cache was extracted from and with the store. The clips are looked up in manifest.jsonl above the caches,
+    unless --manifest or --video-dir say where.
 
     Example: bemerc cache validate features --deep --video-dir clips
     """
@@ -123,15 +124,15 @@ def validate(
             try:
                 opened[name] = stack.enter_context(open_cache(file))
             except (CacheError, MachineError) as error:
-                reports.append(validation.refused(file, error))
-        findings = validation.together({cache.modality: cache for cache in opened.values()})
+                reports.append(validation.unopenable(file, error))
+        issues = validation.check_side_by_side({cache.modality: cache for cache in opened.values()})
         for cache in opened.values():
             if clips is not None:
-                findings = findings + validation.against_media(cache, clips, _store(cache.path, store))
-            reports.append(validation.check(cache, findings))
-            findings = []
-    typer.echo(validation.to_json(reports) if json else "\n".join(report.format_text() for report in reports))
-    if any(report.wrong for report in reports):
+                issues = issues + validation.check_against_clips(cache, clips, _store(cache.path, store))
+            reports.append(validation.check_rows(cache, issues))
+            issues = []
+    typer.echo(validation.reports_as_json(reports) if json else "\n".join(report.format_text() for report in reports))
+    if any(report.errors for report in reports):
         raise typer.Exit(FAILED)
 
 

@@ -129,9 +129,9 @@ def _print_extracted(measured: Measured) -> None:
     output.print_reasons(measured.repaired)
     for outcome in measured.outcomes:
         output.print_reasons(dict(sorted(outcome.absent.items())), "nothing to measure")
-        output.print_reasons(dict(sorted(outcome.partly.items())), "measured with a note")
+        output.print_reasons(dict(sorted(outcome.with_notes.items())), "with a note")
         output.print_reasons(dict(sorted(outcome.failures.items())), "failed")
-        output.print_reasons(dict(sorted(outcome.passing.items())), "not measured this time")
+        output.print_reasons(dict(sorted(outcome.retryable.items())), "to retry")
         typer.echo(outcome.sentence())
     if measured.left_out:
         typer.echo(f"Left out of the folder, as listed above: {len(measured.left_out)}.")
@@ -158,7 +158,7 @@ def _print_next(measured: Measured, source: Path, folder: Path, table: Path | No
 def _drawable(measured: Measured) -> list[str]:
     """Ids that a picture can be made of; none that the shell would take for an option."""
     faces = measured.outcomes[0]
-    without = faces.failures.keys() | faces.passing.keys() | faces.absent.keys()
+    without = faces.failures.keys() | faces.retryable.keys() | faces.absent.keys()
     ids = (u.id for u in measured.manifest.utterances)
     return [id_ for id_ in ids if id_ not in without and id_ == printable(id_).lstrip("-")]
 

@@ -41,9 +41,9 @@ def inspect(
     with open_cache(cache) as opened:
         if id is None:
             from bemerc.cache import summary
-            from bemerc.extraction.validate import in_words
+            from bemerc.extraction.validate import describe_cache
 
-            output.print_json(summary(opened)) if json else typer.echo(in_words(opened))
+            output.print_json(summary(opened)) if json else typer.echo(describe_cache(opened))
             return
         if json:
             output.print_json(_frames(opened, id))

@@ -149,7 +149,7 @@ def _write(
     """``imported``: what it is made of is a cache, not clips; so nothing that hashes clips takes it for their own."""
     version = extractor.version(params)
     origin = {"from": "landmarks", "cache": sha256(path), "by": cache.extractor}
-    told = {**cache.params, "blendshapes": params.facts()["blendshapes"], "imported": origin}
+    told = {**cache.params, "blendshapes": params.recorded()["blendshapes"], "imported": origin}
     write_cache(
         out,
         modality="face",

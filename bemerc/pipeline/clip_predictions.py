@@ -126,7 +126,7 @@ def _described(
 def _check_speech(model: Path, metadata: Facts, project: Project) -> None:
     """BemercError, before an hour of measuring, where a model reads a speech encoder's columns and none is named."""
     from bemerc.behavior.tokens.calibration import SOURCES, Calibration
-    from bemerc.extraction.run import AudioParams
+    from bemerc.extraction.params import AudioParams
 
     audio = Calibration.from_json(metadata.tokens.get("calibration", "")).modalities.get("audio")
     both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])

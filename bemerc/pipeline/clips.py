@@ -16,7 +16,7 @@ from bemerc.corpus.reading import Reading
 from bemerc.pipeline.project import Project
 
 if TYPE_CHECKING:
-    from bemerc.extraction.run import Outcome
+    from bemerc.extraction.outcome import Outcome
 
 FEATURES = Path("features")
 Only = Literal["video", "audio"]

@@ -1,7 +1,7 @@
 """Clips -> voice: pitch, energy and spectrum, a hundred times a second; and what a speech encoder makes of it, if one is named.
 
 in: the clips of a manifest.  out: data/cache/audio.h5, data/cache/speech.h5
-Finished clips are kept in data/store, which is no output of DVC's: interrupted work goes on, a new clip costs one clip.
+Results are kept in data/store, which is no output of DVC's: interrupted runs resume, and only new clips are extracted.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from dataclasses import replace
 from bemerc.corpus.manifest import Manifest
 from bemerc.extraction import run as extraction
 from bemerc.extraction.jobs import jobs_from_manifest
+from bemerc.extraction.outcome import Outcome
+from bemerc.extraction.params import AudioParams
+from bemerc.extraction.write_caches import write_no_speech
 from bemerc.pipeline.project import Project
 
 
-def params_of(project: Project) -> extraction.AudioParams:
+def params_of(project: Project) -> AudioParams:
     """The section ``extract_audio``. Raises BemercError where the speech encoder that it names is not there."""
-    params = project.load("extract_audio", extraction.AudioParams)
+    params = project.load("extract_audio", AudioParams)
     extraction.check_speech(params)
     return params
 
 
 def run(
     project: Project, manifest: Manifest, workers: int = 0, *, retry_failed: bool = False, tolerant: bool = False
-) -> tuple[extraction.Outcome, ...]:
+) -> tuple[Outcome, ...]:
     """Measure the sound of every clip: prosody, and then what ``extract_audio.speech_backend`` names.
 
     workers   processes; 0 = one per core
@@ -39,5 +42,5 @@ def run(
     if speech is not None:
         return prosody, speech
     if not tolerant:
-        extraction.no_speech(project.cache_dir)
+        write_no_speech(project.cache_dir)
     return (prosody,)

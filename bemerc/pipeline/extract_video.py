@@ -1,7 +1,7 @@
 """Clips -> face and body measured on every frame that they need, from one decode per clip.
 
 in: the clips of a manifest.  out: data/cache/face.h5, data/cache/pose.h5
-Finished clips are kept in data/store, which is no output of DVC's: interrupted work goes on, a new clip costs one clip.
+Results are kept in data/store, which is no output of DVC's: interrupted runs resume, and only new clips are extracted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import replace
 from bemerc.corpus.manifest import Manifest
 from bemerc.extraction import run as extraction
 from bemerc.extraction.jobs import jobs_from_manifest
+from bemerc.extraction.outcome import Outcome
+from bemerc.extraction.params import VideoParams
 from bemerc.pipeline.project import Project
 
 
@@ -22,14 +24,14 @@ def run(
     retry_failed: bool = False,
     landmarks: bool | None = None,
     tolerant: bool = False,
-) -> extraction.Outcome:
+) -> Outcome:
     """Measure face and body of every clip.
 
     workers    processes; 0 = one per core
     landmarks  keep raw points of faces, which can identify people; None = as the params say
     tolerant   any number of clips may fail; else ``extract_video.max_failed_share`` of them. Raises BemercError above it
     """
-    params = project.load("extract_video", extraction.VideoParams)
+    params = project.load("extract_video", VideoParams)
     if tolerant:
         params = replace(params, max_failed_share=1.0)
     if landmarks is not None:

@@ -201,8 +201,8 @@ def test_what_extract_did_is_there_for_programs(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     told = json.loads(answer.stdout)
     video, audio = told["measured"]
-    assert (video["utterances"], video["whole"], list(video["failures"]), video["passing"]) == (2, 1, ["text"], {})
-    assert (audio["whole"], list(audio["absent"]), list(audio["failures"])) == (0, ["a"], ["text"])
+    assert (video["utterances"], video["complete"], list(video["failures"]), video["retryable"]) == (2, 1, ["text"], {})
+    assert (audio["complete"], list(audio["absent"]), list(audio["failures"])) == (0, ["a"], ["text"])
     assert len(told["left_out"]) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from bemerc.cache import open_cache
 from bemerc.core.config import load, open_document
 from bemerc.core.errors import ConfigError
-from bemerc.extraction.run import VideoParams
+from bemerc.extraction.params import VideoParams
 from tests.cli.test_bad_input import film, portrait
 from tests.cli.test_cli import ROOT, bemerc
 from tests.clips import write_clip

@@ -130,7 +130,9 @@ def test_the_users_own_model_is_asked_directly_and_the_network_repeats_it() -> N
 def test_a_task_file_is_named_by_its_content_and_a_wrong_one_is_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "face_landmarker.task"
     params = extractor.Params(blendshapes=str(file))
-    assert params.facts() == extractor.Params().facts() | {"blendshapes": file.name}  # nobody's folders in a cache
+    assert params.recorded() == extractor.Params().recorded() | {
+        "blendshapes": file.name
+    }  # nobody's folders in a cache
     assert "there is no file" in next(iter(params.check()))
     file.write_bytes(b"not a task")
     assert not list(params.check())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bemerc.cache import open_cache
 from bemerc.extraction.face import extractor
 from bemerc.extraction.face.detection import FaceFinder, parts
-from bemerc.extraction.jobs import Job, measure
+from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.extraction.networks import FaceModels, Rect
 from bemerc.extraction.run import run
 from bemerc.media.frame_view import ArrayFrame, Box
@@ -201,19 +201,19 @@ def test_the_sound_decides_whose_face_is_in_the_cache(tmp_path: Path) -> None:
         write_clip(path, frames, sound, size=(480, 240), fps=FPS, rate_hz=RATE_HZ)
         jobs.append(Job(str(who), path))
     params = extractor.Params()
-    outcome = run(jobs, (measure("face", extractor.__name__, params),), tmp_path / "out", tmp_path / "store", 1)
+    outcome = run(jobs, (extractor_spec("face", extractor.__name__, params),), tmp_path / "out", tmp_path / "store", 1)
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         middles = [float(np.nanmean(cache[id_].column("face_x"))) for id_ in ("0", "1")]
         assert middles[0] < 0.5 < middles[1]
         assert {choice.by for choice in cache.choices.values()} == {"speaking"}
         assert {choice.faces for choice in cache.choices.values()} == {2}
-        assert outcome.unsure == sum(choice.uncertain for choice in cache.choices.values())
+        assert outcome.uncertain == sum(choice.uncertain for choice in cache.choices.values())
         assert cache.has_landmarks
-    largest = measure("face", extractor.__name__, replace(params, policy="left"))
+    largest = extractor_spec("face", extractor.__name__, replace(params, policy="left"))
     run(jobs, (largest,), tmp_path / "out", tmp_path / "store", 1)
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert all(np.nanmean(cache[id_].column("face_x")) < 0.5 for id_ in cache)
-    one = measure("face", extractor.__name__, replace(params, faces=1))
+    one = extractor_spec("face", extractor.__name__, replace(params, faces=1))
     run(jobs, (one,), tmp_path / "out", tmp_path / "store", 1)
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert cache.choices == {}

@@ -12,9 +12,10 @@ import pytest
 from bemerc.cache import open_cache
 from bemerc.core.errors import BemercError, MachineError
 from bemerc.extraction.face import openface
-from bemerc.extraction.jobs import Job, Measure, jobs_from_folder, measure
-from bemerc.extraction.run import VideoParams, run
-from bemerc.extraction.store import Part
+from bemerc.extraction.fingerprint import Segment
+from bemerc.extraction.jobs import ExtractorSpec, Job, extractor_spec, jobs_from_folder
+from bemerc.extraction.params import VideoParams
+from bemerc.extraction.run import run
 from tests.cli.test_cli import bemerc
 from tests.clips import brightness, picture_of, write_clip
 
@@ -38,8 +39,8 @@ def binary(folder: Path) -> Path:
     return path
 
 
-def face(folder: Path) -> Measure:
-    return measure("face", "bemerc.extraction.face.openface", openface.Params(str(binary(folder))))
+def face(folder: Path) -> ExtractorSpec:
+    return extractor_spec("face", "bemerc.extraction.face.openface", openface.Params(str(binary(folder))))
 
 
 def test_rows_are_our_frames_at_their_true_times(tmp_path: Path, own_folder: Path) -> None:
@@ -73,13 +74,13 @@ def test_another_build_measures_anew_and_the_same_one_elsewhere_does_not(tmp_pat
     path = tmp_path / "there" / "Feature Extraction"
     path.write_text(path.read_text() + "# built again\n")
     params = openface.Params(str(path))
-    again = run(jobs, (measure("face", openface.__name__, params),), tmp_path, tmp_path / "store", 1)
+    again = run(jobs, (extractor_spec("face", openface.__name__, params),), tmp_path, tmp_path / "store", 1)
     assert again.measured == 1
 
 
 def test_a_part_and_a_crop_are_what_the_binary_sees(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "long.mp4", 2.0, color=(10, 20, 30))
-    jobs = [Job("a", path, Part(0.5, 1.0)), Job("b", path, Part(1.0, 1.4, (0.0, 0.0, 0.5, 1.0)))]
+    jobs = [Job("a", path, Segment(0.5, 1.0)), Job("b", path, Segment(1.0, 1.4, (0.0, 0.0, 0.5, 1.0)))]
     run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1)
     with open_cache(tmp_path / "face.h5") as cache:
         np.testing.assert_allclose(cache["a"].timestamps_s, np.arange(12) / 25 + 0.02, atol=1e-9)
@@ -93,7 +94,7 @@ def test_each_failure_costs_one_clip_and_is_tried_again(tmp_path: Path, own_fold
         write_clip(tmp_path / "clips" / f"red{red}.mp4", color=(red, 60, 60))
     jobs = jobs_from_folder(tmp_path / "clips")
     outcome = run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 2, max_failed_share=0.9)
-    reasons = dict(outcome.passing)
+    reasons = dict(outcome.retryable)
     assert outcome.failures == {}
     assert set(reasons) == {"red40", "red80", "red120", "red160"}
     assert "ended without an error and wrote no table" in reasons["red40"]
@@ -106,7 +107,7 @@ def test_each_failure_costs_one_clip_and_is_tried_again(tmp_path: Path, own_fold
         assert np.isnan(cache["red200"].values).all()
         assert cache.frames("red200") == 20
     again = run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1, max_failed_share=0.9)
-    assert (again.measured, again.at_hand, again.passing) == (0, 2, reasons)
+    assert (again.measured, again.cached, again.retryable) == (0, 2, reasons)
     assert not list(own_folder.iterdir())
 
 
@@ -119,7 +120,7 @@ def test_models_that_are_installed_later_are_enough(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="Could not load the landmark detector"):
         run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1, max_failed_share=1.0)
     lacking.unlink()
-    assert run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1).whole == 2
+    assert run(jobs, (face(tmp_path),), tmp_path, tmp_path / "store", 1).complete == 2
 
 
 def test_a_hanging_binary_is_stopped_and_the_worker_says_meanwhile_that_it_lives(
@@ -129,7 +130,7 @@ def test_a_hanging_binary_is_stopped_and_the_worker_says_meanwhile_that_it_lives
     monkeypatch.setattr(openface, "_FRAME_S", 0.1)
     extractor = openface.open_extractor(openface.Params(str(binary(tmp_path))))
     beats = []
-    extractor.alive = lambda: beats.append(1)
+    extractor.heartbeat = lambda: beats.append(1)
     extractor.reset()
     for i in range(5):
         extractor.frame(picture_of(i, (64, 48), (240, 0, 0)), i / 25)
@@ -152,7 +153,7 @@ def test_a_binary_that_is_not_there_stops_before_any_clip_is_blamed() -> None:
     with pytest.raises(
         BemercError, match=r"There is no program 'no_such_FeatureExtraction'.*extract_video\.openface\.binary"
     ):
-        measure("face", "bemerc.extraction.face.openface", openface.Params("no_such_FeatureExtraction"))
+        extractor_spec("face", "bemerc.extraction.face.openface", openface.Params("no_such_FeatureExtraction"))
 
 
 def test_the_command_line_takes_it(tmp_path: Path) -> None:

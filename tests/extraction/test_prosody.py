@@ -232,6 +232,6 @@ def test_long_sound_says_meanwhile_that_it_lives() -> None:
     """A worker that is silent for clip_timeout_s is stopped, and an hour of sound takes longer than that on a busy machine."""
     extractor = prosody.open_extractor(prosody.Params())
     beats: list[int] = []
-    extractor.alive = lambda: beats.append(1)
+    extractor.heartbeat = lambda: beats.append(1)
     extractor.clip(np.zeros(16000 * 30, np.float32))
     assert len(beats) >= 4

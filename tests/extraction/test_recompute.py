@@ -14,7 +14,7 @@ from bemerc.core.errors import CacheError
 from bemerc.extraction import recompute
 from bemerc.extraction.face import extractor
 from bemerc.extraction.face.mesh import average_face
-from bemerc.extraction.jobs import Job, measure
+from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.extraction.run import run
 from tests.cli.test_cli import ROOT, bemerc
 
@@ -94,7 +94,7 @@ def test_the_command_writes_beside_and_extraction_keeps_off(tmp_path: Path) -> N
     assert "3 utterances" in answer.stdout
     assert "Name another folder" in bemerc("cache", "recompute", path, "--out", tmp_path / "new").stderr
     assert bemerc("cache", "validate", tmp_path / "new").returncode == 0
-    measures = (measure("face", extractor.__name__, extractor.Params()),)
+    measures = (extractor_spec("face", extractor.__name__, extractor.Params()),)
     with pytest.raises(CacheError, match="was imported"):
         run([Job("a", None)], measures, tmp_path / "new", tmp_path / "store")
 

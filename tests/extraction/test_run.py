@@ -20,26 +20,30 @@ import pytest
 from bemerc.cache import Features, open_cache, write_cache
 from bemerc.core import atomic
 from bemerc.core.errors import BemercError, CacheError, CorpusError, MachineError, MediaError
-from bemerc.extraction import pool, recompute, worker
-from bemerc.extraction import run as loop
-from bemerc.extraction.jobs import Job, Measure, Task, Want, jobs_from_folder, measure
-from bemerc.extraction.run import AudioParams, Outcome, VideoParams, extract_audio, extract_video, run
-from bemerc.extraction.store import Part, Store, identity
+from bemerc.extraction import extractor_pool, pool, recompute, video_pass
+from bemerc.extraction import run as run_module
+from bemerc.extraction.fingerprint import Segment
+from bemerc.extraction.hash_cache import file_identity
+from bemerc.extraction.jobs import ExtractorSpec, Job, Request, Task, extractor_spec, jobs_from_folder
+from bemerc.extraction.outcome import Outcome
+from bemerc.extraction.params import AudioParams, VideoParams
+from bemerc.extraction.run import extract_audio, extract_video, run
+from bemerc.extraction.store import Store
 from bemerc.media.video import Frame, Video
 from tests import dying_decoder, loudness, mean_color, no_such_library
 from tests.clips import FPS, brightness, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "clips"
-SOUND = measure("audio", "tests.loudness", loudness.Params())
+SOUND = extractor_spec("audio", "tests.loudness", loudness.Params())
 
 
-def face(**options: object) -> Measure:
-    return measure("face", "tests.mean_color", mean_color.Params(**options))  # type: ignore[arg-type]
+def face(**options: object) -> ExtractorSpec:
+    return extractor_spec("face", "tests.mean_color", mean_color.Params(**options))  # type: ignore[arg-type]
 
 
-def pose(rate_hz: float = 8.0) -> Measure:
-    return measure("pose", "tests.mean_color", mean_color.Params(rate_hz=rate_hz))
+def pose(rate_hz: float = 8.0) -> ExtractorSpec:
+    return extractor_spec("pose", "tests.mean_color", mean_color.Params(rate_hz=rate_hz))
 
 
 def clips(folder: Path, count: int = 5) -> list[Job]:
@@ -50,16 +54,16 @@ def clips(folder: Path, count: int = 5) -> list[Job]:
 
 
 def extract(
-    jobs: Sequence[Job], out: Path, *measures: Measure, store: Path | None = None, workers: int = 1, **limits: float
+    jobs: Sequence[Job], out: Path, *specs: ExtractorSpec, store: Path | None = None, workers: int = 1, **limits: float
 ) -> Outcome:
-    return run(jobs, measures or (face(), pose()), out, store or out / "store", workers, **limits)  # type: ignore[arg-type]
+    return run(jobs, specs or (face(), pose()), out, store or out / "store", workers, **limits)  # type: ignore[arg-type]
 
 
-def sealed(out: Path) -> dict[str, bytes]:
+def caches_of(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.glob("*.h5"))}
 
 
-def pieces(out: Path, modality: str) -> dict[Path, int]:
+def stored(out: Path, modality: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in out.glob(f"store/{modality}/*/*")}
 
 
@@ -89,43 +93,43 @@ def test_bytes_do_not_depend_on_workers_order_or_interruptions(tmp_path: Path) -
     extract(jobs[:1], tmp_path / "bit")
     outcome = extract(jobs, tmp_path / "bit", workers=2)
     assert outcome.measured == 2
-    assert sealed(tmp_path / "one") == sealed(tmp_path / "two") == sealed(tmp_path / "bit")
+    assert caches_of(tmp_path / "one") == caches_of(tmp_path / "two") == caches_of(tmp_path / "bit")
 
 
 def test_only_what_is_new_is_measured(tmp_path: Path) -> None:
     jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
     extract(jobs, out)
-    before, faces = sealed(out), pieces(out, "face")
+    before, faces = caches_of(out), stored(out, "face")
     again = extract(jobs, out)
     assert again.measured == 0
     assert "0 of 3 utterances were measured" in again.sentence()
-    assert "; all were at hand" in again.sentence()
-    assert sealed(out) == before
+    assert "; all cached" in again.sentence()
+    assert caches_of(out) == before
     slower = extract(jobs, out, face(), pose(4.0))
     assert slower.measured == 3
-    assert slower.sentence().startswith("3 of 3 utterances were measured (pose alone) in")
-    assert pieces(out, "face") == faces
-    assert len(pieces(out, "pose")) == 6
-    assert sealed(out)["face.h5"] == before["face.h5"]
+    assert slower.sentence().startswith("3 of 3 utterances were measured (pose only) in")
+    assert stored(out, "face") == faces
+    assert len(stored(out, "pose")) == 6
+    assert caches_of(out)["face.h5"] == before["face.h5"]
     write_clip(tmp_path / "clips" / "new.mp4", color=(5, 5, 5))
     assert extract(jobs_from_folder(tmp_path / "clips"), out).measured == 1
     (out / "face.h5").unlink()  # as DVC does before it runs a stage
     assert extract(jobs, out).measured == 0
-    assert sealed(out) == before
+    assert caches_of(out) == before
 
 
-def test_a_piece_that_another_run_took_away_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs, real = clips(tmp_path / "clips", 2), loop._measure
+def test_a_result_that_another_run_deleted_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, real = clips(tmp_path / "clips", 2), run_module._extract
 
-    def robbed(*given: object) -> object:
-        found = real(*given)  # type: ignore[arg-type]
+    def deleting(*arguments: object) -> object:
+        lost = real(*arguments)  # type: ignore[arg-type]
         next((tmp_path / "out").glob("store/face/*/*.npz")).unlink()
-        return found
+        return lost
 
-    monkeypatch.setattr(loop, "_measure", robbed)
-    with pytest.raises(CacheError, match="a finished clip has gone from here meanwhile"):
+    monkeypatch.setattr(run_module, "_extract", deleting)
+    with pytest.raises(CacheError, match="deleted by another process"):
         extract(jobs, tmp_path / "out")
-    monkeypatch.setattr(loop, "_measure", real)
+    monkeypatch.setattr(run_module, "_extract", real)
     assert extract(jobs, tmp_path / "out").measured == 1
 
 
@@ -152,12 +156,12 @@ def test_segments_and_crops_of_one_video_equal_those_taken_alone(tmp_path: Path)
     path = write_clip(tmp_path / "long.mp4", 2.0, color=(195, 0, 0))
     right = (0.5, 0.0, 1.0, 1.0)
     jobs = [
-        Job("a", path, Part(0.5, 1.0)),
-        Job("b", path, Part(0.8, 1.2, right)),
-        Job("c", path, Part(1.5, None)),
-        Job("d", path, Part(1.001, 1.006)),
-        Job("e", path, Part(5.0, 6.0)),
-        Job("f", path, Part(1.0, 1.0)),
+        Job("a", path, Segment(0.5, 1.0)),
+        Job("b", path, Segment(0.8, 1.2, right)),
+        Job("c", path, Segment(1.5, None)),
+        Job("d", path, Segment(1.001, 1.006)),
+        Job("e", path, Segment(5.0, 6.0)),
+        Job("f", path, Segment(1.0, 1.0)),
     ]
     outcome = extract(jobs, tmp_path / "all", face(), pose(), max_failed_share=0.5)
     assert "after 2.0" in outcome.failures["e"]
@@ -182,23 +186,23 @@ def test_segments_and_crops_of_one_video_equal_those_taken_alone(tmp_path: Path)
                 assert alone.duration_s(job.id) == together.duration_s(job.id)
 
 
-class Told:
+class ReportedSegments:
     """Where a worker's results go, when it is asked in this process."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.segments: list[Segment] = []
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         pass
 
-    def decoding(self, now_s: float) -> None:
+    def decoding(self, decoded_s: float) -> None:
         pass
 
-    def measuring(self, want: Want | None) -> None:
+    def extracting(self, request: Request | None) -> None:
         pass
 
-    def done(self, want: Want, results: object) -> None:
-        self.parts.append(want.part)
+    def done(self, request: Request, outcomes: object) -> None:
+        self.segments.append(request.segment)
 
 
 def test_many_segments_are_cut_from_one_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +211,7 @@ def test_many_segments_are_cut_from_one_decode(tmp_path: Path, monkeypatch: pyte
     path = write_clip(tmp_path / "long.mp4", 2.0)
     counts: Counter[str] = Counter()
 
-    class Watched(Video):
+    class CountingVideo(Video):
         def __iter__(self) -> Iterator[Frame]:
             counts["opened"] += 1
             for frame in super().__iter__():
@@ -215,15 +219,17 @@ def test_many_segments_are_cut_from_one_decode(tmp_path: Path, monkeypatch: pyte
                 yield frame
                 counts["converted"] += frame._rgb is not None
 
-    monkeypatch.setattr(worker, "Video", Watched)
+    monkeypatch.setattr(video_pass, "Video", CountingVideo)
     crops = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))
-    wants = tuple(
-        Want(Part(0.2 * i, 0.2 * i + 0.2, crop), {"face": f"{i}", "pose": f"{i}"}) for i in range(5) for crop in crops
+    requests = tuple(
+        Request(Segment(0.2 * i, 0.2 * i + 0.2, crop), {"face": f"{i}", "pose": f"{i}"})
+        for i in range(5)
+        for crop in crops
     )
-    told = Told()
-    task = Task("", path, identity(path), wants)
-    worker.measure_video(task, worker.Bench((face(), pose())), told)  # type: ignore[arg-type]
-    assert sorted(told.parts, key=str) == sorted((want.part for want in wants), key=str)
+    reporter = ReportedSegments()
+    task = Task("", path, file_identity(path), requests)
+    video_pass.extract_video_clip(task, extractor_pool.ExtractorPool((face(), pose())), reporter)  # type: ignore[arg-type]
+    assert sorted(reporter.segments, key=str) == sorted((request.segment for request in requests), key=str)
     assert counts["opened"] == 1
     assert counts["decoded"] < 2.0 * FPS  # the last second is in no utterance
     assert counts["converted"] == FPS
@@ -287,13 +293,13 @@ def test_a_worker_that_dies_costs_its_clip_and_nothing_else(tmp_path: Path) -> N
     jobs, out = clips(tmp_path / "clips"), tmp_path / "out"
     broken = face(crash_red=80, raise_red=120)
     outcome = extract(jobs, out, broken, workers=2, max_failed_share=0.5)
-    assert set(outcome.passing) == {"dia0/ütt2", "dia1/ütt3"}
+    assert set(outcome.retryable) == {"dia0/ütt2", "dia1/ütt3"}
     assert outcome.failures == {}
-    assert "SIGSEGV" in outcome.passing["dia0/ütt2"]
-    assert "ArithmeticError: this red is too much" in outcome.passing["dia1/ütt3"]
-    assert (outcome.measured, outcome.at_hand, outcome.whole) == (3, 0, 3)
+    assert "SIGSEGV" in outcome.retryable["dia0/ütt2"]
+    assert "ArithmeticError: this red is too much" in outcome.retryable["dia1/ütt3"]
+    assert (outcome.measured, outcome.cached, outcome.complete) == (3, 0, 3)
     again = extract(jobs, out, broken, max_failed_share=0.5)
-    assert (again.measured, again.at_hand) == (0, 3)
+    assert (again.measured, again.cached) == (0, 3)
     with open_cache(out / "face.h5") as cache:
         assert [cache.frames(id_) > 0 for id_ in cache.ids] == [True, True, False, False, True]
 
@@ -301,16 +307,16 @@ def test_a_worker_that_dies_costs_its_clip_and_nothing_else(tmp_path: Path) -> N
 def test_a_hanging_worker_is_stopped(tmp_path: Path) -> None:
     jobs = clips(tmp_path / "clips", 3)
     outcome = extract(jobs, tmp_path / "out", face(hang_red=40), max_failed_share=0.5, clip_timeout_s=1.5)
-    assert set(outcome.passing) == {"dia0/ütt1"}
-    assert "no sign of life" in outcome.passing["dia0/ütt1"]
+    assert set(outcome.retryable) == {"dia0/ütt1"}
+    assert "no sign of life" in outcome.retryable["dia0/ütt1"]
 
 
 def test_of_many_utterances_in_one_clip_a_crash_costs_one(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 1.6, color=(195, 0, 0))
     left, right = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 1.0, 1.0)
-    jobs = [Job(f"u{i}", path, Part(i / 5, (i + 1) / 5, right if i == 5 else left)) for i in range(8)]
+    jobs = [Job(f"u{i}", path, Segment(i / 5, (i + 1) / 5, right if i == 5 else left)) for i in range(8)]
     outcome = extract(jobs, tmp_path / "out", face(crash_red=195), max_failed_share=0.5)
-    assert set(outcome.passing) == {"u5"}
+    assert set(outcome.retryable) == {"u5"}
     with open_cache(tmp_path / "out" / "face.h5") as cache:
         assert all(cache.frames(f"u{i}") == 5 for i in range(8) if i != 5)
 
@@ -319,28 +325,32 @@ def test_of_many_utterances_in_one_clip_each_crash_costs_one_more_pass(tmp_path:
     """Nothing seeks: every further pass decodes an hour-long recording from its start."""
     path, log = write_clip(tmp_path / "a.mp4", 3.2, color=(195, 0, 0)), tmp_path / "log.txt"
     left, right = (0.0, 0.0, 0.4, 1.0), (0.5, 0.0, 1.0, 1.0)
-    jobs = [Job(f"u{i:02d}", path, Part(i / 10, (i + 1) / 10, right if i in (5, 20) else left)) for i in range(32)]
-    broken = measure("face", "tests.dying_decoder", dying_decoder.Params(crash_red=195, dies_at_s=99, opened=str(log)))
+    jobs = [Job(f"u{i:02d}", path, Segment(i / 10, (i + 1) / 10, right if i in (5, 20) else left)) for i in range(32)]
+    broken = extractor_spec(
+        "face", "tests.dying_decoder", dying_decoder.Params(crash_red=195, dies_at_s=99, opened=str(log))
+    )
     outcome = extract(jobs, tmp_path / "out", broken, max_failed_share=0.5)
-    assert set(outcome.passing) == {"u05", "u20"}
-    assert (outcome.measured, outcome.whole) == (30, 30)
+    assert set(outcome.retryable) == {"u05", "u20"}
+    assert (outcome.measured, outcome.complete) == (30, 30)
     assert len(log.read_text().splitlines()) == 3
 
 
 def test_a_decoder_that_dies_in_a_recording_costs_two_passes_and_what_lies_behind(tmp_path: Path) -> None:
     path, log = write_clip(tmp_path / "a.mp4", 3.2), tmp_path / "log.txt"
-    jobs = [Job(f"u{i:02d}", path, Part(i / 10, (i + 1) / 10)) for i in range(32)]
-    dying = measure("face", "tests.dying_decoder", dying_decoder.Params(dies_at_s=1.0, opened=str(log)))
+    jobs = [Job(f"u{i:02d}", path, Segment(i / 10, (i + 1) / 10)) for i in range(32)]
+    dying = extractor_spec("face", "tests.dying_decoder", dying_decoder.Params(dies_at_s=1.0, opened=str(log)))
     outcome = extract(jobs, tmp_path / "out", dying, max_failed_share=0.9)
-    assert set(outcome.passing) == {f"u{i:02d}" for i in range(9, 32)}
-    assert outcome.whole == 9
+    assert set(outcome.retryable) == {f"u{i:02d}" for i in range(9, 32)}
+    assert outcome.complete == 9
     assert len(log.read_text().splitlines()) == 2
 
 
 def test_many_utterances_that_crash_end_after_a_few_passes(tmp_path: Path) -> None:
     path, log = write_clip(tmp_path / "a.mp4", 1.6, color=(195, 0, 0)), tmp_path / "log.txt"
-    jobs = [Job(f"u{i:02d}", path, Part(i / 10, (i + 1) / 10, (0.5, 0.0, 1.0, 1.0))) for i in range(16)]
-    broken = measure("face", "tests.dying_decoder", dying_decoder.Params(crash_red=195, dies_at_s=99, opened=str(log)))
+    jobs = [Job(f"u{i:02d}", path, Segment(i / 10, (i + 1) / 10, (0.5, 0.0, 1.0, 1.0))) for i in range(16)]
+    broken = extractor_spec(
+        "face", "tests.dying_decoder", dying_decoder.Params(crash_red=195, dies_at_s=99, opened=str(log))
+    )
     with pytest.raises(MachineError):
         extract(jobs, tmp_path / "out", broken, max_failed_share=1.0)
     assert len(log.read_text().splitlines()) == 4
@@ -349,14 +359,14 @@ def test_many_utterances_that_crash_end_after_a_few_passes(tmp_path: Path) -> No
 def test_a_fault_of_the_machine_is_no_verdict(tmp_path: Path) -> None:
     jobs, out = clips(tmp_path / "clips", 3), tmp_path / "out"
     outcome = extract(jobs, out, face(machine_red=40), pose(), max_failed_share=0.5)
-    assert outcome.passing == {"dia0/ütt1": "Something is not installed."}
+    assert outcome.retryable == {"dia0/ütt1": "Something is not installed."}
     assert outcome.failures == {}
-    assert "1 not measured this time" in outcome.sentence()
+    assert "1 to retry" in outcome.sentence()
     assert not list(out.glob("store/*/*/*.json"))
     with open_cache(out / "face.h5") as cache:
-        assert cache.failures == outcome.passing
+        assert cache.failures == outcome.retryable
     again = extract(jobs, out, face(), pose())
-    assert (again.measured, again.whole, again.passing) == (1, 3, {})
+    assert (again.measured, again.complete, again.retryable) == (1, 3, {})
     with pytest.raises(MachineError):
         extract(jobs[1:2], tmp_path / "other", face(machine_red=40), max_failed_share=1.0)
 
@@ -371,7 +381,7 @@ def test_what_failed_is_tried_again_when_one_asks(tmp_path: Path) -> None:
     assert extract(jobs, out, face(), max_failed_share=0.5).failures == {"text": "It was a full moon."}
     again = run(jobs, (face(),), out, out / "store", 1, 0.5, retry_failed=True)
     assert again.failures == first.failures
-    assert (again.measured, again.at_hand) == (0, 3)
+    assert (again.measured, again.cached) == (0, 3)
 
 
 def test_counts_add_up(tmp_path: Path) -> None:
@@ -384,34 +394,34 @@ def test_counts_add_up(tmp_path: Path) -> None:
     jobs = [*jobs_from_folder(folder), Job("none", None), Job("twin", part)]
     outcome = extract(jobs, tmp_path / "out", face(machine_red=40), max_failed_share=0.6)
     groups = {
-        "partly": {"part", "twin"},
+        "with_notes": {"part", "twin"},
         "absent": {"heard", "none"},
         "failures": {"text"},
-        "passing": {"dia0/ütt1"},
+        "retryable": {"dia0/ütt1"},
     }
     assert {name: set(getattr(outcome, name)) for name in groups} == groups
-    assert (outcome.whole, outcome.utterances) == (2, 8)
-    assert (outcome.measured, outcome.at_hand) == (3, 1)  # twin is the same clip as part
+    assert (outcome.complete, outcome.utterances) == (2, 8)
+    assert (outcome.measured, outcome.cached) == (3, 1)  # twin is the same clip as part
     again = extract(jobs, tmp_path / "out", face(), max_failed_share=0.6)
-    assert (again.measured, again.at_hand, again.whole) == (1, 4, 3)
+    assert (again.measured, again.cached, again.complete) == (1, 4, 3)
 
 
-def test_a_damaged_cache_is_sealed_anew(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_written_anew(tmp_path: Path) -> None:
     """Bit rot in its rows, half of it gone, another release's schema: each reader says 'extract it again'."""
     jobs, out = clips(tmp_path / "clips", 2), tmp_path / "out"
     extract(jobs, out)
-    path, before = out / "face.h5", sealed(out)
+    path, before = out / "face.h5", caches_of(out)
     with h5py.File(path) as file:
         at = file["values"].id.get_chunk_info(0).byte_offset + 20
     rotten = bytearray(before["face.h5"])
     rotten[at] ^= 255
     path.write_bytes(rotten)
     assert extract(jobs, out).measured == 0
-    assert sealed(out) == before
+    assert caches_of(out) == before
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = 99
     extract(jobs, out)
-    assert sealed(out) == before
+    assert caches_of(out) == before
 
 
 @pytest.mark.parametrize("kind", ["text", "imported", "imported by another release", "half"])
@@ -435,7 +445,7 @@ def test_what_extract_did_not_make_is_never_replaced(tmp_path: Path, kind: str) 
     assert path.read_bytes() == before
 
 
-def test_a_killed_sealing_leaves_no_landmarks(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_landmarks(tmp_path: Path) -> None:
     jobs, out = clips(tmp_path / "clips", 1), tmp_path / "out"
     extract(jobs, out)
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
@@ -456,27 +466,27 @@ def test_all_damaged_pieces_are_measured_anew_in_the_same_run(tmp_path: Path) ->
     (tmp_path / "clips" / "text.mp4").write_text("no pictures here\n" * 30)
     jobs = jobs_from_folder(tmp_path / "clips")
     extract(jobs, out, max_failed_share=0.5)
-    before = sealed(out)
-    damaged = [*sorted(pieces(out, "face"))[:3], *sorted(pieces(out, "pose"))[2:]]
+    before = caches_of(out)
+    damaged = [*sorted(stored(out, "face"))[:3], *sorted(stored(out, "pose"))[2:]]
     for path in damaged:
         path.write_bytes(path.read_bytes()[:40])
     for path in out.glob("*.h5"):
         path.unlink()
     outcome = extract(jobs, out, max_failed_share=0.5)
     assert outcome.measured >= 4
-    assert sealed(out) == before
+    assert caches_of(out) == before
 
 
 def test_a_clip_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
     jobs = clips(tmp_path / "clips", 2)
     outcome = extract(jobs, tmp_path / "out", face(spoil=str(jobs[0].path)), max_failed_share=0.5)
-    assert list(outcome.passing) == [jobs[0].id]
-    assert "changed while it was read" in outcome.passing[jobs[0].id]
+    assert list(outcome.retryable) == [jobs[0].id]
+    assert "changed while it was read" in outcome.retryable[jobs[0].id]
 
 
 def test_a_missing_library_is_named_before_any_clip_is_blamed(tmp_path: Path) -> None:
     jobs = clips(tmp_path / "clips", 1)
-    absent = measure("face", "tests.no_such_library", no_such_library.Params())
+    absent = extractor_spec("face", "tests.no_such_library", no_such_library.Params())
     with pytest.raises(BemercError, match=r"could not start.*libGL_which_is_missing.*doctor"):
         extract(jobs, tmp_path / "out", absent)
 
@@ -496,11 +506,11 @@ import sys
 from pathlib import Path
 # What a shell starts in the background is told to ignore Ctrl-C; here it must work wherever the tests run.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from bemerc.extraction.jobs import jobs_from_folder, measure
+from bemerc.extraction.jobs import jobs_from_folder, extractor_spec
 from bemerc.extraction.run import run
 from tests import mean_color
 clips, out, store, log, pause_s, timeout_s = sys.argv[1:]
-face = measure("face", "tests.mean_color", mean_color.Params(log=log, pause_s=float(pause_s)))
+face = extractor_spec("face", "tests.mean_color", mean_color.Params(log=log, pause_s=float(pause_s)))
 jobs = jobs_from_folder(Path(clips))
 print(run(jobs, (face,), Path(out), Path(store), 2, clip_timeout_s=float(timeout_s)).measured)
 print(sorted({"av", "cv2", "mediapipe", "torch"} & set(sys.modules)))
@@ -543,7 +553,7 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, ending: s
     assert words[1] == "[]"  # the process that hands out the work imports no perception library
     measured = face(log=str(tmp_path / "log.txt"), pause_s=0.05)
     assert extract(jobs, tmp_path / "again", measured, store=tmp_path / "fresh").measured == 6
-    assert sealed(tmp_path / "out") == sealed(tmp_path / "again")
+    assert caches_of(tmp_path / "out") == caches_of(tmp_path / "again")
 
 
 def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
@@ -552,7 +562,7 @@ def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
     counts = [int(process.communicate(timeout=60)[0].splitlines()[0]) for process in (one, two)]
     assert sum(counts) == 6
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 6
-    assert sealed(tmp_path / "one") == sealed(tmp_path / "two") != {}
+    assert caches_of(tmp_path / "one") == caches_of(tmp_path / "two") != {}
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
@@ -598,11 +608,11 @@ def test_who_holds_what_one_waits_for_is_named(tmp_path: Path, monkeypatch: pyte
     holder = start(tmp_path, "one", 0.1)
     wait_for(lambda: len(workers_of(holder)) == 2)
     time.sleep(0.3)
-    monkeypatch.setattr(pool, "_WAITING_S", 0.5)
+    monkeypatch.setattr(pool, "_FIRST_NOTICE_S", 0.5)
     slow = face(log=str(tmp_path / "log.txt"), pause_s=0.1)
     outcome = extract(jobs, tmp_path / "two", slow, store=tmp_path / "store")
     holder.communicate(timeout=60)
-    assert outcome.whole == 2
+    assert outcome.complete == 2
     assert f"process {holder.pid} of this machine" in caplog.text
 
 
@@ -653,7 +663,7 @@ def test_what_is_kept_of_a_real_clip_is_small_and_enough(tmp_path: Path) -> None
     bare = VideoParams(face=replace(VideoParams().face, landmarks=False))
     assert extract_video(jobs, tmp_path / "bare", tmp_path / "other", bare, 1).measured == 1
     later = extract_video(jobs, tmp_path / "later", tmp_path / "store", bare, 1)
-    assert (later.measured, later.dropped) == (0, 1)
+    assert (later.measured, later.dropped_landmarks) == (0, 1)
     assert (tmp_path / "later" / "face.h5").read_bytes() == (tmp_path / "bare" / "face.h5").read_bytes()
     with open_cache(tmp_path / "kept" / "face.h5") as with_, open_cache(tmp_path / "bare" / "face.h5") as without:
         assert without.landmarks("single_face") is None

@@ -19,7 +19,7 @@ from bemerc.core.errors import BemercError, CacheError
 from bemerc.corpus.manifest import Manifest, Split
 from bemerc.extraction import run, validate
 from bemerc.extraction.audio import speech_encoder
-from bemerc.extraction.jobs import jobs_from_folder, jobs_from_manifest, measure
+from bemerc.extraction.jobs import extractor_spec, jobs_from_folder, jobs_from_manifest
 from bemerc.interop import exporters, importers
 from bemerc.language.inputs import prompts
 from bemerc.language.model import behavior_model
@@ -92,7 +92,7 @@ def test_what_was_measured_is_a_cache_like_any_other(world: World) -> None:
         assert longest.timestamps_s[-1] == pytest.approx(prosody["train/1"].timestamps_s[-1], abs=0.03)
         assert len(shortest.values) == 0, "less than a frame of sound"
         report = validate.check(cache, validate.against_media(cache, world.manifest, world.folder / "store"))
-        assert not report.wrong, report.format_text()
+        assert not report.errors, report.format_text()
 
 
 def test_the_bytes_do_not_depend_on_workers_and_nothing_is_measured_twice(world: World, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_what_is_not_there_is_told_before_anything_is_measured(world: World, tmp
 
 def test_a_wide_cache_is_told_in_a_few_lines(world: World) -> None:
     with open_cache(world.paths["speech"]) as cache:
-        said = validate.in_words(cache)
+        said = validate.describe_cache(cache)
     assert f"and {WIDTH - 4} more of an encoder" in said
     assert len(said.splitlines()) < 20
 
@@ -209,11 +209,11 @@ def test_one_process_takes_several_clips_and_a_crash_costs_one(tmp_path: Path) -
     for i in range(7):
         write_clip(tmp_path / "clips" / f"{i}.mp4", 1.2 if i != 4 else 0.2, tone_hz=3000 if i == 2 else 200 + 20 * i)
     log = tmp_path / "log.txt"
-    found = measure("speech", "tests.hums", hums.Params(str(log)))
-    outcome = describer.run(jobs_from_folder(tmp_path / "clips"), (found,), tmp_path, tmp_path / "store", 2, 0.5)
+    found = extractor_spec("speech", "tests.hums", hums.Params(str(log)))
+    outcome = run.run(jobs_from_folder(tmp_path / "clips"), (found,), tmp_path, tmp_path / "store", 2, 0.5)
     assert outcome.failures == {"4": "Too short to hum."}
-    assert set(outcome.passing) == {"2"}
-    assert "SIGSEGV" in outcome.passing["2"]
+    assert set(outcome.retryable) == {"2"}
+    assert "SIGSEGV" in outcome.retryable["2"]
     calls = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
     assert max(count for _, count in calls) == 4
     assert len(Counter(pid for pid, _ in calls)) == 3, "one process at a time: it dies beside others, and alone"

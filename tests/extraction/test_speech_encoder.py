@@ -29,16 +29,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pa
     return {kind: tiny_encoder(base / "-".join(kind), *kind) for kind in KINDS}
 
 
-def chosen(folder: Path, **options: Any) -> speech_encoder.Chosen:
+def resolved(folder: Path, **options: Any) -> speech_encoder.ResolvedEncoder:
     params = speech_encoder.Params(name_or_path=str(folder), **{"device": "cpu", **options})
     assert list(params.check()) == []
-    return speech_encoder.choose(
+    return speech_encoder.resolve(
         params, {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in speech_encoder.files(params)}
     )
 
 
 def opened(folder: Path, batched: bool = False, **options: Any) -> Encoder:
-    one = chosen(folder, **options)
+    one = resolved(folder, **options)
     return Encoder(one, speech_encoder.columns(one), "cpu", batched)
 
 
@@ -148,7 +148,7 @@ def test_a_name_is_looked_up_on_this_machine_alone(tmp_path: Path, monkeypatch: 
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("abc123")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    one = chosen(Path("someone/small-wavlm"))
+    one = resolved(Path("someone/small-wavlm"))
     assert one.folder == cached / "snapshots" / "abc123"
     assert len(opened(Path("someone/small-wavlm")).clip(sound(8000)).values) == 24
 
@@ -205,36 +205,36 @@ def test_what_overflows_is_a_failed_clip(tmp_path: Path) -> None:
 
 def test_columns_name_the_weights_and_the_layers(models: dict[tuple[str, str], Path], tmp_path: Path) -> None:
     """So tokens of another layer, or of other weights, have other columns, and a trained model refuses them."""
-    names = speech_encoder.columns(chosen(models["wavlm", "layer"]))
+    names = speech_encoder.columns(resolved(models["wavlm", "layer"]))
     assert len(names) == len(set(names)) == WIDTH
     assert names[0].startswith("wavlm_")
-    assert names == speech_encoder.columns(chosen(models["wavlm", "layer"], layers=(LAYERS,), batch_s=5.0))
+    assert names == speech_encoder.columns(resolved(models["wavlm", "layer"], layers=(LAYERS,), batch_s=5.0))
     others = [
-        chosen(models["wavlm", "layer"], layers=(1,)),
-        chosen(tiny_encoder(tmp_path / "other", "wavlm", seed=1)),
+        resolved(models["wavlm", "layer"], layers=(1,)),
+        resolved(tiny_encoder(tmp_path / "other", "wavlm", seed=1)),
     ]
     for other in others:
         assert not set(names) & set(speech_encoder.columns(other))
-        assert other.facts() != chosen(models["wavlm", "layer"]).facts()
-    assert chosen(models["wavlm", "layer"], device="auto").facts() == chosen(models["wavlm", "layer"]).facts()
+        assert other.recorded() != resolved(models["wavlm", "layer"]).recorded()
+    assert resolved(models["wavlm", "layer"], device="auto").recorded() == resolved(models["wavlm", "layer"]).recorded()
 
 
 def test_what_cannot_be_loaded_is_a_sentence(models: dict[tuple[str, str], Path], tmp_path: Path) -> None:
     with pytest.raises(BemercError, match="fetches no encoder by itself"):
-        chosen(Path("someone/no-such-encoder"))
+        resolved(Path("someone/no-such-encoder"))
     with pytest.raises(BemercError, match=r"no config\.json"):
-        chosen(tmp_path)
+        resolved(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(BemercError, match="no safetensors weights"):
-        chosen(tmp_path)
+        resolved(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(BemercError, match="holds a llama model"):
-        chosen(tmp_path)
+        resolved(tmp_path)
     with pytest.raises(BemercError, match="no layer 4; this model has 0"):
-        chosen(models["wavlm", "layer"], layers=(4,))
+        resolved(models["wavlm", "layer"], layers=(4,))
     with pytest.raises(BemercError, match="float16 wants a GPU"):
-        speech_encoder.together(chosen(models["wavlm", "layer"], device="auto", dtype="float16"))
+        speech_encoder.batch_size(resolved(models["wavlm", "layer"], device="auto", dtype="float16"))
     folder = tiny_encoder(tmp_path / "cut", "wavlm")
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(BemercError, match="no wavlm could be loaded"):

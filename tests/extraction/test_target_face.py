@@ -75,7 +75,7 @@ def test_one_face_leaves_no_choice_and_no_doubt() -> None:
     for policy in POLICIES:
         choice = choose([track(3, rows, 0.5)], stamps(rows), policy, None, 0.6)
         assert (choice.by, choice.faces, choice.score, choice.uncertain) == ("alone", 1, 1.0, False)
-        assert [(s.first, s.end, s.track) for s in choice.stretches] == [(0, 50, 3)]
+        assert [(s.first, s.end, s.track) for s in choice.spans] == [(0, 50, 3)]
     assert choose([], stamps(rows), "speaking", None, 0.6) == Choice("speaking", "alone", 0, 1.0, False)
 
 
@@ -83,7 +83,7 @@ def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:
     rows = range(50)
     parts = [track(0, range(20), 0.5), track(1, range(25, 50), 0.2), track(2, range(21, 23), 0.5)]
     choice = choose(parts, stamps(rows), "speaking", None, 0.6)
-    assert [s.track for s in choice.stretches] == [0, 2, 1]
+    assert [s.track for s in choice.spans] == [0, 2, 1]
     assert not choice.uncertain
 
 
@@ -96,7 +96,7 @@ def test_the_mouth_that_moves_with_the_sound_is_chosen_and_the_sound_alone_decid
     said = [speech(seconds, seed) for seed in (1, 2)]
     both = [track(i, rows, 0.2 + 0.5 * i, mouth=lips(said[i], rows), area=0.1 - 0.05 * i) for i in (0, 1)]
     choice = choose(both, stamps(rows), "speaking", wave(said[speaker], seconds), 0.6)
-    assert [s.track for s in choice.stretches] == [speaker]
+    assert [s.track for s in choice.spans] == [speaker]
     assert (choice.by, choice.faces) == ("speaking", 2)
     if seconds > 2:
         assert not choice.uncertain
@@ -120,7 +120,7 @@ def test_every_shot_is_judged_by_itself() -> None:
         track(3, second, 0.7, mouth=lips(said, second), shot=1),
     ]
     choice = choose(tracks, stamps(rows), "speaking", wave(said, 6), 0.6)
-    assert [(s.first, s.end, s.track, s.tracks) for s in choice.stretches] == [(0, 75, 0, 2), (75, 150, 3, 2)]
+    assert [(s.first, s.end, s.track, s.tracks) for s in choice.spans] == [(0, 75, 0, 2), (75, 150, 3, 2)]
 
 
 def test_who_is_seen_again_from_the_same_view_is_judged_by_both_shots() -> None:
@@ -136,8 +136,8 @@ def test_who_is_seen_again_from_the_same_view_is_judged_by_both_shots() -> None:
     grouped = [[t.number for t in one] for one in target_face.people(tracks)]
     assert grouped == [[0, 20, 40, 60], [1, 21, 41, 61], [10, 30, 50, 70]]
     choice = choose(tracks, stamps(rows), "speaking", wave(said, 8), 0.6)
-    assert [s.track for s in choice.stretches] == [1, 10, 21, 30, 41, 50, 61, 70]
-    pairs = [s.score for s in choice.stretches if s.tracks == 2]
+    assert [s.track for s in choice.spans] == [1, 10, 21, 30, 41, 50, 61, 70]
+    pairs = [s.score for s in choice.spans if s.tracks == 2]
     assert len(set(pairs)) == 1
     assert pairs[0] > 0.9
 
@@ -170,7 +170,7 @@ def test_who_is_alone_in_another_view_is_known_by_the_colours() -> None:
             [10, 30, 50],
         ]
     stamps_s, sound = stamps(range(120)), wave(said, 6)
-    scores = [choose(tracks, stamps_s, "speaking", sound, 0.6).stretches[0].score for tracks in (apart, same)]
+    scores = [choose(tracks, stamps_s, "speaking", sound, 0.6).spans[0].score for tracks in (apart, same)]
     assert scores[1] > scores[0] > 0.5, "more of a person is seen"
 
 
@@ -194,7 +194,7 @@ def test_a_mouth_that_the_points_lose_is_seen_in_the_picture() -> None:
     lost = [track(i, rows, 0.2 + 0.5 * i) for i in (0, 1)]
     shown = replace(lost[1], mouths=mouths)
     choice = choose([lost[0], shown], stamps(rows), "speaking", wave(said, 3), 0.6)
-    assert (choice.stretches[0].track, choice.uncertain) == (1, False)
+    assert (choice.spans[0].track, choice.uncertain) == (1, False)
 
 
 def _lower(picture: Array, by: float) -> Array:
@@ -208,7 +208,7 @@ def test_without_sound_speaking_means_the_largest_and_says_so() -> None:
     tracks = [track(0, rows, 0.2, area=0.02), track(1, rows, 0.7, area=0.08)]
     for silence in (None, np.zeros(32_000, np.float32)):
         choice = choose(tracks, stamps(rows), "speaking", silence, 0.6)
-        assert (choice.policy, choice.by, choice.stretches[0].track) == ("speaking", "largest", 1)
+        assert (choice.policy, choice.by, choice.spans[0].track) == ("speaking", "largest", 1)
         assert choice.score == pytest.approx(0.8)
 
 
@@ -220,7 +220,7 @@ def test_the_other_policies() -> None:
         track(2, range(10, 90), 0.8, area=0.02),
         track(3, range(40, 44), 0.05, area=0.02),
     ]
-    chosen = {p: choose(tracks, stamps(rows), p, None, 0.6).stretches[0].track for p in POLICIES if p != "speaking"}
+    chosen = {p: choose(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in POLICIES if p != "speaking"}
     assert chosen == {"largest": 0, "longest": 1, "left": 0, "right": 2}, "whoever flits by is at no edge"
 
 
@@ -228,7 +228,7 @@ def test_two_equals_are_uncertain() -> None:
     rows = range(50)
     tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.051)]
     choice = choose(tracks, stamps(rows), "largest", None, 0.6)
-    assert choice.stretches[0].track == 1
+    assert choice.spans[0].track == 1
     assert choice.uncertain
 
 
@@ -239,7 +239,7 @@ def test_a_choice_is_one_line_and_comes_back() -> None:
     assert "\n" not in choice.as_json()
     back = Choice.from_json(choice.as_json())
     assert back.as_json() == choice.as_json()
-    assert back.stretches[0].score == pytest.approx(choice.stretches[0].score, abs=1e-4)
+    assert back.spans[0].score == pytest.approx(choice.spans[0].score, abs=1e-4)
     for broken in ("{}", "[]", '{"policy": 1}', "nonsense"):
         with pytest.raises((JsonError, ValueError, KeyError, TypeError)):
             Choice.from_json(broken)

@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Choice, Features, Stretch, open_cache, same_person, write_cache
+from bemerc.cache import Choice, Features, TrackSpan, open_cache, same_person, write_cache
 from bemerc.core.errors import CacheError
 from bemerc.corpus.readers import folder
-from bemerc.extraction.jobs import jobs_from_manifest, measure
+from bemerc.extraction.jobs import extractor_spec, jobs_from_manifest
 from bemerc.extraction.run import run
-from bemerc.extraction.validate import against_media, check, in_words, together
+from bemerc.extraction.validate import check_against_clips, check_rows, check_side_by_side, describe_cache
 from tests import loudness, mean_color
 from tests.cli.test_cli import bemerc
 from tests.clips import write_clip
@@ -50,21 +50,21 @@ def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True, **c
     return path
 
 
-def spoilt(path: Path, spoil: Callable[[h5py.File], None], **options: object) -> dict[tuple[str, str], bool]:
-    """(id, kind) -> wrong, of what is found in a cache after ``spoil``. Rows: a 0-49, b 50-99, größe 100-149."""
+def spoilt(path: Path, spoil: Callable[[h5py.File], None], **options: object) -> dict[tuple[str, str], str]:
+    """(id, kind) -> severity of the issues of a cache after ``spoil``. Rows: a 0-49, b 50-99, größe 100-149."""
     cache_of(path, **options)  # type: ignore[arg-type]
     with h5py.File(path, "a") as file:
         spoil(file)
     with open_cache(path) as cache:
-        return {(finding.id, finding.what): finding.wrong for finding in check(cache).findings}
+        return {(issue.id, issue.kind): issue.severity for issue in check_rows(cache).issues}
 
 
-def test_an_uncertain_choice_is_odd_and_told(tmp_path: Path) -> None:
+def test_an_uncertain_choice_is_a_warning(tmp_path: Path) -> None:
     plain = Features(np.zeros((50, 3), np.float32), np.arange(50) / 25, COLUMNS)
     choices = {
-        "a": Choice("speaking", "speaking", 2, 0.41, True, (Stretch(0, 50, 1, 0.41, 2),)),
-        "b": Choice("speaking", "alone", 1, 1.0, False, (Stretch(0, 50, 0, 1.0, 1),)),
-        "c": Choice("speaking", "speaking", 3, 0.9, False, (Stretch(0, 51, 0, 0.9, 3),)),
+        "a": Choice("speaking", "speaking", 2, 0.41, True, (TrackSpan(0, 50, 1, 0.41, 2),)),
+        "b": Choice("speaking", "alone", 1, 1.0, False, (TrackSpan(0, 50, 0, 1.0, 1),)),
+        "c": Choice("speaking", "speaking", 3, 0.9, False, (TrackSpan(0, 51, 0, 0.9, 3),)),
     }
     write_cache(
         tmp_path / "face.h5",
@@ -79,11 +79,11 @@ def test_an_uncertain_choice_is_odd_and_told(tmp_path: Path) -> None:
     )
     with open_cache(tmp_path / "face.h5") as cache:
         assert cache.choices == choices
-        assert {(f.id, f.what): f.wrong for f in check(cache).findings if f.id} == {
-            ("a", "whose face"): False,
-            ("c", "choice"): True,
+        assert {(i.id, i.kind): i.severity for i in check_rows(cache).issues if i.id} == {
+            ("a", "target face"): "warning",
+            ("c", "choice"): "error",
         }
-        assert "in 2 utterances, and of 1 it is uncertain" in in_words(cache)
+        assert "in 2 utterances; the target face is uncertain in 1" in describe_cache(cache)
     with h5py.File(tmp_path / "face.h5", "a") as file:
         del file["choices"]["json"]
         file["choices"]["json"] = np.array([b"{}"] * 3)
@@ -91,8 +91,8 @@ def test_an_uncertain_choice_is_odd_and_told(tmp_path: Path) -> None:
         open_cache(tmp_path / "face.h5")
 
 
-def test_a_body_that_is_not_below_the_chosen_face_is_odd(tmp_path: Path) -> None:
-    stamps, chosen = np.arange(20) / 10, Choice("left", "left", 2, 0.9, False, (Stretch(0, 20, 0, 0.9, 2),))
+def test_a_body_that_is_not_below_the_chosen_face_is_a_warning(tmp_path: Path) -> None:
+    stamps, chosen = np.arange(20) / 10, Choice("left", "left", 2, 0.9, False, (TrackSpan(0, 20, 0, 0.9, 2),))
     face = Features(np.tile(np.float32([0.25, 0.4, 0.3]), (20, 1)), stamps, ("face_x", "face_y", "face_size"))
     for name, nose in (("face", None), ("pose", (0.26, 0.42)), ("other", (0.75, 0.4))):
         body = Features(np.tile(np.float32(nose or (0, 0)), (20, 1)), stamps, ("nose_x", "nose_y"))
@@ -110,7 +110,7 @@ def test_a_body_that_is_not_below_the_chosen_face_is_odd(tmp_path: Path) -> None
     with open_cache(tmp_path / "face.h5") as faces:
         for name, found in (("pose", []), ("other", ["body"])):
             with open_cache(tmp_path / f"{name}.h5") as bodies:
-                assert [finding.what for finding in together({"face": faces, "pose": bodies})] == found
+                assert [issue.kind for issue in check_side_by_side({"face": faces, "pose": bodies})] == found
                 seen = same_person.read({"face": faces, "pose": bodies}, "pose", "a").values
                 assert np.isnan(seen).all() == bool(found)
                 np.testing.assert_array_equal(
@@ -120,7 +120,7 @@ def test_a_body_that_is_not_below_the_chosen_face_is_odd(tmp_path: Path) -> None
 
 def test_a_cache_under_the_name_of_another_is_wrong(tmp_path: Path) -> None:
     found = {name: spoilt(tmp_path / name, lambda file: None) for name in ("face.h5", "pose.h5", "mine.h5")}
-    assert found == {"face.h5": {}, "pose.h5": {("", "name"): True}, "mine.h5": {}}
+    assert found == {"face.h5": {}, "pose.h5": {("", "name"): "error"}, "mine.h5": {}}
 
 
 def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:
@@ -130,43 +130,43 @@ def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:
     return spoil
 
 
-def test_a_sound_cache_has_no_findings(tmp_path: Path) -> None:
+def test_an_intact_cache_has_no_issues(tmp_path: Path) -> None:
     assert spoilt(tmp_path / "face.h5", lambda file: None) == {}
 
 
 @pytest.mark.parametrize(
-    ("spoil", "found", "wrong"),
+    ("spoil", "issue", "severity"),
     [
-        (put("timestamps_s", 60, 9.0), ("b", "timestamps"), True),
-        (put("timestamps_s", 50, -3.0), ("b", "timestamps"), True),
-        (put("timestamps_s", 60, np.nan), ("b", "timestamps"), True),
-        (put("timestamps_s", slice(140, 150), np.arange(10) + 1.7), ("größe", "duration"), True),
-        (put("duration_s", 1, 9.0), ("b", "duration"), True),
-        (put("duration_s", 0, np.nan), ("a", "duration"), True),
-        (put("values", (55, 0), np.inf), ("b", "infinite"), True),
-        (put("values", (55, 0), 7.0), ("b", "range"), True),
-        (put("values", (55, 1), -400.0), ("b", "range"), True),
-        (put("values", (55, 2), 1.2), ("b", "range"), True),
-        (put("landmarks", 20, -32768), ("a", "landmarks"), True),
-        (put("values", (slice(None), 1), np.nan), ("", "empty column"), False),
-        (put("offsets", slice(1, 3), [0, 50]), ("broken", "failure"), True),
-        (put("sources/sha256", 0, b"123"), ("a", "source"), True),
+        (put("timestamps_s", 60, 9.0), ("b", "timestamps"), "error"),
+        (put("timestamps_s", 50, -3.0), ("b", "timestamps"), "error"),
+        (put("timestamps_s", 60, np.nan), ("b", "timestamps"), "error"),
+        (put("timestamps_s", slice(140, 150), np.arange(10) + 1.7), ("größe", "duration"), "error"),
+        (put("duration_s", 1, 9.0), ("b", "duration"), "error"),
+        (put("duration_s", 0, np.nan), ("a", "duration"), "error"),
+        (put("values", (55, 0), np.inf), ("b", "infinite"), "error"),
+        (put("values", (55, 0), 7.0), ("b", "range"), "error"),
+        (put("values", (55, 1), -400.0), ("b", "range"), "error"),
+        (put("values", (55, 2), 1.2), ("b", "range"), "error"),
+        (put("landmarks", 20, -32768), ("a", "landmarks"), "error"),
+        (put("values", (slice(None), 1), np.nan), ("", "empty column"), "warning"),
+        (put("offsets", slice(1, 3), [0, 50]), ("broken", "failure"), "error"),
+        (put("sources/sha256", 0, b"123"), ("a", "source"), "error"),
     ],
 )
-def test_what_is_spoilt_is_found_by_id(
-    tmp_path: Path, spoil: Callable[[h5py.File], None], found: tuple[str, str], wrong: bool
+def test_damage_is_reported_by_id(
+    tmp_path: Path, spoil: Callable[[h5py.File], None], issue: tuple[str, str], severity: str
 ) -> None:
-    assert spoilt(tmp_path / "face.h5", spoil).get(found) is wrong
+    assert spoilt(tmp_path / "face.h5", spoil).get(issue) == severity
 
 
-def test_a_rate_is_held_against_the_rows(tmp_path: Path) -> None:
+def test_a_rate_is_compared_with_the_rows(tmp_path: Path) -> None:
     nothing = lambda file: None  # noqa: E731
     assert spoilt(tmp_path / "a.h5", nothing, rate=25.0) == {}
-    assert spoilt(tmp_path / "b.h5", nothing, rate=10.0)[("a", "rate")] is True
-    assert spoilt(tmp_path / "c.h5", nothing, rate=100.0)[("a", "rate")] is False
+    assert spoilt(tmp_path / "b.h5", nothing, rate=10.0)[("a", "rate")] == "error"
+    assert spoilt(tmp_path / "c.h5", nothing, rate=100.0)[("a", "rate")] == "warning"
 
 
-def test_a_damaged_chunk_is_told_by_the_ids_that_need_it(tmp_path: Path) -> None:
+def test_a_damaged_chunk_is_reported_by_the_ids_that_need_it(tmp_path: Path) -> None:
     path = cache_of(tmp_path / "face.h5")
     with h5py.File(path) as file:
         place = file["values"].id.get_chunk_info(0)
@@ -186,14 +186,14 @@ def test_caches_side_by_side_hold_the_same_utterances(tmp_path: Path) -> None:
         del file["sources"]
         file["duration_s"][0] = 3.0
     with open_cache(tmp_path / "one.h5") as face, open_cache(tmp_path / "two.h5") as pose:
-        found = {(f.id, f.what, f.wrong) for f in together({"face": face, "pose": pose})}
-    assert found == {("a", "durations", False), ("größe", "missing", True), ("z", "missing", True)}
+        found = {(i.id, i.kind, i.severity) for i in check_side_by_side({"face": face, "pose": pose})}
+    assert found == {("a", "durations", "warning"), ("größe", "missing", "error"), ("z", "missing", "error")}
 
 
 # ----------------------------------------------------------------------------------------------------- against the clips
 
-FACE = measure("face", "tests.mean_color", mean_color.Params())
-SOUND = measure("audio", "tests.loudness", loudness.Params())
+FACE = extractor_spec("face", "tests.mean_color", mean_color.Params())
+SOUND = extractor_spec("audio", "tests.loudness", loudness.Params())
 
 
 def world(tmp_path: Path) -> Path:
@@ -208,11 +208,11 @@ def world(tmp_path: Path) -> Path:
     return features
 
 
-def deep(features: Path) -> dict[tuple[str, str], bool]:
+def deep(features: Path) -> dict[tuple[str, str], str]:
     clips = features.parent / "clips"
     with open_cache(features / "face.h5") as cache:
-        found = against_media(cache, folder.read(clips).manifest(clips), features / "store")
-    return {(finding.id, finding.what): finding.wrong for finding in found}
+        issues = check_against_clips(cache, folder.read(clips).manifest(clips), features / "store")
+    return {(issue.id, issue.kind): issue.severity for issue in issues}
 
 
 def test_the_media_are_hashed_anew(tmp_path: Path) -> None:
@@ -229,31 +229,31 @@ def test_the_media_are_hashed_anew(tmp_path: Path) -> None:
         file.write(b"x")
     os.utime(clip, ns=(old.st_atime_ns, old.st_mtime_ns - 10**11))
     assert run(jobs, (FACE,), features, features / "store", 1, 1.0).measured == 0
-    assert deep(features) == {("c1", "clip"): True, ("", "memory"): True}
+    assert deep(features) == {("c1", "clip"): "error", ("", "hash cache"): "error"}
     clip.unlink()
-    assert deep(features) == {("c1", "extra"): False}
+    assert deep(features) == {("c1", "extra"): "warning"}
     clip.write_bytes(original)
     write_clip(tmp_path / "clips" / "new.mp4")
-    assert deep(features) == {("new", "missing"): True}
+    assert deep(features) == {("new", "missing"): "error"}
 
 
 def test_an_edited_cache_does_not_have_its_fingerprint(tmp_path: Path) -> None:
     features = world(tmp_path)
     with h5py.File(features / "face.h5", "a") as file:
         file.attrs["params"] = json.dumps({"rate_hz": 5.0})
-    assert deep(features)[("", "fingerprint")] is True
+    assert deep(features)[("", "fingerprint")] == "error"
 
 
-def test_rows_are_held_against_the_store(tmp_path: Path) -> None:
+def test_rows_are_compared_with_the_store(tmp_path: Path) -> None:
     features = world(tmp_path)
     with h5py.File(features / "face.h5", "a") as file:
         file["values"][3, 0] += 1
-    assert deep(features) == {("c0", "store"): True}
+    assert deep(features) == {("c0", "store"): "error"}
     shutil.rmtree(features / "store" / "face")
-    assert deep(features) == {("", "store"): False}
+    assert deep(features) == {("", "store"): "warning"}
 
 
-def test_the_commands_say_it_and_end_with_one_where_something_is_wrong(tmp_path: Path) -> None:
+def test_the_commands_print_issues_and_exit_with_1_at_an_error(tmp_path: Path) -> None:
     features = world(tmp_path)
     told = bemerc("cache", "info", features)
     assert (told.returncode, told.stdout.count("utterances,")) == (0, 2)
@@ -261,13 +261,13 @@ def test_the_commands_say_it_and_end_with_one_where_something_is_wrong(tmp_path:
     assert json.loads(bemerc("cache", "info", features / "face.h5", "--json").stdout)[0]["rows"] > 50
     sound = bemerc("cache", "validate", features, "--deep", "--video-dir", tmp_path / "clips")
     assert sound.returncode == 0, sound.stdout
-    assert sound.stdout.count("0 wrong") == 2
+    assert sound.stdout.count("0 errors") == 2
     with h5py.File(features / "audio.h5", "a") as file:
         file["timestamps_s"][2] = 0.0
     found = bemerc("cache", "validate", features, "--json")
     assert found.returncode == 1
     reports = json.loads(found.stdout)
-    assert [f["id"] for report in reports for f in report["findings"]] == ["c0", "c0"]  # its time, its checksum
+    assert [f["id"] for report in reports for f in report["issues"]] == ["c0", "c0"]  # its time, its checksum
     lost = bemerc("cache", "validate", features, "--deep")
     assert (lost.returncode, "Name them with --video-dir" in lost.stderr) == (1, True)
     (tmp_path / "text.h5").write_text("words")

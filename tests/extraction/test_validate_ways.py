@@ -13,14 +13,14 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Choice, Stretch, open_cache, state_of
+from bemerc.cache import Choice, TrackSpan, open_cache, state_of
 from bemerc.core.errors import BemercError, BusyError, CacheError
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.corpus.readers import folder
-from bemerc.extraction import recompute, store, validate
+from bemerc.extraction import fingerprint, recompute, validate
 from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.face import extractor, openface
-from bemerc.extraction.jobs import Measure, jobs_from_manifest, measure
+from bemerc.extraction.jobs import ExtractorSpec, extractor_spec, jobs_from_manifest
 from bemerc.extraction.run import run
 from bemerc.interop.exporters import to_csv, to_mmsa, to_npy
 from bemerc.interop.importers import from_mertools, from_mmsa, from_openface
@@ -31,8 +31,8 @@ from tests.extraction.test_recompute import face_cache
 from tests.extraction.test_validate import cache_of
 
 COLOR, SOUND = (
-    measure("face", "tests.mean_color", mean_color.Params()),
-    measure("audio", "tests.loudness", loudness.Params()),
+    extractor_spec("face", "tests.mean_color", mean_color.Params()),
+    extractor_spec("audio", "tests.loudness", loudness.Params()),
 )
 
 
@@ -46,18 +46,18 @@ def clips(tmp_path: Path) -> Manifest:
     return Manifest((*found.utterances, *parts), found.labels, found.corpora, found.folder)
 
 
-def findings(path: Path, manifest: Manifest | None = None, finished: Path | None = None) -> list[validate.Finding]:
+def issues(path: Path, manifest: Manifest | None = None, finished: Path | None = None) -> list[validate.Issue]:
     """What ``cache validate --deep`` finds in one cache."""
     try:
         with open_cache(path) as cache:
-            also = validate.against_media(cache, manifest, finished) if manifest is not None else []
-            return list(validate.check(cache, also).findings)
+            also = validate.check_against_clips(cache, manifest, finished) if manifest is not None else []
+            return list(validate.check_rows(cache, also).issues)
     except BemercError as error:
-        return list(validate.refused(path, error).findings)
+        return list(validate.unopenable(path, error).issues)
 
 
 def passes(path: Path, manifest: Manifest | None = None, finished: Path | None = None) -> None:
-    assert [finding for finding in findings(path, manifest, finished) if finding.wrong] == []
+    assert [issue for issue in issues(path, manifest, finished) if issue.severity == "error"] == []
 
 
 # ------------------------------------------------------------------------------------------------------ ways to make one
@@ -67,7 +67,7 @@ def test_extracted_with_and_without_landmarks_and_without_after_with(tmp_path: P
     manifest, out = clips(tmp_path), tmp_path / "features"
     for landmarks in (True, False, True):
         params = {"landmarks": landmarks}
-        one = Measure(
+        one = ExtractorSpec(
             "face",
             "bemerc.extraction.face.extractor",
             extractor.Params(**params),
@@ -77,7 +77,7 @@ def test_extracted_with_and_without_landmarks_and_without_after_with(tmp_path: P
         run(jobs_from_manifest(manifest), (one,), out, out / "store", 1, 1.0)
         passes(out / "face.h5", manifest, out / "store")
         # Nothing was finished under another name: the store is found again.
-        assert not [f for f in findings(out / "face.h5", manifest, out / "store") if f.what in ("store", "fingerprint")]
+        assert not [i for i in issues(out / "face.h5", manifest, out / "store") if i.kind in ("store", "fingerprint")]
     assert state_of(out / "face.h5").kind == "sound"
 
 
@@ -88,10 +88,10 @@ def test_openfaces_own_and_a_speech_encoders(tmp_path: Path) -> None:
 
     manifest, out = clips(tmp_path), tmp_path / "features"
     model = speech_encoder.Params(str(tiny_encoder(tmp_path / "encoder")))
-    chosen = speech_encoder.choose(model, dict.fromkeys(speech_encoder.files(model), "0" * 64))
+    encoder = speech_encoder.resolve(model, dict.fromkeys(speech_encoder.files(model), "0" * 64))
     for one in (
-        measure("face", "bemerc.extraction.face.openface", openface.Params(str(binary(tmp_path)))),
-        measure("speech", "bemerc.extraction.audio.speech_encoder", chosen),
+        extractor_spec("face", "bemerc.extraction.face.openface", openface.Params(str(binary(tmp_path)))),
+        extractor_spec("speech", "bemerc.extraction.audio.speech_encoder", encoder),
         SOUND,
     ):
         run(jobs_from_manifest(manifest), (one,), out, out / "store", 1, 1.0)
@@ -124,10 +124,11 @@ def test_imported_recomputed_and_of_an_earlier_decoding(tmp_path: Path, monkeypa
         passes(tmp_path / where / "face.h5", manifest)
         assert state_of(tmp_path / where / "face.h5").kind == "imported"
     run(jobs_from_manifest(manifest), (COLOR,), out, out / "store", 1, 1.0)
-    monkeypatch.setattr(store, "DECODING", store.DECODING + 1)
-    monkeypatch.setattr(store.fingerprint, "__defaults__", (store.DECODING,))
+    later = fingerprint.DECODING + 1
+    monkeypatch.setattr(validate.clips, "DECODING", later)
+    monkeypatch.setattr(fingerprint.fingerprint, "__defaults__", (later,))
     passes(out / "face.h5", manifest, out / "store")
-    assert "decoding" in {finding.what for finding in findings(out / "face.h5", manifest, out / "store")}
+    assert "decoding" in {issue.kind for issue in issues(out / "face.h5", manifest, out / "store")}
 
 
 # ---------------------------------------------------------------------------------------------------- ways to damage one
@@ -233,13 +234,13 @@ WAYS: dict[str, tuple[Callable[[h5py.File], None], set[str]]] = {
 
 def whole(path: Path) -> Path:
     """Three utterances of 50 rows (a 0-49, b 50-99, größe 100-149) with landmarks, a note and a choice, and a failure."""
-    choice = Choice("speaking", "speaking", 2, 0.9, False, (Stretch(0, 50, 1, 0.9, 2),))
+    choice = Choice("speaking", "speaking", 2, 0.9, False, (TrackSpan(0, 50, 1, 0.9, 2),))
     return cache_of(path, notes={"b": "It was noted."}, choices={"a": choice}, params={"faces": 2}, contents="1" * 64)
 
 
 def test_the_cache_that_is_damaged_below_is_sound(tmp_path: Path) -> None:
     path = whole(tmp_path / "face.h5")
-    assert [f.what for f in findings(path)] == ["note"]
+    assert [i.kind for i in issues(path)] == ["note"]
     assert state_of(path).kind == "sound"
     assert state_of(path).contents == "1" * 64
 
@@ -250,8 +251,8 @@ def test_what_is_damaged_is_found_with_every_bad_row(tmp_path: Path, way: str) -
     spoil, ids = WAYS[way]
     with h5py.File(path, "a") as file:
         spoil(file)
-    assert ids <= {finding.id for finding in findings(path) if finding.wrong}
-    assert {finding.id for finding in findings(path) if finding.wrong} <= {*ids, ""}
+    assert ids <= {issue.id for issue in issues(path) if issue.severity == "error"}
+    assert {issue.id for issue in issues(path) if issue.severity == "error"} <= {*ids, ""}
     assert state_of(path).kind in ("damaged", "foreign")
 
 
@@ -264,7 +265,7 @@ def test_damaged_pieces_of_the_file_name_every_row_that_lies_in_them(tmp_path: P
     for place in places:
         data[place.byte_offset + 20] ^= 255
     path.write_bytes(data)
-    assert {f.id for f in findings(path) if f.wrong} == {"a", "b", "größe"}
+    assert {i.id for i in issues(path) if i.severity == "error"} == {"a", "b", "größe"}
     assert state_of(path).kind == "damaged"
     with open_cache(path) as cache, pytest.raises(CacheError):
         cache["b"], cache.landmarks("b")
@@ -275,7 +276,7 @@ def test_what_was_copied_in_part_is_refused(tmp_path: Path, share: float) -> Non
     path = whole(tmp_path / "face.h5")
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    assert [f.wrong for f in findings(path)] == [True]
+    assert [i.severity for i in issues(path)] == ["error"]
     assert state_of(path).kind == "foreign"
 
 
@@ -291,7 +292,7 @@ def test_bits_anywhere_in_the_file_show_or_change_nothing(tmp_path: Path) -> Non
         spoilt = bytearray(data)
         spoilt[at] ^= 1 << int(generator.integers(8))
         path.write_bytes(spoilt)
-        if any(finding.wrong for finding in findings(path)):
+        if any(issue.severity == "error" for issue in issues(path)):
             continue
         with open_cache(path) as cache:
             assert told == (
@@ -304,11 +305,15 @@ def test_bits_anywhere_in_the_file_show_or_change_nothing(tmp_path: Path) -> Non
 def test_frames_that_are_missing_show_beside_the_clip(tmp_path: Path) -> None:
     """Half of the frames of a clip at a step that never changes: only the clip says that there are more."""
     manifest, out = clips(tmp_path), tmp_path / "features"
-    one = measure("face", "tests.mean_color", mean_color.Params(rate_hz=12.5))
+    one = extractor_spec("face", "tests.mean_color", mean_color.Params(rate_hz=12.5))
     run(jobs_from_manifest(manifest), (one,), out, out / "store", 1, 1.0)
     with h5py.File(out / "face.h5", "a") as file:
         file.attrs["rate"] = "clip"
-    assert {f.id for f in findings(out / "face.h5", manifest) if f.what == "frames" and f.wrong} >= {"a", "b", "part/0"}
+    assert {i.id for i in issues(out / "face.h5", manifest) if i.kind == "frames" and i.severity == "error"} >= {
+        "a",
+        "b",
+        "part/0",
+    }
 
 
 def test_times_with_gaps_are_odd(tmp_path: Path) -> None:
@@ -316,14 +321,18 @@ def test_times_with_gaps_are_odd(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["timestamps_s"][0:50] = np.delete(np.arange(60), np.arange(3, 60, 6))[:50] / 25
         file["duration_s"][0] = 2.4
-    assert {(f.id, f.wrong) for f in findings(path) if f.what == "rate"} == {("a", False)}
+    assert {(i.id, i.severity) for i in issues(path) if i.kind == "rate"} == {("a", "warning")}
 
 
 def test_what_was_made_of_other_clips_shows_beside_them(tmp_path: Path) -> None:
     manifest, out = clips(tmp_path), tmp_path / "features"
     run(jobs_from_manifest(manifest), (COLOR,), out, out / "store", 1, 1.0)
     write_clip(tmp_path / "clips" / "a.mp4", 0.6, color=(1, 2, 3))
-    assert {f.id for f in findings(out / "face.h5", manifest, out / "store") if f.wrong} >= {"a", "part/0", "part/1"}
+    assert {i.id for i in issues(out / "face.h5", manifest, out / "store") if i.severity == "error"} >= {
+        "a",
+        "part/0",
+        "part/1",
+    }
 
 
 # ------------------------------------------------------------------------------------------------ busy, and whose it is

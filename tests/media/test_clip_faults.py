@@ -16,9 +16,9 @@ import pytest
 
 from bemerc.cache import open_cache
 from bemerc.core.errors import MachineError, MediaError
-from bemerc.extraction.jobs import Job, measure
+from bemerc.extraction.fingerprint import Segment
+from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.extraction.run import run
-from bemerc.extraction.store import Part
 from bemerc.media.audio import read_sound
 from bemerc.media.container import MAX_PIXELS, ClipAccessError, DecoderError
 from bemerc.media.video import Video, probe
@@ -216,11 +216,16 @@ def test_no_more_than_a_thousand_frames_a_second(tmp_path: Path, step_s: float, 
 
 def test_an_utterance_has_the_notes_of_its_own_part(tmp_path: Path) -> None:
     path = spoil(spoil(write_clip(tmp_path / "a.mp4", 4.0), "video", 33), "audio", 100)
-    parts = {"before": Part(0.0, 1.2), "seen": Part(1.2, 1.6), "heard": Part(1.9, 2.4), "after": Part(2.5, None)}
+    parts = {
+        "before": Segment(0.0, 1.2),
+        "seen": Segment(1.2, 1.6),
+        "heard": Segment(1.9, 2.4),
+        "after": Segment(2.5, None),
+    }
     jobs = [Job(name, path, part) for name, part in parts.items()]
     for found in (
-        measure("face", "tests.mean_color", mean_color.Params()),
-        measure("audio", "tests.loudness", loudness.Params()),
+        extractor_spec("face", "tests.mean_color", mean_color.Params()),
+        extractor_spec("audio", "tests.loudness", loudness.Params()),
     ):
         run(jobs, (found,), tmp_path / "out", tmp_path / "store", 1)
     for modality, damaged in (("face", "seen"), ("audio", "heard")):

@@ -17,7 +17,7 @@ from bemerc.corpus.readers import recording
 from bemerc.extraction import run
 from bemerc.extraction.audio import prosody
 from bemerc.extraction.face import extractor
-from bemerc.extraction.jobs import Job, measure
+from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.media.audio import read_sound
 from bemerc.media.container import NoTrackError, length_s
 from bemerc.media.video import probe
@@ -94,9 +94,12 @@ def test_the_parameter_is_a_part_of_what_is_measured(tmp_path: Path) -> None:
             levels[track] = float(cache["a"].column("energy_db").max())
     assert levels["auto"] == levels[2] > -20
     assert levels[1] == -100
-    names = {measure("audio", prosody.__name__, prosody.Params(), track).facts.get("track") for track in ("auto", 1, 2)}
+    names = {
+        extractor_spec("audio", prosody.__name__, prosody.Params(), track).facts.get("track")
+        for track in ("auto", 1, 2)
+    }
     assert names == {None, 1, 2}
-    assert "track" not in measure("face", extractor.__name__, extractor.Params()).facts
+    assert "track" not in extractor_spec("face", extractor.__name__, extractor.Params()).facts
 
 
 def test_a_track_that_cannot_be_is_named() -> None:

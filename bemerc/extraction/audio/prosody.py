@@ -66,11 +66,11 @@ def open_extractor(params: Params) -> Prosody:
 
 
 class Prosody:
-    """See the module's text for the interface. ``alive`` is called between blocks of frames: an hour of sound takes minutes."""
+    """See the module's text for the interface. ``heartbeat`` is called between blocks of frames: an hour of sound takes minutes."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
-        self.alive: Callable[[], None] = lambda: None
+        self.heartbeat: Callable[[], None] = lambda: None
 
     def reset(self) -> None:
         """Nothing: the prosody of a clip knows of no other clip."""
@@ -90,8 +90,8 @@ class Prosody:
         sound = _finite(waveform)
         if count:
             offset = constant_offset(sound)
-            values[:, 0], values[:, 1] = track_pitch(sound, timestamps_s, self.params, self.alive)
-            for rows, middles in blocks(timestamps_s, self.alive):
+            values[:, 0], values[:, 1] = track_pitch(sound, timestamps_s, self.params, self.heartbeat)
+            for rows, middles in blocks(timestamps_s, self.heartbeat):
                 values[rows, 2:] = _spectrum(sound, middles, offset)
         return Features(values, timestamps_s, names)
 

@@ -32,7 +32,7 @@ FAMILIES = ("wav2vec2", "hubert", "wavlm", "whisper")
 # What decides the numbers beside the weights: the shape, and how the sound is prepared.
 _DECIDE = ("config.json", "preprocessor_config.json", "processor_config.json")
 # Clips that a GPU's process takes at once, to have lengths to choose from.
-_TOGETHER = 32
+_BATCH_CLIPS = 32
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Params:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ResolvedEncoder:
     """A model that was found: what a worker is told, and what the extractor's three members are asked with.
 
     layers   counted from 0, sorted, each once
@@ -96,7 +96,7 @@ class Chosen:
         """Rows per second."""
         return SAMPLE_RATE_HZ / self.hop
 
-    def facts(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """What the numbers depend on, for the store and for the cache's params: no name and no path, which move; no device, no batch
         size."""
         windows = {"window_s": self.window_s, "overlap_s": self.params.overlap_s}
@@ -145,7 +145,7 @@ def _folder(name_or_path: str) -> Path:
     )
 
 
-def choose(params: Params, hashes: Mapping[Path, str]) -> Chosen:
+def resolve(params: Params, hashes: Mapping[Path, str]) -> ResolvedEncoder:
     """The model that ``params`` name; ``hashes`` are SHA-256 of ``files(params)``. BemercError where it cannot be used."""
     folder = _folder(params.name_or_path)
     try:
@@ -163,7 +163,7 @@ def choose(params: Params, hashes: Mapping[Path, str]) -> Chosen:
     hop, field = (320, 400) if whisper else _convolutions(config)
     told = [f"{path.name}:{hashes[path]}" for path in sorted(hashes)]
     weights = hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
-    return Chosen(params, folder, family, width, _layers(params.layers, depth), depth, hop, field, weights)
+    return ResolvedEncoder(params, folder, family, width, _layers(params.layers, depth), depth, hop, field, weights)
 
 
 def _layers(asked: tuple[int, ...], depth: int) -> tuple[int, ...]:
@@ -184,13 +184,13 @@ def _convolutions(config: Mapping[str, Any]) -> tuple[int, int]:
     return hop, field
 
 
-def columns(chosen: Chosen) -> tuple[str, ...]:
+def columns(encoder: ResolvedEncoder) -> tuple[str, ...]:
     """The names of the speech columns, in order."""
-    mark = hashlib.sha256(json.dumps([chosen.weights, chosen.layers]).encode()).hexdigest()[:6]
-    return tuple(f"{chosen.family}_{mark}_{column:04d}" for column in range(chosen.width))
+    mark = hashlib.sha256(json.dumps([encoder.weights, encoder.layers]).encode()).hexdigest()[:6]
+    return tuple(f"{encoder.family}_{mark}_{column:04d}" for column in range(encoder.width))
 
 
-def together(chosen: Chosen) -> int:
+def batch_size(encoder: ResolvedEncoder) -> int:
     """How many clips one process takes at once: more than one on a GPU, which one process then has to itself.
 
     BemercError where the device cannot do what params ask, or where torch is missing.
@@ -200,7 +200,7 @@ def together(chosen: Chosen) -> int:
             raise BemercError(
                 f'extract_audio.speech_backend: an encoder needs {library}: pip install "bemerc[encoder]".'
             )
-    return _TOGETHER if device(chosen.params) == "cuda" else 1
+    return _BATCH_CLIPS if device(encoder.params) == "cuda" else 1
 
 
 def device(params: Params) -> str:
@@ -218,8 +218,8 @@ def device(params: Params) -> str:
     return found
 
 
-def open_extractor(chosen: Chosen) -> Encoder:
+def open_extractor(encoder: ResolvedEncoder) -> Encoder:
     """Load the model: seconds, and its weights' size in memory."""
     from bemerc.extraction.audio.speech_encoder_torch import Encoder
 
-    return Encoder(chosen, columns(chosen), device(chosen.params))
+    return Encoder(encoder, columns(encoder), device(encoder.params))

@@ -26,7 +26,7 @@ from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
 from bemerc.extraction.audio.windows import batches, cut, rounded, stitch
 
 if TYPE_CHECKING:
-    from bemerc.extraction.audio.speech_encoder import Chosen
+    from bemerc.extraction.audio.speech_encoder import ResolvedEncoder
 
 Sound = NDArray[np.float32]
 
@@ -38,18 +38,20 @@ _STEP = SAMPLE_RATE_HZ
 class Encoder:
     """``clip(waveform)`` for one sound, ``clips(waveforms)`` for several at once; see bemerc.extraction.audio.prosody for the interface.
 
-    ``alive`` is called between batches, so that the caller knows that this process does not hang. ``batched``: whether sounds
+    ``heartbeat`` is called between batches, so that the caller knows that this process does not hang. ``batched``: whether sounds
     are heard together, where that changes nothing; None = on a GPU.
     """
 
-    def __init__(self, chosen: Chosen, columns: tuple[str, ...], device: str, batched: bool | None = None) -> None:
-        self.chosen, self.columns = chosen, columns
-        self.alive: Callable[[], None] = lambda: None
+    def __init__(
+        self, encoder: ResolvedEncoder, columns: tuple[str, ...], device: str, batched: bool | None = None
+    ) -> None:
+        self.encoder, self.columns = encoder, columns
+        self.heartbeat: Callable[[], None] = lambda: None
         self._batched = torch.device(device).type == "cuda" if batched is None else batched
-        self._prepare, network = _load(chosen)
+        self._prepare, network = _load(encoder)
         self._network = network.to(device)
-        self._stack = network.layers if chosen.family == "whisper" else network.encoder.layers
-        self._whisper = chosen.family == "whisper"
+        self._stack = network.layers if encoder.family == "whisper" else network.encoder.layers
+        self._whisper = encoder.family == "whisper"
         self._masked = not self._whisper and network.config.feat_extract_norm == "layer"
 
     def reset(self) -> None:
@@ -68,42 +70,42 @@ class Encoder:
     def clips(self, waveforms: Sequence[Sound]) -> list[Features | MediaError]:
         """The features of each sound, or why it has none, the same as alone but for float32's last digits."""
         sounds = [self._normalised(np.nan_to_num(waveform)) for waveform in waveforms]
-        overlap = round(self.chosen.params.overlap_s * self.chosen.rate_hz) * self.chosen.hop
-        cuts = [cut(len(sound), self._window, overlap, self.chosen.hop) for sound in sounds]
-        places = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.chosen.field for w in cuts[i]]
+        overlap = round(self.encoder.params.overlap_s * self.encoder.rate_hz) * self.encoder.hop
+        cuts = [cut(len(sound), self._window, overlap, self.encoder.hop) for sound in sounds]
+        places = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.encoder.field for w in cuts[i]]
         heard: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in sounds]
         with _exact(self._network.device):
             rows = self._heard([sounds[i][window.start : window.end] for i, window in places])
         for (i, window), values in zip(places, rows, strict=True):
-            heard[i].append((window.start // self.chosen.hop, values))
+            heard[i].append((window.start // self.encoder.hop, values))
         return [self._features(len(sound), parts) for sound, parts in zip(sounds, heard, strict=True)]
 
     def _features(self, samples: int, parts: list[tuple[int, NDArray[np.float32]]]) -> Features | MediaError:
         frames = self._frames(samples) if parts else 0
-        times_s = (np.arange(frames) * self.chosen.hop + self._first) / SAMPLE_RATE_HZ
+        times_s = (np.arange(frames) * self.encoder.hop + self._first) / SAMPLE_RATE_HZ
         if not parts:
-            return Features(np.empty((0, self.chosen.width), np.float32), times_s, self.columns)
+            return Features(np.empty((0, self.encoder.width), np.float32), times_s, self.columns)
         values = rounded(stitch(parts, frames))
         if not np.isfinite(values).all():
-            dtype = self.chosen.params.dtype
+            dtype = self.encoder.params.dtype
             return MediaError(f"The encoder's numbers overflowed in {dtype}. Take extract_audio.encoder.dtype float32.")
         return Features(values, times_s, self.columns)
 
     @property
     def _window(self) -> int:
         """Samples of a window, whole hops."""
-        return round(self.chosen.window_s * self.chosen.rate_hz) * self.chosen.hop
+        return round(self.encoder.window_s * self.encoder.rate_hz) * self.encoder.hop
 
     @property
     def _first(self) -> float:
         """The middle of the first frame, in samples: a Whisper's spectrogram is centred on its first sample."""
-        return 0.0 if self._whisper else self.chosen.field / 2
+        return 0.0 if self._whisper else self.encoder.field / 2
 
     def _frames(self, samples: int) -> int:
         """Frames whose middle (of a Whisper) or whole field (of the others) lies in ``samples`` samples."""
         if self._whisper:
-            return -(-samples // self.chosen.hop)
-        return (samples - self.chosen.field) // self.chosen.hop + 1
+            return -(-samples // self.encoder.hop)
+        return (samples - self.encoder.field) // self.encoder.hop + 1
 
     def _normalised(self, sound: Sound) -> Sound:
         """Zero mean and unit variance over the whole clip where the model was trained so; windows then share one scale."""
@@ -118,10 +120,10 @@ class Encoder:
         """The frames (T_i, D) of windows."""
         found: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(sounds)
         for places in batches([self._width(i, sound) for i, sound in enumerate(sounds)], list(map(self._most, sounds))):
-            self.alive()
+            self.heartbeat()
             batch = [sounds[place] for place in places]
             filled = batch + [batch[0]] * (self._most(batch[0]) - len(batch))
-            with torch.inference_mode(), _room(self.chosen.params.batch_s):
+            with torch.inference_mode(), _room(self.encoder.params.batch_s):
                 values = (self._log_mel(filled) if self._whisper else self._waves(filled)).cpu().numpy()
             for place, sound, one in zip(places, batch, values, strict=False):
                 found[place] = one[: self._frames(len(sound))]
@@ -138,7 +140,7 @@ class Encoder:
         if not self._batched or not (self._whisper or self._masked):
             return 1
         return max(
-            1, int(self.chosen.params.batch_s * SAMPLE_RATE_HZ) // (self._window if self._whisper else _bucket(sound))
+            1, int(self.encoder.params.batch_s * SAMPLE_RATE_HZ) // (self._window if self._whisper else _bucket(sound))
         )
 
     def _waves(self, sounds: list[Sound]) -> torch.Tensor:
@@ -166,9 +168,9 @@ class Encoder:
         finally:
             for hook in hooks:
                 hook.remove()
-        if self.chosen.depth in self.chosen.layers:
-            kept[self.chosen.depth] = last
-        total = torch.stack([kept[layer].float() for layer in self.chosen.layers])
+        if self.encoder.depth in self.encoder.layers:
+            kept[self.encoder.depth] = last
+        total = torch.stack([kept[layer].float() for layer in self.encoder.layers])
         return total.mean(0)
 
 
@@ -210,35 +212,37 @@ def _room(batch_s: float) -> Iterator[None]:
 # -------------------------------------------------------------------------------------------------------------- loading
 
 
-def _load(chosen: Chosen) -> tuple[Any, Any]:
+def _load(encoder: ResolvedEncoder) -> tuple[Any, Any]:
     """What prepares the sound, and the network. BemercError where they cannot be had, or where weights are missing."""
-    options = {"dtype": getattr(torch, chosen.params.dtype), "use_safetensors": True, "output_loading_info": True}
+    options = {"dtype": getattr(torch, encoder.params.dtype), "use_safetensors": True, "output_loading_info": True}
     try:
         with transformers_quiet():
-            prepare = huggingface.load(AutoFeatureExtractor, chosen.folder)
-            network, told = huggingface.load(getattr(transformers, _CLASSES[chosen.family]), chosen.folder, **options)
+            prepare = huggingface.load(AutoFeatureExtractor, encoder.folder)
+            network, told = huggingface.load(getattr(transformers, _CLASSES[encoder.family]), encoder.folder, **options)
     except huggingface.PretrainedError as error:
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: no {chosen.family} could be loaded from {chosen.folder} ({error.reason})."
+            f"extract_audio.encoder.name_or_path: no {encoder.family} could be loaded from {encoder.folder} ({error.reason})."
         ) from error
-    _check(chosen, prepare, told["missing_keys"])
-    if chosen.family == "whisper":
+    _check(encoder, prepare, told["missing_keys"])
+    if encoder.family == "whisper":
         network = network.encoder
     else:
         network.adapter = None  # it would shorten the last layer's output
-    stack = network if chosen.family == "whisper" else network.encoder
-    stack.layers = stack.layers[: max(1, *chosen.layers)]  # what lies above the highest layer asked for is not computed
+    stack = network if encoder.family == "whisper" else network.encoder
+    stack.layers = stack.layers[
+        : max(1, *encoder.layers)
+    ]  # what lies above the highest layer asked for is not computed
     return prepare, network.eval().requires_grad_(False)
 
 
-def _check(chosen: Chosen, prepare: Any, missing: Iterable[str]) -> None:
+def _check(encoder: ResolvedEncoder, prepare: Any, missing: Iterable[str]) -> None:
     """Weights that a file lacks are filled with random numbers, which looks like an encoder and is none."""
     lacking = sorted(name for name in missing if not name.startswith("decoder.") and "masked_spec_embed" not in name)
     if lacking:
         raise BemercError(
-            f"{chosen.folder}: {len(lacking)} of the encoder's weights are not in its files (such as {lacking[0]}). Save it again."
+            f"{encoder.folder}: {len(lacking)} of the encoder's weights are not in its files (such as {lacking[0]}). Save it again."
         )
     if prepare.sampling_rate != SAMPLE_RATE_HZ:
         raise BemercError(
-            f"{chosen.folder}: this encoder hears {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another."
+            f"{encoder.folder}: this encoder hears {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another."
         )

@@ -57,7 +57,7 @@ class Params:
     landmarks: bool = True
     blendshapes: str | None = None
 
-    def facts(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """As they are, but of the model's file the name alone: where it lies changes no number (``version`` has its hash), and a
         cache that is handed on names no folder of yours."""
         return asdict(self) | ({"blendshapes": Path(self.blendshapes).name} if self.blendshapes is not None else {})
@@ -94,8 +94,8 @@ def open_extractor(params: Params) -> FaceExtractor:
 class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
-    ``sound`` is asked at the end, and only where it decides: the clip's waveform, (N,) float32 mono at 16 kHz from its
-    start, or None where it has none. ``alive`` is called meanwhile, so that the caller knows that this process does not hang:
+    ``load_audio`` is called at the end, and only where it decides: the clip's waveform, (N,) float32 mono at 16 kHz from its
+    start, or None where it has none. ``heartbeat`` is called meanwhile, so that the caller knows that this process does not hang:
     of a film of two hours the end takes minutes. After ``finish`` the attribute ``landmarks`` holds the clip's packed points, or None
     where params do not keep them, and ``choice`` whose face it is, None where params follow one face only.
     """
@@ -104,8 +104,8 @@ class FaceExtractor:
         self.params = params
         self.landmarks: PackedLandmarks | None = None
         self.choice: Choice | None = None
-        self.sound: Callable[[], NDArray[np.float32] | None] = lambda: None
-        self.alive: Callable[[], None] = lambda: None
+        self.load_audio: Callable[[], NDArray[np.float32] | None] = lambda: None
+        self.heartbeat: Callable[[], None] = lambda: None
         self._finder = FaceFinder(params.faces, params.detection_confidence, params.tracking_confidence)
         self._shapes = scores if params.blendshapes is None else BlendshapeModel(Path(params.blendshapes))
         self._clear()
@@ -122,9 +122,9 @@ class FaceExtractor:
 
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
-        self.look(ArrayFrame(rgb), timestamp_s)
+        self.view(ArrayFrame(rgb), timestamp_s)
 
-    def look(self, sight: FrameView, timestamp_s: float) -> None:
+    def view(self, sight: FrameView, timestamp_s: float) -> None:
         """As ``frame``; of most frames only the part around the faces is needed, and asked for."""
         self._sizes.append(sight.size)
         for face in self._finder(sight, timestamp_s):
@@ -145,13 +145,15 @@ class FaceExtractor:
             self.choice = self._choose(timestamps_s, window)
         packed, presence = self._seen.chosen(self.choice, window)
         self.landmarks = packed if self.params.landmarks else None
-        values = measure_packed(packed, window.size, presence, self._shapes, self.alive)
+        values = measure_packed(packed, window.size, presence, self._shapes, self.heartbeat)
         return Features(values, timestamps_s, names)
 
     def _choose(self, timestamps_s: NDArray[np.float64], window: Window) -> Choice:
         tracks = self._seen.tracks(window)
-        heard = self.sound() if self.params.policy == "speaking" and len(tracks) > 1 else None
-        return target_face.choose(tracks, timestamps_s, self.params.policy, heard, self.params.least_score, self.alive)
+        heard = self.load_audio() if self.params.policy == "speaking" and len(tracks) > 1 else None
+        return target_face.choose(
+            tracks, timestamps_s, self.params.policy, heard, self.params.least_score, self.heartbeat
+        )
 
     def close(self) -> None:
         """Free the models."""
@@ -217,7 +219,7 @@ class _Seen:
         empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
         points, scale = np.repeat(empty.points, frames, axis=0), np.repeat(empty.scale, frames, axis=0)
         presence = np.full(frames, np.nan, np.float32)
-        numbers = {stretch.track for stretch in choice.stretches} if choice is not None else None
+        numbers = {stretch.track for stretch in choice.spans} if choice is not None else None
         for i, (row, _, _, track) in enumerate(self._where):
             if numbers is None or track in numbers:
                 points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
@@ -232,13 +234,13 @@ def measure_packed(
     frame_size: tuple[int, int],
     presence: NDArray[np.float32],
     shapes: action_units.Shapes = scores,
-    alive: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """``measure`` of stored points, a block of frames at a time, so that its memory does not grow with the clip. ``alive`` is
+    """``measure`` of stored points, a block of frames at a time, so that its memory does not grow with the clip. ``heartbeat`` is
     called with each."""
     frames, parts = len(packed.points), []
     for start in range(0, frames, _BLOCK):
-        alive()
+        heartbeat()
         # A frame before and one after: the quality asks whether the face leapt.
         low, end = max(0, start - 1), min(frames, start + _BLOCK)
         block = slice(low, end + 1)

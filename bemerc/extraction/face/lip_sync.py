@@ -152,13 +152,13 @@ def _ratios(found: Array, seconds: float) -> Array:
     return np.asarray(ratios.sum(axis=1))
 
 
-def voice(waveform: NDArray[np.float32], timestamps_s: Array, alive: Callable[[], None] = lambda: None) -> Array:
+def voice(waveform: NDArray[np.float32], timestamps_s: Array, heartbeat: Callable[[], None] = lambda: None) -> Array:
     """How open (first) and how spread a mouth sounds, every 10 ms until a little after the last frame: by the loudness of a
-    few bands, each from 0 to 1 over the 35 dB below its own loud parts. waveform (N,) at 16 kHz -> (M, 2). ``alive`` is called
+    few bands, each from 0 to 1 over the 35 dB below its own loud parts. waveform (N,) at 16 kHz -> (M, 2). ``heartbeat`` is called
     meanwhile."""
     inner, inner_bias, outer, outer_bias = _network()
     return np.asarray(
-        np.tanh(around(loudness(waveform, timestamps_s, alive)) @ inner + inner_bias) @ outer + outer_bias
+        np.tanh(around(loudness(waveform, timestamps_s, heartbeat)) @ inner + inner_bias) @ outer + outer_bias
     )
 
 
@@ -174,7 +174,7 @@ def around(loud: Array) -> Array:
     return np.concatenate([loud[np.clip(at + step, 0, len(loud) - 1)] for step in _AROUND], axis=1)
 
 
-def loudness(waveform: NDArray[np.float32], timestamps_s: Array, alive: Callable[[], None] = lambda: None) -> Array:
+def loudness(waveform: NDArray[np.float32], timestamps_s: Array, heartbeat: Callable[[], None] = lambda: None) -> Array:
     """(M, 8) of each band, 0 to 1, every 10 ms."""
     length_s = (float(timestamps_s[-1]) if len(timestamps_s) else 0.0) + 0.5
     hop, window = round(HOP_S * SAMPLE_RATE_HZ), round(_WINDOW_S * SAMPLE_RATE_HZ)
@@ -186,7 +186,7 @@ def loudness(waveform: NDArray[np.float32], timestamps_s: Array, alive: Callable
     inside = np.array([(hz >= low) & (hz < high) for low, high in itertools.pairwise(_EDGES_HZ)], np.float64)
     power = np.empty((count, len(inside)))
     for start in range(0, count, 1024):
-        alive()
+        heartbeat()
         at = np.arange(start, min(start + 1024, count))[:, None] * hop + np.arange(window)
         spectrum = np.abs(np.fft.rfft(padded[at] * np.hanning(window), _FFT)) ** 2
         power[start : start + len(at)] = spectrum @ inside.T

@@ -54,7 +54,7 @@ class Params:
     binary: str = "FeatureExtraction"
     min_confidence: float = openface_tables.CONFIDENT
 
-    def facts(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """What the numbers depend on beside the binary itself, which ``version`` names by its content."""
         return {"min_confidence": self.min_confidence}
 
@@ -97,12 +97,12 @@ def open_extractor(params: Params) -> OpenFace:
 class OpenFace:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
-    ``alive`` is called while the binary runs, so that the caller knows that this process does not hang.
+    ``heartbeat`` is called while the binary runs, so that the caller knows that this process does not hang.
     """
 
     def __init__(self, params: Params, binary: str) -> None:
         self.params, self.binary = params, binary
-        self.alive: Callable[[], None] = lambda: None
+        self.heartbeat: Callable[[], None] = lambda: None
         self._film: _Film | None = None
         self._timestamps_s: list[float] = []
 
@@ -176,7 +176,7 @@ class OpenFace:
         """The exit code, or None when the time is up. Time in which this process itself stood still does not count."""
         waited_s, last = 0.0, time.monotonic()
         while waited_s < limit_s:
-            self.alive()
+            self.heartbeat()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(_POLL_S)
             now = time.monotonic()

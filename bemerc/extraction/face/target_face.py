@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Stretch
+from bemerc.cache import Choice, TrackSpan
 from bemerc.extraction.face import lip_sync
 from bemerc.extraction.face.crops import Colours, Grey, unlike
 
@@ -69,11 +69,11 @@ def choose(
     policy: Policy,
     waveform: NDArray[np.float32] | None,
     least_score: float,
-    alive: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Choice:
     """Which track each stretch of the clip is measured of. waveform: (N,) mono at 16 kHz from the clip's start, None
     where there is no sound; ``speaking`` then goes by size. A clip in which one face alone was seen leaves no doubt.
-    ``alive`` is called now and then, since a film's choice takes a while."""
+    ``heartbeat`` is called now and then, since a film's choice takes a while."""
     most = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
     by_shot: dict[int, list[Sightings]] = {}
     for track in tracks:
@@ -83,12 +83,12 @@ def choose(
     by: Policy = "largest" if policy == "speaking" and (waveform is None or not waveform.any()) else policy
     proof: dict[int, float] = {}
     if by == "speaking" and waveform is not None and not alone:
-        heard = lip_sync.voice(waveform, timestamps_s, alive)
-        for one in people(tracks, alive):
-            alive()
+        heard = lip_sync.voice(waveform, timestamps_s, heartbeat)
+        for one in people(tracks, heartbeat):
+            heartbeat()
             told = lip_sync.evidence([(timestamps_s[track.rows], track.seen) for track in one], heard)
             proof |= dict.fromkeys((track.number for track in one), told)
-    stretches: list[Stretch] = []
+    stretches: list[TrackSpan] = []
     for shot in shots:
         scores = {track.number: 1.0 for track in shot} if alone else _scores(shot, by, proof)
         stretches += _taken(shot, scores)
@@ -97,36 +97,36 @@ def choose(
     return Choice(policy, "alone" if alone else by, most, score, not alone and score < least_score, tuple(stretches))
 
 
-def _mean_score(stretches: Sequence[Stretch]) -> float:
+def _mean_score(stretches: Sequence[TrackSpan]) -> float:
     frames = np.array([stretch.end - stretch.first for stretch in stretches], np.float64)
     return float(np.average([stretch.score for stretch in stretches], weights=frames)) if len(stretches) else 1.0
 
 
-def _taken(shot: Sequence[Sightings], scores: dict[int, float]) -> list[Stretch]:
+def _taken(shot: Sequence[Sightings], scores: dict[int, float]) -> list[TrackSpan]:
     """The best track, then the next best whose time is no time of one taken before it."""
-    taken: list[Stretch] = []
+    taken: list[TrackSpan] = []
     for track in sorted(shot, key=lambda t: (-scores[t.number], -len(t.rows), t.number)):
         first, end = int(track.rows[0]), int(track.rows[-1]) + 1
         if all(end <= other.first or other.end <= first for other in taken):
-            taken.append(Stretch(first, end, track.number, scores[track.number], len(shot)))
+            taken.append(TrackSpan(first, end, track.number, scores[track.number], len(shot)))
     return taken
 
 
-def people(tracks: Sequence[Sightings], alive: Callable[[], None] = lambda: None) -> list[list[Sightings]]:
+def people(tracks: Sequence[Sightings], heartbeat: Callable[[], None] = lambda: None) -> list[list[Sightings]]:
     """The tracks that are one person's: at the same place of one view, or of about the same looks in several.
 
     How different two people of this clip look is told by those who are to be seen together; where nobody is, nothing is
     to be chosen, and nobody is joined. Whoever looks half as different or less is the same person.
 
-    A film has thousands of tracks: time grows with the square of their number, in arrays. ``alive`` is called meanwhile.
+    A film has thousands of tracks: time grows with the square of their number, in arrays. ``heartbeat`` is called meanwhile.
     """
-    found = _by_place(tracks, alive)
+    found = _by_place(tracks, heartbeat)
     heads = np.array([np.concatenate([track.heads for track in one]).mean(axis=0).ravel() for one in found])
     together = _seen_together(found)
     pairs = np.argwhere(np.triu(together, 1))
     least = _SAME * min((unlike(heads[i], heads[j]) for i, j in pairs), default=0.0)
     group = np.arange(len(found))
-    for i, j in _alike(heads, least, alive):
+    for i, j in _alike(heads, least, heartbeat):
         mine, its = group[i], group[j]
         if mine != its and not together[mine, its]:
             group[group == its] = mine
@@ -150,21 +150,21 @@ def _seen_together(found: Sequence[Sequence[Sightings]]) -> NDArray[np.bool_]:
     return np.asarray(together | together.T)
 
 
-def _alike(heads: Array, least: float, alive: Callable[[], None]) -> Iterator[tuple[int, int]]:
+def _alike(heads: Array, least: float, heartbeat: Callable[[], None]) -> Iterator[tuple[int, int]]:
     """Pairs i < j of (G, 192) heads that differ by less than ``least``, those that differ least first."""
     found = [np.empty((3, 0))]
     for j in range(1, len(heads) if least > 0 else 0):
-        alive()
+        heartbeat()
         differ = np.abs(heads[:j] - heads[j]).mean(axis=1)
         near = np.flatnonzero(differ < least)
         found.append(np.stack([differ[near], np.full(len(near), j, np.float64), near]))
     differ, later, earlier = np.concatenate(found, axis=1)
     for at in np.lexsort((earlier, later, differ)):
-        alive()
+        heartbeat()
         yield int(earlier[at]), int(later[at])
 
 
-def _by_place(tracks: Sequence[Sightings], alive: Callable[[], None]) -> list[list[Sightings]]:
+def _by_place(tracks: Sequence[Sightings], heartbeat: Callable[[], None]) -> list[list[Sightings]]:
     """The tracks that are one person's: of one view, in different shots, at about the same place and as large."""
     found: list[list[Sightings]] = []
     owner = np.zeros(len(tracks), np.int64)
@@ -172,7 +172,7 @@ def _by_place(tracks: Sequence[Sightings], alive: Callable[[], None]) -> list[li
     view, shot = (np.array([getattr(track, name) for track in tracks], np.int64) for name in ("view", "shot"))
     x, area = (np.array([getattr(track, name).mean() for track in tracks]) for name in ("x", "area"))
     for at, track in enumerate(tracks):
-        alive()
+        heartbeat()
         wide, ratio = np.sqrt(np.minimum(area[:at], area[at])), area[at] / area[:at]
         again = (view[:at] == view[at]) & (shot[:at] != shot[at])
         again &= (np.abs(x[at] - x[:at]) < wide) & (ratio > 0.4) & (ratio < 2.5)

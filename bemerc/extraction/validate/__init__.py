@@ -1,13 +1,23 @@
-"""Is what a cache holds what was measured? Every row against its clock, every column against its range, every clip's hash.
+"""Validate caches: every row against its clock, every column against its range, every clip's hash, the store.
 
-open_cache refuses what contradicts itself in shape, and is asked on every read, so it must be quick. This reads every row,
-and with the clips at hand every clip: what a broken disk, an edited file or somebody else's import has done shows with
-the utterance's id. *wrong* is what would hand on false numbers; *odd* is what one should know and may be as it should.
+open_cache refuses files whose shapes contradict each other, and must be quick. These checks read every row and, where
+the clips are given, every clip, so that a broken disk, an edited file or a wrong import shows, with the utterance's id.
+An *error* would hand on false numbers; a *warning* is what one should know and may be as it should.
 """
 
-from bemerc.extraction.validate.clips import against_media
-from bemerc.extraction.validate.report import Finding, Report, as_json, in_words, refused, to_json
-from bemerc.extraction.validate.rows import check
-from bemerc.extraction.validate.side_by_side import together
+from bemerc.extraction.validate.clips import check_against_clips
+from bemerc.extraction.validate.report import Issue, Report, as_json, describe_cache, reports_as_json, unopenable
+from bemerc.extraction.validate.rows import check_rows
+from bemerc.extraction.validate.side_by_side import check_side_by_side
 
-__all__ = ["Finding", "Report", "against_media", "as_json", "check", "in_words", "refused", "to_json", "together"]
+__all__ = [
+    "Issue",
+    "Report",
+    "as_json",
+    "check_against_clips",
+    "check_rows",
+    "check_side_by_side",
+    "describe_cache",
+    "reports_as_json",
+    "unopenable",
+]

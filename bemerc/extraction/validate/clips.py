@@ -1,8 +1,8 @@
-"""A cache against the clips that it was measured of, and against the store of finished clips."""
+"""A cache against the clips that it was extracted from, and against the extraction store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,134 +12,144 @@ from bemerc.cache import FrameCache
 from bemerc.core.errors import CacheError, MediaError
 from bemerc.core.progress import bar
 from bemerc.corpus.manifest import Manifest
-from bemerc.extraction.validate.report import Finding
+from bemerc.extraction.fingerprint import DECODING, Segment, fingerprint
+from bemerc.extraction.hash_cache import FileHashCache, HashedFile, UnreadableFile, file_identity, hash_files
+from bemerc.extraction.jobs import Job, jobs_from_manifest
+from bemerc.extraction.store import Result, Store
+from bemerc.extraction.validate.report import Issue
+from bemerc.extraction.write_caches import contents_digest
 
-# Of the frames that the clip lists: containers count some that nobody is shown.
-_LACKING_SHARE = 0.1
+# Of the frames that the clip lists: containers count some that are never shown.
+_MISSING_SHARE = 0.1
 
 
-def against_media(cache: FrameCache, manifest: Manifest, store_dir: Path | None) -> list[Finding]:
-    """Hash every clip anew and compare with what the cache was measured of, what its fingerprint says, and what the
-    store keeps. A store's damaged piece is removed, as it is whenever it is read."""
+def check_against_clips(cache: FrameCache, manifest: Manifest, store_dir: Path | None) -> list[Issue]:
+    """Hash every clip anew and compare with the cache's sources, its fingerprint and the store. A damaged result of the
+    store is removed, as it is whenever it is read."""
     if cache.params.get("imported"):
-        return [Finding("", "imported", "It was imported: its rows come from files, not from clips.", False)]
+        return [Issue("", "imported", "It was imported: its rows come from files, not from clips.", "warning")]
     if not cache.sources:
-        says = "It does not say of which clips it was measured. Run the extraction again; nothing is measured anew."
-        return [Finding("", "source", says, False)]
-    from bemerc.extraction.jobs import jobs_from_manifest
-    from bemerc.extraction.store import Contents, Store, Unread, hash_files, identity
-
+        message = (
+            "It does not say from which clips it was extracted. Run the extraction again; nothing is extracted anew."
+        )
+        return [Issue("", "source", message, "warning")]
     jobs = {job.id: job for job in jobs_from_manifest(manifest)}
     paths = sorted({job.path for job in jobs.values() if job.path is not None and job.id in cache})
-    with bar("Reading clips", len(paths), "clips") as advance:
-        now = hash_files(paths, advance)
-    findings = [
-        Finding(id_, "missing", "The manifest has it and the cache does not. Extract again.", True)
+    with bar("Hashing clips", len(paths), "clips") as advance:
+        hashes = hash_files(paths, advance)
+    issues = [
+        Issue(id_, "missing", "The manifest has it and the cache does not. Extract again.", "error")
         for id_ in sorted(set(jobs) - set(cache.ids))
     ]
     for id_ in cache:
-        path = jobs[id_].path if id_ in jobs else None
-        found = now.get(path) if path is not None else None
-        if id_ not in jobs:
-            findings.append(Finding(id_, "extra", "The cache has it and the manifest does not.", False))
-        elif isinstance(found, Unread) and id_ in cache.sources:
-            findings.append(Finding(id_, "clip", f"{found.reason} It was measured of a clip that could be read.", True))
-        elif isinstance(found, tuple) and found[1] != cache.sources.get(id_):
-            says = f"Its clip {path} is not the one that was measured. Extract again, which measures it anew."
-            findings.append(Finding(id_, "clip", says, True))
+        if id_ in jobs:
+            issues += _check_clip(cache, jobs[id_], hashes)
+        else:
+            issues.append(Issue(id_, "extra", "The cache has it and the manifest does not.", "warning"))
     store = Store(store_dir) if store_dir is not None and store_dir.is_dir() else None
     if store is not None:
-        known = Contents(store)
-        for path in paths:
-            found, remembered = now[path], known.known(path, identity(path)) if path.exists() else None
-            if isinstance(found, tuple) and remembered is not None and remembered != found[1]:
-                says = f"{path} changed without a trace in size, time and inode: the store takes it for what it was. Touch the file."
-                findings.append(Finding("", "memory", says, True))
-    findings += [found for id_ in cache if id_ in jobs for found in _frames(cache, jobs[id_])]
-    return findings + _fingerprint(cache, {id_: jobs[id_].part for id_ in cache if id_ in jobs}, store)
+        issues += _check_hash_cache(store, paths, hashes)
+    for id_ in cache:
+        issues += _check_frames(cache, jobs[id_]) if id_ in jobs else ()
+    return issues + _check_fingerprint(cache, {id_: jobs[id_].segment for id_ in cache if id_ in jobs}, store)
 
 
-def _frames(cache: FrameCache, job: Any) -> Iterator[Finding]:
+def _check_clip(cache: FrameCache, job: Job, hashes: Mapping[Path, HashedFile | UnreadableFile]) -> Iterator[Issue]:
+    """The clip's hash against the one that the cache records."""
+    file = hashes[job.path] if job.path is not None else None
+    if isinstance(file, UnreadableFile) and job.id in cache.sources:
+        yield Issue(job.id, "clip", f"{file.reason} It was extracted from a clip that could be read.", "error")
+    elif isinstance(file, tuple) and file[1] != cache.sources.get(job.id):
+        message = f"Its clip {job.path} is not the one that was extracted. Extract again, which extracts it anew."
+        yield Issue(job.id, "clip", message, "error")
+
+
+def _check_hash_cache(
+    store: Store, paths: Sequence[Path], hashes: Mapping[Path, HashedFile | UnreadableFile]
+) -> Iterator[Issue]:
+    """Clips whose content changed while size, time and inode did not."""
+    cached_hashes = FileHashCache(store.folder)
+    for path in paths:
+        file, cached = hashes[path], cached_hashes.lookup(path, file_identity(path)) if path.exists() else None
+        if isinstance(file, tuple) and cached is not None and cached != file[1]:
+            message = f"{path} changed but kept size, time and inode: the store takes it for unchanged. Touch the file."
+            yield Issue("", "hash cache", message, "error")
+
+
+def _check_frames(cache: FrameCache, job: Job) -> Iterator[Issue]:
     """Rows at the clip's own rate, against the frames that the clip's container lists, undecoded."""
-    from bemerc.media.listing import listed_frames
+    from bemerc.media.listing import listed_frames  # imports PyAV
 
     rows = cache.frames(job.id)
     if cache.rate != "clip" or cache.modality not in ("face", "pose") or not rows or job.path is None:
         return
     try:
-        listed = listed_frames(job.path, job.part.start_s, job.part.end_s)
-    except MediaError:  # it was measured, so another finding says that this is not that clip
+        listed = listed_frames(job.path, job.segment.start_s, job.segment.end_s)
+    except MediaError:  # it was measured, so another issue says that this is not that clip
         return
-    if rows < (1 - _LACKING_SHARE) * listed:
-        says = f"It has {rows} rows, and its clip lists {listed} frames."
-        yield Finding(job.id, "frames", says, job.id not in cache.notes)
+    if rows < (1 - _MISSING_SHARE) * listed:
+        severity: Any = "warning" if job.id in cache.notes else "error"
+        yield Issue(job.id, "frames", f"It has {rows} rows, and its clip lists {listed} frames.", severity)
 
 
-def _fingerprint(cache: FrameCache, parts: Mapping[str, Any], store: Any) -> list[Finding]:
-    """The cache's fingerprint worked out anew from what it says of itself, and its rows against the store's."""
-    from bemerc.extraction.store import DECODING
-
-    if set(cache.sources) - set(parts):
-        return []  # utterances that the manifest lost have a finding already; their part of the clip is not known
-    made = next((n for n in range(DECODING, 0, -1) if _digest(cache, _names(cache, parts, n)) == cache.contents), None)
-    findings = []
-    if made is None:
-        says = "Its fingerprint is not what its clips, params and failures give: it was changed after it was sealed, or the manifest was."
-        findings.append(Finding("", "fingerprint", says, True))
-    elif made < DECODING:
-        says = "It was measured by an earlier bemerc, which decoded clips in another way. Extract again, which measures anew."
-        findings.append(Finding("", "decoding", says, False))
-    return findings + (
-        _against_store(cache, _names(cache, parts, made or DECODING), store) if store is not None else []
+def _check_fingerprint(cache: FrameCache, segments: Mapping[str, Segment], store: Store | None) -> list[Issue]:
+    """The cache's fingerprint computed anew from what it records, and its rows against the store's."""
+    if set(cache.sources) - set(segments):
+        return []  # utterances that the manifest lost have an issue already; their segment of the clip is lost too
+    version = next(
+        (n for n in range(DECODING, 0, -1) if _digest(cache, _keys(cache, segments, n)) == cache.contents), None
+    )
+    issues = []
+    if version is None:
+        message = "Its fingerprint does not match its clips, params and failures: it was changed after it was written, or the manifest was."
+        issues.append(Issue("", "fingerprint", message, "error"))
+    elif version < DECODING:
+        message = "It was extracted by an earlier bemerc, which decoded clips in another way. Extract again, which extracts anew."
+        issues.append(Issue("", "decoding", message, "warning"))
+    return issues + (
+        _check_store(cache, _keys(cache, segments, version or DECODING), store) if store is not None else []
     )
 
 
-def _names(cache: FrameCache, parts: Mapping[str, Any], decoding: int) -> dict[str, str]:
-    """id -> its piece in the store."""
-    from bemerc.extraction.store import fingerprint
-
+def _keys(cache: FrameCache, segments: Mapping[str, Segment], decoding: int) -> dict[str, str]:
+    """id -> store key."""
     ids = [id_ for id_ in sorted(cache.sources) if id_ not in cache.failures]
-    told = cache.modality, cache.extractor, cache.params, decoding
-    return {id_: fingerprint(cache.sources[id_], parts[id_], *told) for id_ in ids}
+    extractor = cache.modality, cache.extractor, cache.params, decoding
+    return {id_: fingerprint(cache.sources[id_], segments[id_], *extractor) for id_ in ids}
 
 
-def _digest(cache: FrameCache, names: Mapping[str, str]) -> str:
-    from bemerc.extraction.run import digest
-
-    return digest(cache.extractor, cache.params, names, cache.failures, cache.sources)
+def _digest(cache: FrameCache, keys: Mapping[str, str]) -> str:
+    return contents_digest(cache.extractor, cache.params, keys, cache.failures, cache.sources)
 
 
-def _against_store(cache: FrameCache, names: Mapping[str, str], store: Any) -> list[Finding]:
-    from bemerc.extraction.store import Finished
-
-    findings, gone = [], 0
-    for id_, name in names.items():
-        if store.state(cache.modality, name) is not Finished:
-            gone += 1
+def _check_store(cache: FrameCache, keys: Mapping[str, str], store: Store) -> list[Issue]:
+    issues, missing = [], 0
+    for id_, key in keys.items():
+        if store.state(cache.modality, key) is not Result:
+            missing += 1
             continue
         try:
-            kept = store.finished(cache.modality, name, cache.columns)
-            same = _same(cache, id_, kept)
-        except CacheError as error:  # a damaged piece, or damaged rows: the others are looked at all the same
-            findings.append(Finding(id_, "store", str(error), True))
+            same = _is_same(cache, id_, store.result(cache.modality, key, cache.columns))
+        except CacheError as error:  # a damaged result, or damaged rows: the others are checked all the same
+            issues.append(Issue(id_, "store", str(error), "error"))
             continue
         if not same:
-            says = "It is not what the store keeps of it. Delete the cache and extract again; nothing is measured anew."
-            findings.append(Finding(id_, "store", says, True))
-    if gone:
-        says = f"{gone} finished clips are not in the store; losing them costs time only."
-        findings.append(Finding("", "store", says, False))
-    return findings
+            message = "It differs from the store. Delete the cache and extract again; nothing is extracted anew."
+            issues.append(Issue(id_, "store", message, "error"))
+    if missing:
+        message = f"{missing} results are not in the store; losing them costs time only."
+        issues.append(Issue("", "store", message, "warning"))
+    return issues
 
 
-def _same(cache: FrameCache, id_: str, kept: Any) -> bool:
-    mine, points = cache.unchecked(id_), cache.packed_landmarks(id_)
+def _is_same(cache: FrameCache, id_: str, stored: Result) -> bool:
+    features, landmarks = cache.unchecked(id_), cache.packed_landmarks(id_)
     pairs: list[tuple[Any, Any]] = [
-        (kept.features.values, mine.values),
-        (kept.features.timestamps_s, mine.timestamps_s),
-        (np.float64(kept.duration_s), np.float64(cache.duration_s(id_))),
+        (stored.features.values, features.values),
+        (stored.features.timestamps_s, features.timestamps_s),
+        (np.float64(stored.duration_s), np.float64(cache.duration_s(id_))),
     ]
-    if kept.landmarks is not None and points is not None and len(points.points):
-        pairs += [(kept.landmarks.points, points.points), (kept.landmarks.scale, points.scale)]
-    told = kept.note == cache.notes.get(id_, "") and kept.choice == cache.choices.get(id_)
-    return told and all(np.array_equal(theirs, ours, equal_nan=theirs.dtype.kind == "f") for theirs, ours in pairs)
+    if stored.landmarks is not None and landmarks is not None and len(landmarks.points):
+        pairs += [(stored.landmarks.points, landmarks.points), (stored.landmarks.scale, landmarks.scale)]
+    same = stored.note == cache.notes.get(id_, "") and stored.choice == cache.choices.get(id_)
+    return same and all(np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f") for ours, theirs in pairs)

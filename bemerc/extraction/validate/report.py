@@ -1,4 +1,4 @@
-"""What was found, for people and for programs; and what a cache holds, in words."""
+"""The report on a cache, for people and for programs; and what a cache holds, in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,109 +21,107 @@ _ENCODED, _ENCODED_LISTED = r"\w+_\d{4}", 4
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something about one utterance, or about the whole cache where ``id`` is empty. ``what`` is its kind."""
+class Issue:
+    """An error or warning about one utterance, or about the whole cache where ``id`` is empty."""
 
     id: str
-    what: str
-    says: str
-    wrong: bool
+    kind: str
+    message: str
+    severity: Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in one cache. ``unseen``: utterances with rows of which every one is NaN."""
+    """The issues of one cache. all_nan: utterances with rows of which every value is NaN."""
 
     path: str
     summary: Mapping[str, Any]
-    unseen: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    all_nan: tuple[str, ...]
+    issues: tuple[Issue, ...]
 
     @property
-    def wrong(self) -> int:
-        return sum(finding.wrong for finding in self.findings)
+    def errors(self) -> int:
+        """How many issues are errors; the others are warnings."""
+        return sum(issue.severity == "error" for issue in self.issues)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs: the summary, the ids of which nothing was seen, the findings."""
-        found = [asdict(finding) for finding in self.findings]
-        return {"path": self.path, "summary": self.summary, "unseen": list(self.unseen), "findings": found}
+        """For programs."""
+        return asdict(self) | {"summary": self.summary}
 
     def format_text(self) -> str:
-        """For people: one line on the cache, a line per finding (of each kind ten at most), a verdict."""
-        told = self.summary
-        lines = [
-            printable(self.path, 1000) + (f": {told['rows']} rows of {told['utterances']} utterances" if told else "")
-        ]
-        if told:
-            lines.append(f"  not measured: {told['failed']}; nothing seen in any frame: {len(self.unseen)}")
-        for kind in dict.fromkeys((finding.wrong, finding.what) for finding in self.findings):
-            mine = [finding for finding in self.findings if (finding.wrong, finding.what) == kind]
-            mark = ("BUSY " if kind[1] == "busy" else "WRONG") if kind[0] else "odd  "
-            lines += [
-                f"  {mark} {printable(f.id) + ': ' if f.id else ''}{printable(f.says, 1000)}" for f in mine[:_LISTED]
-            ]
-            lines += (
-                [f"  {mark} {kind[1]}: {len(mine) - _LISTED} more (--json lists all)"] if len(mine) > _LISTED else []
-            )
-        if any(finding.what == "busy" for finding in self.findings):
+        """For people: one line on the cache, a line per issue (of each kind ten at most), and the counts."""
+        lines = [printable(self.path, 1000)]
+        if self.summary:
+            lines[0] += f": {self.summary['rows']} rows of {self.summary['utterances']} utterances"
+            lines.append(f"  not measured: {self.summary['failed']}; NaN in every row: {len(self.all_nan)}")
+        for severity, kind in dict.fromkeys((issue.severity, issue.kind) for issue in self.issues):
+            same = [issue for issue in self.issues if (issue.severity, issue.kind) == (severity, kind)]
+            mark = "busy" if kind == "busy" else severity
+            for issue in same[:_LISTED]:
+                subject = f"{printable(issue.id)}: " if issue.id else ""
+                lines.append(f"  {mark}: {subject}{printable(issue.message, 1000)}")
+            if len(same) > _LISTED:
+                lines.append(f"  {mark}: {kind}: {len(same) - _LISTED} more (--json lists all)")
+        if any(issue.kind == "busy" for issue in self.issues):
             return "\n".join([*lines, "  not checked"])
-        return "\n".join([*lines, f"  {self.wrong} wrong, {len(self.findings) - self.wrong} odd"])
+        return "\n".join([*lines, f"  {self.errors} errors, {len(self.issues) - self.errors} warnings"])
 
 
-def refused(path: Path, error: BemercError) -> Report:
+def unopenable(path: Path, error: BemercError) -> Report:
     """The report on a file that cannot be opened as a cache, or not now."""
-    what = "busy" if isinstance(error, MachineError) else "cache"
-    return Report(str(path), {}, (), (Finding("", what, str(error), True),))
+    kind = "busy" if isinstance(error, MachineError) else "cache"
+    return Report(str(path), {}, (), (Issue("", kind, str(error), "error"),))
 
 
-def to_json(reports: Sequence[Report]) -> str:
-    """Several reports for programs; NaN is null, since JSON has none."""
+def reports_as_json(reports: Sequence[Report]) -> str:
+    """Several reports for programs."""
     return as_json([report.as_json() for report in reports])
 
 
 def as_json(value: Any) -> str:
-    """Any summary for programs, in the same way."""
-    return json.dumps(_plain(value), ensure_ascii=False, indent=1)
+    """Any summary as JSON text; NaN and infinite numbers become null, since JSON has none."""
+    return json.dumps(_without_nan(value), ensure_ascii=False, indent=1)
 
 
-def _plain(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def in_words(cache: FrameCache) -> str:
+def describe_cache(cache: FrameCache) -> str:
     """What a cache holds, for the terminal."""
-    found = summary(cache)
-    rate = "every frame" if found["rate"] == "clip" else f"{found['rate']:g} per second"
-    landmarks = ", raw landmarks kept" if found["landmarks"] else ""
-    width = max([6, *(len(printable(name)) for name in cache.columns)])
+    totals = summary(cache)
+    rate = "every frame" if totals["rate"] == "clip" else f"{totals['rate']:g} per second"
+    landmarks = ", raw landmarks kept" if totals["landmarks"] else ""
     lines = [
-        f"{printable(cache.path, 1000)}: {cache.modality} of {found['utterances']} utterances, {found['hours']:.2f} hours",
-        f"{found['rows']} rows, {rate}, by {printable(cache.extractor)}, {found['bytes'] / 1e6:.1f} MB{landmarks}",
+        f"{printable(cache.path, 1000)}: {cache.modality} of {totals['utterances']} utterances, {totals['hours']:.2f} hours",
+        f"{totals['rows']} rows, {rate}, by {printable(cache.extractor)}, {totals['bytes'] / 1e6:.1f} MB{landmarks}",
         f"made with {printable(json.dumps(cache.params, sort_keys=True, ensure_ascii=False), 10_000)}",
         "",
-        f"{'column':<{width}} {'seen':>6} {'mean':>9} {'std':>9} {'min':>9} {'max':>9}",
+        *_column_table(cache.columns, totals["columns"]),
     ]
-    encoded = [name for name in cache.columns if re.fullmatch(_ENCODED, name)]
-    hidden = set(encoded[_ENCODED_LISTED:])
-    for name, numbers in found["columns"].items():
-        cells = [numbers[key] for key in ("mean", "std", "min", "max")]
-        row = f"{printable(name):<{width}} {1 - numbers['nan_share']:>6.0%} " + " ".join(
-            f"{cell:>9.3f}" for cell in cells
-        )
-        lines += [] if name in hidden else [row]
-    lines += [f"and {len(hidden)} more of an encoder (bemerc cache info --json lists all)"] if hidden else []
+    if totals["several_faces"]:
+        doubt = f"; the target face is uncertain in {totals['uncertain_faces']}"
+        lines += ["", f"several faces: a target face was selected in {totals['several_faces']} utterances{doubt}"]
     more = f" and {len(cache) - 5} more" if len(cache) > 5 else ""
-    if found["several_faces"]:
-        doubt = f", and of {found['uncertain_faces']} it is uncertain whose was to be measured"
-        lines += ["", f"one of several faces was chosen in {found['several_faces']} utterances{doubt}"]
     lines += ["", "utterances: " + ", ".join(map(printable, cache.ids[:5])) + more]
-    for what, sentences in (("without rows", cache.failures), ("note", cache.notes)):
-        lines += [
-            f"{what}: {printable(id_)}: {printable(says, 1000)}" for id_, says in sorted(sentences.items())[:_LISTED]
-        ]
-        lines += [f"{what}: {len(sentences) - _LISTED} more"] if len(sentences) > _LISTED else []
+    for kind, sentences in (("without rows", cache.failures), ("note", cache.notes)):
+        for id_, message in sorted(sentences.items())[:_LISTED]:
+            lines.append(f"{kind}: {printable(id_)}: {printable(message, 1000)}")
+        lines += [f"{kind}: {len(sentences) - _LISTED} more"] if len(sentences) > _LISTED else []
     return "\n".join(lines)
+
+
+def _column_table(columns: Sequence[str], statistics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    width = max([6, *(len(printable(name)) for name in columns)])
+    lines = [f"{'column':<{width}} {'valid':>6} {'mean':>9} {'std':>9} {'min':>9} {'max':>9}"]
+    hidden = set([name for name in columns if re.fullmatch(_ENCODED, name)][_ENCODED_LISTED:])
+    for name in columns:
+        if name not in hidden:
+            numbers = statistics[name]
+            cells = " ".join(f"{numbers[key]:>9.3f}" for key in ("mean", "std", "min", "max"))
+            lines.append(f"{printable(name):<{width}} {1 - numbers['nan_share']:>6.0%} {cells}")
+    return lines + ([f"and {len(hidden)} more of an encoder (bemerc cache info --json lists all)"] if hidden else [])

@@ -1,0 +1,150 @@
+"""SHA-256 of clips, cached in the store by path, size, modification time and inode."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bemerc.core import atomic
+from bemerc.core.errors import DiskError
+from bemerc.core.hashing import sha256
+from bemerc.core.jsonfile import JsonError, parse_json
+from bemerc.core.terminal import printable
+from bemerc.extraction.errors import check_regular
+
+# A file changed twice within one tick of a disk's clock looks unchanged: younger files are hashed anew each time.
+_TICK_S = 2.0
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What tells, without reading it, that a file has not changed."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def file_identity(path: Path) -> FileIdentity:
+    """The identity of the file at ``path`` (links followed); OSError where there is none."""
+    stat = path.stat()
+    return FileIdentity(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@dataclass(frozen=True)
+class UnreadableFile:
+    """Why a file could not be hashed. ``retryable``: by a fault of the machine, not of the file."""
+
+    reason: str
+    retryable: bool = False
+
+
+HashedFile = tuple[FileIdentity, str]
+
+
+class FileHashCache:
+    """SHA-256 of files by their identity, in the file ``contents.jsonl`` of a store.
+
+    The file is append-only, so processes that share it at worst hash a clip twice. It holds a hash of each path, not the
+    path, because folders have people's names in them. A cache that cannot be read or written costs time only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "contents.jsonl"
+        self._entries: dict[str, tuple[FileIdentity, str]] = {}
+        try:
+            check_regular(self._path)
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except (OSError, ValueError):
+            return
+        with_paths = [self._add(line) for line in lines]
+        if any(with_paths):  # an earlier release wrote the paths themselves
+            with contextlib.suppress(DiskError):
+                atomic.write_text(self._path, "".join(_line(key, *entry) for key, entry in self._entries.items()))
+
+    def _add(self, line: str) -> bool:
+        """Add one line of the file; returns whether it holds a path in clear."""
+        try:
+            key, size, mtime_ns, inode, digest = parse_json(line, "a line of the hash cache")
+        except (ValueError, TypeError, JsonError):  # a line that two machines wrote into each other
+            return False
+        numbers = (size, mtime_ns, inode)
+        if not (isinstance(key, str) and all(type(n) is int for n in numbers) and _is_sha256(digest)):
+            return False
+        is_path = os.sep in key
+        self._entries[_hashed_path(key) if is_path else key] = (FileIdentity(*numbers), digest)
+        return is_path
+
+    def lookup(self, path: Path, identity: FileIdentity) -> str | None:
+        """The hash of ``path`` if the file was hashed before and has this identity since."""
+        cached, digest = self._entries.get(_cache_key(path), (None, ""))
+        return digest if cached == identity else None
+
+    def hash_files(
+        self, paths: Iterable[Path], advance: Callable[[int], None]
+    ) -> dict[Path, HashedFile | UnreadableFile]:
+        """Hash files and add them to the cache; see the function ``hash_files``."""
+        hashes = hash_files(paths, advance)
+        lines = []
+        for path, result in hashes.items():
+            if not isinstance(result, UnreadableFile) and time.time() - result[0].mtime_ns / 1e9 > _TICK_S:
+                lines.append(_line(_cache_key(path), *result))
+        if lines:
+            with contextlib.suppress(OSError):
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+                with os.fdopen(os.open(self._path, flags, atomic.PRIVATE), "w", encoding="utf-8") as file:
+                    file.writelines(lines)
+        return hashes
+
+
+def hash_files(paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Path, HashedFile | UnreadableFile]:
+    """Hash files, four at a time: path -> its identity and SHA-256 (hex), or why it cannot be read.
+    ``advance(1)`` is called after each."""
+    hashes: dict[Path, HashedFile | UnreadableFile] = {}
+    with ThreadPoolExecutor(4) as pool:
+        for path, result in pool.map(_hash_file, paths):
+            hashes[path] = result
+            advance(1)
+    return hashes
+
+
+def _hash_file(path: Path) -> tuple[Path, HashedFile | UnreadableFile]:
+    try:
+        before = file_identity(path)
+        if not path.is_file():
+            return path, UnreadableFile("The clip is not a regular file (a pipe, device or folder).")
+        return path, (before, sha256(path))
+    except OSError as error:
+        return path, unreadable_file(path, error)
+
+
+def unreadable_file(path: Path, error: OSError) -> UnreadableFile:
+    """An OSError as a reason. A missing file, or a chain of links without end, is no fault of the machine."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return UnreadableFile(f"There is no file '{printable(path.name)}'.")
+    return UnreadableFile(f"The clip cannot be read ({error.strerror or error}).", retryable=error.errno != errno.ELOOP)
+
+
+def _line(key: str, identity: FileIdentity, digest: str) -> str:
+    return json.dumps([key, *asdict(identity).values(), digest]) + "\n"
+
+
+def _cache_key(path: Path) -> str:
+    return _hashed_path(os.path.abspath(path))  # noqa: PTH100  no link is followed
+
+
+def _hashed_path(path: str) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+
+
+def _is_sha256(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None

@@ -1,0 +1,113 @@
+"""The plan of a run, made before any clip is opened: which results the store has, and tasks for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bemerc.core.progress import bar
+from bemerc.extraction.fingerprint import Segment
+from bemerc.extraction.hash_cache import (
+    FileHashCache,
+    FileIdentity,
+    HashedFile,
+    UnreadableFile,
+    file_identity,
+    unreadable_file,
+)
+from bemerc.extraction.jobs import ExtractorSpec, Job, Request, Task, segment_error
+from bemerc.extraction.store import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job is in ``keys`` or in one of ``failures``, ``retryable`` and ``absent``.
+
+    keys         id -> modality -> store key, for utterances whose clip could be hashed
+    clip_hashes  id -> the clip's SHA-256, for the same ones
+    failures     id -> reason, where the clip or the segment cannot exist
+    retryable    id -> reason, where the disk did not give the clip this time
+    absent       id -> reason, where there is no clip
+    tasks        what the store lacks, one task per clip, largest file first
+    """
+
+    keys: Mapping[str, Mapping[str, str]]
+    clip_hashes: Mapping[str, str]
+    failures: Mapping[str, str]
+    retryable: Mapping[str, str]
+    absent: Mapping[str, str]
+    tasks: Sequence[Task]
+
+    @property
+    def utterances(self) -> int:
+        """How many utterances there are in all."""
+        return len(self.keys) + len(self.failures) + len(self.retryable) + len(self.absent)
+
+    def modalities(self, specs: Iterable[ExtractorSpec]) -> list[str]:
+        """The modalities of which anything is to be extracted."""
+        wanted = {modality for task in self.tasks for request in task.requests for modality in request.keys}
+        return [spec.modality for spec in specs if spec.modality in wanted]
+
+
+def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store, *, retry_failed: bool = False) -> Plan:
+    """Hash the clips (by the store's hash cache) and look up every result. ``retry_failed`` drops stored failures first."""
+    files = _hashes({job.path for job in jobs if job.path is not None}, FileHashCache(store.folder))
+    keys: dict[str, dict[str, str]] = {}
+    clip_hashes: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    retryable: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    clips: dict[str, tuple[Path, FileIdentity, dict[Segment, dict[str, str]]]] = {}
+    for job in jobs:
+        error = segment_error(job.segment)
+        if job.path is None:
+            absent[job.id] = "The corpus has no clip for it."
+            continue
+        file = files[job.path]
+        if error is not None:
+            failures[job.id] = error
+        elif isinstance(file, UnreadableFile):
+            (retryable if file.retryable else failures)[job.id] = file.reason
+        else:
+            identity, clip_hash = file
+            clip_hashes[job.id] = clip_hash
+            keys[job.id] = {spec.modality: spec.key(clip_hash, job.segment) for spec in specs}
+            missing = _missing(keys[job.id], store, retry_failed)
+            if missing:
+                clips.setdefault(clip_hash, (job.path, identity, {}))[2][job.segment] = missing
+    tasks = [
+        Task(clip_hash, path, identity, tuple(Request(*segment) for segment in segments.items()))
+        for clip_hash, (path, identity, segments) in clips.items()
+    ]
+    tasks.sort(key=lambda task: (-task.identity.size, task.clip_hash))
+    return Plan(keys, clip_hashes, failures, retryable, absent, tasks)
+
+
+def _missing(keys: Mapping[str, str], store: Store, retry_failed: bool) -> dict[str, str]:
+    """The keys, by modality, of which the store has neither a result nor a failure."""
+    if retry_failed:
+        for modality, key in keys.items():
+            store.drop_failures(modality, key)
+    return {modality: key for modality, key in keys.items() if store.state(modality, key) is None}
+
+
+def _hashes(paths: Collection[Path], cache: FileHashCache) -> dict[Path, HashedFile | UnreadableFile]:
+    """Each clip's identity and hash, or why it cannot be read."""
+    hashes: dict[Path, HashedFile | UnreadableFile] = {}
+    new = []
+    for path in sorted(paths):
+        try:
+            identity = file_identity(path)
+        except OSError as error:
+            hashes[path] = unreadable_file(path, error)
+            continue
+        clip_hash = cache.lookup(path, identity)
+        if clip_hash is None:
+            new.append(path)
+        else:
+            hashes[path] = identity, clip_hash
+    if new:
+        with bar("Hashing clips", len(new), "clips") as advance:
+            hashes |= cache.hash_files(new, advance)
+    return hashes
