@@ -95,16 +95,16 @@ class Fit:
     scores: Floats
 
 
-def regressions(manifest: Manifest, tokens: TokenFile, shown: prompts.Params) -> Iterator[tuple[str, Fit]]:
+def regressions(manifest: Manifest, tokens: TokenFile, prompt_params: prompts.Params) -> Iterator[tuple[str, Fit]]:
     """Every baseline of INPUTS, one by one, without those whose modalities the token file lacks.
 
-    ``shown``: section ``prompt`` of params.yaml, for the window of turns. Raises CorpusError where train or dev are
+    ``prompt_params``: section ``prompt`` of params.yaml, for the window of turns. Raises CorpusError where train or dev are
     too small, or the token file lacks utterances.
     """
     for name, inputs in INPUTS.items():
         behavior = set(inputs) - {"words", "window"}
         if not behavior or behavior & set(tokens.widths):
-            yield name, regress(manifest, options(manifest, tokens, inputs, shown))
+            yield name, regress(manifest, options(manifest, tokens, inputs, prompt_params))
 
 
 def majority(manifest: Manifest) -> Floats:
@@ -121,7 +121,9 @@ def majority(manifest: Manifest) -> Floats:
 # ------------------------------------------------------------------------------------------------------------- features
 
 
-def options(manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], shown: prompts.Params) -> dict[str, Blocks]:
+def options(
+    manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], prompt_params: prompts.Params
+) -> dict[str, Blocks]:
     """The ways to give ``inputs`` to a regression, by name."""
     modalities: list[Modality] = [m for m in inputs if m not in ("words", "window") and m in tokens.widths]
     ways: dict[str, Blocks] = {"": ()}
@@ -129,7 +131,7 @@ def options(manifest: Manifest, tokens: TokenFile, inputs: Sequence[Input], show
         alone = {"unigrams": 1} if len(inputs) > 1 else {"unigrams": 1, "unigrams and bigrams": 2}
         ways = _with(ways, {name: Block(words(manifest, longest)) for name, longest in alone.items()})
     if "window" in inputs:
-        earlier = window(manifest, shown)
+        earlier = window(manifest, prompt_params)
         ways = _with(ways, {name: Block(earlier, weight) for name, weight in WINDOW_WEIGHTS.items()})
     if modalities:
         ids = [u.id for u in manifest.utterances]
@@ -155,7 +157,7 @@ def words(manifest: Manifest, longest: int) -> sparse.csr_array:
     return _counted(manifest, counter, [u.text for u in manifest.utterances])
 
 
-def window(manifest: Manifest, shown: prompts.Params) -> sparse.csr_array:
+def window(manifest: Manifest, prompt_params: prompts.Params) -> sparse.csr_array:
     """Counts (N, V) of what a prompt shows beside the utterance's own words: words and speakers of the earlier turns
     in the window, and the present speaker. Vocabulary as in ``words``."""
     split = CountVectorizer(token_pattern=WORD).build_analyzer()
@@ -164,7 +166,7 @@ def window(manifest: Manifest, shown: prompts.Params) -> sparse.csr_array:
         turns = dialogue.utterances
         words_of_turn = [[*(f"word {word}" for word in split(u.text)), f"speaker {u.speaker}"] for u in turns]
         for index, turn in enumerate(turns):
-            earlier = words_of_turn[prompts.history_start(index, shown) : index]
+            earlier = words_of_turn[prompts.history_start(index, prompt_params) : index]
             documents[turn.id] = [*(item for one in earlier for item in one), f"now {turn.speaker}"]
     return _counted(manifest, CountVectorizer(analyzer=list, min_df=2), [documents[u.id] for u in manifest.utterances])
 
@@ -223,8 +225,8 @@ def scaled(counts: sparse.csr_array, train: NDArray[np.bool_]) -> sparse.csr_arr
     """Columns divided by their deviation in the rows ``train`` or LEAST_DEVIATION; zeros stay zeros."""
     train_counts = counts[train]
     mean, squares = (
-        np.asarray(of.sum(axis=0)).ravel() / max(train_counts.shape[0], 1)
-        for of in (train_counts, train_counts.multiply(train_counts))
+        np.asarray(counts_or_squares.sum(axis=0)).ravel() / max(train_counts.shape[0], 1)
+        for counts_or_squares in (train_counts, train_counts.multiply(train_counts))
     )
     deviation = np.sqrt(np.maximum(squares - mean**2, 0))
     return sparse.csr_array(counts.multiply(1 / np.maximum(deviation, LEAST_DEVIATION)))

@@ -17,12 +17,12 @@ from bemerc.evaluate.metrics import METRICS, Floats, Ints
 from bemerc.evaluate.test_set import Answers, Reference
 
 
-def dialogue_counts(judged: Reference, given: Answers, where: NDArray[np.bool_] | None = None) -> Ints:
+def dialogue_counts(reference: Reference, answers: Answers, mask: NDArray[np.bool_] | None = None) -> Ints:
     """Confusion counts per dialogue (G, C, C), of all utterances or of those in the mask ``where`` (N,)."""
-    chosen = np.ones(len(judged.gold), dtype=np.bool_) if where is None else where
-    size = len(judged.labels)
-    cell = (judged.dialogue * size + judged.gold) * size + given.predicted
-    return np.bincount(cell[chosen], minlength=judged.dialogues * size * size).reshape(-1, size, size).astype(np.int64)
+    rows = np.ones(len(reference.gold), dtype=np.bool_) if mask is None else mask
+    size = len(reference.labels)
+    cell = (reference.dialogue * size + reference.gold) * size + answers.predicted
+    return np.bincount(cell[rows], minlength=reference.dialogues * size * size).reshape(-1, size, size).astype(np.int64)
 
 
 def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
@@ -35,16 +35,18 @@ def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
     )
 
 
-def repeated(judged: Reference, given: Sequence[Answers], weights: Floats) -> dict[str, intervals.Repeated]:
+def repeated(reference: Reference, answers: Sequence[Answers], weights: Floats) -> dict[str, intervals.Repeated]:
     """Every metric of one system from one Answers per training seed, each seed by itself, with its draws.
 
     F1 of the seeds' pooled counts would be another number than the mean of their F1.
     """
-    counts = [dialogue_counts(judged, one) for one in given]
+    counts = [dialogue_counts(reference, one) for one in answers]
     drawn = [resampled(of, weights) for of in counts]
     return {
         name: intervals.Repeated(
-            np.array([metric(of.sum(0)) for of in counts]), np.stack([metric(of) for of in drawn], 1), judged.dialogues
+            np.array([metric(of.sum(0)) for of in counts]),
+            np.stack([metric(of) for of in drawn], 1),
+            reference.dialogues,
         )
         for name, metric in METRICS.items()
     }

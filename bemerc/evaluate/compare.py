@@ -136,27 +136,27 @@ def answers(manifest: Manifest, file: Path) -> test_set.Answers:
 
 def compare(manifest: Manifest, runs: Sequence[Run], params: evaluation.Params) -> Comparison:
     """Evaluate all runs on test, and each against the first."""
-    judged = test_set.reference(manifest)
-    weights = bootstrap.dialogue_weights(judged.dialogues, params.resamples, params.seed)
-    base, *others = [bootstrap.repeated(judged, run.answers, weights) for run in runs]
+    reference = test_set.reference(manifest)
+    weights = bootstrap.dialogue_weights(reference.dialogues, params.resamples, params.seed)
+    base, *others = [bootstrap.repeated(reference, run.answers, weights) for run in runs]
     against = [_against(base, other, len(others), params.confidence) for other in others]
     corrected = [_with_holm([one[m] for one in against]) for m in metrics.METRICS]
     rows = [
         Row(
             run.name,
             len(run.answers),
-            {m: _measured(of[m], params.confidence) for m in metrics.METRICS},
+            {m: _measured(repeated[m], params.confidence) for m in metrics.METRICS},
             None if place == 0 else {m: corrected[k][place - 1] for k, m in enumerate(metrics.METRICS)},
         )
-        for place, (run, of) in enumerate(zip(runs, (base, *others), strict=True))
+        for place, (run, repeated) in enumerate(zip(runs, (base, *others), strict=True))
     ]
-    return Comparison(tuple(rows), len(judged.gold), judged.dialogues, params.confidence, params.resamples)
+    return Comparison(tuple(rows), len(reference.gold), reference.dialogues, params.confidence, params.resamples)
 
 
-def _measured(of: Repeated, confidence: float) -> Measured:
-    if of.dialogues < 2:
-        return Measured(float(of.values.mean()), None, None)
-    estimate = intervals.level(of)
+def _measured(repeated: Repeated, confidence: float) -> Measured:
+    if repeated.dialogues < 2:
+        return Measured(float(repeated.values.mean()), None, None)
+    estimate = intervals.level(repeated)
     return Measured(estimate.value, *estimate.interval(confidence, 0.0, 1.0))
 
 
@@ -249,16 +249,16 @@ def _of_intervals(comparison: Comparison) -> str:
     )
 
 
-def _verdict(name: str, base: str, one: Difference, tests: int) -> str:
-    if one.p_holm < ALPHA:
-        better = "better" if one.gap.value > 0 else "worse"
-        return f"{name} is {better} than {base} by {abs(100 * one.gap.value):.1f} points of {METRIC_TITLES[HEADLINE]}."
+def _verdict(name: str, base: str, difference: Difference, tests: int) -> str:
+    if difference.p_holm < ALPHA:
+        better = "better" if difference.gap.value > 0 else "worse"
+        return f"{name} is {better} than {base} by {abs(100 * difference.gap.value):.1f} points of {METRIC_TITLES[HEADLINE]}."
     verdict = f"Between {name} and {base} no difference is shown"
-    if one.detectable is None:
+    if difference.detectable is None:
         return f"{verdict}."
     corrected = f" (Holm's correction for {tests} runs included)" if tests > 1 else ""
     return (
-        f"{verdict}; a true one of {100 * one.detectable:.1f} points would have been found four times in "
+        f"{verdict}; a true one of {100 * difference.detectable:.1f} points would have been found four times in "
         f"five{corrected}, a smaller one often not."
     )
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.corpus.manifest import Manifest, Split
-from bemerc.evaluate import intervals
+from bemerc.evaluate import intervals, test_set
 from bemerc.evaluate.bootstrap import dialogue_counts, dialogue_weights, resampled
 from bemerc.evaluate.metrics import METRICS, Floats, Ints, Metric, ece, f1, precision, recall, support
-from bemerc.evaluate.test_set import Answers, Reference, answers, reference
+from bemerc.evaluate.test_set import Answers, Reference
 from bemerc.language.predict.records import Prediction
 
 
@@ -79,20 +79,21 @@ def evaluate(
 
     Raises EvaluationError where predictions do not fit the manifest.
     """
-    judged = reference(manifest, split)
-    given = {name: answers(manifest, of, split, name) for name, of in predictions.items()}
-    weights = dialogue_weights(judged.dialogues, params.resamples, params.seed) if judged.dialogues > 1 else None
-    masks = groups(judged, faces or {})
+    reference = test_set.reference(manifest, split)
+    answers_of = {name: test_set.answers(manifest, of, split, name) for name, of in predictions.items()}
+    weights = dialogue_weights(reference.dialogues, params.resamples, params.seed) if reference.dialogues > 1 else None
+    masks = groups(reference, faces or {})
     return {
         "split": split,
-        "utterances": len(judged.ids),
-        "dialogues": judged.dialogues,
-        "labels": list(judged.labels),
+        "utterances": len(reference.ids),
+        "dialogues": reference.dialogues,
+        "labels": list(reference.labels),
         "resamples": params.resamples,
         "confidence": params.confidence,
-        "systems": {name: _system(judged, of, masks, weights, params.confidence) for name, of in given.items()},
+        "systems": {name: _system(reference, of, masks, weights, params.confidence) for name, of in answers_of.items()},
         "differences": {
-            f"{b} - {a}": _differences(judged, given[a], given[b], weights, params.confidence) for a, b in pairs
+            f"{b} - {a}": _differences(reference, answers_of[a], answers_of[b], weights, params.confidence)
+            for a, b in pairs
         },
     }
 
@@ -108,64 +109,64 @@ class _Counts:
 
 
 def _counts(
-    judged: Reference, given: Answers, weights: Floats | None, where: NDArray[np.bool_] | None = None
+    reference: Reference, answers: Answers, weights: Floats | None, mask: NDArray[np.bool_] | None = None
 ) -> _Counts:
-    counts = dialogue_counts(judged, given, where)
+    counts = dialogue_counts(reference, answers, mask)
     dialogues = int((counts.sum((1, 2)) > 0).sum())
     return _Counts(counts.sum(0), None if weights is None or dialogues < 2 else resampled(counts, weights), dialogues)
 
 
 def _system(
-    judged: Reference,
-    given: Answers,
+    reference: Reference,
+    answers: Answers,
     masks: Mapping[str, NDArray[np.bool_]],
     weights: Floats | None,
     confidence: float,
 ) -> dict[str, Any]:
-    counts = _counts(judged, given, weights)
+    counts = _counts(reference, answers, weights)
     return {
         **{name: _measured(metric, counts, confidence) for name, metric in METRICS.items()},
-        "ece": None if given.scores is None else ece(judged.gold, given.predicted, given.scores),
-        "per_class": {label: _label(i, counts, confidence) for i, label in enumerate(judged.labels)},
+        "ece": None if answers.scores is None else ece(reference.gold, answers.predicted, answers.scores),
+        "per_class": {label: _label(i, counts, confidence) for i, label in enumerate(reference.labels)},
         "confusion": counts.whole.tolist(),
-        "groups": {name: _group(judged, given, where, weights, confidence) for name, where in masks.items()},
-        "speakers": _speakers(judged, given),
+        "groups": {name: _group(reference, answers, where, weights, confidence) for name, where in masks.items()},
+        "speakers": _speakers(reference, answers),
     }
 
 
 def _label(code: int, counts: _Counts, confidence: float) -> dict[str, float | None]:
     measures = (("precision", precision), ("recall", recall), ("f1", f1), ("support", support))
-    measured = _measured(lambda of: np.asarray(f1(of)[..., code]), counts, confidence)
-    single = {name: float(of(counts.whole)[code]) for name, of in measures}
+    measured = _measured(lambda counts_of: np.asarray(f1(counts_of)[..., code]), counts, confidence)
+    single = {name: float(counts_of(counts.whole)[code]) for name, counts_of in measures}
     return {**single, "f1_low": measured["low"], "f1_high": measured["high"]}
 
 
-def groups(judged: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
+def groups(reference: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
     """Groups of a test set as masks (N,). An utterance that ``faces`` does not have is in none of the last two."""
-    face_counts = np.array([faces.get(id_, 0) for id_ in judged.ids])
+    face_counts = np.array([faces.get(id_, 0) for id_ in reference.ids])
     return {
-        "seen_speakers": judged.in_train,
-        "unseen_speakers": ~judged.in_train,
-        "shift": judged.shift == 1,
-        "steady": judged.shift == 0,
+        "seen_speakers": reference.in_train,
+        "unseen_speakers": ~reference.in_train,
+        "shift": reference.shift == 1,
+        "steady": reference.shift == 0,
         "one_face": face_counts == 1,
         "several_faces": face_counts > 1,
     }
 
 
 def _group(
-    judged: Reference, given: Answers, where: NDArray[np.bool_], weights: Floats | None, confidence: float
+    reference: Reference, answers: Answers, mask: NDArray[np.bool_], weights: Floats | None, confidence: float
 ) -> dict[str, Any]:
-    counts = _counts(judged, given, weights, where)
+    counts = _counts(reference, answers, weights, mask)
     measured = {name: _measured(METRICS[name], counts, confidence) for name in ("accuracy", "weighted_f1")}
-    return {"utterances": int(where.sum()), **measured}
+    return {"utterances": int(mask.sum()), **measured}
 
 
-def _speakers(judged: Reference, given: Answers) -> dict[str, dict[str, float]]:
-    right = judged.gold == given.predicted
+def _speakers(reference: Reference, answers: Answers) -> dict[str, dict[str, float]]:
+    right = reference.gold == answers.predicted
     result: dict[str, dict[str, float]] = {}
-    for name in sorted(set(judged.speakers)):
-        rows = np.array([speaker == name for speaker in judged.speakers])
+    for name in sorted(set(reference.speakers)):
+        rows = np.array([speaker == name for speaker in reference.speakers])
         result[name] = {"utterances": int(rows.sum()), "accuracy": float(right[rows].mean())}
     return result
 
@@ -179,14 +180,18 @@ def _measured(metric: Metric, counts: _Counts, confidence: float) -> dict[str, f
 
 
 def _differences(
-    judged: Reference, a: Answers, b: Answers, weights: Floats | None, confidence: float
+    reference: Reference, a: Answers, b: Answers, weights: Floats | None, confidence: float
 ) -> dict[str, dict[str, float | None]]:
-    one, other = (_counts(judged, given, weights) for given in (a, b))
+    counts_a, counts_b = (_counts(reference, answers, weights) for answers in (a, b))
     result = {}
     for name, metric in METRICS.items():
-        value = float(metric(other.whole) - metric(one.whole))
-        draws = None if one.drawn is None or other.drawn is None else metric(other.drawn) - metric(one.drawn)
-        result[name] = _with_interval(value, draws, one.dialogues, -1.0, confidence)
+        value = float(metric(counts_b.whole) - metric(counts_a.whole))
+        draws = (
+            None
+            if counts_a.drawn is None or counts_b.drawn is None
+            else metric(counts_b.drawn) - metric(counts_a.drawn)
+        )
+        result[name] = _with_interval(value, draws, counts_a.dialogues, -1.0, confidence)
     return result
 
 
@@ -195,8 +200,8 @@ def _with_interval(
 ) -> dict[str, float | None]:
     if draws is None:
         return {"value": value, "low": None, "high": None}
-    of = intervals.Repeated(np.array([value]), draws[:, None], dialogues)
-    low, high = intervals.level(of).interval(confidence, least, 1.0)
+    repeated = intervals.Repeated(np.array([value]), draws[:, None], dialogues)
+    low, high = intervals.level(repeated).interval(confidence, least, 1.0)
     return {"value": value, "low": low, "high": high}
 
 

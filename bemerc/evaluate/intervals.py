@@ -109,9 +109,9 @@ class Estimate:
         return float(2.0 ** -min(sum(part.df for part in self.sampling), 1000.0))
 
 
-def level(of: Repeated) -> Estimate:
+def level(repeated: Repeated) -> Estimate:
     """The mean over seeds."""
-    return _estimate(float(of.values.mean()), of.draws.mean(1), [of])
+    return _estimate(float(repeated.values.mean()), repeated.draws.mean(1), [repeated])
 
 
 def difference(a: Repeated, b: Repeated) -> Estimate:
@@ -123,17 +123,19 @@ def _estimate(value: float, draws: Floats, systems: Sequence[Repeated]) -> Estim
     """``draws`` (R,) of the value; NaN (a resample without anything to judge) is left out."""
     dialogues = systems[0].dialogues
     spread = float(draws[np.isfinite(draws)].var()) * dialogues / (dialogues - 1)
-    several = [of for of in systems if len(of.values) > 1]
-    sampling = max(0.0, spread - sum(_own(of) / len(of.values) for of in several))
-    training = tuple(Part(float(of.values.var(ddof=1)) / len(of.values), len(of.values) - 1) for of in several)
+    several = [system for system in systems if len(system.values) > 1]
+    sampling = max(0.0, spread - sum(_interaction(system) / len(system.values) for system in several))
+    training = tuple(
+        Part(float(system.values.var(ddof=1)) / len(system.values), len(system.values) - 1) for system in several
+    )
     return Estimate(value, (Part(sampling, dialogues - 1),), training)
 
 
-def _own(of: Repeated) -> float:
-    """The variance that draws of dialogues bring to each seed by itself, which the spread between seeds has in it
-    already: mean diagonal of C minus mean of the rest."""
-    seeds = len(of.values)
-    covariance = np.cov(of.draws[np.isfinite(of.draws).all(1)].T) * of.dialogues / (of.dialogues - 1)
+def _interaction(system: Repeated) -> float:
+    """The variance of seeds x dialogues, which is in the spread between seeds too: mean diagonal of C minus mean of the
+    rest."""
+    seeds = len(system.values)
+    covariance = np.cov(system.draws[np.isfinite(system.draws).all(1)].T) * system.dialogues / (system.dialogues - 1)
     diagonal = float(np.trace(covariance)) / seeds
     return diagonal - (float(covariance.sum()) - seeds * diagonal) / (seeds * (seeds - 1))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bemerc.core import atomic
@@ -18,32 +18,32 @@ from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.language.predict.records import Prediction
 
 
-def write(path: Path, manifest: Manifest, given: Mapping[str, Sequence[Prediction]]) -> int:
-    """Write the table for the variants ``given`` (name -> predictions); returns how many utterances are in it.
+def write(path: Path, manifest: Manifest, predictions: Mapping[str, Sequence[Prediction]]) -> int:
+    """Write the table for the variants ``predictions`` (name -> predictions); returns how many utterances are in it.
 
     Rows are sorted by the confidence of the last variant's mistake: where it is wrong and sure, look at label and
     behavior.
     """
-    rows = sorted(_wrong(manifest, given), key=lambda row: (-row[1], row[0].id))
+    rows = sorted(_wrong(manifest, predictions), key=lambda row: (-row[1], row[0].id))
     with io.StringIO(newline="") as text:
         table = csv.writer(text)
-        table.writerow([cell(name) for name in _head(given)])
+        table.writerow([cell(name) for name in _head(predictions)])
         for utterance, _, cells in rows:
             table.writerow([cell(name) for name in (*_about(utterance), *cells)])
         atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
     return len(rows)
 
 
-def _head(given: Mapping[str, Sequence[Prediction]]) -> list[str]:
-    variants = [f"{name}{suffix}" for name in given for suffix in ("", "_confidence", "_p_gold")]
-    return ["id", "dialogue", "turn", "speaker", "text", "gold", *variants]
+def _head(variants: Iterable[str]) -> list[str]:
+    columns = [f"{name}{suffix}" for name in variants for suffix in ("", "_confidence", "_p_gold")]
+    return ["id", "dialogue", "turn", "speaker", "text", "gold", *columns]
 
 
 def _wrong(
-    manifest: Manifest, given: Mapping[str, Sequence[Prediction]]
+    manifest: Manifest, predictions_of: Mapping[str, Sequence[Prediction]]
 ) -> Iterator[tuple[Utterance, float, list[str]]]:
     """(utterance, the last variant's confidence in a wrong label or 0, cells of every variant)."""
-    answers = [{p.id: p for p in predictions} for predictions in given.values()]
+    answers = [{p.id: p for p in predictions} for predictions in predictions_of.values()]
     for utterance in manifest.by_split("test"):
         row = [predictions.get(utterance.id) for predictions in answers]
         if utterance.label is None or all(p is None or p.label == utterance.label for p in row):

@@ -47,9 +47,13 @@ def save_ladder(path: Path, panels: Mapping[str, Sequence[Sequence[Bar]]], confi
     groups = next(iter(panels.values()))
     rows = sum(len(group) + GAP for group in groups)
     figure = _figure(4.0 * len(panels) + 2.6, 0.36 * rows + 1.1)
-    for place, (axes, (title, of)) in enumerate(zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True)):
-        _ladder(axes, title, of, named=place == 0)
-    keys = _ladder_keys([bar for of in panels.values() for group in of for bar in group], confidence)
+    for place, (axes, (title, groups_of_panel)) in enumerate(
+        zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True)
+    ):
+        _ladder(axes, title, groups_of_panel, named=place == 0)
+    keys = _ladder_keys(
+        [bar for groups_of_panel in panels.values() for group in groups_of_panel for bar in group], confidence
+    )
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, fontsize=8)
     _save(figure, path)
 

@@ -33,7 +33,7 @@ def run(
     tokens_path: Path,
     out: Path,
     params: evaluation.Params,
-    shown: prompts.Params,
+    prompt_params: prompts.Params,
     truth: SampleTruth | None = None,
     epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
@@ -41,24 +41,24 @@ def run(
     """Evaluate the variants and their baselines on test; write metrics.json, plots/, mistakes.csv and report.md to
     ``out``, and the access to test to test_access.jsonl.
 
-    predictions  variant -> its predictions file, for every one of ``params.variants``
-    shown        how many turns a prompt shows, for the baselines on the same window
-    epochs       variant -> epochs.csv in its model's folder, for the training curves
-    face_cache   face.h5, which holds how many faces each clip shows; None: no groups by faces
+    predictions    variant -> its predictions file, for every one of ``params.variants``
+    prompt_params  how many turns a prompt shows, for the baselines on the same window
+    epochs         variant -> epochs.csv in its model's folder, for the training curves
+    face_cache     face.h5, which holds how many faces each clip shows; None: no groups by faces
 
     Returns the content of metrics.json. Raises EvaluationError, PredictionError, CorpusError or CacheError where the
     inputs are damaged or do not fit each other.
     """
     manifest = read_manifest(manifest_path)
-    given = _read(predictions, params)
+    predictions_of = _read(predictions, params)
     with open_tokens(tokens_path) as tokens:
-        results = judge(manifest, given, tokens, params, shown, truth, _faces(face_cache))
+        results = judge(manifest, predictions_of, tokens, params, prompt_params, truth, _faces(face_cache))
     before = test_access.note(out, manifest, {name: predictions[name] for name in params.variants})
     curves = read_curves(epochs or {})
     metrics = headline(results.numbers)
     write_plot_files(out / "plots", results, curves)
     draw(out / "plots", results, curves)
-    mistakes.write(out / "mistakes.csv", manifest, given)
+    mistakes.write(out / "mistakes.csv", manifest, predictions_of)
     atomic.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2, allow_nan=False) + "\n", atomic.PUBLIC)
     atomic.write_text(out / "report.md", markdown(results, bool(curves), before), atomic.PUBLIC)
     return metrics
@@ -140,8 +140,8 @@ def _bar(results: Results, name: str, metric: str) -> plots.Bar:
 
 
 def _f1_bar(results: Results, name: str, label: str) -> plots.Bar:
-    of = results.numbers["systems"][name]["per_class"][label]
-    return plots.Bar(name, True, of["f1"], of["f1_low"], of["f1_high"])
+    measures = results.numbers["systems"][name]["per_class"][label]
+    return plots.Bar(name, True, measures["f1"], measures["f1_low"], measures["f1_high"])
 
 
 def read_curves(epochs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:

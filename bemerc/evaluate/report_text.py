@@ -53,10 +53,13 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     """metrics.json as a table for a terminal: systems, then differences, in per cent and points with intervals."""
     test = metrics["test"]
     rows = [("", *METRIC_TITLES.values())]
-    rows += [(title(name), *(ranged(of[m]) for m in METRIC_TITLES)) for name, of in metrics["systems"].items()]
     rows += [
-        (_difference_title(name), *(ranged(of[m], signed) for m in METRIC_TITLES))
-        for name, of in metrics["differences"].items()
+        (title(name), *(ranged(metrics_of[m]) for m in METRIC_TITLES))
+        for name, metrics_of in metrics["systems"].items()
+    ]
+    rows += [
+        (_difference_title(name), *(ranged(metrics_of[m], signed) for m in METRIC_TITLES))
+        for name, metrics_of in metrics["differences"].items()
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -238,7 +241,8 @@ def _differences_section(results: Results) -> list[str]:
     if not differences:
         return []
     rows = [
-        [_difference_title(name), *(ranged(of[m], signed) for m in METRIC_TITLES)] for name, of in differences.items()
+        [_difference_title(name), *(ranged(metrics_of[m], signed) for m in METRIC_TITLES)]
+        for name, metrics_of in differences.items()
     ]
     return [
         "## What each step adds",
@@ -277,7 +281,7 @@ def _label_section(results: Results) -> list[str]:
 
 def _group_section(results: Results) -> list[str]:
     systems = results.numbers["systems"]
-    sizes = {name: of["utterances"] for name, of in systems[results.variants[0]]["groups"].items()}
+    sizes = {name: measures["utterances"] for name, measures in systems[results.variants[0]]["groups"].items()}
     rows = [
         [GROUP_TITLES[g], str(n), *(ranged(systems[v]["groups"][g]["accuracy"]) for v in results.variants)]
         for g, n in sizes.items()
@@ -286,8 +290,12 @@ def _group_section(results: Results) -> list[str]:
     of_speakers = {v: systems[v]["speakers"] for v in results.variants}
     speakers = sorted(of_speakers[results.variants[0]].items(), key=lambda item: (-item[1]["utterances"], item[0]))[:12]
     speaker_rows = [
-        [cell(name), f"{of['utterances']:.0f}", *(points(of_speakers[v][name]["accuracy"]) for v in results.variants)]
-        for name, of in speakers
+        [
+            cell(name),
+            f"{measures['utterances']:.0f}",
+            *(points(of_speakers[v][name]["accuracy"]) for v in results.variants),
+        ]
+        for name, measures in speakers
     ]
     return [
         "## For whom, and when",
@@ -309,8 +317,8 @@ def _case_section(results: Results) -> list[str]:
         *(n if n in results.variants else title(n) for n in names),
     ]
     rows = [
-        [CASE_TITLES[case], str(next(iter(of.values()))[1]), *(points(of[n][0]) for n in names)]
-        for case, of in results.cases.items()
+        [CASE_TITLES[case], str(next(iter(accuracies.values()))[1]), *(points(accuracies[n][0]) for n in names)]
+        for case, accuracies in results.cases.items()
     ]
     return [
         "## By modality that carries the emotion (sample only)",

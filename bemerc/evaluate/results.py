@@ -67,27 +67,29 @@ def sample_truth(path: Path, hint_share: float) -> SampleTruth:
 
 def judge(
     manifest: Manifest,
-    given: Mapping[str, Sequence[Prediction]],
+    predictions: Mapping[str, Sequence[Prediction]],
     tokens: TokenFile,
     params: evaluation.Params,
-    shown: prompts.Params,
+    prompt_params: prompts.Params,
     truth: SampleTruth | None = None,
     faces: Mapping[str, int] | None = None,
 ) -> Results:
     """Evaluate the variants and their baselines on test; the variants are validated before a baseline is fitted.
 
-    ``shown``: section ``prompt`` of params.yaml, for the baselines on the same window of turns.
+    ``prompt_params``: section ``prompt`` of params.yaml, for the baselines on the same window of turns.
     """
-    for name, of in given.items():
-        test_set.validate(manifest, of, name=name)
-    fits = dict(baselines.regressions(manifest, tokens, shown))
+    for name, of_variant in predictions.items():
+        test_set.validate(manifest, of_variant, name=name)
+    fits = dict(baselines.regressions(manifest, tokens, prompt_params))
     others = {regression(name): as_predictions(manifest, fit.scores) for name, fit in fits.items()}
-    systems = {**given, **others, MAJORITY: as_predictions(manifest, baselines.majority(manifest))}
-    rivals = [(regression(name), rung) for name, rung in baselines.RUNG_OF.items() if name in fits and rung in given]
-    pairs = [*evaluation.ladder_pairs(list(given)), *rivals]
+    systems = {**predictions, **others, MAJORITY: as_predictions(manifest, baselines.majority(manifest))}
+    rivals = [
+        (regression(name), rung) for name, rung in baselines.RUNG_OF.items() if name in fits and rung in predictions
+    ]
+    pairs = [*evaluation.ladder_pairs(list(predictions)), *rivals]
     numbers = evaluation.evaluate(manifest, systems, params, pairs, faces=faces)
     cases = {} if truth is None else by_case(manifest, systems, truth.cases)
-    return Results(manifest, numbers, tuple(given), fits, cases, {} if truth is None else truth.ceilings)
+    return Results(manifest, numbers, tuple(predictions), fits, cases, {} if truth is None else truth.ceilings)
 
 
 def regression(inputs: str) -> str:
@@ -117,8 +119,8 @@ def by_case(
     result: dict[str, dict[str, tuple[float, int]]] = {}
     for case in (case for case in sample_cases.CASES if case in cases.values()):
         ids = {id_ for id_ in gold if cases[id_] == case}
-        for name, of in systems.items():
-            right = [p.label == gold[p.id] for p in of if p.id in ids]
+        for name, predictions in systems.items():
+            right = [p.label == gold[p.id] for p in predictions if p.id in ids]
             if right:
                 result.setdefault(case, {})[name] = (float(np.mean(right)), len(right))
     return result
@@ -133,7 +135,9 @@ def headline(numbers: Mapping[str, Any]) -> dict[str, Any]:
             "dialogues": numbers["dialogues"],
             "confidence": numbers["confidence"],
         },
-        "systems": {name: {metric: of[metric] for metric in METRICS} for name, of in numbers["systems"].items()},
+        "systems": {
+            name: {metric: metrics_of[metric] for metric in METRICS} for name, metrics_of in numbers["systems"].items()
+        },
         "differences": numbers["differences"],
     }
 

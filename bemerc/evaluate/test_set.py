@@ -124,8 +124,8 @@ def answers(
     """Validated predictions in the order of ``reference(manifest, split)``."""
     validate(manifest, predictions, split, name)
     code = {label: i for i, label in enumerate(manifest.labels)}
-    of = {p.id: p for p in predictions}
-    ordered = [of[u.id] for u in manifest.by_split(split) if u.label is not None]
+    by_id = {p.id: p for p in predictions}
+    ordered = [by_id[u.id] for u in manifest.by_split(split) if u.label is not None]
     scored = all(p.scores for p in ordered)
     scores = (
         np.array([[p.scores[label] for label in manifest.labels] for p in ordered], dtype=np.float64)

@@ -152,16 +152,16 @@ def compute(
     manifest: Manifest, predictions: Path, params: evaluation.Params, genders: Mapping[str, str] = NO_GENDERS
 ) -> dict[str, Any]:
     """The content of test.json: fractions, and the number of utterances of each."""
-    given = read_predictions(predictions)
-    test_set.validate(manifest, given, name=str(predictions))
-    judged = evaluation.evaluate(manifest, {"it": given}, params)
-    system = judged["systems"]["it"]
-    gold, answers = test_set.reference(manifest), test_set.answers(manifest, given, "test", "it")
+    prediction_list = read_predictions(predictions)
+    test_set.validate(manifest, prediction_list, name=str(predictions))
+    evaluated = evaluation.evaluate(manifest, {"it": prediction_list}, params)
+    system = evaluated["systems"]["it"]
+    gold, answers = test_set.reference(manifest), test_set.answers(manifest, prediction_list, "test", "it")
     by_id = {u.id: u for u in manifest.utterances}
     gender_of = [genders.get(by_id[id].speaker) or _gender(by_id[id]) for id in gold.ids]
     return {
         "predictions": sha256(predictions),
-        **{key: judged[key] for key in ("utterances", "dialogues", "confidence")},
+        **{key: evaluated[key] for key in ("utterances", "dialogues", "confidence")},
         **{key: system[key] for key in ("accuracy", "weighted_f1", "macro_f1")},
         "labels": {
             name: {"utterances": int(one["support"]), "f1": one["f1"]} for name, one in system["per_class"].items()

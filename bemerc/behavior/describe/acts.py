@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.behavior.describe import phrases, references
+from bemerc.behavior.describe import phrases
 from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions
 from bemerc.behavior.describe.phrases import Act
-from bemerc.behavior.describe.references import Item, Level, Measures, References
+from bemerc.behavior.describe.references import Item, Level, Measures, References, level, reach, rest
 from bemerc.behavior.describe.series import any_measured, duration_s, series_of
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.statistics import measured
@@ -77,34 +77,34 @@ class BriefAct:
 
 def levels(clip: Clip) -> Levels:
     """Column -> where it may rest in this clip: what later turns of the speaker are judged against."""
-    return {item.column: references.level(series, item.intensity) for item, series in _items_of(clip)}
+    return {item.column: level(series, item.intensity) for item, series in _items_of(clip)}
 
 
-def rests(own: Levels, earlier: Sequence[Levels], usual: References) -> Measures:
+def rests(own: Levels, earlier: Sequence[Levels], references: References) -> Measures:
     """Column -> its value at rest in this clip, given the levels of the speaker's earlier turns and train's."""
     return {
-        column: references.rest(value, [e[column][1] for e in earlier if column in e], usual.rest.get(column))
+        column: rest(value, [e[column][1] for e in earlier if column in e], references.rest.get(column))
         for column, value in own.items()
     }
 
 
 def reached(clip: Clip, at_rest: Measures) -> Measures:
     """Item key -> how far it went from rest: what References are fitted on."""
-    return {item.key: references.reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
+    return {item.key: reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
 
 
 # ---------------------------------------------------------------------------------------------------------------- acts
 
 
-def detect(frames: Features, items: Sequence[Item], at_rest: Measures, usual: References) -> list[DetectedAct]:
+def detect(frames: Features, items: Sequence[Item], at_rest: Measures, references: References) -> list[DetectedAct]:
     """The acts of these items, strongest first."""
     acts: list[tuple[float, DetectedAct]] = []
     for item in items:
         if item.column not in frames.columns:
             continue
         away = _away(_plausible_series(frames, item.column), item, at_rest)
-        limits = usual.reaches.get(item.key, item.least)
-        height = references.reach(away)
+        limits = references.reaches.get(item.key, item.least)
+        height = reach(away)
         if height >= max(limits[0], NOISE_MULTIPLE * _median_step(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1

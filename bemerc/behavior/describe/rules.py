@@ -58,7 +58,7 @@ class Params:
 
 def describe(
     clip: Clip,
-    usual: References = GENERAL,
+    references: References = GENERAL,
     earlier: Sequence[Levels] = (),
     params: Params = Params(),
     reasons: Reasons = MappingProxyType({}),
@@ -68,13 +68,13 @@ def describe(
     earlier  acts.levels of the speaker's earlier turns in this dialogue
     reasons  why a modality is not in the clip
     """
-    at_rest = acts.rests(acts.levels(clip), earlier, usual)
+    at_rest = acts.rests(acts.levels(clip), earlier, references)
     face, pose, audio = (clip.get(m) for m in MODALITIES)
     sentences = {
-        "facial_expression": _face(face, covered(clip), at_rest, usual, params),
-        "body_language": _body(face, pose, at_rest, usual, params),
-        "posture": _posture(pose, at_rest, usual, params),
-        "voice": _voice(audio, usual, params),
+        "facial_expression": _face(face, covered(clip), at_rest, references, params),
+        "body_language": _body(face, pose, at_rest, references, params),
+        "posture": _posture(pose, at_rest, references, params),
+        "voice": _voice(audio, references, params),
     }
     why = {m: reasons.get(m, NOT_LOOKED_FOR) for m in MODALITIES if m not in clip}
     needed: dict[str, Modality] = dict(zip(SLOTS, ("face", "pose", "pose", "audio"), strict=True))
@@ -109,14 +109,14 @@ def covered(clip: Clip) -> NDArray[np.bool_] | None:
 
 
 def _face(
-    face: Features | None, covered: NDArray[np.bool_] | None, at_rest: Measures, usual: References, params: Params
+    face: Features | None, covered: NDArray[np.bool_] | None, at_rest: Measures, references: References, params: Params
 ) -> str:
     if face is None:
         return ""
     problem = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
     if problem:
         return problem
-    detected, brief = acts.detect(face, phrases.UNITS, at_rest, usual), acts.brief_acts(face, covered)
+    detected, brief = acts.detect(face, phrases.UNITS, at_rest, references), acts.brief_acts(face, covered)
     lasting = [one.act for one in detected if not any(short.is_all_of(one) for short in brief)]
     separate = [short for short in brief if not any(short.is_part_of(one) for one in detected)]
     brief_phrases = [phrases.brief_act(short.item.phrase, short.time) for short in separate]
@@ -125,33 +125,35 @@ def _face(
     return phrases.sentence("facial_expression", lasting[: params.items], brief_phrases[:MAX_BRIEF_ACTS], others)
 
 
-def _body(face: Features | None, pose: Features | None, at_rest: Measures, usual: References, params: Params) -> str:
+def _body(
+    face: Features | None, pose: Features | None, at_rest: Measures, references: References, params: Params
+) -> str:
     """The sentence on head, eyes (of the face's frames) and hands (of the body's)."""
     no_head = _problem(face, phrases.HEAD, "body", phrases.NO_BODY, params)
     no_body = _problem(pose, phrases.HANDS + phrases.TRUNK, "body", phrases.NO_BODY, params)
-    hands = _hands(pose, usual, params)
+    hands = _hands(pose, references, params)
     if no_head and no_body and not (hands and hands[0]):
         problem = no_body if no_head == phrases.NO_BODY else no_head
         # Without a pose cache nothing says that there was no body.
         return "" if pose is None and problem == phrases.NO_BODY else problem
     detected, gesturing, moving = [], list[str](), list[str]()
     if face is not None and not no_head:
-        detected += acts.detect(face, phrases.HEAD, at_rest, usual)
+        detected += acts.detect(face, phrases.HEAD, at_rest, references)
         counts = {
             "nod": acts.oscillations(face, "pose_pitch_deg"),
             "head shake": acts.oscillations(face, "pose_yaw_deg"),
         }
         gesturing = [phrases.count(number, noun) for noun, number in counts.items() if number]
     if pose is not None and not no_body:
-        detected += acts.detect(pose, phrases.HANDS, at_rest, usual)
-        level = _class_of(measures({"pose": pose}).get("movement"), usual, "movement")
+        detected += acts.detect(pose, phrases.HANDS, at_rest, references)
+        level = _class_of(measures({"pose": pose}).get("movement"), references, "movement")
         moving = [] if level is None else [phrases.movement(level)]
     if hands:
         gesturing, moving = hands[0] + gesturing, moving + hands[1]
     return phrases.sentence("body_language", [one.act for one in detected[: params.items]], gesturing, moving)
 
 
-def _hands(pose: Features | None, usual: References, params: Params) -> tuple[list[str], list[str]] | None:
+def _hands(pose: Features | None, references: References, params: Params) -> tuple[list[str], list[str]] | None:
     """Phrases on the states of the hands, and on how much they moved; None where hands were not measured.
 
     Hands may be visible where the body's keypoints are not.
@@ -165,28 +167,28 @@ def _hands(pose: Features | None, usual: References, params: Params) -> tuple[li
     speed = gestures.movement(pose)
     if not np.isfinite(speed):
         return states, []
-    level = _class_of(speed, usual, "hands_movement")
+    level = _class_of(speed, references, "hands_movement")
     return states, [phrases.hands_movement(gestures.movement_class(speed) if level is None else level)]
 
 
-def _posture(pose: Features | None, at_rest: Measures, usual: References, params: Params) -> str:
+def _posture(pose: Features | None, at_rest: Measures, references: References, params: Params) -> str:
     if pose is None:
         return ""
     problem = _problem(pose, phrases.TRUNK, "posture", phrases.NO_BODY, params)
     if problem:
         return problem
-    named = [one.act for one in acts.detect(pose, phrases.TRUNK, at_rest, usual)]
+    named = [one.act for one in acts.detect(pose, phrases.TRUNK, at_rest, references)]
     return phrases.sentence("posture", named[: params.items], [], _partly_missing(pose, phrases.TRUNK))
 
 
-def _voice(audio: Features | None, usual: References, params: Params) -> str:
+def _voice(audio: Features | None, references: References, params: Params) -> str:
     if audio is None:
         return ""
     if not len(audio.values):
         return phrases.NO_VOICE
     if duration_s(audio) < params.min_s:
         return phrases.TOO_SHORT.format("voice")
-    levels = {name: _class_of(value, usual, name) for name, value in measures({"audio": audio}).items()}
+    levels = {name: _class_of(value, references, name) for name, value in measures({"audio": audio}).items()}
     return phrases.voice_sentence({name: level for name, level in levels.items() if level is not None})
 
 
@@ -203,8 +205,8 @@ def _partly_missing(frames: Features, items: Sequence[Item]) -> list[str]:
     return [phrases.PARTLY_MISSING] if any_measured(frames, items).mean() < MOSTLY_MEASURED else []
 
 
-def _class_of(value: float | None, usual: References, name: str) -> int | None:
+def _class_of(value: float | None, references: References, name: str) -> int | None:
     """The class of a measure by train's quantiles, 0 to 4; None without a value or without quantiles."""
-    if value is None or not np.isfinite(value) or name not in usual.quantiles:
+    if value is None or not np.isfinite(value) or name not in references.quantiles:
         return None
-    return int(np.searchsorted(usual.quantiles[name], value, side="right"))
+    return int(np.searchsorted(references.quantiles[name], value, side="right"))

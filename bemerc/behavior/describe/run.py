@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from bemerc.behavior.describe import acts, micro_expressions, phrases, references, rules
+from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
 from bemerc.behavior.describe.acts import Clip, Levels
 from bemerc.behavior.describe.description import Description, write_descriptions, write_lines
-from bemerc.behavior.describe.references import GENERAL, References
+from bemerc.behavior.describe.references import GENERAL, References, fit_quantiles, fit_reaches, fit_rest
 from bemerc.behavior.describe.rules import NOT_LOOKED_FOR, Params, Reasons
 from bemerc.behavior.tokens.calibration import earlier_turns
 from bemerc.cache import NO_TRACK, Features, FrameCache, Kind, open_cache, same_person
@@ -40,24 +40,24 @@ def run(
     with ExitStack() as stack:
         paths: dict[Modality, Path | None] = {m: cache_paths.get(m) for m in MODALITIES}  # not the speech encoder's
         caches = {m: stack.enter_context(open_cache(path, m)) for m, path in paths.items() if path is not None}
-        usual = trained or fit(manifest, caches)
-        write_descriptions(out, _describe_all(manifest, caches, usual, params))
+        references = trained or fit(manifest, caches)
+        write_descriptions(out, _describe_all(manifest, caches, references, params))
         clips = ((u.id, read_clip(caches, u.id)[0]) for u in sorted(manifest.utterances, key=lambda u: u.id))
         events = [
             micro_expressions.to_line(key, clip["face"], rules.covered(clip)) for key, clip in clips if "face" in clip
         ]
     write_lines(out.with_name(EVENTS), events)
-    return usual
+    return references
 
 
-def _describe_all(manifest: Manifest, caches: Caches, usual: References, params: Params) -> dict[str, Description]:
+def _describe_all(manifest: Manifest, caches: Caches, references: References, params: Params) -> dict[str, Description]:
     earlier, levels, descriptions = earlier_turns(manifest), dict[str, Levels](), dict[str, Description]()
     with bar("describing", len(manifest.utterances), "utterances") as advance:
         for utterance in _in_turn(manifest):
             clip, reasons = read_clip(caches, utterance.id)
             levels[utterance.id] = acts.levels(clip)
             before = [levels[u.id] for u in earlier[utterance.id]]
-            descriptions[utterance.id] = rules.describe(clip, usual, before, params, reasons)
+            descriptions[utterance.id] = rules.describe(clip, references, before, params, reasons)
             advance(1)
     return descriptions
 
@@ -68,7 +68,7 @@ def fit(manifest: Manifest, caches: Caches) -> References:
     if not train:
         return GENERAL
     levels = {u.id: acts.levels(read_clip(caches, u.id)[0]) for u in train}
-    rest = references.fit_rest((u.speaker, levels[u.id]) for u in train)
+    rest = fit_rest((u.speaker, levels[u.id]) for u in train)
     earlier = earlier_turns(manifest)
     reached, measures = [], []
     with bar("fitting references", len(train), "utterances") as advance:
@@ -77,8 +77,8 @@ def fit(manifest: Manifest, caches: Caches) -> References:
             reached.append(acts.reached(clip, acts.rests(levels[utterance.id], before, References(rest, {}, {}))))
             measures.append(rules.measures(clip))
             advance(1)
-    reaches = references.fit_reaches(phrases.ITEMS, reached)
-    return References(rest, reaches, references.fit_quantiles(measures), provenance.fitted(manifest))
+    reaches = fit_reaches(phrases.ITEMS, reached)
+    return References(rest, reaches, fit_quantiles(measures), provenance.fitted(manifest))
 
 
 def _in_turn(manifest: Manifest) -> list[Utterance]:

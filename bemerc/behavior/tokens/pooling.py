@@ -134,13 +134,13 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
         {a: np.where(visible, signals[f"{s}_shoulder_{a}"], np.nan) for a in "xy"} for s in ("left", "right")
     )
     width = np.abs(left["x"] - right["x"])
-    usual = float(statistics.quantile(width, 0.5)) if len(width) else float("nan")
-    if not usual > 0:
+    median_width = float(statistics.quantile(width, 0.5)) if len(width) else float("nan")
+    if not median_width > 0:
         return dict.fromkeys(("shoulders_dx", "shoulders_dy", "shoulders_width"), np.full(len(width), np.nan))
     return {
-        "shoulders_dx": (left["x"] + right["x"]) / 2 / usual,
-        "shoulders_dy": (left["y"] + right["y"]) / 2 / usual,
-        "shoulders_width": width / usual,
+        "shoulders_dx": (left["x"] + right["x"]) / 2 / median_width,
+        "shoulders_dy": (left["y"] + right["y"]) / 2 / median_width,
+        "shoulders_width": width / median_width,
     }
 
 
