@@ -1,4 +1,4 @@
-"""baselines: planted signals are found where they are, picked on dev, and absence stays absence."""
+"""Baselines: planted signals are used, ways are picked on dev, and absence stays absence."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_standardised_uses_train_alone_and_fills_with_its_mean() -> None:
     columns = baselines.standardised(matrix, train)
     np.testing.assert_allclose(columns[:, 0], [-1, 1, 0, 2])
     np.testing.assert_allclose(columns[:, 1], (matrix[:, 1] - 16 / 3) / np.std([5, 5, 6]))
-    assert columns.shape == (4, 2)  # the third column is constant where train has seen it
+    assert columns.shape == (4, 2)  # the third column is constant in train
     assert baselines.standardised(np.zeros((4, 0)), train).shape == (4, 1)
 
 

@@ -1,4 +1,4 @@
-"""Intervals by source: what they hold on known truth, what they are by hand, what they refuse to say."""
+"""Intervals by source: coverage of a planted truth, values computed by hand, cases without an interval."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_intervals_over_few_seeds_hold_what_they_say(seeds: int, spread: str) ->
 
 @pytest.mark.slow
 def test_what_a_table_calls_detectable_is_detected_four_times_in_five() -> None:
-    """Holm's correction for five runs is in it: the difference that one run needs would be found far less often."""
+    """Holm's correction for five runs is in it: the difference that one run needs would be detected far less often."""
     share, naive = coverage.detected_shares(dialogues=40, runs=5, count=250, seed=5)
     assert 0.70 < share < 0.90
     assert naive < share - 0.08

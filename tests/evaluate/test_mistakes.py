@@ -17,7 +17,7 @@ def manifest(*texts: str) -> Manifest:
     return Manifest(turns, LABELS, ("made",), Path())
 
 
-def says(*joys: float) -> list[Prediction]:
+def predicted(*joys: float) -> list[Prediction]:
     return [
         Prediction(f"t{i}", "joy", "joy" if joy >= 0.5 else "anger", {"joy": joy, "anger": 1 - joy})
         for i, joy in enumerate(joys)
@@ -31,7 +31,7 @@ def table(path: Path) -> list[list[str]]:
 
 def test_the_most_confident_mistake_of_the_last_variant_is_first_and_correct_rows_are_absent(tmp_path: Path) -> None:
     path = tmp_path / "mistakes.csv"
-    given = {"T": says(0.9, 0.2, 0.9, 0.3), "TVB": says(0.8, 0.4, 0.1, 0.9)}
+    given = {"T": predicted(0.9, 0.2, 0.9, 0.3), "TVB": predicted(0.8, 0.4, 0.1, 0.9)}
     assert mistakes.write(path, manifest("a", "b", "c", "d"), given) == 3
     head, *rows = table(path)
     variants = "T,T_confidence,T_p_gold,TVB,TVB_confidence,TVB_p_gold"
@@ -42,12 +42,14 @@ def test_the_most_confident_mistake_of_the_last_variant_is_first_and_correct_row
 
 def test_words_that_look_like_a_formula_stay_words(tmp_path: Path) -> None:
     path = tmp_path / "mistakes.csv"
-    mistakes.write(path, manifest('=HYPERLINK("x")', "+1, really", "@home", "- no", "5 = 5"), {"T": says(*[0.1] * 5)})
+    mistakes.write(
+        path, manifest('=HYPERLINK("x")', "+1, really", "@home", "- no", "5 = 5"), {"T": predicted(*[0.1] * 5)}
+    )
     texts = [row[4] for row in table(path)[1:]]
     assert texts == ['\'=HYPERLINK("x")', "'+1, really", "'@home", "'- no", "5 = 5"]
 
 
 def test_a_variant_that_lacks_an_utterance_leaves_its_cells_empty(tmp_path: Path) -> None:
     path = tmp_path / "mistakes.csv"
-    mistakes.write(path, manifest("a", "b"), {"T": says(0.1, 0.1), "TVB": says(0.1)})
+    mistakes.write(path, manifest("a", "b"), {"T": predicted(0.1, 0.1), "TVB": predicted(0.1)})
     assert table(path)[2][-3:] == ["", "", ""]

@@ -1,4 +1,4 @@
-"""findings, wording, plots, report: who won is said, files are what DVC reads, the same inputs give the same bytes."""
+"""Results, report text, plots: the best system is named, DVC reads the files, the same inputs give the same bytes."""
 
 from __future__ import annotations
 
@@ -126,6 +126,9 @@ def test_the_report_says_how_often_test_was_used(tmp_path: Path) -> None:
         write_predictions(tmp_path / "TVB.jsonl", predictions(made.manifest, 0.6, seed))
         made.run()
     assert "Test was used before, with other predictions of TVB (2 sets)**" in made.text()
+    (tmp_path / "results" / "test_access.jsonl").rename(tmp_path / "results" / "test_looks.jsonl")  # as before 0.2
+    made.run()
+    assert "TVB (2 sets)**" in made.text()
     made.run("elsewhere")
     assert "Test was used once" in made.text("elsewhere")
     (tmp_path / "TVB.jsonl").write_bytes(first_predictions)

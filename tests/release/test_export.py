@@ -154,7 +154,7 @@ def test_every_trained_model_has_a_card(world: World, tmp_path: Path) -> None:
     for folder in (tmp_path / "align", world.folder / "models" / "tiny", world.folder / "models" / "tiny" / "last"):
         text, facts = (folder / "README.md").read_text(encoding="utf-8"), behavior_model.read_facts(folder)
         assert front(text)["library_name"] == "peft"
-        assert "base_model" not in front(text), "a folder on somebody's disk is nothing that a hub knows"
+        assert "base_model" not in front(text), "a local folder is no model of a hub"
         for words in ("5(1)(f)", "at work or in education", "perceived", "licence", facts.fingerprint, *facts.labels):
             assert words in text, words
         assert facts.data["splits"]["train"]["utterances"] == len(world.manifest.by_split("train"))
