@@ -24,7 +24,6 @@ NOT_DONE = frozenset(
     {
         "cache",
         "cli",
-        "corpus/readers",
         "extraction",
         "extraction/audio",
         "extraction/face",

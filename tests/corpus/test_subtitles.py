@@ -310,7 +310,7 @@ def test_a_number_of_five_thousand_digits_is_no_character(tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subtitles, "MOST_CUES", 2)
+    monkeypatch.setattr(subtitles, "MAX_CUES", 2)
     with pytest.raises(CorpusError, match="more than 2 cues"):
         read(tmp_path, NUMBERED.format("\n", "\n"))
     monkeypatch.setattr("bemerc.corpus.text.MAX_BYTES", 20)

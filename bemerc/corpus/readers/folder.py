@@ -1,7 +1,6 @@
-"""A plain folder of clips, no labels and no words: one dialogue per folder, turns in the order of their names.
+"""Read a folder of clips without words and labels: one dialogue per folder, turns in natural order of their names.
 
-Names sort as people number them (clip2 before clip10), which a plain sort does not. Ids are the paths below the folder
-without suffix, so that somebody who knows the files knows the ids; where two files would share one, both keep theirs.
+Ids are the paths below the folder without suffix; where two files would share one, with suffix.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, natur
 
 @dataclass(frozen=True)
 class Params:
-    """Where the clips lie. ``speaker`` names everybody, since file names do not say who speaks; empty = they may be many."""
+    """The folder, and one name for all speakers, as file names do not say who speaks; "" = they may be several."""
 
     folder: str = "data/folder"
     speaker: str = NOBODY
@@ -30,11 +29,11 @@ class Params:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder and below it, each folder listed once.
+    """The files in a folder and below it.
 
-    clips     what is read, in the order of dialogues and turns
-    others    files of other kinds, sorted; what nobody reads becomes a finding by ``unread``
-    findings  clips that are left out, folders that may not be read, links that are not followed
+    clips     in the order of dialogues and turns
+    others    files with other suffixes, sorted
+    findings  clips that are left out, folders that cannot be read, links that are not followed
     """
 
     directory: Path
@@ -44,9 +43,9 @@ class Listing:
 
 
 def read(directory: Path, name: str = "", speaker: str = NOBODY) -> Reading:
-    """All clips below ``directory`` as unlabelled utterances of the split test; ids open with ``name/`` if one is given.
+    """All clips below ``directory`` as unlabelled utterances of the split test; ids start with ``name/`` if one is given.
 
-    Raises CorpusError when the folder is not there or holds no clip.
+    Raises CorpusError when there is no such folder or no clip in it.
     """
     listing = listed(directory)
     return replace(
@@ -64,18 +63,19 @@ def listed(directory: Path) -> Listing:
     others = [path for path in files if path.suffix.lower() not in VIDEO + SOUND]
     clips, left_out = _clips([path for path in files if path.suffix.lower() in VIDEO + SOUND], directory)
     if not clips:
-        there = "".join(f" {finding.id}: {finding.reason}" for finding in [*findings, *left_out][:3])
-        known = ", ".join(VIDEO + SOUND)
+        reasons = "".join(f" {finding.id}: {finding.reason}" for finding in [*findings, *left_out][:3])
+        suffixes = ", ".join(VIDEO + SOUND)
         raise CorpusError(
-            f"{printable(directory)}: there is no clip in it; a clip's name ends in {known}.{printable(there)}"
+            f"{printable(directory)}: there is no clip in it; a clip's name ends in {suffixes}.{printable(reasons)}"
         )
     return Listing(directory, tuple(clips), tuple(sorted(others)), (*findings, *left_out))
 
 
 def _alone(clip: Path) -> Listing:
+    """A single clip as a listing, with the files beside it that have its name."""
     if clip.suffix.lower() not in VIDEO + SOUND:
-        known = ", ".join(VIDEO + SOUND)
-        raise CorpusError(f"{printable(clip)}: this is no clip; a clip's name ends in {known}.")
+        suffixes = ", ".join(VIDEO + SOUND)
+        raise CorpusError(f"{printable(clip)}: this is no clip; a clip's name ends in {suffixes}.")
     beside = (path for path in clip.parent.iterdir() if path.name.startswith(f"{clip.stem}.") and path.is_file())
     others = tuple(sorted(path for path in beside if path.suffix.lower() not in VIDEO + SOUND))
     return Listing(clip.parent, (clip,), others, ())
@@ -98,15 +98,15 @@ def reading(listing: Listing, name: str = "", speaker: str = NOBODY) -> Reading:
 
 
 def unread(directory: Path, files: Iterable[Path]) -> list[Finding]:
-    """One finding per kind of file by its name's end: what no reader here reads."""
+    """One finding per suffix of the files that no reader reads."""
     kinds: dict[str, list[Path]] = {}
     for path in files:
         kinds.setdefault(path.suffix.lower(), []).append(path)
     return [
         Finding(
             "type",
-            f"{directory.as_posix()}/**/*{_shown(Path(suffix or '(no suffix)'))}",
-            f"{len(paths)} {'files are' if len(paths) > 1 else 'file is'} no clip by its name's end ({_shown(Path(paths[0].name))}).",
+            f"{directory.as_posix()}/**/*{_escaped(Path(suffix or '(no suffix)'))}",
+            f"{len(paths)} {'files are' if len(paths) > 1 else 'file is'} no clip by its name's end ({_escaped(Path(paths[0].name))}).",
             "leaves out",
         )
         for suffix, paths in kinds.items()
@@ -114,8 +114,8 @@ def unread(directory: Path, files: Iterable[Path]) -> list[Finding]:
 
 
 def from_ids(ids: Iterable[str]) -> Reading:
-    """Utterances of which only the ids are known, such as those of imported features: what stands before an id's last /
-    is its dialogue, and turns follow in the order of their names."""
+    """Utterances with nothing but ids, such as those of imported features: the dialogue is the part before the last /, and
+    turns are in natural order."""
     position: Counter[str] = Counter()
     utterances = []
     for id_ in sorted(ids, key=natural_id):
@@ -125,27 +125,27 @@ def from_ids(ids: Iterable[str]) -> Reading:
     return Reading("", tuple(utterances))
 
 
-def _clips(found: list[Path], directory: Path) -> tuple[list[Path], list[Finding]]:
-    """Clips in dialogue order, and what was left out: shadow files, unreadable names, sound beside its own video."""
-    found = sorted(found, key=lambda p: [natural(part) for part in p.relative_to(directory).parts])
-    videos = {path.with_suffix("") for path in found if path.suffix.lower() in VIDEO}
+def _clips(files: list[Path], directory: Path) -> tuple[list[Path], list[Finding]]:
+    """Clips in dialogue order, and what is left out: macOS's shadow files, invalid names, sound beside its own video."""
+    files = sorted(files, key=lambda p: [natural(part) for part in p.relative_to(directory).parts])
+    videos = {path.with_suffix("") for path in files if path.suffix.lower() in VIDEO}
     clips, findings = [], []
-    for path in found:
+    for path in files:
         reason = _reason_against(path, videos)
         if reason:
-            findings.append(Finding("extra", _shown(path), reason, "leaves out"))
+            findings.append(Finding("extra", _escaped(path), reason, "leaves out"))
         else:
             clips.append(path)
     return clips, findings
 
 
 def _files(directory: Path) -> tuple[list[Path], list[Finding]]:
-    """All files below a folder but hidden ones, and the folders that were not entered."""
+    """All files below a folder except hidden ones, and findings on folders that were not entered."""
     findings: list[Finding] = []
 
     def refused(error: OSError) -> None:
         reason = f"The folder cannot be read ({error.strerror}), so nothing in it is."
-        findings.append(Finding("unreadable", _shown(Path(error.filename)), reason, "leaves out", needs_you=True))
+        findings.append(Finding("unreadable", _escaped(Path(error.filename)), reason, "leaves out", needs_you=True))
 
     files: list[Path] = []
     for base, folders, names in os.walk(directory, onerror=refused):
@@ -153,7 +153,7 @@ def _files(directory: Path) -> tuple[list[Path], list[Finding]]:
         for folder in folders:
             if (place := Path(base, folder)).is_symlink():
                 reason = "A link to a folder is not followed; put the folder itself there."
-                findings.append(Finding("link", _shown(place), reason, "leaves out"))
+                findings.append(Finding("link", _escaped(place), reason, "leaves out"))
         files += [Path(base, name) for name in names if not name.startswith(".") or _is_shadow(name)]
     return files, findings
 
@@ -165,32 +165,32 @@ def _is_shadow(name: str) -> bool:
 def _reason_against(path: Path, videos: set[Path]) -> str:
     if path.name.startswith("._"):
         return "macOS left this shadow file."
-    if _shown(path) != str(path):
+    if _escaped(path) != str(path):
         return "Its name is not valid UTF-8; rename it to have it read."
     if path.suffix.lower() in SOUND and path.with_suffix("") in videos:
         return "The video of the same name is read, sound and all."
     return ""
 
 
-def _shown(path: Path) -> str:
+def _escaped(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _ids(clips: Sequence[Path], directory: Path) -> dict[Path, str]:
-    """Clip -> its path below the folder without suffix; with it where two would share one (x.mp4 and x.mkv, and then
-    x.mp4.avi too); numbered where two names differ in the Unicode form of their accents alone."""
+    """Clip -> its path below the folder without suffix; with suffix where two would share an id (x.mp4 and x.mkv, and then
+    x.mp4.avi too); numbered where two names differ only in their Unicode form."""
     whole = {path: _id(path, directory) for path in clips}
     ids = {path: _id(path.with_suffix(""), directory) for path in clips}
     while longer := {path: whole[path] for path in _sharing(ids) if ids[path] != whole[path]}:
         ids |= longer
     taken = set(ids.values())
-    seen: set[str] = set()
+    used: set[str] = set()
     for path in sorted(_sharing(ids), key=os.fsencode):
-        if ids[path] in seen:
+        if ids[path] in used:
             number = next(n for n in count(2) if f"{ids[path]} ({n})" not in taken)
             ids[path] = f"{ids[path]} ({number})"
             taken.add(ids[path])
-        seen.add(ids[path])
+        used.add(ids[path])
     return ids
 
 
@@ -200,11 +200,11 @@ def _sharing(ids: Mapping[Path, str]) -> list[Path]:
 
 
 def _id(path: Path, directory: Path) -> str:
-    """NFC, because macOS decomposes the ü of a file name and the same clip must have the same id everywhere."""
+    """In NFC: macOS decomposes the ü of a file name, and a clip must have the same id everywhere."""
     return unicodedata.normalize("NFC", path.relative_to(directory).as_posix())
 
 
 def _dialogue(path: Path, directory: Path) -> str:
-    """The folder below ``directory``; for clips that lie in it directly, its own name."""
+    """The clip's folder below ``directory``; for clips directly in it, its own name."""
     inner = _id(path.parent, directory)
     return inner if inner != "." else unicodedata.normalize("NFC", directory.resolve().name) or "clips"

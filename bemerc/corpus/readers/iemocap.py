@@ -1,11 +1,8 @@
-"""IEMOCAP: ten actors in five sessions of two; an utterance is a span and one half of the video of its dialogue.
+"""Read IEMOCAP: ten actors in five sessions of two; an utterance is a span and one half of the video of its dialogue.
 
-The obvious reader cuts ten thousand clips first. This one leaves the videos whole: start, end and the half of the frame in
-which the speaker sits say all, and one decode of a dialogue serves its utterances. Ids hold no split, so that testing on
-another session changes the splits and nothing that was extracted.
-
-The corpus is licensed: nothing of it is here, and its own files are the only source of its words and labels. Facts on its
-shape and counts: its public description (Busso et al. 2008) and repositories that read it.
+No clips are cut: one decode of a dialogue's video serves all its utterances. Ids hold no split, so testing on another session
+extracts nothing again. The corpus is licensed, and nothing of it is here; its layout and counts are from its public
+description (Busso et al. 2008) and repositories that read it.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ _NAME = re.compile(r"Ses0(\d)([FM])_(?:impro|script)\w*_([FM])\w{3}")
 class Params:
     """How to read IEMOCAP.
 
-    folder        where Session1 to Session5 lie
+    folder        with Session1 to Session5 in it
     classes       six, or four with excited counted as happy
     test_session  the session to test on; all others are train and dev
     dev_share     share of the remaining dialogues that become dev, drawn by dialogue
@@ -83,10 +80,10 @@ class _Turn:
 
 
 def read(params: Params, name: str = "iemocap") -> Reading:
-    """The sessions that are there. Ids are ``name/Ses01F_impro01_F000``, dialogues ``name/Ses01F_impro01``.
+    """Read the sessions that are there. Ids are ``name/Ses01F_impro01_F000``, dialogues ``name/Ses01F_impro01``.
 
-    Lines that do not parse are left out and named. Raises CorpusError, listing every fault: no session, an utterance with
-    two evaluations, an emotion code that is none, and, where ``whole`` asks for it, other counts than the published ones.
+    Lines that do not parse are left out, with a finding. Raises CorpusError, listing every fault: no session, an utterance
+    with two evaluations, unknown emotion codes, and, with ``whole``, other counts than the published ones.
     """
     root = Path(params.folder)
     sessions = [n for n in SESSIONS if (root / f"Session{n}" / "dialog" / "EmoEvaluation").is_dir()]
@@ -108,14 +105,14 @@ def read(params: Params, name: str = "iemocap") -> Reading:
     splits = _splits({turn.dialogue: turn.session for turn in turns}, params)
     clips = _Clips(root)
     utterances = [_utterance(turn, name, codes, splits, clips) for turn in kept]
-    findings += _odd(kept, utterances, clips)
-    spans = {u.id: round(turn.end_s - turn.start_s, 6) for turn, u in zip(kept, utterances, strict=True)}
+    findings += _utterance_findings(kept, utterances, clips)
+    spans_s = {u.id: round(turn.end_s - turn.start_s, 6) for turn, u in zip(kept, utterances, strict=True)}
     return Reading(
         name,
         renumbered(utterances),
         LABEL_SETS[f"iemocap{4 if params.classes == 'four' else 6}"],
         tuple(findings),
-        spans,
+        spans_s,
     )
 
 
@@ -123,7 +120,7 @@ def read(params: Params, name: str = "iemocap") -> Reading:
 
 
 def _session(folder: Path, session: int, name: str, findings: list[Finding], faults: list[str]) -> list[_Turn]:
-    """The session's turns by dialogue, then by start: the evaluated ones, and those that were only transcribed."""
+    """A session's turns by dialogue and start: those with an evaluation, and those that are only transcribed."""
     evaluated: dict[str, _Turn] = {}
     for path in _texts(folder / "dialog" / "EmoEvaluation"):
         _evaluations(path, session, evaluated, name, findings, faults)
@@ -139,8 +136,9 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def _evaluations(
-    path: Path, session: int, found: dict[str, _Turn], name: str, findings: list[Finding], faults: list[str]
+    path: Path, session: int, turns: dict[str, _Turn], name: str, findings: list[Finding], faults: list[str]
 ) -> None:
+    """Add the turns of an evaluation file to ``turns``."""
     decoded = read_text(path)
     findings += _encoding(path, decoded)
     for number, line in enumerate(decoded.text.splitlines(), 1):
@@ -153,21 +151,22 @@ def _evaluations(
             continue
         start, end, key, code = match.groups()
         if code not in SIX and code not in OTHER:
-            known = ", ".join([*SIX, *OTHER])
+            listed = ", ".join([*SIX, *OTHER])
             faults.append(
-                f"{path}, line {number}, {printable(key, 60)}: the emotion code '{printable(code, 40)}' is unknown; the known ones are {known}."
+                f"{path}, line {number}, {printable(key, 60)}: the emotion code '{printable(code, 40)}' is unknown; the known ones are {listed}."
             )
-        if key in found:
+        if key in turns:
             faults.append(f"{path}, line {number}: {printable(key, 60)} is evaluated twice; keep one of the two.")
         turn = _turn(key, session, start, end, code)
         if turn is None:
             reason = f"'{printable(key, 60)}' is not the name of an utterance, or its times are no numbers."
             findings.append(Finding("line", f"{path.name}, line {number}", reason, "leaves out", needs_you=True))
         else:
-            found[key] = turn
+            turns[key] = turn
 
 
-def _transcription(path: Path, session: int, found: dict[str, _Turn], name: str, findings: list[Finding]) -> None:
+def _transcription(path: Path, session: int, turns: dict[str, _Turn], name: str, findings: list[Finding]) -> None:
+    """Add the turns of a transcription file to ``turns``."""
     decoded = read_text(path)
     findings += _encoding(path, decoded)
     for number, line in enumerate(decoded.text.splitlines(), 1):
@@ -179,14 +178,14 @@ def _transcription(path: Path, session: int, found: dict[str, _Turn], name: str,
             findings.append(
                 Finding("line", f"{path.name}, line {number}", "It is no transcribed utterance.", "leaves out")
             )
-        elif match[1] in found:
+        elif match[1] in turns:
             findings.append(
                 Finding(
                     "duplicate", f"{name}/{match[1]}", f"{path.name}, line {number} transcribes it again.", "leaves out"
                 )
             )
         else:
-            found[match[1]] = replace(turn, text=match[4].strip())
+            turns[match[1]] = replace(turn, text=match[4].strip())
 
 
 def _turn(key: str, session: int, start: str, end: str, code: str | None) -> _Turn | None:
@@ -209,7 +208,7 @@ def _encoding(path: Path, decoded: Decoded) -> list[Finding]:
 
 
 def _splits(sessions: Mapping[str, int], params: Params) -> dict[str, Split]:
-    """Dialogue -> split: the test session; of the rest the share with the smallest hashes is dev, one dialogue at least."""
+    """Dialogue -> split: the test session; of the others, ``dev_share`` with the smallest hashes is dev, at least one."""
     rest = sorted(
         (d for d, s in sessions.items() if s != params.test_session), key=lambda d: (_draw(d, params.seed), d)
     )
@@ -225,7 +224,7 @@ def _draw(dialogue: str, seed: int) -> str:
 
 
 class _Clips:
-    """Where the video of a dialogue lies, or else the sound of an utterance; each folder is listed once."""
+    """Finds the video of a dialogue, or the sound of an utterance."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -243,20 +242,20 @@ class _Clips:
         place = self.root / f"Session{turn.session}" / "sentences" / "wav" / turn.dialogue
         return next((p for s in SOUND if (p := place / f"{turn.name}{s}").is_file()), None)
 
-    def strangers(self, dialogues: Iterable[str]) -> list[Path]:
-        known = set(dialogues)
-        return [path for stem, path in sorted(self._videos.items()) if stem not in known]
+    def without_dialogue(self, dialogues: Iterable[str]) -> list[Path]:
+        names = set(dialogues)
+        return [path for stem, path in sorted(self._videos.items()) if stem not in names]
 
 
 def half(name: str) -> Literal["left", "right"]:
-    """In which half of the frame the speaker of an utterance sits: the actor with the markers, name[5], is on the left."""
+    """The half of the frame in which an utterance's speaker sits: the actor with the markers, name[5], is on the left."""
     return "left" if name[5] == name[-4] else "right"
 
 
 def _utterance(
     turn: _Turn, name: str, codes: Mapping[str, str], splits: Mapping[str, Split], clips: _Clips
 ) -> Utterance:
-    # Nothing lies between times that do not grow; the turn keeps its words, and ``_odd`` says so.
+    # A turn whose end is not after its start keeps its words; ``_utterance_findings`` reports it.
     measurable = turn.end_s > turn.start_s
     video = clips.video(turn) if measurable else None
     sound = clips.sound(turn) if measurable and video is None else None
@@ -279,14 +278,14 @@ def _utterance(
 
 
 def _counts(turns: Sequence[_Turn], sessions: Sequence[int], params: Params, name: str) -> list[Finding]:
-    """Compare with the published counts; on the whole corpus with four classes a difference stops, where ``whole`` says so."""
+    """Compare with the published counts. With ``whole``, a difference in the four classes of all sessions is an error."""
     codes = SIX if params.classes == "six" else FOUR
-    found, absent = Counter(turn.code for turn in turns), [str(n) for n in SESSIONS if n not in sessions]
-    have, want = sum(found[code] for code in codes), sum(WHOLE[code] for code in codes)
+    counts, absent = Counter(turn.code for turn in turns), [str(n) for n in SESSIONS if n not in sessions]
+    have, want = sum(counts[code] for code in codes), sum(WHOLE[code] for code in codes)
     if have == want:
         return []
     differing = ", ".join(
-        f"{code} {found[code]} instead of {WHOLE[code]}" for code in codes if found[code] != WHOLE[code]
+        f"{code} {counts[code]} instead of {WHOLE[code]}" for code in codes if counts[code] != WHOLE[code]
     )
     reason = f"The {params.classes} classes are {have:,} utterances, the whole corpus has {want:,}: {differing}."
     if absent:
@@ -299,7 +298,7 @@ def _counts(turns: Sequence[_Turn], sessions: Sequence[int], params: Params, nam
     return [Finding("count", name, reason, needs_you=True)]
 
 
-def _odd(turns: Sequence[_Turn], utterances: Sequence[Utterance], clips: _Clips) -> list[Finding]:
+def _utterance_findings(turns: Sequence[_Turn], utterances: Sequence[Utterance], clips: _Clips) -> list[Finding]:
     findings = []
     for turn, u in zip(turns, utterances, strict=True):
         if turn.text is None:
@@ -326,17 +325,17 @@ def _odd(turns: Sequence[_Turn], utterances: Sequence[Utterance], clips: _Clips)
             )
     return (
         findings
-        + _unseen(utterances)
+        + _dialogues_without_video(utterances)
         + [
             Finding("extra", path.as_posix(), "No dialogue has this name.", "leaves out")
-            for path in clips.strangers(turn.dialogue for turn in turns)
+            for path in clips.without_dialogue(turn.dialogue for turn in turns)
         ]
     )
 
 
-def _unseen(utterances: Sequence[Utterance]) -> list[Finding]:
-    """Dialogues without a video whose utterances go on with their sound alone, one finding each."""
-    heard = Counter(u.dialogue for u in utterances if u.clip is not None and u.crop is None)
+def _dialogues_without_video(utterances: Sequence[Utterance]) -> list[Finding]:
+    """A finding for each dialogue without a video, of which only the sound is used."""
+    sound_only = Counter(u.dialogue for u in utterances if u.clip is not None and u.crop is None)
     return [
         Finding(
             "missing",
@@ -345,5 +344,5 @@ def _unseen(utterances: Sequence[Utterance]) -> list[Finding]:
             "keeps without video",
             needs_you=True,
         )
-        for d, n in heard.items()
+        for d, n in sound_only.items()
     ]

@@ -1,10 +1,8 @@
-"""One's own long recordings: a video and its subtitles become a dialogue whose cues are the utterances.
+"""Read long recordings with subtitles: a video becomes a dialogue, its cues the utterances.
 
-Nothing is cut: each utterance is a span of the one video, so that one decode serves them all. Speakers come from the cues
-where these carry them (``<v Ann>`` in WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else nobody is
-named. Where there are no subtitles, a transcript of the recording (transcribe.py writes them) stands in for them.
-
-Formats: subtitles.py; or a table with start_s, end_s, text, speaker, label.
+Each utterance is a span of the video, so one decode serves them all. Speakers come from the cues (``<v Ann>`` in WebVTT,
+``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else they have no name. In place of subtitles (subtitles.py) there may be
+a table with start_s, end_s, text, speaker, label, or a transcript (transcribe.py).
 """
 
 from __future__ import annotations
@@ -34,11 +32,11 @@ SUFFIXES = (*SUBTITLES, *TABLES)
 TABLE_NEEDED = ("start_s", "end_s", "text")
 TABLE_OPTIONAL = ("speaker", "label")
 ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or have it transcribed (--asr MODEL, prepare.recording.asr)."
-# A clip of a folder that is no longer than a Whisper hears at once belongs to the dialogue of its folder; longer ones are
-# recordings, which are dialogues of their own. (Ours.)
+# Of a folder's clips, those up to Whisper's window are turns of the folder's dialogue; longer ones are recordings, which are
+# dialogues of their own. (Ours.)
 TURN_S = 30.0
 
-# Video -> the file with its transcript.
+# Video -> its transcript.
 Transcripts = Mapping[Path, Path]
 NONE: Transcripts = MappingProxyType({})
 
@@ -62,15 +60,15 @@ class Params:
     track: Literal["auto"] | int = "auto"
 
     def check(self) -> Iterator[str]:
-        """What is wrong with these values, a sentence each."""
+        """Invalid values, a sentence each."""
         if isinstance(self.track, int) and self.track < 1:
             yield f"track: {self.track} must be auto or the number of a sound track, from 1."
 
 
 def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
-    """Every recording below ``params.folder`` that has cues or a transcript; those without are a finding and left out.
+    """Every recording below ``params.folder`` with cues or a transcript; the others are left out, with a finding.
 
-    Raises CorpusError, with every fault at once, where a table holds a label that nobody knows.
+    Raises CorpusError, with every fault at once, for unknown labels in tables.
     """
     root = Path(params.folder)
     labels = emotion.label_set(params.labels) if params.labels is not None else ()
@@ -81,70 +79,70 @@ def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
         path = Path(video.clip or "")
         cues = cues_of.get(path) or transcripts.get(path)
         if cues is None:
-            findings.append(_wordless(path, params.asr))
+            findings.append(_no_cues(path, params.asr))
             continue
         try:
-            found, odd = read_cues(cues, labels, params.speakers, faults)
+            parsed, cue_findings = read_cues(cues, labels, params.speakers, faults)
         except CorpusError as error:
             findings.append(Finding("subtitles", cues.as_posix(), f"{error}", "leaves out", needs_you=True))
             continue
-        one = from_cues(path, found, dialogue=video.id, split=_split(path, root), labels=labels)
-        utterances += one.utterances
-        findings += [*odd, *one.findings]
+        dialogue = from_cues(path, parsed, dialogue=video.id, split=_split(path, root), labels=labels)
+        utterances += dialogue.utterances
+        findings += [*cue_findings, *dialogue.findings]
     stop_at(faults, findings=findings)
     return Reading("recording", tuple(utterances), labels, tuple(findings))
 
 
 def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
-    """A folder of clips, or a single clip, as ``bemerc extract`` takes it: the clips of a folder are one dialogue, a turn each, or a turn per cue where
-    subtitles lie beside them; a recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
+    """Read a folder of clips, or a single clip: a folder is one dialogue, with a turn per clip, or per cue where there are
+    subtitles beside it. A recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
 
-    Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here: a CSV
-    beside a clip may be anything, such as somebody's features; one that lists utterances is named, with what reads it.
+    Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as a CSV
+    beside a clip may be anything; one that lists utterances is a finding.
     """
     clips, cues_of, findings = _paired(directory, SUBTITLES)
-    said: dict[str, tuple[Cue, ...]] = {}
+    cues_by_id: dict[str, tuple[Cue, ...]] = {}
     words: dict[str, str] = {}
     for clip in clips:
         path = Path(clip.clip or "")
         cues = cues_of.get(path) or transcripts.get(path)
         if cues is None:
             continue
-        heard = path not in cues_of
+        is_transcript = path not in cues_of
         try:
-            found, odd = read_cues(cues, speakers=not heard)
+            parsed, cue_findings = read_cues(cues, speakers=not is_transcript)
         except CorpusError as error:
             findings.append(Finding("subtitles", cues.as_posix(), f"{error}", "leaves out", needs_you=True))
             continue
-        findings += odd
-        if heard and not _long(path):
-            words[clip.id] = " ".join(cue.text for cue in found)
+        findings += cue_findings
+        if is_transcript and not _is_long(path):
+            words[clip.id] = " ".join(cue.text for cue in parsed)
         else:
-            said[clip.id] = found
-    alone = {clip.id for clip in clips if clip.id in said and _long(Path(clip.clip or ""))}
+            cues_by_id[clip.id] = parsed
+    alone = {clip.id for clip in clips if clip.id in cues_by_id and _is_long(Path(clip.clip or ""))}
     folders = {clip.id.rpartition("/")[0] for clip in clips}
     dialogues = {clip.dialogue for clip in clips if clip.id not in alone}
     utterances: list[Utterance] = []
     for clip in clips:
         path = Path(clip.clip or "")
-        if clip.id not in said:
+        if clip.id not in cues_by_id:
             utterances.append(replace(clip, text=words.get(clip.id, "")))
             continue
-        # A folder may be called as the recording is, with a clip in it called 0000, or be a dialogue of that name.
+        # A folder may have the recording's name, with a clip 0000 in it, or be a dialogue of that name.
         clashes = clip.id in folders or (clip.id in alone and clip.id in dialogues)
         name = f"{clip.id}{path.suffix}" if clashes else clip.id
-        while clashes and (name in folders or name in said):
+        while clashes and (name in folders or name in cues_by_id):
             name += path.suffix
-        one = from_cues(path, said[clip.id], dialogue=name)
-        findings += one.findings
+        cued = from_cues(path, cues_by_id[clip.id], dialogue=name)
+        findings += cued.findings
         utterances += (
-            one.utterances if clip.id in alone else [replace(u, dialogue=clip.dialogue) for u in one.utterances]
+            cued.utterances if clip.id in alone else [replace(u, dialogue=clip.dialogue) for u in cued.utterances]
         )
     return Reading("", _in_order(utterances), findings=tuple(findings))
 
 
 def _in_order(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
-    """The same turns, numbered within each dialogue in the order in which they stand here."""
+    """The utterances, numbered within each dialogue in this order."""
     position: dict[str, int] = {}
     ordered = []
     for u in utterances:
@@ -154,12 +152,12 @@ def _in_order(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
 
 
 def without_cues(directory: Path, suffixes: Sequence[str] = SUBTITLES) -> list[Path]:
-    """The clips of a folder with no cues beside them: what there is to transcribe."""
+    """The clips of a folder without subtitles, which may be transcribed."""
     clips, cues_of, _ = _paired(directory, suffixes)
     return [path for clip in clips if (path := Path(clip.clip or "")) not in cues_of]
 
 
-def _wordless(path: Path, asr: str | None) -> Finding:
+def _no_cues(path: Path, asr: str | None) -> Finding:
     if asr is None:
         reason = f"There are no subtitles for it. {ADVICE}"
         return Finding("missing", path.as_posix(), reason, "leaves out", needs_you=True)
@@ -167,7 +165,7 @@ def _wordless(path: Path, asr: str | None) -> Finding:
     return Finding("missing", path.as_posix(), reason, "leaves out")
 
 
-def _long(path: Path) -> bool:
+def _is_long(path: Path) -> bool:
     from bemerc.media.container import length_s  # only where there are transcripts: a decoder is heavy
 
     try:
@@ -179,7 +177,7 @@ def _long(path: Path) -> bool:
 def from_cues(
     video: Path, cues: Iterable[Cue], *, dialogue: str = "", split: Split = "test", labels: Sequence[str] = ()
 ) -> Reading:
-    """Cues in the order of their starts as the turns of one dialogue, called as the video is if no name is given."""
+    """Cues, sorted by start, as the turns of a dialogue; its name is the video's unless one is given."""
     dialogue = dialogue or unicodedata.normalize("NFC", video.stem)
     ordered = sorted(cues, key=lambda cue: (cue.start_s, cue.end_s))
     utterances = tuple(
@@ -209,22 +207,22 @@ def from_cues(
 def read_cues(
     path: Path, labels: Sequence[str] = (), speakers: bool = True, faults: list[str] | None = None
 ) -> tuple[tuple[Cue, ...], tuple[Finding, ...]]:
-    """The cues of a file by its suffix, and what was left out of it or is odd about it.
+    """The cues of a file, and findings on it.
 
-    Raises CorpusError where the file cannot be read or holds not one cue. Labels of a table that ``labels`` does not hold
-    are faults: they go to the list ``faults``, or are raised where there is none.
+    Raises CorpusError where the file cannot be read or has no cue. Unknown labels of a table are faults: they are added to the
+    list ``faults``, or raised where there is none.
     """
     suffix = path.suffix.lower()
     if suffix in SUBTITLES:
         return subtitles.read(path, speakers)
     if suffix not in TABLES:
         raise CorpusError(f"{printable(path)}: cues must end in {', '.join(SUFFIXES)}, not '{printable(suffix)}'.")
-    wrong: list[str] = []
-    cues, findings = _table_cues(path, labels, wrong)
+    label_faults: list[str] = []
+    cues, findings = _table_cues(path, labels, label_faults)
     if faults is None:
-        stop_at(wrong)
+        stop_at(label_faults)
     else:
-        faults += wrong
+        faults += label_faults
     if not cues:
         lost = "".join(f" {finding.reason}" for finding in findings[:3])
         raise CorpusError(f"{printable(path)}: there is not one cue in it.{lost}")
@@ -234,7 +232,7 @@ def read_cues(
 def _paired(
     directory: Path, suffixes: Sequence[str], name: str = ""
 ) -> tuple[tuple[Utterance, ...], dict[Path, Path], list[Finding]]:
-    """The clips of a folder, which file holds the cues of each, and everything that is left out."""
+    """The clips of a folder, clip -> file of cues, and findings on everything that is left out."""
     listing = folder.listed(directory)
     cues_of, findings = subtitle_files.pair(listing.clips, listing.others, suffixes)
     tables = [path for path in listing.others if path.suffix.lower() in TABLES and TABLES[0] not in suffixes]
@@ -264,19 +262,19 @@ def _split(path: Path, root: Path) -> Split:
 
 
 def _table_cues(path: Path, labels: Sequence[str], faults: list[str]) -> tuple[list[Cue], list[Finding]]:
-    found = read_table(path)
-    known = TABLE_NEEDED + TABLE_OPTIONAL
-    wrong = [f"line 1: the column '{c}' is missing." for c in TABLE_NEEDED if c not in found.columns]
-    wrong += [f"line 1: the column '{printable(c)}' is unknown." for c in found.columns if c not in known]
+    contents = read_table(path)
+    columns = TABLE_NEEDED + TABLE_OPTIONAL
+    column_faults = [f"line 1: the column '{c}' is missing." for c in TABLE_NEEDED if c not in contents.columns]
+    column_faults += [f"line 1: the column '{printable(c)}' is unknown." for c in contents.columns if c not in columns]
     stop_at(
-        [f"{printable(path)}, {fault}" for fault in wrong],
+        [f"{printable(path)}, {fault}" for fault in column_faults],
         f"A table of cues has the columns {', '.join(TABLE_NEEDED)}, and may have {', '.join(TABLE_OPTIONAL)}.",
     )
-    findings = [_left_out(path, line, why) for line, why in found.misshapen.items()]
-    if reason := found.decoded.describe_odd_lines():
+    findings = [_left_out(path, line, why) for line, why in contents.misshapen.items()]
+    if reason := contents.decoded.describe_odd_lines():
         findings.append(Finding("encoding", path.as_posix(), reason))
     accepted = emotion.names(labels)
-    cues = [_table_cue(path, row.line, row.cells, accepted, faults, findings) for row in found.rows]
+    cues = [_table_cue(path, row.line, row.cells, accepted, faults, findings) for row in contents.rows]
     return [cue for cue in cues if cue is not None], findings
 
 

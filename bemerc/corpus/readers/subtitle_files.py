@@ -1,9 +1,8 @@
-"""Which file of cues belongs to which clip: ``talk.srt`` or ``talk.en.vtt`` beside ``talk.mp4``, one for each clip.
+"""Match subtitle files to clips: ``talk.srt`` or ``talk.en.vtt`` beside ``talk.mp4``, one for each clip.
 
-Where several lie beside one clip, the first by this rule is read and the others are named: the file called as the clip
-is, before those with a language; complete tracks before forced ones (which hold foreign words alone); the original
-language, where the name says so, then English, which the models' own words are; tracks for the deaf last; .vtt before .srt
-before tables; then by name.
+Of several for one clip the first in this order is read, with a finding on the others: without a language before those with
+one; complete tracks before forced ones (which hold foreign words only); the original language, if the name says so, then
+English; tracks for the deaf last; .vtt before .srt before tables; then by name.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ _LANGUAGES = frozenset(
 _FORCED = frozenset(("forced", "foreign", "signs"))
 _FOR_THE_DEAF = frozenset(("sdh", "cc", "hi"))
 _QUALIFIERS = _FORCED | _FOR_THE_DEAF | {"auto", "default", "full", "orig", "original", "captions", "subtitles", "asr"}
-_MOST_TAGS = 3
+_MAX_TAGS = 3
 
 
 def pair(
     clips: Iterable[Path], files: Iterable[Path], suffixes: Sequence[str]
 ) -> tuple[dict[Path, Path], list[Finding]]:
-    """Clip -> its file of cues, of those among ``files`` with one of ``suffixes``; and a finding for every other such file,
-    and for subtitles of formats that are not read."""
+    """Clip -> its file of cues, among ``files`` with one of ``suffixes``; and findings on the other files of cues and on
+    subtitles in formats that are not read."""
     by_name: dict[tuple[Path, str], list[Path]] = {}
     for clip in clips:
         by_name.setdefault((clip.parent, _nfc(clip.stem)), []).append(clip)
@@ -65,10 +64,10 @@ def pair(
     return chosen, findings
 
 
-def _split(file: Path, known: Mapping[tuple[Path, str], object]) -> tuple[tuple[Path, str], tuple[str, ...]]:
-    """Folder and stem of the clip that a file belongs to, and what its name says of the language; () for the clip's own name."""
+def _split(file: Path, clips: Mapping[tuple[Path, str], object]) -> tuple[tuple[Path, str], tuple[str, ...]]:
+    """Folder and stem of the clip that a file belongs to, and the tags between stem and suffix, such as a language."""
     stem, tags = _nfc(file.stem), list[str]()
-    while (file.parent, stem) not in known and len(tags) < _MOST_TAGS:
+    while (file.parent, stem) not in clips and len(tags) < _MAX_TAGS:
         rest, dot, tag = stem.rpartition(".")
         if not (dot and rest and _is_tag(tag)):
             break

@@ -1,8 +1,7 @@
-r"""SubRip and WebVTT as players read them and as tools really write them: a text becomes cues, and nothing stops the others.
+r"""Parse SubRip and WebVTT, leniently: a damaged cue costs only itself.
 
-Times are what a file is read by: a line with an arrow between two times opens a cue, whatever stands before it, so that
-files without blank lines, with doubled line ends or with one damaged cue keep the rest. What is left out, merged or
-repaired is a Finding with its line.
+A line with an arrow between two times opens a cue, whatever precedes it, so that files without blank lines, with doubled line
+ends or with a damaged cue keep the rest. What is left out, merged or repaired is a Finding with its line.
 
 Decisions (docs/guides/long_recordings.md): a line with a space does not end a WebVTT cue; a SubRip cue goes on after a blank line; rolling
 captions, in which each cue repeats the line before, keep each line once; a cue that ends where or before it starts is
@@ -27,7 +26,7 @@ from bemerc.corpus.reading import Finding
 from bemerc.corpus.text import read as read_text
 
 SUFFIXES = (".vtt", ".srt")
-# What players read and this module does not.
+# Formats that players read and this module does not.
 UNREAD = (
     ".ass",
     ".ssa",
@@ -45,7 +44,7 @@ UNREAD = (
     ".json3",
 )
 # A cue every third of a second for a day; each takes some 500 bytes.
-MOST_CUES = 300_000
+MAX_CUES = 300_000
 # Findings that are listed for one file; the others are counted.
 LISTED = 100
 # Cues that touch: the next one begins no later than this after the end of the one before. (Ours.)
@@ -54,8 +53,8 @@ TOUCHING_S = 0.1
 _TIME = r"(-?)(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _ARROW = re.compile(rf"\s*{_TIME}\s*(?:-->|-- >|->|→)\s*{_TIME}(?:\s.*)?")
 _CLOCK = re.compile(rf"\s*{_TIME}\s*")
-# Marks of direction, which editors for Arabic and Hebrew put around times, and a mark of order where files were joined.
-_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# Direction marks, which editors for Arabic and Hebrew put around times, and byte order marks where files were joined.
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SPACED = re.compile(r" ?([:.,]) ?")
 # Digits and the marks of times alone, with two colons at least: times that were damaged, and no words.
 _TIMELIKE = re.compile(r"(?=[^:]{0,20}:[^:]{0,20}:)[\d\s:.,;>→–—-]{12,80}")
@@ -69,7 +68,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,31});")
 _HARD_BREAK = re.compile(r"\\[Nh]")
 _NAME = re.compile(r"\s*(?:[-–]\s*)?(\[)?([^\W\d_][^:：\[\]<>!?,]{0,39}?)(?(1)\])\s*(?::(?=\s)|：)\s*")
-# How files of other formats begin that are called .srt or .vtt.
+# The beginnings of files in other formats that may be called .srt or .vtt.
 _OTHER = (
     (re.compile(r"\s*\[Script Info\]|\s*Dialogue:", re.IGNORECASE), "SubStation Alpha (.ass)"),
     (re.compile(r"\s*\{\d+\}\{\d+\}"), "MicroDVD (.sub)"),
@@ -83,7 +82,7 @@ _OTHER = (
 
 @dataclass(frozen=True)
 class Cue:
-    """A span of a recording in seconds from its start, and what is said in it; ``line`` is where it stands, for messages."""
+    """A span of a recording, in seconds from its start, and its words; ``line`` of the file, for messages."""
 
     start_s: float
     end_s: float
@@ -94,10 +93,10 @@ class Cue:
 
 
 def read(path: Path, speakers: bool = True) -> tuple[tuple[Cue, ...], tuple[Finding, ...]]:
-    """The cues of a file in its order, one per voice, and what was left out, repaired or is odd about it.
+    """The cues of a file in its order, one per voice, and findings.
 
-    ``speakers`` takes "ANN: ..." at the start of a line for a name. Raises CorpusError only where the file cannot be read
-    or not one cue is in it.
+    ``speakers``: take "ANN: ..." at the start of a line for a name. Raises CorpusError only where the file cannot be read or
+    has no cue.
     """
     decoded = read_text(path)
     webvtt = path.suffix.lower() == ".vtt" or decoded.text.lstrip("\ufeff \t\r\n").startswith("WEBVTT")
@@ -130,8 +129,13 @@ def _format(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Opening:
-    """A line with an arrow: where it stands among the lines, its times (None where they do not parse), and its cue's number
-    with how many lines above it that stands (1, or 2 in a file of doubled line ends; 0 = there is none)."""
+    """A line that opens a cue.
+
+    at      its place among the lines
+    times   start and end in seconds; None where they do not parse
+    number  the number of the cue
+    above   how many lines above the number is: 1, or 2 in a file of doubled line ends; 0 = there is none
+    """
 
     at: int
     times: tuple[float, float] | None
@@ -140,7 +144,7 @@ class _Opening:
 
 
 class _Parser:
-    """One file on its way: what its lines hold becomes cues, everything else a finding."""
+    """Parses one file: lines become cues, everything else a finding."""
 
     def __init__(self, path: Path, webvtt: bool) -> None:
         self.path, self.webvtt = path, webvtt
@@ -148,22 +152,22 @@ class _Parser:
         self._unlisted = 0
 
     def parse(self, text: str) -> list[Cue]:
-        # \r\r\n is one end of line: what Windows' text mode makes of \r\n.
+        # \r\r\n is one line end, which Windows' text mode makes of \r\n.
         lines = re.split(r"\r\r\n|\r\n|\n|\r", text)
         openings = self._openings(lines)
-        if len(openings) > MOST_CUES:
-            raise CorpusError(f"{printable(self.path)}: there are more than {MOST_CUES:,} cues in it; split it.")
+        if len(openings) > MAX_CUES:
+            raise CorpusError(f"{printable(self.path)}: there are more than {MAX_CUES:,} cues in it; split it.")
         self._before(lines[: openings[0].at] if openings else lines, bool(openings))
         ends = [*(opening.at for opening in openings[1:]), len(lines)]
         cues = [self._cue(lines, opening, end) for opening, end in zip(openings, ends, strict=False)]
-        found = self._unrolled([cue for cue in cues if cue is not None])
-        self._overlaps(found)
+        parsed = self._unrolled([cue for cue in cues if cue is not None])
+        self._overlaps(parsed)
         if self._unlisted:
             self._find("cue", 0, f"{self._unlisted} more cues or lines of it were left out or repaired.", "leaves out")
-        return found
+        return parsed
 
     def _openings(self, lines: Sequence[str]) -> list[_Opening]:
-        found: list[_Opening] = []
+        openings: list[_Opening] = []
         for at, line in enumerate(lines):
             if not (">" in line or ":" in line or "→" in line):
                 continue
@@ -171,11 +175,11 @@ class _Parser:
             times = _times(line)
             comment = self.webvtt and _BLOCK.match(line)
             if times is not None or (not comment and _is_damaged_arrow(line, alone)):
-                found.append(_Opening(at, times, *_number(lines, at)))
-        return found
+                openings.append(_Opening(at, times, *_number(lines, at)))
+        return openings
 
     def _before(self, lines: Sequence[str], named: bool) -> None:
-        """What stands before the first cue: WebVTT's head, the cue's number or name, or something that no cue holds."""
+        """Lines before the first cue: WebVTT's header, the cue's number or name, or stray lines."""
         for first, block in self._blocks(lines):
             for at, line in enumerate(block, first + 1):
                 if line.startswith("X-TIMESTAMP-MAP"):
@@ -204,7 +208,7 @@ class _Parser:
         return Cue(max(start_s, 0.0), end_s, "\n".join(words), line=line)
 
     def _words(self, lines: Sequence[str], opening: _Opening, end: int) -> tuple[list[str], list[tuple[int, str]]]:
-        """The lines of a cue's words, and (place, line) of what stands before the next cue and belongs to none."""
+        """The lines of a cue's words, and (place, line) of stray lines before the next cue."""
         first = opening.at + 1
         last = end if end == len(lines) else _without_identifier(lines, first, end, opening.above)
         words: list[str] = []
@@ -221,37 +225,34 @@ class _Parser:
         return words, strays
 
     def _blocks(self, lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """(place of the first line, lines that are not blank) of each run between lines that end one.
+        """Yield (place of the first line, lines that are not blank) of each block.
 
-        A line of white space ends no WebVTT cue: automatic captions of YouTube's begin with a line of one space.
+        A line of white space does not end a WebVTT block: YouTube's automatic captions start with a line of one space.
         """
         block: list[str] = []
         for place, line in enumerate([*lines, ""]):
             if line if self.webvtt else line.strip():
                 block.append(line)
             elif block:
-                held = [held for held in block if held.strip()]
-                if held:
-                    yield place - len(block), held
+                filled = [line for line in block if line.strip()]
+                if filled:
+                    yield place - len(block), filled
                 block = []
 
     def _unrolled(self, cues: list[Cue]) -> list[Cue]:
-        """Each line once where captions roll: where at least half of the cues begin with the last lines of the one before.
-
-        Two cues of the same words elsewhere are two people, or one who says it twice.
-        """
-        held = [[(line, _plain(line)) for line in cue.text.split("\n")] for cue in cues]
+        """Rolling captions (at least half of the cues begin with the last lines of the one before) with each line once."""
+        lines = [[(line, _plain(line)) for line in cue.text.split("\n")] for cue in cues]
         repeats = [0]
         for before, cue in zip(range(len(cues)), range(1, len(cues)), strict=False):
             touching = cues[cue].start_s <= cues[before].end_s + TOUCHING_S
-            repeats.append(_repeated([p for _, p in held[before]], [p for _, p in held[cue]]) if touching else 0)
+            repeats.append(_repeated([p for _, p in lines[before]], [p for _, p in lines[cue]]) if touching else 0)
         count = sum(map(bool, repeats))
         stamped = any(_STAMP.search(cue.text) for cue in cues)
         if not count or 2 * count < len(cues) - 1 or not (stamped or len(cues) > 3):
             return cues
         kept = [
             replace(cue, text="\n".join(line for line, _ in mine[repeat:]))
-            for cue, mine, repeat in zip(cues, held, repeats, strict=True)
+            for cue, mine, repeat in zip(cues, lines, repeats, strict=True)
             if not repeat or any(plain for _, plain in mine[repeat:])
         ]
         reason = f"{count} of {len(cues)} cues repeat the line before (rolling captions); each line is taken once."
@@ -271,8 +272,8 @@ class _Parser:
         self._find("cue", at + 1, f"'{printable(line.strip(), 40)}' belongs to no cue.", "leaves out")
 
     def _left_out(self, line: int, reason: str, words: Sequence[str]) -> None:
-        said = printable(" ".join(map(_plain, words[:3])), 60)
-        self._find("cue", line, f"{reason}{f': {said!r}' if said else ''}.", "leaves out")
+        excerpt = printable(" ".join(map(_plain, words[:3])), 60)
+        self._find("cue", line, f"{reason}{f': {excerpt!r}' if excerpt else ''}.", "leaves out")
 
     def _find(self, kind: str, line: int, reason: str, action: str = "keeps") -> None:
         if kind == "cue" and line and len(self.findings) >= LISTED:
@@ -283,10 +284,10 @@ class _Parser:
 
 
 def _times(line: str) -> tuple[float, float] | None:
-    """Start and end in seconds of a line that opens a cue, or None. An arrow of another make needs whole times around it."""
+    """Start and end in seconds of a line that opens a cue, or None. Arrows other than --> need complete times around them."""
     if ">" not in line and "→" not in line:
         return None
-    line = _UNSEEN.sub("", unicodedata.normalize("NFKC", line)) if not line.isascii() else line
+    line = _INVISIBLE.sub("", unicodedata.normalize("NFKC", line)) if not line.isascii() else line
     match = _ARROW.fullmatch(line) or _ARROW.fullmatch(_SPACED.sub(r"\1", line))
     if match is None:
         return None
@@ -297,7 +298,7 @@ def _times(line: str) -> tuple[float, float] | None:
 
 
 def _is_damaged_arrow(line: str, alone: bool) -> bool:
-    """Whether times were meant by a line that does not parse as times; ``alone``: after a blank line or a cue's number."""
+    """Whether a line that does not parse was meant as times; ``alone``: it follows a blank line or a cue's number."""
     if "-->" in line:
         return alone or any(char.isdigit() for char in line)
     return alone and _TIMELIKE.fullmatch(line) is not None
@@ -311,7 +312,7 @@ def _clock(groups: Sequence[str | None]) -> float:
 
 
 def _number(lines: Sequence[str], at: int) -> tuple[int, int]:
-    """The number above a cue's times and how many lines above; a blank line may lie between the two. (0, 0): none."""
+    """The number above a cue's times, and how many lines above; a blank line may be between the two. (0, 0) = none."""
     for above in (1, 2):
         line = lines[at - above] if above <= at else ""
         if _NUMBER.fullmatch(line):
@@ -349,7 +350,7 @@ def _repeated(before: Sequence[str], after: Sequence[str]) -> int:
 
 
 def _voices(cue: Cue, speakers: bool) -> list[Cue]:
-    """One cue per voice: WebVTT's spans, or lines that each open with a name. They share the cue's times."""
+    """One cue per voice (WebVTT's voice spans, or lines that start with a name), all with the cue's times."""
     spans = _VOICE.split(cue.text)
     if len(spans) > 1:
         pairs = [(None, spans[0]), *zip(spans[1::2], spans[2::2], strict=True)]
@@ -382,6 +383,6 @@ def _named(line: str) -> tuple[str | None, str]:
 
 
 def _plain(text: str) -> str:
-    """Words alone: formatting tags and character references resolved, white space folded."""
+    """Text without formatting tags, with character references resolved and white space folded."""
     bare = _HARD_BREAK.sub(" ", _TAG.sub("", text))
     return " ".join(_ENTITY.sub(lambda match: html.unescape(match[0]), bare).split())

@@ -1,12 +1,11 @@
-"""A CSV of one's own: a row per utterance, columns with the names of the utterance's own fields.
+"""Read a user's own table: a row per utterance, with columns named as the fields of Utterance.
 
-Strict where a slip would cost silently (a column called ``start`` instead of ``start_s`` would make every utterance as
-long as its video), lenient where spreadsheets differ: comma, semicolon or tab, UTF-8 or UTF-16, any words in any cell,
-rows and columns of blank cells, decimal commas where no comma separates the cells, whole numbers as 0.0.
+Strict about names (a column ``start`` in place of ``start_s`` would make every utterance as long as its video), lenient where
+spreadsheets differ: delimiter, encoding, blank rows and columns, decimal commas where no comma separates the cells, whole
+numbers as 0.0.
 
-What stops, with all faults at once: columns, labels and splits that nobody knows, ids and places that stand twice, a
-dialogue in two splits. What is left out and named: a row of another width, without a usable id, dialogue or index. Times
-or a crop that cannot be read cost their row its video, not its words.
+Errors, all at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits. Left out, with a
+finding: rows of another width, without a usable id, dialogue or index. Rows with unreadable times or crop lose their video.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ class Params:
 
     file     the table; clips in it are relative to its folder
     labels   the label set that its labels come from: a name or a list
-    aliases  spelling in the table -> label, beside the spellings that are known anyway
-    ignore   columns of the table that are none of ours
+    aliases  spelling in the table -> label, besides those of corpus/labels.py
+    ignore   further columns of the table, which are ignored
     """
 
     file: str = "data/table/table.csv"
@@ -56,7 +55,7 @@ class Params:
 
 
 def read(params: Params, name: str = "table") -> Reading:
-    """The table's utterances; ids are ``name/split/id``, dialogues ``name/split/dialogue``.
+    """Read a table; ids are ``name/split/id``, dialogues ``name/split/dialogue``.
 
     ``index`` orders the turns and may have gaps. A blank label, clip, start_s, end_s or crop means that there is none;
     a crop is ``left``, ``right`` or four fractions ``left top right bottom``. Raises CorpusError with every fault.
@@ -70,18 +69,18 @@ def read(params: Params, name: str = "table") -> Reading:
     )
     faults: list[str] = []
     findings = [_left_out(table, line, why) for line, why in table.misshapen.items()]
-    turns = [_turn(table, row, accepted, faults, findings) for row in table.rows]
-    found = [turn for turn in turns if turn is not None]
-    faults += _clashes(table, found)
-    utterances = [_utterance(turn, name) for turn in found if turn.split is not None]
-    ordered = [replace(u, index=i) for turns in by_dialogue(utterances).values() for i, u in enumerate(turns)]
+    parsed = [_turn(table, row, accepted, faults, findings) for row in table.rows]
+    turns = [turn for turn in parsed if turn is not None]
+    faults += _clashes(table, turns)
+    utterances = [_utterance(turn, name) for turn in turns if turn.split is not None]
+    ordered = [replace(u, index=i) for group in by_dialogue(utterances).values() for i, u in enumerate(group)]
     findings += _findings(table, ordered)
     stop_at(faults, findings=findings)
     return Reading(name, tuple(ordered), labels, tuple(findings))
 
 
 def lists_utterances(path: Path) -> bool:
-    """Whether a file opens with a head that has most of the columns of a table of utterances."""
+    """Whether the header of a file has most of the columns of a table of utterances."""
     if not path.is_file():
         return False
     try:
@@ -107,7 +106,7 @@ def _column_faults(table: Table, ignore: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A row that is understood, its names still as the table has them; ``split`` is None where it is a fault."""
+    """A parsed row, with names as in the table; ``split`` is None where it is a fault."""
 
     line: int
     id: str
@@ -126,7 +125,7 @@ class _Turn:
 def _turn(
     table: Table, row: Row, accepted: Mapping[str, str], faults: list[str], findings: list[Finding]
 ) -> _Turn | None:
-    """One row, or None where it is left out; what is wrong with it is added to ``faults`` and ``findings``."""
+    """Parse a row; None where it is left out. What is wrong is added to ``faults`` and ``findings``."""
     cell = {column: "" if written.strip() in _NO_VALUE else written for column, written in row.cells.items()}
     id_, dialogue = (_named(cell[column]) for column in ("id", "dialogue"))
     where = f"{printable(table.path)}, line {row.line}, {printable(repr(id_))}"
@@ -168,9 +167,9 @@ def _turn(
     )
 
 
-# What pandas and Excel write for a cell without a value. "None" and "null" are words that people say.
+# What pandas and Excel write for a missing value. ("None" and "null" are words that people say.)
 _NO_VALUE = ("nan", "NaN", "NAN", "<NA>", "#N/A", "#NA", "#NV", "NaT")
-# 0.0 is what pandas makes of whole numbers beside a missing one.
+# pandas writes whole numbers as 0.0 in a column with a missing one.
 _INDEX = re.compile(r"\s*([+-]?\d{1,9})(?:[.,]0{1,9})?\s*", re.ASCII)
 # A name becomes part of file names, which end at 255 bytes, and of messages.
 _LONGEST_NAME = 500
@@ -203,7 +202,7 @@ def _left_out(table: Table, line: int, reason: str) -> Finding:
 
 
 def _name_faults(column: str, written: str) -> list[str]:
-    """Ids become parts of file names when features are exported, so they may not lead out of a folder."""
+    """Faults of an id or dialogue: exports use ids as file names, so they must not lead out of a folder."""
     if not written:
         return [f"{column} is blank."]
     shown = printable(repr(written), 60)
@@ -218,7 +217,7 @@ def _name_faults(column: str, written: str) -> list[str]:
 
 
 def _seconds(column: str, written: str, delimiter: str, faults: list[str]) -> float | None:
-    """Seconds; with a decimal comma too where no comma separates the cells, so that 1,234 cannot mean a thousand."""
+    """Seconds; a decimal comma is accepted where the delimiter is another one, so that 1,234 cannot mean a thousand."""
     if not written.strip():
         return None
     try:
@@ -253,7 +252,7 @@ def _crop(written: str, faults: list[str]) -> tuple[float, float, float, float] 
 
 
 def _clashes(table: Table, turns: Iterable[_Turn]) -> list[str]:
-    """Ids that stand twice within a split, turns that claim the same place, and dialogues that lie in two splits."""
+    """Faults: duplicate ids within a split, turns with the same place, and dialogues in two splits."""
     where = printable(table.path)
     faults: list[str] = []
     ids: dict[tuple[Split | None, str], int] = {}
@@ -272,10 +271,10 @@ def _clashes(table: Table, turns: Iterable[_Turn]) -> list[str]:
         if turn.split is not None:
             splits.setdefault(turn.dialogue, {}).setdefault(turn.split, turn.line)
     faults += [
-        f"{where}: the dialogue '{printable(dialogue)}' lies in {' and '.join(f'{s} (line {n})' for s, n in found.items())}; "
+        f"{where}: the dialogue '{printable(dialogue)}' lies in {' and '.join(f'{s} (line {n})' for s, n in lines.items())}; "
         "a dialogue lies in one split. Give all of its turns the same one, or, where they are different dialogues, other names."
-        for dialogue, found in splits.items()
-        if len(found) > 1
+        for dialogue, lines in splits.items()
+        if len(lines) > 1
     ]
     return faults
 
