@@ -47,7 +47,7 @@ format: install ## let ruff mend what it can
 
 docs: install ## the documentation as a site, in build/docs; a link that leads nowhere is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 controls: install ## is behavior worth anything, and is nothing leaking: 3 x 3 seeds, about an hour
 	$(BIN)/python -m benchmarks.controls

@@ -19,7 +19,7 @@ from bemerc.cli.main import app
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-MADE = {DOCS / "reference" / "cli.md", DOCS / "reference" / "params.md"}  # by docs/reference_pages.py, with the site
+MADE = {DOCS / "reference" / name for name in ("cli.md", "functions.md", "params.md")}  # by docs/reference_pages.py
 LATER = {"docs/gpu.md"}  # by `make gpu-check`, where there is a GPU
 
 
@@ -113,6 +113,25 @@ def test_the_tree_of_the_page_is_there() -> None:
         assert (ROOT / name).exists() or (ROOT / "bemerc" / name).exists() or list(ROOT.rglob(f"bemerc/**/{name}")), (
             name
         )
+
+
+def test_the_made_pages_are_made_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no files, so the hook of mkdocs is called here as mkdocs would."""
+    monkeypatch.syspath_prepend(DOCS)
+    import reference_pages
+
+    pages = reference_pages.pages(ROOT)
+    assert {DOCS / name for name in pages} == MADE
+    assert "## bemerc cache export" in pages[reference_pages.CLI]
+    assert "## evaluate" in pages[reference_pages.PARAMS]
+    assert "### FrameCache.to_pandas" in pages[reference_pages.FUNCTIONS]
+
+
+def test_the_glossary_is_short() -> None:
+    assert (
+        len(re.findall(r"^\| \*\*", (DOCS / "concepts" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE))
+        <= 25
+    )
 
 
 def test_the_readme_is_short() -> None:
