@@ -1,15 +1,12 @@
 """The machinery of the command line: groups of commands whose faults are sentences, exit codes, -v and -q.
 
-Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once.
+Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once. For the same
+reason the modules of commands have no ``from __future__ import annotations``: typer would compile each annotation anew.
 """
 
-from __future__ import annotations
-
 import functools
-import inspect
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +14,6 @@ from typer.core import TyperGroup
 
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable_lines
-
-logger = logging.getLogger(__name__)
 
 FAILED, INTERRUPTED = 1, 130
 EXIT_CODES = """Exit codes, of every command: 0 done; 1 not done, or only in part, and the reason is printed; 2 the command
@@ -33,6 +28,12 @@ CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 class ErrorHandlingGroup(TyperGroup):
     """A command group in which the faults that users can cause become sentences and exit codes."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for command in self.commands.values():
+            if not isinstance(command, TyperGroup):
+                command.params.extend(_verbosity())
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The arguments, with the new names in place of renamed options."""
         for old, new in RENAMED.items():
@@ -44,7 +45,8 @@ class ErrorHandlingGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; BemercError -> its sentence and exit 1, Ctrl-C -> a sentence and exit 130."""
         try:
-            return super().invoke(ctx)
+            with logging_to_stderr() if ctx.parent is None else nullcontext():
+                return self._invoke(ctx)
         except BemercError as error:
             typer.echo(printable_lines(error), err=True)
             raise typer.Exit(FAILED) from None
@@ -61,11 +63,62 @@ class ErrorHandlingGroup(TyperGroup):
             typer.echo(sentence, err=True)
             raise typer.Exit(FAILED) from None
 
+    def _invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BemercError as error:
+            import logging
 
-Verbose = Annotated[
-    int, typer.Option("-v", "--verbose", count=True, help="Say what is done; -vv for all details.", show_default=False)
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress, only results and errors.")]
+            logging.getLogger(__name__).debug("where the error is from", exc_info=error)
+            raise
+
+
+def _set_verbose(count: int) -> None:
+    if count:
+        import logging
+
+        logging.getLogger("bemerc").setLevel(logging.INFO if count == 1 else logging.DEBUG)
+
+
+def _set_quiet(quiet: bool) -> None:
+    if quiet:
+        import logging
+
+        logging.getLogger("bemerc").setLevel(logging.ERROR)
+
+
+@functools.cache
+def _verbosity() -> tuple[Any, ...]:
+    """The options -v and -q as typer makes them; every command has the same ones."""
+    template = typer.Typer(add_completion=False)
+
+    @template.command()
+    def command(
+        verbose: Annotated[
+            int,
+            typer.Option(
+                "-v",
+                "--verbose",
+                count=True,
+                callback=_set_verbose,
+                expose_value=False,
+                help="Say what is done; -vv for all details.",
+                show_default=False,
+            ),
+        ] = 0,
+        quiet: Annotated[
+            bool,
+            typer.Option(
+                "-q",
+                "--quiet",
+                callback=_set_quiet,
+                expose_value=False,
+                help="Show no progress, only results and errors.",
+            ),
+        ] = False,
+    ) -> None: ...
+
+    return tuple(typer.main.get_command(template).params)
 
 
 class App(typer.Typer):
@@ -82,42 +135,25 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Register a command under its function's name, or ``name``."""
-        register = super().command(name, context_settings=CONTEXT, **settings)
-        return lambda function: register(_with_verbosity(function))
-
-
-def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with two more options, which set what is logged before it runs."""
-
-    @functools.wraps(command)
-    def run(*args: Any, verbose: int = 0, quiet: bool = False, **kwargs: Any) -> None:
-        with logging_to_stderr(verbose, quiet):
-            try:
-                command(*args, **kwargs)
-            except BemercError as error:
-                logger.debug("where the error is from", exc_info=error)
-                raise
-
-    own = inspect.signature(command, eval_str=True)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    added = [
-        inspect.Parameter("verbose", kind, default=0, annotation=Verbose),
-        inspect.Parameter("quiet", kind, default=False, annotation=Quiet),
-    ]
-    run.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
-    run.__annotations__ = {**command.__annotations__, "verbose": Verbose, "quiet": Quiet}
-    return run
+        return super().command(name, context_settings=CONTEXT, **settings)
 
 
 @contextmanager
-def logging_to_stderr(verbose: int = 0, quiet: bool = False) -> Iterator[None]:
+def logging_to_stderr() -> Iterator[None]:
     """Send the package's log to stderr: warnings; with -v what is done, with -vv everything, with -q errors alone."""
+    import logging
+
+    class Printable(logging.Formatter):
+        """Messages in which names of strangers' files cannot steer the terminal."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            return printable_lines(super().format(record))
+
     package, handler = logging.getLogger("bemerc"), logging.StreamHandler()
-    handler.setFormatter(_Printable("%(message)s"))
+    handler.setFormatter(Printable("%(message)s"))
     before = package.level, package.propagate
-    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     package.addHandler(handler)
-    package.setLevel(logging.ERROR if quiet else levels[min(verbose, 2)])
+    package.setLevel(logging.WARNING)
     package.propagate = False
     try:
         yield
@@ -125,10 +161,3 @@ def logging_to_stderr(verbose: int = 0, quiet: bool = False) -> Iterator[None]:
         package.removeHandler(handler)
         package.setLevel(before[0])
         package.propagate = before[1]
-
-
-class _Printable(logging.Formatter):
-    """Messages in which names of strangers' files cannot steer the terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable_lines(super().format(record))

@@ -1,7 +1,5 @@
 """The commands ``bemerc cache ...``: look into frame caches, check them, work them out anew; exchange.py has the others."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +57,7 @@ def info(
         raise BemercError("\n".join(broken))
 
 
-def _short(cache: FrameCache) -> list[str]:
+def _short(cache: "FrameCache") -> list[str]:
     """Few lines on a cache, so that those of a folder fit on one screen."""
     from textwrap import shorten
 
@@ -136,7 +134,7 @@ def validate(
         raise typer.Exit(FAILED)
 
 
-def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Manifest:
+def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Manifest":
     """The clips that caches were measured of."""
     corpus = corpus_of(path, manifest, video_dir)
     if corpus is None:
@@ -144,7 +142,7 @@ def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Mani
     return corpus
 
 
-def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> Manifest | None:
+def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Manifest | None":
     """The utterances of caches: of a folder of clips, of a manifest, or of the manifest.jsonl above the caches; else None."""
     from bemerc.corpus.manifest import read_manifest
     from bemerc.corpus.readers import recording

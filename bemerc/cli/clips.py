@@ -1,7 +1,5 @@
 """The commands ``bemerc extract`` and ``bemerc describe``: what is measured of clips, and what it looks like in words."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,7 +111,7 @@ def _yaml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _extracted_json(measured: Measured, table: Path | None) -> dict[str, Any]:
+def _extracted_json(measured: "Measured", table: Path | None) -> dict[str, Any]:
     return {
         "measured": [outcome.as_json() for outcome in measured.outcomes],
         "left_out": dict(measured.left_out),
@@ -123,7 +121,7 @@ def _extracted_json(measured: Measured, table: Path | None) -> dict[str, Any]:
     }
 
 
-def _print_extracted(measured: Measured) -> None:
+def _print_extracted(measured: "Measured") -> None:
     output.print_reasons(measured.not_transcribed)
     output.print_reasons({name: f"left out. {reason}" for name, reason in measured.left_out.items()})
     output.print_reasons(measured.repaired)
@@ -139,7 +137,7 @@ def _print_extracted(measured: Measured) -> None:
         typer.echo("What failed is not tried again; to do so, after a repair, add --retry-failed.")
 
 
-def _print_next(measured: Measured, source: Path, folder: Path, table: Path | None) -> None:
+def _print_next(measured: "Measured", source: Path, folder: Path, table: Path | None) -> None:
     """What to look at, as commands to copy."""
     from shlex import join
 
@@ -155,7 +153,7 @@ def _print_next(measured: Measured, source: Path, folder: Path, table: Path | No
     typer.echo(f"As tables:        {join(['bemerc', 'cache', 'export', str(folder), 'tables', '--to', 'csv'])}")
 
 
-def _drawable(measured: Measured) -> list[str]:
+def _drawable(measured: "Measured") -> list[str]:
     """Ids that a picture can be made of; none that the shell would take for an option."""
     faces = measured.outcomes[0]
     without = faces.failures.keys() | faces.retryable.keys() | faces.absent.keys()
@@ -228,7 +226,7 @@ def _describe_corpus(manifest: Path, params: Any, json: bool) -> None:
     typer.echo(f"Descriptions are in {', '.join(map(str, files))}")
 
 
-def _described_json(result: ClipDescriptions, table: Path) -> dict[str, Any]:
+def _described_json(result: "ClipDescriptions", table: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     events, rows = _events(result), []
@@ -239,7 +237,7 @@ def _described_json(result: ClipDescriptions, table: Path) -> dict[str, Any]:
     return {"utterances": rows, "file": str(result.file), "table": str(table)}
 
 
-def _described_lines(result: ClipDescriptions) -> list[str]:
+def _described_lines(result: "ClipDescriptions") -> list[str]:
     """Per utterance: id, time, speaker and words; the sentences; what was brief, with its seconds."""
     events, lines = _events(result), []
     for u in output.in_order(result.measured.manifest.utterances):
@@ -250,13 +248,13 @@ def _described_lines(result: ClipDescriptions) -> list[str]:
     return lines
 
 
-def _events(result: ClipDescriptions) -> dict[str, list[dict[str, Any]]]:
+def _events(result: "ClipDescriptions") -> dict[str, list[dict[str, Any]]]:
     from bemerc.core.jsonfile import read_json_lines
 
     return {line["id"]: line["events"] for _, line in read_json_lines(result.events)}
 
 
-def _brief(events: Sequence[dict[str, Any]], start_s: float) -> list[str]:
+def _brief(events: "Sequence[dict[str, Any]]", start_s: float) -> list[str]:
     """Micro-expressions and blinks with the seconds of the clip at which they were strongest."""
     from bemerc.behavior.describe.phrases import UNITS
 

@@ -1,7 +1,5 @@
 """The commands ``bemerc corpus ...``, ``sample`` and ``prepare``: from a corpus's folder to a manifest."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

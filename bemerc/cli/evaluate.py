@@ -1,7 +1,5 @@
 """The commands ``bemerc evaluate``, ``compare``, ``card`` and ``export``: what a model is worth, and the model elsewhere."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

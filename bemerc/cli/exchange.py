@@ -1,7 +1,5 @@
 """The commands ``bemerc cache export`` and ``import``: frame caches for other tools, and other tools' features as caches."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -74,7 +72,7 @@ def export(
         raise BemercError("\n".join(unreadable))
 
 
-def _export(cache: FrameCache, target: Path, to: Layout, whole: bool) -> Exported:
+def _export(cache: "FrameCache", target: Path, to: Layout, whole: bool) -> "Exported":
     from bemerc.interop import exporters
 
     if to == "csv":
@@ -124,7 +122,7 @@ def import_(
         _print_imported(one)
 
 
-def _print_imported(imported: Imported) -> None:
+def _print_imported(imported: "Imported") -> None:
     """What an import gave, and how many of its columns have names that tokens and descriptions read."""
     from bemerc.behavior.describe.phrases import ITEMS
     from bemerc.behavior.tokens.pooling import plan

@@ -1,7 +1,5 @@
 """The commands ``bemerc inspect`` and ``doctor``: a look at one utterance, and at the machine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The command line ``bemerc``: its commands in the order in which data passes through them, and what it says by itself."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

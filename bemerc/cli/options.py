@@ -1,7 +1,5 @@
 """Arguments and options that several commands share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +80,7 @@ TensorBoard = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def read_params(params: Path | None, settings: list[str] | None) -> Document:
+def read_params(params: Path | None, settings: list[str] | None) -> "Document":
     """What --params and --set name."""
     from bemerc.core.config import open_document
 

@@ -1,7 +1,5 @@
 """How results stand on the terminal, and as JSON for programs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +32,12 @@ def print_reasons(reasons: Mapping[Any, str], what: str = "", all_at: str = "--j
         typer.echo(f"and {len(reasons) - LISTED} more{f': {what}' if what else ''} ({all_at} lists all)")
 
 
-def strings(reasons: Mapping[Path, str]) -> dict[str, str]:
+def strings(reasons: "Mapping[Path, str]") -> dict[str, str]:
     """The same with names in place of paths, for JSON."""
     return {str(path): reason for path, reason in reasons.items()}
 
 
-def utterance_line(u: Utterance, width: int = 0) -> str:
+def utterance_line(u: "Utterance", width: int = 0) -> str:
     """Id, when, who and what was said, as far as they are known."""
     when = "" if u.start_s is None else f"{int(u.start_s) // 60:02d}:{u.start_s % 60:04.1f} "
     who = f"{printable(u.speaker, 40)} " if u.speaker else ""
@@ -47,13 +45,13 @@ def utterance_line(u: Utterance, width: int = 0) -> str:
     return f"{printable(u.id):<{width}}  {when}{who}{words}".rstrip()
 
 
-def utterance_facts(u: Utterance) -> dict[str, Any]:
+def utterance_facts(u: "Utterance") -> dict[str, Any]:
     """The same for programs."""
     keys = ("id", "dialogue", "index", "start_s", "end_s", "speaker", "text")
     return {"turn" if key == "index" else key: getattr(u, key) for key in keys}
 
 
-def in_order(utterances: tuple[Utterance, ...]) -> Iterator[Utterance]:
+def in_order(utterances: "tuple[Utterance, ...]") -> "Iterator[Utterance]":
     """Utterances as people number ids: t2 before t10."""
     from bemerc.corpus.reading import natural_id
 

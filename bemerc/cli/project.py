@@ -1,7 +1,5 @@
 """The command ``bemerc init``: a folder in which a corpus becomes a trained model, with or without DVC."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

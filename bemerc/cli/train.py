@@ -1,7 +1,5 @@
 """The commands ``bemerc tokens``, ``backbone``, ``train`` and ``crossfit``: from caches to a model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,13 +139,13 @@ def crossfit(
     typer.echo(f"{len(result.descriptions)} descriptions. F1 against what align was taught: {scores}")
 
 
-def _project(data: Path, models: Path, params: Path | None, settings: list[str] | None) -> Project:
+def _project(data: Path, models: Path, params: Path | None, settings: list[str] | None) -> "Project":
     from bemerc.pipeline.project import Project
 
     return Project(read_params(params, settings), data=data, models=models)
 
 
-def _print_estimate(project: Project, stage: int, variant: str, tflops: float, json: bool) -> None:
+def _print_estimate(project: "Project", stage: int, variant: str, tflops: float, json: bool) -> None:
     """What ``bemerc train --estimate`` says."""
     from dataclasses import asdict
 
@@ -174,7 +172,7 @@ def _print_estimate(project: Project, stage: int, variant: str, tflops: float, j
     typer.echo(note + memory_estimate.in_words(result, tuning, tflops, "merc" if stage == 2 else "align"))
 
 
-def _align_prompts(manifest: Manifest, project: Project) -> tuple[list[Prompt], str]:
+def _align_prompts(manifest: "Manifest", project: "Project") -> "tuple[list[Prompt], str]":
     """Stage 1's questions, and a line where the answers had to be made up."""
     from bemerc.behavior.describe import description, rules
     from bemerc.corpus.manifest import MODALITIES
@@ -190,8 +188,8 @@ def _align_prompts(manifest: Manifest, project: Project) -> tuple[list[Prompt], 
 
 
 def _merc_prompts(
-    manifest: Manifest, variant: str, project: Project, shape: PromptParams
-) -> tuple[list[Prompt], Sequence[Modality]]:
+    manifest: "Manifest", variant: str, project: "Project", shape: "PromptParams"
+) -> "tuple[list[Prompt], Sequence[Modality]]":
     """Stage 2's questions, and the modalities that they show."""
     from bemerc.language.inputs import variants
     from bemerc.language.predict import score_labels
