@@ -26,22 +26,31 @@ def mean(values: Array, axis: int = 0) -> Array:
 
 def quantile(values: Array, q: float, axis: int = 0) -> Array:
     """The q-quantiles over one axis, interpolated linearly."""
-    ordered = np.moveaxis(np.sort(values, axis=axis), axis, 0)  # NaN sorts last
-    last = np.maximum((~np.isnan(ordered)).sum(axis=0) - 1, 0)
+    ordered, count = _ordered(values, axis)
+    last = np.maximum(count - 1, 0)
     position = q * last
     below = np.floor(position).astype(np.int64)
-    above = np.minimum(below + 1, last)
-    low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, above))
+    low, high = _at(ordered, below), _at(ordered, np.minimum(below + 1, last))
     return np.asarray(low + (position - below) * (high - low))
 
 
 def median(values: Array, axis: int = 0) -> Array:
     """Medians over one axis: the middle value, or the mean of the two middle ones."""
-    ordered = np.moveaxis(np.sort(values, axis=axis), axis, 0)
-    count = (~np.isnan(ordered)).sum(axis=0)
+    ordered, count = _ordered(values, axis)
     last = np.maximum(count - 1, 0)
-    low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (last // 2, np.minimum(count // 2, last)))
-    return np.asarray((low + high) / 2)
+    return np.asarray((_at(ordered, last // 2) + _at(ordered, np.minimum(count // 2, last))) / 2)
+
+
+def _ordered(values: Array, axis: int) -> tuple[Array, NDArray[np.int64]]:
+    """Values in order along the first axis, NaN last, one row at least; and how many of each column are measured."""
+    ordered = np.moveaxis(np.sort(values, axis=axis), axis, 0)
+    if not len(ordered):
+        ordered = np.full((1, *ordered.shape[1:]), np.nan)
+    return ordered, np.asarray((~np.isnan(ordered)).sum(axis=0))
+
+
+def _at(ordered: Array, row: NDArray[np.int64]) -> Array:
+    return np.asarray(np.take_along_axis(ordered, row[None], axis=0)[0])
 
 
 def maximum(values: Array, axis: int = 0) -> Array:

@@ -134,7 +134,7 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
         {a: np.where(visible, signals[f"{s}_shoulder_{a}"], np.nan) for a in "xy"} for s in ("left", "right")
     )
     width = np.abs(left["x"] - right["x"])
-    median_width = float(statistics.quantile(width, 0.5)) if len(width) else float("nan")
+    median_width = float(statistics.quantile(width, 0.5))
     if not median_width > 0:
         return dict.fromkeys(("shoulders_dx", "shoulders_dy", "shoulders_width"), np.full(len(width), np.nan))
     return {
