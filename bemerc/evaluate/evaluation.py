@@ -73,14 +73,15 @@ def evaluate(
         split, utterances, dialogues, labels, resamples, confidence
         systems:     {name: {accuracy | weighted_f1 | macro_f1: {value, low, high}, ece,
                              per_class: {label: {precision, recall, f1, support, f1_low, f1_high}}, confusion: [[...]],
-                             groups: {seen_speakers | unseen_speakers | shift | steady | one_face | several_faces:
-                             {utterances, accuracy, weighted_f1}}, speakers: {name: {utterances, accuracy}}}}
+                             groups: {train_speakers | new_speakers | shift | steady | one_face | several_faces:
+                                      {utterances, accuracy, weighted_f1}},
+                             speakers: {name: {utterances, accuracy}}}}
         differences: {"b - a": {accuracy | weighted_f1 | macro_f1: {value, low, high}}}
 
     Raises EvaluationError where predictions do not fit the manifest.
     """
     reference = test_set.reference(manifest, split)
-    answers_of = {name: test_set.answers(manifest, of, split, name) for name, of in predictions.items()}
+    answers_of = {name: test_set.answers(manifest, given, split, name) for name, given in predictions.items()}
     weights = dialogue_weights(reference.dialogues, params.resamples, params.seed) if reference.dialogues > 1 else None
     masks = groups(reference, faces or {})
     return {
@@ -90,7 +91,9 @@ def evaluate(
         "labels": list(reference.labels),
         "resamples": params.resamples,
         "confidence": params.confidence,
-        "systems": {name: _system(reference, of, masks, weights, params.confidence) for name, of in answers_of.items()},
+        "systems": {
+            name: _system(reference, answers, masks, weights, params.confidence) for name, answers in answers_of.items()
+        },
         "differences": {
             f"{b} - {a}": _differences(reference, answers_of[a], answers_of[b], weights, params.confidence)
             for a, b in pairs
@@ -100,8 +103,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Counts:
-    """Confusion counts of one system: (C, C) as they are, and (R, C, C) resampled, None where only one dialogue has
-    any."""
+    """Confusion counts of one system: (C, C) as they are, (R, C, C) resampled; None where one dialogue alone has any."""
 
     whole: Ints
     drawn: Floats | None
@@ -129,24 +131,24 @@ def _system(
         "ece": None if answers.scores is None else ece(reference.gold, answers.predicted, answers.scores),
         "per_class": {label: _label(i, counts, confidence) for i, label in enumerate(reference.labels)},
         "confusion": counts.whole.tolist(),
-        "groups": {name: _group(reference, answers, where, weights, confidence) for name, where in masks.items()},
+        "groups": {name: _group(reference, answers, mask, weights, confidence) for name, mask in masks.items()},
         "speakers": _speakers(reference, answers),
     }
 
 
 def _label(code: int, counts: _Counts, confidence: float) -> dict[str, float | None]:
     measures = (("precision", precision), ("recall", recall), ("f1", f1), ("support", support))
-    measured = _measured(lambda counts_of: np.asarray(f1(counts_of)[..., code]), counts, confidence)
-    single = {name: float(counts_of(counts.whole)[code]) for name, counts_of in measures}
-    return {**single, "f1_low": measured["low"], "f1_high": measured["high"]}
+    with_interval = _measured(lambda c: np.asarray(f1(c)[..., code]), counts, confidence)
+    values = {name: float(measure(counts.whole)[code]) for name, measure in measures}
+    return {**values, "f1_low": with_interval["low"], "f1_high": with_interval["high"]}
 
 
 def groups(reference: Reference, faces: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
     """Groups of a test set as masks (N,). An utterance that ``faces`` does not have is in none of the last two."""
     face_counts = np.array([faces.get(id_, 0) for id_ in reference.ids])
     return {
-        "seen_speakers": reference.in_train,
-        "unseen_speakers": ~reference.in_train,
+        "train_speakers": reference.in_train,
+        "new_speakers": ~reference.in_train,
         "shift": reference.shift == 1,
         "steady": reference.shift == 0,
         "one_face": face_counts == 1,

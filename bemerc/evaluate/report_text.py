@@ -28,8 +28,8 @@ CASE_TITLES = {
     "voice_true": "voice; face and body say another",
 }
 GROUP_TITLES = {
-    "seen_speakers": "speakers in train",
-    "unseen_speakers": "speakers not in train",
+    "train_speakers": "speakers in train",
+    "new_speakers": "speakers not in train",
     "shift": "the speaker's label changes from the last turn",
     "steady": "the speaker's label stays",
     "one_face": "one face in the clip",

@@ -223,7 +223,7 @@ def test_one_dialogue_has_no_interval_and_an_empty_group_no_value() -> None:
     assert result["accuracy"] == {"value": 1.0, "low": None, "high": None}
     train = dataclasses.replace(of, utterances=tuple(u for u in of.utterances if u.split == "test"))
     not_in_train = evaluation.evaluate(train, {"a": answered(of, 1, 1)}, evaluation.Params())["systems"]["a"]["groups"][
-        "seen_speakers"
+        "train_speakers"
     ]
     assert not_in_train == {
         "utterances": 0,
