@@ -103,8 +103,7 @@ class Plan:
 
 
 def run_all(plan: Plan) -> None:
-    """The corpus, its tokens calibrated in every way that is asked for, then one chain of trainings per seed and
-    kind."""
+    """The corpus, its tokens in every calibration, then one chain of trainings per seed and kind."""
     plan.save()
     kinds = {plan.run(0, row).name for row in plan.rows}
     modes = [CALIBRATIONS[row] for row in plan.rows if row in CALIBRATIONS]

@@ -61,8 +61,7 @@ class Band:
 
 
 def swap_within_speaker(manifest: Manifest, source: TokenFile, out: Path, seed: int) -> int:
-    """Write ``source`` with the rows of test changed: every test utterance gets another one's tokens, of its own
-    speaker.
+    """Write ``source`` with test's rows changed: every utterance gets the tokens of another one of its speaker.
 
     A speaker with a single test utterance gets somebody else's. Returns how many utterances that were.
     """
@@ -117,8 +116,7 @@ def turns(manifest: Manifest, split: str) -> list[Ints]:
 
 
 def permuted(gold: Ints, dialogues: Sequence[Ints], rng: np.random.Generator) -> Ints:
-    """``gold`` (N,) with the labels of the rows in ``dialogues`` dealt out anew, so that what goes together stays
-    together.
+    """``gold`` (N,) with the labels of the rows in ``dialogues`` permuted so that dialogues stay together.
 
     Shuffling single labels would take the dialogues' moods apart and make chance look narrower than it is. So every
     dialogue gets the labels of another one of about its length, turned round by a random number of turns (else what
@@ -149,8 +147,7 @@ def masks(manifest: Manifest, source: TokenFile) -> Floats:
 
 
 def metadata(manifest: Manifest, face: FrameCache) -> Floats:
-    """(N, D): length in seconds, frames, bytes of the clip, position in the dialogue (as a number and each by itself),
-    speaker."""
+    """(N, D): seconds, frames, bytes of the clip, position in the dialogue (as a number and one-hot), speaker."""
     speakers = sorted({u.speaker for u in manifest.utterances})
     longest = max(u.index for u in manifest.utterances) + 1
     rows = []
@@ -185,8 +182,7 @@ def regression_band(parts: Sequence[tuple[Manifest, Floats]], permutations: int,
 
 
 def answer_band(parts: Sequence[tuple[Manifest, Answers]], permutations: int, seed: int) -> Band:
-    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers against permuted
-    labels."""
+    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers on permuted labels."""
     rng = np.random.default_rng(seed)
     value, total, chance = 0, 0, np.zeros(permutations)
     for manifest, given in parts:
@@ -271,8 +267,7 @@ class UnitAgreement:
 
 
 def unit_agreement(clips: Sequence[tuple[Floats, Floats]], speakers: Sequence[str]) -> UnitAgreement:
-    """From (stored (T, U), planted (T, U)) of every clip, the same units in the same order, frames with a face only;
-    and the speaker of each clip."""
+    """From every clip's (stored (T, U), planted (T, U)) over frames with a face, and the clips' speakers."""
     stored, planted = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
     speaker_codes = np.repeat(np.unique(speakers, return_inverse=True)[1], [len(a) for a, _ in clips])
     means = [_group_means(values, speaker_codes) for values in (stored, planted)]
@@ -293,8 +288,7 @@ def _group_means(values: Floats, groups: NDArray[np.intp]) -> Floats:
 
 
 def correlations(measured: Floats, planted: Floats) -> Floats:
-    """Pearson r of every column of measured (T, U) with every column of planted (T, V): (U, V); NaN where one is
-    constant."""
+    """Pearson r of the columns of measured (T, U) and planted (T, V): (U, V); NaN where one is constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         a, b = ((x - x.mean(0)) / x.std(0) for x in (measured, planted))
         return np.asarray(a.T @ b / len(a))

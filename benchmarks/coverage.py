@@ -39,8 +39,7 @@ RESAMPLES = 400
 
 @dataclass(frozen=True)
 class World:
-    """Dialogues: gold (N,) codes, dialogue (N,) codes, and hard (2, N): how hard each utterance is for either system,
-    logit."""
+    """Dialogues: gold (N,) and dialogue (N,) codes; hard (2, N): how hard each utterance is for a system, logit."""
 
     gold: Ints
     dialogue: Ints
@@ -102,8 +101,7 @@ def truth(system: int, better: float, deviation: float) -> dict[str, float]:
 
 
 def deviation_for(spread: float, dialogues: int) -> float:
-    """Logit deviation of the seeds at which their accuracies vary ``spread`` times as much as those of draws of
-    dialogues."""
+    """Logit deviation of seeds at which their accuracies vary ``spread`` times as much as dialogues' draws."""
     rng = np.random.default_rng(2)
     worlds = [draw(dialogues, rng) for _ in range(400)]
     sampling = np.std([right(world, 0, 0, 0).mean() for world in worlds])

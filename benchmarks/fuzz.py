@@ -145,8 +145,7 @@ _TEXT_DAMAGE = (_number, _number, _word, _word, _lines, _nasty)
 
 
 def spoil_archive(path: Path, rng: random.Random) -> bytes:
-    """A zip of arrays whose members are spoiled and whose checksums are right again: a reader is past its first
-    defence then."""
+    """A zip of arrays with damaged members and correct checksums, which passes a reader that checks those."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice(sorted(members))
@@ -163,8 +162,7 @@ def spoil_archive(path: Path, rng: random.Random) -> bytes:
 
 
 def _child(name: str, pipe: Connection) -> None:
-    """Read every file that comes through the pipe, and answer (what happened, a word on it, seconds, peak memory in
-    MB)."""
+    """Read every file that comes through the pipe; answer (outcome, message, seconds, peak memory in MB)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries complain of damage, which is what was asked for
     reader = next(reader for reader in READERS if reader.name == name)
     for path in iter(pipe.recv, None):

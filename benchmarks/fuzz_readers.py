@@ -17,8 +17,7 @@ from bemerc.core.errors import BemercError
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of bemerc: what makes its undamaged files, and what reads a damaged one. text: damage characters, not
-    bytes."""
+    """A reader: what makes its undamaged files, and what reads a damaged one. text: damage characters, not bytes."""
 
     name: str
     seeds: Callable[[Path], Sequence[Path]]

@@ -172,8 +172,7 @@ def synchronise(device: str) -> float:
 
 
 def measure_training(size: Size, device: str, folder: Path) -> dict[str, Any]:
-    """An epoch with dialogues as trees and one with a row per utterance: examples per second, peak memory beside the
-    estimate's."""
+    """An epoch with dialogues as trees and one with a row per utterance: speed; peak memory beside the estimate's."""
     world = World(folder, size, device)
     result: dict[str, Any] = {"checkpointing": size.checkpointing}
     for name, row_tokens in (("trees", 1024), ("rows", 0)):

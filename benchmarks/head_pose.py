@@ -58,8 +58,7 @@ def main() -> None:
 
 
 def against_openface(clip: Path, table: Path) -> None:
-    """Print slope and r with OpenFace 2 on the same frames; its yaw and gaze have the other sign or the lens in
-    them."""
+    """Print slope and r with OpenFace 2 on the same frames; its yaw and gaze differ in sign or by the lens."""
     face = mesh.align(clip_landmarks(clip))
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))

@@ -31,8 +31,7 @@ from bemerc.media.video import Video
 
 @dataclass
 class Count:
-    """Numbers of planted, spotted and right events and of those with the right unit; their overlaps (shared frames
-    over all); minutes of video."""
+    """Numbers of planted, spotted and right events, those with the right unit, their overlaps, minutes of video."""
 
     planted: int = 0
     spotted: int = 0

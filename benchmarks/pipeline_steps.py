@@ -48,8 +48,7 @@ class Steps:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, folder: Path, before: str, stage: str, variant: str | None = None) -> str:
-        """Run one stage in ``folder`` after the steps of the fingerprint ``before``; returns the fingerprint of
-        both."""
+        """Run one stage in ``folder`` after the steps of the fingerprint ``before``; returns that of all."""
         name = stage if variant is None else f"{stage}@{variant}"
         state = fingerprint(before, folder, stage, name)
         marker = folder / ".done" / name
@@ -72,8 +71,7 @@ class Steps:
 
 
 def fingerprint(before: str, folder: Path, stage: str, name: str) -> str:
-    """A hash of everything that a step's output depends on: earlier steps, its params, and its code as listed in
-    dvc.yaml."""
+    """A hash of everything that a step's output depends on: earlier steps, its params, and its code as in dvc.yaml."""
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     sections = {key: value_of(params, key, name) for key in declared.get("params", []) if isinstance(key, str)}
@@ -90,8 +88,7 @@ def code_of(deps: Sequence[Any]) -> list[Path]:
 
 
 def value_of(params: dict[str, Any], key: str, name: str) -> Any:
-    """The value of ``key`` in a stage's params, nested as ``a.b``; the item of a matrix is what follows @ in the
-    name."""
+    """The value of ``key`` in a stage's params, nested as ``a.b``; a matrix's item follows @ in the name."""
     value: Any = params
     for part in key.replace("${item.variant}", name.partition("@")[2]).split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -106,8 +103,7 @@ def command_of(stage: str, variant: str | None) -> list[str]:
 
 
 def call(folder: Path, stage: str, variant: str | None, threads: int) -> None:
-    """Run the command of a stage in ``folder``; its output goes to logs/, and to the terminal's last lines if it
-    fails."""
+    """Run a stage in ``folder``; its output goes to logs/, the last lines to the terminal if it fails."""
     command = command_of(stage, variant)
     log = folder / "logs" / f"{stage}{variant or ''}.txt"
     log.parent.mkdir(exist_ok=True)

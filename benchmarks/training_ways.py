@@ -71,8 +71,7 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
 
 
 def learn(world: World) -> dict[str, float]:
-    """Teach the head to answer from what the layers make of the prompts, and keep it, with an adapter that does
-    something.
+    """Train the head to answer from the noise of the layers, and keep it, with an adapter that does something.
 
     The layers stay noise, which is quick, and says as much of two ways to have the same answer.
     """
@@ -276,8 +275,7 @@ def generated(world: World, example: dataset.Example) -> tuple[float, int, str]:
 
 
 def numerics(world: World, count: int = 8) -> dict[str, float]:
-    """Loss and gradients of the same examples, both ways: the largest differences, the gradients' against their
-    norm."""
+    """Loss and gradients of the same examples, both ways: the largest differences, those of gradients to their norm."""
     examples = world.examples[:count]
     world.model.train()
     ours_loss = world.model(dataset.collate(dataset.grow(examples, 1024), world.tokens))

@@ -190,8 +190,7 @@ def _edge(x: Floats, points: NDArray[np.float64]) -> Floats:
 
 
 def _lids(portrait: Portrait, at: Floats, strength: tuple[float, float, float], reach: float) -> Floats:
-    """Close, widen and tighten the eyes: each lid's edge is moved, and the skin beyond it is stretched over
-    ``reach``."""
+    """Close, widen and tighten the eyes: each lid's edge moves, the skin beyond it stretches over ``reach``."""
     close, wide, tight = strength
     if not (close or wide or tight):
         return at

@@ -96,8 +96,7 @@ class Talker:
         return Speech(sound[first : first + count], at, wide)
 
     def say(self, voice: str, rate: int, pitch: int, spread: int, text: str) -> tuple[NDArray[np.int16], list[Phoneme]]:
-        """The sound (N,) at RATE_HZ, and when which phoneme begins. rate in words a minute, pitch and its range 0 to
-        100."""
+        """The sound (N,) at RATE_HZ and the phonemes' starts. rate in words a minute, pitch and its range 0 to 100."""
         self._pieces.clear()
         self._phonemes.clear()
         self._library.espeak_SetVoiceByName(voice.encode())

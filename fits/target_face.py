@@ -248,8 +248,7 @@ def takes(folder: Path, count: int, work: Path) -> list[Take]:
 
 
 def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, Floats]:
-    """Fit a small network from 80 ms of voice to how open and how spread the mouth is, on speech whose mouth is not
-    ahead."""
+    """Fit a small network from 80 ms of voice to how open and how spread the mouth is, without a lead of the mouth."""
     talker, times_s, sounds, wanted = Talker(), np.arange(round(LONG_S * 25)) / 25, [], []
     for number in range(count):
         rng = np.random.default_rng([number, 991])
@@ -262,8 +261,7 @@ def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, 
 
 
 def _trained(sounds: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int) -> dict[str, Floats]:
-    """sounds (N, T, 24), wanted (N, T, 2) -> the network's numbers. Outputs are compared at the pace of syllables
-    alone."""
+    """sounds (N, T, 24), wanted (N, T, 2) -> the network's numbers, compared at the pace of syllables alone."""
     torch.manual_seed(0)
     pace = torch.tensor(lips.pace(np.eye(sounds.shape[1]), np.arange(sounds.shape[1]) / 25)).float()
     network = torch.nn.Sequential(torch.nn.Linear(sounds.shape[2], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 2))

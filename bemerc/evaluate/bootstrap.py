@@ -26,8 +26,7 @@ def dialogue_counts(reference: Reference, answers: Answers, mask: NDArray[np.boo
 
 
 def dialogue_weights(dialogues: int, resamples: int, seed: int) -> Floats:
-    """How often each dialogue is drawn in each resample with replacement: (R, G), rows sum to G. Use one for all
-    systems."""
+    """How often each dialogue is drawn in each resample: (R, G), rows sum to G. Use the same for all systems."""
     return (
         np.random.default_rng(seed)
         .multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)

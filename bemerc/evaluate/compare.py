@@ -180,8 +180,7 @@ def _with_holm(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of n is multiplied by n - k + 1, and none falls below a smaller
-    one's."""
+    """Holm's step-down correction: the k-th smallest of n times n - k + 1, none below a smaller one's."""
     order, running, result = np.argsort(p, kind="stable"), 0.0, [0.0] * len(p)
     for rank, index in enumerate(order):
         running = max(running, min(1.0, (len(p) - rank) * p[index]))

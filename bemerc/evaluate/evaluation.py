@@ -208,8 +208,7 @@ def _with_interval(
 
 
 def ladder_pairs(variants: Sequence[str]) -> list[tuple[str, str]]:
-    """(a, b) wherever b is a with one more letter of T, V, B, for what each modality adds. Behavior's worth is (TV,
-    TVB).
+    """(a, b) wherever b is a with one more letter of T, V, B. Behavior's worth is (TV, TVB).
 
     Variants with other names give no pair.
     """

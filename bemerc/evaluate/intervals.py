@@ -132,8 +132,7 @@ def _estimate(value: float, draws: Floats, systems: Sequence[Repeated]) -> Estim
 
 
 def _interaction(system: Repeated) -> float:
-    """The variance of seeds x dialogues, which is in the spread between seeds too: mean diagonal of C minus mean of the
-    rest."""
+    """The variance of seeds x dialogues, part of the spread between seeds too: mean diagonal of C minus the rest's."""
     seeds = len(system.values)
     covariance = np.cov(system.draws[np.isfinite(system.draws).all(1)].T) * system.dialogues / (system.dialogues - 1)
     diagonal = float(np.trace(covariance)) / seeds

@@ -53,8 +53,7 @@ def f1(counts: NDArray[Any]) -> Floats:
 
 
 def weighted_f1(counts: NDArray[Any]) -> Floats:
-    """F1 averaged by support, the headline number of the field. counts (..., C, C) -> (...); NaN where nothing is
-    judged."""
+    """F1 averaged by support, the field's headline number. counts (..., C, C) -> (...); NaN without any."""
     return _divide((f1(counts) * support(counts)).sum(-1), counts.sum((-2, -1)), empty=np.nan)
 
 
@@ -64,8 +63,7 @@ def macro_f1(counts: NDArray[Any]) -> Floats:
 
 
 def ece(gold: Ints, predicted: Ints, scores: Floats) -> float:
-    """Expected calibration error: mean |share right - mean probability| over bins of the answer's probability, by bin
-    size.
+    """Expected calibration error: |share right - mean probability| of the answer, averaged over bins by their size.
 
     gold, predicted (N,) codes; scores (N, C) probabilities. Bins are (0, 1/15], (1/15, 2/15], ...
     """

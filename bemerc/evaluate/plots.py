@@ -31,8 +31,7 @@ GAP = 0.5  # rows between two groups of the ladder
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of the ladder: fractions, ``low`` and ``high`` None without an interval, ``ceiling`` None where
-    unknown."""
+    """One row of the ladder, fractions; ``low`` and ``high`` None without an interval, ``ceiling`` None if unknown."""
 
     name: str
     is_model: bool

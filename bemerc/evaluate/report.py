@@ -145,8 +145,7 @@ def _f1_bar(results: Results, name: str, label: str) -> plots.Bar:
 
 
 def read_curves(epochs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """Variant -> one row per epoch: ``epoch``, its mean loss, and dev's metrics. Variants without a file are left
-    out."""
+    """Variant -> one row per epoch: ``epoch``, its mean loss, dev's metrics; without variants that have no file."""
     curves = {}
     for name, path in epochs.items():
         if path.is_file():

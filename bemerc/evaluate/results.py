@@ -110,8 +110,7 @@ def as_predictions(manifest: Manifest, scores: baselines.Floats) -> list[Predict
 def by_case(
     manifest: Manifest, systems: Mapping[str, Sequence[Prediction]], cases: Mapping[str, str]
 ) -> dict[str, dict[str, tuple[float, int]]]:
-    """Case -> system -> (accuracy, utterances) on test, in the order of CASES. CorpusError if an utterance has no
-    case."""
+    """Case -> system -> (accuracy, utterances) on test, in the order of CASES. CorpusError for an id without a case."""
     gold = {u.id: u.label for u in manifest.by_split("test") if u.label is not None}
     unknown = sorted(set(gold) - set(cases))
     if unknown:
@@ -127,8 +126,7 @@ def by_case(
 
 
 def headline(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of metrics.json: counts, and per system and difference the three metrics with intervals,
-    fractions."""
+    """The content of metrics.json: counts, and the metrics of systems and differences with intervals, fractions."""
     return {
         "test": {
             "utterances": numbers["utterances"],

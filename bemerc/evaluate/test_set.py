@@ -23,8 +23,7 @@ LISTED_IDS = 5
 
 
 class EvaluationError(BemercError):
-    """Predictions do not fit the manifest: other, missing or duplicate ids, labels outside the set, scores that are
-    none."""
+    """Predictions do not fit the manifest: wrong, missing or duplicate ids, unknown labels, invalid scores."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ def shifts(manifest: Manifest) -> dict[str, int]:
 def validate(
     manifest: Manifest, predictions: Sequence[Prediction], split: Split = "test", name: str = "predictions"
 ) -> None:
-    """Raise EvaluationError, one sentence per kind of fault with the ids, unless ``predictions`` can be evaluated on
-    ``split``.
+    """Raise EvaluationError, one sentence per kind of fault, unless ``predictions`` can be evaluated on ``split``.
 
     Every labelled utterance of the split needs exactly one prediction; those of other utterances of the manifest are
     ignored. ``name`` opens the sentences. StaleError where a model of another manifest or other splits made them.

@@ -122,8 +122,7 @@ def read(folder: Path) -> Mapping[str, Any] | None:
 
 
 def read_genders(path: Path, manifest: Manifest) -> dict[str, str]:
-    """Speaker -> gender from a table with the columns ``speaker`` and ``gender``; any words for gender, blank is
-    unknown.
+    """Speaker -> gender from a table with columns ``speaker`` and ``gender``; any words for gender, blank is unknown.
 
     Raises CorpusError where the file cannot be read, ModelError where a column is missing, a row is broken, or a
     speaker occurs twice or is not in the manifest.

@@ -132,8 +132,7 @@ def _third(moment_s: float, frames: Features) -> int:
 
 
 def brief_acts(face: Features, covered: NDArray[np.bool_] | None = None) -> list[BriefAct]:
-    """Micro-expressions, the clearest first, each with the unit that stands out most. covered: see
-    micro_expressions.py."""
+    """Micro-expressions, the clearest first, by the unit that stands out most. covered: see micro_expressions.py."""
     items = {item.column: item for item in phrases.UNITS}
     return [
         BriefAct(

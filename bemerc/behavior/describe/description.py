@@ -65,8 +65,7 @@ def _row(key: str, description: Description) -> dict[str, Any]:
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write lines to a file that only its owner may read; it appears when it is complete. DiskError where the disk
-    refuses."""
+    """Write lines to a file that only its owner may read, whole or not at all. DiskError where the disk refuses."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 

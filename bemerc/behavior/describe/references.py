@@ -153,8 +153,7 @@ def _rest_of(speakers: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 
 def fit_reaches(items: Sequence[Item], reached: Iterable[Measures]) -> dict[str, tuple[float, float, float]]:
-    """How far train's clips went, by item key -> thresholds of slight, clear and strong, at least half of the items'
-    own."""
+    """How far train's clips went, by item key -> slight, clear and strong, at least half of the items' own."""
     values = _columns(reached)
     result = {}
     for item in items:

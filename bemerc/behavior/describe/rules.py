@@ -83,8 +83,7 @@ def describe(
 
 
 def measures(clip: Clip) -> Measures:
-    """The measures that are judged by quantiles: the voice's five, movement, and the hands' movement where it is
-    measured."""
+    """The measures that are judged by quantiles: the voice's five, the body's movement and the hands'."""
     result: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
     if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):

@@ -50,8 +50,7 @@ def runs(values: Array, threshold: float) -> list[Run]:
 
 
 def frame_s(timestamps_s: Array) -> float:
-    """Seconds between two frames: the median step, so that a dropped frame does not matter; at least LEAST_STEP_S. One
-    frame: 0."""
+    """The median step in seconds, at least LEAST_STEP_S, which a dropped frame does not change; 0 for one frame."""
     return max(LEAST_STEP_S, float(np.median(np.diff(timestamps_s)))) if len(timestamps_s) > 1 else 0.0
 
 
@@ -89,8 +88,7 @@ def _is_brief(values: Array, peak: Run, frame_s: float) -> bool:
 
 
 def _peak_at(values: Array, apex: int, reach: int) -> Run:
-    """The frames around ``apex`` above half of its height; height 0 where its rise or its return is not in the
-    series."""
+    """The frames around ``apex`` above half of its height; height 0 where its rise or return is cut off."""
     before, after = values[max(0, apex - reach) : apex], values[apex + 1 : apex + 1 + reach]
     before, after = before[_unbroken(before[::-1])[::-1]], after[_unbroken(after)]
     if not before.size or not after.size:
@@ -123,8 +121,7 @@ def blinks(closure: Array, frame_s: float, threshold: float) -> list[Run]:
 
 
 def oscillations(angle: Array, least: float, longest: int) -> int:
-    """How often an angle (T,) moves there and back: pairs of monotone runs in opposite directions, one right after the
-    other.
+    """How often an angle (T,) moves there and back: pairs of successive monotone runs in opposite directions.
 
     Each run covers at least ``least`` within ``longest`` frames. A turn that is held is no part of an oscillation.
     """
@@ -137,8 +134,7 @@ def oscillations(angle: Array, least: float, longest: int) -> int:
 
 
 def _monotone_runs(angle: Array, least: float) -> list[tuple[int, int]]:
-    """(first, last) frames from turning point to turning point; reversals of less than ``least`` are noise on a longer
-    run."""
+    """(first, last) frames between turning points; reversals of less than ``least`` are noise on a longer run."""
     result: list[tuple[int, int]] = []
     start, extreme, direction = 0, 0, 0
     for frame, value in enumerate(angle.tolist()):

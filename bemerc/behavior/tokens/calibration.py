@@ -115,8 +115,7 @@ def _fit_one(made_of: Sequence[FrameCache], train: NDArray[np.float32]) -> Stati
 
 
 def used_caches(caches: Caches, calibration: Calibration | None) -> Caches:
-    """The caches without a speech cache that has no columns (no encoder is set) or that the calibration was fitted
-    without."""
+    """The caches without a speech cache that has no columns or that the calibration was fitted without."""
     if "speech" not in caches:
         return caches
     rest: Caches = {kind: cache for kind, cache in caches.items() if kind != "speech"}
@@ -181,8 +180,7 @@ def _causal_centres(
 
 
 def earlier_turns(manifest: Manifest) -> dict[str, tuple[Utterance, ...]]:
-    """Utterance id -> the turns of the same speaker before it in its dialogue, in order; none for a speaker without a
-    name."""
+    """Utterance id -> its speaker's earlier turns in the dialogue, in order; none for a speaker without a name."""
     earlier: dict[str, tuple[Utterance, ...]] = {}
     for dialogue in manifest.dialogues():
         turns: dict[str, tuple[Utterance, ...]] = {}

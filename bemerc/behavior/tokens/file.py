@@ -75,8 +75,7 @@ class Params:
 
 @dataclass(frozen=True)
 class BehaviorTokens:
-    """values (K, D') float32, in train's standard deviations; mask (K,) True where anything of the segment was
-    measured."""
+    """values (K, D') float32, in train's standard deviations; mask (K,) True where anything was measured."""
 
     values: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -110,8 +109,7 @@ def run(
 
 
 def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
-    """Every utterance's frames pooled, modality -> (N, K, D') in the manifest's order; NaN where nothing was
-    measured."""
+    """All utterances' frames pooled: modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
     pooled: Pooled = {}
     with bar("pooling frames", len(manifest.utterances) * len(caches), "utterances") as advance:
         for modality in MODALITIES:
@@ -167,8 +165,7 @@ def write_tokens(
 
 
 class TokenFile:
-    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}; a context manager that can be pickled and
-    forked.
+    """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}. A context manager; can be pickled and forked.
 
     Rows are read at their offset, without the HDF5 library: about as fast as numpy.memmap, and no page of the file
     stays in this process's memory.

@@ -145,8 +145,7 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[str]) -> dict[str, Array]:
-    """Pitch in semitones, the spectral shape while speaking (its level subtracted), and the clip's five voice
-    measures."""
+    """Pitch in semitones, spectral shape while speaking (its level subtracted), and the clip's five voice measures."""
     energy, loud = signals["energy_db"], voice.speaking(signals["energy_db"])
     measures = voice.measure(signals["pitch_hz"], energy, events.frame_s(timestamps_s))
     result = {"pitch_st": voice.semitones(signals["pitch_hz"])}
@@ -161,8 +160,7 @@ def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[
 
 
 def _segments(timestamps_s: Array, duration_s: float, k: int) -> NDArray[np.int64]:
-    """The segment of each frame (T,), 0 to k - 1. Where the duration is NaN or too short, the last frame ends the
-    clip."""
+    """The segment of each frame (T,), 0 to k - 1. The last frame ends a clip whose duration is NaN or too short."""
     end = timestamps_s[-1] + events.frame_s(timestamps_s)
     span = duration_s if np.isfinite(duration_s) and duration_s > timestamps_s[-1] else end
     if span <= 0:
