@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +23,7 @@ from bemerc.language.predict import score_labels as scorer
 from bemerc.language.predict.records import write_predictions
 from bemerc.language.train import align, crossfit, merc
 from tests import toy_language as language
+from tests.cli.test_cli import bemerc
 from tests.clips import write_clip
 
 SPLITS: tuple[Split, ...] = ("train", "train", "train", "dev", "dev", "test", "test", "test")
@@ -37,15 +41,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Measured]:
 @pytest.fixture(scope="module")
 def trained(world: tuple[Path, Measured]) -> tuple[Manifest, Path]:
     """The clips with labels, and a TV model trained on them."""
-    base, found = world
+    base, measured = world
     turns = tuple(
         dataclasses.replace(
             u, text=("a fine day", "not again")[i % 2], label=("joy", "anger")[i % 2], split=SPLITS[int(u.id[-1])]
         )
-        for i, u in enumerate(found.manifest.utterances)
+        for i, u in enumerate(measured.manifest.utterances)
     )
-    manifest = dataclasses.replace(found.manifest, utterances=turns, labels=("joy", "anger"))
-    file.run(manifest, found.caches, base / "tokens.h5", file.Params(k=2))
+    manifest = dataclasses.replace(measured.manifest, utterances=turns, labels=("joy", "anger"))
+    file.run(manifest, measured.caches, base / "tokens.h5", file.Params(k=2))
     shape = language.build(base / "backbone", manifest)
     with file.open_tokens(base / "tokens.h5") as read:
         merc.run("TV", manifest, read, None, None, prompts.Params(), shape, language.TRAINING, base / "model")
@@ -53,19 +57,19 @@ def trained(world: tuple[Path, Measured]) -> tuple[Manifest, Path]:
 
 
 def test_what_was_measured_can_be_opened(world: tuple[Path, Measured]) -> None:
-    _, found = world
-    assert [u.id for u in found.manifest.utterances] == sorted(f"{SPLITS[i]}/{i}" for i in range(8))
-    assert found.outcomes[1].measured == 8
-    assert found.caches["audio"] is not None
-    with open_cache(found.caches["audio"]) as audio:
+    _, measured = world
+    assert [u.id for u in measured.manifest.utterances] == sorted(f"{SPLITS[i]}/{i}" for i in range(8))
+    assert measured.outcomes[1].measured == 8
+    assert measured.caches["audio"] is not None
+    with open_cache(measured.caches["audio"]) as audio:
         pitch = audio["train/1"].column("pitch_hz")
         assert np.nanmedian(pitch) == pytest.approx(211, rel=0.02)
 
 
 def test_descriptions_come_back_and_are_left_behind(world: tuple[Path, Measured]) -> None:
-    base, found = world
-    said = describe(caches=base / "features", out=base / "features")
-    assert list(said) == [u.id for u in found.manifest.utterances]
+    base, measured = world
+    by_rules = describe(caches=base / "features", out=base / "features")
+    assert list(by_rules) == [u.id for u in measured.manifest.utterances]
     assert (base / "features" / "descriptions.jsonl").is_file()
 
 
@@ -84,37 +88,58 @@ def test_predictions_and_their_comparison(trained: tuple[Manifest, Path], world:
     write_manifest(base / "manifest.jsonl", manifest.utterances, manifest.labels, manifest.corpora)
     for name, given in (("model", judged), ("truth", right)):
         write_predictions(base / f"{name}.jsonl", given)
-    found = compare(base / "manifest.jsonl", [base / "model.jsonl", base / "truth.jsonl"])
-    assert found.utterances == 3
-    assert found.rows[1].measured["accuracy"].value == 1.0
-    assert found.rows[1].against is not None
+    comparison = compare(base / "manifest.jsonl", [base / "model.jsonl", base / "truth.jsonl"])
+    assert comparison.utterances == 3
+    assert comparison.rows[1].measured["accuracy"].value == 1.0
+    assert comparison.rows[1].against is not None
+
+
+def test_the_command_prints_who_said_what_when(trained: tuple[Manifest, Path], tmp_path: Path) -> None:
+    _, model = trained
+    write_clip(tmp_path / "clips" / "talk.mp4", 1.0)
+    cues = "1\n00:00:00,000 --> 00:00:00,400\nANN: a fine day\n\n2\n00:00:00,500 --> 00:00:01,000\nBEN: not again\n"
+    (tmp_path / "clips" / "talk.srt").write_text(cues, encoding="utf-8")
+    answer = bemerc("predict", "clips", "--model", model, "--workers", "1", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    first, second, *_ = answer.stdout.splitlines()
+    assert re.fullmatch(r'talk/0000  00:00\.0 ANN "a fine day"  (joy|anger) 0\.\d\d  (joy|anger) 0\.\d\d', first)
+    assert second.startswith('talk/0001  00:00.5 BEN "not again"  ')
+    with (tmp_path / "features" / "utterances.csv").open(encoding="utf-8-sig", newline="") as table:
+        rows = list(csv.DictReader(table))
+    names = ["id", "dialogue", "turn", "start_s", "end_s", "speaker", "text", "label", "p_joy", "p_anger", "sentences"]
+    assert list(rows[0]) == [*names, "quality", "uncertain", "unmeasured", "note"]
+    assert float(rows[1]["p_joy"]) + float(rows[1]["p_anger"]) == pytest.approx(1, abs=1e-3)
+    assert "No face was visible." in rows[0]["sentences"]
+    listed = json.loads(bemerc("predict", "clips", "--model", model, "--json", cwd=tmp_path).stdout)
+    assert [one["label"] for one in listed["predictions"]] == [row["label"] for row in rows]
+    assert (listed["predictions"][0]["speaker"], listed["without"]) == ("ANN", [])
 
 
 def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(
     trained: tuple[Manifest, Path], world: tuple[Path, Measured], tmp_path: Path
 ) -> None:
-    (manifest, _), (base, found) = trained, world
+    (manifest, _), (base, measured) = trained, world
     shape = language.build(tmp_path / "backbone", manifest)
     quick = dataclasses.replace(language.TRAINING, epochs=1)
     with file.open_tokens(base / "tokens.h5") as read:
-        said = describe(caches=base / "features", out=base / "features")
-        align.run(manifest, read, said, None, shape, quick, tmp_path / "align")
+        by_rules = describe(caches=base / "features", out=base / "features")
+        align.run(manifest, read, by_rules, None, shape, quick, tmp_path / "align")
         alone = crossfit.Params(folds=1, limit=4)
         own = crossfit.run(
-            manifest, read, said, tmp_path / "align", shape, quick, scorer.Params(), alone, tmp_path / "work"
+            manifest, read, by_rules, tmp_path / "align", shape, quick, scorer.Params(), alone, tmp_path / "work"
         )
-        for name, description, described in (("rules", "rules", said), ("student", "student", own)):
+        for name, description, described in (("rules", "rules", by_rules), ("student", "student", own)):
             inputs = dataclasses.replace(LADDER["TV"], description=description)
             given = (manifest, read, None, tmp_path / "align", prompts.Params(), shape, quick, tmp_path / name, None)
             merc.run(name, *given, inputs, {description: described})
     merc.keep_student(tmp_path / "align", tmp_path / "student")
     for name in ("rules", "student"):
         answer = predict(tmp_path / name, caches=base / "features", out=tmp_path / "out")
-        assert len(answer.predictions) == len(found.manifest.utterances)
+        assert len(answer.predictions) == len(measured.manifest.utterances)
     assert (tmp_path / "out" / "student.jsonl").is_file()
     assert (tmp_path / "out" / "descriptions.jsonl").is_file()
-    told = describe(caches=base / "features", out=tmp_path / "out", align=tmp_path / "align")
-    assert list(told) == [u.id for u in found.manifest.utterances]
+    by_align = describe(caches=base / "features", out=tmp_path / "out", align=tmp_path / "align")
+    assert list(by_align) == [u.id for u in measured.manifest.utterances]
 
 
 def test_faults_are_sentences(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def portrait() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of odd clips, extracted once by the command; what it said is in said.txt."""
+    """A folder of odd clips, extracted once by the command; what it printed is in printed.txt."""
     base = tmp_path_factory.mktemp("odd")
     clips = base / "clips"
     clips.mkdir()
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = bemerc("extract", "--video-dir", clips, "--out", base / "features", cwd=base)
     assert answer.returncode == 0, answer.stderr
     assert "Traceback" not in answer.stderr
-    (base / "said.txt").write_text(answer.stdout, encoding="utf-8")
+    (base / "printed.txt").write_text(answer.stdout, encoding="utf-8")
     return base
 
 
@@ -86,8 +86,8 @@ def audio(folder: Path) -> Iterator[FrameCache]:
 
 
 def test_a_face_that_leaves_is_nan_from_then_on(face: FrameCache) -> None:
-    seen = np.isfinite(face["half"].column("AU12_r"))
-    assert seen.tolist() == [True] * 6 + [False] * 6
+    finite = np.isfinite(face["half"].column("AU12_r"))
+    assert finite.tolist() == [True] * 6 + [False] * 6
 
 
 def test_a_rotated_video_is_measured_upright(face: FrameCache) -> None:
@@ -105,7 +105,7 @@ def test_very_short_and_very_long_clips_are_rows_like_others(face: FrameCache, a
     assert audio.frames("minutes") == pytest.approx(30_000, rel=0.01)
 
 
-def test_telephone_and_stereo_sound_is_heard_at_its_pitch(audio: FrameCache) -> None:
+def test_telephone_and_stereo_sound_has_its_pitch(audio: FrameCache) -> None:
     for id_ in ("telephone", "stereo"):
         pitch = audio[id_].column("pitch_hz")[20:-20]
         assert np.nanmedian(pitch) == pytest.approx(440, abs=3)
@@ -116,15 +116,15 @@ def test_odd_sizes_long_names_and_links_are_clips_like_others(folder: Path, face
     np.testing.assert_array_equal(face["link"].values, face["odd"].values)
     assert face.failures["dangling"] == "There is no file 'dangling.mp4'."
     assert not any(id_.startswith("around") for id_ in face)
-    assert "dangling: There is no file" in (folder / "said.txt").read_text(encoding="utf-8")
+    assert "dangling: There is no file" in (folder / "printed.txt").read_text(encoding="utf-8")
 
 
 def test_all_of_it_passes_the_check_and_goes_on_into_sentences(folder: Path) -> None:
     checked = bemerc("cache", "validate", "features", "--deep", "--video-dir", "clips", cwd=folder)
     assert checked.returncode == 0, checked.stdout
-    said = bemerc("describe", "--caches", "features", "--out", "said", cwd=folder)
-    assert said.returncode == 0, said.stderr
-    assert "too short" in said.stdout
+    described = bemerc("describe", "--caches", "features", "--out", "described", cwd=folder)
+    assert described.returncode == 0, described.stderr
+    assert "too short" in described.stdout
     exported = bemerc("cache", "export", "features/face.h5", "csv", "--to", "csv", cwd=folder)
     assert exported.returncode == 0, exported.stderr
     assert file_of(folder / "csv", LONG, ".csv").is_file()
@@ -151,10 +151,10 @@ def test_ctrl_c_ends_in_a_sentence_and_keeps_the_work(tmp_path: Path) -> None:
         assert time.monotonic() < end
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[1]
+    printed = process.communicate(timeout=120)[1]
     assert process.returncode == 130
-    assert "Interrupted. What was finished is kept" in said
-    assert "Traceback" not in said
+    assert "Interrupted. What was finished is kept" in printed
+    assert "Traceback" not in printed
     kept = finished(tmp_path)
     assert 1 <= kept < 8
     again = bemerc("extract", "--video-dir", "clips", cwd=tmp_path)
@@ -191,7 +191,7 @@ def test_a_cache_that_is_not_to_be_trusted_is_refused_by_every_command(tmp_path:
     for arguments in (
         ("cache", "info", path),
         ("cache", "export", path, tmp_path / "out", "--to", "csv"),
-        ("describe", "--caches", tmp_path, "--out", tmp_path / "said"),
+        ("describe", "--caches", tmp_path, "--out", tmp_path / "described"),
     ):
         answer = bemerc(*arguments)
         assert answer.returncode == 1
@@ -217,8 +217,8 @@ def test_an_id_that_leads_elsewhere_writes_nothing_elsewhere(tmp_path: Path) -> 
     for to in ("csv", "npy"):
         answer = bemerc("cache", "export", path, tmp_path / "inside" / "out", "--to", to)
         assert answer.returncode == 0, answer.stderr
-    assert {found.name for found in tmp_path.iterdir()} == {"inside"}
-    assert {found.name for found in (tmp_path / "inside").iterdir()} == {"face.h5", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == {"inside"}
+    assert {path.name for path in (tmp_path / "inside").iterdir()} == {"face.h5", "out"}
 
 
 @pytest.mark.parametrize(("flag", "kept"), [("--landmarks", True), ("--no-landmarks", False)])
@@ -242,23 +242,23 @@ def test_landmarks_can_be_dropped_later_and_stay_dropped(tmp_path: Path) -> None
     clips.mkdir()
     for name in ("a", "b", "gone"):
         film(clips / f"{name}.mp4", [np.roll(portrait(), len(name), axis=1)] * (4 if name == "a" else 5))
-    told = ("--workers", "1")
-    bemerc("extract", "--video-dir", clips, "--out", out, *told)
+    workers = ("--workers", "1")
+    bemerc("extract", "--video-dir", clips, "--out", out, *workers)
     (clips / "gone.mp4").unlink()
-    answer = bemerc("extract", "--video-dir", clips, "--out", out, *told, "--no-landmarks")
+    answer = bemerc("extract", "--video-dir", clips, "--out", out, *workers, "--no-landmarks")
     assert answer.returncode == 0, answer.stderr
     assert "0 of 2 utterances were measured" in answer.stdout
     assert "; landmarks removed from 3 stored results" in answer.stdout
     assert not stored_landmarks(out)
-    bemerc("extract", "--video-dir", clips, "--out", never, *told, "--no-landmarks")
+    bemerc("extract", "--video-dir", clips, "--out", never, *workers, "--no-landmarks")
     assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes()
     answer = bemerc("describe", "--video-dir", clips, "--out", out)
     assert answer.returncode == 0, answer.stderr
     assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes(), "what else is done brings none back"
     (out / "face.h5").unlink()  # nor does a cache that is lost: the store remembers it
-    answer = bemerc("extract", "--video-dir", clips, "--out", out, *told)
+    answer = bemerc("extract", "--video-dir", clips, "--out", out, *workers)
     assert answer.returncode == 0, answer.stderr
     assert (out / "face.h5").read_bytes() == (never / "face.h5").read_bytes()
-    answer = bemerc("extract", "--video-dir", clips, "--out", out, *told, "--landmarks")
+    answer = bemerc("extract", "--video-dir", clips, "--out", out, *workers, "--landmarks")
     assert "2 of 2 utterances were measured (face only)" in answer.stdout
     assert stored_landmarks(out)

@@ -113,7 +113,7 @@ def test_what_a_user_can_cause_is_a_sentence(tmp_path: Path, arguments: list[str
     assert "Traceback" not in answer.stderr
 
 
-def test_an_unknown_params_key_is_told_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_params_key_is_an_error_with_the_right_ones(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     write_clip(tmp_path / "clips" / "a.mp4")
     (tmp_path / "p.yaml").write_text("extract_video: {pose: {rate: 4.0}}\nextract_audio: {}\n", encoding="utf-8")
@@ -144,8 +144,8 @@ def test_a_folder_with_broken_clips_is_measured_all_the_same(tmp_path: Path) -> 
         "--video-dir",
         str(clips),
     ]
-    seen = bemerc("inspect", tmp_path / "out" / "face.h5", cwd=tmp_path)
-    assert "face of 3 utterances" in seen.stdout
+    listed = bemerc("inspect", tmp_path / "out" / "face.h5", cwd=tmp_path)
+    assert "face of 3 utterances" in listed.stdout
     lost = bemerc("inspect", tmp_path / "out" / "face.h5", "text", cwd=tmp_path)
     assert lost.returncode == 1
     assert "Of 'text' there is nothing to draw. Face: The clip cannot be opened" in lost.stderr
@@ -199,11 +199,11 @@ def test_what_extract_did_is_there_for_programs(tmp_path: Path) -> None:
     (tmp_path / "clips" / "._a.mp4").write_text("shadow")
     answer = bemerc("extract", "--video-dir", "clips", "--json", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout)
-    video, audio = told["measured"]
+    result = json.loads(answer.stdout)
+    video, audio = result["measured"]
     assert (video["utterances"], video["complete"], list(video["failures"]), video["retryable"]) == (2, 1, ["text"], {})
     assert (audio["complete"], list(audio["absent"]), list(audio["failures"])) == (0, ["a"], ["text"])
-    assert len(told["left_out"]) == 1
+    assert len(result["left_out"]) == 1
 
 
 def test_names_reach_the_terminal_as_text(tmp_path: Path) -> None:

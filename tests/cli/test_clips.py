@@ -23,14 +23,14 @@ CUES = "1\n00:00:00,100 --> 00:00:00,900\nANN: =1+1, hello\n\n2\n00:00:01,000 --
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with clips/talk.mp4, its subtitles and another clip; the first is extracted alone, the answer is JSON in told.json."""
+    """A folder with clips/talk.mp4, its subtitles and another clip; the first is extracted alone, the answer is JSON in extract.json."""
     base = tmp_path_factory.mktemp("talk")
     write_clip(base / "clips" / "talk.mp4", 2.0)
     (base / "clips" / "talk.srt").write_text(CUES, encoding="utf-8")
     write_clip(base / "clips" / "other.mp4", 0.3)
     answer = bemerc("extract", "clips/talk.mp4", "--json", "--workers", "1", cwd=base)
     assert answer.returncode == 0, answer.stderr
-    (base / "told.json").write_text(answer.stdout, encoding="utf-8")
+    (base / "extract.json").write_text(answer.stdout, encoding="utf-8")
     return base
 
 
@@ -40,9 +40,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_single_clip_is_extracted_with_its_words(talk: Path) -> None:
-    told = json.loads((talk / "told.json").read_text(encoding="utf-8"))
-    assert told["utterances"] == "features/talk/utterances.csv"
-    assert [outcome["utterances"] for outcome in told["measured"]] == [2, 2]
+    result = json.loads((talk / "extract.json").read_text(encoding="utf-8"))
+    assert result["utterances"] == "features/talk/utterances.csv"
+    assert [outcome["utterances"] for outcome in result["measured"]] == [2, 2]
     with open_cache(talk / "features" / "talk" / "face.h5") as cache:
         assert cache.ids == ("talk/0000", "talk/0001")
     one, two = rows(talk / "features" / "talk" / "utterances.csv")
@@ -94,9 +94,9 @@ def test_what_a_cache_holds_fits_on_a_screen(talk: Path) -> None:
 
 def test_an_utterance_is_there_for_programs(talk: Path) -> None:
     answer = bemerc("inspect", "features/talk/audio.h5", "talk/0000", "--json", cwd=talk)
-    told = json.loads(answer.stdout)
-    assert len(told["values"]) == len(told["timestamps_s"]) > 50
-    assert len(told["values"][0]) == len(told["columns"])
+    result = json.loads(answer.stdout)
+    assert len(result["values"]) == len(result["timestamps_s"]) > 50
+    assert len(result["values"][0]) == len(result["columns"])
     assert bemerc("inspect", "features/talk/audio.h5", "nobody", "--json", cwd=talk).returncode == 1
 
 

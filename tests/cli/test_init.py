@@ -24,7 +24,7 @@ SMALL = {
     "backbone": {"vocabulary": 400, "hidden": 32, "layers": 1, "heads": 2, "steps": 3, "drills": 4, "texts": 1, "length": 32},
     "align": {"epochs": 1},
     "merc": {"epochs": 1},
-    "evaluate": {"variants": ["T", "TVB"], "resamples": 50},
+    "evaluate": {"variants": ["T", "TVB"], "resamples": 200},
 }  # fmt: skip
 
 
@@ -108,8 +108,8 @@ def test_from_an_empty_folder_to_a_report_with_nothing_but_the_wheel(installed: 
     assert "weighted_f1" in json.dumps(json.loads((tmp_path / "p" / "results" / "metrics.json").read_text()))
     assert (tmp_path / "p" / "results" / "report.md").is_file()
     clip = next((tmp_path / "p" / "data" / "sample" / "test").glob("*.mp4"))
-    told = run(sys.executable, "-m", "bemerc", "predict", str(clip), "--model", "models/merc/TVB")
-    assert "This model was trained on the embedded sample" in told
+    answer = run(sys.executable, "-m", "bemerc", "predict", str(clip), "--model", "models/merc/TVB")
+    assert "This model was trained on the embedded sample" in answer
 
 
 @pytest.mark.slow
