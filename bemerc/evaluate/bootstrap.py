@@ -40,11 +40,11 @@ def repeated(reference: Reference, answers: Sequence[Answers], weights: Floats) 
     F1 of the seeds' pooled counts would be another number than the mean of their F1.
     """
     counts = [dialogue_counts(reference, one) for one in answers]
-    drawn = [resampled(of, weights) for of in counts]
+    drawn = [resampled(one_seed, weights) for one_seed in counts]
     return {
         name: intervals.Repeated(
-            np.array([metric(of.sum(0)) for of in counts]),
-            np.stack([metric(of) for of in drawn], 1),
+            np.array([metric(one_seed.sum(0)) for one_seed in counts]),
+            np.stack([metric(one_seed) for one_seed in drawn], 1),
             reference.dialogues,
         )
         for name, metric in METRICS.items()

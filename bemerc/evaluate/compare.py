@@ -95,35 +95,35 @@ class Comparison:
         return asdict(self)
 
 
-def load(manifest: Manifest, places: Sequence[Path]) -> list[Run]:
-    """A run per place: a predictions file, or a folder with one such file per training seed.
+def load(manifest: Manifest, paths: Sequence[Path]) -> list[Run]:
+    """A run per path: a predictions file, or a folder with one such file per training seed.
 
-    Raises CompareError where places are missing or share a name, EvaluationError or PredictionError where predictions
+    Raises CompareError where paths are missing or share a name, EvaluationError or PredictionError where predictions
     do not fit the manifest.
     """
-    runs = [Run(_name(place), tuple(answers(manifest, file) for file in _files(place))) for place in places]
+    runs = [Run(_name(path), tuple(answers(manifest, file) for file in _files(path))) for path in paths]
     names = [run.name for run in runs]
     if len(runs) < 2:
         raise CompareError("A comparison needs two runs or more: a baseline, and what is compared with it.")
     if len(set(names)) < len(names):
-        names = [str(place) for place in places]
+        names = [str(path) for path in paths]
         runs = [Run(name, run.answers) for name, run in zip(names, runs, strict=True)]
     if len(set(names)) < len(names):
         raise CompareError(f"One run is named twice: {', '.join(names)}. Name each once.")
     return runs
 
 
-def _name(place: Path) -> str:
-    return place.stem if place.suffix == ".jsonl" else place.name or str(place)
+def _name(path: Path) -> str:
+    return path.stem if path.suffix == ".jsonl" else path.name or str(path)
 
 
-def _files(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
-    files = sorted(place.glob("*.jsonl"))
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("*.jsonl"))
     if not files:
         raise CompareError(
-            f"{place}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per "
+            f"{path}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per "
             "training seed."
         )
     return files
@@ -146,9 +146,9 @@ def compare(manifest: Manifest, runs: Sequence[Run], params: evaluation.Params) 
             run.name,
             len(run.answers),
             {m: _measured(repeated[m], params.confidence) for m in metrics.METRICS},
-            None if place == 0 else {m: corrected[k][place - 1] for k, m in enumerate(metrics.METRICS)},
+            None if number == 0 else {m: corrected[k][number - 1] for k, m in enumerate(metrics.METRICS)},
         )
-        for place, (run, repeated) in enumerate(zip(runs, (base, *others), strict=True))
+        for number, (run, repeated) in enumerate(zip(runs, (base, *others), strict=True))
     ]
     return Comparison(tuple(rows), len(reference.gold), reference.dialogues, params.confidence, params.resamples)
 
@@ -211,12 +211,12 @@ def latex(comparison: Comparison) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    levels = [ranged(asdict(one)) for one in row.measured.values()]
+    levels = [ranged(asdict(measured)) for measured in row.measured.values()]
     if row.against is None:
         return [str(row.seeds), *levels, "", ""]
-    one = row.against[HEADLINE]
-    gap = ranged(asdict(one.gap), signed)
-    return [str(row.seeds), *levels, gap, f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "<0.001"]
+    difference = row.against[HEADLINE]
+    gap = ranged(asdict(difference.gap), signed)
+    return [str(row.seeds), *levels, gap, f"{difference.p_holm:.3f}" if difference.p_holm >= 0.001 else "<0.001"]
 
 
 def _tex(text: str) -> str:

@@ -46,10 +46,10 @@ def save_ladder(path: Path, panels: Mapping[str, Sequence[Sequence[Bar]]], confi
     groups = next(iter(panels.values()))
     rows = sum(len(group) + GAP for group in groups)
     figure = _figure(4.0 * len(panels) + 2.6, 0.36 * rows + 1.1)
-    for place, (axes, (title, groups_of_panel)) in enumerate(
+    for number, (axes, (title, groups_of_panel)) in enumerate(
         zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True)
     ):
-        _ladder(axes, title, groups_of_panel, named=place == 0)
+        _ladder(axes, title, groups_of_panel, named=number == 0)
     keys = _ladder_keys(
         [bar for groups_of_panel in panels.values() for group in groups_of_panel for bar in group], confidence
     )
@@ -75,10 +75,10 @@ def _ladder(axes: Axes, title: str, groups: Sequence[Sequence[Bar]], *, named: b
     _bare(axes)
 
 
-def _ladder_row(axes: Axes, at: float, bar: Bar) -> None:
+def _ladder_row(axes: Axes, y: float, bar: Bar) -> None:
     if bar.ceiling is not None:
         axes.barh(
-            at,
+            y,
             100 * bar.ceiling,
             height=0.78,
             facecolor=GHOST,
@@ -87,12 +87,12 @@ def _ladder_row(axes: Axes, at: float, bar: Bar) -> None:
             linestyle=(0, (3, 2)),
             zorder=1,
         )
-    axes.barh(at, 100 * bar.value, height=0.62, color=MODEL if bar.is_model else BASELINE, zorder=2)
+    axes.barh(y, 100 * bar.value, height=0.62, color=MODEL if bar.is_model else BASELINE, zorder=2)
     if bar.low is not None and bar.high is not None:
-        axes.plot([100 * bar.low, 100 * bar.high], [at, at], color=INK, linewidth=1.5, solid_capstyle="butt", zorder=3)
+        axes.plot([100 * bar.low, 100 * bar.high], [y, y], color=INK, linewidth=1.5, solid_capstyle="butt", zorder=3)
     axes.text(
         111,
-        at,
+        y,
         f"{100 * bar.value:.1f}",
         va="center",
         ha="right",
@@ -125,8 +125,8 @@ def save_confusions(path: Path, labels: Sequence[str], counts: Mapping[str, NDAr
     """One heat map per system: counts (C, C), shaded by the share of the row (the gold label)."""
     side = 0.42 * len(labels) + 1.0
     figure = _figure(side * len(counts) + 1.0, side + 0.5)
-    for place, (axes, (name, table)) in enumerate(zip(_row_of_axes(figure, len(counts)), counts.items(), strict=True)):
-        _confusion_matrix(axes, name, labels, table, named=place == 0)
+    for number, (axes, (name, table)) in enumerate(zip(_row_of_axes(figure, len(counts)), counts.items(), strict=True)):
+        _confusion_matrix(axes, name, labels, table, named=number == 0)
     _save(figure, path)
 
 
@@ -154,9 +154,9 @@ def save_per_class(path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[
     figure = _figure(1.05 * len(labels) + 2.0, 3.2)
     axes = figure.add_subplot()
     width = 0.8 / len(f1)
-    for place, (name, values) in enumerate(f1.items()):
-        at = np.arange(len(labels)) + (place - (len(f1) - 1) / 2) * width
-        shade = SHADES[min(place, len(SHADES) - 1)] if len(f1) > 1 else MODEL
+    for number, (name, values) in enumerate(f1.items()):
+        at = np.arange(len(labels)) + (number - (len(f1) - 1) / 2) * width
+        shade = SHADES[min(number, len(SHADES) - 1)] if len(f1) > 1 else MODEL
         axes.bar(at, [100 * bar.value for bar in values], width * 0.92, color=shade, label=name, zorder=2)
         for x, bar in zip(at, values, strict=True):
             if bar.low is not None and bar.high is not None:
@@ -175,8 +175,8 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[flo
     """Training curves: panel title -> curve name -> (x, y)."""
     figure = _figure(3.9 * len(panels) + 0.6, 3.0)
     for axes, (title, curves) in zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True):
-        for place, (name, (x, y)) in enumerate(curves.items()):
-            shade = SHADES[min(place, len(SHADES) - 1)] if len(curves) > 1 else MODEL
+        for number, (name, (x, y)) in enumerate(curves.items()):
+            shade = SHADES[min(number, len(SHADES) - 1)] if len(curves) > 1 else MODEL
             axes.plot(x, y, color=shade, linewidth=1.6, label=name, marker="o" if len(x) < 30 else None, markersize=3)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch", fontsize=9)
