@@ -19,7 +19,8 @@ import transformers
 
 from bemerc.behavior.tokens import file
 from bemerc.behavior.tokens.calibration import Calibration, Statistics
-from bemerc.corpus.manifest import LABEL_SETS, MODALITIES, Manifest, Utterance
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import MODALITIES, Manifest, Utterance
 from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.audio.speech_encoder_torch import Encoder
 from bemerc.language.inputs import dataset

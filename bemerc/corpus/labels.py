@@ -11,7 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
-from bemerc.corpus.manifest import LABEL_SETS
+
+# Labels in the order of scores and tables.
+LABEL_SETS: dict[str, tuple[str, ...]] = {
+    "meld": ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),
+    "iemocap6": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
+    "iemocap4": ("happy", "sad", "neutral", "angry"),
+}
 
 # Spellings that corpora and repositories use for a label. They count only within a set that has the label.
 ALIASES: dict[str, tuple[str, ...]] = {

@@ -26,13 +26,6 @@ MODALITIES: tuple[Modality, ...] = ("face", "pose", "audio")
 # The speaker of turns without a name. They may be several people, so they are never calibrated on earlier turns.
 NOBODY = ""
 
-# Labels in the order of scores and tables.
-LABEL_SETS: dict[str, tuple[str, ...]] = {
-    "meld": ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),
-    "iemocap6": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
-    "iemocap4": ("happy", "sad", "neutral", "angry"),
-}
-
 
 @dataclass(frozen=True)
 class Utterance:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.corpus.manifest import LABEL_SETS
+from bemerc.corpus.labels import LABEL_SETS
 
 LABELS = LABEL_SETS["meld"]
 SILENT = "neutral"  # what a modality shows that does not carry the emotion

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bemerc.core.errors import CorpusError
-from bemerc.corpus.labels import ALIASES, canonical, fault, label_set, mapping, names
-from bemerc.corpus.manifest import LABEL_SETS
+from bemerc.corpus.labels import ALIASES, LABEL_SETS, canonical, fault, label_set, mapping, names
 
 MELD, SIX = LABEL_SETS["meld"], LABEL_SETS["iemocap6"]
 

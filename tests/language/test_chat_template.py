@@ -10,7 +10,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from bemerc.core.errors import ModelError
-from bemerc.corpus.manifest import LABEL_SETS, Dialogue, Utterance
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import Dialogue, Utterance
 from bemerc.language.inputs import chat_template, dataset, prompts
 from tests.families import TEMPLATES
 

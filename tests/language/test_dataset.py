@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bemerc.behavior.tokens.file import BehaviorTokens
-from bemerc.corpus.manifest import LABEL_SETS, MODALITIES, Dialogue, Modality, Utterance
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
 from bemerc.language.inputs.dataset import (
     PADDING,
     WORDS,

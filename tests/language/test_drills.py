@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bemerc.corpus.manifest import LABEL_SETS, Manifest, Split, Utterance
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import Manifest, Split, Utterance
 from bemerc.language.inputs.prompts import Params
 from bemerc.language.tiny_lm.drills import drills, texts
 

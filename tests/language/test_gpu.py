@@ -20,7 +20,8 @@ import transformers
 from transformers import AutoTokenizer
 
 from bemerc.core.errors import MediaError
-from bemerc.corpus.manifest import LABEL_SETS, MODALITIES
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import MODALITIES
 from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.audio.speech_encoder_torch import Encoder
 from bemerc.language.inputs import dataset, prompts

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bemerc.corpus.manifest import LABEL_SETS, MODALITIES, Dialogue, Utterance
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import MODALITIES, Dialogue, Utterance
 from bemerc.language.inputs.prompts import (
     SLOTS,
     Markup,

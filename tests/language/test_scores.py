@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bemerc.core.errors import ModelError
-from bemerc.corpus.manifest import LABEL_SETS, MODALITIES
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import MODALITIES
 from bemerc.language.inputs import dataset, prompts
 from bemerc.language.model import behavior_model
 from bemerc.language.model.tree_attention import Trees

@@ -15,7 +15,8 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bemerc.core.errors import ModelError
-from bemerc.corpus.manifest import LABEL_SETS, Manifest, Utterance, write_manifest
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
 from bemerc.evaluate import evaluation
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model, card

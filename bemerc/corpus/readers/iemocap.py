@@ -18,7 +18,8 @@ from typing import Literal
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.encodings import Decoded
-from bemerc.corpus.manifest import LABEL_SETS, Split, Utterance
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import Split, Utterance
 from bemerc.corpus.readers.table import CROPS
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, renumbered, stop_at
 from bemerc.corpus.text import is_broken

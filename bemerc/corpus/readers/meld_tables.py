@@ -14,7 +14,8 @@ from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
 from bemerc.corpus.delimited import Row, Table, read_table
-from bemerc.corpus.manifest import LABEL_SETS, Split
+from bemerc.corpus.labels import LABEL_SETS
+from bemerc.corpus.manifest import Split
 from bemerc.corpus.reading import Finding
 from bemerc.corpus.text import repair, straighten
 
