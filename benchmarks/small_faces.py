@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.face.detection import FaceFinder
-from bemerc.extraction.face.tracking import same
+from bemerc.extraction.face.detection import FaceTracker
+from bemerc.extraction.face.tracking import is_same_face
 from bemerc.extraction.networks import WHOLE, FaceMesh, FaceModels, Rect
 from bemerc.media.video import Video
 
@@ -64,14 +64,14 @@ def squares(width: int, height: int, share: float) -> list[Rect]:
 
 def has_face(models: FaceModels, picture: Picture) -> float:
     """The width in pixels of the largest face that is there; 0 where there is none."""
-    models.show(picture)
+    models.set_frame(picture)
     height, width = picture.shape[:2]
     looks = [WHOLE, *(part for share in (1 / 2, 1 / 3, 1 / 4) for part in squares(width, height, share))]
     best = 0.0
     for part in looks:
-        for face in models.find("far", part):
+        for face in models.detect("far", part):
             place = replace(face.rect, width=AROUND * face.rect.width, height=AROUND * face.rect.height)
-            if any(f.score >= SURE and same(f.rect, face.rect) for f in models.find("near", place)):
+            if any(f.score >= SURE and is_same_face(f.rect, face.rect) for f in models.detect("near", place)):
                 best = max(best, face.rect.width * width / 1.5)
         if best and part is WHOLE:
             break  # it is there; how many there are is not asked
@@ -108,7 +108,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def judge(path: Path, scale: float, every: int, most_s: float) -> tuple[int, int, int] | None:
-    theirs, ours, models = FaceMesh(0.5, 0.5), FaceFinder(1, 0.5, 0.5), FaceModels(0.5)
+    theirs, ours, models = FaceMesh(0.5, 0.5), FaceTracker(1, 0.5, 0.5), FaceModels(0.5)
     widths, theirs_have, ours_have, spent_s, shape = [], [], [], 0.0, (0, 0)
     for i, (now_s, picture) in enumerate(frames(path, scale, most_s)):
         theirs_have.append(theirs(picture, now_s) is not None)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from bemerc.extraction.face import extractor, target_face
 from bemerc.extraction.face.action_units import UNITS
 from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
-from bemerc.extraction.face.target_face import Sightings
+from bemerc.extraction.face.target_face import FaceTrack
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
 from bemerc.sample.portrait import Sitter, looks
@@ -92,7 +92,7 @@ class Scene:
     shots: tuple[Shot, ...]
     sounds: dict[int, NDArray[np.float32]]
     timestamps_s: Floats
-    tracks: tuple[Sightings, ...]
+    tracks: tuple[FaceTrack, ...]
 
 
 def make(kind: str, number: int, talker: Talker, photographs: Sequence[Portrait], work: Path) -> Scene:
@@ -111,8 +111,8 @@ def make(kind: str, number: int, talker: Talker, photographs: Sequence[Portrait]
     if kind == "off":
         sounds[-1] = _room_sound(path, spoken[count].sound, work)
     with Video(path) as video:
-        finder = extractor.FaceFinder(4, 0.5, 0.5)
-        tracks, stamps, shown = extractor._Seen(), [], (1, 1)
+        finder = extractor.FaceTracker(4, 0.5, 0.5)
+        tracks, stamps, shown = extractor._ClipFaces(), [], (1, 1)
         for frame in video:
             picture = frame.rgb()
             shown = picture.shape[1], picture.shape[0]
@@ -217,7 +217,7 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     samples = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + length_s) * SAMPLE_RATE_HZ))
     result = []
     for person, sound in scene.sounds.items():
-        choice = target_face.choose(tracks, stamps, "speaking", sound[samples], least)
+        choice = target_face.select(tracks, stamps, "speaking", sound[samples], least)
         right, asked = 0, 0
         for row in range(end - first):
             shot = [shot for shot in scene.shots if shot.start_s <= (first + row) / FPS + 1e-6][-1]
@@ -232,7 +232,7 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     return result
 
 
-def _is_at(tracks: Sequence[Sightings], number: int, row: int, slot: tuple[int, int]) -> bool:
+def _is_at(tracks: Sequence[FaceTrack], number: int, row: int, slot: tuple[int, int]) -> bool:
     track = next(track for track in tracks if track.number == number)
     at = np.flatnonzero(track.rows == row)
     return bool(len(at)) and int(track.x[at[0]] * slot[1]) == slot[0]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from bemerc.extraction.face import lip_sync as lips
 from bemerc.extraction.face.action_units import UNITS
 from bemerc.extraction.face.crops import MOUTH_PX
-from bemerc.extraction.face.detection import FaceFinder
+from bemerc.extraction.face.detection import FaceTracker
 from bemerc.media.audio import read_waveform
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
@@ -221,7 +221,7 @@ def _in_room(sound: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.i
 
 
 def _followed(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], Floats]:
-    finder, rows, mouths, stamps = FaceFinder(1, 0.5, 0.5), [], [], []
+    finder, rows, mouths, stamps = FaceTracker(1, 0.5, 0.5), [], [], []
     with Video(path) as video:
         for frame in video:
             faces = finder(frame.rgb(), frame.timestamp_s)
@@ -253,7 +253,7 @@ def voice_network(count: int, steps: int = 2500, hidden: int = 16) -> dict[str, 
     for number in range(count):
         rng = np.random.default_rng([number, 991])
         sound, mouth = _spoken_sound(talker, times_s, rng, 0.0)
-        loud = lips.around(lips.loudness(resampled(_in_room(sound, rng)), times_s))
+        loud = lips.with_context(lips.loudness(resampled(_in_room(sound, rng)), times_s))
         sounds.append([np.interp(times_s, np.arange(len(loud)) * lips.HOP_S, one) for one in loud.T])
         moved = lips.pace(mouth, times_s)
         wanted.append(moved / (moved.std(axis=0) + 0.02))  # everybody counts alike, but for mouths that hardly move
@@ -323,7 +323,7 @@ def windows(shown: list[Take], per_sound: int, lengths_s: Floats, seed: int) -> 
 
 def _voice_of(one: Take, start_s: float, length_s: float) -> Floats:
     sound = one.sound[round(start_s * lips.SAMPLE_RATE_HZ) : round((start_s + length_s) * lips.SAMPLE_RATE_HZ)]
-    return lips.voice(sound, np.array([length_s]))
+    return lips.audio_features(sound, np.array([length_s]))
 
 
 def _judged(one: Take, start_s: float, length_s: float, sound: Floats) -> Floats:
@@ -332,7 +332,7 @@ def _judged(one: Take, start_s: float, length_s: float, sound: Floats) -> Floats
     if not inside.any():
         return np.zeros((len(lips.LAGS_S), len(lips.CHANNELS)))
     moved = lips.movements(lips.mouth(one.landmarks[inside]).astype(np.float64))
-    cues = lips.together(moved, one.mouths[inside])
+    cues = lips.fuse_lip_cues(moved, one.mouths[inside])
     return lips.correlations([(one.timestamps_s[inside] - start_s, cues)], sound)[0]
 
 

@@ -1,7 +1,7 @@
 """The attributes of an HDF5 file's root, looked at byte by byte before the library reads them.
 
 A text lies in a heap, which the library walks without a check of its own: where a size is damaged it walks for ever, deaf
-to Ctrl-C, and a length of four gigabytes is allocated before it is found to be wrong. So the root's header is read here first
+to Ctrl-C, and a length of four gigabytes is allocated before it is checked. So the root's header is read here first
 (the format's specification, version 3, sections III.E and IV), and what could not be read is refused.
 """
 
@@ -67,9 +67,9 @@ def _messages(file: IO[bytes], root: int) -> Iterator[tuple[int, int, bytes]]:
             kind, size, marks = _unpacked(form, block, place)
             data = block[place + head : place + head + size]
             if kind == _CONTINUATION:
-                there, size_there = _unpacked("QQ", data)
+                address, block_bytes = _unpacked("QQ", data)
                 # Parts of the newer kind begin with a mark and end with a checksum.
-                blocks.append((there + 4, size_there - 8) if new else (there, size_there))
+                blocks.append((address + 4, block_bytes - 8) if new else (address, block_bytes))
             yield kind, marks, data
             place += head + size
 
@@ -100,8 +100,8 @@ def _heap_fault(file: IO[bytes], length: int, heap: int, entry: int) -> str:
     head = _bytes(file, heap, 16)
     if head[:5] != b"GCOL\x01":
         return "its text lies in no heap"
-    found = dict(_entries(_bytes(file, heap, *_unpacked("Q", head, 8))))
-    return "" if found.get(entry) == length else "its text is not as long as it should be"
+    sizes = dict(_entries(_bytes(file, heap, *_unpacked("Q", head, 8))))
+    return "" if sizes.get(entry) == length else "its text is not as long as it should be"
 
 
 def _entries(heap: bytes) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import h5py
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache.attributes import attribute_faults
+from bemerc.core.closeable import Closeable
 from bemerc.core.errors import BemercError, BusyError, CacheError, DiskError
 from bemerc.core.jsonfile import JsonError
 from bemerc.core.terminal import printable
@@ -64,15 +64,15 @@ def damage(path: Path, what: str, again: str) -> Iterator[None]:
 
 def _plain(error: OSError) -> str:
     """The system's own words, which h5py wraps in a list of its calls."""
-    found = re.search(r"error message = '([^']*)'", str(error))
-    return found[1] if found else _first_line(error)
+    match = re.search(r"error message = '([^']*)'", str(error))
+    return match[1] if match else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:
     return printable((str(error).strip("'\"") or type(error).__name__).splitlines()[0])
 
 
-class Guarded:
+class GuardedFile(Closeable):
     """An HDF5 file open for reading, every part of which is checked before it is read. Use it in a ``with`` block, or close it.
 
     kind   what it should be, for messages: "frame cache"
@@ -95,14 +95,6 @@ class Guarded:
         except BemercError:
             self.close()
             raise
-
-    def __enter__(self) -> Guarded:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
@@ -209,10 +201,10 @@ class Guarded:
 
     def array(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         """One row of numbers."""
-        found = self.whole(name)
-        if found.ndim != 1 or found.dtype != dtype:
-            raise self.damaged(f"'{name}' must be one row of {dtype}, not {found.dtype} of shape {found.shape}.")
-        return found
+        array = self.whole(name)
+        if array.ndim != 1 or array.dtype != dtype:
+            raise self.damaged(f"'{name}' must be one row of {dtype}, not {array.dtype} of shape {array.shape}.")
+        return array
 
     def strings(self, name: str, most: int = MOST_TEXTS) -> tuple[str, ...]:
         """One row of texts."""

@@ -69,9 +69,9 @@ def _liveliest(features: Features) -> list[str]:
         return list(features.columns[:_CURVES])
     with np.errstate(all="ignore"):
         values = np.where(np.isfinite(features.values), features.values, np.nan).astype(np.float64)
-        seen = np.isfinite(values).any(axis=0)
+        valid = np.isfinite(values).any(axis=0)
         low, middle, high = np.full((3, values.shape[1]), np.nan)
-        low[seen], middle[seen], high[seen] = np.nanpercentile(values[:, seen], [5, 50, 95], axis=0)
+        low[valid], middle[valid], high[valid] = np.nanpercentile(values[:, valid], [5, 50, 95], axis=0)
         spread = np.nan_to_num((high - low) / (np.abs(middle) + 1))
     return [features.columns[i] for i in sorted(np.argsort(-spread, kind="stable")[:_CURVES])]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import checksum
-from bemerc.cache.guard import Guarded, damage
+from bemerc.cache.guard import GuardedFile, damage
 from bemerc.cache.schema import (
     KINDS,
     MOST_HZ,
@@ -25,6 +24,7 @@ from bemerc.cache.schema import (
     PackedLandmarks,
     unpack_landmarks,
 )
+from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import parse_json
 from bemerc.core.terminal import printable
@@ -42,15 +42,15 @@ def caches_at(path: Path) -> dict[str, Path]:
     """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
     if not path.is_dir():
         return {path.stem: path}
-    found: dict[str, Path] = {k: path / f"{k}.h5" for k in KINDS if (path / f"{k}.h5").is_file()}
-    if "speech" in found and _asks_nothing(found["speech"]):
-        del found["speech"]
-    if not found:
+    caches: dict[str, Path] = {k: path / f"{k}.h5" for k in KINDS if (path / f"{k}.h5").is_file()}
+    if "speech" in caches and _asks_nothing(caches["speech"]):
+        del caches["speech"]
+    if not caches:
         names = ", ".join(f"{m}.h5" for m in KINDS)
         raise CacheError(
             f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
         )
-    return found
+    return caches
 
 
 def _asks_nothing(path: Path) -> bool:
@@ -61,9 +61,9 @@ def _asks_nothing(path: Path) -> bool:
         return False  # open_cache says what is wrong with it
 
 
-def open_guarded(path: Path) -> Guarded:
+def open_guarded(path: Path) -> GuardedFile:
     """A file that should be a frame cache, before anything of it was looked at."""
-    return Guarded(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
+    return GuardedFile(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
 
 
 def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
@@ -83,7 +83,7 @@ def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
         raise
 
 
-class FrameCache:
+class FrameCache(Closeable):
     """An open frame cache of N utterances; see bemerc.cache for the file. Made by open_cache.
 
     modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
@@ -91,7 +91,7 @@ class FrameCache:
     nobody chose), contents; has_checksums: False where an earlier bemerc wrote it
     """
 
-    def __init__(self, path: Path, file: Guarded, modality: Kind | None) -> None:
+    def __init__(self, path: Path, file: GuardedFile, modality: Kind | None) -> None:
         self.path = path
         self._file = file
         check_head(file, modality)
@@ -117,14 +117,6 @@ class FrameCache:
         self.has_landmarks = "landmarks" in file
         self._datasets = {name: file.dataset(name) for name in _row_datasets(self.has_landmarks)}
         _check_shapes(self)
-
-    def __enter__(self) -> FrameCache:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
@@ -192,8 +184,8 @@ class FrameCache:
         rows = self._rows(id_)
         if not self.has_landmarks:
             return None
-        some = slice(rows.start + first, rows.stop if end is None else min(rows.stop, rows.start + end))
-        return PackedLandmarks(*(self._read(name, id_, some) for name in ("landmarks", "landmarks_scale")))
+        frames = slice(rows.start + first, rows.stop if end is None else min(rows.stop, rows.start + end))
+        return PackedLandmarks(*(self._read(name, id_, frames) for name in ("landmarks", "landmarks_scale")))
 
     def block(self, first: int, end: int) -> NDArray[np.float32]:
         """The values (end - first, D) of rows of the whole cache, whoever's they are. CacheError where they cannot be read."""
@@ -216,8 +208,8 @@ class FrameCache:
             return True
         head = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "modality": self.modality, "rate": self.rate}
         head |= {"extractor": self.extractor, "params": self._params_text, "contents": self.contents}
-        found = checksum.of_head(head, self.columns, self.ids, self._checksums, self._pairs)
-        return bool(found == self._file.attribute(checksum.ATTRIBUTE))
+        digest = checksum.of_head(head, self.columns, self.ids, self._checksums, self._pairs)
+        return bool(digest == self._file.attribute(checksum.ATTRIBUTE))
 
     def _read(self, name: str, id_: str, rows: slice) -> NDArray[Any]:
         with damage(self.path, f"the rows of '{printable(id_)}' cannot be read", AGAIN):
@@ -253,7 +245,7 @@ def _row_datasets(landmarks: bool) -> tuple[str, ...]:
     return ("values", "timestamps_s", *(("landmarks", "landmarks_scale") if landmarks else ()))
 
 
-def check_head(file: Guarded, modality: Kind | None) -> None:
+def check_head(file: GuardedFile, modality: Kind | None) -> None:
     """CacheError unless the file says that it is a frame cache of this schema (and of ``modality``)."""
     if file.attribute("schema") != SCHEMA:
         raise CacheError(
@@ -268,23 +260,23 @@ def check_head(file: Guarded, modality: Kind | None) -> None:
     missing = [n for n in ("modality", "rate", "extractor", "params", "contents") if file.attribute(n) is None]
     if missing:
         raise file.damaged(f"this cache lacks the attributes {', '.join(missing)}.")
-    found = file.attribute("modality")
-    if found not in KINDS:
-        raise CacheError(f"{file.path}: the modality {printable(found)!r} is none of {', '.join(KINDS)}.")
-    if modality is not None and found != modality:
+    actual = file.attribute("modality")
+    if actual not in KINDS:
+        raise CacheError(f"{file.path}: the modality {printable(actual)!r} is none of {', '.join(KINDS)}.")
+    if modality is not None and actual != modality:
         raise CacheError(
-            f"{file.path}: this cache holds {found}, and {modality} is wanted here. Name the {modality} cache."
+            f"{file.path}: this cache holds {actual}, and {modality} is wanted here. Name the {modality} cache."
         )
 
 
-def _params(file: Guarded, text: str) -> dict[str, Any]:
-    found = parse_json(text, "its params")
-    if not isinstance(found, dict):
+def _params(file: GuardedFile, text: str) -> dict[str, Any]:
+    params = parse_json(text, "its params")
+    if not isinstance(params, dict):
         raise file.damaged("its params are no mapping.")
-    return found
+    return params
 
 
-def _rate(file: Guarded) -> Literal["clip"] | float:
+def _rate(file: GuardedFile) -> Literal["clip"] | float:
     rate = file.attribute("rate")
     if rate == "clip":
         return "clip"

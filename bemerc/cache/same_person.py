@@ -1,9 +1,8 @@
-"""Whose body: what the caches hold of one utterance, without the bodies of people whose face is not the chosen one.
+"""Mask pose rows that belong to a different person than the target face.
 
-The face is chosen among several people once the whole clip has been seen and heard; the pose model follows whom it
-takes for the main person, frame by frame. The obvious fixes cost what the project is about: a second decode, or a pose
-that must be measured anew whenever the face is. So both caches keep what their models saw, and who reads them together
-reads them here, where a body that is not below the chosen face counts as a body that was not seen.
+The target face is selected at the end of a clip; the pose model follows whom it takes for the main person, frame by frame.
+Both caches keep what their models measured; whoever reads them together reads them here, where the rows of a body that is
+not below the target face become NaN.
 """
 
 from __future__ import annotations
@@ -17,38 +16,38 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Features, FrameCache
 
-# A nose belongs to a face when it is within three quarters of the face's height of its middle, to each side.
+# A nose belongs to a face when it is within three quarters of the face's height of its middle.
 _REACH = 0.75
 _FACE, _NOSE = ("face_x", "face_y", "face_size"), ("nose_x", "nose_y")
 
 
 def read(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> Features:
-    """One utterance's features. A pose's rows are NaN where the body is somebody else's; where no face is in sight they
-    go by what the other rows mostly are. CacheError as the cache raises it."""
+    """One utterance's features. Pose rows are NaN where the body is another person's; where no face is visible they follow
+    the majority of the other rows. CacheError as the cache raises it."""
     features = caches[kind][id_]
     if kind != "pose" or not has_several_faces(caches, id_):
         return features
     other = is_other_person(caches["face"][id_], features)
-    told = np.isfinite(other)
-    if not told.any():
+    decided = np.isfinite(other)
+    if not decided.any():
         return features
-    gone = np.where(told, other == 1, np.mean(other[told]) > 0.5)
-    return replace(features, values=np.where(gone[:, None], np.float32(np.nan), features.values))
+    masked = np.where(decided, other == 1, np.mean(other[decided]) > 0.5)
+    return replace(features, values=np.where(masked[:, None], np.float32(np.nan), features.values))
 
 
 def has_several_faces(caches: Mapping[Any, FrameCache], id_: str) -> bool:
-    """Whether the utterance's face was chosen among several that were in sight at a time."""
+    """Whether the utterance's target face was selected among several that were visible at a time."""
     choice = caches["face"].choices.get(id_) if "face" in caches else None
     return choice is not None and choice.faces > 1
 
 
 def is_other_person(face: Features, pose: Features) -> NDArray[np.float64]:
-    """Per row of the pose: 1 where the body is not below the chosen face, 0 where it is, NaN where nobody can tell."""
-    unknown = np.full(len(pose.values), np.nan)
+    """Per row of the pose: 1 where the body is not below the target face, 0 where it is, NaN where that is undecidable."""
+    undecided = np.full(len(pose.values), np.nan)
     if not {*_FACE} <= {*face.columns} or not {*_NOSE} <= {*pose.columns} or not len(face.values):
-        return unknown
+        return undecided
     rows = np.clip(np.searchsorted(face.timestamps_s, pose.timestamps_s - 1e-6), 0, len(face.values) - 1)
     x, y, size = (face.column(name)[rows] for name in _FACE)
     nose_x, nose_y = (pose.column(name) for name in _NOSE)
     away = np.maximum(np.abs(nose_x - x), np.abs(nose_y - y)) > _REACH * size
-    return np.where(np.isfinite(x) & np.isfinite(nose_x), away, unknown)
+    return np.where(np.isfinite(x) & np.isfinite(nose_x), away, undecided)

@@ -1,4 +1,4 @@
-"""What a frame cache holds, as values: an utterance's features, its raw landmarks, whose face was measured."""
+"""The values in a frame cache: an utterance's features, its raw landmarks, the choice of its target face."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 SCHEMA = "bemerc-frames"
 SCHEMA_VERSION = 1
-# What a cache can hold: a modality's measurements; and speech, a second look at the sound beside audio's prosody.
+# What a cache can hold: a modality's measurements; and speech, an encoder's rows beside audio's prosody.
 Kind = Literal["face", "pose", "audio", "speech"]
 KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")
 
 # No camera and no extractor gives more rows a second; what sizes its work by the step between rows is bounded by it.
 MOST_HZ = 1000
 
-# Failures that say what a clip is and not that something went wrong: it was looked at, and there is no such track.
+# Failures that are properties of the clip, not errors: it has no such track.
 NO_TRACK = frozenset({"The clip has no sound track.", "The clip has no video track."})
 
 # Group of texts -> the name of its texts beside the ids.
@@ -40,7 +40,7 @@ NO_POINT = np.int16(-32768)
 class Features:
     """What one modality measured of one utterance.
 
-    values        (T, D) float32; a NaN row = nothing was seen at that moment; T = 0 = nothing at all
+    values        (T, D) float32; a NaN row = nothing was detected at that moment; T = 0 = nothing at all
     timestamps_s  (T,) float64, increasing, seconds from the utterance's start
     columns       D names, the contract with everything downstream
 
@@ -89,8 +89,8 @@ class PackedLandmarks:
 
 @dataclass(frozen=True)
 class TrackSpan:
-    """The rows first to end - 1 were measured of one face: its track's number, how likely it is the right one (0 to 1),
-    and how many tracks its shot had. Rows in between that do not show it are NaN."""
+    """The rows first to end - 1 are of one face: its track's number, the score of that choice (0 to 1), and how many tracks
+    its shot had. Rows in between that do not show it are NaN."""
 
     first: int
     end: int
@@ -101,12 +101,12 @@ class TrackSpan:
 
 @dataclass(frozen=True)
 class Choice:
-    """Whose face an utterance's rows are of.
+    """The choice of an utterance's target face.
 
-    policy     what was asked for: speaking, largest, longest, left, right
-    by         what decided: alone where one face at most was seen, largest where speaking was asked for without sound
-    faces      the most faces seen in one frame
-    score      mean of the stretches' scores, by their frames
+    policy     the policy in the params: speaking, largest, longest, left, right
+    by         the policy that decided: alone where there was at most one face, largest for speaking without sound
+    faces      the most faces in one frame
+    score      mean of the spans' scores, weighted by their frames
     uncertain  the score is below the limit in the params
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bemerc.cache.guard import Guarded
+from bemerc.cache.guard import GuardedFile
 from bemerc.cache.read import open_cache, open_guarded
 from bemerc.cache.schema import SCHEMA
 from bemerc.core.errors import CacheError
@@ -51,7 +51,7 @@ def state_of(path: Path) -> CacheState:
         return CacheState("damaged", str(error))
 
 
-def _origin(file: Guarded) -> Literal["ours", "imported", "foreign"]:
+def _origin(file: GuardedFile) -> Literal["ours", "imported", "foreign"]:
     """Who made a file, from attributes that every schema version has."""
     if file.attribute("schema") != SCHEMA:
         return "foreign"

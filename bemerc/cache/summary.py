@@ -38,25 +38,25 @@ def totals(cache: FrameCache) -> dict[str, Any]:
 
 def _column_statistics(cache: FrameCache) -> dict[str, dict[str, float]]:
     width, total = len(cache.columns), cache._datasets["values"].shape[0]
-    seen, first, second = np.zeros(width), np.zeros(width), np.zeros(width)
+    count, first, second = np.zeros(width), np.zeros(width), np.zeros(width)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
     for start in range(0, total, 1 << 14):
         block = cache.block(start, min(total, start + (1 << 14))).astype(np.float64)
-        there = np.isfinite(block)
-        filled = np.where(there, block, 0.0)
-        seen += there.sum(axis=0)
+        valid = np.isfinite(block)
+        filled = np.where(valid, block, 0.0)
+        count += valid.sum(axis=0)
         first += filled.sum(axis=0)
         second += (filled**2).sum(axis=0)
-        low = np.minimum(low, np.where(there, block, np.inf).min(axis=0))
-        high = np.maximum(high, np.where(there, block, -np.inf).max(axis=0))
+        low = np.minimum(low, np.where(valid, block, np.inf).min(axis=0))
+        high = np.maximum(high, np.where(valid, block, -np.inf).max(axis=0))
     return {
-        name: _statistics(total, seen[i], first[i], second[i], low[i], high[i]) for i, name in enumerate(cache.columns)
+        name: _statistics(total, count[i], first[i], second[i], low[i], high[i]) for i, name in enumerate(cache.columns)
     }
 
 
-def _statistics(total: int, seen: float, first: float, second: float, low: float, high: float) -> dict[str, float]:
-    if not seen:
+def _statistics(total: int, count: float, first: float, second: float, low: float, high: float) -> dict[str, float]:
+    if not count:
         return {"nan_share": 1.0 if total else math.nan} | dict.fromkeys(("mean", "std", "min", "max"), math.nan)
-    mean = first / seen
-    std = math.sqrt(max(0.0, second / seen - mean**2))
-    return {"nan_share": 1 - seen / total, "mean": mean, "std": std, "min": float(low), "max": float(high)}
+    mean = first / count
+    std = math.sqrt(max(0.0, second / count - mean**2))
+    return {"nan_share": 1 - count / total, "mean": mean, "std": std, "min": float(low), "max": float(high)}

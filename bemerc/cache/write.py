@@ -1,4 +1,4 @@
-"""Writing a frame cache: under a temporary name until it is whole, in memory that does not grow, to the same bytes each time."""
+"""Writing a frame cache: atomically, in bounded memory, to the same bytes each time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ from bemerc.cache.schema import (
     PackedLandmarks,
     pack_landmarks,
 )
-from bemerc.core.atomic import PRIVATE, partial_path, sweep_partials
-from bemerc.core.errors import DiskError
+from bemerc.core.atomic import PRIVATE, disk, replacing_path, sweep_partials
 
 _CHUNK_BYTES = 1 << 16
 _Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
@@ -48,19 +47,18 @@ def write_cache(
     choices: Mapping[str, Choice] | None = None,
     contents: str = "",
 ) -> None:
-    """Write one frame cache: a temporary name first, renamed when it is complete. Memory does not grow with the corpus.
+    """Write one frame cache atomically. Memory does not grow with the corpus.
 
     clips     (id, features, duration_s, landmarks or None) in sorted id order; landmarks (T, P, 3) float32 or packed
     failures  id -> reason; these ids must not be among ``clips`` and get no rows
-    notes     id -> a sentence on it; may be filled while ``clips`` is consumed
-    sources   id -> SHA-256 of the file that it was measured of
-    choices   id -> whose face it was measured of; may be filled while ``clips`` is consumed
-    contents  what the cache was made of, as a hash; a later run compares it to see that there is nothing to do
+    notes     id -> what is missing or odd; may be filled while ``clips`` is consumed
+    sources   id -> SHA-256 of its clip or file
+    choices   id -> choice of the target face; may be filled while ``clips`` is consumed
+    contents  a hash of what the cache was made of, by which a later run sees that there is nothing to do
 
-    The same arguments give the same bytes. DiskError if the disk refuses; ids out of order are our own mistake.
+    The same arguments give the same bytes. DiskError if the disk refuses; ids out of order fail an assertion.
     """
     path = Path(path)
-    partial = partial_path(path)
     head = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -70,46 +68,43 @@ def write_cache(
         "params": json.dumps(params, sort_keys=True, ensure_ascii=False),
         "contents": contents,
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_partials(path.parent)
-        with _Disk(partial, "w+", opener=_for_the_owner) as disk:
-            with h5py.File(disk, "w") as file:
-                file.attrs.update(head)
-                rows = disk.while_there_is_room(_in_order(clips, failures, tuple(columns)))
-                ids, sums = _write_body(file, tuple(columns), rows)
-                pairs = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
-                # Filled while the rows were written.
-                pairs |= {"choices": {id_: choice.as_json() for id_, choice in choices.items()}} if choices else {}
-                for name, texts in pairs.items():
-                    _pairs(file, name, PAIRS[name], texts)
-                file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
-            disk.check()
-            os.fsync(disk.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise DiskError(path, "this cache could not be written", error.strerror or str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    sweep_partials(path.parent)
+    with (
+        disk(path, "this cache could not be written"),
+        replacing_path(path) as partial,
+        _DeferredErrors(partial, "w+", opener=_private) as output,
+    ):
+        with h5py.File(output, "w") as file:
+            file.attrs.update(head)
+            rows = output.until_error(_in_order(clips, failures, tuple(columns)))
+            ids, sums = _write_body(file, tuple(columns), rows)
+            pairs = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
+            # Filled while the rows were written.
+            pairs |= {"choices": {id_: choice.as_json() for id_, choice in choices.items()}} if choices else {}
+            for name, texts in pairs.items():
+                _pairs(file, name, PAIRS[name], texts)
+            file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
+        output.raise_error()
+        os.fsync(output.fileno())
 
 
 def write_nothing(path: Path, modality: Kind) -> None:
-    """A cache of no utterance, by the extractor "none": what a pipeline leaves where a file is due and nothing was asked for."""
+    """Write an empty cache, by the extractor "none", where a pipeline needs a file and nothing was extracted."""
     write_cache(path, modality=modality, columns=(), rate="clip", extractor="none", params={}, clips=(), failures={})
 
 
-def _for_the_owner(path: str, flags: int) -> int:
+def _private(path: str, flags: int) -> int:
     return os.open(path, flags, PRIVATE)
 
 
-class _Disk(io.FileIO):
-    """The file under HDF5. When a write fails inside HDF5, closing the file ends the process with a segmentation fault, so
-    a failure is remembered, HDF5 is told that all went well, and the error is raised where Python can catch it."""
+class _DeferredErrors(io.FileIO):
+    """The file under HDF5. When a write fails inside HDF5, closing the file ends the process with a segmentation fault: so
+    the error is kept, HDF5 sees success, and ``raise_error`` raises it where Python can catch it."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """All of ``data``, or the failure remembered."""
+        """Write all of ``data``, or keep the error."""
         left = memoryview(data).cast("B")
         try:
             while self.error is None and left:
@@ -119,20 +114,20 @@ class _Disk(io.FileIO):
         return memoryview(data).nbytes
 
     def truncate(self, size: int | None = None) -> int:
-        """As ever, or the failure remembered."""
+        """Truncate, or keep the error."""
         try:
             return super().truncate(size) if self.error is None else 0
         except OSError as error:
             self.error = error
             return 0
 
-    def check(self) -> None:
-        """Raise what was remembered."""
+    def raise_error(self) -> None:
+        """Raise the first error."""
         if self.error is not None:
             raise self.error
 
-    def while_there_is_room(self, rows: Iterator[_Row]) -> Iterator[_Row]:
-        """Stop at the first failure rather than at the end."""
+    def until_error(self, rows: Iterator[_Row]) -> Iterator[_Row]:
+        """The rows, until an error occurs."""
         for row in rows:
             if self.error is not None:
                 return
@@ -140,7 +135,7 @@ class _Disk(io.FileIO):
 
 
 def _in_order(clips: Iterable[_Row], failures: Mapping[str, str], columns: tuple[str, ...]) -> Iterator[_Row]:
-    """The clips with the failed ids sorted in among them as utterances without rows."""
+    """The clips in order, with the failed ids among them as utterances without rows."""
     nothing = Features(np.zeros((0, len(columns)), np.float32), np.zeros(0), columns)
     waiting = sorted(failures, reverse=True)
     last = None
@@ -159,7 +154,7 @@ def _write_body(
     columns: tuple[str, ...],
     rows: Iterator[_Row],
 ) -> tuple[list[str], list[str]]:
-    """Write everything that has a row per frame or utterance; the ids, and the checksum of each."""
+    """Write everything that has a row per frame or utterance; returns the ids and their checksums."""
     values = _Rows(file, "values", (len(columns),), np.dtype(np.float32), np.nan)
     timestamps = _Rows(file, "timestamps_s", (), np.dtype(np.float64), np.nan)
     points = _Rows(file, "landmarks", None, np.dtype(np.int16), NO_POINT)

@@ -16,7 +16,7 @@ from bemerc.core.terminal import printable
 if TYPE_CHECKING:
     from bemerc.cache import FrameCache
     from bemerc.interop.exporters import Exported
-    from bemerc.interop.seal import Imported
+    from bemerc.interop.write_imported import Imported
 
 Layout = Literal["csv", "parquet", "mmsa", "npy"]
 

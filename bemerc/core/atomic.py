@@ -116,17 +116,25 @@ def replacing(path: Path, mode: int = PRIVATE, folder: Path | None = None) -> It
 
     Parent folders are made. A link at ``path`` is replaced, never written through. Raises DiskError.
     """
+    with (
+        disk(path),
+        replacing_path(path, folder) as partial,
+        os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file,
+    ):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """The path of a partial file, for a library that opens files itself; it replaces ``path`` when the block ends without an
+    error. Parent folders are made. OSError where the disk refuses."""
     partial = partial_path(path, folder)
-    with disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with disk(path), os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        with disk(path):
-            partial.replace(path)
+        yield partial
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

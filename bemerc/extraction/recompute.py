@@ -1,9 +1,8 @@
-"""Action units, head pose and gaze worked out anew from the landmarks that a face cache keeps; no video is read.
+"""Recompute action units, head pose and gaze from the landmarks in a face cache; no video is read.
 
-For a better formula, for MediaPipe's own blendshape model asked afterwards, and as a check that what is stored belongs
-together. The obvious way, extracting again, costs hours and the clips. What only the picture knew (where the face was, the
-frame's quality) is taken over as it stands. The new cache is a file of its own, marked as not extracted: extraction would
-not know it for its own work, and does not replace it.
+For a better formula, for MediaPipe's own blendshape model, and as a check of what is stored. Columns that need the frames
+(the face's place, the quality) are copied. The new cache is a separate file, marked as imported, so that extraction does not
+replace it.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ COLUMNS = (*action_units.COLUMNS, *_ANGLES)
 
 @dataclass(frozen=True)
 class Recomputed:
-    """utterances worked out anew; column -> the largest difference from what was stored, NaN where nothing can be compared;
-    unreadable: id -> why its rows were passed over."""
+    """How many utterances were recomputed; column -> the largest difference from the stored values, NaN where nothing can be
+    compared; unreadable: id -> why its rows were skipped."""
 
     utterances: int
     differences: Mapping[str, float]
@@ -44,18 +43,18 @@ class Recomputed:
         """How far the new numbers are from the stored ones: intensities in steps of 5, angles in degrees."""
         parts = []
         for names, unit in ((action_units.COLUMNS, "of 5"), (_ANGLES, "degrees")):
-            known = [name for name in names if np.isfinite(self.differences[name])]
-            if known:
-                worst = max(known, key=lambda name: self.differences[name])
+            finite = [name for name in names if np.isfinite(self.differences[name])]
+            if finite:
+                worst = max(finite, key=lambda name: self.differences[name])
                 parts.append(f"by at most {self.differences[worst]:.4f} {unit} ({worst})")
-        apart = ", ".join(parts) or "there is nothing to compare"
-        return f"{self.utterances} utterances worked out of their landmarks; different from what is stored: {apart}."
+        differences = ", ".join(parts) or "there is nothing to compare"
+        return f"{self.utterances} utterances recomputed from their landmarks; difference from the stored values: {differences}."
 
 
 def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomputed:
-    """Work out the face cache at ``path`` anew, into the file ``out``, or only compare where that is None.
+    """Recompute the face cache at ``path`` into the file ``out``, or only compare where that is None.
 
-    blendshapes  a face_landmarker.task, asked in place of the network that repeats its model
+    blendshapes  a face_landmarker.task, used in place of the bundled network that imitates its model
 
     Raises CacheError where the cache keeps no landmarks of our mesh or lacks a column, or when ``out`` cannot be written.
     """
@@ -65,42 +64,42 @@ def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomp
     with open_cache(path, "face") as cache:
         _check(path, cache)
         unreadable = _unreadable(cache)
-        there = [id_ for id_ in cache if id_ not in cache.failures and id_ not in unreadable]
-        with bar("Recomputing", len(there), "utterances") as advance:
-            rows = _rows(cache, there, shapes, differences, advance)
+        ids = [id_ for id_ in cache if id_ not in cache.failures and id_ not in unreadable]
+        with bar("Recomputing", len(ids), "utterances") as advance:
+            rows = _rows(cache, ids, shapes, differences, advance)
             if out is None:
                 for _ in rows:
                     pass
             else:
                 _write(out, path, cache, params, rows, {**cache.failures, **unreadable})
-    return Recomputed(len(there), differences, unreadable)
+    return Recomputed(len(ids), differences, unreadable)
 
 
 def _unreadable(cache: FrameCache) -> dict[str, str]:
     """id -> reason, for damaged rows: each costs itself alone."""
-    found = {}
+    reasons = {}
     for id_ in cache:
         try:
             cache[id_], cache.packed_landmarks(id_)
         except CacheError as error:
-            found[id_] = str(error)
-    return found
+            reasons[id_] = str(error)
+    return reasons
 
 
 def _check(path: Path, cache: FrameCache) -> None:
     if not cache.has_landmarks:
-        raise CacheError(
-            f"{path}: this cache keeps no landmarks, so nothing can be worked out of them. Extract with them."
-        )
+        raise CacheError(f"{path}: this cache keeps no landmarks, so nothing can be recomputed. Extract with them.")
     if cache.landmark_points != MESH_POINTS:
         raise CacheError(
             f"{path}: its landmarks are {cache.landmark_points} per frame, and the mesh has {MESH_POINTS}."
         )
-    lacking = [
+    missing = [
         name for name in extractor.columns(extractor.Params()) if name not in cache.columns and name not in COLUMNS
     ]
-    if lacking:
-        raise CacheError(f"{path}: it lacks {', '.join(lacking)}, which landmarks alone do not tell. Extract it again.")
+    if missing:
+        raise CacheError(
+            f"{path}: it lacks {', '.join(missing)}, which cannot be computed from landmarks. Extract it again."
+        )
 
 
 def _rows(
@@ -123,8 +122,8 @@ def _rows(
             )
             advance(1)
             continue
-        told = extractor.measure_packed(packed, (1, 1), np.ones(len(packed.points), np.float32), shapes)
-        new = {name: series for name, series in zip(names, told.T, strict=True) if name in COLUMNS}
+        measured = extractor.measure_packed(packed, (1, 1), np.ones(len(packed.points), np.float32), shapes)
+        new = {name: series for name, series in zip(names, measured.T, strict=True) if name in COLUMNS}
         for name, series in new.items():
             if name in stored.columns:
                 differences[name] = _larger(differences[name], series - stored.column(name))
@@ -133,9 +132,9 @@ def _rows(
         advance(1)
 
 
-def _larger(so_far: float, apart: NDArray[np.float32]) -> float:
-    known = np.abs(apart[np.isfinite(apart)])
-    return max(0.0 if math.isnan(so_far) else so_far, float(known.max())) if known.size else so_far
+def _larger(so_far: float, difference: NDArray[np.float32]) -> float:
+    distances = np.abs(difference[np.isfinite(difference)])
+    return max(0.0 if math.isnan(so_far) else so_far, float(distances.max())) if distances.size else so_far
 
 
 def _write(
@@ -146,21 +145,21 @@ def _write(
     rows: Iterator[_Row],
     failures: Mapping[str, str],
 ) -> None:
-    """``imported``: what it is made of is a cache, not clips; so nothing that hashes clips takes it for their own."""
+    """``imported``: it was made of a cache, not of clips, so nothing that hashes clips takes it for extracted."""
     version = extractor.version(params)
     origin = {"from": "landmarks", "cache": sha256(path), "by": cache.extractor}
-    told = {**cache.params, "blendshapes": params.recorded()["blendshapes"], "imported": origin}
+    recorded = {**cache.params, "blendshapes": params.recorded()["blendshapes"], "imported": origin}
     write_cache(
         out,
         modality="face",
         columns=extractor.columns(params),
         rate=cache.rate,
         extractor=version,
-        params=told,
+        params=recorded,
         clips=rows,
         failures=failures,
         notes=cache.notes,
         sources=cache.sources,
         choices=cache.choices,
-        contents=hashlib.sha256(json.dumps([version, told], sort_keys=True).encode()).hexdigest(),
+        contents=hashlib.sha256(json.dumps([version, recorded], sort_keys=True).encode()).hexdigest(),
     )

@@ -1,7 +1,7 @@
 """Frame caches for other tools: CSV and Parquet (a face with OpenFace's names), MMSA's pickle, MERTools' .npy folders.
 
-Each layout keeps its readers' habits, and where a habit hides something the file beside it says so: what was not measured
-is an empty cell, null or NaN, but MMSA's models know no NaN and get zeros, with the mask of what was seen beside them.
+What was not measured is an empty cell, null or NaN. MMSA's models take no NaN: they get zeros, with a mask of what was
+measured beside them.
 """
 
 from __future__ import annotations
@@ -105,8 +105,10 @@ def _about(cache: FrameCache, files: Mapping[str, Path] = MappingProxyType({})) 
         about += _NOTE_NAMES
     if cache.modality != "face":
         return about
-    own = "confidence" in cache.columns
-    confidence = "OpenFace's own" if own else "our quality of the frame, 0 to 1, which is not OpenFace's confidence"
+    has_openface = "confidence" in cache.columns
+    confidence = (
+        "OpenFace's own" if has_openface else "our quality of the frame, 0 to 1, which is not OpenFace's confidence"
+    )
     derived = not any(name.endswith("_c") for name in cache.columns)
     return about + _NOTE_FACE.format(confidence=confidence, presence=_NO_PRESENCE if derived else "OpenFace's own")
 
@@ -124,9 +126,9 @@ def to_npy(cache: FrameCache, out: Path, *, whole: bool = False) -> Exported:
 def _npy_bytes(features: Features, whole: bool) -> bytes:
     values = features.values
     if whole:
-        seen = np.isfinite(values)
-        total = np.where(seen, values, 0).sum(axis=0)
-        values = np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan).astype(np.float32)
+        valid = np.isfinite(values)
+        total = np.where(valid, values, 0).sum(axis=0)
+        values = np.where(valid.any(axis=0), total / np.maximum(valid.sum(axis=0), 1), np.nan).astype(np.float32)
     memory = io.BytesIO()
     np.save(memory, values)
     return memory.getvalue()
@@ -227,7 +229,7 @@ def to_mmsa(caches: Mapping[Kind, FrameCache], out: Path, manifest: Manifest | N
     """MMSA's pickle: {"train" | "valid" | "test": {"id", "raw_text", "vision", "audio", ...}}, N utterances padded to (N, T, D).
 
     Face is its vision, audio its audio; pose and speech are under their own names. Zeros stand where nothing was measured, and
-    ``*_seen`` (N, T, D) says where something was; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
+    ``*_seen`` (N, T, D) is the mask of what was measured; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
     all utterances are test, without words or labels. MMSA's text features are made by its own models from raw_text.
     """
     rows = _rows(caches, manifest)
@@ -253,17 +255,21 @@ def _rows(caches: Mapping[Kind, FrameCache], manifest: Manifest | None) -> dict[
     if manifest is None:
         ids = sorted(set().union(*(cache.ids for cache in caches.values())))
         return {"test": {"id": ids, "raw_text": np.array([""] * len(ids))}}
-    found = {}
-    for ours, theirs in _MMSA_SPLITS.items():
-        mine = [u for u in manifest.utterances if u.split == ours and any(u.id in cache for cache in caches.values())]
-        number = {label: i for i, label in enumerate(manifest.labels)}
-        found[theirs] = {
-            "id": [u.id for u in mine],
-            "raw_text": np.array([u.text for u in mine], dtype=np.str_),
-            "annotations": np.array([u.label or "" for u in mine], dtype=np.str_),
-            "classification_labels": np.array([-1 if u.label is None else number[u.label] for u in mine], np.int64),
+    rows = {}
+    for ours, split in _MMSA_SPLITS.items():
+        utterances = [
+            u for u in manifest.utterances if u.split == ours and any(u.id in cache for cache in caches.values())
+        ]
+        label_index = {label: i for i, label in enumerate(manifest.labels)}
+        rows[split] = {
+            "id": [u.id for u in utterances],
+            "raw_text": np.array([u.text for u in utterances], dtype=np.str_),
+            "annotations": np.array([u.label or "" for u in utterances], dtype=np.str_),
+            "classification_labels": np.array(
+                [-1 if u.label is None else label_index[u.label] for u in utterances], np.int64
+            ),
         }
-    return found
+    return rows
 
 
 def _longest(cache: FrameCache, ids: Sequence[str]) -> int:
@@ -279,7 +285,7 @@ def _padded(cache: FrameCache, ids: Sequence[str], key: str, unreadable: dict[st
     longest = _longest(cache, ids)
     values = np.zeros((len(ids), longest, len(cache.columns)), np.float32)
     times = np.zeros((len(ids), longest))
-    seen = np.zeros(values.shape, bool)
+    measured = np.zeros(values.shape, bool)
     lengths = [cache.frames(id_) if id_ in cache else 0 for id_ in ids]
     for i, (id_, length) in enumerate(zip(ids, lengths, strict=True)):
         if length:
@@ -290,6 +296,6 @@ def _padded(cache: FrameCache, ids: Sequence[str], key: str, unreadable: dict[st
                 continue
             values[i, :length] = np.nan_to_num(features.values, nan=0.0)
             times[i, :length] = features.timestamps_s
-            seen[i, :length] = np.isfinite(features.values)
-    told = {"lengths": lengths, "columns": list(cache.columns), "timestamps_s": times, "seen": seen}
-    return {key: values} | {f"{key}_{what}": found for what, found in told.items()}
+            measured[i, :length] = np.isfinite(features.values)
+    extras = {"lengths": lengths, "columns": list(cache.columns), "timestamps_s": times, "seen": measured}
+    return {key: values} | {f"{key}_{what}": value for what, value in extras.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # What no file system takes, or takes for something else: a device, a drive, a folder, an end.
 _ODD = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
-# % stands for itself where nobody could read it as one of ours.
+# % stays where it cannot be read as one of these escapes.
 _ESCAPE = re.compile(r"%(?=[0-9A-Fa-f]{2}|_|~)")
 _RESERVED = {"readme.txt", "columns.json", "utterances.csv"}
 # Of 255 bytes, with room for a suffix and the temporary name under which a file is written.
@@ -35,7 +35,7 @@ def file_of(out: Path, id_: str, suffix: str) -> Path:
 
 
 def _part(part: str) -> str:
-    escaped = _ODD.sub(lambda found: f"%{ord(found[0]):02X}", _ESCAPE.sub("%25", part))
+    escaped = _ODD.sub(lambda match: f"%{ord(match[0]):02X}", _ESCAPE.sub("%25", part))
     if not escaped.strip("."):
         escaped = "%2E" * len(escaped) or "%_"
     encoded = escaped.encode()
@@ -46,5 +46,5 @@ def _part(part: str) -> str:
 
 
 def is_plain(ids: Iterable[str], suffix: str) -> bool:
-    """Whether every id's file is called as the id is."""
+    """Whether every id's file has the id as its name."""
     return all(file_of(Path(), id_, suffix).as_posix() == f"{id_}{suffix}" for id_ in ids)

@@ -1,11 +1,10 @@
-"""OpenFace's tables: its column names and units beside ours, read with their traps and written so that its users can go on.
+"""OpenFace's tables: read as our columns, and written from them; its column names and units beside ours.
 
-The obvious choice, pandas and ``row["AU12_r"]``, fails on the header's leading spaces, takes the zeros of frames without a
-face for a measured neutral face, and mixes people where several were tracked. Here a frame counts only if OpenFace says
-that it succeeded, with enough confidence; all others are NaN; of several faces one is taken, and the note says which.
+A frame counts only if OpenFace reports success with enough confidence; all others are NaN, where its own zeros look like a
+neutral face. Of several faces the one with most frames is taken, and the note names it. Headers have leading spaces.
 
 Units: OpenFace's angles are radians and ours degrees; its pose_Ry grows as the head turns to the image's left, ours to the
-right (seen on a real clip: r -0.85, slope -0.96 on yaw; +0.97 on roll, +0.40 on pitch). It corrects head pose for
+right (measured on a real clip: r -0.85, slope -0.96 on yaw; +0.97 on roll, +0.40 on pitch). It corrects head pose for
 perspective with an assumed lens, ours does not: for a face at the frame's edge the two differ by a constant.
 """
 
@@ -49,14 +48,14 @@ _MOST_FRAMES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Sheet:
+class OpenFaceTable:
     """A table as it was read: one row per frame of the clip.
 
-    features    columns named as ours; NaN rows where the face was not found well enough
+    features    columns named as ours; NaN rows where the face was not detected well enough
     places      (T, 4) left, top, right, bottom of the 2D landmarks in pixels; NaN where the table has none
     duration_s  to the end of the last frame
     faces       how many were tracked
-    note        what one should know of it, empty where all is well
+    note        a sentence on what is odd, empty where nothing is
     """
 
     features: Features
@@ -71,36 +70,36 @@ def columns_of(path: Path) -> tuple[str, ...]:
     return tuple(ours for theirs, ours, _ in NAMES if theirs in _header(path))
 
 
-def read(path: Path, columns: Sequence[str], min_confidence: float = CONFIDENT) -> Sheet:
+def read(path: Path, columns: Sequence[str], min_confidence: float = CONFIDENT) -> OpenFaceTable:
     """Read a table by OpenFace's FeatureExtraction or FaceLandmarkVidMulti as ``columns``; those it lacks are NaN.
 
-    Of several faces the one that was found in most frames is taken. CacheError, a sentence about the table, where it is
-    none, breaks off in the middle, or where its times do not grow.
+    Of several faces the one detected in most frames is taken. CacheError where it is no such table, breaks off in the
+    middle, or where its times do not grow.
     """
     header = _header(path)
-    cells, cut = _numbers(path, header)
+    cells, is_cut = _numbers(path, header)
     if not len(cells):
         raise CacheError("The table holds no frame.")
-    at = {name: i for i, name in enumerate(header.wanted)}
-    good = (cells[:, at["success"]] == 1) & (cells[:, at["confidence"]] >= min_confidence)
-    faces = cells[:, at["face_id"]] if "face_id" in at else np.zeros(len(cells))
-    chosen, count = _most_seen(faces, good)
-    _check_twins(cells[:, at["frame"]], faces)
-    frames, stamps = _clock(cells[:, at["frame"]], cells[:, at["timestamp"]])
-    fault = clock_fault(stamps)
-    if fault:
-        raise CacheError(fault)
-    mine = (faces == chosen) & good
-    rows = np.searchsorted(frames, cells[mine, at["frame"]])
+    column = {name: i for i, name in enumerate(header.wanted)}
+    valid = (cells[:, column["success"]] == 1) & (cells[:, column["confidence"]] >= min_confidence)
+    faces = cells[:, column["face_id"]] if "face_id" in column else np.zeros(len(cells))
+    face, count = _face_with_most_frames(faces, valid)
+    _check_twins(cells[:, column["frame"]], faces)
+    frames, stamps = _clock(cells[:, column["frame"]], cells[:, column["timestamp"]])
+    error = clock_fault(stamps)
+    if error:
+        raise CacheError(error)
+    selected = (faces == face) & valid
+    rows = np.searchsorted(frames, cells[selected, column["frame"]])
     values = np.full((len(frames), len(columns)), np.nan, np.float32)
     for theirs, ours, factor in NAMES:
-        if ours in columns and theirs in at:
-            values[rows, columns.index(ours)] = cells[mine, at[theirs]] * factor
+        if ours in columns and theirs in column:
+            values[rows, columns.index(ours)] = cells[selected, column[theirs]] * factor
     places = np.full((len(frames), 4), np.nan, np.float32)
-    places[rows] = _places(header, cells[mine])
+    places[rows] = _places(header, cells[selected])
     step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
-    note = _note(count, chosen, len(rows), len(frames), cut)
-    return Sheet(Features(values, stamps, tuple(columns)), places, float(stamps[-1]) + step_s, count, note)
+    note = _note(count, face, len(rows), len(frames), is_cut)
+    return OpenFaceTable(Features(values, stamps, tuple(columns)), places, float(stamps[-1]) + step_s, count, note)
 
 
 @dataclass(frozen=True)
@@ -121,15 +120,15 @@ def _header(path: Path) -> _Header:
             names = [name.strip() for name in next(csv.reader(file), [])]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CacheError(f"The table cannot be read ({_why(error)}).") from None
-    lacking = [name for name in ("frame", "timestamp", "confidence", "success") if name not in names]
-    if lacking:
+    missing = [name for name in ("frame", "timestamp", "confidence", "success") if name not in names]
+    if missing:
         pictures = " FaceLandmarkImg's tables are of single pictures." if "face" in names else ""
-        raise CacheError(f"It is no table of a clip by OpenFace: it has no column {', '.join(lacking)}.{pictures}")
+        raise CacheError(f"It is no table of a clip by OpenFace: it has no column {', '.join(missing)}.{pictures}")
     if not any(theirs in names for theirs, ours, _ in NAMES if ours != "confidence"):
         raise CacheError("It holds no action unit, head pose or gaze. Run OpenFace with -aus -pose -gaze.")
-    known = {"frame", "timestamp", "success", "face_id", *(theirs for theirs, _, _ in NAMES)}
-    found = [(name, i) for i, name in enumerate(names) if name in known or _is_landmark(name)]
-    return _Header(tuple(name for name, _ in found), tuple(i for _, i in found), len(names))
+    readable = {"frame", "timestamp", "success", "face_id", *(theirs for theirs, _, _ in NAMES)}
+    columns = [(name, i) for i, name in enumerate(names) if name in readable or _is_landmark(name)]
+    return _Header(tuple(name for name, _ in columns), tuple(i for _, i in columns), len(names))
 
 
 def _is_landmark(name: str) -> bool:
@@ -175,7 +174,7 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _most_seen(faces: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[float, int]:
+def _face_with_most_frames(faces: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[float, int]:
     """The face with most frames that count (of equals the lowest id), and how many faces there are."""
     ids, place = np.unique(faces, return_inverse=True)
     return float(ids[np.argmax(np.bincount(place, weights=good, minlength=len(ids)))]), len(ids)
@@ -192,24 +191,24 @@ def _check_twins(frames: NDArray[np.float64], faces: NDArray[np.float64]) -> Non
 
 def _clock(frames: NDArray[np.float64], stamps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Every frame from the first to the last and its time. Frames without a row (OpenFace's tool for several faces writes
-    none where it found nobody) lie between their neighbours."""
-    there, first = np.unique(frames, return_index=True)
-    times = stamps[first]
-    if not (np.isfinite(there).all() and np.isfinite(times).all()) or there[0] < 0 or there[-1] > _MOST_FRAMES:
-        raise CacheError(f"Its frames are numbered {there[0]:g} to {there[-1]:g}, or their times are no numbers.")
-    if (there != np.round(there)).any():
+    none where it detected no face) are interpolated between their neighbours."""
+    numbers, index = np.unique(frames, return_index=True)
+    times = stamps[index]
+    if not (np.isfinite(numbers).all() and np.isfinite(times).all()) or numbers[0] < 0 or numbers[-1] > _MOST_FRAMES:
+        raise CacheError(f"Its frames are numbered {numbers[0]:g} to {numbers[-1]:g}, or their times are no numbers.")
+    if (numbers != np.round(numbers)).any():
         raise CacheError(
-            f"Its frames are not numbered by whole numbers, but by {there[there != np.round(there)][0]:g}."
+            f"Its frames are not numbered by whole numbers, but by {numbers[numbers != np.round(numbers)][0]:g}."
         )
     if (np.diff(times) <= 0).any() or times[0] < 0:
         at = int(np.argmax(np.diff(times) <= 0))
         raise CacheError(
-            f"Its times do not grow: frame {there[at]:g} is at {times[at]:g} s, the next at {times[at + 1]:g} s."
+            f"Its times do not grow: frame {numbers[at]:g} is at {times[at]:g} s, the next at {times[at + 1]:g} s."
         )
-    every = np.arange(min(1.0, there[0]), there[-1] + 1)
-    step_s = float(np.median(np.diff(times) / np.diff(there))) if len(there) > 1 else 0.0
-    before = times[0] - (there[0] - every) * step_s
-    return every, np.where(every < there[0], np.maximum(before, 0.0), np.interp(every, there, times))
+    frames_all = np.arange(min(1.0, numbers[0]), numbers[-1] + 1)
+    step_s = float(np.median(np.diff(times) / np.diff(numbers))) if len(numbers) > 1 else 0.0
+    before = times[0] - (numbers[0] - frames_all) * step_s
+    return frames_all, np.where(frames_all < numbers[0], np.maximum(before, 0.0), np.interp(frames_all, numbers, times))
 
 
 def _places(header: _Header, cells: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -222,11 +221,11 @@ def _places(header: _Header, cells: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)])
 
 
-def _note(faces: int, chosen: float, seen: int, frames: int, cut: bool) -> str:
+def _note(faces: int, face: float, valid: int, frames: int, is_cut: bool) -> str:
     parts = []
     if faces > 1:
-        parts.append(f"{faces} faces are in the table; face {chosen:g}, found in {seen} of {frames} frames, was taken.")
-    if cut:
+        parts.append(f"{faces} faces are in the table; face {face:g}, found in {valid} of {frames} frames, was taken.")
+    if is_cut:
         parts.append("The table's last line breaks off and was left out.")
     return " ".join(parts)
 
@@ -235,39 +234,39 @@ def _note(faces: int, chosen: float, seen: int, frames: int, cut: bool) -> str:
 
 
 def as_table(features: Features) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Face frames (T, D) as OpenFace's columns, name and (T,) values, in its order; NaN where nothing was seen.
+    """Face frames (T, D) as OpenFace's columns, name and (T,) values, in its order; NaN where no face was detected.
 
     ``confidence`` is our ``quality`` where OpenFace's own is not in the cache. ``AUxx_c`` is OpenFace's own where the cache
     has it, and else left out: OpenFace's threshold of 1 on our uncalibrated intensities called units present in every frame
-    of some faces. AU45_c then says where a blink is, which is judged against the clip's own median.
+    of some faces. AU45_c marks blinks, which are detected against the clip's own median.
     """
     frames = len(features.values)
-    seen = np.isfinite(features.values).any(axis=1)
-    have = {name: features.values[:, i].astype(np.float64) for i, name in enumerate(features.columns)}
-    confidence = have.get("confidence", have.get("quality", np.ones(frames)))
+    valid = np.isfinite(features.values).any(axis=1)
+    columns = {name: features.values[:, i].astype(np.float64) for i, name in enumerate(features.columns)}
+    confidence = columns.get("confidence", columns.get("quality", np.ones(frames)))
     yield "frame", np.arange(1, frames + 1, dtype=np.float64)
     yield "face_id", np.zeros(frames)
     yield "timestamp", features.timestamps_s
-    yield "confidence", np.where(seen, np.nan_to_num(confidence), 0.0)
-    yield "success", seen.astype(np.float64)
+    yield "confidence", np.where(valid, np.nan_to_num(confidence), 0.0)
+    yield "success", valid.astype(np.float64)
     order = sorted(NAMES, key=lambda name: (not name[0].startswith("gaze"), not name[0].startswith("pose")))
     for theirs, ours, factor in order:
         if theirs == "confidence":
             continue
-        if ours in have:
-            yield theirs, have[ours] / factor
-        elif theirs == "AU45_c" and "AU45_r" in have:
-            yield theirs, _blinking(have["AU45_r"], features.timestamps_s)
+        if ours in columns:
+            yield theirs, columns[ours] / factor
+        elif theirs == "AU45_c" and "AU45_r" in columns:
+            yield theirs, _blinking(columns["AU45_r"], features.timestamps_s)
 
 
 def _blinking(closure: NDArray[np.float64], timestamps_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T,) 1 in the frames of a blink, 0 in others, NaN where the eyes were not seen."""
-    found = np.where(np.isfinite(closure), 0.0, np.nan)
+    """(T,) 1 in the frames of a blink, 0 in others, NaN where no face was detected."""
+    blinking = np.where(np.isfinite(closure), 0.0, np.nan)
     for blink in events.blinks(closure, events.frame_s(timestamps_s), events.BLINK):
-        found[blink.first : blink.last + 1] = 1.0
-    return found
+        blinking[blink.first : blink.last + 1] = 1.0
+    return blinking
 
 
 def name_of(path: Path, folder: Path) -> str:
-    """The name by which a table below ``folder`` is known: its path without suffix, NFC as ids are."""
+    """The name of a table below ``folder``: its path without suffix, NFC as ids are."""
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

@@ -1,4 +1,4 @@
-"""Pickles from elsewhere, read by a small machine of our own: arrays and plain values, and not one thing more.
+"""Safe reading of other people's pickles: arrays and plain values, and nothing else.
 
 A pickle is a program: ``pickle.load`` calls whatever the file names, and even with a short list of names the file fills
 numpy's own objects, down to a dtype that lies about holding pointers. Here nothing of the file is called. Python's
@@ -41,8 +41,8 @@ _ADMITTED |= {"numpy.ndarray", "numpy.dtype", "_codecs.encode"}
 _FAULTS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError)
 
 
-class _Refused(Exception):
-    """What the pickle asks for and does not get."""
+class _ForbiddenError(Exception):
+    """The pickle asks for something that is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Name:
 
 
 @dataclass
-class _Kind:
+class _Dtype:
     """A dtype as the file describes it: a plain kind such as f4, and its byte order."""
 
     kind: str
@@ -62,9 +62,9 @@ class _Kind:
     def fill(self, state: Any) -> None:
         """The second half of the description, (version, order, subarray, names, fields, size, alignment, flags, ...)."""
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
-            raise _Refused("an array of a kind that is not plain")
+            raise _ForbiddenError("an array of a kind that is not plain")
         if any(part is not None for part in state[2:5]):
-            raise _Refused("an array with fields")
+            raise _ForbiddenError("an array with fields")
         self.order = ">" if state[1] == ">" else "<"
 
     def plain(self) -> np.dtype[Any]:
@@ -85,20 +85,20 @@ def load(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _Machine().run(_Bounded(file, path.stat().st_size))
+            return _Unpickler().run(_BoundedFile(file, path.stat().st_size))
     except OSError as error:
         raise CacheError(f"{path}: this file cannot be read ({error.strerror}).") from None
-    except _Refused as error:
+    except _ForbiddenError as error:
         raise CacheError(
             f"{path}: this pickle asks for {printable(error)}, and only arrays and plain types are admitted, since a pickle can run "
             "anything. It is refused; have it saved again with plain arrays in it."
         ) from None
     except _FAULTS as error:
-        says = printable(f"{type(error).__name__}: {error}")
-        raise CacheError(f"{path}: this is not a whole pickle ({says}).") from None
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise CacheError(f"{path}: this is not a whole pickle ({reason}).") from None
 
 
-class _Bounded:
+class _BoundedFile:
     """A file from which no more is asked than it holds, whatever its length fields say."""
 
     def __init__(self, file: Any, size: int) -> None:
@@ -114,7 +114,7 @@ class _Bounded:
         return int(self._file.tell())
 
 
-class _Machine:
+class _Unpickler:
     """Carries out a pickle's instructions on a stack, as the format's description says, without calling anything."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _Machine:
     def run(self, file: Any) -> Any:
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if number > 4 * MOST_VALUES:
-                raise _Refused(f"more than {MOST_VALUES} values")
+                raise _ForbiddenError(f"more than {MOST_VALUES} values")
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._step(opcode.name, argument)
@@ -137,7 +137,7 @@ class _Machine:
         elif name in _STEPS:
             _STEPS[name](self, argument)
         else:
-            raise _Refused(f"the instruction {name}")
+            raise _ForbiddenError(f"the instruction {name}")
 
     def since_mark(self) -> list[Any]:
         """What was put on the stack since the last mark."""
@@ -161,17 +161,17 @@ class _Machine:
     def extend(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
-            raise _Refused("a list of another type")
+            raise _ForbiddenError("a list of another type")
         target.extend(values)
 
     def put(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict:
-            raise _Refused("a dict of another type")
+            raise _ForbiddenError("a dict of another type")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             # A tuple of tuples of the same tuples is hashed without end.
             if not isinstance(key, str | bytes | int | None):
-                raise _Refused("a dict whose keys are no texts")
+                raise _ForbiddenError("a dict whose keys are no texts")
             target[key] = value
 
     def mapping(self, argument: Any) -> None:
@@ -182,12 +182,12 @@ class _Machine:
     def reduce(self, argument: Any) -> None:
         called, arguments = self.last(2)
         if not isinstance(called, _Name) or not isinstance(arguments, tuple):
-            raise _Refused("a call of something that is not named")
+            raise _ForbiddenError("a call of something that is not named")
         self.stack.append(_called(called.name, arguments))
 
     def build(self, argument: Any) -> None:
         target, state = self.last(2)
-        if isinstance(target, _Kind):
+        if isinstance(target, _Dtype):
             target.fill(state)
             self.stack.append(target)
         elif isinstance(target, _Array):
@@ -196,11 +196,11 @@ class _Machine:
                 self.memo[place] = built
             self.stack.append(built)
         else:
-            raise _Refused("an object with a state of its own")
+            raise _ForbiddenError("an object with a state of its own")
 
     def name(self, name: str) -> None:
         if name not in _ADMITTED:
-            raise _Refused(f"'{name}'")
+            raise _ForbiddenError(f"'{name}'")
         self.stack.append(_Name(name))
 
 
@@ -209,7 +209,7 @@ def _called(name: str, arguments: tuple[Any, ...]) -> Any:
     if name in _RECONSTRUCT:
         return _Array()
     if name == "numpy.dtype":
-        return _kind(arguments)
+        return _dtype_of(arguments)
     if name in _SCALAR and len(arguments) == 2:
         return _array(_bytes(arguments[1]), arguments[0], (), False).item()
     if name in _FROM_BUFFER and len(arguments) == 4:
@@ -223,16 +223,16 @@ def _called(name: str, arguments: tuple[Any, ...]) -> Any:
         return b""
     if name in _SETS and len(arguments) == 1 and type(arguments[0]) is list:
         return arguments[0]
-    raise _Refused(f"'{name}' of something else than it is for")
+    raise _ForbiddenError(f"'{name}' of something else than it is for")
 
 
-def _kind(arguments: tuple[Any, ...]) -> _Kind:
+def _dtype_of(arguments: tuple[Any, ...]) -> _Dtype:
     spec = arguments[0] if arguments else None
     if not isinstance(spec, str) or _KIND.fullmatch(spec) is None:
-        raise _Refused(
+        raise _ForbiddenError(
             f"an array of the kind {spec!r}" if isinstance(spec, str) else "an array of a kind that is not plain"
         )
-    return _Kind(spec)
+    return _Dtype(spec)
 
 
 def _bytes(data: Any) -> bytes:
@@ -240,19 +240,19 @@ def _bytes(data: Any) -> bytes:
     if isinstance(data, str):
         return data.encode("latin1")
     if not isinstance(data, bytes | bytearray):
-        raise _Refused("an array whose content is no bytes")
+        raise _ForbiddenError("an array whose content is no bytes")
     return bytes(data)
 
 
 def _filled(state: Any) -> NDArray[Any]:
     """numpy's (version, shape, kind, in Fortran's order, content)."""
-    if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Kind):
-        raise _Refused("an array that is described in another way")
+    if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
+        raise _ForbiddenError("an array that is described in another way")
     _, shape, kind, fortran, content = state
     if kind.kind[0] != "O":
         return _array(_bytes(content), kind, shape, bool(fortran))
     if type(content) is not list or len(content) != _size(shape):
-        raise _Refused("an array of objects that do not fill it")
+        raise _ForbiddenError("an array of objects that do not fill it")
     flat = np.empty(len(content), object)
     for place, value in enumerate(content):  # at once, arrays of one shape would become one array
         flat[place] = _plain(value)
@@ -262,42 +262,42 @@ def _filled(state: Any) -> NDArray[Any]:
 def _plain(value: Any) -> Any:
     """An object in an array: a text, a number, None, or an array that is there."""
     if not isinstance(value, str | bytes | int | float | np.ndarray | None):
-        raise _Refused("an array of objects that are neither texts nor numbers")
+        raise _ForbiddenError("an array of objects that are neither texts nor numbers")
     return value
 
 
 def _size(shape: Any) -> int:
     if not isinstance(shape, tuple) or len(shape) > _MOST_DIMENSIONS:
-        raise _Refused("an array of a shape that no table has")
+        raise _ForbiddenError("an array of a shape that no table has")
     if not all(isinstance(n, int) and 0 <= n < 1 << 32 for n in shape):
-        raise _Refused("an array of a shape that is not made of numbers")
+        raise _ForbiddenError("an array of a shape that is not made of numbers")
     return math.prod(shape)
 
 
 def _array(data: bytes, kind: Any, shape: Any, fortran: bool) -> NDArray[Any]:
     """An array of its own bytes, of exactly as many as its shape says."""
-    if not isinstance(kind, _Kind) or kind.kind[0] == "O":
-        raise _Refused("an array of objects")
+    if not isinstance(kind, _Dtype) or kind.kind[0] == "O":
+        raise _ForbiddenError("an array of objects")
     dtype = kind.plain()
     assert dtype.fields is None
     assert not dtype.hasobject
     if _size(shape) * dtype.itemsize != len(data):
         raise ValueError(f"{len(data)} bytes for an array of {dtype} of shape {shape}")
     if dtype.kind == "b":
-        found = np.frombuffer(data, np.uint8) != 0
+        array = np.frombuffer(data, np.uint8) != 0
     elif dtype.kind == "U":
         points = np.frombuffer(data, dtype.byteorder + "u4" if dtype.byteorder in "<>" else "u4")
         if ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any():
             raise ValueError("a text of what are no characters")
-        found = np.frombuffer(data, dtype)
+        array = np.frombuffer(data, dtype)
     else:
-        found = np.frombuffer(data, dtype)
-    return np.asarray(found).reshape(shape, order="F" if fortran else "C")
+        array = np.frombuffer(data, dtype)
+    return np.asarray(array).reshape(shape, order="F" if fortran else "C")
 
 
 def _whole(number: int) -> int:
     if not -(1 << 64) < number < 1 << 64:
-        raise _Refused("a number of more than 64 bits")
+        raise _ForbiddenError("a number of more than 64 bits")
     return number
 
 
@@ -307,7 +307,7 @@ def _text(text: Any) -> Any:
     return text
 
 
-_Step = Callable[[_Machine, Any], Any]
+_Step = Callable[[_Unpickler, Any], Any]
 # Instructions that put a value on the stack -> how the value is made of the instruction's argument.
 _VALUES: dict[str, Callable[[Any], Any]] = {
     "NONE": lambda _: None,
@@ -332,7 +332,7 @@ _STEPS: dict[str, _Step] = {
     "TUPLE2": lambda machine, _: machine.stack.append(tuple(machine.last(2))),
     "TUPLE3": lambda machine, _: machine.stack.append(tuple(machine.last(3))),
     **dict.fromkeys(("LIST", "FROZENSET"), lambda machine, _: machine.stack.append(machine.since_mark())),
-    "DICT": _Machine.mapping,
+    "DICT": _Unpickler.mapping,
     "APPEND": lambda machine, _: machine.extend(machine.last(1)),
     **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.extend(machine.since_mark())),
     "SETITEM": lambda machine, _: machine.put(machine.last(2)),
@@ -342,6 +342,6 @@ _STEPS: dict[str, _Step] = {
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda machine, n: machine.stack.append(machine.memo[int(n)])),
     "GLOBAL": lambda machine, name: machine.name(name.replace(" ", ".")),
     "STACK_GLOBAL": lambda machine, _: machine.name(".".join(machine.last(2))),
-    "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.build,
+    "REDUCE": _Unpickler.reduce,
+    "BUILD": _Unpickler.build,
 }

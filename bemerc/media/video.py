@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -18,6 +17,7 @@ import av.video.reformatter
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.core.closeable import Closeable
 from bemerc.core.errors import MediaError
 from bemerc.media.container import (
     MAX_PIXELS,
@@ -235,7 +235,7 @@ class CroppedFrame:
         return self.rgb()[rows[:, None], columns] if picked is None else picked
 
 
-class Video:
+class Video(Closeable):
     """The video track of a clip, for one pass: ``for frame in video`` inside a ``with`` block.
 
     duration_s  the clip's length by its header; after the pass, its true length
@@ -256,12 +256,8 @@ class Video:
         self._stream.codec_context.thread_count = 1  # worker processes are what runs in parallel
         self.duration_s = declared_duration_s(self._container)
 
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the clip's file."""
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:

@@ -12,7 +12,7 @@ import pytest
 
 from bemerc.cache import open_cache, write_nothing
 from bemerc.cache.attributes import attribute_faults
-from bemerc.cache.guard import Guarded
+from bemerc.cache.guard import GuardedFile
 from bemerc.core.errors import CacheError
 
 VALUES = {"short": "x", "long": "größe " * 5000, "none": "", "whole": 7, "point": 2.5}
@@ -35,7 +35,7 @@ def test_what_any_release_of_the_format_keeps_in_its_header_may_be_read(
     path = tmp_path / "a.h5"
     root = write(path, VALUES, libver=libver, track_order=ordered)
     assert attribute_faults(path, root) == dict.fromkeys(VALUES, "")
-    with Guarded(path, "file", "", "") as file:
+    with GuardedFile(path, "file", "", "") as file:
         assert {name: file.attribute(name) for name in VALUES} == VALUES
 
 
@@ -45,7 +45,7 @@ def test_what_is_neither_a_text_nor_a_number_is_named(tmp_path: Path) -> None:
     root = write(path, {"k": 2, **odd})
     found = attribute_faults(path, root)
     assert {name for name, fault in found.items() if fault} == set(odd)
-    with Guarded(path, "file", "", "") as file:
+    with GuardedFile(path, "file", "", "") as file:
         assert file.attribute("k") == 2
         for name in odd:
             with pytest.raises(CacheError):
@@ -56,14 +56,14 @@ def test_attributes_outside_the_header_are_refused(tmp_path: Path) -> None:
     """The newer format moves many of them into a tree."""
     path = tmp_path / "a.h5"
     write(path, {f"a{i}": "x" for i in range(40)}, libver="latest")
-    with Guarded(path, "file", "", "") as file, pytest.raises(CacheError):
+    with GuardedFile(path, "file", "", "") as file, pytest.raises(CacheError):
         file.attribute("a0")
 
 
 def test_a_file_behind_something_else_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.h5", {"k": 2}, userblock_size=512)
     with pytest.raises(CacheError):
-        Guarded(tmp_path / "a.h5", "file", "", "")
+        GuardedFile(tmp_path / "a.h5", "file", "", "")
 
 
 def heap(data: bytes) -> tuple[int, list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extraction.face.crops import MOUTH_PX, cut_out, opened, unlike
+from bemerc.extraction.face.crops import MOUTH_PX, color_distance, crop_mouth_and_head, mouth_opening
 from bemerc.extraction.face.mesh import average_face
 from bemerc.media.frame_view import Crop
 
@@ -35,26 +35,31 @@ def placed(turn_deg: float, scale: float, x: float, y: float) -> tuple[NDArray[n
 
 def test_a_face_s_pictures_are_the_same_wherever_it_is() -> None:
     frame, landmarks = placed(0, 100, 400, 250)
-    mouth, head = cut_out(Crop(frame, (0, 0)), landmarks)
+    mouth, head = crop_mouth_and_head(Crop(frame, (0, 0)), landmarks)
     assert (mouth.shape, head.shape, mouth.dtype) == ((MOUTH_PX, MOUTH_PX), (8, 8, 3), np.uint8)
     for turn_deg, scale, x, y in ((25, 100, 380, 260), (-70, 140, 390, 280), (0, 60, 500, 200), (0, 40, 600, 400)):
         other, points = placed(turn_deg, scale, x, y)
-        again, colours = cut_out(Crop(other, (0, 0)), points)
+        again, colours = crop_mouth_and_head(Crop(other, (0, 0)), points)
         assert np.abs(again.astype(float) - mouth).mean() < 4
-        assert unlike(colours.astype(float), head.astype(float)) < 4
-    assert unlike(cut_out(Crop(255 - frame, (0, 0)), landmarks)[1].astype(float), head.astype(float)) > 10
+        assert color_distance(colours.astype(float), head.astype(float)) < 4
+    assert (
+        color_distance(crop_mouth_and_head(Crop(255 - frame, (0, 0)), landmarks)[1].astype(float), head.astype(float))
+        > 10
+    )
 
 
 def test_a_part_of_the_frame_is_enough() -> None:
     frame, landmarks = placed(20, 90, 400, 250)
     patch = Crop(frame[60:500, 200:640], (200, 60))
-    for whole, cut in zip(cut_out(Crop(frame, (0, 0)), landmarks), cut_out(patch, landmarks), strict=True):
+    for whole, cut in zip(
+        crop_mouth_and_head(Crop(frame, (0, 0)), landmarks), crop_mouth_and_head(patch, landmarks), strict=True
+    ):
         np.testing.assert_array_equal(whole, cut)
 
 
 def test_beyond_what_is_shown_the_border_goes_on() -> None:
     frame, landmarks = placed(0, 100, 400, 250)
-    mouth, head = cut_out(Crop(np.full_like(frame[:300, :420], 77), (0, 0)), landmarks)
+    mouth, head = crop_mouth_and_head(Crop(np.full_like(frame[:300, :420], 77), (0, 0)), landmarks)
     assert (mouth == 77).all()
     assert (head == 77).all()
 
@@ -74,30 +79,32 @@ def below(down_px: Array) -> NDArray[np.uint8]:
 
 def test_a_chin_that_goes_down_is_a_mouth_that_opens() -> None:
     down = np.abs(np.sin(np.arange(40) / 3))
-    found = opened(below(down))
+    found = mouth_opening(below(down))
     assert np.corrcoef(found, down)[0, 1] > 0.9
     assert found.max() - found.min() == pytest.approx(1.1 / 24, rel=0.6), "in distances of the eyes"
 
 
 def test_light_and_a_face_that_is_cut_askew_open_no_mouth() -> None:
     down = np.abs(np.sin(np.arange(40) / 3))
-    moved = opened(below(down)).std()
+    moved = mouth_opening(below(down)).std()
     still = below(np.zeros(40)).astype(float)
     lit = (still * (0.8 + 0.3 * down[:, None, None]) + 5 * down[:, None, None]).clip(0, 255).astype(np.uint8)
-    assert opened(lit).std() < 0.05 * moved
+    assert mouth_opening(lit).std() < 0.05 * moved
     large = texture(4, 26 * 16)
     askew = [
         cv2.resize(large[16 + k : 16 + k + 384, 16 - k : 16 - k + 384], (24, 24), interpolation=cv2.INTER_AREA)
         for k in (12 * down).astype(int)
     ]
-    assert opened(np.array(askew).clip(0, 255).astype(np.uint8)).std() < 0.3 * moved
+    assert mouth_opening(np.array(askew).clip(0, 255).astype(np.uint8)).std() < 0.3 * moved
 
 
 def test_a_long_shot_is_read_in_blocks_with_the_same_answers() -> None:
     mouths = below(np.abs(np.sin(np.arange(60) / 3)))
-    np.testing.assert_allclose(opened(np.tile(mouths, (40, 1, 1))), np.tile(opened(mouths), 40), atol=1e-12)
+    np.testing.assert_allclose(
+        mouth_opening(np.tile(mouths, (40, 1, 1))), np.tile(mouth_opening(mouths), 40), atol=1e-12
+    )
 
 
 def test_too_few_pictures_tell_nothing() -> None:
-    assert (opened(below(np.array([0.0, 1.0, 0.0]))) == 0).all()
-    assert np.isfinite(opened(np.full((9, 24, 24), 50, np.uint8))).all()
+    assert (mouth_opening(below(np.array([0.0, 1.0, 0.0]))) == 0).all()
+    assert np.isfinite(mouth_opening(np.full((9, 24, 24), 50, np.uint8))).all()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bemerc.cache import open_cache
 from bemerc.extraction.face import extractor
-from bemerc.extraction.face.detection import FaceFinder, parts
+from bemerc.extraction.face.detection import FaceTracker, tiles
 from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.extraction.networks import FaceModels, Rect
 from bemerc.extraction.run import run
@@ -27,8 +27,8 @@ FPS, RATE_HZ = 25, 16_000
 
 
 @pytest.fixture(scope="module")
-def finder() -> Iterator[FaceFinder]:
-    found = FaceFinder(4, 0.5, 0.5)
+def tracker() -> Iterator[FaceTracker]:
+    found = FaceTracker(4, 0.5, 0.5)
     yield found
     found.close()
 
@@ -50,49 +50,49 @@ def put(picture: Picture, who: Picture, x: int, y: int) -> Picture:
     return shown
 
 
-def test_two_people_are_followed_and_a_third_is_seen_when_he_comes(finder: FaceFinder) -> None:
-    finder.reset()
+def test_two_people_are_followed_and_a_third_is_seen_when_he_comes(tracker: FaceTracker) -> None:
+    tracker.reset()
     one, other, third = person(0, 200), person(1, 200), person(2, 180)
     numbers = []
     for i in range(30):
         shown = put(put(wall(720, 360), one, 20 + 2 * i, 150), other, 500, 140)
         if i >= 10:
             shown = put(shown, third, 300, 0)
-        numbers.append([seen.track for seen in finder(shown, i / FPS)])
+        numbers.append([faces.track for faces in tracker(shown, i / FPS)])
     assert numbers[0] == [0, 1]
     assert numbers[-1] == [0, 1, 2]
-    assert finder.shot == 0
+    assert tracker.shot == 0
 
 
-def test_a_small_face_is_found_and_what_is_found_is_its_mesh(finder: FaceFinder) -> None:
-    finder.reset()
+def test_a_small_face_is_found_and_what_is_found_is_its_mesh(tracker: FaceTracker) -> None:
+    tracker.reset()
     shown = put(wall(1280, 720), person(0, 120), 900, 300)  # the face itself is some 30 pixels wide
-    seen = finder(shown, 0.0)
-    assert len(seen) == 1
-    x, y = seen[0].landmarks[:, :2].mean(axis=0)
+    faces = tracker(shown, 0.0)
+    assert len(faces) == 1
+    x, y = faces[0].landmarks[:, :2].mean(axis=0)
     assert 930 < x < 990
     assert 310 < y < 380
-    assert finder(wall(1280, 720), 0.04) == []
+    assert tracker(wall(1280, 720), 0.04) == []
 
 
-def test_who_sits_farther_back_is_seen_beside_somebody_near(finder: FaceFinder) -> None:
-    finder.reset()
+def test_who_sits_farther_back_is_seen_beside_somebody_near(tracker: FaceTracker) -> None:
+    tracker.reset()
     shown = put(put(wall(1280, 720), person(0, 500), 100, 150), person(1, 160), 1050, 300)
-    finder(shown, 0.0)
-    seen = finder(shown, 0.04)
-    assert len(seen) == 2
-    x, y = seen[1].landmarks[:, :2].mean(axis=0)
+    tracker(shown, 0.0)
+    faces = tracker(shown, 0.04)
+    assert len(faces) == 2
+    x, y = faces[1].landmarks[:, :2].mean(axis=0)
     assert 1090 < x < 1170
     assert 315 < y < 400
 
 
-def test_a_small_face_that_was_hidden_is_found_where_it_was(finder: FaceFinder) -> None:
-    finder.reset()
+def test_a_small_face_that_was_hidden_is_found_where_it_was(tracker: FaceTracker) -> None:
+    tracker.reset()
     shown, hidden = put(wall(1280, 720), person(0, 120), 900, 300), wall(1280, 720)
     hidden[300:420, 900:1020] = shown[300:420, 900:1020] // 8
     numbers = []
     for i, picture in enumerate([shown] * 3 + [hidden] * 4 + [shown] * 3):
-        numbers.append([seen.track for seen in finder(picture, i / FPS)])
+        numbers.append([faces.track for faces in tracker(picture, i / FPS)])
     assert numbers[2] == [0]
     assert numbers[7:] == [[0]] * 3, "at once, and under its old number"
 
@@ -119,53 +119,55 @@ class Parts:
 def test_the_mesh_needs_a_part_of_the_picture_and_answers_bit_for_bit_as_with_all_of_it() -> None:
     models = FaceModels(0.5)
     shown = put(put(wall(960, 540), person(0, 320), 20, 200), person(1, 300), 650, 10)
-    models.show(shown)
-    found = [models.find("near")[0].rect, Rect(0.83, 0.3, 0.2, 0.36)]
+    models.set_frame(shown)
+    found = [models.detect("near")[0].rect, Rect(0.83, 0.3, 0.2, 0.36)]
     turned = [replace(rect, angle=angle) for rect in found for angle in (0.0, 0.4, -1.3, 2.5)]
     outside = [Rect(x, y, 0.3, 0.3 * 960 / 540, 0.2) for x, y in ((0.02, 0.5), (0.97, 0.03), (0.5, 1.0), (1.4, 0.5))]
     for rect in [*turned, *outside[:3]]:
-        models.show(shown)
+        models.set_frame(shown)
         landmarks, presence = models.mesh(rect)
-        whole = models.around(rect)
-        sight = Parts(shown)
-        models.show(sight)
+        whole = models.crop_around(rect)
+        view = Parts(shown)
+        models.set_frame(view)
         again, belief = models.mesh(rect)
         assert again.tobytes() == landmarks.tobytes()
         assert belief == presence
-        assert models.around(rect).corner == whole.corner
-        np.testing.assert_array_equal(models.around(rect).pixels, whole.pixels)  # small pictures are cut from these
-        left, top, right, bottom = sight.asked[0]
+        assert models.crop_around(rect).corner == whole.corner
+        np.testing.assert_array_equal(
+            models.crop_around(rect).pixels, whole.pixels
+        )  # small pictures are cut from these
+        left, top, right, bottom = view.asked[0]
         assert (right - left) * (bottom - top) < 0.6 * 960 * 540
-    models.show(shown)
+    models.set_frame(shown)
     models.mesh(outside[3])  # nothing of it is in the picture
-    assert models.around(outside[3]).pixels.shape == shown.shape
+    assert models.crop_around(outside[3]).pixels.shape == shown.shape
     models.close()
 
 
-def test_a_shining_collar_beside_a_face_is_nobody_and_a_neighbour_is_somebody(finder: FaceFinder) -> None:
+def test_a_shining_collar_beside_a_face_is_nobody_and_a_neighbour_is_somebody(tracker: FaceTracker) -> None:
     """The ring of the portrait's suit, about which the short-range detector is half sure and the mesh quite."""
     alone, both = [], []
     for look in looks(12, 0):
         still = Sitter(look, 320, 320).draw(dict.fromkeys(UNIT_NAMES, 0.0), dict.fromkeys(BODY_NAMES, 0.0))
-        finder.reset()
-        alone.append({seen.track for i in range(2) for seen in finder(still, i / 2)})
-        finder.reset()
+        tracker.reset()
+        alone.append({faces.track for i in range(2) for faces in tracker(still, i / 2)})
+        tracker.reset()
         pair = np.concatenate([still, cv2.resize(put(wall(320, 320), person(1, 200), 60, 120), (320, 320))], axis=1)
-        both.append(len(finder(np.ascontiguousarray(pair), 0.0)))
+        both.append(len(tracker(np.ascontiguousarray(pair), 0.0)))
     assert alone == [{0}] * 12
     assert both == [2] * 12
 
 
-def test_the_same_clip_gives_the_same_faces_after_another(finder: FaceFinder) -> None:
+def test_the_same_clip_gives_the_same_faces_after_another(tracker: FaceTracker) -> None:
     clip = [put(wall(480, 360), person(0, 240), 20 + 4 * i, 100) for i in range(6)]
-    told = []
+    runs = []
     for other in (None, [put(wall(480, 360), person(1, 300), 100, 50)] * 3):
-        finder.reset()
+        tracker.reset()
         for i, picture in enumerate(other or []):
-            finder(picture, i / FPS)
-        finder.reset()
-        told.append([finder(picture, i / FPS) for i, picture in enumerate(clip)])
-    for first, second in zip(*told, strict=True):
+            tracker(picture, i / FPS)
+        tracker.reset()
+        runs.append([tracker(picture, i / FPS) for i, picture in enumerate(clip)])
+    for first, second in zip(*runs, strict=True):
         assert [s.track for s in first] == [s.track for s in second]
         for one in ("landmarks", "mouth", "head"):
             np.testing.assert_array_equal(getattr(first[0], one), getattr(second[0], one))
@@ -176,11 +178,11 @@ def test_the_same_clip_gives_the_same_faces_after_another(finder: FaceFinder) ->
 def test_parts_cover_the_picture(size: tuple[int, int], share: float) -> None:
     covered = np.zeros((40, 40), bool)
     at = (np.arange(40) + 0.5) / 40
-    for part in parts(*size, share):
+    for part in tiles(*size, share):
         inside = [abs(at - m) <= s / 2 + 1e-9 for m, s in ((part.x, part.width), (part.y, part.height))]
         covered |= inside[1][:, None] & inside[0][None]
     assert covered.all() or (share < 0.5 and max(size) < 600 and not covered.any())
-    assert len(parts(*size, share)) <= (9 if share == 0.5 else 25)
+    assert len(tiles(*size, share)) <= (9 if share == 0.5 else 25)
 
 
 def test_the_sound_decides_whose_face_is_in_the_cache(tmp_path: Path) -> None:

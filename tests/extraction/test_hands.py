@@ -60,11 +60,11 @@ def test_movement_is_in_palms_per_second_and_a_leap_is_none() -> None:
 
 def test_sides() -> None:
     a, b = hand(50, 80), hand(150, 80)
-    none = hands.both([])
+    none = hands.left_and_right([])
     assert np.isnan(none).all()
-    np.testing.assert_array_equal(hands.both([(0.2, a), (0.9, b)]), np.stack([b, a]))
-    np.testing.assert_array_equal(hands.both([(0.8, a), (0.9, b)]), np.stack([b, a]))
-    only = hands.both([(0.1, a)])
+    np.testing.assert_array_equal(hands.left_and_right([(0.2, a), (0.9, b)]), np.stack([b, a]))
+    np.testing.assert_array_equal(hands.left_and_right([(0.8, a), (0.9, b)]), np.stack([b, a]))
+    only = hands.left_and_right([(0.1, a)])
     assert np.isnan(only[0]).all()
     np.testing.assert_array_equal(only[1], a)
 

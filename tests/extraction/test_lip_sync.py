@@ -54,7 +54,7 @@ def moved(
 def proof(seconds: float, own: int, voice: int, **how: float) -> float:
     said = syllables(seconds, voice)
     times_s, mouth = moved(*syllables(seconds, own), seconds, **how)
-    return lip_sync.evidence([(times_s, mouth)], lip_sync.voice(sound(*said, seconds), times_s))
+    return lip_sync.speaking_llr([(times_s, mouth)], lip_sync.audio_features(sound(*said, seconds), times_s))
 
 
 def test_own_speech_is_likelier_than_another_s_and_more_so_the_longer_it_is() -> None:
@@ -75,8 +75,8 @@ def test_people_are_ahead_of_their_sound_by_different_times(ahead_s: float) -> N
 def test_how_spread_a_mouth_is_counts_as_well() -> None:
     """Of two mouths that open alike the one that is spread and rounded with the vowels."""
     opened, spread = syllables(5.0, 4)
-    heard = lip_sync.voice(sound(opened, spread, 5.0), np.array([5.0]))
-    right, wrong = (lip_sync.evidence([moved(opened, wide, 5.0)], heard) for wide in (spread, -spread))
+    heard = lip_sync.audio_features(sound(opened, spread, 5.0), np.array([5.0]))
+    right, wrong = (lip_sync.speaking_llr([moved(opened, wide, 5.0)], heard) for wide in (spread, -spread))
     assert right > wrong + 1
 
 
@@ -85,11 +85,11 @@ def test_quick_movements_count_beside_the_slow_ones() -> None:
     told = []
     for seed in range(4):
         opened, spread = syllables(5.0, seed)
-        heard = lip_sync.voice(sound(opened, spread, 5.0), np.array([5.0]))
+        heard = lip_sync.audio_features(sound(opened, spread, 5.0), np.array([5.0]))
         times_s, own = moved(opened, spread, 5.0)
         other = moved(*syllables(5.0, seed + 50), 5.0)[1]
         (slow, own_quick), (_, other_quick) = (_parted(one, times_s) for one in (own, other))
-        told.append([lip_sync.evidence([(times_s, slow + quick)], heard) for quick in (own_quick, other_quick)])
+        told.append([lip_sync.speaking_llr([(times_s, slow + quick)], heard) for quick in (own_quick, other_quick)])
     assert np.mean(told, axis=0)[0] > np.mean(told, axis=0)[1] + 1
 
 
@@ -100,29 +100,29 @@ def _parted(mouth: Array, times_s: Array) -> tuple[Array, Array]:
 
 def test_the_sound_before_and_after_is_heard_too() -> None:
     loud = np.arange(10.0)[:, None] + np.array([0.0, 100.0])
-    assert lip_sync.around(loud)[5].tolist() == [1, 101, 5, 105, 9, 109]
-    assert lip_sync.around(loud)[0].tolist() == [0, 100, 0, 100, 4, 104]
+    assert lip_sync.with_context(loud)[5].tolist() == [1, 101, 5, 105, 9, 109]
+    assert lip_sync.with_context(loud)[0].tolist() == [0, 100, 0, 100, 4, 104]
 
 
 def test_stretches_count_together_and_too_short_ones_not() -> None:
     opened, spread = syllables(6.0, 7)
     times_s, mouth = moved(opened, spread, 6.0)
-    heard = lip_sync.voice(sound(opened, spread, 6.0), times_s)
+    heard = lip_sync.audio_features(sound(opened, spread, 6.0), times_s)
     parts = [(times_s[i : i + 25], mouth[i : i + 25]) for i in (0, 50, 100)]
-    assert lip_sync.evidence(parts, heard) > max(lip_sync.evidence([part], heard) for part in parts)
-    assert lip_sync.evidence([(times_s[:4], mouth[:4])], heard) == lip_sync.evidence([], heard) == 0.0
+    assert lip_sync.speaking_llr(parts, heard) > max(lip_sync.speaking_llr([part], heard) for part in parts)
+    assert lip_sync.speaking_llr([(times_s[:4], mouth[:4])], heard) == lip_sync.speaking_llr([], heard) == 0.0
     uneven = np.sort(np.random.default_rng(0).choice(150, 100, replace=False))
-    assert lip_sync.evidence([(times_s[uneven], mouth[uneven])], heard) > 1
+    assert lip_sync.speaking_llr([(times_s[uneven], mouth[uneven])], heard) > 1
 
 
 def test_an_open_vowel_s_band_is_heard_at_any_level() -> None:
     times_s = np.arange(0, 2, 1 / FPS)
     t = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     beat = (np.sin(2 * np.pi * 2 * t) > 0) * np.sin(2 * np.pi * 800 * t)
-    loud, soft = (lip_sync.voice((g * beat).astype(np.float32), times_s) for g in (0.5, 0.005))
+    loud, soft = (lip_sync.audio_features((g * beat).astype(np.float32), times_s) for g in (0.5, 0.005))
     np.testing.assert_allclose(loud[:190], soft[:190], atol=0.1 * np.ptp(loud))
     assert loud[10:20, 0].mean() > loud[32:44, 0].mean() + 0.5
-    assert lip_sync.voice(np.zeros(0, np.float32), times_s).shape == loud.shape
+    assert lip_sync.audio_features(np.zeros(0, np.float32), times_s).shape == loud.shape
 
 
 def test_measures_of_a_mouth_do_not_depend_on_the_face_s_size() -> None:

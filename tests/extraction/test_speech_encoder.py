@@ -123,7 +123,7 @@ def test_long_clips_in_windows_are_near_the_whole_and_show_no_seam(
     alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(whole, parts, strict=True)]
     assert np.mean(alike) > near
     steps = np.abs(np.diff(parts, axis=0)).mean(axis=1)
-    cut = windows.cut(len(waveform), 8 * RATE, 2 * RATE, 320)
+    cut = windows.split(len(waveform), 8 * RATE, 2 * RATE, 320)
     borders = [f // 320 for w in cut for f in (w.start, w.end) if 0 < f < len(waveform)]
     there = np.mean([steps[b - 2 : b + 2].mean() for b in borders])
     assert there < 1.2 * steps.mean(), "where a window begins or ends, rows move no more than elsewhere"
@@ -267,7 +267,7 @@ def test_params_that_cannot_be_are_named() -> None:
 @pytest.mark.parametrize("samples", [400, 128000, 128001, 128320, 200000, 481234, 3_000_000])
 def test_windows_cover_every_frame(samples: int) -> None:
     longest, overlap, hop = 128000, 32000, 320
-    found = windows.cut(samples, longest, overlap, hop)
+    found = windows.split(samples, longest, overlap, hop)
     assert all(window.start % hop == 0 and 0 < window.samples <= longest for window in found)
     assert (found[0].start, found[-1].end) == (0, samples)
     assert all(a.end - b.start >= overlap - hop for a, b in itertools.pairwise(found))
@@ -279,20 +279,20 @@ def test_windows_cover_every_frame(samples: int) -> None:
 
 def test_rounding_keeps_eleven_bits() -> None:
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32) * 1e5
-    kept = windows.rounded(values)
+    kept = windows.round_to_half(values)
     assert np.abs(kept / values - 1).max() <= 2**-11
     assert not (kept.view(np.uint32) & 0x1FFF).any()
-    assert np.array_equal(windows.rounded(kept), kept)
+    assert np.array_equal(windows.round_to_half(kept), kept)
 
 
 def test_rounding_leaves_what_is_no_number_as_it_is() -> None:
     """All NaN that there are in practice: numpy's, CUDA's canonical one, whose bits would run over into -0.0, signalling ones."""
     bits = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, 0x7FFFF000], np.uint32)
-    assert np.isnan(windows.rounded(bits.view(np.float32))).all()
+    assert np.isnan(windows.round_to_half(bits.view(np.float32))).all()
     infinite = np.array([np.inf, -np.inf], np.float32)
-    assert np.array_equal(windows.rounded(infinite), infinite)
+    assert np.array_equal(windows.round_to_half(infinite), infinite)
     largest = np.array([np.finfo(np.float32).max], np.float32)
-    assert not np.isfinite(windows.rounded(largest)).any(), "what rounds beyond float32 is no number either"
+    assert not np.isfinite(windows.round_to_half(largest)).any(), "what rounds beyond float32 is no number either"
 
 
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF])

@@ -13,7 +13,7 @@ from bemerc.cache import Choice
 from bemerc.core.jsonfile import JsonError
 from bemerc.extraction.face import target_face
 from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
-from bemerc.extraction.face.target_face import POLICIES, Sightings, choose
+from bemerc.extraction.face.target_face import POLICIES, FaceTrack, select
 
 FPS = 25
 Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ def track(
     shot: int = 0,
     view: int | None = None,
     colour: int | None = None,
-) -> Sightings:
+) -> FaceTrack:
     """Nobody looks like anybody else, but for those who are given a colour."""
     rng = np.random.default_rng(number)
     lips = np.full(len(rows), 0.04) if mouth is None else mouth
@@ -58,7 +58,7 @@ def track(
     if colour is None:
         heads[:] = np.random.default_rng([place, int(100 * x)]).integers(0, 255, (8, 8, 3))
     seen, large = np.full(len(at), x), np.full(len(at), area)
-    return Sightings(number, shot, place, at, seen, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
+    return FaceTrack(number, shot, place, at, seen, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
 
 
 def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
@@ -73,16 +73,16 @@ def stamps(rows: range) -> Array:
 def test_one_face_leaves_no_choice_and_no_doubt() -> None:
     rows = range(50)
     for policy in POLICIES:
-        choice = choose([track(3, rows, 0.5)], stamps(rows), policy, None, 0.6)
+        choice = select([track(3, rows, 0.5)], stamps(rows), policy, None, 0.6)
         assert (choice.by, choice.faces, choice.score, choice.uncertain) == ("alone", 1, 1.0, False)
         assert [(s.first, s.end, s.track) for s in choice.spans] == [(0, 50, 3)]
-    assert choose([], stamps(rows), "speaking", None, 0.6) == Choice("speaking", "alone", 0, 1.0, False)
+    assert select([], stamps(rows), "speaking", None, 0.6) == Choice("speaking", "alone", 0, 1.0, False)
 
 
 def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:
     rows = range(50)
     parts = [track(0, range(20), 0.5), track(1, range(25, 50), 0.2), track(2, range(21, 23), 0.5)]
-    choice = choose(parts, stamps(rows), "speaking", None, 0.6)
+    choice = select(parts, stamps(rows), "speaking", None, 0.6)
     assert [s.track for s in choice.spans] == [0, 2, 1]
     assert not choice.uncertain
 
@@ -95,7 +95,7 @@ def test_the_mouth_that_moves_with_the_sound_is_chosen_and_the_sound_alone_decid
     rows = range(int(seconds * FPS))
     said = [speech(seconds, seed) for seed in (1, 2)]
     both = [track(i, rows, 0.2 + 0.5 * i, mouth=lips(said[i], rows), area=0.1 - 0.05 * i) for i in (0, 1)]
-    choice = choose(both, stamps(rows), "speaking", wave(said[speaker], seconds), 0.6)
+    choice = select(both, stamps(rows), "speaking", wave(said[speaker], seconds), 0.6)
     assert [s.track for s in choice.spans] == [speaker]
     assert (choice.by, choice.faces) == ("speaking", 2)
     if seconds > 2:
@@ -105,7 +105,7 @@ def test_the_mouth_that_moves_with_the_sound_is_chosen_and_the_sound_alone_decid
 def test_a_voice_from_off_leaves_doubt() -> None:
     rows = range(75)
     resting = [track(0, rows, 0.2), track(1, rows, 0.7)]
-    choice = choose(resting, stamps(rows), "speaking", wave(speech(3, 4), 3), 0.6)
+    choice = select(resting, stamps(rows), "speaking", wave(speech(3, 4), 3), 0.6)
     assert choice.uncertain
     assert choice.score < 0.6
 
@@ -119,7 +119,7 @@ def test_every_shot_is_judged_by_itself() -> None:
         track(2, second, 0.2, shot=1),
         track(3, second, 0.7, mouth=lips(said, second), shot=1),
     ]
-    choice = choose(tracks, stamps(rows), "speaking", wave(said, 6), 0.6)
+    choice = select(tracks, stamps(rows), "speaking", wave(said, 6), 0.6)
     assert [(s.first, s.end, s.track, s.tracks) for s in choice.spans] == [(0, 75, 0, 2), (75, 150, 3, 2)]
 
 
@@ -133,16 +133,16 @@ def test_who_is_seen_again_from_the_same_view_is_judged_by_both_shots() -> None:
         else:
             tracks.append(track(10 * shot, mine, 0.25, shot=shot, view=0))
             tracks.append(track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(said, mine)))
-    grouped = [[t.number for t in one] for one in target_face.people(tracks)]
+    grouped = [[t.number for t in one] for one in target_face.group_tracks_by_person(tracks)]
     assert grouped == [[0, 20, 40, 60], [1, 21, 41, 61], [10, 30, 50, 70]]
-    choice = choose(tracks, stamps(rows), "speaking", wave(said, 8), 0.6)
+    choice = select(tracks, stamps(rows), "speaking", wave(said, 8), 0.6)
     assert [s.track for s in choice.spans] == [1, 10, 21, 30, 41, 50, 61, 70]
     pairs = [s.score for s in choice.spans if s.tracks == 2]
     assert len(set(pairs)) == 1
     assert pairs[0] > 0.9
 
 
-def shots_of_two_and_of_one(said: Array, *, colours: tuple[int, int, int]) -> list[Sightings]:
+def shots_of_two_and_of_one(said: Array, *, colours: tuple[int, int, int]) -> list[FaceTrack]:
     """Six shots, by turns of two people and of one alone: the one at the right speaks, and so does the one alone."""
     tracks = []
     for shot in range(6):
@@ -162,15 +162,18 @@ def shots_of_two_and_of_one(said: Array, *, colours: tuple[int, int, int]) -> li
 def test_who_is_alone_in_another_view_is_known_by_the_colours() -> None:
     said = speech(6, 1)
     apart, same, between = (shots_of_two_and_of_one(said, colours=(90, 150, alone)) for alone in (240, 155, 120))
-    assert [[t.number for t in one] for one in target_face.people(same)] == [[0, 20, 40], [1, 10, 21, 30, 41, 50]]
+    assert [[t.number for t in one] for one in target_face.group_tracks_by_person(same)] == [
+        [0, 20, 40],
+        [1, 10, 21, 30, 41, 50],
+    ]
     for tracks in (apart, between):
-        assert [[t.number for t in one] for one in target_face.people(tracks)] == [
+        assert [[t.number for t in one] for one in target_face.group_tracks_by_person(tracks)] == [
             [0, 20, 40],
             [1, 21, 41],
             [10, 30, 50],
         ]
     stamps_s, sound = stamps(range(120)), wave(said, 6)
-    scores = [choose(tracks, stamps_s, "speaking", sound, 0.6).spans[0].score for tracks in (apart, same)]
+    scores = [select(tracks, stamps_s, "speaking", sound, 0.6).spans[0].score for tracks in (apart, same)]
     assert scores[1] > scores[0] > 0.5, "more of a person is seen"
 
 
@@ -182,7 +185,7 @@ def test_two_who_are_seen_together_are_never_one() -> None:
         track(3, range(20, 40), 0.4, shot=1, colour=100),
         track(4, range(20, 40), 0.6, shot=1, colour=101),
     ]
-    grouped = [{t.number for t in one} for one in target_face.people(tracks)]
+    grouped = [{t.number for t in one} for one in target_face.group_tracks_by_person(tracks)]
     assert not any(pair <= one for one in grouped for pair in ({0, 2}, {3, 4}, {0, 1}))
 
 
@@ -193,7 +196,7 @@ def test_a_mouth_that_the_points_lose_is_seen_in_the_picture() -> None:
     mouths = np.array([np.where(np.arange(24)[:, None] > 9, _lower(lines, by), lines) for by in down]).astype(np.uint8)
     lost = [track(i, rows, 0.2 + 0.5 * i) for i in (0, 1)]
     shown = replace(lost[1], mouths=mouths)
-    choice = choose([lost[0], shown], stamps(rows), "speaking", wave(said, 3), 0.6)
+    choice = select([lost[0], shown], stamps(rows), "speaking", wave(said, 3), 0.6)
     assert (choice.spans[0].track, choice.uncertain) == (1, False)
 
 
@@ -207,7 +210,7 @@ def test_without_sound_speaking_means_the_largest_and_says_so() -> None:
     rows = range(50)
     tracks = [track(0, rows, 0.2, area=0.02), track(1, rows, 0.7, area=0.08)]
     for silence in (None, np.zeros(32_000, np.float32)):
-        choice = choose(tracks, stamps(rows), "speaking", silence, 0.6)
+        choice = select(tracks, stamps(rows), "speaking", silence, 0.6)
         assert (choice.policy, choice.by, choice.spans[0].track) == ("speaking", "largest", 1)
         assert choice.score == pytest.approx(0.8)
 
@@ -220,14 +223,14 @@ def test_the_other_policies() -> None:
         track(2, range(10, 90), 0.8, area=0.02),
         track(3, range(40, 44), 0.05, area=0.02),
     ]
-    chosen = {p: choose(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in POLICIES if p != "speaking"}
+    chosen = {p: select(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in POLICIES if p != "speaking"}
     assert chosen == {"largest": 0, "longest": 1, "left": 0, "right": 2}, "whoever flits by is at no edge"
 
 
 def test_two_equals_are_uncertain() -> None:
     rows = range(50)
     tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.051)]
-    choice = choose(tracks, stamps(rows), "largest", None, 0.6)
+    choice = select(tracks, stamps(rows), "largest", None, 0.6)
     assert choice.spans[0].track == 1
     assert choice.uncertain
 
@@ -235,7 +238,7 @@ def test_two_equals_are_uncertain() -> None:
 def test_a_choice_is_one_line_and_comes_back() -> None:
     rows = range(30)
     tracks = [track(0, rows, 0.2, area=0.05), track(1, rows, 0.7, area=0.02)]
-    choice = choose(tracks, stamps(rows), "largest", None, 0.6)
+    choice = select(tracks, stamps(rows), "largest", None, 0.6)
     assert "\n" not in choice.as_json()
     back = Choice.from_json(choice.as_json())
     assert back.as_json() == choice.as_json()
@@ -245,18 +248,18 @@ def test_a_choice_is_one_line_and_comes_back() -> None:
             Choice.from_json(broken)
 
 
-def joined_plainly(tracks: list[Sightings]) -> list[list[int]]:
+def joined_plainly(tracks: list[FaceTrack]) -> list[list[int]]:
     """What people() says it does, pair by pair: the numbers of the tracks of each person."""
 
-    def again(a: Sightings, b: Sightings) -> bool:
+    def again(a: FaceTrack, b: FaceTrack) -> bool:
         wide = float(np.sqrt(min(a.area.mean(), b.area.mean())))
         near, ratio = abs(float(a.x.mean() - b.x.mean())) < wide, float(a.area.mean() / b.area.mean())
         return a.view == b.view and a.shot != b.shot and near and 0.4 < ratio < 2.5
 
-    def meet(one: list[Sightings], other: list[Sightings]) -> bool:
+    def meet(one: list[FaceTrack], other: list[FaceTrack]) -> bool:
         return any(a.rows[0] <= b.rows[-1] and b.rows[0] <= a.rows[-1] for a in one for b in other)
 
-    found: list[list[Sightings]] = []
+    found: list[list[FaceTrack]] = []
     for track in tracks:
         mine = [one for one in found if all(again(track, other) for other in one)]
         if mine:
@@ -279,7 +282,7 @@ def joined_plainly(tracks: list[Sightings]) -> list[list[int]]:
     return [[t.number for t in sorted(one, key=lambda t: (t.rows[0], t.number))] for one in people]
 
 
-def film(shots: int, seed: int, frames: int = 6) -> list[Sightings]:
+def film(shots: int, seed: int, frames: int = 6) -> list[FaceTrack]:
     """Six people, one to three a shot, some views again; what their heads look like varies from shot to shot."""
     rng = np.random.default_rng(seed)
     looks, tracks = rng.integers(40, 215, (6, 8, 8, 3)), []
@@ -298,7 +301,7 @@ def test_the_quick_way_to_join_a_films_tracks_is_the_plain_one() -> None:
     sizes = []
     for seed in range(12):
         tracks = film(3 * seed, seed)
-        found = [[t.number for t in one] for one in target_face.people(tracks)]
+        found = [[t.number for t in one] for one in target_face.group_tracks_by_person(tracks)]
         assert found == joined_plainly(tracks)
         sizes += [len(one) for one in found]
     assert max(sizes) > 5
@@ -308,7 +311,7 @@ def test_a_films_thousand_groups_are_joined_in_seconds_and_with_signs_of_life() 
     beats: list[float] = []
     tracks = film(700, 1, 3)
     start = time.process_time()
-    found = target_face.people(tracks, lambda: beats.append(time.process_time()))
+    found = target_face.group_tracks_by_person(tracks, lambda: beats.append(time.process_time()))
     assert time.process_time() - start < 20  # pair by pair it took minutes
     assert sum(map(len, found)) == len(tracks) > 1200
     assert max(np.diff([start, *beats])) < 5

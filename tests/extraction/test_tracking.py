@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extraction.face.shots import Cuts, small
-from bemerc.extraction.face.tracking import Tracks, overlap, same
+from bemerc.extraction.face.shots import ShotDetector, thumbnail
+from bemerc.extraction.face.tracking import ActiveTracks, is_same_face, overlap
 from bemerc.extraction.networks import Rect
 
 
@@ -16,64 +16,64 @@ def at(x: float, y: float = 0.5, size: float = 0.2) -> Rect:
 
 
 def test_a_face_that_walks_through_the_picture_keeps_its_number() -> None:
-    tracks = Tracks(4)
-    walker, sitter = tracks.enter(at(0.1, 0.7), 0.0), tracks.enter(at(0.5, 0.2, 0.1), 0.0)
+    tracks = ActiveTracks(4)
+    walker, sitter = tracks.start(at(0.1, 0.7), 0.0), tracks.start(at(0.5, 0.2, 0.1), 0.0)
     assert walker is not None
     assert sitter is not None
     for step in range(1, 20):
-        assert tracks.moved(tracks.followed[0], at(0.1 + 0.04 * step, 0.7), step / 25)
-        assert tracks.moved(tracks.followed[1], at(0.5, 0.2, 0.1), step / 25)
-    assert [track.number for track in tracks.followed] == [walker.number, sitter.number]
+        assert tracks.update(tracks.active[0], at(0.1 + 0.04 * step, 0.7), step / 25)
+        assert tracks.update(tracks.active[1], at(0.5, 0.2, 0.1), step / 25)
+    assert [track.number for track in tracks.active] == [walker.number, sitter.number]
 
 
 def test_a_face_that_was_hidden_gets_its_number_back_and_a_new_one_does_not() -> None:
-    tracks = Tracks(4)
-    first = tracks.enter(at(0.3), 0.0)
+    tracks = ActiveTracks(4)
+    first = tracks.start(at(0.3), 0.0)
     assert first is not None
-    tracks.lost(first)
-    assert tracks.followed == ()
-    assert tracks.missing(0.4)
-    back = tracks.enter(at(0.33), 0.5)
+    tracks.lose(first)
+    assert tracks.active == ()
+    assert tracks.recently_lost(0.4)
+    back = tracks.start(at(0.33), 0.5)
     assert back is not None
     assert back.number == first.number
-    tracks.lost(back)
-    elsewhere = tracks.enter(at(0.8), 0.6)
-    late = tracks.enter(at(0.33), 10.0)
+    tracks.lose(back)
+    elsewhere = tracks.start(at(0.8), 0.6)
+    late = tracks.start(at(0.33), 10.0)
     assert elsewhere is not None
     assert late is not None
     assert len({first.number, elsewhere.number, late.number}) == 3
 
 
 def test_a_cut_ends_every_track() -> None:
-    tracks = Tracks(4)
-    before = tracks.enter(at(0.3), 0.0)
-    tracks.cut()
-    after = tracks.enter(at(0.3), 0.04)
+    tracks = ActiveTracks(4)
+    before = tracks.start(at(0.3), 0.0)
+    tracks.end_all()
+    after = tracks.start(at(0.3), 0.04)
     assert before is not None
     assert after is not None
     assert after.number != before.number
-    assert not tracks.missing(0.04)
+    assert not tracks.recently_lost(0.04)
 
 
 def test_no_place_is_followed_twice_and_no_more_than_asked_for() -> None:
-    tracks = Tracks(2)
-    assert tracks.enter(at(0.3), 0.0) is not None
-    assert tracks.enter(at(0.32), 0.0) is None
-    assert tracks.new([at(0.31), at(0.7), at(0.72)]) == [at(0.7)]
-    second = tracks.enter(at(0.7), 0.0)
+    tracks = ActiveTracks(2)
+    assert tracks.start(at(0.3), 0.0) is not None
+    assert tracks.start(at(0.32), 0.0) is None
+    assert tracks.untracked([at(0.31), at(0.7), at(0.72)]) == [at(0.7)]
+    second = tracks.start(at(0.7), 0.0)
     assert second is not None
     assert tracks.full
-    assert tracks.enter(at(0.5, 0.1), 0.0) is None
-    assert not tracks.moved(second, at(0.34), 0.04), "the mesh has slipped onto the first face"
-    assert [track.number for track in tracks.followed] == [0]
+    assert tracks.start(at(0.5, 0.1), 0.0) is None
+    assert not tracks.update(second, at(0.34), 0.04), "the mesh has slipped onto the first face"
+    assert [track.number for track in tracks.active] == [0]
 
 
 def test_a_leap_is_another_face() -> None:
-    tracks = Tracks(1)
-    first = tracks.enter(at(0.2), 0.0)
+    tracks = ActiveTracks(1)
+    first = tracks.start(at(0.2), 0.0)
     assert first is not None
-    assert not tracks.moved(first, at(0.6), 0.04)
-    second = tracks.enter(at(0.6), 0.04)
+    assert not tracks.update(first, at(0.6), 0.04)
+    second = tracks.start(at(0.6), 0.04)
     assert second is not None
     assert second.number != first.number
 
@@ -90,8 +90,8 @@ def test_a_leap_is_another_face() -> None:
     ids=["beside itself", "the neighbour", "farther", "a nose", "somebody behind the shoulder"],
 )
 def test_places_that_are_one_face(other: Rect, one: bool) -> None:
-    assert same(at(0.5), other) is one
-    assert same(other, at(0.5)) is one
+    assert is_same_face(at(0.5), other) is one
+    assert is_same_face(other, at(0.5)) is one
     assert 0 <= overlap(at(0.5), other) <= 1 + 1e-9
 
 
@@ -111,7 +111,7 @@ def with_person(picture: NDArray[np.float64], x: int, width: int = 160) -> NDArr
 
 
 def cuts(pictures: list[NDArray[np.uint8]]) -> list[int]:
-    found = Cuts()
+    found = ShotDetector()
     return [i for i, picture in enumerate(pictures) if found(picture)]
 
 
@@ -122,7 +122,7 @@ def test_a_cut_is_found_and_movement_is_none() -> None:
 
 
 def test_a_view_is_known_again() -> None:
-    found, views = Cuts(), []
+    found, views = ShotDetector(), []
     for place, x in ((1, 100), (2, 300), (1, 160), (3, 100), (2, 280)):
         for step in range(5):
             found(with_person(room(place), x + 4 * step))
@@ -148,5 +148,5 @@ def test_a_blank_frame_is_a_shot_of_its_own() -> None:
 @pytest.mark.parametrize("size", [(48, 64), (37, 51), (1080, 1920), (8, 8)])
 def test_any_frame_becomes_as_small(size: tuple[int, int]) -> None:
     picture = np.full((*size, 3), 77, np.uint8)
-    assert small(picture).shape == (12, 16, 3)
-    assert (small(picture) == 77).all()
+    assert thumbnail(picture).shape == (12, 16, 3)
+    assert (thumbnail(picture) == 77).all()

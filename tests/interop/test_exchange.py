@@ -27,7 +27,7 @@ from bemerc.interop import openface_tables, safe_pickle
 from bemerc.interop.exporters import to_csv, to_mmsa, to_npy, to_parquet
 from bemerc.interop.filenames import file_of
 from bemerc.interop.importers import from_mertools, from_mmsa, from_openface
-from bemerc.interop.seal import match
+from bemerc.interop.write_imported import match
 from tests.cli.test_cli import bemerc
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "WolfgangLanger_Pexels.openface2.csv"

@@ -18,7 +18,7 @@ from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.interop import safe_pickle
 from bemerc.interop.importers import from_mertools, from_mmsa, from_openface
 from bemerc.interop.openface_tables import read
-from bemerc.interop.seal import Item, seal
+from bemerc.interop.write_imported import Item, write_imported
 
 GOOD: dict[str, Any] = {
     "id": ["a", "b"],
@@ -189,7 +189,7 @@ def test_two_files_of_one_utterance_never_overwrite_each_other(tmp_path: Path) -
     features = Features(np.ones((2, 1), np.float32), np.arange(2) / 25, ("x",))
     for pair in ([features, features], [features, "It is empty."], ["It is empty.", features]):
         with pytest.raises(CacheError):
-            seal(
+            write_imported(
                 tmp_path / "x.h5",
                 modality="face",
                 columns=("x",),

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -38,8 +38,9 @@ from bemerc.behavior.tokens.calibration import (
 )
 from bemerc.behavior.tokens.calibration import Calibration as Calibration
 from bemerc.cache import Features, Kind, open_cache, same_person
-from bemerc.cache.guard import Guarded, damage
+from bemerc.cache.guard import GuardedFile, damage
 from bemerc.core.atomic import write_bytes
+from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import parse_json
 from bemerc.core.progress import bar
@@ -164,7 +165,7 @@ def write_tokens(
     write_bytes(path, memory.getvalue())
 
 
-class TokenFile:
+class TokenFile(Closeable):
     """An open token file: ``tokens[id]`` -> {modality: BehaviorTokens}. A context manager; can be pickled and forked.
 
     Rows are read at their offset, without the HDF5 library: about as fast as numpy.memmap, and no page of the file
@@ -176,7 +177,7 @@ class TokenFile:
     def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
         self.path, self.hidden = path, hidden
         again, absent = "Run 'bemerc tokens' again.", "there is no token file here. Run 'bemerc tokens' first."
-        with Guarded(path, "token file", again, absent) as file, damage(path, "this token file is damaged", again):
+        with GuardedFile(path, "token file", again, absent) as file, damage(path, "this token file is damaged", again):
             self.k, self.ids, self.calibration, self.params = _head(file)
             self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}
             self.widths = {m: len(c) for m, c in self.columns.items()}
@@ -224,14 +225,6 @@ class TokenFile:
     def __reduce__(self) -> tuple[type[TokenFile], tuple[Path, dict[Modality, Sequence[str]]]]:
         return TokenFile, (self.path, dict(self.hidden))
 
-    def __enter__(self) -> TokenFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
@@ -254,7 +247,7 @@ def open_tokens(path: Path) -> TokenFile:
     return TokenFile(path)
 
 
-def _head(file: Guarded) -> tuple[int, tuple[str, ...], Calibration, dict[str, Any]]:
+def _head(file: GuardedFile) -> tuple[int, tuple[str, ...], Calibration, dict[str, Any]]:
     schema, version = file.attribute("schema"), file.attribute("schema_version")
     if schema != SCHEMA or version != SCHEMA_VERSION:
         raise file.damaged(
@@ -274,7 +267,7 @@ def _head(file: Guarded) -> tuple[int, tuple[str, ...], Calibration, dict[str, A
     return k, ids, Calibration.from_json(stored.item().decode("utf-8")), params
 
 
-def _check_values(file: Guarded, modality: Modality, shape: tuple[int, int, int]) -> int:
+def _check_values(file: GuardedFile, modality: Modality, shape: tuple[int, int, int]) -> int:
     """Check one modality's datasets against ``shape`` (N, K, D'); the offset of its values in the file, bytes."""
     values, mask = file.dataset(f"{modality}/values"), file.dataset(f"{modality}/mask")
     expected = (shape, np.dtype("<f4"), shape[:2], np.dtype(bool))

@@ -1,9 +1,8 @@
 """Speech frames by openSMILE: the 25 low-level descriptors of eGeMAPS (Eyben et al. 2016), a hundred times a second.
 
-The usual choice is eGeMAPS' 88 functionals, one row per clip, which no window of a clip can be told by; the tokens make
-their own means and spreads of these rows. openSMILE writes 0 (and -201 dB) where there is no voice; here what belongs to a
-voice is NaN in rows without a pitch. openSMILE is no part of bemerc: its licence is for research, and holds for features
-extracted with it too (NOTICE).
+Not its 88 functionals, which are one row per clip: the tokens make their own means and spreads of these rows. openSMILE
+writes 0 (and -201 dB) where there is no voice; here the voice's descriptors are NaN in rows without a pitch. openSMILE is
+no part of bemerc: its licence is for research, and holds for features extracted with it too (NOTICE).
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from bemerc.core.errors import BemercError
 from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
 
 _STEP_S = 0.01
-# openSMILE's windows start at whole steps, 20 ms long for loudness and spectrum, 60 ms for the voice: a row's middle is
-# between theirs, 10 ms from either.
+# openSMILE's windows start at whole steps, 20 ms long for loudness and spectrum, 60 ms for the voice: a row's time is
+# between their middles, 10 ms from either.
 _MIDDLE_S = 0.02
 # Fewer samples hold no 60 ms window.
 _SHORTEST = 960
@@ -53,7 +52,7 @@ VOICED = (
 
 @dataclass(frozen=True)
 class Params:
-    """Nothing to choose: eGeMAPS v02 is what it is."""
+    """eGeMAPS v02 has no params."""
 
     @property
     def rate_hz(self) -> float:
@@ -84,7 +83,7 @@ def open_extractor(params: Params) -> Egemaps:
 
 
 class Egemaps:
-    """See bemerc.extraction.audio.prosody for the interface."""
+    """An audio extractor; see bemerc.extraction.extractor_pool."""
 
     def __init__(self, params: Params) -> None:
         import opensmile

@@ -1,16 +1,8 @@
 """Audio frames: ``prosody``, a hundred measurements of the voice per second that need no weights and no download.
 
-Pitch and voicing (bemerc.media.pitch), energy, the spectrum's shape and 40 mel bands, in plain numpy. A constant that a cheap sound
-card adds to every sample is taken off, or it would be the energy of all pauses.
-
-An audio extractor, this one or an encoder, is three members of a module or object and nothing else:
-``VERSION``, which changes whenever the numbers do; ``columns(params)``, the names in order; and
-``open_extractor(params)``, which gives an object with ``reset()`` and ``clip(waveform) -> Features``. ``clip`` takes
-(N,) float32 mono at 16 kHz, N from 0 up, and stamps each row with the middle of the sound that it measured, in seconds
-from the clip's start. ``params.rate_hz`` says how many rows a second of sound gives.
-
-What has more to say may do so, and is asked: ``version(params)`` in place of ``VERSION``; ``params.facts()``, what of the
-params the numbers depend on; ``together(params)``, how many clips one process should hold, and then ``clips(waveforms)``.
+Pitch and voicing (bemerc.media.pitch), energy, the spectrum's shape and 40 mel bands, in plain numpy. A constant offset that
+a cheap sound card adds to every sample is subtracted, or it would be the energy of all pauses. A row's timestamp is the
+middle of the sound that it measured. The interface is that of all extractors (bemerc.extraction.extractor_pool).
 """
 
 from __future__ import annotations
@@ -66,14 +58,14 @@ def open_extractor(params: Params) -> Prosody:
 
 
 class Prosody:
-    """See the module's text for the interface. ``heartbeat`` is called between blocks of frames: an hour of sound takes minutes."""
+    """An audio extractor. ``heartbeat`` is called between blocks of frames: an hour of sound takes minutes."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
         self.heartbeat: Callable[[], None] = lambda: None
 
     def reset(self) -> None:
-        """Nothing: the prosody of a clip knows of no other clip."""
+        """Nothing: no state is carried from clip to clip."""
 
     def clip(self, waveform: NDArray[np.float32]) -> Features:
         """(N,) float32 mono at 16 kHz, full scale 1 -> one row per whole 1 / rate_hz s, at least one; none for N = 0.

@@ -1,14 +1,12 @@
 """Speech frames by a transformers encoder: wav2vec 2.0, HuBERT, WavLM, or the encoder half of a Whisper.
 
-The usual script loops over clips, hands the model whole minutes at once and keeps what a padded batch gives. Here a long
-clip is heard in overlapping windows (windows.py), short ones are heard together where that changes nothing, no row
-comes of padding, and a row's time is the middle of what it saw. Models whose first layer normalises over time (group norm:
-wav2vec2-base, hubert-base, wavlm-base) would hear the padding, so theirs are heard one by one.
+A long clip is encoded in overlapping windows (windows.py), short ones in batches where that changes nothing; no row comes
+from padding, and a row's time is the middle of its field. Models whose first layer normalises over time (group norm:
+wav2vec2-base, hubert-base, wavlm-base) would be changed by padding, so they run clip by clip.
 
-A model is a folder, or a name that lies in Hugging Face's cache on this machine: nothing is downloaded from here, weights
-are safetensors, and a repository's own code is never run. This module is the door, light enough for the process that
-starts the workers; hearing.py is what loads the model. The columns are called by family, model and layers
-(``wavlm_3fa9c1_0000``), so that behavior tokens of another layer or of other weights are refused downstream by name.
+A model is a folder, or a name in Hugging Face's cache on this machine: nothing is downloaded, weights are safetensors, and
+a repository's own code is never run. This module imports no torch; speech_encoder_torch.py runs the model. The columns are
+named by family, weights and layers (``wavlm_3fa9c1_0000``), so that behavior tokens of other ones do not match.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = "encoder/1"
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "whisper")
-# What decides the numbers beside the weights: the shape, and how the sound is prepared.
+# Files that decide the numbers besides the weights: the architecture, and how the sound is prepared.
 _DECIDE = ("config.json", "preprocessor_config.json", "processor_config.json")
 # Clips that a GPU's process takes at once, to have lengths to choose from.
 _BATCH_CLIPS = 32
@@ -44,8 +42,8 @@ class Params:
                   last one's output (after the model's closing norm)
     dtype         of the arithmetic; rows are kept with half precision's 11 significant bits in any case
     device        auto: a GPU where there is one
-    window_s, overlap_s  longer clips are heard in windows of this length that share so much; a Whisper's are 30 s
-    batch_s       seconds of sound that a GPU hears at once; it changes no number
+    window_s, overlap_s  longer clips are encoded in windows of this length that overlap by so much; a Whisper's are 30 s
+    batch_s       seconds of sound in a GPU's batch; it changes no number
     """
 
     name_or_path: str = "models/encoder"
@@ -72,12 +70,12 @@ class Params:
 
 @dataclass(frozen=True)
 class ResolvedEncoder:
-    """A model that was found: what a worker is told, and what the extractor's three members are asked with.
+    """A model on this machine, with what the extractor needs of it.
 
     layers   counted from 0, sorted, each once
     hop      samples from one frame to the next
     depth    how many layers there are
-    field    samples that one frame of the convolutions sees, or one column of a Whisper's spectrogram
+    field    receptive field in samples of one frame of the convolutions, or of one column of a Whisper's spectrogram
     weights  a hash over the files that decide the numbers
     """
 
@@ -97,15 +95,14 @@ class ResolvedEncoder:
         return SAMPLE_RATE_HZ / self.hop
 
     def recorded(self) -> dict[str, Any]:
-        """What the numbers depend on, for the store and for the cache's params: no name and no path, which move; no device, no batch
-        size."""
+        """The params for store keys and caches: no name and no path, which change; no device, no batch size."""
         windows = {"window_s": self.window_s, "overlap_s": self.params.overlap_s}
         model = {"encoder": self.family, "depth": self.depth, "width": self.width, "weights": self.weights}
         return {**model, "layers": list(self.layers), "dtype": self.params.dtype, **windows}
 
     @property
     def window_s(self) -> float:
-        """A Whisper hears 30 s at a time, no more and no less."""
+        """Seconds per window; a Whisper always takes 30 s."""
         return 30.0 if self.family == "whisper" else self.params.window_s
 
 
@@ -134,11 +131,11 @@ def _folder(name_or_path: str) -> Path:
         from huggingface_hub.errors import HFValidationError
 
         try:
-            found = try_to_load_from_cache(name_or_path, "config.json")
+            config = try_to_load_from_cache(name_or_path, "config.json")
         except HFValidationError:  # more than one slash: a path
-            found = None
-        if isinstance(found, str):
-            return Path(found).parent
+            config = None
+        if isinstance(config, str):
+            return Path(config).parent
     raise BemercError(
         f"extract_audio.encoder.name_or_path: '{name_or_path}' is no folder here and is not in Hugging Face's cache on this "
         "machine. bemerc fetches no encoder by itself: name a folder, or fetch one as docs/measurements/voice.md says."
@@ -155,24 +152,24 @@ def resolve(params: Params, hashes: Mapping[Path, str]) -> ResolvedEncoder:
         raise BemercError(f"{folder / 'config.json'}: this cannot be read as a model's config ({error}).") from None
     if family not in FAMILIES:
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: {folder} holds a {family} model; sound is heard by one of {', '.join(FAMILIES)}."
+            f"extract_audio.encoder.name_or_path: {folder} holds a {family} model; supported are {', '.join(FAMILIES)}."
         )
     whisper = family == "whisper"
     depth = int(config.get("encoder_layers" if whisper else "num_hidden_layers", 0))
     width = int(config.get("d_model" if whisper else "hidden_size", 0))
     hop, field = (320, 400) if whisper else _convolutions(config)
-    told = [f"{path.name}:{hashes[path]}" for path in sorted(hashes)]
-    weights = hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+    parts = [f"{path.name}:{hashes[path]}" for path in sorted(hashes)]
+    weights = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     return ResolvedEncoder(params, folder, family, width, _layers(params.layers, depth), depth, hop, field, weights)
 
 
-def _layers(asked: tuple[int, ...], depth: int) -> tuple[int, ...]:
-    wrong = [layer for layer in asked if not -depth - 1 <= layer <= depth]
-    if wrong:
+def _layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    unknown = [layer for layer in layers if not -depth - 1 <= layer <= depth]
+    if unknown:
         raise BemercError(
-            f"extract_audio.encoder.layers: there is no layer {wrong[0]}; this model has 0 (what enters the first) to {depth}."
+            f"extract_audio.encoder.layers: there is no layer {unknown[0]}; this model has 0 (what enters the first) to {depth}."
         )
-    return tuple(sorted({layer % (depth + 1) for layer in asked}))
+    return tuple(sorted({layer % (depth + 1) for layer in layers}))
 
 
 def _convolutions(config: Mapping[str, Any]) -> tuple[int, int]:
@@ -207,15 +204,15 @@ def device(params: Params) -> str:
     """cpu or cuda. BemercError where it is not there or cannot do the arithmetic."""
     import torch
 
-    there = torch.cuda.is_available()
-    if params.device == "cuda" and not there:
+    has_gpu = torch.cuda.is_available()
+    if params.device == "cuda" and not has_gpu:
         raise BemercError("extract_audio.encoder.device: cuda, but torch sees no GPU here. Take auto or cpu.")
-    found = "cuda" if there and params.device != "cpu" else "cpu"
-    if found == "cpu" and params.dtype == "float16":
+    device_name = "cuda" if has_gpu and params.device != "cpu" else "cpu"
+    if device_name == "cpu" and params.dtype == "float16":
         raise BemercError(
             "extract_audio.encoder.dtype: float16 wants a GPU, and there is none here. Take float32 or bfloat16."
         )
-    return found
+    return device_name
 
 
 def open_extractor(encoder: ResolvedEncoder) -> Encoder:

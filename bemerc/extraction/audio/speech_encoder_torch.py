@@ -1,9 +1,8 @@
-"""What loads a speech encoder and listens with it: waveforms in, rows of one layer (or the mean of several) out.
+"""Running a speech encoder: waveforms in, rows of one layer (or the mean of several) out.
 
-Kept from encoder.py so that nothing imports torch before a worker needs it. Which sounds are heard together never shows in
-the rows: masks cover padding where a model has learned to heed them, and everything else is heard alone or, by a
-Whisper, at its one length. On a GPU a batch is filled up to its full size besides, since the last bits of a product
-depend on its shape, and rows must not depend on which clips happened to be left to measure.
+Apart from speech_encoder.py so that nothing imports torch before a worker needs it. Batching never changes the rows:
+padding is masked where a model was trained with masks; other sounds run alone or, in a Whisper, at its one length. On a
+GPU a batch is also filled up to its full size, since the last bits of a product depend on its shape.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from bemerc.core import huggingface
 from bemerc.core.errors import BemercError, MediaError
 from bemerc.core.progress import transformers_quiet
 from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
-from bemerc.extraction.audio.windows import batches, cut, rounded, stitch
+from bemerc.extraction.audio.windows import batches, round_to_half, split, stitch
 
 if TYPE_CHECKING:
     from bemerc.extraction.audio.speech_encoder import ResolvedEncoder
@@ -36,10 +35,10 @@ _STEP = SAMPLE_RATE_HZ
 
 
 class Encoder:
-    """``clip(waveform)`` for one sound, ``clips(waveforms)`` for several at once; see bemerc.extraction.audio.prosody for the interface.
+    """An audio extractor (bemerc.extraction.extractor_pool): ``clip(waveform)``, or ``clips(waveforms)`` for batches.
 
-    ``heartbeat`` is called between batches, so that the caller knows that this process does not hang. ``batched``: whether sounds
-    are heard together, where that changes nothing; None = on a GPU.
+    ``heartbeat`` is called between batches. ``batched``: whether sounds share batches, where that changes nothing; None = on
+    a GPU.
     """
 
     def __init__(
@@ -55,37 +54,37 @@ class Encoder:
         self._masked = not self._whisper and network.config.feat_extract_norm == "layer"
 
     def reset(self) -> None:
-        """Nothing: a clip knows of no other clip."""
+        """Nothing: no state is carried from clip to clip."""
 
     def clip(self, waveform: Sound) -> Features:
-        """(N,) float32 mono at 16 kHz -> one row per hop; none where N is less than one frame sees (400).
+        """(N,) float32 mono at 16 kHz -> one row per hop; none where N is less than one frame's field (400).
 
         MediaError where the arithmetic overflowed.
         """
-        found = self.clips([waveform])[0]
-        if isinstance(found, MediaError):
-            raise found
-        return found
+        features = self.clips([waveform])[0]
+        if isinstance(features, MediaError):
+            raise features
+        return features
 
     def clips(self, waveforms: Sequence[Sound]) -> list[Features | MediaError]:
         """The features of each sound, or why it has none, the same as alone but for float32's last digits."""
         sounds = [self._normalised(np.nan_to_num(waveform)) for waveform in waveforms]
         overlap = round(self.encoder.params.overlap_s * self.encoder.rate_hz) * self.encoder.hop
-        cuts = [cut(len(sound), self._window, overlap, self.encoder.hop) for sound in sounds]
+        cuts = [split(len(sound), self._window, overlap, self.encoder.hop) for sound in sounds]
         places = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.encoder.field for w in cuts[i]]
-        heard: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in sounds]
+        frames: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in sounds]
         with _exact(self._network.device):
-            rows = self._heard([sounds[i][window.start : window.end] for i, window in places])
+            rows = self._encode([sounds[i][window.start : window.end] for i, window in places])
         for (i, window), values in zip(places, rows, strict=True):
-            heard[i].append((window.start // self.encoder.hop, values))
-        return [self._features(len(sound), parts) for sound, parts in zip(sounds, heard, strict=True)]
+            frames[i].append((window.start // self.encoder.hop, values))
+        return [self._features(len(sound), parts) for sound, parts in zip(sounds, frames, strict=True)]
 
     def _features(self, samples: int, parts: list[tuple[int, NDArray[np.float32]]]) -> Features | MediaError:
         frames = self._frames(samples) if parts else 0
         times_s = (np.arange(frames) * self.encoder.hop + self._first) / SAMPLE_RATE_HZ
         if not parts:
             return Features(np.empty((0, self.encoder.width), np.float32), times_s, self.columns)
-        values = rounded(stitch(parts, frames))
+        values = round_to_half(stitch(parts, frames))
         if not np.isfinite(values).all():
             dtype = self.encoder.params.dtype
             return MediaError(f"The encoder's numbers overflowed in {dtype}. Take extract_audio.encoder.dtype float32.")
@@ -116,18 +115,20 @@ class Encoder:
 
     # ---------------------------------------------------------------------------------------------------------- batches
 
-    def _heard(self, sounds: list[Sound]) -> list[NDArray[np.float32]]:
+    def _encode(self, sounds: list[Sound]) -> list[NDArray[np.float32]]:
         """The frames (T_i, D) of windows."""
-        found: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(sounds)
-        for places in batches([self._width(i, sound) for i, sound in enumerate(sounds)], list(map(self._most, sounds))):
+        frames: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(sounds)
+        for places in batches(
+            [self._width(i, sound) for i, sound in enumerate(sounds)], list(map(self._max_batch, sounds))
+        ):
             self.heartbeat()
             batch = [sounds[place] for place in places]
-            filled = batch + [batch[0]] * (self._most(batch[0]) - len(batch))
+            filled = batch + [batch[0]] * (self._max_batch(batch[0]) - len(batch))
             with torch.inference_mode(), _room(self.encoder.params.batch_s):
                 values = (self._log_mel(filled) if self._whisper else self._waves(filled)).cpu().numpy()
-            for place, sound, one in zip(places, batch, values, strict=False):
-                found[place] = one[: self._frames(len(sound))]
-        return found
+            for place, sound, rows in zip(places, batch, values, strict=False):
+                frames[place] = rows[: self._frames(len(sound))]
+        return frames
 
     def _width(self, place: int, sound: Sound) -> Hashable:
         """Sounds of one width may share a batch: a Whisper's all, masked ones of one bucket, others none."""
@@ -135,8 +136,8 @@ class Encoder:
             return "window"
         return _bucket(sound) if self._masked else ("alone", place)
 
-    def _most(self, sound: Sound) -> int:
-        """How many sounds as wide as this one are heard at once. A CPU gains nothing by it, and memory would grow."""
+    def _max_batch(self, sound: Sound) -> int:
+        """How many sounds as wide as this one share a batch. A CPU gains nothing by it, and memory would grow."""
         if not self._batched or not (self._whisper or self._masked):
             return 1
         return max(
@@ -153,17 +154,17 @@ class Encoder:
         return self._layers(values, options)
 
     def _log_mel(self, sounds: list[Sound]) -> torch.Tensor:
-        given = self._prepare([*sounds], sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"]
-        return self._layers(given, {})
+        log_mel = self._prepare([*sounds], sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"]
+        return self._layers(log_mel, {})
 
-    def _layers(self, given: NDArray[np.float32], options: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _layers(self, inputs: NDArray[np.float32], options: dict[str, torch.Tensor]) -> torch.Tensor:
         """(B, T, H) float32: the mean of the layers that were asked for."""
         kept: dict[int, torch.Tensor] = {}
-        hooks = [self._stack[0].register_forward_pre_hook(lambda _, taken: _keep(kept, 0, taken))]
+        hooks = [self._stack[0].register_forward_pre_hook(lambda _, args: _keep(kept, 0, args))]
         for number, layer in enumerate(self._stack, start=1):
             hooks.append(layer.register_forward_hook(lambda _, __, out, number=number: _keep(kept, number, out)))
         try:
-            into = torch.from_numpy(given).to(self._network.device, self._network.dtype)
+            into = torch.from_numpy(inputs).to(self._network.device, self._network.dtype)
             last = self._network(into, **options).last_hidden_state
         finally:
             for hook in hooks:
@@ -186,7 +187,7 @@ def _keep(kept: dict[int, torch.Tensor], number: int, states: Any) -> None:
 
 @contextlib.contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """Within it the same sound gives the same bits, and float32 means float32; the process's settings come back after it."""
+    """Deterministic float32 arithmetic inside the block; the process's settings are restored after it."""
     cudnn = torch.backends.cudnn
     threads, before = torch.get_num_threads(), (cudnn.allow_tf32, cudnn.deterministic)
     if device.type == "cpu":
@@ -213,17 +214,19 @@ def _room(batch_s: float) -> Iterator[None]:
 
 
 def _load(encoder: ResolvedEncoder) -> tuple[Any, Any]:
-    """What prepares the sound, and the network. BemercError where they cannot be had, or where weights are missing."""
+    """The feature extractor and the network. BemercError where they cannot be loaded or weights are missing."""
     options = {"dtype": getattr(torch, encoder.params.dtype), "use_safetensors": True, "output_loading_info": True}
     try:
         with transformers_quiet():
             prepare = huggingface.load(AutoFeatureExtractor, encoder.folder)
-            network, told = huggingface.load(getattr(transformers, _CLASSES[encoder.family]), encoder.folder, **options)
+            network, loading_info = huggingface.load(
+                getattr(transformers, _CLASSES[encoder.family]), encoder.folder, **options
+            )
     except huggingface.PretrainedError as error:
         raise BemercError(
             f"extract_audio.encoder.name_or_path: no {encoder.family} could be loaded from {encoder.folder} ({error.reason})."
         ) from error
-    _check(encoder, prepare, told["missing_keys"])
+    _check(encoder, prepare, loading_info["missing_keys"])
     if encoder.family == "whisper":
         network = network.encoder
     else:
@@ -236,13 +239,13 @@ def _load(encoder: ResolvedEncoder) -> tuple[Any, Any]:
 
 
 def _check(encoder: ResolvedEncoder, prepare: Any, missing: Iterable[str]) -> None:
-    """Weights that a file lacks are filled with random numbers, which looks like an encoder and is none."""
-    lacking = sorted(name for name in missing if not name.startswith("decoder.") and "masked_spec_embed" not in name)
-    if lacking:
+    """BemercError where weights are missing: transformers would fill them with random numbers."""
+    absent = sorted(name for name in missing if not name.startswith("decoder.") and "masked_spec_embed" not in name)
+    if absent:
         raise BemercError(
-            f"{encoder.folder}: {len(lacking)} of the encoder's weights are not in its files (such as {lacking[0]}). Save it again."
+            f"{encoder.folder}: {len(absent)} of the encoder's weights are not in its files (such as {absent[0]}). Save it again."
         )
     if prepare.sampling_rate != SAMPLE_RATE_HZ:
         raise BemercError(
-            f"{encoder.folder}: this encoder hears {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another."
+            f"{encoder.folder}: this encoder takes {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another."
         )

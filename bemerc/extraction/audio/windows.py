@@ -1,8 +1,7 @@
-"""A long sound cut into windows for a model, which windows are heard together, and how their frames become one series again.
+"""Overlapping windows of a long sound for a speech encoder, how they are batched, and how their frames are stitched.
 
-The plain way hears a clip in blocks, and every border shows: a frame at a block's end knows nothing of what follows. Here
-windows overlap and every frame is a mean over the windows that know it, weighted by how far it is from their ends, so
-that a frame counts least where its window knows least. Numbers only; no model is known here.
+Every frame is a mean over the windows that contain it, weighted by its distance from their ends: at the border of
+non-overlapping blocks a frame would lack its context.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Window:
         return self.end - self.start
 
 
-def cut(samples: int, longest: int, overlap: int, hop: int) -> tuple[Window, ...]:
+def split(samples: int, longest: int, overlap: int, hop: int) -> tuple[Window, ...]:
     """``samples`` samples as windows of ``longest`` at most, evenly spread, neighbours sharing about ``overlap`` at least.
 
     A sound that fits is one window. ``longest`` and ``overlap`` are whole numbers of hops, 2 * overlap <= longest. Every
@@ -35,9 +34,9 @@ def cut(samples: int, longest: int, overlap: int, hop: int) -> tuple[Window, ...
     """
     if samples <= longest:
         return (Window(0, samples),)
-    way = samples - longest
-    count = math.ceil(way / (longest - overlap)) + 1
-    starts = [math.ceil(i * way / (count - 1) / hop) * hop for i in range(count)]
+    last_start = samples - longest
+    count = math.ceil(last_start / (longest - overlap)) + 1
+    starts = [math.ceil(i * last_start / (count - 1) / hop) * hop for i in range(count)]
     return tuple(Window(start, min(start + longest, samples)) for start in starts)
 
 
@@ -54,33 +53,33 @@ def stitch(parts: Sequence[tuple[int, NDArray[np.float32]]], frames: int) -> NDA
         at = np.arange(len(values), dtype=np.float32) + 0.5
         before = at if first > 0 else np.full(len(at), frames, np.float32)
         after = len(values) - at if first + len(values) < frames else np.full(len(at), frames, np.float32)
-        worth = np.minimum(before, after)[:, None]
-        total[first : first + len(values)] += worth * values
-        weight[first : first + len(values)] += worth
+        weights = np.minimum(before, after)[:, None]
+        total[first : first + len(values)] += weights * values
+        weight[first : first + len(values)] += weights
     return total / weight
 
 
-def batches(widths: Sequence[Hashable], most: Sequence[int]) -> list[list[int]]:
-    """Which sounds are heard together: those of one width, ``most[i]`` of them at most where sound i is among them.
+def batches(widths: Sequence[Hashable], max_sizes: Sequence[int]) -> list[list[int]]:
+    """Batches of sounds of one width, at most ``max_sizes[i]`` in the batch that contains sound i.
 
-    Returns lists of places in ``widths``, every place once, widths in the order in which they first come.
+    Returns lists of indices into ``widths``, every index once, widths in the order in which they first occur.
     """
     groups: dict[Hashable, list[int]] = {}
     for place, width in enumerate(widths):
         groups.setdefault(width, []).append(place)
-    found = []
+    result = []
     for places in groups.values():
-        size = max(1, min(most[place] for place in places))
-        found += [places[start : start + size] for start in range(0, len(places), size)]
-    return found
+        size = max(1, min(max_sizes[place] for place in places))
+        result += [places[start : start + size] for start in range(0, len(places), size)]
+    return result
 
 
-def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def round_to_half(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Float32 with 11 significant bits, half precision's, and float32's range: the last bits of an embedding are noise that
     no file can compress and that differs from one machine to the next.
 
-    What is no finite number stays as it is: in the bits of CUDA's NaN, 0x7FFFFFFF, the sum would run over into -0.0.
+    NaN and infinite numbers stay as they are: the bits of CUDA's NaN, 0x7FFFFFFF, would overflow into -0.0.
     """
     bits = np.ascontiguousarray(values).view(np.uint32)
-    kept = ((bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)
-    return np.where(np.isfinite(values), kept, values)
+    rounded = ((bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(values), rounded, values)

@@ -1,11 +1,9 @@
 """Action-unit intensities from the aligned mesh: OpenFace's seventeen and AU28, 0 to 5, uncalibrated.
 
-The obvious choice is one distance per unit, lip corner to lip corner for a smile. But a frown lowers what raised brows
-lift, and each distance reads its neighbours' work as its own. Here every unit is a weighted sum over all points of
-the face, fitted to warped faces whose movements are known so that it answers to its own unit and not to the others,
-blended with what MediaPipe's blendshape model says of the same points (bemerc.extraction.face.blendshapes). Each frame stands
-alone: nothing is smoothed, so a burst of two frames keeps its height. What a person's resting face adds stays in;
-taking it off is calibration, done later. docs/measurements/action_units.md tells per unit how well it is known.
+Every unit is a weighted sum over all points of the face, fitted to warped faces with given movements, so that it responds
+to its own unit and not to the others (one distance per unit would: a frown lowers what raised brows lift). It is blended
+with MediaPipe's blendshape scores of the same points (bemerc.extraction.face.blendshapes). Nothing is smoothed over frames,
+so a burst of two frames keeps its height. A person's resting face is not subtracted; that is calibration, done later. docs/measurements/action_units.md has the accuracy per unit.
 """
 
 from __future__ import annotations
@@ -33,13 +31,13 @@ def from_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
 def intensities(face: Aligned, shapes: Shapes = blendshapes.scores) -> NDArray[np.float32]:
     """(T, 18) float32 in [0, 5], in the order of COLUMNS; NaN rows where there is no face.
 
-    shapes  who tells the blendshapes: the network, or MediaPipe's own model where the user has it
+    shapes  computes the blendshapes: the bundled network, or MediaPipe's own model where the user has it
     """
-    found = np.full((len(face.points), len(UNITS)), np.nan, np.float32)
-    seen = np.isfinite(face.scale)
-    if seen.any():
-        found[seen] = _squeezed(linear(face.points[seen], shapes))
-    return found
+    units = np.full((len(face.points), len(UNITS)), np.nan, np.float32)
+    valid = np.isfinite(face.scale)
+    if valid.any():
+        units[valid] = _squeezed(linear(face.points[valid], shapes))
+    return units
 
 
 def linear(points: Array, shapes: Shapes = blendshapes.scores) -> Array:

@@ -1,9 +1,8 @@
 """MediaPipe's blendshape scores from the landmarks alone: 52 named movements of a face, each 0 to 1.
 
-The obvious choice, the Tasks face landmarker, needs a model file that no wheel carries, and runs a mesh of its own on
-the picture. Its blendshape model reads nothing but 146 points of that mesh, so a small network can learn it from its
-answers to any number of faces: this one is two hidden layers in numpy, fitted by fits/action_units.py to
-about 90,000 landmark sets. docs/measurements/action_units.md says how closely it follows.
+MediaPipe's blendshape model needs a file that no wheel contains. It depends only on 146 points of the mesh, so a small
+network imitates it: two hidden layers in numpy, fitted by fits/action_units.py to its outputs on about 90,000 landmark
+sets. docs/measurements/action_units.md says how closely.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ def scores(points: Array) -> Array:
         values = values @ weights.T + bias
         values = values / (1 + np.exp(-values))
     weights, bias = net.layers[-1]
-    found = np.zeros((len(points), len(SHAPES)))
-    found[:, net.shapes] = 1 / (1 + np.exp(-(values @ weights.T + bias)))
-    return found
+    result = np.zeros((len(points), len(SHAPES)))
+    result[:, net.shapes] = 1 / (1 + np.exp(-(values @ weights.T + bias)))
+    return result
 
 
 def upright(points: Array) -> Array:
@@ -62,19 +61,19 @@ def upright(points: Array) -> Array:
     similarity in the plane, least squares)."""
     target = average_face()[READ, :2]
     target = target - target.mean(axis=0)
-    at = points[:, READ, :2].astype(np.float64)
-    at = at - at.mean(axis=1, keepdims=True)
-    square = (at**2).sum(axis=(1, 2))
-    along = (at * target).sum(axis=(1, 2)) / square
-    across = (at[..., 0] * target[:, 1] - at[..., 1] * target[:, 0]).sum(axis=1) / square
-    x = along[:, None] * at[..., 0] - across[:, None] * at[..., 1]
-    y = across[:, None] * at[..., 0] + along[:, None] * at[..., 1]
+    centered = points[:, READ, :2].astype(np.float64)
+    centered = centered - centered.mean(axis=1, keepdims=True)
+    squared_size = (centered**2).sum(axis=(1, 2))
+    along = (centered * target).sum(axis=(1, 2)) / squared_size
+    across = (centered[..., 0] * target[:, 1] - centered[..., 1] * target[:, 0]).sum(axis=1) / squared_size
+    x = along[:, None] * centered[..., 0] - across[:, None] * centered[..., 1]
+    y = across[:, None] * centered[..., 0] + along[:, None] * centered[..., 1]
     return np.asarray((np.stack([x, y], axis=-1) - target).reshape(len(points), -1))
 
 
 @dataclass(frozen=True)
 class Network:
-    """shapes (S,) which of SHAPES it tells; mean and spread (292,) of its input; layers of (out, in) weights and (out,)
+    """shapes (S,) which of SHAPES it outputs; mean and spread (292,) of its input; layers of (out, in) weights and (out,)
     bias."""
 
     shapes: NDArray[np.int16]
@@ -85,6 +84,7 @@ class Network:
 
 @cache
 def network() -> Network:
+    """The bundled network."""
     with np.load(str(files("bemerc.extraction.face") / "action_units.npz")) as file:
         layers = tuple(
             (np.asarray(file[f"net{i}"], np.float64), np.asarray(file[f"net{i + 1}"], np.float64)) for i in (0, 2, 4)

@@ -1,12 +1,11 @@
-"""The faces of each frame, followed: detectors where somebody may have come, the mesh where somebody was.
+"""Detection and tracking of several faces: frames in order -> per frame the tracked faces with their landmarks.
 
-MediaPipe's graph runs its short-range detector on every frame in which it follows fewer faces than it may, which
-for four faces and one person in view costs half as much again as the mesh, and it never finds a small face. Here the
-mesh follows each face from its last place, and detectors are asked when there is a reason: at the beginning of a shot,
-while nobody is in sight or somebody was just lost, and for who is there besides: twice a second in the whole picture, and
-every four seconds in its halves, where who sits farther back is large enough. They are asked in the order of their cost: the
-short-range detector (1 ms), the full-range one (2 ms), and the full-range one on overlapping parts of the picture, in
-which a face of 20 to 30 pixels is large enough. Where somebody was just lost one looks closely at that place first.
+The mesh follows each face from its last place. Detectors run only when there is a reason: at the start of a shot, while
+no face is tracked or one was just lost, and for further faces twice a second in the whole frame and every four seconds in
+its halves. They run in the order of their cost: the short-range one (1 ms), the full-range one (2 ms), and the full-range
+one on overlapping tiles, in which a face of 20 to 30 pixels is large enough. (MediaPipe's own graph runs its short-range
+detector on every frame that shows fewer faces than it may track, which for four faces and one person costs half as much
+again as the mesh, and it never finds a small face.)
 """
 
 from __future__ import annotations
@@ -18,185 +17,188 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.face.crops import Colours, Grey, cut_out
-from bemerc.extraction.face.shots import Cuts
-from bemerc.extraction.face.tracking import Track, Tracks, same
+from bemerc.extraction.face.crops import Colors, Grey, crop_mouth_and_head
+from bemerc.extraction.face.shots import ShotDetector
+from bemerc.extraction.face.tracking import ActiveTracks, Track, is_same_face
 from bemerc.extraction.networks import WHOLE, FaceModels, Rect, rect_around
 from bemerc.media.frame_view import FrameView, as_frame_view
 
-# How often one looks: for more faces while somebody is in sight, at the whole picture and at its halves; and while nobody
-# is, at the whole picture and at parts of it, which are a half and a third of its longer side and overlap by a third of theirs.
+# Intervals of detection: for further faces while one is tracked, in the whole frame and in its halves; and while none is,
+# in the whole frame and in tiles, whose side is a half or a third of the longer side, and which overlap by a third.
 _MORE_S = 0.5
-_BESIDE_S = 4.0
+_TILES_S = 4.0
 _WIDE_S = 0.12
-_PARTS = ((1 / 2, 0.6), (1 / 3, 2.0))
-_STEP = 1 / 3
-_LEAST_PART_PX = 200  # below that a face large enough for the mesh is found in larger parts as well
-# What a wide or close look finds is looked at once more: the short-range detector sees a part this many times as large,
-# and must be this sure. Small real faces reach .87 (19 in 20), lettering and clouds at most .70.
-_AROUND = 2.5
-_SURE = 0.75
-_NO_PICTURES = np.zeros((0, 0), np.uint8), np.zeros((0, 0, 3), np.uint8)
+_TILES = ((1 / 2, 0.6), (1 / 3, 2.0))
+_OVERLAP = 1 / 3
+_MIN_TILE_PX = 200  # below that a face large enough for the mesh is detected in larger tiles as well
+# Such detections are confirmed: the short-range detector runs on a region this many times as large as the face, and its
+# score must be this high. Small real faces reach .87 (19 in 20), lettering and clouds at most .70.
+_CLOSE_UP = 2.5
+_SURE_SCORE = 0.75
+_NO_CROPS = np.zeros((0, 0), np.uint8), np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A face in a frame: its track's number, landmarks (478, 3) float32 in pixels (z on the scale of x), the mesh's
-    belief in it, and the small pictures of its mouth and its head (see cut_out), which are empty where one face is followed
-    and nobody has to choose."""
+class TrackedFace:
+    """A face in a frame.
+
+    track      its track's number
+    landmarks  (478, 3) float32 in pixels, z on the scale of x
+    presence   the mesh's confidence that there is a face, 0 to 1
+    mouth, head  small crops, see crop_mouth_and_head; empty where only one face is tracked, so that nothing is selected
+    """
 
     track: int
     landmarks: NDArray[np.float32]
     presence: float
     mouth: Grey
-    head: Colours
+    head: Colors
 
 
-class FaceFinder:
-    """``reset()``, then the frames of one clip in their order; each gives who is seen in it, by track number.
+class FaceTracker:
+    """``reset()``, then called with the frames of one clip in their order.
 
-    ``shot`` and ``view`` are those of the frame (see Cuts). Where ``most`` is 1 the first face that is found is followed until it is lost.
+    ``shot`` and ``view`` are those of the latest frame (see ShotDetector). Where ``most`` is 1 the first detected face is
+    tracked until it is lost.
     """
 
     def __init__(self, most: int, detection_confidence: float, tracking_confidence: float) -> None:
-        self._most, self._least = most, tracking_confidence
+        self._most, self._tracking_confidence = most, tracking_confidence
         self._models = FaceModels(detection_confidence)
         self.reset()
 
     def reset(self) -> None:
         """Forget every earlier frame: the same clip gives the same numbers whatever came before it."""
-        self._tracks, self._cuts = Tracks(self._most), Cuts()
-        self._looked: dict[str, float] = {}
-        self._turn = 0
+        self._tracks, self._shots = ActiveTracks(self._most), ShotDetector()
+        self._last_run_s: dict[str, float] = {}
+        self._turns = 0
 
     @property
     def shot(self) -> int:
-        return self._cuts.shot
+        """Number of the current shot."""
+        return self._shots.shot
 
     @property
     def view(self) -> int:
-        return self._cuts.view
+        """Number of the first shot with the same view."""
+        return self._shots.view
 
-    def __call__(self, shown: FrameView | NDArray[np.uint8], now_s: float) -> list[Seen]:
-        """One frame (H, W, 3) uint8, or the sight of one; who is seen in it, by growing track number."""
-        sight = as_frame_view(shown)
-        self._models.show(sight)
-        self._size = sight.size
-        if self._cuts(sight):
-            self._tracks.cut()
-            self._looked = {}
-        seen = [face for track in self._tracks.followed if (face := self._follow(track, now_s)) is not None]
-        for rects in self._looks(now_s):
-            seen += self._take_in(rects, now_s)
-        return sorted(seen, key=lambda face: face.track)
+    def __call__(self, frame: FrameView | NDArray[np.uint8], now_s: float) -> list[TrackedFace]:
+        """A frame (H, W, 3) uint8, or a view of one, at ``now_s`` -> its faces, by growing track number."""
+        view = as_frame_view(frame)
+        self._models.set_frame(view)
+        self._size = view.size
+        if self._shots(view):
+            self._tracks.end_all()
+            self._last_run_s = {}
+        faces = [face for track in self._tracks.active if (face := self._follow(track, now_s)) is not None]
+        for rects in self._detections(now_s):
+            faces += self._start_tracks(rects, now_s)
+        return sorted(faces, key=lambda face: face.track)
 
     def close(self) -> None:
         """Free the models."""
         self._models.close()
 
-    # ---- following
-
-    def _follow(self, track: Track, now_s: float) -> Seen | None:
+    def _follow(self, track: Track, now_s: float) -> TrackedFace | None:
         landmarks, presence = self._models.mesh(track.rect)
-        if presence < self._least:
-            self._tracks.lost(track)
+        if presence < self._tracking_confidence:
+            self._tracks.lose(track)
             return None
         rect = rect_around(landmarks, self._size)
         number: int | None = track.number
-        if not self._tracks.moved(track, rect, now_s):
-            entered = self._tracks.enter(rect, now_s)  # somebody else, unless that one is followed already
-            number = None if entered is None else entered.number
-        return None if number is None else self._seen(number, landmarks, presence, track.rect)
+        if not self._tracks.update(track, rect, now_s):
+            started = self._tracks.start(rect, now_s)  # another face, unless that one is tracked already
+            number = None if started is None else started.number
+        return None if number is None else self._tracked_face(number, landmarks, presence, track.rect)
 
-    def _seen(self, number: int, landmarks: NDArray[np.float32], presence: float, shown: Rect) -> Seen:
-        """``shown``: the place that the mesh was asked about."""
+    def _tracked_face(self, number: int, landmarks: NDArray[np.float32], presence: float, rect: Rect) -> TrackedFace:
+        """``rect``: the place that the mesh ran on."""
         width, height = self._size
         points = landmarks * np.array([width, height, width], np.float32)
-        pictures = cut_out(self._models.around(shown), points) if self._most > 1 else _NO_PICTURES
-        return Seen(number, points, presence, *pictures)
+        crops = crop_mouth_and_head(self._models.crop_around(rect), points) if self._most > 1 else _NO_CROPS
+        return TrackedFace(number, points, presence, *crops)
 
-    # ---- looking
-
-    def _looks(self, now_s: float) -> Iterator[list[Rect]]:
-        """What detectors find, one look after the other, as long as there is a reason to look on."""
+    def _detections(self, now_s: float) -> Iterator[list[Rect]]:
+        """The boxes of new faces, one detector after the other, as long as there is a reason to go on."""
         if self._tracks.full:
             return
-        for track in self._tracks.missing(now_s):
+        for track in self._tracks.recently_lost(now_s):
             if not self._tracks.full:
-                yield self._tracks.new(rect for rect in [self._closer(track.rect)] if rect is not None)
-        if self._tracks.followed:
-            if self._is_time("more", now_s, _MORE_S):
-                self._turn += 1
-                yield self._find("far" if self._turn % 2 else "near")
-            if self._is_time("beside", now_s, _BESIDE_S):
-                yield from self._in_parts(_PARTS[0][0])
+                yield self._tracks.untracked(rect for rect in [self._confirm(track.rect)] if rect is not None)
+        if self._tracks.active:
+            if self._is_due("more", now_s, _MORE_S):
+                self._turns += 1
+                yield self._detect("far" if self._turns % 2 else "near")
+            if self._is_due("beside", now_s, _TILES_S):
+                yield from self._detect_in_tiles(_TILES[0][0])
             return
-        yield self._find("near")
+        yield self._detect("near")
         if not self._tracks.full:
-            yield from self._wider(now_s)
+            yield from self._widening_detections(now_s)
 
-    def _wider(self, now_s: float) -> Iterator[list[Rect]]:
-        if self._is_time("far", now_s, _WIDE_S):
-            yield self._find("far")
-        for share, every_s in _PARTS:
-            if not self._tracks.followed and self._is_time(f"{share:.2f}", now_s, every_s):
-                yield from self._in_parts(share)
-        if self._tracks.followed:
-            self._looked["more"] = now_s
+    def _widening_detections(self, now_s: float) -> Iterator[list[Rect]]:
+        if self._is_due("far", now_s, _WIDE_S):
+            yield self._detect("far")
+        for share, every_s in _TILES:
+            if not self._tracks.active and self._is_due(f"{share:.2f}", now_s, every_s):
+                yield from self._detect_in_tiles(share)
+        if self._tracks.active:
+            self._last_run_s["more"] = now_s
 
-    def _in_parts(self, share: float) -> Iterator[list[Rect]]:
-        for part in parts(*self._size, share):
+    def _detect_in_tiles(self, share: float) -> Iterator[list[Rect]]:
+        for tile in tiles(*self._size, share):
             if not self._tracks.full:
-                yield self._find("far", part)
+                yield self._detect("far", tile)
 
-    def _is_time(self, look: str, now_s: float, every_s: float) -> bool:
-        due = now_s - self._looked.get(look, -np.inf) >= every_s - 1e-6
+    def _is_due(self, detector: str, now_s: float, every_s: float) -> bool:
+        due = now_s - self._last_run_s.get(detector, -np.inf) >= every_s - 1e-6
         if due:
-            self._looked[look] = now_s
+            self._last_run_s[detector] = now_s
         return due
 
-    def _find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Rect]:
-        new = self._tracks.new(face.rect for face in self._models.find(reach, part))
-        # A face where nobody was is taken on trust, since it may be half hidden; whoever is to be seen beside it must
-        # be surely a face: the mesh believes in buckles and lettering.
-        trusted = 1 if reach == "near" and not self._tracks.followed else 0
-        return new[:trusted] + [rect for rect in new[trusted:] if self._closer(rect) is not None]
+    def _detect(self, reach: Literal["near", "far"], tile: Rect = WHOLE) -> list[Rect]:
+        rects = self._tracks.untracked(face.rect for face in self._models.detect(reach, tile))
+        # The first face is accepted without confirmation, since it may be half hidden. Further ones must be confirmed: the
+        # mesh accepts buckles and lettering.
+        trusted = 1 if reach == "near" and not self._tracks.active else 0
+        return rects[:trusted] + [rect for rect in rects[trusted:] if self._confirm(rect) is not None]
 
-    def _closer(self, rect: Rect) -> Rect | None:
-        """The face that the short-range detector, shown this place at full size, is sure of."""
-        around = replace(rect, width=_AROUND * rect.width, height=_AROUND * rect.height)
-        again = self._models.find("near", around)
-        return next((face.rect for face in again if face.score >= _SURE and same(face.rect, rect)), None)
+    def _confirm(self, rect: Rect) -> Rect | None:
+        """The box of the face that the short-range detector confirms in a close-up of ``rect``; None if it does not."""
+        close_up = replace(rect, width=_CLOSE_UP * rect.width, height=_CLOSE_UP * rect.height)
+        faces = self._models.detect("near", close_up)
+        return next((face.rect for face in faces if face.score >= _SURE_SCORE and is_same_face(face.rect, rect)), None)
 
-    def _take_in(self, rects: list[Rect], now_s: float) -> list[Seen]:
-        seen = []
+    def _start_tracks(self, rects: list[Rect], now_s: float) -> list[TrackedFace]:
+        faces = []
         for rect in rects:
             if self._tracks.full:
                 break
             landmarks, presence = self._models.mesh(rect)
-            if presence < self._least:
+            if presence < self._tracking_confidence:
                 continue
-            track = self._tracks.enter(rect_around(landmarks, self._size), now_s)
+            track = self._tracks.start(rect_around(landmarks, self._size), now_s)
             if track is not None:
-                seen.append(self._seen(track.number, landmarks, presence, rect))
-        return seen
+                faces.append(self._tracked_face(track.number, landmarks, presence, rect))
+        return faces
 
 
-def parts(width: int, height: int, share: float) -> tuple[Rect, ...]:
-    """Overlapping squares that cover the picture, their side a share of its longer one; none where that is too few
-    pixels to find more in them than in larger parts."""
+def tiles(width: int, height: int, share: float) -> tuple[Rect, ...]:
+    """Overlapping squares that cover the frame, their side a ``share`` of its longer one; none where they are so small that
+    larger tiles show as much."""
     side = share * max(width, height)
-    if side < _LEAST_PART_PX and share < max(share for share, _ in _PARTS):
+    if side < _MIN_TILE_PX and share < max(share for share, _ in _TILES):
         return ()
     return tuple(
         Rect(x / width, y / height, side / width, side / height)
-        for y in _middles(height, side)
-        for x in _middles(width, side)
+        for y in _centers(height, side)
+        for x in _centers(width, side)
     )
 
 
-def _middles(length: int, side: float) -> list[float]:
+def _centers(length: int, side: float) -> list[float]:
     if side >= length:
         return [length / 2]
-    count = int(np.ceil((length - side) / (side * (1 - _STEP)))) + 1
+    count = int(np.ceil((length - side) / (side * (1 - _OVERLAP)))) + 1
     return [float(middle) for middle in np.linspace(side / 2, length - side / 2, count)]

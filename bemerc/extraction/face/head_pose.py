@@ -1,4 +1,4 @@
-"""Where the head and the eyes point, and how far a frame's face is to be trusted; all from the aligned mesh.
+"""Head pose, gaze and the quality of a frame's face, from the aligned mesh.
 
 Angles are those of the face as seen along the camera's line of sight to it, not of the camera's axis: somebody at the
 frame's edge who faces the camera has yaw 0 here and some 15 degrees in OpenFace, which corrects for perspective with
@@ -23,7 +23,7 @@ _EYEBALL = 0.14
 # Quality: below the first value of a pair a face counts fully, from the second on not at all.
 _TURNED_DEG = (25.0, 75.0)
 _SMALL_PX = (32.0, 8.0)  # distance of the outer eye corners in the frame that the mesh saw
-_JUMP = (0.25, 1.0)  # of the same distance, from one frame to the next
+_STEP = (0.25, 1.0)  # of the same distance, from one frame to the next
 
 
 def pose_deg(face: Aligned) -> Array:
@@ -32,7 +32,7 @@ def pose_deg(face: Aligned) -> Array:
     forward, across = -face.rotation[:, :, 2], face.rotation[:, :, 0]
     roll = np.arctan2(across[:, 1], across[:, 0])
     cos, sin = np.cos(roll), np.sin(roll)
-    # Nods and turns are told in the tilted head's own directions: a nod stays a nod on somebody who lies on one ear.
+    # Pitch and yaw are along the tilted head's own axes: a nod stays a nod on somebody who lies on one ear.
     right, down = cos * forward[:, 0] + sin * forward[:, 1], cos * forward[:, 1] - sin * forward[:, 0]
     pitch, yaw = np.arcsin(np.clip(down, -1, 1)), np.arctan2(right, -forward[:, 2])
     return np.asarray(np.degrees(np.stack([pitch, yaw, roll], axis=1)))
@@ -59,22 +59,22 @@ def _iris_offset(points: Array) -> Array:
 def quality(
     face: Aligned, landmarks: NDArray[np.float32], frame_size: tuple[int, int], presence: NDArray[np.float32]
 ) -> Array:
-    """(T,) in [0, 1], NaN where there is no face: how far the frame's measurements are to be trusted. Ours.
+    """(T,) in [0, 1], NaN where there is no face: how reliable the frame's measurements are.
 
     The product of five numbers, each 1 when all is well: the mesh model's presence; size (outer eye corners 32 px
     apart or more; nothing at 8); how far the face is turned from the camera (full to 25 degrees, nothing at 75); the
-    share of landmarks inside the frame; and steadiness, that the face's middle did not leap from both its neighbour
-    frames (a quarter of the eye distance is allowed, a whole one is a leap).
+    share of landmarks inside the frame; and steadiness: the step of the face's middle from the nearer neighbour frame (full
+    up to a quarter of the eye distance, nothing at a whole one).
     """
     width, height = frame_size
-    turned = np.degrees(np.arccos(np.clip(face.rotation[:, 2, 2], -1, 1)))
+    angle_deg = np.degrees(np.arccos(np.clip(face.rotation[:, 2, 2], -1, 1)))
     inside = ((landmarks[:, :, :2] >= 0) & (landmarks[:, :, :2] <= (width, height))).all(axis=2).mean(axis=1)
     product = (
         presence
         * inside
         * _fade(face.scale, *_SMALL_PX)
-        * _fade(turned, *_TURNED_DEG)
-        * _fade(_leap(landmarks, face.scale), *_JUMP)
+        * _fade(angle_deg, *_TURNED_DEG)
+        * _fade(_step_size(landmarks, face.scale), *_STEP)
     )
     return np.where(np.isfinite(face.scale), product, np.nan)
 
@@ -83,9 +83,9 @@ def _fade(value: Array, full: float, nothing: float) -> Array:
     return np.asarray(np.clip((value - nothing) / (full - nothing), 0, 1))
 
 
-def _leap(landmarks: NDArray[np.float32], scale: Array) -> Array:
-    """The smaller of the ways to the frame before and to the frame after: a cut is a leap for neither side."""
+def _step_size(landmarks: NDArray[np.float32], scale: Array) -> Array:
+    """The smaller of the steps from the previous and to the next frame: a cut affects neither side."""
     middle = landmarks[:, :, :2].mean(axis=1)
-    step = np.linalg.norm(np.diff(middle, axis=0), axis=1) / scale[1:]
-    ways = np.stack([np.append(np.nan, step), np.append(step, np.nan)])
-    return np.asarray(np.nan_to_num(np.fmin(ways[0], ways[1]), nan=0.0))
+    distance = np.linalg.norm(np.diff(middle, axis=0), axis=1) / scale[1:]
+    steps = np.stack([np.append(np.nan, distance), np.append(distance, np.nan)])
+    return np.asarray(np.nan_to_num(np.fmin(steps[0], steps[1]), nan=0.0))

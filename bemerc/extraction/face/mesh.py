@@ -1,8 +1,7 @@
-"""The face mesh in its own frame: landmarks turned, moved and scaled onto an average face, so that only shape is left.
+"""Alignment of face meshes: landmarks rotated, moved and scaled onto an average face, so that only shape is left.
 
-Everything that is read off a face (action units, head pose, gaze, quality) starts from this one alignment. The obvious
-choice, dividing distances in the image by the distance of the eyes, takes a nod for raised brows and a turned head for
-a smile; a rigid fit in three dimensions to points that expressions do not move takes the turn out first.
+Action units, head pose, gaze and quality all start from it. It is a rigid fit in three dimensions to points that
+expressions do not move; distances in the image would take a nod for raised brows and a turned head for a smile.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # Points by which a face is aligned, and their weights: nose bridge, eye corners, the hairline and temples, the nose's
-# base. Brows, lids, cheeks, lips and jaw are what expressions move, so they have no say in where the head is.
+# base; not brows, lids, cheeks, lips and jaw, which expressions move.
 _ANCHORS = {
     **dict.fromkeys((168, 6, 197, 195), 2.0),
     **dict.fromkeys((5, 4, 2, 98, 327), 1.0),
@@ -52,19 +51,19 @@ def average_face() -> Array:
         return np.asarray(file["points"], np.float64)
 
 
-def align(landmarks: NDArray[np.float32], onto: Array | None = None) -> Aligned:
+def align(landmarks: NDArray[np.float32], target: Array | None = None) -> Aligned:
     """Landmarks (T, 478, 3) in pixels (z on the scale of x), NaN rows where there is no face -> Aligned, onto the
     average face or another (478, 3).
 
     A similarity (rotation, uniform scale, shift) in three dimensions, least squares over the anchors (Umeyama 1991).
     """
-    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    valid = np.isfinite(landmarks).all(axis=(1, 2))
     points = np.full(landmarks.shape, np.nan)
     rotation = np.full((len(landmarks), 3, 3), np.nan)
     scale = np.full(len(landmarks), np.nan)
-    if seen.any():
-        points[seen], rotation[seen], scale[seen] = _fit(
-            landmarks[seen].astype(np.float64), average_face() if onto is None else onto
+    if valid.any():
+        points[valid], rotation[valid], scale[valid] = _fit(
+            landmarks[valid].astype(np.float64), average_face() if target is None else target
         )
     return Aligned(points, rotation, scale)
 

@@ -1,11 +1,8 @@
-"""Face frames by the user's own OpenFace 2: our frames go in as a film, its table comes back and is checked.
+"""The face extractor by the user's own OpenFace 2: frames go in as a video file, its table is read back and checked.
 
-The obvious way, handing it the clip and reading the CSV, has three faults. It times frames by their number, which is wrong where
-the frame rate varies; it cannot be given a part of a clip or of the picture; and FeatureExtraction ends with exit code 0
-when it failed. So it is given exactly the frames that the mesh would see, their times stay ours, and a run counts only if
-there is a table with a row for every frame.
-
-A run loads OpenFace's models anew, seconds per utterance: this backend is for those who need OpenFace's numbers.
+It is not given the clip itself, since it times frames by their number, cannot take a segment or a crop, and ends with exit
+code 0 when it failed: here timestamps stay ours, and a run counts only with a row for every frame. OpenFace loads its models
+for every utterance, which takes seconds: this backend is for those who need OpenFace's numbers.
 """
 
 from __future__ import annotations
@@ -55,7 +52,7 @@ class Params:
     min_confidence: float = openface_tables.CONFIDENT
 
     def recorded(self) -> dict[str, Any]:
-        """What the numbers depend on beside the binary itself, which ``version`` names by its content."""
+        """The params for store keys and caches; the binary's hash is in ``version``."""
         return {"min_confidence": self.min_confidence}
 
     def check(self) -> Iterator[str]:
@@ -65,20 +62,17 @@ class Params:
 
 
 def version(params: Params) -> str:
-    """VERSION, and the binary by its content: another build is another instrument, the same one elsewhere is not.
-
-    BemercError where there is none.
-    """
+    """VERSION and the hash of the binary. BemercError where there is none."""
     return f"{VERSION}+{sha256(Path(_binary(params)))[:16]}"
 
 
 def _binary(params: Params) -> str:
-    found = shutil.which(params.binary)
-    if found is None:
+    path = shutil.which(params.binary)
+    if path is None:
         raise BemercError(
             f"There is no program '{params.binary}'. Name OpenFace's FeatureExtraction in extract_video.openface.binary."
         )
-    return found
+    return path
 
 
 def columns(params: Params) -> tuple[str, ...]:
@@ -97,80 +91,80 @@ def open_extractor(params: Params) -> OpenFace:
 class OpenFace:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
-    ``heartbeat`` is called while the binary runs, so that the caller knows that this process does not hang.
+    ``heartbeat`` is called while the binary runs.
     """
 
     def __init__(self, params: Params, binary: str) -> None:
         self.params, self.binary = params, binary
         self.heartbeat: Callable[[], None] = lambda: None
-        self._film: _Film | None = None
+        self._frames_file: _FrameFile | None = None
         self._timestamps_s: list[float] = []
 
     def reset(self) -> None:
         """Forget the clip before."""
-        if self._film is not None:
-            self._film.remove()
-        self._film, self._timestamps_s = None, []
+        if self._frames_file is not None:
+            self._frames_file.remove()
+        self._frames_file, self._timestamps_s = None, []
 
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8; all frames of a clip have one size."""
-        if self._film is None:
-            self._film = _Film(rgb.shape[1], rgb.shape[0])
-        self._film.add(rgb)
+        if self._frames_file is None:
+            self._frames_file = _FrameFile(rgb.shape[1], rgb.shape[0])
+        self._frames_file.add(rgb)
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
-        """The clip's features: one row per frame, NaN where OpenFace found no face.
+        """The clip's features: one row per frame, NaN where OpenFace detected no face.
 
         MachineError says how it failed. It is never the clip's fault: the frames were decoded here, and what is left is a
         program without its models, a busy machine, a full disk.
         """
         names, stamps = columns(self.params), np.array(self._timestamps_s, np.float64)
-        if self._film is None:
+        if self._frames_file is None:
             return Features(np.empty((0, len(names)), np.float32), stamps, names)
         try:
-            self._film.close()
-            sheet = self._table(self._film)
-            size = self._film.size
+            self._frames_file.close()
+            table = self._table(self._frames_file)
+            size = self._frames_file.size
         finally:
             self.reset()
-        _check_rows(len(sheet.features.values), len(stamps))
-        place = _place(sheet.places, size)
-        return Features(np.column_stack([sheet.features.values, place]).astype(np.float32), stamps, names)
+        _check_rows(len(table.features.values), len(stamps))
+        place = _place(table.places, size)
+        return Features(np.column_stack([table.features.values, place]).astype(np.float32), stamps, names)
 
     def close(self) -> None:
         """Remove what is left on the disk."""
         self.reset()
 
-    def _table(self, film: _Film) -> openface_tables.Sheet:
-        said = self._run(film)
-        tables = sorted(film.folder.glob("out/*.csv"))
+    def _table(self, frames_file: _FrameFile) -> openface_tables.OpenFaceTable:
+        output = self._run(frames_file)
+        tables = sorted(frames_file.folder.glob("out/*.csv"))
         if not tables:
-            raise MachineError(f"OpenFace ended without an error and wrote no table{said}.")
+            raise MachineError(f"OpenFace ended without an error and wrote no table{output}.")
         names = tuple(ours for _, ours, _ in openface_tables.NAMES)
         try:
             return openface_tables.read(tables[0], names, self.params.min_confidence)
         except CacheError as error:
             raise MachineError(f"OpenFace's table cannot be used: {error}") from None
 
-    def _run(self, film: _Film) -> str:
-        """Run the binary; the last thing that it said, as the end of a sentence."""
-        log = film.folder / "log.txt"
-        command = [self.binary, "-f", str(film.path), "-out_dir", str(film.folder / "out"), *_FLAGS]
+    def _run(self, frames_file: _FrameFile) -> str:
+        """Run the binary; its last line of output, as the end of a sentence."""
+        log = frames_file.folder / "log.txt"
+        command = [self.binary, "-f", str(frames_file.path), "-out_dir", str(frames_file.folder / "out"), *_FLAGS]
         limit_s = _START_S + _FRAME_S * len(self._timestamps_s)
-        with log.open("wb") as words:
+        with log.open("wb") as output_file:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, preexec_fn=_die_with_worker()
+                command, stdin=subprocess.DEVNULL, stdout=output_file, stderr=output_file, preexec_fn=_die_with_worker()
             )
             code = self._wait(process, limit_s)
-        said = _last_words(log)
+        output = _last_output_line(log)
         if code is None:
-            raise MachineError(f"OpenFace was stopped: it had not ended after {limit_s:g} s{said}.")
+            raise MachineError(f"OpenFace was stopped: it had not ended after {limit_s:g} s{output}.")
         if code < 0:
-            raise MachineError(f"OpenFace crashed ({signal.Signals(-code).name}){said}.")
+            raise MachineError(f"OpenFace crashed ({signal.Signals(-code).name}){output}.")
         if code > 0:
-            raise MachineError(f"OpenFace ended with exit code {code}{said}.")
-        return said
+            raise MachineError(f"OpenFace ended with exit code {code}{output}.")
+        return output
 
     def _wait(self, process: subprocess.Popen[bytes], limit_s: float) -> int | None:
         """The exit code, or None when the time is up. Time in which this process itself stood still does not count."""
@@ -186,9 +180,9 @@ class OpenFace:
         return None
 
 
-def _check_rows(found: int, frames: int) -> None:
-    if found != frames:
-        raise MachineError(f"OpenFace's table has {found} rows for {frames} frames.")
+def _check_rows(rows: int, frames: int) -> None:
+    if rows != frames:
+        raise MachineError(f"OpenFace's table has {rows} rows for {frames} frames.")
 
 
 def _place(places: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -197,7 +191,7 @@ def _place(places: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
     return np.column_stack([(left + right) / 2 / size[0], (top + bottom) / 2 / size[1], (bottom - top) / size[1]])
 
 
-def _last_words(log: Path) -> str:
+def _last_output_line(log: Path) -> str:
     lines = log.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
     return f"; its last words: {lines[-1].strip()[:200].rstrip('.')}" if lines else ""
 
@@ -218,8 +212,8 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Film:
-    """Frames on their way to OpenFace: motion JPEG at the best quality, which every build of OpenCV reads."""
+class _FrameFile:
+    """Frames as motion JPEG at the best quality, which every build of OpenCV reads."""
 
     def __init__(self, width: int, height: int) -> None:
         import av

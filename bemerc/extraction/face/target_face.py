@@ -1,15 +1,10 @@
-"""Whose face is measured where several are seen: one of the clip's tracks per stretch of time, by a policy.
+"""Selection of the target face where several are visible: one of the clip's tracks per span of frames, by a policy.
 
-``speaking`` is the reason for this module: of two people in the picture the one whose mouth moves with the sound.
-The obvious choice, the largest or the first face, takes whoever sits nearer. Within each shot every track gets a
-score, and the best is taken, then the next that is never in sight together with one already taken: somebody who walks
-off and comes back under another number stays in, a listener who is left alone in the picture does not come in for
-the speaker. Each shot is judged by itself, because nothing here knows whether the face after a cut is the one before
-it; but where the film cuts back to an earlier view, the face at the same place is taken for the same person's, and so is one from
-another view whose small picture is about the same; what was seen and heard in all these shots counts together.
-
-How likely it is that a track's owner is who one hears (bemerc.extraction.face.lip_sync), is told by a comparison with everybody else
-in the shot and with nobody: a voice from off the picture fits no mouth. All of this is ours.
+``speaking`` is active speaker detection: the person whose mouth moves with the audio (bemerc.extraction.face.lip_sync),
+compared with everybody else in the shot and with an off-screen voice. Within each shot every track gets a score; the best
+is picked, then the next best that is never visible together with one already picked, so that somebody who leaves and comes
+back under another number stays in. Tracks of one person in several shots (same place in the same view, or about the same
+colors) are scored together.
 """
 
 from __future__ import annotations
@@ -23,28 +18,28 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Choice, TrackSpan
 from bemerc.extraction.face import lip_sync
-from bemerc.extraction.face.crops import Colours, Grey, unlike
+from bemerc.extraction.face.crops import Colors, Grey, color_distance
 
 Array = NDArray[np.float64]
 Policy = Literal["speaking", "largest", "longest", "left", "right"]
 POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right")
 
-# What a voice without a mouth must be beaten by: fitted by fits/target_face.py, as the rest of the evidence.
-NOBODY = -0.808
-# Two tracks are one person's where they differ by this part of what two people of the clip differ by.
-_SAME = 0.5
+# The log-likelihood ratio of an off-screen speaker, which a track is compared with: fitted by fits/target_face.py.
+OFF_SCREEN_PRIOR = -0.808
+# Two tracks are one person's where their colors differ by this part of what two people of the clip differ by.
+_SAME_PERSON = 0.5
 
 
 @dataclass(frozen=True)
-class Sightings:
-    """One track: in which frames (rows) it was seen, and there its place and its mouth.
+class FaceTrack:
+    """One track: the n frames in which it was detected, and there its place and its mouth.
 
     rows     (n,) growing frame numbers
-    shot     of which shot the track is, and from which view it was taken (the first shot that looked so)
+    shot     number of its shot; view: number of the first shot with the same view
     x        (n,) middle of the face, as a fraction of the frame's width
     area     (n,) of the face's box, as a fraction of the frame's
-    mouth    (n, 3) its lips' gap, chin and width, over the distance of the eyes (see lips.movements)
-    mouths, heads   (n, 24, 24) and (n, 8, 8, 3) small pictures (see pictures.cut_out)
+    mouth    (n, 3) its lips' gap, chin and width, over the distance of the eyes (see lip_sync.movements)
+    mouths, heads   (n, 24, 24) and (n, 8, 8, 3), see crops.crop_mouth_and_head
     """
 
     number: int
@@ -55,155 +50,164 @@ class Sightings:
     area: Array
     mouth: Array
     mouths: Grey
-    heads: Colours
+    heads: Colors
 
     @property
-    def seen(self) -> Array:
-        """(n, 3) what its mouth does, by points and picture."""
-        return lip_sync.together(self.mouth, self.mouths)
+    def lip_cues(self) -> Array:
+        """(n, 3) movements of the mouth, from landmarks and crops."""
+        return lip_sync.fuse_lip_cues(self.mouth, self.mouths)
 
 
-def choose(
-    tracks: Sequence[Sightings],
+def select(
+    tracks: Sequence[FaceTrack],
     timestamps_s: Array,
     policy: Policy,
     waveform: NDArray[np.float32] | None,
     least_score: float,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> Choice:
-    """Which track each stretch of the clip is measured of. waveform: (N,) mono at 16 kHz from the clip's start, None
-    where there is no sound; ``speaking`` then goes by size. A clip in which one face alone was seen leaves no doubt.
-    ``heartbeat`` is called now and then, since a film's choice takes a while."""
-    most = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
-    by_shot: dict[int, list[Sightings]] = {}
+    """Select the track that each span of the clip is measured on.
+
+    waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` becomes ``largest``
+    least_score  below it the choice is marked uncertain; where only one face is visible, it never is
+    heartbeat    called now and then, since a film takes a while
+    """
+    most_faces = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
+    by_shot: dict[int, list[FaceTrack]] = {}
     for track in tracks:
         by_shot.setdefault(track.shot, []).append(track)
     shots = [by_shot[shot] for shot in sorted(by_shot)]
-    alone = most <= 1 and len(shots) <= 1
+    single_face = most_faces <= 1 and len(shots) <= 1
     by: Policy = "largest" if policy == "speaking" and (waveform is None or not waveform.any()) else policy
-    proof: dict[int, float] = {}
-    if by == "speaking" and waveform is not None and not alone:
-        heard = lip_sync.voice(waveform, timestamps_s, heartbeat)
-        for one in people(tracks, heartbeat):
+    llrs: dict[int, float] = {}
+    if by == "speaking" and waveform is not None and not single_face:
+        audio = lip_sync.audio_features(waveform, timestamps_s, heartbeat)
+        for person in group_tracks_by_person(tracks, heartbeat):
             heartbeat()
-            told = lip_sync.evidence([(timestamps_s[track.rows], track.seen) for track in one], heard)
-            proof |= dict.fromkeys((track.number for track in one), told)
-    stretches: list[TrackSpan] = []
+            llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
+            llrs |= dict.fromkeys((track.number for track in person), llr)
+    spans: list[TrackSpan] = []
     for shot in shots:
-        scores = {track.number: 1.0 for track in shot} if alone else _scores(shot, by, proof)
-        stretches += _taken(shot, scores)
-    stretches.sort(key=lambda stretch: stretch.first)
-    score = _mean_score(stretches)
-    return Choice(policy, "alone" if alone else by, most, score, not alone and score < least_score, tuple(stretches))
+        scores = {track.number: 1.0 for track in shot} if single_face else _scores(shot, by, llrs)
+        spans += _pick_non_overlapping(shot, scores)
+    spans.sort(key=lambda span: span.first)
+    score = _mean_score(spans)
+    return Choice(
+        policy, "alone" if single_face else by, most_faces, score, not single_face and score < least_score, tuple(spans)
+    )
 
 
-def _mean_score(stretches: Sequence[TrackSpan]) -> float:
-    frames = np.array([stretch.end - stretch.first for stretch in stretches], np.float64)
-    return float(np.average([stretch.score for stretch in stretches], weights=frames)) if len(stretches) else 1.0
+def _mean_score(spans: Sequence[TrackSpan]) -> float:
+    frames = np.array([span.end - span.first for span in spans], np.float64)
+    return float(np.average([span.score for span in spans], weights=frames)) if len(spans) else 1.0
 
 
-def _taken(shot: Sequence[Sightings], scores: dict[int, float]) -> list[TrackSpan]:
-    """The best track, then the next best whose time is no time of one taken before it."""
-    taken: list[TrackSpan] = []
+def _pick_non_overlapping(shot: Sequence[FaceTrack], scores: dict[int, float]) -> list[TrackSpan]:
+    """The best track, then the next best that does not overlap in time with those picked before."""
+    picked: list[TrackSpan] = []
     for track in sorted(shot, key=lambda t: (-scores[t.number], -len(t.rows), t.number)):
         first, end = int(track.rows[0]), int(track.rows[-1]) + 1
-        if all(end <= other.first or other.end <= first for other in taken):
-            taken.append(TrackSpan(first, end, track.number, scores[track.number], len(shot)))
-    return taken
+        if all(end <= other.first or other.end <= first for other in picked):
+            picked.append(TrackSpan(first, end, track.number, scores[track.number], len(shot)))
+    return picked
 
 
-def people(tracks: Sequence[Sightings], heartbeat: Callable[[], None] = lambda: None) -> list[list[Sightings]]:
-    """The tracks that are one person's: at the same place of one view, or of about the same looks in several.
+def group_tracks_by_person(
+    tracks: Sequence[FaceTrack], heartbeat: Callable[[], None] = lambda: None
+) -> list[list[FaceTrack]]:
+    """Group tracks that belong to one person: at the same place in one view, or of about the same colors in several.
 
-    How different two people of this clip look is told by those who are to be seen together; where nobody is, nothing is
-    to be chosen, and nobody is joined. Whoever looks half as different or less is the same person.
-
-    A film has thousands of tracks: time grows with the square of their number, in arrays. ``heartbeat`` is called meanwhile.
+    The scale is the smallest distance between two faces that are visible together; those half as far apart or less are one
+    person. Without such a pair nothing is joined. Time grows with the square of the number of tracks (thousands in a film).
     """
-    found = _by_place(tracks, heartbeat)
-    heads = np.array([np.concatenate([track.heads for track in one]).mean(axis=0).ravel() for one in found])
-    together = _seen_together(found)
+    groups = _group_by_place(tracks, heartbeat)
+    heads = np.array(
+        [np.concatenate([track.heads for track in tracks_of_one]).mean(axis=0).ravel() for tracks_of_one in groups]
+    )
+    together = _visible_together(groups)
     pairs = np.argwhere(np.triu(together, 1))
-    least = _SAME * min((unlike(heads[i], heads[j]) for i, j in pairs), default=0.0)
-    group = np.arange(len(found))
-    for i, j in _alike(heads, least, heartbeat):
-        mine, its = group[i], group[j]
-        if mine != its and not together[mine, its]:
-            group[group == its] = mine
-            together[mine] |= together[its]
-            together[:, mine] |= together[:, its]
-    joined: dict[int, list[Sightings]] = {}
-    for which, one in zip(group.tolist(), found, strict=True):
-        joined.setdefault(which, []).extend(one)
-    return [sorted(joined[which], key=lambda track: (int(track.rows[0]), track.number)) for which in sorted(joined)]
+    threshold = _SAME_PERSON * min((color_distance(heads[i], heads[j]) for i, j in pairs), default=0.0)
+    group = np.arange(len(groups))
+    for i, j in _similar_pairs(heads, threshold, heartbeat):
+        a, b = group[i], group[j]
+        if a != b and not together[a, b]:
+            group[group == b] = a
+            together[a] |= together[b]
+            together[:, a] |= together[:, b]
+    people: dict[int, list[FaceTrack]] = {}
+    for person, tracks_of_one in zip(group.tolist(), groups, strict=True):
+        people.setdefault(person, []).extend(tracks_of_one)
+    return [sorted(people[person], key=lambda track: (int(track.rows[0]), track.number)) for person in sorted(people)]
 
 
-def _seen_together(found: Sequence[Sequence[Sightings]]) -> NDArray[np.bool_]:
-    """(G, G) whether both are to be seen at some moment, which one person is not."""
-    owner = np.repeat(np.arange(len(found)), [len(one) for one in found])
-    spans = np.array([(track.rows[0], track.rows[-1]) for one in found for track in one], np.int64).reshape(-1, 2)
+def _visible_together(groups: Sequence[Sequence[FaceTrack]]) -> NDArray[np.bool_]:
+    """(G, G) whether two groups are visible at the same time: then they are two people."""
+    owner = np.repeat(np.arange(len(groups)), [len(tracks) for tracks in groups])
+    spans = np.array([(track.rows[0], track.rows[-1]) for tracks in groups for track in tracks], np.int64).reshape(
+        -1, 2
+    )
     order = np.argsort(spans[:, 0], kind="stable")
     ends = np.searchsorted(spans[order, 0], spans[order, 1], side="right")
-    together = np.zeros((len(found), len(found)), np.bool_)
+    together = np.zeros((len(groups), len(groups)), np.bool_)
     for at, end in enumerate(ends):
         together[owner[order[at]], owner[order[at + 1 : end]]] = True
     return np.asarray(together | together.T)
 
 
-def _alike(heads: Array, least: float, heartbeat: Callable[[], None]) -> Iterator[tuple[int, int]]:
-    """Pairs i < j of (G, 192) heads that differ by less than ``least``, those that differ least first."""
-    found = [np.empty((3, 0))]
-    for j in range(1, len(heads) if least > 0 else 0):
+def _similar_pairs(heads: Array, threshold: float, heartbeat: Callable[[], None]) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of heads (G, 192) that differ by less than ``threshold``, the most similar first."""
+    pairs = [np.empty((3, 0))]
+    for j in range(1, len(heads) if threshold > 0 else 0):
         heartbeat()
-        differ = np.abs(heads[:j] - heads[j]).mean(axis=1)
-        near = np.flatnonzero(differ < least)
-        found.append(np.stack([differ[near], np.full(len(near), j, np.float64), near]))
-    differ, later, earlier = np.concatenate(found, axis=1)
-    for at in np.lexsort((earlier, later, differ)):
+        distances = np.abs(heads[:j] - heads[j]).mean(axis=1)
+        near = np.flatnonzero(distances < threshold)
+        pairs.append(np.stack([distances[near], np.full(len(near), j, np.float64), near]))
+    distances, later, earlier = np.concatenate(pairs, axis=1)
+    for at in np.lexsort((earlier, later, distances)):
         heartbeat()
         yield int(earlier[at]), int(later[at])
 
 
-def _by_place(tracks: Sequence[Sightings], heartbeat: Callable[[], None]) -> list[list[Sightings]]:
-    """The tracks that are one person's: of one view, in different shots, at about the same place and as large."""
-    found: list[list[Sightings]] = []
-    owner = np.zeros(len(tracks), np.int64)
-    last: dict[int, int] = {}  # of those found, their latest track
+def _group_by_place(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None]) -> list[list[FaceTrack]]:
+    """Group tracks of one view, in different shots, at about the same place and of about the same size."""
+    groups: list[list[FaceTrack]] = []
+    group_of = np.zeros(len(tracks), np.int64)
+    latest: dict[int, int] = {}  # group -> its latest track
     view, shot = (np.array([getattr(track, name) for track in tracks], np.int64) for name in ("view", "shot"))
     x, area = (np.array([getattr(track, name).mean() for track in tracks]) for name in ("x", "area"))
     for at, track in enumerate(tracks):
         heartbeat()
-        wide, ratio = np.sqrt(np.minimum(area[:at], area[at])), area[at] / area[:at]
-        again = (view[:at] == view[at]) & (shot[:at] != shot[at])
-        again &= (np.abs(x[at] - x[:at]) < wide) & (ratio > 0.4) & (ratio < 2.5)
-        # Those of whom every track may be this one's, in the order in which they were found.
-        mine = np.setdiff1d(owner[:at][again], owner[:at][~again])
-        if len(mine):
-            owner[at] = min(mine.tolist(), key=lambda who: abs(x[last[who]] - x[at]))
-            found[owner[at]].append(track)
+        width, ratio = np.sqrt(np.minimum(area[:at], area[at])), area[at] / area[:at]
+        same_place = (view[:at] == view[at]) & (shot[:at] != shot[at])
+        same_place &= (np.abs(x[at] - x[:at]) < width) & (ratio > 0.4) & (ratio < 2.5)
+        # Groups all of whose tracks are at this place, in their order.
+        candidates = np.setdiff1d(group_of[:at][same_place], group_of[:at][~same_place])
+        if len(candidates):
+            group_of[at] = min(candidates.tolist(), key=lambda number: abs(x[latest[number]] - x[at]))
+            groups[group_of[at]].append(track)
         else:
-            owner[at] = len(found)
-            found.append([track])
-        last[int(owner[at])] = at
-    return found
+            group_of[at] = len(groups)
+            groups.append([track])
+        latest[int(group_of[at])] = at
+    return groups
 
 
-def _scores(shot: Sequence[Sightings], by: Policy, proof: dict[int, float]) -> dict[int, float]:
-    """Per track how clearly it is the one, 0 to 1."""
+def _scores(shot: Sequence[FaceTrack], by: Policy, llrs: dict[int, float]) -> dict[int, float]:
+    """Track number -> its score, 0 to 1; the scores of ``speaking`` are probabilities."""
     if by == "speaking":
-        worth = np.array([proof[track.number] for track in shot])
-        likely = np.exp(np.append(worth, NOBODY) - max(float(worth.max()), NOBODY))
+        scores = np.array([llrs[track.number] for track in shot])
+        likely = np.exp(np.append(scores, OFF_SCREEN_PRIOR) - max(float(scores.max()), OFF_SCREEN_PRIOR))
         return {track.number: float(p) for track, p in zip(shot, likely / likely.sum(), strict=False)}
-    worth = np.array([_worth(track, by) for track in shot])
-    # Faces that flit by are at no edge: for left and right a track must be in sight a fourth as long as the longest.
+    scores = np.array([_policy_score(track, by) for track in shot])
+    # For left and right a track must be visible a fourth as long as the longest: faces that flit by do not count.
     if by in ("left", "right"):
-        seen = np.array([len(track.rows) for track in shot])
-        worth = np.where(seen >= seen.max() / 4, worth, 1e-3 * worth)
-    share = [w / (w + max([*np.delete(worth, i), 0.0])) if w else 0.0 for i, w in enumerate(worth)]
-    return {track.number: float(s) for track, s in zip(shot, share, strict=True)}
+        frames = np.array([len(track.rows) for track in shot])
+        scores = np.where(frames >= frames.max() / 4, scores, 1e-3 * scores)
+    shares = [score / (score + max([*np.delete(scores, i), 0.0])) if score else 0.0 for i, score in enumerate(scores)]
+    return {track.number: float(share) for track, share in zip(shot, shares, strict=True)}
 
 
-def _worth(track: Sightings, by: Policy) -> float:
+def _policy_score(track: FaceTrack, by: Policy) -> float:
     if by == "largest":
         return float(track.area.sum())
     if by == "longest":

@@ -1,14 +1,13 @@
-"""The only package that touches mediapipe: its bundled models of face, body and hands, frame in, numpy array out.
+"""MediaPipe's bundled models of face, body and hands: frame in, numpy array out. The only package that imports mediapipe.
 
-mediapipe 0.10.21 is the last release whose wheel carries its models; from 0.10.30 on there is only the Tasks API with
-files that the user downloads. Keeping the graphs behind a few small classes makes that move one folder. The ``solutions``
-API would do, but it builds a class per frame, hides the mesh's own confidence, and pretends that every video has 30
-frames per second; here the same graphs are driven directly, with true timestamps, and answer with arrays.
+mediapipe 0.10.21 is the last release whose wheel contains its models; from 0.10.30 on there is only the Tasks API with
+files that the user downloads. Its graphs are driven directly, with true timestamps: the ``solutions`` API builds a class
+per frame, hides the mesh's confidence, and assumes that every video has 30 frames per second.
 """
 
 from bemerc.extraction.networks.blendshape_model import BlendshapeModel, BrokenTaskFile
 from bemerc.extraction.networks.body_models import POSE_POINTS, BodyGraph, BodyPose
-from bemerc.extraction.networks.face_models import MESH_POINTS, FaceMesh, FaceModels, Found, rect_around
+from bemerc.extraction.networks.face_models import MESH_POINTS, FaceDetection, FaceMesh, FaceModels, rect_around
 from bemerc.extraction.networks.graph import RELEASE, WHOLE, Rect
 from bemerc.extraction.networks.hand_models import HAND_POINTS, Hands
 
@@ -22,9 +21,9 @@ __all__ = [
     "BodyGraph",
     "BodyPose",
     "BrokenTaskFile",
+    "FaceDetection",
     "FaceMesh",
     "FaceModels",
-    "Found",
     "Hands",
     "Rect",
     "rect_around",

@@ -54,17 +54,17 @@ class BlendshapeModel:
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, 478, 2 or 3) landmarks, no NaN, in any one unit -> (T, 52) in [0, 1]."""
-        found = np.empty((len(points), _SHAPES))
+        result = np.empty((len(points), _SHAPES))
         for row, face in enumerate(points[:, :, :2]):
             low, high = face.min(axis=0), face.max(axis=0)
-            inside = (face - low) / (high - low).max()
+            unit = (face - low) / (high - low).max()
             message = self._list()
-            for x, y in inside.tolist():
+            for x, y in unit.tolist():
                 message.landmark.add(x=x, y=y)
             packets = {"landmarks": self._create.create_proto(message), "picture": self._picture}
             scores = self._read.get_proto(self._runner.process(packets)["scores"]).classification
-            found[row] = [score.score for score in scores]
-        return found
+            result[row] = [score.score for score in scores]
+        return result
 
     def close(self) -> None:
         self._runner.close()

@@ -1,4 +1,4 @@
-"""The bundled body detector and the bundled full pose model."""
+"""MediaPipe's bundled body detector and its full pose model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks.graph import Graph, bundled, numbers, there
+from bemerc.extraction.networks.graph import Graph, bundled, numbers, packet_or_none
 from bemerc.extraction.networks.prune_tflite import without_output
 
 POSE_POINTS = 33
@@ -44,13 +44,13 @@ node {
   calculator: "InferenceCalculator"
   input_side_packet: "MODEL:model"
   input_stream: "TENSORS:shown"
-  output_stream: "TENSORS:told"
+  output_stream: "TENSORS:outputs"
   options { [mediapipe.InferenceCalculatorOptions.ext] { delegate { xnnpack {} } } }
 }
 node {
   calculator: "TensorsToPoseLandmarksAndSegmentation"
   input_side_packet: "ENABLE_SEGMENTATION:enable_segmentation"
-  input_stream: "TENSORS:told"
+  input_stream: "TENSORS:outputs"
   output_stream: "LANDMARKS:in_padded_roi"
   output_stream: "AUXILIARY_LANDMARKS:auxiliary_in_padded_roi"
 }
@@ -105,7 +105,7 @@ node {
   output_stream: "ROI:roi"
 }
 """
-# What PoseLandmarkFiltering does to the two points that tell where to look next, at its own settings.
+# What PoseLandmarkFiltering does to the two points that give the next region, at its own settings.
 _BODY_FOLLOW_GRAPH = """
 input_stream: "image"
 input_stream: "auxiliary"
@@ -155,12 +155,12 @@ node {
 
 
 class BodyPose:
-    """The bundled full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
+    """The full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
 
-    It answers as MediaPipe's own graph does (BodyGraph), bit for bit, in half of its time: the model's silhouette, which
-    nobody reads, is left out (lean.py); and since a graph that is reset loads its models anew, 30 ms, the models stand in
-    graphs without memory, and a small one without models remembers where the body was.
-    The smoothing of what comes out is off: at 8 frames per second it lags behind gestures by several frames.
+    Its output equals that of MediaPipe's own graph (BodyGraph), bit for bit, in half of the time: the model's silhouette is
+    left out (prune_tflite.py); and since a graph that is reset loads its models anew, 30 ms, the models are in stateless
+    graphs, and a small one without models keeps the body's place. The smoothing of keypoints is off: at 8 frames per
+    second it lags behind gestures by several frames.
     """
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
@@ -185,24 +185,24 @@ class BodyPose:
         self._roi = None
 
     def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
-        """``rgb`` (H, W, 3), contiguous -> keypoints (33, 4) float32, or None where nobody was seen.
+        """``rgb`` (H, W, 3), contiguous -> keypoints (33, 4) float32, or None where no body was detected.
 
         x and y are fractions of width and height; z is in fractions of the width, zero at the hips, negative towards
         the camera; visibility in [0, 1].
         """
         picture = self._body.picture(rgb)
         if self._roi is None:
-            self._roi = there(self._detector.run({"image": picture}).get("roi"))
+            self._roi = packet_or_none(self._detector.run({"image": picture}).get("roi"))
             if self._roi is None:
                 return None
-        told = self._body.run({"image": picture, "roi": self._roi})
-        landmarks = there(told.get("landmarks"))
+        outputs = self._body.run({"image": picture, "roi": self._roi})
+        landmarks = packet_or_none(outputs.get("landmarks"))
         if landmarks is None:
             self.reset()
             return None
-        # Whose place is smoothed over time: the graph gets the true one.
-        following = self._follow.run({"image": picture, "auxiliary": told["auxiliary"]}, timestamp_s)
-        self._roi = there(following.get("next"))
+        # The region is smoothed over time, so this graph gets the true timestamp.
+        following = self._follow.run({"image": picture, "auxiliary": outputs["auxiliary"]}, timestamp_s)
+        self._roi = packet_or_none(following.get("next"))
         # MediaPipe's graph turns fractions into pixels and back, filter or not: the last bit depends on it.
         size = np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1], 1], np.float32)
         return _keypoints(self._body, landmarks) * size / size
@@ -214,7 +214,7 @@ class BodyPose:
 
 class BodyGraph:
     """MediaPipe's own graph of body detector and full pose model, with its smoothing off. For benchmarks and the test that
-    BodyPose answers alike."""
+    BodyPose is equal."""
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
         presence = "poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
@@ -242,7 +242,7 @@ class BodyGraph:
     def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
         """As BodyPose."""
         landmarks = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s).get("pose_landmarks")
-        return None if there(landmarks) is None else _keypoints(self._graph, landmarks)
+        return None if packet_or_none(landmarks) is None else _keypoints(self._graph, landmarks)
 
     def close(self) -> None:
         self._graph.close()

@@ -1,4 +1,4 @@
-"""The bundled face detectors and the bundled face mesh with irises."""
+"""MediaPipe's bundled face detectors and its face mesh with irises, driven separately."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bemerc.media.frame_view import ArrayFrame, Box, Crop, FrameView, as_frame_v
 MESH_POINTS = 478
 
 _DETECTORS = {"near": "FaceDetectionShortRange", "far": "FaceDetectionFullRange"}
-_ROOM = 1.5
+_MARGIN = 1.5
 # Samples are taken between two pixels; and parts of a frame begin where a converter's stride does (media/).
 _MARGIN_PX = 2
 _GRID_PX = 32
@@ -49,19 +49,18 @@ node {{
 
 
 @dataclass(frozen=True)
-class Found:
-    """A face that a detector found: the part of the picture that the mesh wants to see of it, and the score in [0, 1]."""
+class FaceDetection:
+    """A detected face: the box that the mesh needs of it, and the detector's score in [0, 1]."""
 
     rect: Rect
     score: float
 
 
 class FaceModels:
-    """The bundled face detectors and the bundled face mesh with irises, asked one by one about a picture.
+    """Face detectors and mesh for one frame at a time: ``set_frame``, then ``detect`` and ``mesh``.
 
-    MediaPipe's own graph follows faces from frame to frame by itself, runs its short-range detector on every frame that
-    shows fewer faces than it was told to look for, and never says which face is which. Here nothing is remembered:
-    ``show`` a picture, then ask; who follows whom is decided by bemerc.extraction.face.detection.
+    Nothing carries over from frame to frame: tracking is done by bemerc.extraction.face.detection. (MediaPipe's own graph
+    tracks by itself and never says which face is which.)
     """
 
     def __init__(self, detection_confidence: float) -> None:
@@ -73,60 +72,63 @@ class FaceModels:
             outputs=("landmarks", PRESENCE),
         )
         self._detectors: dict[str, Graph] = {}
-        self._sight: FrameView = ArrayFrame(np.zeros((1, 1, 3), np.uint8))
+        self._view: FrameView = ArrayFrame(np.zeros((1, 1, 3), np.uint8))
         self._whole: Any = None
         self._canvas = np.zeros((1, 1, 3), np.uint8)
 
-    def show(self, shown: FrameView | NDArray[np.uint8]) -> None:
-        """The picture (H, W, 3) that is asked about from now on. Detectors look at all of it, the mesh at a part."""
-        self._sight, self._whole = as_frame_view(shown), None
+    def set_frame(self, frame: FrameView | NDArray[np.uint8]) -> None:
+        """Set the frame (H, W, 3) uint8. Detectors need all of it converted, the mesh only a part."""
+        self._view, self._whole = as_frame_view(frame), None
 
-    def find(self, reach: Literal["near", "far"], part: Rect = WHOLE) -> list[Found]:
-        """Faces in a part of the picture, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
-        ``far`` the full-range one (192 x 192; it finds smaller faces)."""
+    def detect(self, reach: Literal["near", "far"], region: Rect = WHOLE) -> list[FaceDetection]:
+        """Faces in a region of the frame, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
+        ``far`` the full-range one (192 x 192; it detects smaller faces)."""
         graph = self._detectors.get(reach) or self._detectors.setdefault(reach, self._detector(reach))
-        faces = graph.run({"image": self._all(), "roi": graph.rect(part)}).get("faces")
+        faces = graph.run({"image": self._all(), "roi": graph.rect(region)}).get("faces")
         if faces is None or faces.is_empty():
             return []
-        found = [_found(message, self._sight.size) for message in graph.getter._get_serialized_proto_list(faces)]
-        return sorted(found, key=lambda face: -face.score)
+        detections = [
+            _parse_detection(message, self._view.size) for message in graph.getter._get_serialized_proto_list(faces)
+        ]
+        return sorted(detections, key=lambda face: -face.score)
 
     def mesh(self, rect: Rect) -> tuple[NDArray[np.float32], float]:
-        """The landmarks (478, 3) float32 of the face in ``rect``, and the model's belief in [0, 1] that there is one.
+        """The landmarks (478, 3) float32 of the face in ``rect``, and the model's confidence in [0, 1] that there is one.
 
         x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
         the width, grows away from the camera and is zero near the head's centre.
         """
-        outputs = self._mesh.run({"image": self._around(rect), "roi": self._mesh.rect(rect)})
+        outputs = self._mesh.run({"image": self._region_around(rect), "roi": self._mesh.rect(rect)})
         message = self._mesh.getter._get_serialized_proto(outputs["landmarks"])
         return numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[PRESENCE]))
 
-    def around(self, rect: Rect) -> Crop:
-        """What the mesh was shown of the face that it was last asked about; the same pixels whoever else looked at the frame."""
-        box = _box_around(rect, self._sight.size)
+    def crop_around(self, rect: Rect) -> Crop:
+        """The region that the mesh read at ``rect``, which must be the one it last ran on; the same pixels whether or not the
+        whole frame was converted."""
+        box = _box_around(rect, self._view.size)
         if box is None:
-            return Crop(self._sight.rgb(), (0, 0))
+            return Crop(self._view.rgb(), (0, 0))
         left, top, right, bottom = box
-        there = self._whole is not None or self._sight.is_decoded
-        picture = self._sight.rgb() if there else self._canvas
+        converted = self._whole is not None or self._view.is_decoded
+        picture = self._view.rgb() if converted else self._canvas
         return Crop(picture[top:bottom, left:right], (left, top))
 
-    def _around(self, rect: Rect) -> Any:
-        """A picture of full size in which what lies around ``rect`` is there: the mesh takes its samples at the very places
-        where it would take them in the whole, so that its answers are the same bit for bit."""
-        box = _box_around(rect, self._sight.size)
-        if self._whole is not None or self._sight.is_decoded or box is None:
+    def _region_around(self, rect: Rect) -> Any:
+        """A frame of full size in which only the region around ``rect`` is filled: the mesh samples the same positions as in
+        the whole frame, so that its outputs are the same bit for bit."""
+        box = _box_around(rect, self._view.size)
+        if self._whole is not None or self._view.is_decoded or box is None:
             return self._all()
         left, top, right, bottom = box
-        width, height = self._sight.size
+        width, height = self._view.size
         if self._canvas.shape[:2] != (height, width):
             self._canvas = np.zeros((height, width, 3), np.uint8)
-        self._canvas[top:bottom, left:right] = self._sight.part(box)
+        self._canvas[top:bottom, left:right] = self._view.part(box)
         return self._mesh.picture(self._canvas)
 
     def _all(self) -> Any:
         if self._whole is None:
-            self._whole = self._mesh.picture(self._sight.rgb())
+            self._whole = self._mesh.picture(self._view.rgb())
         return self._whole
 
     def close(self) -> None:
@@ -139,8 +141,8 @@ class FaceModels:
 
 
 def _box_around(rect: Rect, size: tuple[int, int]) -> Box | None:
-    """The part of a picture of ``size`` that the mesh takes its samples from, in pixels, a little larger so that a video's
-    frame can be cut there (media.Frame.part); None where the rect lies outside of the picture."""
+    """The region of a frame of ``size`` that the mesh samples, in pixels, a little larger so that a video's frame can be cut
+    there (media.video); None where the rect lies outside of the frame."""
     width, height = size
     across, down = rect.width * width / 2, rect.height * height / 2
     cosine, sine = abs(math.cos(rect.angle)), abs(math.sin(rect.angle))
@@ -154,20 +156,20 @@ def _on_grid(low: float, high: float, length: int) -> tuple[int, int]:
     return max(0, math.floor(low / _GRID_PX) * _GRID_PX), min(length, math.ceil(high / _GRID_PX) * _GRID_PX)
 
 
-def _found(message: bytes, size: tuple[int, int]) -> Found:
-    """A serialised detection -> the square that the mesh wants: half as large again as the box, turned with the eyes.
+def _parse_detection(message: bytes, size: tuple[int, int]) -> FaceDetection:
+    """A serialised detection -> the square that the mesh needs: half as large again as the box, turned with the eyes.
 
     That is what MediaPipe's DetectionsToRects and RectTransformation calculators do, at the settings of its own graph.
     """
     from mediapipe.framework.formats.detection_pb2 import Detection
 
-    detection = Detection.FromString(message)
-    box, eyes = detection.location_data.relative_bounding_box, detection.location_data.relative_keypoints[:2]
+    fields = Detection.FromString(message)
+    box, eyes = fields.location_data.relative_bounding_box, fields.location_data.relative_keypoints[:2]
     width, height = size
     angle = math.atan2((eyes[1].y - eyes[0].y) * height, (eyes[1].x - eyes[0].x) * width)
-    side = _ROOM * max(box.width * width, box.height * height)
+    side = _MARGIN * max(box.width * width, box.height * height)
     middle = box.xmin + box.width / 2, box.ymin + box.height / 2
-    return Found(Rect(*middle, side / width, side / height, angle), float(detection.score[0]))
+    return FaceDetection(Rect(*middle, side / width, side / height, angle), float(fields.score[0]))
 
 
 def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
@@ -176,7 +178,7 @@ def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
     width, height = size
     (left, top), (right, bottom) = landmarks[:, :2].min(axis=0).tolist(), landmarks[:, :2].max(axis=0).tolist()
     across, down = (landmarks[_EYE_CORNERS[1], :2] - landmarks[_EYE_CORNERS[0], :2]).tolist()
-    side = _ROOM * max((right - left) * width, (bottom - top) * height)
+    side = _MARGIN * max((right - left) * width, (bottom - top) * height)
     angle = math.atan2(down * height, across * width)
     return Rect((left + right) / 2, (top + bottom) / 2, side / width, side / height, angle)
 
@@ -203,11 +205,11 @@ class FaceMesh:
         self._graph.reset()
 
     def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> tuple[NDArray[np.float32], float] | None:
-        """``rgb`` (H, W, 3), contiguous -> landmarks (478, 3) float32 and presence, or None where no face was seen.
+        """``rgb`` (H, W, 3), contiguous -> landmarks (478, 3) float32 and presence, or None where no face was detected.
 
         x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
         the width, grows away from the camera and is zero near the head's centre. presence in [0, 1] is the mesh
-        model's own belief that there is a face; below the tracking confidence the answer is None.
+        model's own confidence that there is a face; below the tracking confidence the result is None.
         """
         outputs = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s)
         faces = outputs.get("multi_face_landmarks")

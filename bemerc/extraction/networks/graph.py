@@ -1,4 +1,4 @@
-"""One of mediapipe's graphs, driven directly: pictures and places in, packets out, and what reads them fast."""
+"""MediaPipe graphs, driven directly: frames and regions in, packets out, and fast parsing of landmarks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 RELEASE = "0.10.21"
-# The mesh's belief in a face is computed inside the graph and dropped there; its stream can be watched by name.
+# The mesh's confidence is computed inside the graph and dropped there; its stream can be observed by name.
 PRESENCE = "facelandmarkcpu__face_presence_score"
-# What the C++ side says while it starts: Abseil's log lines, and TensorFlow Lite's.
-_START_UP = re.compile(rb"[IWE]\d{4} |WARNING: |INFO: ")
+# Log lines of the C++ side while it starts: Abseil's, and TensorFlow Lite's.
+_STARTUP_LOG = re.compile(rb"[IWE]\d{4} |WARNING: |INFO: ")
 # Without it a graph hands every node to a thread of its own and waits: a mesh costs a quarter more then.
-_ON_THIS_THREAD = 'executor { type: "ApplicationThreadExecutor" }'
+_SAME_THREAD = 'executor { type: "ApplicationThreadExecutor" }'
 
 
 @dataclass(frozen=True)
 class Rect:
-    """A part of a picture: middle, width and height in fractions of the picture's width and height, and how far it is
-    turned clockwise, in radians."""
+    """A region of a frame: center, width and height in fractions of the frame's width and height, and its rotation
+    clockwise, in radians."""
 
     x: float
     y: float
@@ -68,7 +68,7 @@ class Graph:
             else:
                 config.ParseFromString(bundled(f"{graph}.binarypb"))
             if not as_shipped:
-                text_format.Merge(_ON_THIS_THREAD, config)
+                text_format.Merge(_SAME_THREAD, config)
             self._solution: Any = solution_base.SolutionBase(
                 graph_config=config,
                 side_inputs=side_inputs,
@@ -94,13 +94,13 @@ class Graph:
         self._chatty = True
 
     def picture(self, rgb: NDArray[np.uint8]) -> Any:
-        """A packet that holds a picture, which must not change meanwhile; any graph takes it, any number of times."""
+        """A packet with a frame, which must not change meanwhile; any graph takes it, any number of times."""
         shared = rgb.view()
         shared.flags.writeable = False  # what may be written to is copied
         return self._create.create_image_frame(shared, image_format=self._format)
 
     def rect(self, part: Rect) -> Any:
-        """A packet that holds a part of a picture."""
+        """A packet with a region."""
         message = self._rect(
             x_center=part.x, y_center=part.y, width=part.width, height=part.height, rotation=part.angle
         )
@@ -138,57 +138,58 @@ def numbers(message: bytes, points: int, fields: int) -> NDArray[np.float32]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep from the terminal what the C++ side prints at start-up: no variable stops it, and each reset repeats it.
+    """Suppress what the C++ side prints at start-up: no environment variable does, and each reset repeats it.
 
-    The file descriptor of stderr belongs to the whole process. So it is turned aside once, however many threads ask for it,
-    and what others wrote meanwhile is passed on when the last of them is done.
+    The file descriptor of stderr belongs to the whole process: it is redirected once, however many threads are inside, and
+    other output is passed on when the last of them leaves.
     """
-    _STDERR.turn_aside()
+    _STDERR.redirect()
     try:
         yield
     finally:
-        _STDERR.turn_back()
+        _STDERR.restore()
 
 
 class _Stderr:
-    """File descriptor 2, and where it leads while somebody wants quiet."""
+    """Redirection of file descriptor 2, counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked = 0
-        self._kept = -1
-        self._aside: IO[bytes] | None = None
+        self._users = 0
+        self._saved = -1
+        self._file: IO[bytes] | None = None
 
-    def turn_aside(self) -> None:
+    def redirect(self) -> None:
         with self._lock:
-            if self._asked == 0:
+            if self._users == 0:
                 sys.stderr.flush()
-                self._kept, self._aside = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
-                os.dup2(self._aside.fileno(), 2)
-            self._asked += 1
+                self._saved, self._file = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+                os.dup2(self._file.fileno(), 2)
+            self._users += 1
 
-    def turn_back(self) -> None:
+    def restore(self) -> None:
         with self._lock:
-            self._asked -= 1
-            if self._asked == 0 and self._aside is not None:
+            self._users -= 1
+            if self._users == 0 and self._file is not None:
                 sys.stderr.flush()
-                os.dup2(self._kept, 2)
-                os.close(self._kept)
-                with self._aside as aside:
-                    aside.seek(0)
-                    others = b"".join(line for line in aside if not _START_UP.match(line))
-                if others:
-                    os.write(2, others)
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+                with self._file as file:
+                    file.seek(0)
+                    kept = b"".join(line for line in file if not _STARTUP_LOG.match(line))
+                if kept:
+                    os.write(2, kept)
 
 
 _STDERR = _Stderr()
 
 
 def bundled(file: str) -> bytes:
-    """A model of the wheel, found without importing it: that prints, and Graph keeps it quiet."""
+    """A model file of mediapipe's wheel, located without importing it, which prints."""
     folder = importlib.util.find_spec("mediapipe").submodule_search_locations[0]  # type: ignore[union-attr,index]
     return (Path(folder) / "modules" / file).read_bytes()
 
 
-def there(packet: Any) -> Any:
+def packet_or_none(packet: Any) -> Any:
+    """The packet; None where it is empty."""
     return None if packet is None or packet.is_empty() else packet

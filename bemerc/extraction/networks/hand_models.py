@@ -1,4 +1,4 @@
-"""The bundled palm detector and the bundled full hand model."""
+"""MediaPipe's bundled palm detector and its full hand model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hands:
         self._graph.reset()
 
     def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> list[tuple[float, NDArray[np.float32]]]:
-        """``rgb`` (H, W, 3), contiguous -> per hand how likely it is the person's left one, and its points (21, 3): x and
+        """``rgb`` (H, W, 3), contiguous -> per hand the probability that it is the person's left one, and its points (21, 3): x and
         y in fractions of width and height, z in fractions of the width, zero at the wrist, negative towards the camera."""
         outputs = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s)
         hands = outputs.get("multi_hand_landmarks")
@@ -40,7 +40,7 @@ class Hands:
 
         read = self._graph.getter._get_serialized_proto_list
         sides = [ClassificationList.FromString(side).classification[0] for side in read(outputs["multi_handedness"])]
-        # The model was taught with pictures from front cameras, which are mirrored: its right is here the left.
+        # The model was trained on mirrored frames of front cameras: its right is the left here.
         left = [side.score if side.label == "Right" else 1 - side.score for side in sides]
         points = [numbers(message, HAND_POINTS, 3) for message in read(hands)]
         return list(zip(map(float, left), points, strict=True))

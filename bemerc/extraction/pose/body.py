@@ -1,8 +1,8 @@
-"""Pose frames: MediaPipe's 33 body keypoints at a rate of their own, and a few numbers that people can read.
+"""The pose extractor: frames at ``rate_hz`` -> MediaPipe's 33 body keypoints and a few readable numbers, one row per frame.
 
-The body moves slower than the face and its model costs five times as much, so the loop calls ``frame`` at ``rate_hz``
-only. The readable numbers are worked out once per clip, in shoulder widths and degrees, so that they mean the same
-near and far from the camera. They are uncalibrated: who sits upright by habit is for the tokens to find out.
+The body moves slower than the face and its model costs five times as much, hence a rate of its own. The readable numbers
+are computed per clip, in shoulder widths and degrees, so that they do not depend on the distance from the camera. They are
+uncalibrated: a person's habitual posture is subtracted later, in the tokens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LEFT_WRIST, RIGHT_WRIST = KEYPOINTS.index("left_wrist"), KEYPOINTS.index("right_
 EARS = (KEYPOINTS.index("left_ear"), KEYPOINTS.index("right_ear"))
 _MOVING = np.array([0, *EARS, LEFT_SHOULDER, RIGHT_SHOULDER, 13, 14, LEFT_WRIST, RIGHT_WRIST])
 
-VISIBLE = 0.5  # a keypoint below this is the model's guess, not a measurement
+VISIBLE = 0.5  # a keypoint with less visibility is the model's guess, not a measurement
 
 # What turns an apparent size into a lean: people's shoulders, a webcam's field of view, from hips to shoulders.
 _SHOULDERS_M, _FOCAL_LENGTHS, _TRUNK_M = 0.38, 1.0, 0.5
@@ -59,11 +59,11 @@ _LYING_DEG = 60.0
 class Params:
     """Section ``extract_video.pose`` of params.yaml.
 
-    rate_hz               frames per second that the loop hands over; a clip with fewer gives all it has
-    detection_confidence  a body is found when the detector's score is at least this
-    tracking_confidence   a body is lost when the model's belief in it falls below this
-    upright               take a body whose head does not stand above its shoulders for a false alarm: the model sees
-                          lying people in lettering, and is as sure of them as of real ones
+    rate_hz               frames per second that are processed; of a clip with fewer, all
+    detection_confidence  a body is detected when the detector's score is at least this
+    tracking_confidence   a body is lost when the model's confidence falls below this
+    upright               discard a body whose head is not above its shoulders: the model detects lying people in
+                          lettering, and with as much confidence as real ones
     hands                 measure hands as well (bemerc.extraction.pose.hands): 21 points each, open or shut, at the face, moving
     """
 
@@ -103,7 +103,7 @@ class PoseExtractor:
         self._clear()
 
     def reset(self) -> None:
-        """Forget the clip before: the same clip gives the same bytes whatever came before it."""
+        """Forget the previous clip: the same clip gives the same bytes whatever came before it."""
         self._model.reset()
         if self._hands is not None:
             self._hands.reset()
@@ -118,14 +118,14 @@ class PoseExtractor:
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
         self._sizes.append((rgb.shape[1], rgb.shape[0]))
-        found = self._model(rgb, timestamp_s)
-        self._keypoints.append(found if found is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
+        keypoints = self._model(rgb, timestamp_s)
+        self._keypoints.append(keypoints if keypoints is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
         if self._hands is not None:
-            self._hand_points.append(hands.both(self._hands(rgb, timestamp_s)))
+            self._hand_points.append(hands.left_and_right(self._hands(rgb, timestamp_s)))
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
-        """The clip's features: one row per frame taken, NaN where nobody was seen."""
+        """The clip's features: one row per processed frame, NaN where no body was detected."""
         names = columns(self.params)
         timestamps_s = np.array(self._timestamps_s, np.float64)
         if not self._keypoints:
@@ -133,7 +133,7 @@ class PoseExtractor:
         window = Window(self._sizes)
         keypoints = window.map_points(np.stack(self._keypoints))
         if self.params.upright:
-            keypoints[_lying(keypoints, window.size)] = np.nan
+            keypoints[_is_lying(keypoints, window.size)] = np.nan
         derived = derive(keypoints, timestamps_s, window.size)
         parts = [keypoints.reshape(len(keypoints), -1), derived]
         if self._hands is not None:
@@ -153,7 +153,7 @@ def derive(
 ) -> NDArray[np.float32]:
     """Keypoints (T, 33, 4) as fractions of a frame of ``frame_size`` (width, height) -> (T, 7) float32, as DERIVED.
 
-    NaN where a keypoint that the number needs is below 0.5 visible. All definitions are ours.
+    NaN where a keypoint that the number needs has a visibility below 0.5. All definitions are ours.
 
     lean_deg           how far the trunk has tipped towards the camera since the clip's usual posture (its median):
                        head and shoulders look larger by as much as they have come nearer; see _lean_deg
@@ -163,8 +163,8 @@ def derive(
     *_hand_height      the wrist above the shoulders' middle, in shoulder widths
     movement           mean speed of head, shoulders, elbows and wrists since the frame before, shoulder widths per s
     """
-    seen = keypoints[:, :, 3] >= VISIBLE
-    points = np.where(seen[:, :, None], keypoints[:, :, :2].astype(np.float64) * frame_size, np.nan)
+    visible = keypoints[:, :, 3] >= VISIBLE
+    points = np.where(visible[:, :, None], keypoints[:, :, :2].astype(np.float64) * frame_size, np.nan)
     left, right = points[:, LEFT_SHOULDER], points[:, RIGHT_SHOULDER]
     middle, across = (left + right) / 2, left - right  # the person's left is the image's right
     width = np.maximum(np.hypot(across[:, 0], across[:, 1]), 1.0)
@@ -183,16 +183,16 @@ def derive(
     return np.asarray(np.stack(measures, axis=1), np.float32)
 
 
-def _lying(keypoints: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.bool_]:
+def _is_lying(keypoints: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.bool_]:
     points = keypoints[:, :, :2] * np.array(frame_size, np.float32)
-    way = points[:, HEAD].mean(axis=1) - points[:, [LEFT_SHOULDER, RIGHT_SHOULDER]].mean(axis=1)
-    return np.asarray(np.degrees(np.arctan2(np.abs(way[:, 0]), -way[:, 1])) > _LYING_DEG)
+    neck = points[:, HEAD].mean(axis=1) - points[:, [LEFT_SHOULDER, RIGHT_SHOULDER]].mean(axis=1)
+    return np.asarray(np.degrees(np.arctan2(np.abs(neck[:, 0]), -neck[:, 1])) > _LYING_DEG)
 
 
 def _lean_deg(points: Array, width: Array, frame_side: int) -> Array:
     """Apparent size -> distance (a pinhole camera of usual width) -> the trunk's angle.
 
-    The model's own depth is of no use here: in pictures without hips it puts the nose two shoulder widths ahead.
+    The model's own depth is not used: in frames without hips it puts the nose two shoulder widths ahead.
     """
     head = points[:, HEAD]
     spread = np.sqrt(((head - head.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
@@ -205,7 +205,7 @@ def _lean_deg(points: Array, width: Array, frame_side: int) -> Array:
 
 
 def _movement(points: Array, width: Array, timestamps_s: NDArray[np.float64]) -> Array:
-    """(T, P, 2) -> (T,); a keypoint counts where it is visible in both frames; the first frame has no before: NaN."""
+    """(T, P, 2) -> (T,); a keypoint counts where it is visible in both frames; the first frame has no predecessor: NaN."""
     step = np.diff(points, axis=0)
     speed = np.hypot(step[:, :, 0], step[:, :, 1]) / width[1:, None] / np.diff(timestamps_s)[:, None]
     count = np.isfinite(speed).sum(axis=1)

@@ -1,8 +1,7 @@
-"""Hands: 21 points each, and what people can read of them: open or shut, at the face or not, moving or still.
+"""Hands: 21 points each, and readable numbers: open or closed, at the face or not, moving or still.
 
-An option of the pose extractor, at its rate and in its cache, since what hands do is told against the body's keypoints. The
-obvious measure of an open hand, the distance of the fingertips from the wrist, takes a fist near the camera for an open
-hand; here each finger is judged by how straight it is, in three dimensions. All of this is ours.
+An option of the pose extractor, at its rate and in its cache. A hand's openness is how straight its fingers are in three
+dimensions; the distance of the fingertips from the wrist would take a fist near the camera for an open hand.
 """
 
 from __future__ import annotations
@@ -32,13 +31,11 @@ _AT_FACE, _AWAY = 1.0, 2.5
 _JUMP = 1.5  # palm lengths from frame to frame, at most, for a hand to be the same one
 
 
-def both(found: list[tuple[float, NDArray[np.float32]]]) -> NDArray[np.float32]:
-    """Hands of one frame, each with how likely it is the left one -> (2, 21, 3): left and right, NaN where there is none.
-
-    Two hands that both look like the same side are told apart by which looks more like it.
-    """
+def left_and_right(detections: list[tuple[float, NDArray[np.float32]]]) -> NDArray[np.float32]:
+    """Hands of one frame, each with its probability of being the left one -> (2, 21, 3): left and right, NaN where there is
+    none. Of two hands that both look like one side, the more likely one gets it."""
     hands = np.full((2, HAND_POINTS, 3), np.nan, np.float32)
-    ranked = sorted(found, key=lambda hand: -hand[0])[:2]
+    ranked = sorted(detections, key=lambda hand: -hand[0])[:2]
     if len(ranked) == 2:
         hands[0], hands[1] = ranked[0][1], ranked[1][1]
     elif ranked:
@@ -64,9 +61,9 @@ def measure(
     palm = np.maximum(palm, 1e-6)
     away = np.linalg.norm(points[..., :2] - (nose * (width, height))[:, None, None], axis=-1).min(axis=-1) / palm
     near = np.clip((_AWAY - away) / (_AWAY - _AT_FACE), 0, 1)
-    told = np.stack([_open(points), near], axis=-1).reshape(len(hands), -1)
+    shape = np.stack([_open(points), near], axis=-1).reshape(len(hands), -1)
     moved = _movement(points[..., :2].mean(axis=2), palm, timestamps_s)
-    return np.column_stack([hands.reshape(len(hands), -1), told, moved]).astype(np.float32)
+    return np.column_stack([hands.reshape(len(hands), -1), shape, moved]).astype(np.float32)
 
 
 def _open(points: Array) -> Array:
@@ -78,10 +75,10 @@ def _open(points: Array) -> Array:
 
 
 def _movement(middles: Array, palm: Array, timestamps_s: NDArray[np.float64]) -> Array:
-    """(T, 2, 2) and (T, 2) -> (T,); the first frame has no before, and a hand that leaps is not the one before it."""
+    """(T, 2, 2) and (T, 2) -> (T,); NaN for the first frame, and for a hand that jumps, since it is not the same one."""
     if len(middles) < 2:
         return np.full(len(middles), np.nan)
     steps = np.linalg.norm(np.diff(middles, axis=0), axis=-1) / palm[1:]
     speeds = np.where(steps <= _JUMP, steps, np.nan) / np.diff(timestamps_s)[:, None]
-    seen = np.isfinite(speeds).sum(axis=1)
-    return np.append(np.nan, np.where(seen > 0, np.nansum(speeds, axis=1) / np.maximum(seen, 1), np.nan))
+    valid = np.isfinite(speeds).sum(axis=1)
+    return np.append(np.nan, np.where(valid > 0, np.nansum(speeds, axis=1) / np.maximum(valid, 1), np.nan))

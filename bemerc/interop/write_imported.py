@@ -1,8 +1,7 @@
-"""Other people's features in and ours out: OpenFace's tables, MMSA's pickles, MERTools' folders of .npy, CSV and Parquet.
+"""Imported features as a frame cache: items of other tools' files are matched with utterances and written.
 
-``incoming`` reads each layout into Items, and all of them are sealed here, by the same writer as extracted caches: what
-comes after reads columns by name and cannot tell the difference, and the cache says what it was made of, file by file.
-``outgoing`` writes our caches as those layouts.
+The importers read each layout into Items; the writer is that of extracted caches, so that readers see no difference. The
+cache records the file of each utterance by its hash.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 
 from bemerc.cache import MOST_HZ, Features, Kind, write_cache
+from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError, CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest, Utterance
@@ -29,13 +28,13 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Item:
-    """What was found for one utterance: its features, or the reason why there are none.
+    """One utterance: its features, or the reason why there are none.
 
     sha256  of the file that it was read from, empty where there is none
     """
 
     id: str
-    found: Features | str
+    content: Features | str
     duration_s: float = float("nan")
     note: str = ""
     sha256: str = ""
@@ -43,7 +42,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did. failures: id -> reason; notes: id -> sentence."""
+    """The result of an import. failures: id -> reason; notes: id -> sentence."""
 
     path: Path
     utterances: int
@@ -52,7 +51,7 @@ class Imported:
     notes: Mapping[str, str]
 
 
-def seal(
+def write_imported(
     path: Path,
     *,
     modality: Kind,
@@ -64,8 +63,8 @@ def seal(
 ) -> Imported:
     """Write imported items, in any order, as one frame cache. Memory does not grow with their number.
 
-    ``tool`` says where they come from and ``provenance`` how they were read (units, thresholds), for the cache's params.
-    CacheError where not one item could be read: the first reasons are in it.
+    ``tool`` names their origin and ``provenance`` how they were read (units, thresholds), for the cache's params.
+    CacheError, with the first reasons, where not one item could be read.
     """
     failures: dict[str, str] = {}
     notes: dict[str, str] = {}
@@ -76,10 +75,10 @@ def seal(
                 raise CacheError(
                     f"{path}: two of {tool}'s files are of the utterance '{printable(item.id)}'. Take one away."
                 )
-            if isinstance(item.found, str):
-                failures[item.id] = item.found
+            if isinstance(item.content, str):
+                failures[item.id] = item.content
             else:
-                spool.put(item.id, item.found, item.duration_s)
+                spool.put(item.id, item.content, item.duration_s)
             notes |= {item.id: item.note} if item.note else {}
             sources |= {item.id: item.sha256} if item.sha256 else {}
         if not len(spool):
@@ -106,34 +105,29 @@ def seal(
 
 
 def check_free(paths: Sequence[Path], replace: bool) -> None:
-    """CacheError where an import would replace something: what was imported before may exist nowhere else."""
-    taken = [path for path in paths if path.exists()]
-    if taken and not replace:
+    """CacheError where an import would replace a file without ``replace``: it may exist nowhere else."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not replace:
         raise CacheError(
-            f"{taken[0]}: there is a file already. Name another folder with --out, or replace it with --force."
+            f"{existing[0]}: there is a file already. Name another folder with --out, or replace it with --force."
         )
 
 
 def check_rate(rate_hz: float | None) -> None:
-    """CacheError for a rate that no rows have."""
+    """CacheError for an impossible rate."""
     if rate_hz is not None and not 0 < rate_hz <= MOST_HZ:
         raise CacheError(f"{rate_hz} rows per second: they are more than 0 and at most {MOST_HZ}.")
 
 
-class _Spool:
+class _Spool(Closeable):
     """Features in a temporary file, put in any order and read back in sorted order of their ids."""
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self._columns = columns
         self._places: dict[str, tuple[int, float]] = {}
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
 
-    def __enter__(self) -> _Spool:
-        self._file = tempfile.TemporaryFile()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def __len__(self) -> int:
@@ -159,12 +153,12 @@ class _Spool:
             yield id_, Features(np.load(self._file), np.load(self._file), self._columns), duration_s
 
 
-# ----------------------------------------------------------------------------------------------------- whose file is it
+# -------------------------------------------------------------------------------------------------------------- matching
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One utterance to import: its id, the name of what holds it (None: nothing does), and the part of that."""
+class Request:
+    """One utterance to import: its id, the name of the file or entry with its features (None = there is none), and its segment."""
 
     id: str
     name: str | None
@@ -173,27 +167,27 @@ class Wanted:
     crop: tuple[float, float, float, float] | None = None
 
 
-def match(names: Sequence[str], manifest: Manifest | None) -> list[Wanted]:
-    """Which name holds which utterance. Without a manifest the names are the ids.
+def match(names: Sequence[str], manifest: Manifest | None) -> list[Request]:
+    """Match names of files or entries with utterances. Without a manifest the names are the ids.
 
     With one, an utterance's id and its clip's path are compared with the names from their ends, and the longest common
     end decides: ``train/dia0_utt0`` fits ``meld/train/dia0_utt0`` and no other. CorpusError where two clips fit one name
     equally well, and where nothing fits at all.
     """
     if manifest is None:
-        return [Wanted(name, name) for name in sorted(names)]
+        return [Request(name, name) for name in sorted(names)]
     by_end: dict[str, list[str]] = defaultdict(list)
     for name in names:
         for end in _ends(name):
             by_end[end].append(name)
-    wanted = [Wanted(u.id, _fit(u, by_end), u.start_s, u.end_s, u.crop) for u in manifest.utterances]
-    if not any(one.name for one in wanted):
+    requests = [Request(u.id, _fit(u, by_end), u.start_s, u.end_s, u.crop) for u in manifest.utterances]
+    if not any(request.name for request in requests):
         raise CorpusError(
             f"None of {len(names)} names (such as '{min(names, default='')}') fits an utterance of the manifest (such as "
             f"'{manifest.utterances[0].id if manifest.utterances else ''}'). Names fit by their ends: lay the files out as the clips lie."
         )
-    _check_shared(manifest, wanted)
-    return wanted
+    _check_shared(manifest, requests)
+    return requests
 
 
 def _ends(name: str) -> list[str]:
@@ -206,25 +200,25 @@ def _fit(utterance: Utterance, by_end: Mapping[str, list[str]]) -> str | None:
     clip = PurePosixPath(utterance.clip).with_suffix("").as_posix() if utterance.clip else ""
     ends = sorted({*_ends(utterance.id), *_ends(clip)}, key=lambda end: -end.count("/"))
     for end in ends:
-        found = by_end.get(end, [])
-        if len(found) > 1:
+        names = by_end.get(end, [])
+        if len(names) > 1:
             raise CorpusError(
-                f"{utterance.id}: '{found[0]}' and '{found[1]}' fit it equally well. Lay the files out as the clips lie."
+                f"{utterance.id}: '{names[0]}' and '{names[1]}' fit it equally well. Lay the files out as the clips lie."
             )
-        if found:
-            return found[0]
+        if names:
+            return names[0]
     return None
 
 
-def _check_shared(manifest: Manifest, wanted: Sequence[Wanted]) -> None:
-    """One file for two clips is a mistake: MELD restarts its numbers in each split."""
+def _check_shared(manifest: Manifest, requests: Sequence[Request]) -> None:
+    """CorpusError where one file matches two clips: MELD restarts its numbers in each split."""
     owner: dict[str, tuple[str | None, str]] = {}
-    for utterance, one in zip(manifest.utterances, wanted, strict=True):
-        if one.name is None:
+    for utterance, request in zip(manifest.utterances, requests, strict=True):
+        if request.name is None:
             continue
-        clip, first = owner.setdefault(one.name, (utterance.clip, utterance.id))
+        clip, first = owner.setdefault(request.name, (utterance.clip, utterance.id))
         if clip != utterance.clip:
             raise CorpusError(
-                f"'{one.name}' fits both {first} and {utterance.id}, which are different clips. Lay the files out as the "
+                f"'{request.name}' fits both {first} and {utterance.id}, which are different clips. Lay the files out as the "
                 "clips lie, one folder per split, and name the folder above them."
             )
