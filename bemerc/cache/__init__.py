@@ -1,9 +1,10 @@
 """The frame cache: one HDF5 file per modality with the features of all utterances, the only link between extraction and
 language.
 
-All utterances lie end to end in a few long arrays with offsets: ten thousand small groups would cost more to open than to
-read. The same features give the same bytes, so DVC sees when nothing changed. The file describes itself (schema version,
-modality, columns, rate, extractor, params), and open_cache raises CacheError for a file that contradicts itself.
+All utterances lie end to end in a few long arrays with offsets: ten thousand small groups would cost more to open than
+to read. The same features give the same bytes, so DVC sees when nothing changed. The file describes itself (schema
+version, modality, columns, rate, extractor, params), and open_cache raises CacheError for a file that contradicts
+itself.
 
     attributes        schema, schema_version, modality, rate ("clip" or Hz), extractor, params (JSON), contents
     ids         (N,)      UTF-8, sorted by code point

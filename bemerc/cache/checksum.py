@@ -1,8 +1,8 @@
 """Checksums of a cache: one per utterance and one for the rest, so that damage is detected and located.
 
 gzip's own checksum finds a flipped bit in most chunks, but not swapped rows, a changed duration, or another id. The
-writer stores these hashes; ``cache validate`` and ``state_of`` compute them anew. They do not protect against somebody who
-changes the file and the hashes.
+writer stores these hashes; ``cache validate`` and ``state_of`` compute them anew. They do not protect against somebody
+who changes the file and the hashes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading from an HDF5 file that anybody may have made: each look is checked first, and a refusal is a sentence.
 
-A file from elsewhere may point at other files, claim shapes that exhaust memory, hold other types than its name says, or be
-in use by the program that writes it. Frame caches and token files are read through here and in no other way.
+A file from elsewhere may point at other files, claim shapes that exhaust memory, hold other types than its name says,
+or be in use by the program that writes it. Frame caches and token files are read through here and in no other way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ MOST_TEXTS = 1 << 20
 _MOST_CHUNK_BYTES = 1 << 22
 # gzip, shuffle, checksum. HDF5 would look for a library for any other.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-# What h5py raises where a file's own tables hold nonsense, and what its words raise where they are not what was written.
+# What h5py raises where a file's own tables hold nonsense, and what its words raise where they are not what was
+# written.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 # What a disk never means, and a place in a file that lies nowhere does.
 _NONSENSE = {0, None, errno.EINVAL, errno.ENOENT, errno.EOVERFLOW, errno.EFBIG, errno.ENOMEM}
@@ -44,8 +45,8 @@ _NONSENSE = {0, None, errno.EINVAL, errno.ENOENT, errno.EOVERFLOW, errno.EFBIG, 
 
 @contextmanager
 def damage(path: Path, what: str, again: str) -> Iterator[None]:
-    """Turn what h5py raises into a sentence that begins with ``what``: CacheError where the file is damaged; BusyError or
-    DiskError, which say nothing against the file, where another program or the disk is in the way."""
+    """Turn what h5py raises into a sentence that begins with ``what``: CacheError where the file is damaged; BusyError
+    or DiskError, which say nothing against the file, where another program or the disk is in the way."""
     try:
         yield
     except JsonError as error:
@@ -73,7 +74,8 @@ def _first_line(error: BaseException) -> str:
 
 
 class GuardedFile(Closeable):
-    """An HDF5 file open for reading, every part of which is checked before it is read. Use it in a ``with`` block, or close it.
+    """An HDF5 file open for reading, every part of which is checked before it is read. Use it in a ``with`` block, or
+    close it.
 
     kind   what it should be, for messages: "frame cache"
     again  the sentence on how it is made anew; ``absent`` the one that is said where there is no file
@@ -105,7 +107,8 @@ class GuardedFile(Closeable):
         return CacheError(f"{self.path}: {what} {self.again}")
 
     def attribute(self, name: str) -> Any:
-        """A text, or a number as a plain int or float, by name; None where it is missing. CacheError for anything else."""
+        """A text, or a number as a plain int or float, by name; None where it is missing. CacheError for anything
+        else."""
         if name not in self.file.attrs:
             return None
         fault = self._attributes.get(name, "it is not kept in the header")

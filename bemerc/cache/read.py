@@ -127,13 +127,15 @@ class FrameCache(Closeable):
         return f"FrameCache({str(self.path)!r}: {self.modality}, {len(self)} utterances, {len(self.columns)} columns, rate {rate})"
 
     def to_pandas(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """The frames of the utterances ``ids`` (all, where None) as a DataFrame, indexed by ``id`` and ``time_s``; needs pandas."""
+        """The frames of the utterances ``ids`` (all, where None) as a DataFrame, indexed by ``id`` and ``time_s``;
+        needs pandas."""
         from bemerc.cache.notebook import frame_of_cache
 
         return frame_of_cache(self, ids)
 
     def plot(self, id_: str, columns: Sequence[str] | None = None) -> Any:
-        """A matplotlib figure of one utterance's ``columns`` over time, the liveliest six where None; needs matplotlib."""
+        """A matplotlib figure of one utterance's ``columns`` over time, the liveliest six where None; needs
+        matplotlib."""
         return self[id_].plot(columns, title=id_)
 
     def __len__(self) -> int:
@@ -146,8 +148,8 @@ class FrameCache(Closeable):
         return id_ in self._position
 
     def __getitem__(self, id_: str) -> Features:
-        """The features of one utterance, T = 0 where it failed. CacheError for an id that is not in the cache, for damaged rows,
-        and for rows whose times are not finite and growing, or are more than MOST_HZ a second."""
+        """The features of one utterance, T = 0 where it failed. CacheError for an id that is not in the cache, for
+        damaged rows, and for rows whose times are not finite and growing, or are more than MOST_HZ a second."""
         features = self.unchecked(id_)
         fault = clock_fault(features.timestamps_s)
         if fault:
@@ -170,7 +172,8 @@ class FrameCache(Closeable):
 
     def landmarks(self, id_: str, first: int = 0, end: int | None = None) -> NDArray[np.float32] | None:
         """Raw points (T, P, 3) float32 in pixels of the frame that the extractor saw (x right, y down, z away from the
-        camera on x's scale), NaN where there was no face, of the frames ``first`` to ``end`` - 1; None where the cache holds none."""
+        camera on x's scale), NaN where there was no face, of the frames ``first`` to ``end`` - 1; None where the cache
+        holds none."""
         packed = self.packed_landmarks(id_, first, end)
         return None if packed is None else unpack_landmarks(packed)
 
@@ -180,7 +183,8 @@ class FrameCache(Closeable):
         return int(self._datasets["landmarks"].shape[1]) if self.has_landmarks else 0
 
     def packed_landmarks(self, id_: str, first: int = 0, end: int | None = None) -> PackedLandmarks | None:
-        """The same points as they are stored, of the frames ``first`` to ``end`` - 1. CacheError as for the features."""
+        """The same points as they are stored, of the frames ``first`` to ``end`` - 1. CacheError as for the
+        features."""
         rows = self._rows(id_)
         if not self.has_landmarks:
             return None
@@ -188,13 +192,14 @@ class FrameCache(Closeable):
         return PackedLandmarks(*(self._read(name, id_, frames) for name in ("landmarks", "landmarks_scale")))
 
     def block(self, first: int, end: int) -> NDArray[np.float32]:
-        """The values (end - first, D) of rows of the whole cache, whoever's they are. CacheError where they cannot be read."""
+        """The values (end - first, D) of rows of the whole cache, whoever's they are. CacheError where they cannot be
+        read."""
         with damage(self.path, f"the rows {first} to {end} cannot be read", AGAIN):
             return self._file.read("values", self._datasets["values"], slice(first, end))
 
     def is_as_written(self, id_: str) -> bool:
-        """Whether one utterance's rows have the checksum that their writer left; True where it left none. CacheError where
-        they cannot be read."""
+        """Whether one utterance's rows have the checksum that their writer left; True where it left none. CacheError
+        where they cannot be read."""
         if not self.has_checksums:
             return True
         return (
@@ -226,7 +231,8 @@ class FrameCache(Closeable):
 
 
 def clock_fault(timestamps_s: NDArray[np.float64]) -> str:
-    """What is wrong with rows' times (T,), as a sentence; empty where they are finite, grow, and are at most MOST_HZ a second."""
+    """What is wrong with rows' times (T,), as a sentence; empty where they are finite, grow, and are at most MOST_HZ a
+    second."""
     if not np.isfinite(timestamps_s).all():
         return "Their times are not all numbers."
     steps = np.diff(timestamps_s)

@@ -1,8 +1,8 @@
 """Mask pose rows that belong to a different person than the target face.
 
-The target face is selected at the end of a clip; the pose model follows whom it takes for the main person, frame by frame.
-Both caches keep what their models measured; whoever reads them together reads them here, where the rows of a body that is
-not below the target face become NaN.
+The target face is selected at the end of a clip; the pose model follows whom it takes for the main person, frame by
+frame. Both caches keep what their models measured; whoever reads them together reads them here, where the rows of a
+body that is not below the target face become NaN.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _FACE, _NOSE = ("face_x", "face_y", "face_size"), ("nose_x", "nose_y")
 
 
 def read(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> Features:
-    """One utterance's features. Pose rows are NaN where the body is another person's; where no face is visible they follow
-    the majority of the other rows. CacheError as the cache raises it."""
+    """One utterance's features. Pose rows are NaN where the body is another person's; where no face is visible they
+    follow the majority of the other rows. CacheError as the cache raises it."""
     features = caches[kind][id_]
     if kind != "pose" or not has_several_faces(caches, id_):
         return features
@@ -42,7 +42,8 @@ def has_several_faces(caches: Mapping[Any, FrameCache], id_: str) -> bool:
 
 
 def is_other_person(face: Features, pose: Features) -> NDArray[np.float64]:
-    """Per row of the pose: 1 where the body is not below the target face, 0 where it is, NaN where that is undecidable."""
+    """Per row of the pose: 1 where the body is not below the target face, 0 where it is, NaN where that is
+    undecidable."""
     undecided = np.full(len(pose.values), np.nan)
     if not {*_FACE} <= {*face.columns} or not {*_NOSE} <= {*pose.columns} or not len(face.values):
         return undecided

@@ -81,7 +81,8 @@ class Features:
 
 @dataclass(frozen=True)
 class PackedLandmarks:
-    """Raw points as they are stored: points (T, P, 3) int16, scale (T, 4) float32 (x, y, z of the origin, then the step)."""
+    """Raw points as they are stored: points (T, P, 3) int16, scale (T, 4) float32 (x, y, z of the origin, then the
+    step)."""
 
     points: NDArray[np.int16]
     scale: NDArray[np.float32]
@@ -89,8 +90,8 @@ class PackedLandmarks:
 
 @dataclass(frozen=True)
 class TrackSpan:
-    """The rows first to end - 1 are of one face: its track's number, the score of that choice (0 to 1), and how many tracks
-    its shot had. Rows in between that do not show it are NaN."""
+    """The rows first to end - 1 are of one face: its track's number, the score of that choice (0 to 1), and how many
+    tracks its shot had. Rows in between that do not show it are NaN."""
 
     first: int
     end: int
@@ -136,7 +137,8 @@ class Choice:
 
 
 def pack_landmarks(landmarks: NDArray[np.float32]) -> PackedLandmarks:
-    """(T, P, 3) float32 in any one unit -> int16 steps around each frame's centre, so that small faces lose no more than large ones."""
+    """(T, P, 3) float32 in any one unit -> int16 steps around each frame's centre, so that small faces lose no more
+    than large ones."""
     with np.errstate(invalid="ignore"):
         low, high = landmarks.min(axis=1), landmarks.max(axis=1)
         step = np.maximum((high - low).max(axis=1), 1e-6) / _LANDMARK_STEPS

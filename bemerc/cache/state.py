@@ -17,9 +17,10 @@ from bemerc.core.jsonfile import JsonError, parse_json
 class CacheState:
     """What lies where a cache belongs.
 
-    kind      missing | sound: extracted, and every row is as it was written | damaged: extracted, and to be made anew (broken, or
-              of another schema version) | imported: made of other files, or recomputed; it may exist nowhere else | foreign: no
-              cache of ours, or too broken to tell; it is not to be replaced without keeping it
+    kind      missing | sound: extracted, and every row is as it was written | damaged: extracted, and to be made anew
+              (broken, or of another schema version) | imported: made of other files, or recomputed; it may exist
+              nowhere else | foreign: no cache of ours, or too broken to tell; it is not to be replaced without keeping
+              it
     reason    why it is damaged or foreign, a sentence
     contents  of a sound one, what it was made of
     """

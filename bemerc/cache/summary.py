@@ -11,7 +11,8 @@ from bemerc.cache.read import FrameCache
 
 
 def summary(cache: FrameCache) -> dict[str, Any]:
-    """What a cache holds: ``totals``, and per column the NaN share, mean, std, min and max, for which every row is read."""
+    """What a cache holds: ``totals``, and per column the NaN share, mean, std, min and max, for which every row is
+    read."""
     return totals(cache) | {"columns": _column_statistics(cache)}
 
 

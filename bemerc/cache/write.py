@@ -98,8 +98,8 @@ def _private(path: str, flags: int) -> int:
 
 
 class _DeferredErrors(io.FileIO):
-    """The file under HDF5. When a write fails inside HDF5, closing the file ends the process with a segmentation fault: so
-    the error is kept, HDF5 sees success, and ``raise_error`` raises it where Python can catch it."""
+    """The file under HDF5. When a write fails inside HDF5, closing the file ends the process with a segmentation fault:
+    so the error is kept, HDF5 sees success, and ``raise_error`` raises it where Python can catch it."""
 
     error: OSError | None = None
 

@@ -1,1 +1,1 @@
-"""The extraction wing: clips to frame caches. ``loop`` runs it; nothing is imported here, so that the door stays light."""
+"""The extraction wing: clips in, frame caches out. ``bemerc.extraction.run`` runs it; nothing is imported here."""

@@ -7,9 +7,10 @@ An extractor is a module that ``jobs.extractor_spec`` names; it has
     open_extractor(params)        an extractor, see below
     batch_size(params)            optional: how many clips one process should hold
 
-A video extractor has ``reset()``, then per frame either ``frame(rgb, timestamp_s)`` or ``view(frame_view, timestamp_s)``,
-then ``finish() -> Features``; optional attributes are set or read: ``heartbeat``, ``load_audio``, ``landmarks``, ``choice``.
-An audio extractor has ``reset()`` and ``clip(waveform) -> Features``, or ``clips(waveforms)`` for batches.
+A video extractor has ``reset()``, then per frame either ``frame(rgb, timestamp_s)`` or ``view(frame_view,
+timestamp_s)``, then ``finish() -> Features``; optional attributes are set or read: ``heartbeat``, ``load_audio``,
+``landmarks``, ``choice``. An audio extractor has ``reset()`` and ``clip(waveform) -> Features``, or
+``clips(waveforms)`` for batches.
 """
 
 from __future__ import annotations

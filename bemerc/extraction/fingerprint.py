@@ -45,7 +45,8 @@ def fingerprint(
 
 @functools.cache
 def decoder_version() -> str:
-    """PyAV and the FFmpeg libraries in its wheel, as 8 hex digits. PyAV is not imported: the main process never needs it."""
+    """PyAV and the FFmpeg libraries in its wheel, as 8 hex digits. PyAV is not imported: the main process never needs
+    it."""
     try:
         libraries = [file.name for file in importlib.metadata.files("av") or () if file.name.startswith("libav")]
         parts = [importlib.metadata.version("av"), *sorted(libraries)]

@@ -54,8 +54,8 @@ HashedFile = tuple[FileIdentity, str]
 class FileHashCache:
     """SHA-256 of files by their identity, in the file ``contents.jsonl`` of a store.
 
-    The file is append-only, so processes that share it at worst hash a clip twice. It holds a hash of each path, not the
-    path, because folders have people's names in them. A cache that cannot be read or written costs time only.
+    The file is append-only, so processes that share it at worst hash a clip twice. It holds a hash of each path, not
+    the path, because folders have people's names in them. A cache that cannot be read or written costs time only.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -22,9 +22,9 @@ _FLOCK = "hhqqi4x"
 class ClipLocks(Closeable):
     """One byte of the store's file ``claims`` per clip, locked by the process that extracts it.
 
-    The system releases a lock when its process ends, however it ends, on a shared disk too: there is nothing to clean up
-    and no clock to trust. Locks belong to a process, so one process must not hold two ClipLocks on one store. StoreError
-    where the file cannot be opened.
+    The system releases a lock when its process ends, however it ends, on a shared disk too: there is nothing to clean
+    up and no clock to trust. Locks belong to a process, so one process must not hold two ClipLocks on one store.
+    StoreError where the file cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,8 @@ class ClipLocks(Closeable):
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
 
     def holder(self, clip_hash: str) -> int | None:
-        """The process of this machine that holds the clip; None where nobody does, or where the system does not say who."""
+        """The process of this machine that holds the clip; None where nobody does, or where the system does not say
+        who."""
         if not sys.platform.startswith("linux"):
             return None
         query = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, int(clip_hash[:15], 16), 1, 0)

@@ -18,7 +18,8 @@ class Outcome:
     cached             those measured before, by another process meanwhile, or as the same segment of the same clip
     with_notes         id -> what is missing or odd, for utterances that were measured with a note
     absent             id -> reason, where a clip lacks the track or the corpus the clip: no damage
-    failures           id -> reason, where the clip is to blame; not tried again, but by ``retry_failed`` or another decoder
+    failures           id -> reason, where the clip is to blame; not tried again, but by ``retry_failed`` or another
+                       decoder
     retryable          id -> reason, where the machine is to blame or a worker died over it: tried again next time
     no_face            utterances without a face in any frame, of those that were measured
     uncertain          utterances with several faces whose target face is uncertain

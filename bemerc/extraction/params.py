@@ -17,7 +17,8 @@ from bemerc.extraction.pose import body
 class VideoParams:
     """Section ``extract_video`` of params.yaml.
 
-    face_backend      mesh: the bundled face mesh, by the section face | openface: the user's OpenFace 2, by the section openface
+    face_backend      mesh: the bundled face mesh, by the section face | openface: the user's OpenFace 2, by the section
+                      openface
     pose              body and hands, measured with either
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
     clip_timeout_s    a clip is given up when its worker sends no heartbeat (no frame done) for so long
@@ -42,8 +43,8 @@ class AudioParams:
     """Section ``extract_audio`` of params.yaml; limits as in ``extract_video``.
 
     audio           prosody, which the descriptions read: it is measured in any case
-    speech_backend  what else is measured of the sound, into a cache of its own | none | encoder: a transformers model, by the
-                    section encoder | egemaps: openSMILE's low-level descriptors
+    speech_backend  what else is measured of the sound, into a cache of its own | none | encoder: a transformers model,
+                    by the section encoder | egemaps: openSMILE's low-level descriptors
     track           the sound track that is measured: auto, the one with a voice, or a number, from 1
     """
 

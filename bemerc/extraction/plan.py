@@ -51,7 +51,8 @@ class Plan:
 
 
 def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store, *, retry_failed: bool = False) -> Plan:
-    """Hash the clips (by the store's hash cache) and look up every result. ``retry_failed`` drops stored failures first."""
+    """Hash the clips (by the store's hash cache) and look up every result. ``retry_failed`` drops stored failures
+    first."""
     files = _hashes({job.path for job in jobs if job.path is not None}, FileHashCache(store.folder))
     keys: dict[str, dict[str, str]] = {}
     clip_hashes: dict[str, str] = {}

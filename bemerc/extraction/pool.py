@@ -1,13 +1,14 @@
 """A pool of worker processes that are replaced when they die, and the one clip that each death may cost.
 
-concurrent.futures gives up the whole pool when one process dies, and cannot tell a slow clip from a hung one. Here every
-worker holds one task at a time, sends a heartbeat once a second, and is killed when that stops. Only a process that has
-a GPU to itself holds several, since a GPU is fast on batches of sounds; if it dies, each of its clips is tried again alone.
+concurrent.futures gives up the whole pool when one process dies, and cannot tell a slow clip from a hung one. Here
+every worker holds one task at a time, sends a heartbeat once a second, and is killed when that stops. Only a process
+that has a GPU to itself holds several, since a GPU is fast on batches of sounds; if it dies, each of its clips is tried
+again alone.
 
-Decoding never seeks, so each retry of an utterance of a long recording decodes from the start: halving the clip until the
-fault is alone would decode a recording of 300 utterances up to 599 times. Instead a worker leaves its status behind: an
-extractor's crash costs the utterance that it worked on and one more pass; when the decoder dies twice without a result in
-between, the rest of the clip from that place on is given up.
+Decoding never seeks, so each retry of an utterance of a long recording decodes from the start: halving the clip until
+the fault is alone would decode a recording of 300 utterances up to 599 times. Instead a worker leaves its status
+behind: an extractor's crash costs the utterance that it worked on and one more pass; when the decoder dies twice
+without a result in between, the rest of the clip from that place on is given up.
 """
 
 from __future__ import annotations

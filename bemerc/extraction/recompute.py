@@ -1,8 +1,8 @@
 """Recompute action units, head pose and gaze from the landmarks in a face cache; no video is read.
 
-For a better formula, for MediaPipe's own blendshape model, and as a check of what is stored. Columns that need the frames
-(the face's place, the quality) are copied. The new cache is a separate file, marked as imported, so that extraction does not
-replace it.
+For a better formula, for MediaPipe's own blendshape model, and as a check of what is stored. Columns that need the
+frames (the face's place, the quality) are copied. The new cache is a separate file, marked as imported, so that
+extraction does not replace it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ COLUMNS = (*action_units.COLUMNS, *_ANGLES)
 
 @dataclass(frozen=True)
 class Recomputed:
-    """How many utterances were recomputed; column -> the largest difference from the stored values, NaN where nothing can be
-    compared; unreadable: id -> why its rows were skipped."""
+    """How many utterances were recomputed; column -> the largest difference from the stored values, NaN where nothing
+    can be compared; unreadable: id -> why its rows were skipped."""
 
     utterances: int
     differences: Mapping[str, float]
@@ -56,7 +56,8 @@ def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomp
 
     blendshapes  a face_landmarker.task, used in place of the bundled network that imitates its model
 
-    Raises CacheError where the cache keeps no landmarks of our mesh or lacks a column, or when ``out`` cannot be written.
+    Raises CacheError where the cache keeps no landmarks of our mesh or lacks a column, or when ``out`` cannot be
+    written.
     """
     shapes = scores if blendshapes is None else BlendshapeModel(blendshapes)
     differences = dict.fromkeys(COLUMNS, math.nan)

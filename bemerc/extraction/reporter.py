@@ -1,4 +1,5 @@
-"""A worker's results on their way: into the store, with a message to the pool; and the worker's heartbeat and status."""
+"""A worker's results on their way: into the store, with a message to the pool; and the worker's heartbeat and
+status."""
 
 from __future__ import annotations
 

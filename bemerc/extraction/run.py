@@ -1,8 +1,8 @@
 """An extraction run: jobs in, frame caches out, with worker processes, failures by id, and nothing extracted twice.
 
-Three steps. *Plan* (plan.py): hash the clips and look up what the store has. *Extract* (pool.py): hand the rest to worker
-processes, one clip at a time. *Write* (write_caches.py): the store's results into one cache per modality. This process
-imports no perception library.
+Three steps. *Plan* (plan.py): hash the clips and look up what the store has. *Extract* (pool.py): hand the rest to
+worker processes, one clip at a time. *Write* (write_caches.py): the store's results into one cache per modality. This
+process imports no perception library.
 """
 
 from __future__ import annotations
@@ -148,10 +148,10 @@ def run(
     workers       processes; 0 = one per core, 8 at most
     retry_failed  delete the stored failures of these utterances, and try them again
 
-    Results of the store that turn out damaged are extracted anew. Raises MediaError when more than ``max_failed_share`` of
-    the utterances could not be measured (or all that have a clip), MachineError when the machine alone was at fault,
-    CacheError when store or caches cannot be written, BemercError when workers cannot start. After any of them, and after
-    KeyboardInterrupt, finished results are kept and the same call resumes.
+    Results of the store that turn out damaged are extracted anew. Raises MediaError when more than ``max_failed_share``
+    of the utterances could not be measured (or all that have a clip), MachineError when the machine alone was at fault,
+    CacheError when store or caches cannot be written, BemercError when workers cannot start. After any of them, and
+    after KeyboardInterrupt, finished results are kept and the same call resumes.
     """
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
@@ -226,8 +226,8 @@ def _extract(
     clip_timeout_s: float,
     done: set[str],
 ) -> dict[str, str]:
-    """Work off the plan's tasks: store key -> reason for what could not be extracted this time. Keys of results that were
-    extracted here are added to ``done``."""
+    """Work off the plan's tasks: store key -> reason for what could not be extracted this time. Keys of results that
+    were extracted here are added to ``done``."""
     if not plan.tasks:
         return {}
     setup = WorkerSetup(store.folder.absolute(), specs)

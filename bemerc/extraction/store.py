@@ -3,9 +3,9 @@
     MODALITY/ab/KEY.npz             features: values, timestamps_s, duration_s, note, and landmarks and choice of a face
     MODALITY/ab/KEY.DECODER.json    why the clip has no features; only valid for the decoder version in its name
 
-KEY is a fingerprint of everything that the numbers depend on (bemerc.extraction.fingerprint), so changed params or clips
-are other keys. A file appears under its name complete or not at all (atomic rename): kill -9 costs at most the clips in
-work, and any number of processes may share a store. Faults of the machine are never stored.
+KEY is a fingerprint of everything that the numbers depend on (bemerc.extraction.fingerprint), so changed params or
+clips are other keys. A file appears under its name complete or not at all (atomic rename): kill -9 costs at most the
+clips in work, and any number of processes may share a store. Faults of the machine are never stored.
 
 The store is no output of a DVC stage, since DVC deletes outputs before it runs a stage. Deleting it loses time only.
 """
@@ -64,7 +64,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a clip has no features, by its content. ``absent``: it lacks the track (a silent film), which is no damage."""
+    """Why a clip has no features, by its content. ``absent``: it lacks the track (a silent film), which is no
+    damage."""
 
     reason: str
     absent: bool = False
@@ -82,7 +83,8 @@ class Store:
 
     @property
     def keeps_landmarks(self) -> bool:
-        """Whether raw points of faces may be stored. This is a property of the store, not of the caches made from it."""
+        """Whether raw points of faces may be stored. This is a property of the store, not of the caches made from
+        it."""
         return not self._no_landmarks.exists()
 
     def set_landmarks(self, keep: bool) -> None:
@@ -134,8 +136,8 @@ class Store:
         """Rewrite every result that holds landmarks as one without; returns how many there were.
 
         All results of the modality, whatever their params and whether or not their clips still exist: landmarks can
-        identify people. The file without landmarks is written before the other is deleted, so that a kill loses neither,
-        and other processes may do the same. StoreError if the disk refuses.
+        identify people. The file without landmarks is written before the other is deleted, so that a kill loses
+        neither, and other processes may do the same. StoreError if the disk refuses.
         """
         paths = [p for p in sorted((self.folder / modality).glob("*/*.npz")) if not p.stem.endswith(WITHOUT_LANDMARKS)]
         if not paths:

@@ -127,8 +127,8 @@ class LazyAudio:
         self._sound: Sound | None = None
 
     def waveform(self, segment: Segment) -> NDArray[np.float32] | None:
-        """The samples of a segment of the clip; None where there is no audio that can be decoded. MachineError where there
-        may be some: the target face would else be selected without it, for good."""
+        """The samples of a segment of the clip; None where there is no audio that can be decoded. MachineError where
+        there may be some: the target face would else be selected without it, for good."""
         if not self._decoded:
             with contextlib.suppress(MediaError):
                 self._sound = read_sound(self._path, None, self._heartbeat, self._track)

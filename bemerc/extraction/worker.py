@@ -1,8 +1,8 @@
 """A worker process: tasks in by a pipe, results out into the store. ``python -m bemerc.extraction.worker FD FD``.
 
-It is a program of its own, not a multiprocessing.Process: the caller's script is not imported a second time, Ctrl-C reaches
-the caller alone, and the last line that a library prints before it dies becomes the reason. Nothing here catches an
-unexpected error: it ends the process. Perception libraries are imported in workers only.
+It is a program of its own, not a multiprocessing.Process: the caller's script is not imported a second time, Ctrl-C
+reaches the caller alone, and the last line that a library prints before it dies becomes the reason. Nothing here
+catches an unexpected error: it ends the process. Perception libraries are imported in workers only.
 """
 
 from __future__ import annotations

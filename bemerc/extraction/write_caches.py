@@ -1,4 +1,5 @@
-"""From the store to frame caches: all results of one modality in one file, to the same bytes whoever extracted what when."""
+"""From the store to frame caches: all results of one modality in one file, to the same bytes whoever extracted what
+when."""
 
 from __future__ import annotations
 
@@ -92,8 +93,8 @@ def contents_digest(
 
 
 def replaceable(path: Path) -> CacheState:
-    """The state of the file at a cache's place. CacheError where it was not extracted: extracted features can be extracted
-    again; an imported cache, or somebody's file, may exist nowhere else."""
+    """The state of the file at a cache's place. CacheError where it was not extracted: extracted features can be
+    extracted again; an imported cache, or somebody's file, may exist nowhere else."""
     state = state_of(path)
     if state.kind == "imported":
         raise CacheError(

@@ -76,7 +76,8 @@ class Exported:
 
 
 def to_csv(cache: FrameCache, out: Path) -> Exported:
-    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. DiskError where the disk refuses."""
+    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. DiskError where the disk
+    refuses."""
     written = _each(cache, out, ".csv", lambda id_: _csv_text(table(cache, id_)), cache.ids)
     write_text(out / "README.txt", _about(cache, written.files))
     return written
@@ -114,8 +115,8 @@ def _about(cache: FrameCache, files: Mapping[str, Path] = MappingProxyType({})) 
 
 
 def to_npy(cache: FrameCache, out: Path, *, whole: bool = False) -> Exported:
-    """One .npy per utterance as MERTools lays features out: ``out/ID.npy`` of (T, D) float32, or with ``whole`` (D,), the
-    mean of what was measured; columns.json beside them. Utterances without rows get no file."""
+    """One .npy per utterance as MERTools lays features out: ``out/ID.npy`` of (T, D) float32, or with ``whole`` (D,),
+    the mean of what was measured; columns.json beside them. Utterances without rows get no file."""
     kept = [id_ for id_ in cache if cache.frames(id_)]
     written = _each(cache, out, ".npy", lambda id_: _npy_bytes(cache[id_], whole), kept)
     about = {"columns": list(cache.columns), "rate": cache.rate, "extractor": cache.extractor, "missing": "NaN"}
@@ -162,7 +163,8 @@ def to_utterances(manifest: Manifest, files: Mapping[str, Path], out: Path) -> N
 
 
 def to_parquet(cache: FrameCache, out: Path) -> Exported:
-    """All utterances in one Parquet file, a row per frame, with a column ``id``; the notes lie in the file's metadata."""
+    """All utterances in one Parquet file, a row per frame, with a column ``id``; the notes lie in the file's
+    metadata."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -226,11 +228,13 @@ def _arrow(pyarrow: Any, cache: FrameCache, ids: Sequence[str], schema: Any, unr
 
 
 def to_mmsa(caches: Mapping[Kind, FrameCache], out: Path, manifest: Manifest | None) -> Exported:
-    """MMSA's pickle: {"train" | "valid" | "test": {"id", "raw_text", "vision", "audio", ...}}, N utterances padded to (N, T, D).
+    """MMSA's pickle: {"train" | "valid" | "test": {"id", "raw_text", "vision", "audio", ...}}, N utterances padded to
+    (N, T, D).
 
-    Face is its vision, audio its audio; pose and speech are under their own names. Zeros stand where nothing was measured, and
-    ``*_seen`` (N, T, D) is the mask of what was measured; ``*_lengths``, ``*_columns`` and ``*_timestamps_s`` say the rest. Without a manifest
-    all utterances are test, without words or labels. MMSA's text features are made by its own models from raw_text.
+    Face is its vision, audio its audio; pose and speech are under their own names. Zeros stand where nothing was
+    measured, and ``*_seen`` (N, T, D) is the mask of what was measured; ``*_lengths``, ``*_columns`` and
+    ``*_timestamps_s`` say the rest. Without a manifest all utterances are test, without words or labels. MMSA's text
+    features are made by its own models from raw_text.
     """
     rows = _rows(caches, manifest)
     size = sum(_padded_bytes(cache, split["id"]) for split in rows.values() for cache in caches.values())

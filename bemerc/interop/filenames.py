@@ -19,8 +19,8 @@ _LONGEST = 180
 def file_of(out: Path, id_: str, suffix: str) -> Path:
     """Where an utterance's file goes below ``out``; a / in the id is a folder.
 
-    Characters that lead elsewhere or that some file system does not take are written as %5C; ``..`` is %2E%2E; nothing is %_;
-    a part of more than 180 bytes keeps its beginning and its hash.
+    Characters that lead elsewhere or that some file system does not take are written as %5C; ``..`` is %2E%2E; nothing
+    is %_; a part of more than 180 bytes keeps its beginning and its hash.
     """
     *folders, last = id_.split("/")
     # A folder called x.csv would be in the way of the file of an utterance called x.

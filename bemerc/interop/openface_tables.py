@@ -1,11 +1,12 @@
 """OpenFace's tables: read as our columns, and written from them; its column names and units beside ours.
 
-A frame counts only if OpenFace reports success with enough confidence; all others are NaN, where its own zeros look like a
-neutral face. Of several faces the one with most frames is taken, and the note names it. Headers have leading spaces.
+A frame counts only if OpenFace reports success with enough confidence; all others are NaN, where its own zeros look
+like a neutral face. Of several faces the one with most frames is taken, and the note names it. Headers have leading
+spaces.
 
-Units: OpenFace's angles are radians and ours degrees; its pose_Ry grows as the head turns to the image's left, ours to the
-right (measured on a real clip: r -0.85, slope -0.96 on yaw; +0.97 on roll, +0.40 on pitch). It corrects head pose for
-perspective with an assumed lens, ours does not: for a face at the frame's edge the two differ by a constant.
+Units: OpenFace's angles are radians and ours degrees; its pose_Ry grows as the head turns to the image's left, ours to
+the right (measured on a real clip: r -0.85, slope -0.96 on yaw; +0.97 on roll, +0.40 on pitch). It corrects head pose
+for perspective with an assumed lens, ours does not: for a face at the frame's edge the two differ by a constant.
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ def _check_twins(frames: NDArray[np.float64], faces: NDArray[np.float64]) -> Non
 
 
 def _clock(frames: NDArray[np.float64], stamps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Every frame from the first to the last and its time. Frames without a row (OpenFace's tool for several faces writes
-    none where it detected no face) are interpolated between their neighbours."""
+    """Every frame from the first to the last and its time. Frames without a row (OpenFace's tool for several faces
+    writes none where it detected no face) are interpolated between their neighbours."""
     numbers, index = np.unique(frames, return_index=True)
     times = stamps[index]
     if not (np.isfinite(numbers).all() and np.isfinite(times).all()) or numbers[0] < 0 or numbers[-1] > _MOST_FRAMES:
@@ -236,9 +237,9 @@ def _note(faces: int, face: float, valid: int, frames: int, is_cut: bool) -> str
 def as_table(features: Features) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Face frames (T, D) as OpenFace's columns, name and (T,) values, in its order; NaN where no face was detected.
 
-    ``confidence`` is our ``quality`` where OpenFace's own is not in the cache. ``AUxx_c`` is OpenFace's own where the cache
-    has it, and else left out: OpenFace's threshold of 1 on our uncalibrated intensities called units present in every frame
-    of some faces. AU45_c marks blinks, which are detected against the clip's own median.
+    ``confidence`` is our ``quality`` where OpenFace's own is not in the cache. ``AUxx_c`` is OpenFace's own where the
+    cache has it, and else left out: OpenFace's threshold of 1 on our uncalibrated intensities called units present in
+    every frame of some faces. AU45_c marks blinks, which are detected against the clip's own median.
     """
     frames = len(features.values)
     valid = np.isfinite(features.values).any(axis=1)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
 
-# Values beside arrays: a corpus of a million utterances has as many ids and texts. An empty list is 56 bytes of memory for
-# one of the file.
+# Values beside arrays: a corpus of a million utterances has as many ids and texts. An empty list is 56 bytes of memory
+# for one of the file.
 MOST_VALUES = 4_000_000
 _MOST_DIMENSIONS = 4
 _KIND = re.compile(r"(b1|[iu][1248]|f[248]|[SU][1-9]\d{0,6}|O8?)")
@@ -60,7 +60,8 @@ class _Dtype:
     order: str = "<"
 
     def fill(self, state: Any) -> None:
-        """The second half of the description, (version, order, subarray, names, fields, size, alignment, flags, ...)."""
+        """The second half of the description, (version, order, subarray, names, fields, size, alignment, flags,
+        ...)."""
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
             raise _ForbiddenError("an array of a kind that is not plain")
         if any(part is not None for part in state[2:5]):

@@ -1,7 +1,7 @@
 """Imported features as a frame cache: items of other tools' files are matched with utterances and written.
 
-The importers read each layout into Items; the writer is that of extracted caches, so that readers see no difference. The
-cache records the file of each utterance by its hash.
+The importers read each layout into Items; the writer is that of extracted caches, so that readers see no difference.
+The cache records the file of each utterance by its hash.
 """
 
 from __future__ import annotations
@@ -153,12 +153,14 @@ class _Spool(Closeable):
             yield id_, Features(np.load(self._file), np.load(self._file), self._columns), duration_s
 
 
-# -------------------------------------------------------------------------------------------------------------- matching
+# --------------------------------------------------------------------------------------------------------------
+# matching
 
 
 @dataclass(frozen=True)
 class Request:
-    """One utterance to import: its id, the name of the file or entry with its features (None = there is none), and its segment."""
+    """One utterance to import: its id, the name of the file or entry with its features (None = there is none), and its
+    segment."""
 
     id: str
     name: str | None
@@ -171,8 +173,8 @@ def match(names: Sequence[str], manifest: Manifest | None) -> list[Request]:
     """Match names of files or entries with utterances. Without a manifest the names are the ids.
 
     With one, an utterance's id and its clip's path are compared with the names from their ends, and the longest common
-    end decides: ``train/dia0_utt0`` fits ``meld/train/dia0_utt0`` and no other. CorpusError where two clips fit one name
-    equally well, and where nothing fits at all.
+    end decides: ``train/dia0_utt0`` fits ``meld/train/dia0_utt0`` and no other. CorpusError where two clips fit one
+    name equally well, and where nothing fits at all.
     """
     if manifest is None:
         return [Request(name, name) for name in sorted(names)]

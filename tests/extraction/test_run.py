@@ -496,8 +496,6 @@ def test_a_folder_that_holds_nothing_gives_a_sentence(tmp_path: Path) -> None:
         jobs_from_folder(tmp_path / "nowhere")
     with pytest.raises(CorpusError, match="no clip"):
         jobs_from_folder(tmp_path)
-    with pytest.raises(CorpusError, match="name the folder that it lies in"):
-        jobs_from_folder(write_clip(tmp_path / "a.mp4"))
 
 
 PROGRAM = """

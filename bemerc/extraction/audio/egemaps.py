@@ -1,8 +1,8 @@
 """Speech frames by openSMILE: the 25 low-level descriptors of eGeMAPS (Eyben et al. 2016), a hundred times a second.
 
 Not its 88 functionals, which are one row per clip: the tokens make their own means and spreads of these rows. openSMILE
-writes 0 (and -201 dB) where there is no voice; here the voice's descriptors are NaN in rows without a pitch. openSMILE is
-no part of bemerc: its licence is for research, and holds for features extracted with it too (NOTICE).
+writes 0 (and -201 dB) where there is no voice; here the voice's descriptors are NaN in rows without a pitch. openSMILE
+is no part of bemerc: its licence is for research, and holds for features extracted with it too (NOTICE).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Audio frames: ``prosody``, a hundred measurements of the voice per second that need no weights and no download.
 
-Pitch and voicing (bemerc.media.pitch), energy, the spectrum's shape and 40 mel bands, in plain numpy. A constant offset that
-a cheap sound card adds to every sample is subtracted, or it would be the energy of all pauses. A row's timestamp is the
-middle of the sound that it measured. The interface is that of all extractors (bemerc.extraction.extractor_pool).
+Pitch and voicing (bemerc.media.pitch), energy, the spectrum's shape and 40 mel bands, in plain numpy. A constant offset
+that a cheap sound card adds to every sample is subtracted, or it would be the energy of all pauses. A row's timestamp
+is the middle of the sound that it measured. The interface is that of all extractors (bemerc.extraction.extractor_pool).
 """
 
 from __future__ import annotations

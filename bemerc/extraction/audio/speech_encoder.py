@@ -1,12 +1,13 @@
 """Speech frames by a transformers encoder: wav2vec 2.0, HuBERT, WavLM, or the encoder half of a Whisper.
 
-A long clip is encoded in overlapping windows (windows.py), short ones in batches where that changes nothing; no row comes
-from padding, and a row's time is the middle of its field. Models whose first layer normalises over time (group norm:
-wav2vec2-base, hubert-base, wavlm-base) would be changed by padding, so they run clip by clip.
+A long clip is encoded in overlapping windows (windows.py), short ones in batches where that changes nothing; no row
+comes from padding, and a row's time is the middle of its field. Models whose first layer normalises over time (group
+norm: wav2vec2-base, hubert-base, wavlm-base) would be changed by padding, so they run clip by clip.
 
-A model is a folder, or a name in Hugging Face's cache on this machine: nothing is downloaded, weights are safetensors, and
-a repository's own code is never run. This module imports no torch; speech_encoder_torch.py runs the model. The columns are
-named by family, weights and layers (``wavlm_3fa9c1_0000``), so that behavior tokens of other ones do not match.
+A model is a folder, or a name in Hugging Face's cache on this machine: nothing is downloaded, weights are safetensors,
+and a repository's own code is never run. This module imports no torch; speech_encoder_torch.py runs the model. The
+columns are named by family, weights and layers (``wavlm_3fa9c1_0000``), so that behavior tokens of other ones do not
+match.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ class Params:
     """Section ``extract_audio.encoder`` of params.yaml.
 
     name_or_path  a folder with a wav2vec 2.0, HuBERT, WavLM or Whisper, or a name in Hugging Face's cache here
-    layers        which layers' outputs to keep, averaged where there are several: 0 is what enters the first layer, -1 the
-                  last one's output (after the model's closing norm)
+    layers        which layers' outputs to keep, averaged where there are several: 0 is what enters the first layer, -1
+                  the last one's output (after the model's closing norm)
     dtype         of the arithmetic; rows are kept with half precision's 11 significant bits in any case
     device        auto: a GPU where there is one
-    window_s, overlap_s  longer clips are encoded in windows of this length that overlap by so much; a Whisper's are 30 s
+    window_s, overlap_s  longer clips are encoded in windows of this length that overlap by so much; a Whisper's are 30
+                         s
     batch_s       seconds of sound in a GPU's batch; it changes no number
     """
 
@@ -143,7 +145,8 @@ def _folder(name_or_path: str) -> Path:
 
 
 def resolve(params: Params, hashes: Mapping[Path, str]) -> ResolvedEncoder:
-    """The model that ``params`` name; ``hashes`` are SHA-256 of ``files(params)``. BemercError where it cannot be used."""
+    """The model that ``params`` name; ``hashes`` are SHA-256 of ``files(params)``. BemercError where it cannot be
+    used."""
     folder = _folder(params.name_or_path)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

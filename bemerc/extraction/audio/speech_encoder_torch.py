@@ -37,8 +37,8 @@ _STEP = SAMPLE_RATE_HZ
 class Encoder:
     """An audio extractor (bemerc.extraction.extractor_pool): ``clip(waveform)``, or ``clips(waveforms)`` for batches.
 
-    ``heartbeat`` is called between batches. ``batched``: whether sounds share batches, where that changes nothing; None = on
-    a GPU.
+    ``heartbeat`` is called between batches. ``batched``: whether sounds share batches, where that changes nothing; None
+    = on a GPU.
     """
 
     def __init__(
@@ -107,7 +107,8 @@ class Encoder:
         return (samples - self.encoder.field) // self.encoder.hop + 1
 
     def _normalised(self, sound: Sound) -> Sound:
-        """Zero mean and unit variance over the whole clip where the model was trained so; windows then share one scale."""
+        """Zero mean and unit variance over the whole clip where the model was trained so; windows then share one
+        scale."""
         if self._whisper or not self._prepare.do_normalize or not len(sound):
             return sound.astype(np.float32)
         wide = sound.astype(np.float64)

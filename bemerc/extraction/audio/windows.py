@@ -27,10 +27,11 @@ class Window:
 
 
 def split(samples: int, longest: int, overlap: int, hop: int) -> tuple[Window, ...]:
-    """``samples`` samples as windows of ``longest`` at most, evenly spread, neighbours sharing about ``overlap`` at least.
+    """``samples`` samples as windows of ``longest`` at most, evenly spread, neighbours sharing about ``overlap`` at
+    least.
 
-    A sound that fits is one window. ``longest`` and ``overlap`` are whole numbers of hops, 2 * overlap <= longest. Every
-    window but the last has the same length, and the last ends where the sound ends.
+    A sound that fits is one window. ``longest`` and ``overlap`` are whole numbers of hops, 2 * overlap <= longest.
+    Every window but the last has the same length, and the last ends where the sound ends.
     """
     if samples <= longest:
         return (Window(0, samples),)
@@ -75,8 +76,8 @@ def batches(widths: Sequence[Hashable], max_sizes: Sequence[int]) -> list[list[i
 
 
 def round_to_half(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Float32 with 11 significant bits, half precision's, and float32's range: the last bits of an embedding are noise that
-    no file can compress and that differs from one machine to the next.
+    """Float32 with 11 significant bits, half precision's, and float32's range: the last bits of an embedding are noise
+    that no file can compress and that differs from one machine to the next.
 
     NaN and infinite numbers stay as they are: the bits of CUDA's NaN, 0x7FFFFFFF, would overflow into -0.0.
     """

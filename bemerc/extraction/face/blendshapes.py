@@ -73,8 +73,8 @@ def upright(points: Array) -> Array:
 
 @dataclass(frozen=True)
 class Network:
-    """shapes (S,) which of SHAPES it outputs; mean and spread (292,) of its input; layers of (out, in) weights and (out,)
-    bias."""
+    """shapes (S,) which of SHAPES it outputs; mean and spread (292,) of its input; layers of (out, in) weights and
+    (out,) bias."""
 
     shapes: NDArray[np.int16]
     mean: Array

@@ -1,12 +1,13 @@
 """Two small upright crops of each face: its mouth in grey (24, 24), and its head in color (8, 8, 3).
 
-The mesh sometimes loses a mouth (lips that part over teeth, a small face): its points stand still while the chin goes down.
-So the mouth's opening is measured a second time, from the pixels: which part of the difference from the person's mean crop
-is what a lower lip and a chin moving down would cause (Lucas and Kanade 1981, with a mouth's movements instead of the one
-shift). Head turns and changes of light have terms of their own. The choice of these movements is ours.
+The mesh sometimes loses a mouth (lips that part over teeth, a small face): its points stand still while the chin goes
+down. So the mouth's opening is measured a second time, from the pixels: which part of the difference from the person's
+mean crop is what a lower lip and a chin moving down would cause (Lucas and Kanade 1981, with a mouth's movements
+instead of the one shift). Head turns and changes of light have terms of their own. The choice of these movements is
+ours.
 
-The colors tell one person of a clip from another where the camera changes its position. They are means over a track, never
-stored, and of no use beyond the clip: hair, skin, background.
+The colors tell one person of a clip from another where the camera changes its position. They are means over a track,
+never stored, and of no use beyond the clip: hair, skin, background.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _BLOCK = 1024
 
 
 def crop_mouth_and_head(crop: Crop, landmarks: NDArray[np.float32]) -> tuple[Grey, Colors]:
-    """Landmarks (478, 3) in the frame's pixels -> the face's lower half (24, 24) uint8 in grey, and the head above the mouth
-    (8, 8, 3) uint8; both upright and always scaled alike."""
+    """Landmarks (478, 3) in the frame's pixels -> the face's lower half (24, 24) uint8 in grey, and the head above the
+    mouth (8, 8, 3) uint8; both upright and always scaled alike."""
     import cv2
 
     similarity = _similarity_of(landmarks)
@@ -50,8 +51,8 @@ def crop_mouth_and_head(crop: Crop, landmarks: NDArray[np.float32]) -> tuple[Gre
 
 
 def mouth_opening(mouths: Grey) -> Array:
-    """Mouth crops (n, 24, 24) of one person in one shot -> (n,) how far the chin is below its mean position, over the distance
-    of the eyes."""
+    """Mouth crops (n, 24, 24) of one person in one shot -> (n,) how far the chin is below its mean position, over the
+    distance of the eyes."""
     if len(mouths) < _MIN_FRAMES:
         return np.zeros(len(mouths))
     mean = mouths.mean(axis=0)
@@ -91,8 +92,9 @@ def _used_columns() -> slice:
 
 @cache
 def _movement_fields() -> tuple[tuple[Array, Array], ...]:
-    """Displacement fields, as (x, y) each (24, 24). First the one that is measured, the lower lip and the chin down; then the
-    others that explain changes: sideways shift, shift down, corners apart, and a head that turns, nods or comes near."""
+    """Displacement fields, as (x, y) each (24, 24). First the one that is measured, the lower lip and the chin down;
+    then the others that explain changes: sideways shift, shift down, corners apart, and a head that turns, nods or
+    comes near."""
     x, y = _mouth_grid()
     one, none = np.ones_like(x), np.zeros_like(x)
     opening = np.clip(y / 0.03, 0, 1) * np.exp(-((x / 0.4) ** 2))
@@ -102,8 +104,9 @@ def _movement_fields() -> tuple[tuple[Array, Array], ...]:
 
 @cache
 def _similarity_solver() -> tuple[NDArray[np.intp], Array]:
-    """The anchors, and the (4, 28) matrix that maps their x and y in turn to the similarity from the average face to the frame:
-    the least-squares solution is linear in them, and one product takes a fifth of the time of the formulas."""
+    """The anchors, and the (4, 28) matrix that maps their x and y in turn to the similarity from the average face to
+    the frame: the least-squares solution is linear in them, and one product takes a fifth of the time of the
+    formulas."""
     points = average_face()[list(_ANCHORS), :2]
     (middle_x, middle_y), count = points.mean(axis=0), len(points)
     x, y = (points - points.mean(axis=0)).T

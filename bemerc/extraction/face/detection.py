@@ -1,11 +1,11 @@
 """Detection and tracking of several faces: frames in order -> per frame the tracked faces with their landmarks.
 
 The mesh follows each face from its last place. Detectors run only when there is a reason: at the start of a shot, while
-no face is tracked or one was just lost, and for further faces twice a second in the whole frame and every four seconds in
-its halves. They run in the order of their cost: the short-range one (1 ms), the full-range one (2 ms), and the full-range
-one on overlapping tiles, in which a face of 20 to 30 pixels is large enough. (MediaPipe's own graph runs its short-range
-detector on every frame that shows fewer faces than it may track, which for four faces and one person costs half as much
-again as the mesh, and it never finds a small face.)
+no face is tracked or one was just lost, and for further faces twice a second in the whole frame and every four seconds
+in its halves. They run in the order of their cost: the short-range one (1 ms), the full-range one (2 ms), and the
+full-range one on overlapping tiles, in which a face of 20 to 30 pixels is large enough. (MediaPipe's own graph runs its
+short-range detector on every frame that shows fewer faces than it may track, which for four faces and one person costs
+half as much again as the mesh, and it never finds a small face.)
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from bemerc.extraction.face.tracking import ActiveTracks, Track, is_same_face
 from bemerc.extraction.networks import WHOLE, FaceModels, Rect, rect_around
 from bemerc.media.frame_view import FrameView, as_frame_view
 
-# Intervals of detection: for further faces while one is tracked, in the whole frame and in its halves; and while none is,
-# in the whole frame and in tiles, whose side is a half or a third of the longer side, and which overlap by a third.
+# Intervals of detection: for further faces while one is tracked, in the whole frame and in its halves; and while none
+# is, in the whole frame and in tiles, whose side is a half or a third of the longer side, and which overlap by a third.
 _MORE_S = 0.5
 _TILES_S = 4.0
 _WIDE_S = 0.12
@@ -58,8 +58,8 @@ class TrackedFace:
 class FaceTracker:
     """``reset()``, then called with the frames of one clip in their order.
 
-    ``shot`` and ``view`` are those of the latest frame (see ShotDetector). Where ``most`` is 1 the first detected face is
-    tracked until it is lost.
+    ``shot`` and ``view`` are those of the latest frame (see ShotDetector). Where ``most`` is 1 the first detected face
+    is tracked until it is lost.
     """
 
     def __init__(self, most: int, detection_confidence: float, tracking_confidence: float) -> None:
@@ -159,8 +159,8 @@ class FaceTracker:
 
     def _detect(self, reach: Literal["near", "far"], tile: Rect = WHOLE) -> list[Rect]:
         rects = self._tracks.untracked(face.rect for face in self._models.detect(reach, tile))
-        # The first face is accepted without confirmation, since it may be half hidden. Further ones must be confirmed: the
-        # mesh accepts buckles and lettering.
+        # The first face is accepted without confirmation, since it may be half hidden. Further ones must be confirmed:
+        # the mesh accepts buckles and lettering.
         trusted = 1 if reach == "near" and not self._tracks.active else 0
         return rects[:trusted] + [rect for rect in rects[trusted:] if self._confirm(rect) is not None]
 
@@ -185,8 +185,8 @@ class FaceTracker:
 
 
 def tiles(width: int, height: int, share: float) -> tuple[Rect, ...]:
-    """Overlapping squares that cover the frame, their side a ``share`` of its longer one; none where they are so small that
-    larger tiles show as much."""
+    """Overlapping squares that cover the frame, their side a ``share`` of its longer one; none where they are so small
+    that larger tiles show as much."""
     side = share * max(width, height)
     if side < _MIN_TILE_PX and share < max(share for share, _ in _TILES):
         return ()

@@ -1,8 +1,8 @@
 """The face extractor: frames of a clip -> action units, head pose, gaze, place and quality, one row per frame.
 
 Per frame, faces are detected and tracked, and their landmarks kept. At the end of the clip the target face is selected
-(bemerc.extraction.face.target_face) and the columns are computed for it, from landmarks that were rounded to the cache's
-grid: a better formula, applied to the cache later, starts from exactly the same points.
+(bemerc.extraction.face.target_face) and the columns are computed for it, from landmarks that were rounded to the
+cache's grid: a better formula, applied to the cache later, starts from exactly the same points.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def open_extractor(params: Params) -> FaceExtractor:
 class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
-    Set from outside: ``load_audio``, called at the end and only where it decides, gives the clip's waveform, (N,) float32
-    mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film takes minutes). After ``finish``,
-    ``landmarks`` holds the clip's packed points, or None where params do not keep them, and ``choice`` the selection of the
-    target face, None where params track one face only.
+    Set from outside: ``load_audio``, called at the end and only where it decides, gives the clip's waveform, (N,)
+    float32 mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film takes minutes). After
+    ``finish``, ``landmarks`` holds the clip's packed points, or None where params do not keep them, and ``choice`` the
+    selection of the target face, None where params track one face only.
     """
 
     def __init__(self, params: Params) -> None:
@@ -159,7 +159,8 @@ class FaceExtractor:
 
 
 class _ClipFaces:
-    """All faces of a clip: landmarks packed some at a time, 2.9 KB each, and 0.8 KB for the selection, which is not stored."""
+    """All faces of a clip: landmarks packed some at a time, 2.9 KB each, and 0.8 KB for the selection, which is not
+    stored."""
 
     def __init__(self) -> None:
         self._unpacked: list[NDArray[np.float32]] = []
@@ -214,8 +215,8 @@ class _ClipFaces:
         return tracks
 
     def selected(self, choice: Choice | None, window: Window) -> tuple[PackedLandmarks, NDArray[np.float32]]:
-        """Per frame the landmarks of the target face in pixels of the window, and the mesh's confidence in it; without a
-        choice those of any face."""
+        """Per frame the landmarks of the target face in pixels of the window, and the mesh's confidence in it; without
+        a choice those of any face."""
         self._pack()
         frames = len(window.sizes)
         empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
@@ -238,8 +239,8 @@ def measure_packed(
     shapes: action_units.Shapes = scores,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """``measure`` of stored points, in blocks of frames, so that memory does not grow with the clip. ``heartbeat`` is called
-    with each."""
+    """``measure`` of stored points, in blocks of frames, so that memory does not grow with the clip. ``heartbeat`` is
+    called with each."""
     frames, parts = len(packed.points), []
     for start in range(0, frames, _BLOCK):
         heartbeat()
@@ -257,8 +258,8 @@ def measure(
     presence: NDArray[np.float32],
     shapes: action_units.Shapes = scores,
 ) -> NDArray[np.float32]:
-    """All columns of a clip: landmarks (T, 478, 3) in pixels of a frame of ``frame_size`` (width, height), presence (T,)
-    -> (T, D) float32. shapes as in action_units."""
+    """All columns of a clip: landmarks (T, 478, 3) in pixels of a frame of ``frame_size`` (width, height), presence
+    (T,) -> (T, D) float32. shapes as in action_units."""
     face = align(landmarks)
     return np.column_stack(
         [

@@ -63,8 +63,8 @@ def quality(
 
     The product of five numbers, each 1 when all is well: the mesh model's presence; size (outer eye corners 32 px
     apart or more; nothing at 8); how far the face is turned from the camera (full to 25 degrees, nothing at 75); the
-    share of landmarks inside the frame; and steadiness: the step of the face's middle from the nearer neighbour frame (full
-    up to a quarter of the eye distance, nothing at a whole one).
+    share of landmarks inside the frame; and steadiness: the step of the face's middle from the nearer neighbour frame
+    (full up to a quarter of the eye distance, nothing at a whole one).
     """
     width, height = frame_size
     angle_deg = np.degrees(np.arccos(np.clip(face.rotation[:, 2, 2], -1, 1)))

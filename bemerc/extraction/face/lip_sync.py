@@ -1,12 +1,13 @@
-"""Active speaker detection: a face's mouth movements against the audio -> log-likelihood ratio (LLR) that it is speaking.
+"""Active speaker detection: a face's mouth movements against the audio -> log-likelihood ratio (LLR) that it is
+speaking.
 
-A small network predicts from the audio's frequency bands how open and how spread the speaker's mouth is (an i is bright, an
-o dark). Three measures of the mouth are correlated with these two, at two paces (slow movements are large but few; quick
-ones are small but many) and at several lags, since people differ in how far their mouth is ahead of the sound. Each
-correlation counts by how often speakers, and how often others, reach it within that much speech.
+A small network predicts from the audio's frequency bands how open and how spread the speaker's mouth is (an i is
+bright, an o dark). Three measures of the mouth are correlated with these two, at two paces (slow movements are large
+but few; quick ones are small but many) and at several lags, since people differ in how far their mouth is ahead of the
+sound. Each correlation counts by how often speakers, and how often others, reach it within that much speech.
 
-It is no lip reading: no phoneme has a shape of its own. The numbers were fitted by fits/target_face.py to mouths and rooms
-drawn at random.
+It is no lip reading: no phoneme has a shape of its own. The numbers were fitted by fits/target_face.py to mouths and
+rooms drawn at random.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ CHIN, EYES = (152, 1), (33, 263)
 _EDGES_HZ = (100, 300, 600, 1000, 1500, 2200, 3200, 5000, 7500)
 _CONTEXT = (-4, 0, 4)
 _WINDOW_S, _FFT, _RANGE_DB = 0.025, 512, 35.0
-# Speech moves lips and sound together at the pace of syllables, and of their beginnings and ends: a mean over the first time
-# less a mean over the second.
+# Speech moves lips and sound together at the pace of syllables, and of their beginnings and ends: a mean over the first
+# time less a mean over the second.
 PACES_S = ((0.05, 1.0), (0.03, 0.2))
 # A mouth that moves by less than this (of the eyes' distance) is at rest: this much is the mesh's noise.
 _NOISE = 0.003
@@ -45,8 +46,9 @@ _MIN_ROWS = 5
 
 @dataclass(frozen=True)
 class Channel:
-    """A measure of the mouth against an audio feature (0 open, 1 spread) at one of the paces: mean and standard deviation of
-    their correlation for the speaker, its standard deviation for others, and what chance adds to either in a second."""
+    """A measure of the mouth against an audio feature (0 open, 1 spread) at one of the paces: mean and standard
+    deviation of their correlation for the speaker, its standard deviation for others, and what chance adds to either in
+    a second."""
 
     pace: int
     measure: int
@@ -76,9 +78,9 @@ _LLR_SCALE = 0.689
 
 
 def mouth(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 478, 3) -> (n, 4): how far the lips are apart (the mean of the gap and of the height with the lips, which is less
-    noisy on small faces), the chin's distance from the nose, the mouth's width, and the distance of the outer eye corners,
-    all in three dimensions and in the landmarks' unit."""
+    """(n, 478, 3) -> (n, 4): how far the lips are apart (the mean of the gap and of the height with the lips, which is
+    less noisy on small faces), the chin's distance from the nose, the mouth's width, and the distance of the outer eye
+    corners, all in three dimensions and in the landmarks' unit."""
 
     def apart(*pairs: tuple[int, int]) -> NDArray[np.float32]:
         one, other = (landmarks[:, [pair[side] for pair in pairs]] for side in (0, 1))
@@ -95,8 +97,8 @@ def movements(mouths: Array) -> Array:
 
 
 def fuse_lip_cues(moved: Array, mouths: Grey) -> Array:
-    """(n, 3) movements of one track, with the lips' gap from landmarks and from mouth crops (n, 24, 24) combined: where one
-    has lost the mouth the other may have it."""
+    """(n, 3) movements of one track, with the lips' gap from landmarks and from mouth crops (n, 24, 24) combined: where
+    one has lost the mouth the other may have it."""
     return np.column_stack([moved[:, 0] / 2 + mouth_opening(mouths), moved[:, 1:]])
 
 
@@ -113,7 +115,8 @@ def speaking_llr(lip_cues: Sequence[tuple[Array, Array]], audio: Array) -> float
 
 
 def correlations(lip_cues: Sequence[tuple[Array, Array]], audio: Array) -> tuple[Array, float]:
-    """Correlations (lags, channels) of movements and audio, shrunk where the mouth hardly moves; and their seconds in all."""
+    """Correlations (lags, channels) of movements and audio, shrunk where the mouth hardly moves; and their seconds in
+    all."""
     spans = [(times_s, moved) for times_s, moved in lip_cues if len(times_s) >= _MIN_ROWS]
     if not spans:
         return np.zeros((len(LAGS_S), len(CHANNELS))), 0.0
@@ -154,9 +157,9 @@ def _log_ratios(correlation: Array, seconds: float) -> Array:
 def audio_features(
     waveform: NDArray[np.float32], timestamps_s: Array, heartbeat: Callable[[], None] = lambda: None
 ) -> Array:
-    """Waveform (N,) at 16 kHz -> (M, 2): how open (first) and how spread the speaker's mouth is, every 10 ms until a little
-    after the last frame. From the loudness of a few bands, each from 0 to 1 over the 35 dB below its own loud parts.
-    ``heartbeat`` is called meanwhile."""
+    """Waveform (N,) at 16 kHz -> (M, 2): how open (first) and how spread the speaker's mouth is, every 10 ms until a
+    little after the last frame. From the loudness of a few bands, each from 0 to 1 over the 35 dB below its own loud
+    parts. ``heartbeat`` is called meanwhile."""
     inner, inner_bias, outer, outer_bias = _network()
     return np.asarray(
         np.tanh(with_context(loudness(waveform, timestamps_s, heartbeat)) @ inner + inner_bias) @ outer + outer_bias
@@ -197,14 +200,15 @@ def loudness(waveform: NDArray[np.float32], timestamps_s: Array, heartbeat: Call
 
 
 def pace(values: Array, times_s: Array, pace_s: tuple[float, float] = PACES_S[0]) -> Array:
-    """Band-pass filter in time: a mean over the shorter time minus one over the longer, Gaussian, for uneven frames too.
-    (T, K) -> (T, K)."""
+    """Band-pass filter in time: a mean over the shorter time minus one over the longer, Gaussian, for uneven frames
+    too. (T, K) -> (T, K)."""
     fast, slow = (_smoothed(values, times_s, width_s) for width_s in pace_s)
     return fast - slow
 
 
 def _smoothed(values: Array, times_s: Array, width_s: float) -> Array:
-    """Weighted by the distance in time; (T, K) -> (T, K). In blocks, so that memory does not grow with the square of T."""
+    """Weighted by the distance in time; (T, K) -> (T, K). In blocks, so that memory does not grow with the square of
+    T."""
     smoothed = np.empty(values.shape)
     for start in range(0, len(values), 512):
         near = times_s[start : start + 512]

@@ -1,8 +1,8 @@
 """The face extractor by the user's own OpenFace 2: frames go in as a video file, its table is read back and checked.
 
-It is not given the clip itself, since it times frames by their number, cannot take a segment or a crop, and ends with exit
-code 0 when it failed: here timestamps stay ours, and a run counts only with a row for every frame. OpenFace loads its models
-for every utterance, which takes seconds: this backend is for those who need OpenFace's numbers.
+It is not given the clip itself, since it times frames by their number, cannot take a segment or a crop, and ends with
+exit code 0 when it failed: here timestamps stay ours, and a run counts only with a row for every frame. OpenFace loads
+its models for every utterance, which takes seconds: this backend is for those who need OpenFace's numbers.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class OpenFace:
     def finish(self) -> Features:
         """The clip's features: one row per frame, NaN where OpenFace detected no face.
 
-        MachineError says how it failed. It is never the clip's fault: the frames were decoded here, and what is left is a
-        program without its models, a busy machine, a full disk.
+        MachineError says how it failed. It is never the clip's fault: the frames were decoded here, and what is left is
+        a program without its models, a busy machine, a full disk.
         """
         names, stamps = columns(self.params), np.array(self._timestamps_s, np.float64)
         if self._frames_file is None:

@@ -1,7 +1,7 @@
 """Shot boundary detection: frames in order -> whether a new shot begins, and which earlier shot has the same view.
 
-Consecutive frames are compared as thumbnails of 12 x 16 pixels. At a cut their correlation falls, or their difference is
-large against that of the frames before; a pan changes everything too, but as much in every frame. (A threshold on a
+Consecutive frames are compared as thumbnails of 12 x 16 pixels. At a cut their correlation falls, or their difference
+is large against that of the frames before; a pan changes everything too, but as much in every frame. (A threshold on a
 histogram's difference, as PySceneDetect has it, takes a person who comes near for a cut and misses cuts within a room.)
 Dissolves and fades are not detected.
 

@@ -1,10 +1,10 @@
 """Selection of the target face where several are visible: one of the clip's tracks per span of frames, by a policy.
 
 ``speaking`` is active speaker detection: the person whose mouth moves with the audio (bemerc.extraction.face.lip_sync),
-compared with everybody else in the shot and with an off-screen voice. Within each shot every track gets a score; the best
-is picked, then the next best that is never visible together with one already picked, so that somebody who leaves and comes
-back under another number stays in. Tracks of one person in several shots (same place in the same view, or about the same
-colors) are scored together.
+compared with everybody else in the shot and with an off-screen voice. Within each shot every track gets a score; the
+best is picked, then the next best that is never visible together with one already picked, so that somebody who leaves
+and comes back under another number stays in. Tracks of one person in several shots (same place in the same view, or
+about the same colors) are scored together.
 """
 
 from __future__ import annotations
@@ -117,8 +117,9 @@ def group_tracks_by_person(
 ) -> list[list[FaceTrack]]:
     """Group tracks that belong to one person: at the same place in one view, or of about the same colors in several.
 
-    The scale is the smallest distance between two faces that are visible together; those half as far apart or less are one
-    person. Without such a pair nothing is joined. Time grows with the square of the number of tracks (thousands in a film).
+    The scale is the smallest distance between two faces that are visible together; those half as far apart or less are
+    one person. Without such a pair nothing is joined. Time grows with the square of the number of tracks (thousands in
+    a film).
     """
     groups = _group_by_place(tracks, heartbeat)
     heads = np.array(

@@ -1,8 +1,8 @@
 """Face tracking within a shot: face boxes in, track numbers out.
 
-A face that is tracked keeps its number. One that was lost for a while and reappears at the same place gets its old number
-back, since a hand before the face is no new person. A cut ends all tracks. Which tracks of a clip belong to one person is
-decided later (bemerc.extraction.face.target_face); no model here recognises people.
+A face that is tracked keeps its number. One that was lost for a while and reappears at the same place gets its old
+number back, since a hand before the face is no new person. A cut ends all tracks. Which tracks of a clip belong to one
+person is decided later (bemerc.extraction.face.target_face); no model here recognises people.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Track:
 
 
 class ActiveTracks:
-    """The tracks of one clip, ``most`` at a time. Per frame: ``end_all`` where a shot begins; then for each of ``active``
-    either ``update`` or ``lose``; ``untracked`` filters a detector's boxes, and ``start`` begins a track."""
+    """The tracks of one clip, ``most`` at a time. Per frame: ``end_all`` where a shot begins; then for each of
+    ``active`` either ``update`` or ``lose``; ``untracked`` filters a detector's boxes, and ``start`` begins a track."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -61,7 +61,8 @@ class ActiveTracks:
         self._active, self._lost = [], []
 
     def update(self, track: Track, rect: Rect, now_s: float) -> bool:
-        """Move a track to ``rect``; False, and the track is lost, where that is too large a step or another track's box."""
+        """Move a track to ``rect``; False, and the track is lost, where that is too large a step or another track's
+        box."""
         others = [other for other in self._active if other.number != track.number]
         if jumped(track.rect, rect) or any(is_same_face(other.rect, rect) for other in others):
             self.lose(track)

@@ -1,8 +1,9 @@
-"""MediaPipe's bundled models of face, body and hands: frame in, numpy array out. The only package that imports mediapipe.
+"""MediaPipe's bundled models of face, body and hands: frame in, numpy array out. The only package that imports
+mediapipe.
 
 mediapipe 0.10.21 is the last release whose wheel contains its models; from 0.10.30 on there is only the Tasks API with
-files that the user downloads. Its graphs are driven directly, with true timestamps: the ``solutions`` API builds a class
-per frame, hides the mesh's confidence, and assumes that every video has 30 frames per second.
+files that the user downloads. Its graphs are driven directly, with true timestamps: the ``solutions`` API builds a
+class per frame, hides the mesh's confidence, and assumes that every video has 30 frames per second.
 """
 
 from bemerc.extraction.networks.blendshape_model import BlendshapeModel, BrokenTaskFile

@@ -157,10 +157,10 @@ node {
 class BodyPose:
     """The full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
 
-    Its output equals that of MediaPipe's own graph (BodyGraph), bit for bit, in half of the time: the model's silhouette is
-    left out (prune_tflite.py); and since a graph that is reset loads its models anew, 30 ms, the models are in stateless
-    graphs, and a small one without models keeps the body's place. The smoothing of keypoints is off: at 8 frames per
-    second it lags behind gestures by several frames.
+    Its output equals that of MediaPipe's own graph (BodyGraph), bit for bit, in half of the time: the model's
+    silhouette is left out (prune_tflite.py); and since a graph that is reset loads its models anew, 30 ms, the models
+    are in stateless graphs, and a small one without models keeps the body's place. The smoothing of keypoints is off:
+    at 8 frames per second it lags behind gestures by several frames.
     """
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
@@ -213,8 +213,8 @@ class BodyPose:
 
 
 class BodyGraph:
-    """MediaPipe's own graph of body detector and full pose model, with its smoothing off. For benchmarks and the test that
-    BodyPose is equal."""
+    """MediaPipe's own graph of body detector and full pose model, with its smoothing off. For benchmarks and the test
+    that BodyPose is equal."""
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
         presence = "poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"

@@ -59,8 +59,8 @@ class FaceDetection:
 class FaceModels:
     """Face detectors and mesh for one frame at a time: ``set_frame``, then ``detect`` and ``mesh``.
 
-    Nothing carries over from frame to frame: tracking is done by bemerc.extraction.face.detection. (MediaPipe's own graph
-    tracks by itself and never says which face is which.)
+    Nothing carries over from frame to frame: tracking is done by bemerc.extraction.face.detection. (MediaPipe's own
+    graph tracks by itself and never says which face is which.)
     """
 
     def __init__(self, detection_confidence: float) -> None:
@@ -81,8 +81,8 @@ class FaceModels:
         self._view, self._whole = as_frame_view(frame), None
 
     def detect(self, reach: Literal["near", "far"], region: Rect = WHOLE) -> list[FaceDetection]:
-        """Faces in a region of the frame, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1 ms),
-        ``far`` the full-range one (192 x 192; it detects smaller faces)."""
+        """Faces in a region of the frame, best first. ``near`` is the short-range detector (128 x 128 pixels; about 1
+        ms), ``far`` the full-range one (192 x 192; it detects smaller faces)."""
         graph = self._detectors.get(reach) or self._detectors.setdefault(reach, self._detector(reach))
         faces = graph.run({"image": self._all(), "roi": graph.rect(region)}).get("faces")
         if faces is None or faces.is_empty():
@@ -93,7 +93,8 @@ class FaceModels:
         return sorted(detections, key=lambda face: -face.score)
 
     def mesh(self, rect: Rect) -> tuple[NDArray[np.float32], float]:
-        """The landmarks (478, 3) float32 of the face in ``rect``, and the model's confidence in [0, 1] that there is one.
+        """The landmarks (478, 3) float32 of the face in ``rect``, and the model's confidence in [0, 1] that there is
+        one.
 
         x and y are fractions of width and height, x growing to the image's right and y down; z is in fractions of
         the width, grows away from the camera and is zero near the head's centre.
@@ -103,8 +104,8 @@ class FaceModels:
         return numbers(message, MESH_POINTS, 3), float(self._mesh.getter.get_float(outputs[PRESENCE]))
 
     def crop_around(self, rect: Rect) -> Crop:
-        """The region that the mesh read at ``rect``, which must be the one it last ran on; the same pixels whether or not the
-        whole frame was converted."""
+        """The region that the mesh read at ``rect``, which must be the one it last ran on; the same pixels whether or
+        not the whole frame was converted."""
         box = _box_around(rect, self._view.size)
         if box is None:
             return Crop(self._view.rgb(), (0, 0))
@@ -114,8 +115,8 @@ class FaceModels:
         return Crop(picture[top:bottom, left:right], (left, top))
 
     def _region_around(self, rect: Rect) -> Any:
-        """A frame of full size in which only the region around ``rect`` is filled: the mesh samples the same positions as in
-        the whole frame, so that its outputs are the same bit for bit."""
+        """A frame of full size in which only the region around ``rect`` is filled: the mesh samples the same positions
+        as in the whole frame, so that its outputs are the same bit for bit."""
         box = _box_around(rect, self._view.size)
         if self._whole is not None or self._view.is_decoded or box is None:
             return self._all()
@@ -141,8 +142,8 @@ class FaceModels:
 
 
 def _box_around(rect: Rect, size: tuple[int, int]) -> Box | None:
-    """The region of a frame of ``size`` that the mesh samples, in pixels, a little larger so that a video's frame can be cut
-    there (media.video); None where the rect lies outside of the frame."""
+    """The region of a frame of ``size`` that the mesh samples, in pixels, a little larger so that a video's frame can
+    be cut there (media.video); None where the rect lies outside of the frame."""
     width, height = size
     across, down = rect.width * width / 2, rect.height * height / 2
     cosine, sine = abs(math.cos(rect.angle)), abs(math.sin(rect.angle))
@@ -184,8 +185,8 @@ def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
 
 
 class FaceMesh:
-    """MediaPipe's own graph of short-range detector and mesh, for one face; frames of one clip in their order, ``reset``
-    before each clip. For benchmarks: what is extracted comes by way of FaceModels."""
+    """MediaPipe's own graph of short-range detector and mesh, for one face; frames of one clip in their order,
+    ``reset`` before each clip. For benchmarks: what is extracted comes by way of FaceModels."""
 
     def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
         detector = "facedetectionshortrangecpu__facedetectionshortrange__facedetection__TensorsToDetectionsCalculator"

@@ -110,7 +110,8 @@ class Graph:
         """The packets that came out for these, by stream name."""
         outputs: dict[str, Any] = self._solution._graph_outputs
         outputs.clear()
-        # The graph refuses a time that does not grow, which broken files do hold; a graph without memory has no use for it.
+        # The graph refuses a time that does not grow, which broken files do hold; a graph without memory has no use for
+        # it.
         self._time_us = max(round(timestamp_s * 1e6), self._time_us + 1)
         with quiet() if self._chatty else contextlib.nullcontext():
             for stream, packet in packets.items():
@@ -140,8 +141,8 @@ def numbers(message: bytes, points: int, fields: int) -> NDArray[np.float32]:
 def quiet() -> Iterator[None]:
     """Suppress what the C++ side prints at start-up: no environment variable does, and each reset repeats it.
 
-    The file descriptor of stderr belongs to the whole process: it is redirected once, however many threads are inside, and
-    other output is passed on when the last of them leaves.
+    The file descriptor of stderr belongs to the whole process: it is redirected once, however many threads are inside,
+    and other output is passed on when the last of them leaves.
     """
     _STDERR.redirect()
     try:

@@ -30,8 +30,9 @@ class Hands:
         self._graph.reset()
 
     def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> list[tuple[float, NDArray[np.float32]]]:
-        """``rgb`` (H, W, 3), contiguous -> per hand the probability that it is the person's left one, and its points (21, 3): x and
-        y in fractions of width and height, z in fractions of the width, zero at the wrist, negative towards the camera."""
+        """``rgb`` (H, W, 3), contiguous -> per hand the probability that it is the person's left one, and its points
+        (21, 3): x and y in fractions of width and height, z in fractions of the width, zero at the wrist, negative
+        towards the camera."""
         outputs = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s)
         hands = outputs.get("multi_hand_landmarks")
         if hands is None or hands.is_empty():

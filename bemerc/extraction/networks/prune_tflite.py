@@ -1,12 +1,13 @@
-"""A TFLite model without an output that nobody reads: the same file with fewer steps in its list, the other answers bit for bit.
+"""A TFLite model without an output that nobody reads: the same file with fewer steps in its list, the other answers bit
+for bit.
 
-The body model of MediaPipe's wheel draws a silhouette of the person beside the keypoints, on every call, whoever asks: TFLite
-runs all steps of a file. That is nearly half of its time. The obvious way, to take the file apart into objects and
-write it anew, needs a schema of 20,000 lines and a quarter of a second; here the list of steps is shortened where it stands.
-The weights of the steps that go stay in the file, unread.
+The body model of MediaPipe's wheel draws a silhouette of the person beside the keypoints, on every call, whoever asks:
+TFLite runs all steps of a file. That is nearly half of its time. The obvious way, to take the file apart into objects
+and write it anew, needs a schema of 20,000 lines and a quarter of a second; here the list of steps is shortened where
+it stands. The weights of the steps that go stay in the file, unread.
 
-A TFLite file is a FlatBuffer (https://flatbuffers.dev/internals): tables whose fields are found by way of a small index that
-stands before them, vectors with their length in front, and all places told relative to where they are told.
+A TFLite file is a FlatBuffer (https://flatbuffers.dev/internals): tables whose fields are found by way of a small index
+that stands before them, vectors with their length in front, and all places told relative to where they are told.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-# Field numbers in TensorFlow Lite's schema.fbs: Model.subgraphs, SubGraph.outputs, .operators, Operator.inputs, .outputs.
+# Field numbers in TensorFlow Lite's schema.fbs: Model.subgraphs, SubGraph.outputs, .operators, Operator.inputs,
+# .outputs.
 _SUBGRAPHS = 2
 _OUTPUTS, _OPERATORS = 2, 3
 _OP_INPUTS, _OP_OUTPUTS = 1, 2
 
 
 def without_output(model: bytes, output: int) -> bytes:
-    """The model less the steps that only its output number ``output`` needs. The number keeps its place, so that the others
-    keep theirs, and gives a tensor on the way to output 0 instead, which is there in any case."""
+    """The model less the steps that only its output number ``output`` needs. The number keeps its place, so that the
+    others keep theirs, and gives a tensor on the way to output 0 instead, which is there in any case."""
     file = _File(model)
     graph = file.elements(file.field(file.follow(0), _SUBGRAPHS))[0]
     outputs, steps = file.field(graph, _OUTPUTS), file.field(graph, _OPERATORS)

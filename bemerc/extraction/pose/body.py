@@ -1,8 +1,9 @@
-"""The pose extractor: frames at ``rate_hz`` -> MediaPipe's 33 body keypoints and a few readable numbers, one row per frame.
+"""The pose extractor: frames at ``rate_hz`` -> MediaPipe's 33 body keypoints and a few readable numbers, one row per
+frame.
 
-The body moves slower than the face and its model costs five times as much, hence a rate of its own. The readable numbers
-are computed per clip, in shoulder widths and degrees, so that they do not depend on the distance from the camera. They are
-uncalibrated: a person's habitual posture is subtracted later, in the tokens.
+The body moves slower than the face and its model costs five times as much, hence a rate of its own. The readable
+numbers are computed per clip, in shoulder widths and degrees, so that they do not depend on the distance from the
+camera. They are uncalibrated: a person's habitual posture is subtracted later, in the tokens.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Params:
     tracking_confidence   a body is lost when the model's confidence falls below this
     upright               discard a body whose head is not above its shoulders: the model detects lying people in
                           lettering, and with as much confidence as real ones
-    hands                 measure hands as well (bemerc.extraction.pose.hands): 21 points each, open or shut, at the face, moving
+    hands                 measure hands as well (bemerc.extraction.pose.hands): 21 points each, open or shut, at the
+                          face, moving
     """
 
     rate_hz: float = 8.0
@@ -94,7 +96,8 @@ def open_extractor(params: Params) -> PoseExtractor:
 
 
 class PoseExtractor:
-    """``reset()``, then ``frame()`` for the frames taken of one clip in order, then ``finish()``; again for the next."""
+    """``reset()``, then ``frame()`` for the frames taken of one clip in order, then ``finish()``; again for the
+    next."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -205,7 +208,8 @@ def _lean_deg(points: Array, width: Array, frame_side: int) -> Array:
 
 
 def _movement(points: Array, width: Array, timestamps_s: NDArray[np.float64]) -> Array:
-    """(T, P, 2) -> (T,); a keypoint counts where it is visible in both frames; the first frame has no predecessor: NaN."""
+    """(T, P, 2) -> (T,); a keypoint counts where it is visible in both frames; the first frame has no predecessor:
+    NaN."""
     step = np.diff(points, axis=0)
     speed = np.hypot(step[:, :, 0], step[:, :, 1]) / width[1:, None] / np.diff(timestamps_s)[:, None]
     count = np.isfinite(speed).sum(axis=1)

@@ -1,7 +1,7 @@
 """Hands: 21 points each, and readable numbers: open or closed, at the face or not, moving or still.
 
-An option of the pose extractor, at its rate and in its cache. A hand's openness is how straight its fingers are in three
-dimensions; the distance of the fingertips from the wrist would take a fist near the camera for an open hand.
+An option of the pose extractor, at its rate and in its cache. A hand's openness is how straight its fingers are in
+three dimensions; the distance of the fingertips from the wrist would take a fist near the camera for an open hand.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _JUMP = 1.5  # palm lengths from frame to frame, at most, for a hand to be the s
 
 
 def left_and_right(detections: list[tuple[float, NDArray[np.float32]]]) -> NDArray[np.float32]:
-    """Hands of one frame, each with its probability of being the left one -> (2, 21, 3): left and right, NaN where there is
-    none. Of two hands that both look like one side, the more likely one gets it."""
+    """Hands of one frame, each with its probability of being the left one -> (2, 21, 3): left and right, NaN where
+    there is none. Of two hands that both look like one side, the more likely one gets it."""
     hands = np.full((2, HAND_POINTS, 3), np.nan, np.float32)
     ranked = sorted(detections, key=lambda hand: -hand[0])[:2]
     if len(ranked) == 2:
@@ -75,7 +75,8 @@ def _open(points: Array) -> Array:
 
 
 def _movement(middles: Array, palm: Array, timestamps_s: NDArray[np.float64]) -> Array:
-    """(T, 2, 2) and (T, 2) -> (T,); NaN for the first frame, and for a hand that jumps, since it is not the same one."""
+    """(T, 2, 2) and (T, 2) -> (T,); NaN for the first frame, and for a hand that jumps, since it is not the same
+    one."""
     if len(middles) < 2:
         return np.full(len(middles), np.nan)
     steps = np.linalg.norm(np.diff(middles, axis=0), axis=-1) / palm[1:]

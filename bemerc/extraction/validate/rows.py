@@ -118,7 +118,8 @@ def _clock(cache: FrameCache, id_: str, stamps: NDArray[np.float64], duration_s:
 def _rate(cache: FrameCache, stamps: NDArray[np.float64], step_s: float) -> Iterator[_Issue]:
     """Rows against the cache's rate; at the clip's own rate, against the step that most of its rows keep.
 
-    Rows may be fewer than a rate message, where a clip shows fewer frames, but not more. Sound has no frames to be fewer.
+    Rows may be fewer than a rate message, where a clip shows fewer frames, but not more. Sound has no frames to be
+    fewer.
     """
     if len(stamps) < 5:
         return

@@ -1,8 +1,9 @@
-"""Importers of other tools' features: OpenFace's tables, MMSA's pickles, MERTools' folders of .npy, each into a frame cache.
+"""Importers of other tools' features: OpenFace's tables, MMSA's pickles, MERTools' folders of .npy, each into a frame
+cache.
 
-What these files do not contain is asked for rather than guessed: MMSA and MERTools store no times and no column names, so a
-rate must be given, and columns are numbered unless a file names them. Numbered columns go into behavior tokens as they are;
-sentences need names.
+What these files do not contain is asked for rather than guessed: MMSA and MERTools store no times and no column names,
+so a rate must be given, and columns are numbered unless a file names them. Numbered columns go into behavior tokens as
+they are; sentences need names.
 """
 
 from bemerc.interop.importers.arrays import NO_FILE, modality_of, read_names

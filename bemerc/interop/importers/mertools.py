@@ -42,11 +42,11 @@ def from_mertools(
     names: Sequence[str] = (),
     replace: bool = False,
 ) -> Imported:
-    """A folder of features per utterance -> one cache. ``name.npy`` of (T, D), or (D,) for a whole utterance; or a folder
-    ``name/`` of one .npy per frame, in the order of their names.
+    """A folder of features per utterance -> one cache. ``name.npy`` of (T, D), or (D,) for a whole utterance; or a
+    folder ``name/`` of one .npy per frame, in the order of their names.
 
-    A whole utterance's vector is one row at time 0. An array that cannot be read becomes a failure with its reason. Names and
-    rate default to those of our own export (columns.json).
+    A whole utterance's vector is one row at time 0. An array that cannot be read becomes a failure with its reason.
+    Names and rate default to those of our own export (columns.json).
     """
     check_rate(rate_hz)
     check_free([out / f"{modality}.h5"], replace)

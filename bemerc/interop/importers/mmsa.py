@@ -36,8 +36,8 @@ def from_mmsa(
     """An MMSA pickle -> a cache per modality: vision as face.h5, audio as audio.h5. Text features are left out.
 
     Rows after an utterance's stated length are padding; where no lengths are stated, rows of zeros at either end are.
-    Other rows of zeros in vision are frames without a face, and become NaN. ``names`` name vision's columns. Ids that occur
-    in two splits are prefixed by their split: train/dia0_utt0, dev/dia0_utt0.
+    Other rows of zeros in vision are frames without a face, and become NaN. ``names`` name vision's columns. Ids that
+    occur in two splits are prefixed by their split: train/dia0_utt0, dev/dia0_utt0.
     """
     check_rate(rate_hz)
     splits = _splits(path, safe_pickle.load(path))
@@ -97,7 +97,8 @@ def _splits(path: Path, content: Any) -> dict[str, dict[str, Any]]:
 
 
 def _has_shared_ids(splits: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether an id occurs in two splits: MELD's numbers restart in each. Utterances are then called train/ID, dev/ID, test/ID."""
+    """Whether an id occurs in two splits: MELD's numbers restart in each. Utterances are then called train/ID, dev/ID,
+    test/ID."""
     ids = [id_ for split in splits.values() for id_ in set(_ids(split["id"]) or ())]
     return len(set(ids)) < len(ids)
 
