@@ -34,10 +34,10 @@ from bemerc.extraction.face import extractor
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import file_identity
 from bemerc.extraction.jobs import Request, Task, extractor_spec
-from bemerc.extraction.networks import BodyGraph, FaceMesh
 from bemerc.extraction.pose import body as pose
 from bemerc.extraction.store import Failure, Result
 from bemerc.extraction.video_pass import extract_video_clip
+from fits.mediapipe_graphs import BodyGraph, FaceMesh
 
 PASSES = 3
 

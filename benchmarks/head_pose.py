@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from bemerc.extraction.face import head_pose, mesh
-from bemerc.extraction.networks import FaceMesh
 from fits.action_units import clip_landmarks
 from fits.face_warps import Look, Portrait, draw
+from fits.mediapipe_graphs import FaceMesh
 from fits.photographs import meshed, people
 
 STEPS = (-15, -10, -5, 0, 5, 10, 15)

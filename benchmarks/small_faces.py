@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face.detection import FaceTracker
 from bemerc.extraction.face.tracking import is_same_face
-from bemerc.extraction.networks import WHOLE, FaceMesh, FaceModels, Rect
+from bemerc.extraction.networks import WHOLE, FaceModels, Rect
 from bemerc.media.video import Video
+from fits.mediapipe_graphs import FaceMesh
 
 Picture = NDArray[np.uint8]
 SHRUNK = (1.0, 1 / 4, 1 / 8, 1 / 14)

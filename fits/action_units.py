@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import action_units, blendshapes, mesh
 from bemerc.extraction.face.action_units import UNITS
-from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel, FaceMesh
+from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel
 from bemerc.media.video import Video
 from fits.face_warps import Portrait, draw
+from fits.mediapipe_graphs import FaceMesh
 from fits.photographs import CROP, meshed, people
 from fits.warped_people import Warps, camera, random_look, warps
 

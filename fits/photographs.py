@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import mesh
 from bemerc.extraction.face.head_pose import pose_deg
-from bemerc.extraction.networks import FaceMesh
 from fits.face_warps import Portrait
+from fits.mediapipe_graphs import FaceMesh
 
 CROP = 384
 DRAWN = 224

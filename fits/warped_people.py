@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import mesh
 from bemerc.extraction.face.action_units import UNITS
-from bemerc.extraction.networks import FaceMesh
 from fits.face_warps import Look, Portrait, draw
+from fits.mediapipe_graphs import FaceMesh
 from fits.photographs import Person, meshed
 
 Array = NDArray[np.float64]

@@ -1,5 +1,4 @@
-"""The frame cache: one HDF5 file per modality with the features of all utterances, the only link between extraction and
-language.
+"""The frame cache: one HDF5 file per modality with all utterances, the only link between extraction and language.
 
 All utterances lie end to end in a few long arrays with offsets: ten thousand small groups would cost more to open than
 to read. The same features give the same bytes, so DVC sees when nothing changed. The file describes itself (schema

@@ -1,5 +1,4 @@
-"""A worker's results on their way: into the store, with a message to the pool; and the worker's heartbeat and
-status."""
+"""A worker's reports: results into the store and a message to the pool; its heartbeat and status."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""One pass over a clip's frames for everything that is wanted of it: face on every frame, pose at its own rate, and all
-utterances that lie in it, each with extractors of its own, since these carry state from frame to frame."""
+"""One pass over a clip's frames for all utterances in it and all modalities, each with extractors of its own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""From the store to frame caches: all results of one modality in one file, to the same bytes whoever extracted what
-when."""
+"""Writing frame caches from the store: all results of one modality in one file, always to the same bytes."""
 
 from __future__ import annotations
 

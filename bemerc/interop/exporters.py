@@ -43,7 +43,7 @@ _NOTE_NAMES = """
 Characters of an id that a file's name cannot hold stand in it as % and two digits: back%5Cslash is back\\slash.
 """
 _NOTE_FACE = """
-Columns as OpenFace 2 calls them; success is 1 where a face was seen; angles are radians.
+Columns as OpenFace 2 calls them; success is 1 where a face was detected; angles are radians.
 confidence   {confidence}
 AUxx_r       0 to 5, uncalibrated; AU28_r does not exist in OpenFace and is left out
 AUxx_c       {presence}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks import BodyGraph, BodyPose
+from bemerc.extraction.networks import BodyPose
 from bemerc.extraction.pose import body as pose
+from fits.mediapipe_graphs import BodyGraph
 
 SIZE = (800, 400)  # not square, so that a mix-up of fractions and pixels shows
 TIMES = np.arange(5) / 8

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bemerc.extraction.face import action_units, head_pose, mesh
-from bemerc.extraction.networks import FaceMesh
 from fits.face_warps import Look, Portrait, draw
+from fits.mediapipe_graphs import FaceMesh
 from fits.photographs import CROP, meshed
 
 STRENGTHS = (0, 1.5, 3, 4.5)

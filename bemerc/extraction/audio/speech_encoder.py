@@ -43,8 +43,7 @@ class Params:
                   the last one's output (after the model's closing norm)
     dtype         of the arithmetic; rows are kept with half precision's 11 significant bits in any case
     device        auto: a GPU where there is one
-    window_s, overlap_s  longer clips are encoded in windows of this length that overlap by so much; a Whisper's are 30
-                         s
+    window_s, overlap_s  longer clips are encoded in windows of this length that overlap by so much; Whisper: 30 s
     batch_s       seconds of sound in a GPU's batch; it changes no number
     """
 

@@ -1,5 +1,4 @@
-"""Active speaker detection: a face's mouth movements against the audio -> log-likelihood ratio (LLR) that it is
-speaking.
+"""Active speaker detection: mouth movements against the audio -> log-likelihood ratio (LLR) of speaking.
 
 A small network predicts from the audio's frequency bands how open and how spread the speaker's mouth is (an i is
 bright, an o dark). Three measures of the mouth are correlated with these two, at two paces (slow movements are large

@@ -157,7 +157,7 @@ node {
 class BodyPose:
     """The full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
 
-    Its output equals that of MediaPipe's own graph (BodyGraph), bit for bit, in half of the time: the model's
+    Its output equals that of MediaPipe's own graph (fits.mediapipe_graphs.BodyGraph), bit for bit, in half of the time: the model's
     silhouette is left out (prune_tflite.py); and since a graph that is reset loads its models anew, 30 ms, the models
     are in stateless graphs, and a small one without models keeps the body's place. The smoothing of keypoints is off:
     at 8 frames per second it lags behind gestures by several frames.
@@ -205,48 +205,13 @@ class BodyPose:
         self._roi = packet_or_none(following.get("next"))
         # MediaPipe's graph turns fractions into pixels and back, filter or not: the last bit depends on it.
         size = np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1], 1], np.float32)
-        return _keypoints(self._body, landmarks) * size / size
+        return keypoints_of(self._body, landmarks) * size / size
 
     def close(self) -> None:
         for graph in (self._body, self._detector, self._follow):
             graph.close()
 
 
-class BodyGraph:
-    """MediaPipe's own graph of body detector and full pose model, with its smoothing off. For benchmarks and the test
-    that BodyPose is equal."""
-
-    def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
-        presence = "poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
-        self._graph = Graph(
-            "pose_landmark/pose_landmark_cpu",
-            side_inputs={
-                "model_complexity": 1,
-                "smooth_landmarks": False,
-                "enable_segmentation": False,
-                "smooth_segmentation": False,
-                "use_prev_landmarks": True,
-            },
-            thresholds={
-                "posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh": detection_confidence,
-                presence: tracking_confidence,
-            },
-            outputs=("pose_landmarks",),
-            as_shipped=True,
-        )
-
-    def reset(self) -> None:
-        """Forget every earlier frame."""
-        self._graph.reset()
-
-    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
-        """As BodyPose."""
-        landmarks = self._graph.run({"image": self._graph.picture(rgb)}, timestamp_s).get("pose_landmarks")
-        return None if packet_or_none(landmarks) is None else _keypoints(self._graph, landmarks)
-
-    def close(self) -> None:
-        self._graph.close()
-
-
-def _keypoints(graph: Graph, landmarks: Any) -> NDArray[np.float32]:
+def keypoints_of(graph: Graph, landmarks: Any) -> NDArray[np.float32]:
+    """A packet of landmarks -> (33, 4) float32."""
     return numbers(graph.getter._get_serialized_proto(landmarks), POSE_POINTS, 5)[:, :4]

@@ -1,5 +1,4 @@
-"""The pose extractor: frames at ``rate_hz`` -> MediaPipe's 33 body keypoints and a few readable numbers, one row per
-frame.
+"""The pose extractor: frames at ``rate_hz`` -> 33 body keypoints and a few readable numbers, one row per frame.
 
 The body moves slower than the face and its model costs five times as much, hence a rate of its own. The readable
 numbers are computed per clip, in shoulder widths and degrees, so that they do not depend on the distance from the

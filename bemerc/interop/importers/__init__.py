@@ -1,5 +1,4 @@
-"""Importers of other tools' features: OpenFace's tables, MMSA's pickles, MERTools' folders of .npy, each into a frame
-cache.
+"""Importers of other tools' features into frame caches: OpenFace's tables, MMSA's pickles, MERTools' .npy folders.
 
 What these files do not contain is asked for rather than guessed: MMSA and MERTools store no times and no column names,
 so a rate must be given, and columns are numbered unless a file names them. Numbered columns go into behavior tokens as
