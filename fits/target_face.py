@@ -377,7 +377,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=237)
     parser.add_argument(
-        "--voices", type=int, default=600, help="how much speech lips.py's voice.npz is fitted to; 0 leaves it"
+        "--voices", type=int, default=600, help="how much speech lip_sync.py's voice.npz is fitted to; 0 leaves it"
     )
     parser.add_argument("--work", type=Path, default=Path("build/fit_target_face"))
     args = parser.parse_args()

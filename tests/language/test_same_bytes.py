@@ -47,7 +47,7 @@ def test_two_trainings_of_one_kind_differ_in_their_logs_alone(tmp_path: Path) ->
     language.write(tmp_path / "tokens.h5", language.manifest())
     language.build(tmp_path / "backbone", language.manifest())
     seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
-    command = [sys.executable, "-m", "tests.extraction.test_same_bytes", str(tmp_path), str(tmp_path / "two")]
+    command = [sys.executable, "-m", "tests.language.test_same_bytes", str(tmp_path), str(tmp_path / "two")]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": seed})
     both_stages(tmp_path, tmp_path / "one")
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
