@@ -1,4 +1,4 @@
-"""The attributes of an HDF5 file's root, looked at byte by byte before the library reads them.
+"""Checks of the root attributes of an HDF5 file, byte by byte, before the library reads them.
 
 A text lies in a heap, which the library walks without a check of its own: where a size is damaged it walks for ever,
 deaf to Ctrl-C, and a length of four gigabytes is allocated before it is checked. So the root's header is read here

@@ -1,7 +1,7 @@
-"""Reading from an HDF5 file that anybody may have made: each look is checked first, and a refusal is a sentence.
+"""Guarded reading of untrusted HDF5 files: every part is checked before it is read.
 
-A file from elsewhere may point at other files, claim shapes that exhaust memory, hold other types than its name says,
-or be in use by the program that writes it. Frame caches and token files are read through here and in no other way.
+Such a file may link to other files, declare shapes that exhaust memory, hold unexpected types, or be open for writing
+elsewhere. Frame caches and token files are read only through this module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bemerc.core.errors import BemercError, BusyError, CacheError, DiskError
 from bemerc.core.jsonfile import JsonError
 from bemerc.core.terminal import printable
 
-# gzip cannot shrink anything by more than 1032; a dataset that claims to hold more than that is not a measurement.
+# gzip compresses by 1032 at most; a dataset that declares more is not real.
 _MOST_SHRINK = 1040
 _SLACK_BYTES = 1 << 20
 # What is read whole when a file is opened (ids, offsets, notes), and how much of the rest at once: two hours of a
@@ -36,15 +36,14 @@ MOST_TEXTS = 1 << 20
 _MOST_CHUNK_BYTES = 1 << 22
 # gzip, shuffle, checksum. HDF5 would look for a library for any other.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-# What h5py raises where a file's own tables hold nonsense, and what its words raise where they are not what was
-# written.
+# What h5py raises on a damaged file, and what parsing its damaged texts raises.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
-# What a disk never means, and a place in a file that lies nowhere does.
-_NONSENSE = {0, None, errno.EINVAL, errno.ENOENT, errno.EOVERFLOW, errno.EFBIG, errno.ENOMEM}
+# Error numbers that damaged offsets cause and disks do not.
+_DAMAGE_ERRNOS = {0, None, errno.EINVAL, errno.ENOENT, errno.EOVERFLOW, errno.EFBIG, errno.ENOMEM}
 
 
 @contextmanager
-def damage(path: Path, what: str, again: str) -> Iterator[None]:
+def h5_errors(path: Path, what: str, again: str) -> Iterator[None]:
     """Turn what h5py raises into a sentence that begins with ``what``: CacheError where the file is damaged; BusyError
     or DiskError, which say nothing against the file, where another program or the disk is in the way."""
     try:
@@ -56,15 +55,15 @@ def damage(path: Path, what: str, again: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
             raise BusyError(path) from None
-        if error.errno not in _NONSENSE:
-            raise DiskError(path, "cannot be read", _plain(error)) from None
+        if error.errno not in _DAMAGE_ERRNOS:
+            raise DiskError(path, "cannot be read", _system_message(error)) from None
         raise CacheError(f"{path}: {what} ({_first_line(error)}). {again}") from None
     except _DAMAGE as error:
         raise CacheError(f"{path}: {what} ({_first_line(error)}). {again}") from None
 
 
-def _plain(error: OSError) -> str:
-    """The system's own words, which h5py wraps in a list of its calls."""
+def _system_message(error: OSError) -> str:
+    """The system's message, which h5py wraps in a list of its calls."""
     match = re.search(r"error message = '([^']*)'", str(error))
     return match[1] if match else _first_line(error)
 
@@ -74,11 +73,11 @@ def _first_line(error: BaseException) -> str:
 
 
 class GuardedFile(Closeable):
-    """An HDF5 file open for reading, every part of which is checked before it is read. Use it in a ``with`` block, or
-    close it.
+    """An HDF5 file open for reading, every part of which is checked before it is read.
 
-    kind   what it should be, for messages: "frame cache"
-    again  the sentence on how it is made anew; ``absent`` the one that is said where there is no file
+    kind    what it should be, for messages: "frame cache"
+    again   the sentence on how to make it anew
+    absent  the message where there is no file
     Raises CacheError, BusyError, DiskError.
     """
 
@@ -86,11 +85,11 @@ class GuardedFile(Closeable):
         self.path, self.kind, self.again = path, kind, again
         if not path.is_file():
             raise CacheError(f"{path}: {absent}")
-        with damage(path, "this is not a readable HDF5 file", again):
+        with h5_errors(path, "this is not a readable HDF5 file", again):
             self.file = h5py.File(path, "r")
             self._size = path.stat().st_size
         try:
-            with damage(path, "the attributes are damaged", again):
+            with h5_errors(path, "the attributes are damaged", again):
                 if self.file.userblock_size:
                     raise ValueError("something else stands before it")
                 self._attributes = attribute_faults(path, h5py.h5o.get_info(self.file.id).addr)
@@ -107,8 +106,7 @@ class GuardedFile(Closeable):
         return CacheError(f"{self.path}: {what} {self.again}")
 
     def attribute(self, name: str) -> Any:
-        """A text, or a number as a plain int or float, by name; None where it is missing. CacheError for anything
-        else."""
+        """A text or a number (int or float) by name; None where it is missing. CacheError for anything else."""
         if name not in self.file.attrs:
             return None
         fault = self._attributes.get(name, "it is not kept in the header")
@@ -181,7 +179,7 @@ class GuardedFile(Closeable):
         return cast("NDArray[Any]", dataset[rows])
 
     def _check_chunk(self, name: str, dataset: h5py.Dataset, row: int) -> None:
-        """Data that do not shrink are stored a little larger than they are; anything beyond is a bomb."""
+        """CacheError for a chunk that is much larger compressed than uncompressed, which no writer makes."""
         at = (row - row % dataset.chunks[0], *(0 for _ in dataset.shape[1:]))
         stored = dataset.id.get_chunk_info_by_coord(at).size
         whole = math.prod(dataset.chunks) * dataset.dtype.itemsize

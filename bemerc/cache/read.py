@@ -1,4 +1,4 @@
-"""Reading frame caches: where they lie, and one utterance at a time from an open one."""
+"""Reading frame caches: their paths in a folder, and one utterance at a time from an open one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import checksum
-from bemerc.cache.guard import GuardedFile, damage
+from bemerc.cache.guard import GuardedFile, h5_errors
 from bemerc.cache.schema import (
     KINDS,
     MOST_HZ,
@@ -62,7 +62,7 @@ def _asks_nothing(path: Path) -> bool:
 
 
 def open_guarded(path: Path) -> GuardedFile:
-    """A file that should be a frame cache, before anything of it was looked at."""
+    """Open a file that should be a frame cache, without checking that it is one."""
     return GuardedFile(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
 
 
@@ -76,7 +76,7 @@ def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
     path = Path(path)
     file = open_guarded(path)
     try:
-        with damage(path, "this cache is damaged", AGAIN):
+        with h5_errors(path, "this cache is damaged", AGAIN):
             return FrameCache(path, file, modality)
     except BaseException:
         file.close()
@@ -87,8 +87,8 @@ class FrameCache(Closeable):
     """An open frame cache of N utterances; see bemerc.cache for the file. Made by open_cache.
 
     modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
-    (id -> SHA-256 of what it was measured of; empty where the writer did not know), choices (id -> Choice; empty where
-    nobody chose), contents; has_checksums: False where an earlier bemerc wrote it
+    (id -> SHA-256 of its clip or file), choices (id -> Choice of a target face), contents; has_checksums: False in caches
+    of an earlier bemerc
     """
 
     def __init__(self, path: Path, file: GuardedFile, modality: Kind | None) -> None:
@@ -157,7 +157,7 @@ class FrameCache(Closeable):
         return features
 
     def unchecked(self, id_: str) -> Features:
-        """The same, whatever its times are: for those who look for faults."""
+        """The same without the check of its times, for validation."""
         rows = self._rows(id_)
         return Features(self._read("values", id_, rows), self._read("timestamps_s", id_, rows), self.columns)
 
@@ -192,9 +192,9 @@ class FrameCache(Closeable):
         return PackedLandmarks(*(self._read(name, id_, frames) for name in ("landmarks", "landmarks_scale")))
 
     def block(self, first: int, end: int) -> NDArray[np.float32]:
-        """The values (end - first, D) of rows of the whole cache, whoever's they are. CacheError where they cannot be
+        """The values (end - first, D) of rows of the whole cache, across utterances. CacheError where they cannot be
         read."""
-        with damage(self.path, f"the rows {first} to {end} cannot be read", AGAIN):
+        with h5_errors(self.path, f"the rows {first} to {end} cannot be read", AGAIN):
             return self._file.read("values", self._datasets["values"], slice(first, end))
 
     def is_as_written(self, id_: str) -> bool:
@@ -217,7 +217,7 @@ class FrameCache(Closeable):
         return bool(digest == self._file.attribute(checksum.ATTRIBUTE))
 
     def _read(self, name: str, id_: str, rows: slice) -> NDArray[Any]:
-        with damage(self.path, f"the rows of '{printable(id_)}' cannot be read", AGAIN):
+        with h5_errors(self.path, f"the rows of '{printable(id_)}' cannot be read", AGAIN):
             return self._file.read(name, self._datasets[name], rows)
 
     def _at(self, id_: str) -> int:

@@ -1,4 +1,4 @@
-"""Whether the file at a cache's place may be replaced: it is ours and sound, ours and damaged, or somebody else's."""
+"""The state of the file at a cache's path: may extraction replace it?"""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from bemerc.core.jsonfile import JsonError, parse_json
 
 @dataclass(frozen=True)
 class CacheState:
-    """What lies where a cache belongs.
+    """The file at a cache's path.
 
-    kind      missing | sound: extracted, and every row is as it was written | damaged: extracted, and to be made anew
-              (broken, or of another schema version) | imported: made of other files, or recomputed; it may exist
-              nowhere else | foreign: no cache of ours, or too broken to tell; it is not to be replaced without keeping
-              it
+    kind      missing
+              sound: extracted, and every row is as it was written
+              damaged: extracted, and broken or of another schema version; to be made anew
+              imported: made of other files, or recomputed; it may exist nowhere else
+              foreign: no frame cache, or too broken to tell; it must not be replaced
     reason    why it is damaged or foreign, a sentence
-    contents  of a sound one, what it was made of
+    contents  of a sound one, the hash of what it was made of
     """
 
     kind: Literal["missing", "sound", "damaged", "imported", "foreign"]
@@ -31,7 +32,7 @@ class CacheState:
 
 
 def state_of(path: Path) -> CacheState:
-    """Look at a file, every row of it. BusyError and DiskError where another program or the disk is in the way."""
+    """Check a file, every row of it. BusyError and DiskError where another program or the disk is in the way."""
     if not path.exists():
         return CacheState("missing")
     try:
@@ -53,7 +54,7 @@ def state_of(path: Path) -> CacheState:
 
 
 def _origin(file: GuardedFile) -> Literal["ours", "imported", "foreign"]:
-    """Who made a file, from attributes that every schema version has."""
+    """The origin of a file, from attributes that every schema version has."""
     if file.attribute("schema") != SCHEMA:
         return "foreign"
     try:

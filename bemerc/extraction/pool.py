@@ -39,7 +39,7 @@ _LONGEST_TICK_S = 2.0
 _MOST_BAD_STARTS = 3
 # Workers that may die over one clip without a result in between: then it is no single utterance's fault.
 _MOST_DEATHS = 4
-# A sound decoder is asked for a second beyond an utterance's end.
+# Sound is decoded a second beyond an utterance's end.
 _BEYOND_S = 1.5
 # When all that is left is locked by other processes, that is logged after so long, and then now and then.
 _FIRST_NOTICE_S, _NEXT_NOTICE_S = 10.0, 600.0

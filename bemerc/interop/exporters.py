@@ -136,7 +136,7 @@ def _npy_bytes(features: Features, whole: bool) -> bytes:
 
 
 def _each(cache: FrameCache, out: Path, suffix: str, content: Callable[[str], bytes], ids: Sequence[str]) -> Exported:
-    """Write one file per utterance; one whose rows cannot be read costs itself alone."""
+    """Write one file per utterance; one whose rows cannot be read is skipped."""
     files: dict[str, Path] = {}
     unreadable: dict[str, str] = {}
     with bar(f"Writing {suffix}", len(ids), "utterances") as advance:
@@ -285,7 +285,7 @@ def _padded_bytes(cache: FrameCache, ids: Sequence[str]) -> int:
 
 
 def _padded(cache: FrameCache, ids: Sequence[str], key: str, unreadable: dict[str, str]) -> dict[str, Any]:
-    """One modality of one split. An utterance whose rows cannot be read has none, and goes into ``unreadable``."""
+    """One modality of one split. An utterance whose rows cannot be read has none, and is added to ``unreadable``."""
     longest = _longest(cache, ids)
     values = np.zeros((len(ids), longest, len(cache.columns)), np.float32)
     times = np.zeros((len(ids), longest))

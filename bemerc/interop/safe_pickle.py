@@ -74,7 +74,7 @@ class _Dtype:
 
 @dataclass
 class _Array:
-    """An array of which the file has announced that its content follows; where it is remembered until then."""
+    """An array whose content follows later in the file; the memo keys that refer to it."""
 
     places: list[int] = field(default_factory=list)
 
@@ -100,7 +100,7 @@ def load(path: Path) -> Any:
 
 
 class _BoundedFile:
-    """A file from which no more is asked than it holds, whatever its length fields say."""
+    """A file that is never read beyond its end, whatever its length fields say."""
 
     def __init__(self, file: Any, size: int) -> None:
         self._file, self._size = file, size

@@ -38,7 +38,7 @@ from bemerc.behavior.tokens.calibration import (
 )
 from bemerc.behavior.tokens.calibration import Calibration as Calibration
 from bemerc.cache import Features, Kind, open_cache, same_person
-from bemerc.cache.guard import GuardedFile, damage
+from bemerc.cache.guard import GuardedFile, h5_errors
 from bemerc.core.atomic import write_bytes
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError
@@ -177,7 +177,10 @@ class TokenFile(Closeable):
     def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
         self.path, self.hidden = path, hidden
         again, absent = "Run 'bemerc tokens' again.", "there is no token file here. Run 'bemerc tokens' first."
-        with GuardedFile(path, "token file", again, absent) as file, damage(path, "this token file is damaged", again):
+        with (
+            GuardedFile(path, "token file", again, absent) as file,
+            h5_errors(path, "this token file is damaged", again),
+        ):
             self.k, self.ids, self.calibration, self.params = _head(file)
             self.columns = {m: s.columns for m, s in self.calibration.modalities.items()}
             self.widths = {m: len(c) for m, c in self.columns.items()}

@@ -1,4 +1,4 @@
-"""One cache, row by row: clocks, rates, ranges, landmarks, checksums."""
+"""Checks of one cache, row by row: timestamps, rates, ranges, landmarks, checksums."""
 
 from __future__ import annotations
 
