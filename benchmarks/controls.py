@@ -32,7 +32,7 @@ from bemerc.corpus.manifest import Manifest, read_manifest, write_manifest
 from bemerc.evaluate import baselines, evaluation, metrics, results, test_set
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import read_predictions
-from bemerc.sample.make import read_intensities
+from bemerc.sample.truth import read_intensities
 from benchmarks import control_measures as measures
 from benchmarks.pipeline_steps import (
     CORPUS_STEPS,

@@ -40,7 +40,8 @@ from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
 from bemerc.extraction.face.target_face import FaceTrack
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
-from bemerc.sample.portrait import Sitter, looks
+from bemerc.sample.looks import looks
+from bemerc.sample.portrait import Sitter
 from bemerc.sample.recipes import BODY_NAMES, RECIPES, UNIT_NAMES, perform
 from fits.face_warps import Look, Portrait, draw
 from fits.photographs import DRAWN, portraits

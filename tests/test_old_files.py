@@ -31,7 +31,7 @@ from bemerc.language.predict import records, score_labels
 from bemerc.language.teacher import vlm
 from bemerc.language.tiny_lm import model as tiny_lm
 from bemerc.language.train import crossfit, loop
-from bemerc.sample import make as sample
+from bemerc.sample import plan as sample
 
 OLD = Path(__file__).resolve().parent / "old_files"
 EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))

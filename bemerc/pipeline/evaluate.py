@@ -16,7 +16,7 @@ from bemerc.core.errors import BemercError, ConfigError
 from bemerc.evaluate import evaluation, report, results
 from bemerc.language.inputs import prompts
 from bemerc.pipeline.project import Project
-from bemerc.sample import make
+from bemerc.sample import plan
 
 
 def run(project: Project, predictions: Sequence[Path] = (), out: Path | None = None) -> dict[str, Any]:
@@ -52,5 +52,5 @@ def _truth(project: Project) -> results.SampleTruth | None:
     """What the maker of the embedded sample knows, where the sample is the only corpus in use."""
     if tuple(project.value("prepare", "corpora", ("sample",))) != ("sample",):
         return None
-    hint_share = project.value("sample", "hint_share", make.Params().hint_share)
+    hint_share = project.value("sample", "hint_share", plan.Params().hint_share)
     return results.sample_truth(project.data / "sample" / "truth.jsonl", hint_share)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from bemerc.core import atomic
 from bemerc.core.progress import bar
 from bemerc.pipeline.project import Project, cores
-from bemerc.sample import make
+from bemerc.sample import make, plan
 
 
 def run(project: Project, workers: int = 0) -> Mapping[str, Mapping[str, float]]:
@@ -20,7 +20,7 @@ def run(project: Project, workers: int = 0) -> Mapping[str, Mapping[str, float]]
     Returns the best accuracy that is possible, split -> inputs -> fraction; nothing where ``prepare.corpora`` does not
     name the sample.
     """
-    params, folder = project.load("sample", make.Params), project.data / "sample"
+    params, folder = project.load("sample", plan.Params), project.data / "sample"
     if "sample" not in project.value("prepare", "corpora", ("sample",)):
         atomic.write_text(folder / "README.txt", "Not made: prepare.corpora does not name it.\n", atomic.PUBLIC)
         return {}

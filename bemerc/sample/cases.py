@@ -1,8 +1,8 @@
-"""Who carries the emotion: the sample's six cases, how they are dealt out, and what a perfect reader could reach.
+"""The sample's six cases (which modalities carry the emotion), their assignment to utterances, and the best possible accuracy.
 
-Labels drawn at random per utterance would leave accidental ties between a label and a speaker, a turn or a length, and
-on a few hundred utterances those are worth several points. So labels and cases are dealt from full decks, and of many
-shuffles the one with the weakest ties is kept. The ceilings are worked out by enumeration, not by simulation.
+Random labels would correlate by chance with speakers, turns or lengths, which on a few hundred utterances is worth several
+points. So labels and cases are balanced, and of many shuffles the one with the weakest correlations is kept. The best
+possible accuracy (ceiling) is computed by enumeration.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from bemerc.corpus.labels import LABEL_SETS
 
 LABELS = LABEL_SETS["meld"]
-SILENT = "neutral"  # what a modality shows that does not carry the emotion
+SILENT = "neutral"  # shown by a modality that does not carry the emotion
 
 Case = Literal["all", "words", "face", "voice", "face_true", "voice_true"]
 CASES: tuple[Case, ...] = ("all", "words", "face", "voice", "face_true", "voice_true")
 CONFLICTS: tuple[Case, ...] = ("face_true", "voice_true")
-# The ladder of inputs: which of (words, face and body, voice) each variant reads.
+# Variant -> the modalities that it reads, as places in Roles.modalities: words, face and body, voice.
 LADDER: dict[str, tuple[int, ...]] = {"T": (0,), "TV": (0, 2), "TB": (0, 1), "TVB": (0, 1, 2)}
 
 
 @dataclass(frozen=True)
 class Roles:
-    """What one utterance is about: its label, its case, and the emotion that words, face (with body) and voice show."""
+    """An utterance's label, its case, and the emotion that its words, face (with body) and voice show."""
 
     label: str
     case: Case
@@ -37,18 +37,18 @@ class Roles:
     face: str
     voice: str
 
-    def shown(self) -> tuple[str, str, str]:
-        """(words, face, voice): all that a perfect reader can know."""
+    def modalities(self) -> tuple[str, str, str]:
+        """The emotions of (words, face, voice)."""
         return self.words, self.face, self.voice
 
 
 def others(label: str) -> tuple[str, ...]:
-    """The emotions that contradict ``label`` aloud: every other one but neutral, since a silent modality does not."""
+    """The emotions that contradict ``label``: all others except neutral."""
     return tuple(name for name in LABELS if name not in (label, SILENT))
 
 
 def roles(label: str, case: Case, other: str, hint: str) -> Roles:
-    """Fill in the modalities. ``other`` and ``hint`` (what the words say) matter in the two conflicts alone."""
+    """The roles of a label and case. ``other`` and ``hint`` (shown by the words) matter only in the two conflicts."""
     if case == "face_true":
         return Roles(label, case, hint, label, other)
     if case == "voice_true":
@@ -59,9 +59,9 @@ def roles(label: str, case: Case, other: str, hint: str) -> Roles:
 
 
 def distribution(hint_share: float) -> dict[Roles, float]:
-    """The probability of every possible utterance; labels, cases and contradicting emotions are uniform.
+    """Roles -> probability; labels, cases and contradicting emotions are uniform.
 
-    hint_share: in a conflict the words say the label with this probability, else any of the labels at random.
+    hint_share  in a conflict the words show the label with this probability, else a random one
     """
     table: dict[Roles, float] = {}
     for label, case in product(LABELS, CASES):
@@ -75,38 +75,39 @@ def distribution(hint_share: float) -> dict[Roles, float]:
 
 
 def ceilings(hint_share: float = 0.3) -> dict[str, float]:
-    """The best accuracy that any reader can reach on T, TV, TB and TVB, were every modality read without error."""
-    return {variant: _bayes(distribution(hint_share), seen) for variant, seen in LADDER.items()}
+    """Variant -> the best possible accuracy (Bayes), if every modality is read without error."""
+    return {variant: _bayes(distribution(hint_share), inputs) for variant, inputs in LADDER.items()}
 
 
 def ceilings_of(corpus: Sequence[Roles], hint_share: float = 0.3) -> dict[str, float]:
-    """What the reader that knows the true distribution gets on these utterances; ties count as a fair guess."""
+    """Variant -> the accuracy of the Bayes classifier on these utterances; ties count as a fair guess."""
     table = distribution(hint_share)
-    return {variant: _accuracy(corpus, _posterior(table, seen), seen) for variant, seen in LADDER.items()}
+    return {variant: _accuracy(corpus, _joint(table, inputs), inputs) for variant, inputs in LADDER.items()}
 
 
-def _posterior(table: Mapping[Roles, float], seen: tuple[int, ...]) -> dict[tuple[str, ...], dict[str, float]]:
+def _joint(table: Mapping[Roles, float], inputs: tuple[int, ...]) -> dict[tuple[str, ...], dict[str, float]]:
+    """Emotions of the ``inputs`` -> label -> joint probability."""
     sums: dict[tuple[str, ...], dict[str, float]] = {}
     for role, share in table.items():
-        row = sums.setdefault(_seen(role, seen), dict.fromkeys(LABELS, 0.0))
+        row = sums.setdefault(_select(role, inputs), dict.fromkeys(LABELS, 0.0))
         row[role.label] += share
     return sums
 
 
-def _seen(role: Roles, seen: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(role.shown()[i] for i in seen)
+def _select(role: Roles, inputs: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(role.modalities()[i] for i in inputs)
 
 
-def _bayes(table: Mapping[Roles, float], seen: tuple[int, ...]) -> float:
-    return sum(max(row.values()) for row in _posterior(table, seen).values())
+def _bayes(table: Mapping[Roles, float], inputs: tuple[int, ...]) -> float:
+    return sum(max(row.values()) for row in _joint(table, inputs).values())
 
 
 def _accuracy(
-    corpus: Sequence[Roles], posterior: Mapping[tuple[str, ...], Mapping[str, float]], seen: tuple[int, ...]
+    corpus: Sequence[Roles], joint: Mapping[tuple[str, ...], Mapping[str, float]], inputs: tuple[int, ...]
 ) -> float:
     total = 0.0
     for role in corpus:
-        row = posterior[_seen(role, seen)]
+        row = joint[_select(role, inputs)]
         best = [label for label, share in row.items() if share > max(row.values()) - 1e-12]
         total += (role.label in best) / len(best)
     return total / max(1, len(corpus))
@@ -116,10 +117,10 @@ def _accuracy(
 
 
 def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.random.Generator) -> list[Roles]:
-    """``count`` roles in an order that tells nothing.
+    """``count`` roles, in an order that is independent of ``ties``.
 
-    ties: per utterance, the numbers that the label must not follow (turn, speaker, length class); of 200 shuffles the
-    one whose label counts are most even over every value of every tie is kept.
+    ties  per utterance, numbers that must not predict the label (turn, speaker, length class). Of 200 shuffles the one with the
+          most even label counts over their values is kept.
     """
     deck = _deck(count, hint_share, rng)
     labels = np.array([LABELS.index(role.label) for role in deck])
@@ -130,8 +131,8 @@ def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.r
 
 
 def _deck(count: int, hint_share: float, rng: np.random.Generator) -> list[Roles]:
-    # 7 labels and 6 cases have no common divisor: (i mod 7, i mod 6) goes through all 42 pairs before one comes again,
-    # and any stretch of it is even in labels and even in cases.
+    # 7 labels and 6 cases have no common divisor: (i mod 7, i mod 6) takes all 42 pairs before one repeats, and every stretch
+    # of it is balanced in labels and in cases.
     labels, cases = rng.permutation(np.array(LABELS)), [CASES[i] for i in rng.permutation(len(CASES))]
     pairs = [(str(labels[i % len(LABELS)]), cases[i % len(CASES)]) for i in range(count)]
     loud = [i for i, (_, case) in enumerate(pairs) if case in CONFLICTS]
@@ -146,13 +147,13 @@ def _deck(count: int, hint_share: float, rng: np.random.Generator) -> list[Roles
 
 
 def _cycle(values: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` draws, each run of len(values) of them a shuffle of all values."""
+    """``count`` values in shuffled rounds of all ``values``."""
     rounds = -(-count // len(values))
     return [str(v) for _ in range(rounds) for v in rng.permutation(np.array(values))][:count]
 
 
 def _unevenness(labels: NDArray[np.int64], columns: Iterable[NDArray[np.int64]]) -> float:
-    """Summed squared deviation of label counts from what independence expects, over all values of all columns."""
+    """Chi-squared statistic of labels against every column, summed."""
     total = 0.0
     share = np.bincount(labels, minlength=len(LABELS)) / len(labels)
     for column in columns:

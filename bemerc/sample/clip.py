@@ -1,8 +1,7 @@
-"""Frames and sound into an mp4 whose bytes depend on nothing but them, and whose size tells nothing.
+"""Encode frames and sound as an mp4 whose bytes are reproducible and whose size does not depend on the content.
 
-One encoder thread and bit-exact headers make the same clip the same file anywhere the same library runs. A loud voice
-or a moving face would still take more bytes than a quiet one; ``pad`` fills every clip up to one common size with a
-`free` box, which players skip.
+One encoder thread and bit-exact headers give the same bytes wherever the same library runs. Since a loud voice or a moving
+face takes more bytes than a quiet one, ``pad`` fills every clip to one common size with a `free` box, which players skip.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How the sample's speakers act: per emotion two or more recipes of facial units, posture and movement over time.
+"""The behavior of the sample's speakers: per emotion, two or more recipes of facial units, posture and movements.
 
-A recipe says what is held at the apex and what swings; ``perform`` turns it into one value per frame and channel, with
-onset, apex and offset, and lays over it what every face does whatever its owner feels: talking with the sound, blinks,
-a little drift, and now and then a micro-expression that has nothing to do with the emotion.
+A recipe has the values held at the apex, and the movements that repeat. ``perform`` turns it into a value per frame and
+channel, with onset, apex and offset, and adds what does not depend on the emotion: lip movement with the sound, blinks,
+drift, and sometimes a micro-expression.
 
-The numbers are ours, chosen to look right and to be different from each other; they follow no annotation manual and
-nothing that measures or describes faces may use them.
+The numbers are ours, chosen to look right and to differ from each other; they follow no annotation manual, and nothing that
+measures or describes faces may use them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ UNIT_NAMES = (
     "AU12", "AU15", "AU17", "AU20", "AU25", "AU26", "AU45",
 )  # fmt: skip
 BODY_NAMES = ("yaw", "pitch", "roll", "head_x", "head_y", "lean", "slump", "shrug", "tilt", "sway", "gaze_x", "gaze_y")
-# Channels with a left and a right: which side a recipe takes is drawn per utterance.
+# Channels with a left and a right; the side is drawn per utterance.
 SIDED = frozenset({"yaw", "roll", "head_x", "tilt", "sway", "gaze_x"})
 
 
 @dataclass(frozen=True)
 class Swing:
-    """A movement that repeats: ``channel`` swings by ``size`` to either side, ``hz`` times a second."""
+    """A repeated movement: ``channel`` swings by ``size`` to either side, ``hz`` times a second."""
 
     name: str
     channel: str
@@ -40,7 +40,7 @@ class Swing:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a face and a body do at full strength. Units 0 to 1; angles in degrees; the other channels in shares."""
+    """Values at the apex at full strength: units 0 to 1, angles in degrees, other body channels in shares; and swings."""
 
     name: str
     units: Mapping[str, float] = field(default_factory=dict)
@@ -133,7 +133,7 @@ assert tuple(RECIPES) == LABELS, "one entry per label, in the label set's order"
 
 # Units of a micro-expression: short, strong, and drawn without regard to the emotion.
 MICRO_UNITS = ("AU01", "AU02", "AU04", "AU09", "AU10", "AU12", "AU15", "AU20")
-# Which held channels are worth an event in the truth, from what size on.
+# Body channel -> (event in the truth, from which size on).
 EVENTS = {
     "yaw": ("turn", 7.0), "roll": ("head_tilt", 4.0), "pitch": ("head_pitch", 3.5), "lean": ("lean", 0.05),
     "slump": ("slump", 0.4), "shrug": ("shrug", 0.4), "tilt": ("shoulder_tilt", 0.3), "gaze_y": ("look_down", 1.0),
@@ -142,7 +142,7 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Performance:
-    """units (T, len(UNIT_NAMES)) and body (T, len(BODY_NAMES)) float32, and the events that were planted, with frames."""
+    """units (T, len(UNIT_NAMES)) and body (T, len(BODY_NAMES)) float32, and the planted events with their frames."""
 
     recipe: str
     units: NDArray[np.float32]
@@ -153,7 +153,7 @@ class Performance:
 def perform(
     emotion: str, strength: float, envelope: NDArray[np.float32], fps: float, micro: bool, rng: np.random.Generator
 ) -> Performance:
-    """Act one utterance of len(envelope) frames; ``envelope`` is the loudness of the voice per frame, 0 to 1."""
+    """The behavior in one utterance of len(envelope) frames; ``envelope``: loudness of the voice per frame, 0 to 1."""
     frames = len(envelope)
     recipe = RECIPES[emotion][int(rng.integers(len(RECIPES[emotion])))]
     units = {name: np.zeros(frames) for name in UNIT_NAMES}
@@ -165,7 +165,7 @@ def perform(
     events += _blink(units, frames, fps, rng)
     _talk(units, envelope, rng)
     if micro:
-        events.append(_flash(units, frames, rng))
+        events.append(_micro_expression(units, frames, rng))
     return Performance(
         recipe.name,
         np.clip(np.stack([units[name] for name in UNIT_NAMES], axis=1), 0.0, 1.3).astype(np.float32),
@@ -174,7 +174,7 @@ def perform(
     )
 
 
-# How far each channel wanders by itself (standard deviation).
+# Standard deviation of each channel's drift.
 DRIFT = {
     "yaw": 1.2, "pitch": 0.8, "roll": 0.9, "head_x": 0.03, "head_y": 0.02, "lean": 0.006,
     "slump": 0.04, "shrug": 0.05, "tilt": 0.06, "sway": 0.02, "gaze_x": 0.25, "gaze_y": 0.15,
@@ -201,7 +201,7 @@ def _curve(frames: int, fps: float, rng: np.random.Generator) -> tuple[NDArray[n
 
 
 def _shifted(curve: NDArray[np.float64], by: int) -> NDArray[np.float64]:
-    """Not all units start on the same frame."""
+    """The curve ``by`` frames later, so that units do not all start on the same frame."""
     return np.interp(np.arange(len(curve)) - by, np.arange(len(curve)), curve)
 
 
@@ -269,7 +269,7 @@ def _talk(units: dict[str, NDArray[np.float64]], envelope: NDArray[np.float32], 
     units["AU26"] += jaw * envelope
 
 
-def _flash(units: dict[str, NDArray[np.float64]], frames: int, rng: np.random.Generator) -> dict[str, Any]:
+def _micro_expression(units: dict[str, NDArray[np.float64]], frames: int, rng: np.random.Generator) -> dict[str, Any]:
     """A micro-expression: one unit, two to six frames from first to last, up and down again."""
     unit = MICRO_UNITS[int(rng.integers(len(MICRO_UNITS)))]
     length, size = int(rng.integers(2, 7)), rng.uniform(0.6, 0.9)

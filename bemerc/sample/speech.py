@@ -1,10 +1,9 @@
-"""The sound half of the sample: espeak-ng says the sentence, faster or slower, higher or lower, flatter or livelier.
+"""Synthesise the sample's speech with espeak-ng, with rate, pitch, range and loudness by emotion.
 
-espeak-ng is one global machine per process, and what it says depends a little on what it said before (its pitch flutters
-from a running state). So one process speaks all sentences of a corpus in order, and the same corpus always sounds the
-same, however many processes draw its pictures.
+espeak-ng is a global of its process, and its output depends a little on what it synthesised before. So one process
+synthesises all sentences of a corpus in order, and the result does not depend on the number of workers.
 
-The library comes in the wheel of espeakng-loader (GPL-3, an extra); it is called through ctypes and handed only text.
+The library comes in the wheel of espeakng-loader (GPL-3, an extra); it is called through ctypes and gets only text.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from bemerc.core.errors import BemercError
 from bemerc.sample.cases import LABELS
 
-RATE_HZ = 22050  # espeak-ng's own
+RATE_HZ = 22050  # espeak-ng's sample rate
 WORDS_PER_MINUTE = 260.0  # of a neutral voice; clips are short
 LOUDNESS = 0.055  # RMS of a neutral voice where it speaks, full scale 1
 LEAD_S, TAIL_S = (0.04, 0.12), 0.04  # silence before the first word, and the least after the last
@@ -27,8 +26,8 @@ LEAD_S, TAIL_S = (0.04, 0.12), 0.04  # silence before the first word, and the le
 
 @dataclass(frozen=True)
 class Manner:
-    """How an emotion sounds against the same speaker's neutral voice: ratios, decibels of volume, and decibels by which
-    the high frequencies rise over the low ones (an effortful voice is bright, a tired one dull)."""
+    """An emotion's voice relative to the same speaker's neutral voice: ratios of pitch, range and rate, gain in dB, and by how
+    many dB high frequencies rise over low ones (a tense voice is bright, a tired one dull)."""
 
     pitch: float
     range: float
@@ -51,7 +50,7 @@ assert tuple(MANNERS) == LABELS, "one entry per label, in the label set's order"
 
 @dataclass(frozen=True)
 class Variant:
-    """One of espeak-ng's voices, with what it measures when it says neutral sentences: median Hz, spread in octaves."""
+    """One of espeak-ng's voices, with its pitch in neutral sentences: median Hz, spread in octaves."""
 
     name: str
     hz: float
@@ -80,7 +79,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance to say: ``samples`` is the clip's whole length, fixed before the emotion was."""
+    """One utterance to synthesise; ``samples``: the clip's length."""
 
     text: str
     voice: Voice
@@ -106,7 +105,7 @@ def speak(lines: Sequence[Line]) -> list[NDArray[np.int16]]:
 
 
 def envelope(sound: NDArray[np.int16], fps: float, frames: int) -> NDArray[np.float32]:
-    """Loudness per video frame, 0 to 1 against the clip's own loud parts: what the mouth follows. (frames,) float32."""
+    """Loudness per video frame, relative to the clip's loud parts: (frames,) float32 in [0, 1]. The mouth follows it."""
     edges = np.round(np.arange(frames + 1) * RATE_HZ / fps).astype(int)
     power = np.concatenate([[0.0], np.cumsum(np.square(sound.astype(np.float64)))])
     rms = np.sqrt(np.diff(power[np.minimum(edges, len(sound))]) / np.maximum(1, np.diff(edges)))
@@ -148,13 +147,13 @@ def _say(line: Line, machine: _Espeak, rng: np.random.Generator) -> NDArray[np.f
 
 
 def _retuned(sound: NDArray[np.int16], tune: float) -> NDArray[np.float64]:
-    """Played ``tune`` times as fast: higher and shorter."""
+    """The sound played ``tune`` times as fast: higher and shorter."""
     at = np.arange(0, len(sound) - 1, tune)
     return np.interp(at, np.arange(len(sound)), sound.astype(np.float64)) / 32768
 
 
 def _loud(sound: NDArray[np.float64], line: Line, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Brought to the line's brightness and loudness, the latter measured where the voice sounds."""
+    """The sound with the line's brightness and loudness, the latter measured where the voice is active."""
     manner = MANNERS[line.emotion]
     sound = _brightened(sound, manner.bright_db * line.strength)
     voiced = sound[np.abs(sound) > 0.02 * np.abs(sound).max()]
@@ -164,13 +163,13 @@ def _loud(sound: NDArray[np.float64], line: Line, rng: np.random.Generator) -> N
 
 
 def _brightened(sound: NDArray[np.float64], decibels: float) -> NDArray[np.float64]:
-    """A gentle shelf: nothing changes at 0 Hz, half of ``decibels`` at 1.5 kHz, nearly all of it at the top."""
+    """A gentle shelf filter: 0 dB at 0 Hz, half of ``decibels`` at 1.5 kHz, nearly all of it at the top."""
     hz = np.fft.rfftfreq(len(sound), 1 / RATE_HZ)
     return np.fft.irfft(np.fft.rfft(sound) * 10 ** (decibels / 20 * hz / (hz + 1500)), len(sound))
 
 
 def _cut(sound: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
-    """What fits, faded out over 20 ms where the clip ends before the sentence does."""
+    """The first ``samples``, faded out over 20 ms where the sentence is longer."""
     if len(sound) <= samples:
         return sound
     fade = np.ones(samples)
@@ -186,7 +185,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Espeak:
-    """The library, initialised; ``say`` collects what its callback hands over."""
+    """espeak-ng's library; ``say`` collects the samples from its callback."""
 
     def __init__(self) -> None:
         try:
@@ -197,13 +196,13 @@ class _Espeak:
         rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
         assert rate == RATE_HZ, rate
         self._pieces: list[NDArray[np.int16]] = []
-        self._callback = _CALLBACK(self._collect)  # kept: the library holds only a bare pointer to it
+        self._callback = _CALLBACK(self._collect)  # referenced here: the library holds only a bare pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, variant: str, *, rate: int, pitch: int, spread: int, seed: int) -> NDArray[np.int16]:
         """(N,) int16 at RATE_HZ. rate in words per minute; pitch and spread 0 to 100, 50 is the voice's own."""
         self._pieces.clear()
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))  # of the breath; by default it is the clock
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))  # for the breath; by default the clock is the seed
         self._must(self._library.espeak_SetVoiceByName(f"en-us+{variant}".encode()), variant)
         for name, value in ((RATE, rate), (PITCH, pitch), (RANGE, spread)):
             self._must(self._library.espeak_SetParameter(name, value, 0), f"parameter {name} = {value}")

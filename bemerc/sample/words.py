@@ -1,10 +1,9 @@
-"""The words of the sample: short sentences in which two words carry the emotion, or none does.
+"""The sample's words: short sentences in which two words carry the emotion, or none.
 
-Every sentence is a frame and a topic (shared by all emotions) with an opener and a quality. Emotions differ in openers
-and qualities alone, and each set has as many words of about the same length, so that neither the form nor the length of
-a sentence tells anything: only its vocabulary does. The neutral openers and qualities also stand elsewhere in most
-sentences of every emotion ("Hooray, the finished letter is perfect, anyway"), so that no word marks a sentence as
-neutral. The sets are small because the default corpus is: each word is met about six times in train.
+A sentence is a frame and a topic (shared by all emotions) with an opener and a quality. Emotions differ only in openers and
+qualities, of which each has equally many of similar length, so that form and length are uninformative. Neutral openers and
+qualities also occur elsewhere in sentences of all emotions ("Hooray, the finished letter is perfect, anyway"), so that no
+word marks a sentence as neutral. The sets are small, as the default corpus is: each word occurs about six times in train.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ FRAMES = (
 
 
 def sentence(emotion: str, rng: np.random.Generator) -> str:
-    """One sentence of 5 or 6 words whose words show ``emotion``; neutral ones are marked by nothing."""
+    """A random sentence of 5 or 6 words that shows ``emotion``."""
     assert emotion in LABELS, emotion
     opener, quality = _pick(OPENERS[emotion], rng), _pick(QUALITIES[emotion], rng)
     return _pick(FRAMES, rng).format(

@@ -19,7 +19,8 @@ from bemerc.extraction.networks import FaceModels, Rect
 from bemerc.extraction.run import run
 from bemerc.media.frame_view import ArrayFrame, Box
 from bemerc.sample.clip import write_clip
-from bemerc.sample.portrait import Sitter, looks
+from bemerc.sample.looks import looks
+from bemerc.sample.portrait import Sitter
 from bemerc.sample.recipes import BODY_NAMES, UNIT_NAMES
 
 Picture = NDArray[np.uint8]

@@ -37,7 +37,7 @@ def test_ceilings_agree_with_a_reader_that_learns_from_many_utterances() -> None
     for variant, seen in LADDER.items():
         counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for role in every:
-            counts[tuple(role.shown()[i] for i in seen)][role.label] += 1
+            counts[tuple(role.modalities()[i] for i in seen)][role.label] += 1
         learnt = sum(counter.most_common(1)[0][1] for counter in counts.values()) / len(every)
         assert learnt == pytest.approx(ceilings()[variant], abs=0.01), variant
 
@@ -54,7 +54,7 @@ def test_words_that_tell_more_raise_what_words_can_reach(hint: float) -> None:
 def test_silent_modalities_are_neutral_and_contradictions_are_loud(label: str, case: str) -> None:
     for other in others(label):
         role = roles(label, case, other, "fear")  # type: ignore[arg-type]
-        shown = dict(zip(("words", "face", "voice"), role.shown(), strict=True))
+        shown = dict(zip(("words", "face", "voice"), role.modalities(), strict=True))
         if case in CONFLICTS:
             true, false = ("face", "voice") if case == "face_true" else ("voice", "face")
             assert (shown[true], shown[false], shown["words"]) == (label, other, "fear")

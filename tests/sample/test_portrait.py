@@ -11,7 +11,8 @@ from bemerc.sample.recipes import BODY_NAMES, MICRO_UNITS, RECIPES, UNIT_NAMES, 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 
-from bemerc.sample.portrait import TRAIT_NAMES, Look, Sitter, looks  # noqa: E402
+from bemerc.sample.looks import TRAIT_NAMES, Look, looks  # noqa: E402
+from bemerc.sample.portrait import Sitter  # noqa: E402
 
 STILL = dict.fromkeys(BODY_NAMES, 0.0)
 CALM = dict.fromkeys(UNIT_NAMES, 0.0)

@@ -18,7 +18,9 @@ import pytest
 from bemerc.core.config import from_mapping
 from bemerc.core.errors import BemercError, ConfigError, CorpusError
 from bemerc.corpus.manifest import SPLITS
-from bemerc.sample.make import Params, make, plan_corpus, read_intensities, split_sizes, summary
+from bemerc.sample.make import make
+from bemerc.sample.plan import Params, plan_corpus, split_sizes, summary
+from bemerc.sample.truth import read_intensities
 
 TINY = Params(dialogues=3, turns=2, speakers=4, unseen_speakers=1, min_s=0.8, max_s=1.0, width=160, height=160)
 PLAN = plan_corpus(Params())
