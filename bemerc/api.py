@@ -2,10 +2,10 @@
 
     from bemerc.api import compare, describe, extract, open_cache, predict
 
-The command line calls the same functions and prints what they return, so the two cannot drift apart. Nothing here prints
-but progress bars (to stderr), and every fault that a user can cause is a BemercError whose text is the sentence that the
-command line would say. Only what is called is imported: ``extract`` needs no torch, ``predict`` on given caches no video
-library.
+The command line calls the same functions and prints what they return, so the two cannot drift apart. Nothing here
+prints but progress bars (to stderr), and every fault that a user can cause is a BemercError whose text is the
+sentence that the command line would say. Only what is called is imported: ``extract`` needs no torch, ``predict`` on
+given caches no video library.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ def extract(
     only          video: face and body alone; audio: sound alone
     workers       processes; 0 = one per core
     asr           a Whisper (name or folder) that transcribes videos without subtitles
-    landmarks     keep the raw points of faces, which can identify people; None = as for ``out`` before, else as params say
+    landmarks     keep raw points of faces, which can identify people; None = as for ``out`` before, else as in params
     retry_failed  try the clips again that failed before
 
-    Interrupted work goes on where it stopped. Raises BemercError; a clip that cannot be measured is no error: it stands in
-    ``outcomes`` and in the caches with its reason. Of a prepared corpus ``max_failed_share`` of the clips may fail.
+    Interrupted work goes on where it stopped. Raises BemercError; a clip that cannot be measured is no error: it
+    stands in ``outcomes`` and in the caches with its reason. Of a prepared corpus ``max_failed_share`` of the clips
+    may fail.
     """
     for name, path in (("source", source), ("out", out)):
         if path is not None and not str(path):
@@ -87,17 +88,19 @@ def describe(
     teacher: str | None = None,
     align: PathLike | None = None,
 ) -> dict[str, Description]:
-    """What face, body and voice do in every clip, in plain English: id -> Description. Measures what is not measured yet.
+    """What face, body and voice do in every clip, in plain English: id -> Description.
+
+    Measures what is not measured yet.
 
     source   a folder of clips, or a single clip
     out      where the sentences go; None = beside the caches
     caches   a folder of frame caches to use in place of clips
     model    a model folder whose train says what is strong and what is weak; None = general references
-    teacher  a vision-language model that watches the clips in place of the rules; an id without a usable answer is left out
+    teacher  a vision-language model that watches the clips in place of the rules; without a usable answer there is no entry
     align    an align model that describes in place of the rules, from behavior tokens
 
-    The rules' descriptions are left in ``out``/descriptions.jsonl, micro-expressions and blinks in events.jsonl, a teacher's
-    or an align model's in a file of its own. Raises BemercError.
+    The rules' descriptions are left in ``out``/descriptions.jsonl, micro-expressions and blinks in events.jsonl, a
+    teacher's or an align model's in a file of its own. Raises BemercError.
     """
     from bemerc.pipeline import clip_descriptions
 

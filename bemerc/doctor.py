@@ -1,7 +1,7 @@
 """What this machine has and lacks, and what each missing thing costs.
 
-``python bemerc/doctor.py --system`` runs before anything is installed, so this module imports the standard library alone;
-what only an installed bemerc can check is imported inside functions.
+``python bemerc/doctor.py --system`` runs before anything is installed, so this module imports the standard library
+alone; what only an installed bemerc can check is imported inside functions.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ EXTRAS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was checked, whether it is in order, its version or hash, and how to fix it if not."""
+    """What was checked, whether it is in order, its version or hash, and how to fix it if not."""
 
     name: str
     ok: bool
@@ -103,7 +103,8 @@ class Check:
 
 
 def system_checks() -> Iterator[Check]:
-    """What must be there before pip can help: the system, the Python version and the shared libraries that OpenCV loads."""
+    """What must be there before pip can help: the system, the Python version and the shared libraries that OpenCV
+    loads."""
     posix = os.name == "posix"
     remedy = "" if posix else "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
     yield Check("system", posix, platform.system() or os.name, remedy)
@@ -203,7 +204,8 @@ def _sha256(path: Path) -> str:
 
 
 def _named(params: Path) -> Iterator[Check]:
-    """What params.yaml names of one's own: a blendshape model, OpenFace, a speech encoder. Without the file, whether OpenFace is there."""
+    """What params.yaml names of one's own: a blendshape model, OpenFace, a speech encoder. Without the file, whether
+    OpenFace is there."""
     if any(importlib.util.find_spec(module) is None for module in ("h5py", "numpy", "yaml")):
         return  # listed above; without them no params can be read
     from bemerc.core.config import load

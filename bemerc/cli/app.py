@@ -1,7 +1,8 @@
 """The machinery of the command line: groups of commands whose faults are sentences, exit codes, -v and -q.
 
-Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once. For the same
-reason the modules of commands have no ``from __future__ import annotations``: typer would compile each annotation anew.
+Only typer is imported here; what a command needs is imported inside it, so that ``--help`` answers at once. For the
+same reason the modules of commands have no ``from __future__ import annotations``: typer would compile each
+annotation anew.
 """
 
 import functools
@@ -12,12 +13,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bemerc.cli.options import unread_settings
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable_lines
 
 FAILED, INTERRUPTED = 1, 130
-EXIT_CODES = """Exit codes, of every command: 0 done; 1 not done, or only in part, and the reason is printed; 2 the command
-line is wrong; 130 interrupted with Ctrl-C."""
+EXIT_CODES = """Exit codes, of every command: 0 done; 1 not done, or only in part, and the reason is printed; 2 the
+command line is wrong; 130 interrupted with Ctrl-C."""
 # Modules of Python's own that Windows does not have.
 POSIX_ONLY = ("fcntl", "resource")
 # Options of earlier releases, which are read for one release more.
@@ -64,11 +66,15 @@ class ErrorHandlingGroup(TyperGroup):
             raise typer.Exit(FAILED) from None
 
     def _invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BemercError as error:
-            import logging
+        import logging
 
+        try:
+            result = super().invoke(ctx)
+            for section in unread_settings():
+                logging.getLogger(__name__).warning("--set: this command does not read the section %s.", section)
+            return result
+        except BemercError as error:
+            unread_settings()
             logging.getLogger(__name__).debug("where the error is from", exc_info=error)
             raise
 

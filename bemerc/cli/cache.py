@@ -1,4 +1,4 @@
-"""The commands ``bemerc cache ...``: look into frame caches, check them, work them out anew; exchange.py has the others."""
+"""The commands ``bemerc cache info``, ``validate`` and ``recompute``; exchange.py has ``export`` and ``import``."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -104,9 +104,9 @@ def validate(
 ) -> None:
     """Check every row of a cache; exit code 1 where there is an error.
 
-    Shapes, timestamps, rates against durations, ranges, shares of NaN. With --deep every clip is hashed anew and compared
-    with what the cache was extracted from and with the store. The clips are looked up in manifest.jsonl above the caches,
-    unless --manifest or --video-dir say where.
+    Shapes, timestamps, rates against durations, ranges, shares of NaN. With --deep every clip is hashed anew and
+    compared with what the cache was extracted from and with the store. The clips are looked up in manifest.jsonl
+    above the caches, unless --manifest or --video-dir say where.
 
     Example: bemerc cache validate features --deep --video-dir clips
     """
@@ -143,7 +143,7 @@ def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Man
 
 
 def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Manifest | None":
-    """The utterances of caches: of a folder of clips, of a manifest, or of the manifest.jsonl above the caches; else None."""
+    """The utterances of a folder of clips, of a manifest, or of the manifest.jsonl above the caches; else None."""
     from bemerc.corpus.manifest import read_manifest
     from bemerc.corpus.readers import recording
 
@@ -176,7 +176,8 @@ def recompute(
 ) -> None:
     """Work out action units and head pose anew from landmarks.
 
-    That is done without the video, and what has changed is printed. Where the face was and the quality are taken over. Use the new cache with --caches; extraction does not replace it.
+    That is done without the video, and what has changed is printed. Where the face was and the quality are taken
+    over. Use the new cache with --caches; extraction does not replace it.
 
     Example: bemerc cache recompute features/face.h5 --out recomputed
     """

@@ -1,4 +1,4 @@
-"""The commands ``bemerc extract`` and ``bemerc describe``: what is measured of clips, and what it looks like in words."""
+"""The commands ``bemerc extract`` and ``bemerc describe``: clips in numbers and in words."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -181,10 +181,10 @@ def describe(
     """Say in plain English what face, body and voice do.
 
     Strong and weak are judged against the people that the model was trained on where --model names one, else against
-    general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use. With --teacher
-    a vision-language model watches the clips; its answers are kept, and interrupted work goes on. The sentences are left
-    beside the caches, and in utterances.csv there. Of a prepared corpus (SOURCE is its manifest.jsonl) descriptions are
-    made for training: descriptions.jsonl and references.json beside it.
+    general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use. With
+    --teacher a vision-language model watches the clips; its answers are kept, and interrupted work goes on. The
+    sentences are left beside the caches, and in utterances.csv there. Of a prepared corpus (SOURCE is its
+    manifest.jsonl) descriptions are made for training: descriptions.jsonl and references.json beside it.
 
     Example: bemerc describe clips
     """

@@ -74,8 +74,9 @@ def sample(
 ) -> None:
     """Make the embedded sample corpus.
 
-    Conversations of a warped portrait with a synthetic voice, in MELD's shape. It shows that everything works, and says nothing about people. Needs pip install "bemerc[sample]". Where
-    prepare.corpora names another corpus, nothing is made.
+    Conversations of a warped portrait with a synthetic voice, in MELD's shape. It shows that everything works, and
+    says nothing about people. Needs pip install "bemerc[sample]". Where prepare.corpora names another corpus, nothing
+    is made.
 
     Example: bemerc sample
     """
@@ -94,7 +95,8 @@ def prepare(
 ) -> None:
     """Corpora -> manifest.jsonl, one line per utterance.
 
-    It is the only thing that later commands read of a corpus.     Which corpora, where they lie and which labels they have is in the section prepare of the params file.
+    It is the only thing that later commands read of a corpus. Which corpora, where they lie and which labels
+    they have is in the section prepare of the params file.
 
     Example: bemerc prepare --set "prepare.corpora=[meld]" --data data
     """

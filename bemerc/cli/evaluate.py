@@ -1,4 +1,4 @@
-"""The commands ``bemerc evaluate``, ``compare``, ``card`` and ``export``: what a model is worth, and the model elsewhere."""
+"""The commands ``bemerc evaluate``, ``compare``, ``card`` and ``export``: what a model is worth, and its release."""
 
 from pathlib import Path
 from typing import Annotated
@@ -104,8 +104,9 @@ def card(
 ) -> None:
     """Write into a model's card what it is worth on test.
 
-    F1 per label, per speaker, per gender where that is known. Training writes the card (README.md in the model's folder) without looking at test; this adds the numbers. IEMOCAP's
-    speakers are named by gender; for other corpora --speakers gives it, in any words, and blank where it is not known.
+    F1 per label, per speaker, per gender where that is known. Training writes the card (README.md in the model's
+    folder) without looking at test; this adds the numbers. IEMOCAP's speakers are named by gender; for other corpora
+    --speakers gives it, in any words, and blank where it is not known.
 
     Example: bemerc card models/merc/TVB --predictions results/predictions/TVB.jsonl
     """
@@ -133,8 +134,8 @@ def export(
 ) -> None:
     """Merge adapter and backbone into one folder to deploy.
 
-    It is an ordinary transformers folder with the projectors beside it; `bemerc predict --model` reads it like any model
-    folder and gives the same scores, but for the rounding of a backbone's bfloat16.
+    It is an ordinary transformers folder with the projectors beside it; `bemerc predict --model` reads it like any
+    model folder and gives the same scores, but for the rounding of a backbone's bfloat16.
 
     Example: bemerc export models/merc/TVB --out deployed
     """

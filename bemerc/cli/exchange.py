@@ -1,4 +1,4 @@
-"""The commands ``bemerc cache export`` and ``import``: frame caches for other tools, and other tools' features as caches."""
+"""The commands ``bemerc cache export`` and ``import``: our features for other tools, and theirs for us."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,9 +37,10 @@ def export(
 ) -> None:
     """Give a cache to another tool: CSV, Parquet, MMSA's pickle, .npy files.
 
-    csv: OUT/ID.csv for each utterance, with OpenFace's column names. parquet: all in the file OUT. npy: OUT/ID.npy of (T, D),
-    as MERTools reads them. mmsa: the file OUT. Of a folder of caches csv, parquet and npy are written per modality, below
-    OUT. Where a manifest (or the one above the caches) or --video-dir says who said what and when, OUT/utterances.csv lists it.
+    csv: OUT/ID.csv for each utterance, with OpenFace's column names. parquet: all in the file OUT. npy: OUT/ID.npy of
+    (T, D), as MERTools reads them. mmsa: the file OUT. Of a folder of caches csv, parquet and npy are written per
+    modality, below OUT. Where a manifest (or the one above the caches) or --video-dir says who said what and when,
+    OUT/utterances.csv lists it.
 
     Example: bemerc cache export features/face.h5 openface --to csv
     """
@@ -101,8 +102,8 @@ def import_(
 ) -> None:
     """Make frame caches of other tools' features; they are used as extracted ones.
 
-    They say where they come from. Utterances are called by their files' names, or by a manifest's ids where one is named.
-    A pickle may hold arrays and plain types and nothing else; any other is refused unread.
+    They say where they come from. Utterances are called by their files' names, or by a manifest's ids where one is
+    named. A pickle may hold arrays and plain types and nothing else; any other is refused unread.
 
     Example: bemerc cache import openface --from openface --out imported
     """

@@ -29,8 +29,9 @@ def inspect(
 ) -> None:
     """A picture of one utterance, or what a cache holds.
 
-    The picture has a frame with landmarks, action units over time, head and body, pitch and energy. The frame comes from the clips in --video-dir, cues of subtitles included, or from those of a manifest. With --json
-    the utterance's values in place of a picture: columns, seconds, rows.
+    The picture has a frame with landmarks, action units over time, head and body, pitch and energy. The frame comes
+    from the clips in --video-dir, cues of subtitles included, or from those of a manifest. With --json the
+    utterance's values in place of a picture: columns, seconds, rows.
 
     Example: bemerc inspect features/face.h5 talk_01 --video-dir clips
     """

@@ -1,4 +1,4 @@
-"""The command line ``bemerc``: its commands in the order in which data passes through them, and what it says by itself."""
+"""The command line ``bemerc``: its commands, in the order in which data passes through them."""
 
 from typing import Annotated, Any
 
@@ -13,11 +13,11 @@ ORDER = (
     "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "tokens", "describe", "model", "backbone", "train", "crossfit",
     "predict", "evaluate", "compare", "card", "export", "doctor",
 )  # fmt: skip
-START = """bemerc measures faces, bodies and voices in videos, and recognises emotions with a language model tuned on them.
-  your own clips:  bemerc extract CLIPS, then bemerc describe CLIPS     (CLIPS: a folder, or one video)
+START = """bemerc: faces, bodies and voices in videos, and emotions by a language model.
+  your own clips:  bemerc extract CLIPS, bemerc describe CLIPS  (folder, video)
   with a model:    bemerc predict CLIPS --model MODEL
-  train a model:   bemerc init PROJECT --corpus sample                  (or meld, iemocap, table, recording)
-  if it fails:     bemerc doctor                                        (all commands: bemerc --help)"""
+  to train one:    bemerc init PROJECT --corpus sample          (meld, iemocap)
+  if it fails:     bemerc doctor                   (all commands: bemerc --help)"""
 
 
 class Commands(ErrorHandlingGroup):

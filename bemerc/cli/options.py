@@ -84,7 +84,19 @@ def read_params(params: Path | None, settings: list[str] | None) -> "Document":
     """What --params and --set name."""
     from bemerc.core.config import open_document
 
-    return open_document(params, settings or ())
+    document = open_document(params, settings or ())
+    _opened.append(document)
+    return document
+
+
+_opened: list["Document"] = []  # by the command that runs
+
+
+def unread_settings() -> list[str]:
+    """Sections that --set has changed and the command has not read; asked again, none."""
+    sections = sorted({section for document in _opened for section in document.unread})
+    _opened.clear()
+    return sections
 
 
 def source_of(source: Path | None, video_dir: Path | None, caches: Path | None = None) -> Path | None:

@@ -52,10 +52,11 @@ def predict(
 ) -> None:
     """Clips in, emotions out.
 
-    Extracts, makes tokens as the model's training had them, and scores its labels. Words come from subtitles beside a video (talk.srt, talk.vtt), or from --asr; clips without any are judged by
-    behavior alone, and one without words of which nothing was measured gets no label. Leaves predictions.jsonl and, for
-    spreadsheets, utterances.csv in the out folder. Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are
-    scored, into results/predictions/VARIANT.jsonl.
+    Extracts, makes tokens as the model's training had them, and scores its labels. Words come from subtitles beside a
+    video (talk.srt, talk.vtt), or from --asr; clips without any are judged by behavior alone, and one without words
+    of which nothing was measured gets no label. Leaves predictions.jsonl and, for spreadsheets, utterances.csv in the
+    out folder. Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are scored, into
+    results/predictions/VARIANT.jsonl.
 
     Example: bemerc predict clips --model models/merc/TVB
     """

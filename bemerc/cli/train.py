@@ -56,7 +56,8 @@ def backbone(
 ) -> None:
     """Train the tiny language model of the embedded default.
 
-    It stands in where model.name_or_path names no other. It learns to read the corpus's own words and prompts in a minute or two, so that everything works without a download.
+    It stands in where model.name_or_path names no other. It learns to read the corpus's own words and prompts in a
+    minute or two, so that everything works without a download.
 
     Example: bemerc backbone
     """
@@ -86,9 +87,10 @@ def train(
 ) -> None:
     """Tune the LLM on behavior tokens, stage 1 or stage 2.
 
-    In stage 1 (align) it learns to say what the behavior is, in stage 2 (merc) to name the emotion. Before it: prepare, extract, tokens, describe, and backbone unless model.name_or_path names another. Stage 2 starts
-    from what stage 1 left in the models folder. Killed, the same command goes on where it stood. Several GPUs:
-    accelerate launch --multi_gpu -m bemerc train --stage 2
+    In stage 1 (align) it learns to say what the behavior is, in stage 2 (merc) to name the emotion. Before it:
+    prepare, extract, tokens, describe, and backbone unless model.name_or_path names another. Stage 2 starts from what
+    stage 1 left in the models folder. Killed, the same command goes on where it stood. Several GPUs: accelerate
+    launch --multi_gpu -m bemerc train --stage 2
 
     Example: bemerc train --stage 2 --variant TVB
     """
@@ -125,7 +127,8 @@ def crossfit(
 ) -> None:
     """Have the align model describe every utterance.
 
-    Variants may read its descriptions. Those of train are by models that were aligned without them. Does nothing unless student.folds is set.
+    Variants may read its descriptions. Those of train are by models that were aligned without them. Does nothing
+    unless student.folds is set.
 
     Example: bemerc crossfit --set student.folds=2
     """

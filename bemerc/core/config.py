@@ -46,6 +46,7 @@ class Document(dict[str, Any]):
     def __init__(self, sections: Mapping[str, Any], path: str | Path) -> None:
         super().__init__(sections)
         self.path = path
+        self.unread: set[str] = set()  # sections with settings of the command line that nobody has loaded yet
 
     def __str__(self) -> str:
         return str(self.path)
@@ -84,6 +85,7 @@ def _apply(document: Document, setting: str) -> None:
         value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {shown}: the value is not valid YAML.") from None
+    document.unread.add(section)
     inner: dict[str, Any] = document
     for key in (section, *keys[:-1]):
         held = inner.get(key)
@@ -117,6 +119,8 @@ def _section(document: Mapping[str, Any], path: Source, section: str) -> Mapping
     if section not in document:
         listed = printable(", ".join(map(_shown, document)))
         raise ConfigError(f"{printable(path)}: there is no section '{section}'; the sections are {listed}.")
+    if isinstance(path, Document):
+        path.unread.discard(section)
     value = document[section] if document[section] is not None else {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{printable(path)}: section '{section}' must hold keys and values, not {_kind(value)}.")

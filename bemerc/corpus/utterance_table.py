@@ -1,4 +1,5 @@
-"""utterances.csv: one row per utterance for spreadsheets, with who said what and when, and whatever else is known of it."""
+"""utterances.csv: one row per utterance for spreadsheets, with who said what and when, and whatever else is known of
+it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Behavior tokens -> description, stage 1: the model learns to say what the behavior is.
 
-in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl or data/teacher.jsonl (describe.source), the backbone.  out: models/align/
+in: data/manifest.jsonl, data/tokens.h5, data/descriptions.jsonl or data/teacher.jsonl (describe.source), the
+backbone.  out: models/align/
 """
 
 from __future__ import annotations

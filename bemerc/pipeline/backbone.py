@@ -1,6 +1,8 @@
-"""Train's words, the prompt's frame and the descriptions -> a tiny Llama and its tokenizer, an ordinary Hugging Face folder.
+"""Train's words, the prompt's frame and the descriptions -> a tiny Llama and its tokenizer, an ordinary Hugging Face
+folder.
 
-Only the embedded default needs it: with ``model.name_or_path`` pointing at another causal LM, what this makes is not read.
+Only the embedded default needs it: with ``model.name_or_path`` pointing at another causal LM, what this makes is not
+read.
 
 in: data/manifest.jsonl, data/descriptions.jsonl.  out: models/backbone/
 """

@@ -83,7 +83,7 @@ def work_of(source: Path | None, caches: Path | None, out: Path | None, params: 
 
 
 def describe_by_rules(project: Project, measured: Measured, model: Path | None) -> dict[str, Description]:
-    """The rules' descriptions, also in descriptions.jsonl; by the references of ``model``'s train, else general ones."""
+    """The rules' descriptions, also in descriptions.jsonl; references are those of ``model``, else general ones."""
     file = project.data / variants.FILES["rules"]
     references = None if model is None else _references(model)
     describer.run(measured.manifest, measured.caches, file, project.load("describe", rules.Params), references)

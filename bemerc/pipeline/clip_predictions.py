@@ -28,7 +28,7 @@ class Predicted:
     """What a model predicts for clips.
 
     predictions  sorted by id, with words, speaker and time
-    without      utterances that have no label, and why: nothing was said in them, and nothing measured that the model reads
+    without      utterances that have no label, and why: there are no words, and nothing was measured that the model reads
     metadata     what the model's folder says of its training
     descriptions by rules, what face, body and voice do: utterance id -> Description
     measured     the utterances and their caches
@@ -132,6 +132,6 @@ def _check_speech(model: Path, metadata: Facts, project: Project) -> None:
     both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
     if audio is not None and both and project.load("extract_audio", AudioParams).speech_backend == "none":
         raise BemercError(
-            f"{model}: it was trained on sound measured by {audio.extractor}, and extract_audio.speech_backend is none. Name the "
-            "params file of its training with --params, or caches with --caches."
+            f"{model}: it was trained on sound measured by {audio.extractor}, and extract_audio.speech_backend is none. "
+            "Name the params file of its training with --params, or caches with --caches."
         )

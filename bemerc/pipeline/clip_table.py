@@ -1,4 +1,4 @@
-"""utterances.csv beside what was made of clips: words, label and probabilities, sentences, how sure the measurement is."""
+"""utterances.csv beside what was made of clips: words, labels, sentences, and how sure the measurement is."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def write(
 ) -> Path:
     """Write utterances.csv into ``folder`` and return its path.
 
-    Columns: id, dialogue, turn, start_s, end_s, speaker, text; label and one p_LABEL per label where there are predictions;
-    sentences where there are descriptions; quality and uncertain of the face; unmeasured and note of predictions.
+    Columns: id, dialogue, turn, start_s, end_s, speaker, text; label and one p_LABEL per label where there are
+    predictions; sentences where there are descriptions; quality and uncertain of the face; unmeasured and note of
+    predictions.
     """
     columns: Columns = {}
     if predictions or without:
@@ -58,8 +59,8 @@ def _notes(predictions: tuple[Prediction, ...], without: tuple[Unlabelled, ...])
 
 
 def _face(measured: Measured) -> Columns:
-    """quality: mean of the frames' quality, 0 to 1, a frame without a face counting 0. uncertain: yes where it is doubtful
-    which of several faces is the speaker's, no where it is not."""
+    """quality: mean of the frames' quality, 0 to 1, a frame without a face counting 0. uncertain: yes where it is
+    doubtful which of several faces is the speaker's, no where it is not."""
     quality, uncertain = dict[str, str](), dict[str, str]()
     path = measured.caches.get("face")
     if path is not None:

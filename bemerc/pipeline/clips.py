@@ -1,4 +1,5 @@
-"""Clips of no corpus: a folder, or a single file, is measured into frame caches; or caches that are there are taken as they are."""
+"""Clips of no corpus: a folder, or a single file, is measured into frame caches; or caches that are there are taken
+as they are."""
 
 from __future__ import annotations
 
@@ -101,8 +102,8 @@ def extract(
 
 
 def _drops_landmarks(project: Project) -> bool:
-    """Whether landmarks were switched off for these caches before. The store remembers it; an earlier release's did not,
-    and its cache tells."""
+    """Whether landmarks were switched off for these caches before. The store remembers it; an earlier release's did
+    not, and its cache tells."""
     from bemerc.extraction.store import Store
 
     if project.store_dir.is_dir() and not Store(project.store_dir).keeps_landmarks:

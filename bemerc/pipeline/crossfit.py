@@ -19,7 +19,7 @@ from bemerc.pipeline.project import Project
 
 @dataclass(frozen=True)
 class Crossfitted:
-    """Descriptions by the align model, id -> description; and their F1 against what align was taught, split by split."""
+    """Descriptions by the align model, by utterance id; and their F1 against what align was taught, by split."""
 
     descriptions: Mapping[str, description.Description]
     agreement: Mapping[Split, float]

@@ -4,7 +4,7 @@ and by a vision-language model as well, where describe.teacher names one.
 in: data/manifest.jsonl, data/cache/*.h5, for a teacher the clips.  out: data/descriptions.jsonl, data/events.jsonl
 (micro-expressions and blinks), data/references.json (train's quantiles), data/teacher.jsonl (empty without a
 teacher) and data/teacher_dropped.json (utterances without a usable answer, and why).
-A teacher's answers are kept in data/store, which is no output of DVC's: interrupted work goes on, nothing is asked twice.
+A teacher's answers are kept in data/store, which is no output of DVC's: interrupted work goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def run(project: Project) -> Taught | None:
 
 
 def ask(project: Project, manifest: Manifest, model: str, *, tolerant: bool = False) -> Taught:
-    """Have the vision-language ``model`` describe the clips; its sentences lie beside the rules', which say what it cannot hear.
+    """Have the vision-language ``model`` describe the clips; its sentences lie beside the rules', which say what it
+    cannot hear.
 
     tolerant  any number of answers may be unusable; else ``teacher.max_dropped_share`` of them
     """

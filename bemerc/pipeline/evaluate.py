@@ -1,8 +1,8 @@
 """Predictions -> metrics, plots and a report, with regressions beside the models.
 
 in: data/manifest.jsonl, data/tokens.h5, data/cache/face.h5 (which clips show several faces), predictions,
-the models' epochs.csv, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/, results/mistakes.csv, results/report.md;
-and results/test_access.jsonl, which counts how often test was used and is no output, since DVC would remove it
+the models' epochs.csv, and for the embedded sample the truth beside it.  out: results/metrics.json, results/plots/,
+results/mistakes.csv, results/report.md; and results/test_access.jsonl, which counts how often test was used and is no output, since DVC would remove it
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bemerc.sample import plan
 def run(project: Project, predictions: Sequence[Path] = (), out: Path | None = None) -> dict[str, Any]:
     """Judge predictions on test and write the report; returns what metrics.json holds.
 
-    predictions  the files to judge, each called after its variant; none: those of the variants that ``evaluate.variants``
-                 names, with their training curves
+    predictions  the files to judge, each called after its variant; none: those of the variants that
+                 ``evaluate.variants`` names, with their training curves
     out          folder of the report; None = the project's results
     """
     params, shown = project.load("evaluate", evaluation.Params), project.load("prompt", prompts.Params)

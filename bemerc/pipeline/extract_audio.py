@@ -1,4 +1,5 @@
-"""Clips -> voice: pitch, energy and spectrum, a hundred times a second; and what a speech encoder makes of it, if one is named.
+"""Clips -> voice: pitch, energy and spectrum, a hundred times a second; and what a speech encoder makes of it, if one
+is named.
 
 in: the clips of a manifest.  out: data/cache/audio.h5, data/cache/speech.h5
 Results are kept in data/store, which is no output of DVC's: interrupted runs resume, and only new clips are extracted.
@@ -31,7 +32,7 @@ def run(
 
     workers   processes; 0 = one per core
     tolerant  for clips of no corpus: any number may fail, and without a speech backend there is no speech.h5. Else
-              ``extract_audio.max_failed_share`` of them may, above which BemercError is raised, and an empty one is left
+              ``extract_audio.max_failed_share`` of them may, else BemercError is raised, and an empty one is left
     """
     params = params_of(project)
     if tolerant:

@@ -29,7 +29,7 @@ def run(
 
     workers    processes; 0 = one per core
     landmarks  keep raw points of faces, which can identify people; None = as the params say
-    tolerant   any number of clips may fail; else ``extract_video.max_failed_share`` of them. Raises BemercError above it
+    tolerant   any number of clips may fail; else ``extract_video.max_failed_share`` of them, or BemercError is raised
     """
     params = project.load("extract_video", VideoParams)
     if tolerant:

@@ -1,7 +1,8 @@
 """A new project's files: params.yaml, dvc.yaml, pipeline/ and what DVC and git want beside them.
 
-They are those of bemerc's own repository (files/ holds links to them, and a wheel their text), so that there is one set of
-stages and defaults. Stages there depend on bemerc's code; in a project they depend on bemerc.txt, which names the release.
+They are those of bemerc's own repository (files/ holds links to them, and a wheel their text), so that there is one
+set of stages and defaults. Stages there depend on bemerc's code; in a project they depend on bemerc.txt, which names
+the release.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def without_code(text: str) -> str:
 
 
 def commands(folder: Path) -> Iterator[str]:
-    """The commands that ``dvc repro`` runs in a project, in its order; a stage of several items stands once for each."""
+    """The commands that ``dvc repro`` runs in a project, in its order; a stage of a matrix once for each item."""
     document: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
     params: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     for name, stage in document["stages"].items():

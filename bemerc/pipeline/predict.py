@@ -1,6 +1,7 @@
 """A trained variant -> a probability for every label of every utterance of dev and test.
 
-in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/, the descriptions that it reads.  out: results/predictions/VARIANT.jsonl
+in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/, the descriptions that it reads.
+out: results/predictions/VARIANT.jsonl
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -38,8 +37,9 @@ class Project:
 
     def value(self, section: str, key: str, default: T) -> T:
         """One value of another stage's section, unchecked; ``default`` where it is not there."""
-        held = config.read_document(self.params).get(section)
-        value: T = held.get(key, default) if isinstance(held, Mapping) else default
+        if section not in config.read_document(self.params):
+            return default
+        value: T = config.read_section(self.params, section).get(key, default)
         return value
 
     @property

@@ -124,6 +124,16 @@ def test_flags_and_settings_stand_in_place_of_the_params_file(tmp_path: Path) ->
         assert (face.params["policy"], face.params["faces"], face.params["landmarks"]) == ("largest", 1, False)
 
 
+def test_a_setting_that_the_command_does_not_read_is_a_warning(talk: Path) -> None:
+    settings = ("--set", "tokens.k=4", "--set", "describe.items=2")
+    answer = bemerc("describe", "--caches", "features/talk", *settings, cwd=talk)
+    assert answer.returncode == 0
+    assert [line for line in answer.stderr.splitlines() if "--set" in line] == [
+        "--set: this command does not read the section tokens."
+    ]
+    assert "--set" not in bemerc("describe", "--caches", "features/talk", cwd=talk).stderr
+
+
 @pytest.mark.parametrize("setting", ["tokens.k", "k=4", "tokns.k=4", "tokens.=4", "tokens.k={"])
 def test_a_setting_of_no_use_is_an_error(setting: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
@@ -159,7 +169,7 @@ def test_the_programs_own_words_go_to_stderr_as_one_asks(tmp_path: Path) -> None
 def test_bemerc_alone_shows_the_way() -> None:
     answer = bemerc()
     assert (answer.returncode, len(answer.stdout.splitlines())) == (0, 5)
-    assert max(map(len, answer.stdout.splitlines())) < 120
+    assert max(map(len, answer.stdout.splitlines())) <= 80
 
 
 def test_options_of_the_last_release_are_read(talk: Path) -> None:
