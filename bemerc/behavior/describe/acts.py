@@ -24,7 +24,7 @@ from bemerc.cache import Features
 from bemerc.corpus.manifest import Modality
 
 Array = NDArray[np.float64]
-Clip = Mapping[Modality, Features]
+ClipFeatures = Mapping[Modality, Features]
 Levels = Mapping[str, Level]
 
 THROUGHOUT = 0.75  # active for this share of the measured frames
@@ -75,7 +75,7 @@ class BriefAct:
 # ------------------------------------------------------------------------------------------------------------ at rest
 
 
-def levels(clip: Clip) -> Levels:
+def levels(clip: ClipFeatures) -> Levels:
     """Column -> where it may rest in this clip: what later turns of the speaker are judged against."""
     return {item.column: level(series, item.intensity) for item, series in _items_of(clip)}
 
@@ -88,7 +88,7 @@ def rests(own: Levels, earlier: Sequence[Levels], references: References) -> Mea
     }
 
 
-def reached(clip: Clip, at_rest: Measures) -> Measures:
+def reached(clip: ClipFeatures, at_rest: Measures) -> Measures:
     """Item key -> how far it went from rest: what References are fitted on."""
     return {item.key: reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
 
@@ -156,7 +156,7 @@ def oscillations(face: Features, column: str) -> int:
 # -------------------------------------------------------------------------------------------------------------- series
 
 
-def _items_of(clip: Clip) -> list[tuple[Item, Array]]:
+def _items_of(clip: ClipFeatures) -> list[tuple[Item, Array]]:
     """Every item whose column the clip has, with its series."""
     return [
         (item, _plausible_series(frames, item.column))

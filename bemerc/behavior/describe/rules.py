@@ -1,8 +1,9 @@
 """Rules: the frames of one clip -> four sentences on facial expression, body language, posture and voice.
 
 Which units moved, how strongly, when and how long, micro-expressions, blinks, nods (acts.py); the hands' states
-(gestures.py); the voice by train's quantiles. Strength is judged against train (references.py) and the speaker's
-earlier turns, never against later ones. The sentences are align's training targets and text for people. Unlike a
+(gestures.py); the voice by train's quantiles. Strength is judged against the train split (references.py) and the
+speaker's earlier turns, never against later ones. The sentences are what stage 1 (align) learns to write, and text for
+people. Unlike a
 vision-language model the rules name movements and no emotions, and need no GPU. The split of behavior in four is
 BeMERC's; the rules are ours.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import acts, gestures, phrases
-from bemerc.behavior.describe.acts import Clip, Levels
+from bemerc.behavior.describe.acts import ClipFeatures, Levels
 from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.behavior.describe.micro_expressions import blinks
 from bemerc.behavior.describe.references import GENERAL, Item, Measures, References
@@ -57,7 +58,7 @@ class Params:
 
 
 def describe(
-    clip: Clip,
+    clip: ClipFeatures,
     references: References = GENERAL,
     earlier: Sequence[Levels] = (),
     params: Params = Params(),
@@ -82,7 +83,7 @@ def describe(
     return Description(**sentences, reasons=missing)
 
 
-def measures(clip: Clip) -> Measures:
+def measures(clip: ClipFeatures) -> Measures:
     """The measures that are judged by quantiles: the voice's five, the body's movement and the hands'."""
     result: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
@@ -102,7 +103,7 @@ def _measured_voice(audio: Features) -> voice.Voice:
     return voice.measure(pitch, energy, events.frame_s(audio.timestamps_s))
 
 
-def covered(clip: Clip) -> NDArray[np.bool_] | None:
+def covered(clip: ClipFeatures) -> NDArray[np.bool_] | None:
     """(T,) frames of the face at which a hand is at it; None without a face or without hands' columns."""
     return gestures.covered(clip["face"], clip.get("pose")) if "face" in clip else None
 

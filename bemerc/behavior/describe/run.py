@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
-from bemerc.behavior.describe.acts import Clip, Levels
+from bemerc.behavior.describe.acts import ClipFeatures, Levels
 from bemerc.behavior.describe.description import Description, write_descriptions, write_lines
 from bemerc.behavior.describe.references import GENERAL, References, fit_quantiles, fit_reaches, fit_rest
 from bemerc.behavior.describe.rules import NOT_LOOKED_FOR, Params, Reasons
@@ -85,7 +85,7 @@ def _in_turn(manifest: Manifest) -> list[Utterance]:
     return [u for dialogue in manifest.dialogues() for u in dialogue.utterances]
 
 
-def read_clip(caches: Caches, key: str) -> tuple[Clip, Reasons]:
+def read_clip(caches: Caches, key: str) -> tuple[ClipFeatures, Reasons]:
     """One utterance's frames per modality, without other people's bodies; and why a modality is missing from them.
 
     A clip without such a track has no frames; one that failed, or whose rows are damaged, counts as not measured.

@@ -64,12 +64,12 @@ def brief_peaks(values: Array, frame_s: float, threshold: float) -> list[Run]:
         return []
     reach = max(1, round(SURROUNDINGS_S / max(frame_s, LEAST_STEP_S)))
     noise = measured(np.abs(values - running_median(values, reach)))
-    noise_floor = max(threshold, NOISE_MULTIPLE * float(np.median(noise))) if noise.size else np.inf
+    least_height = max(threshold, NOISE_MULTIPLE * float(np.median(noise))) if noise.size else np.inf
     peaks: list[Run] = []
     taken = np.zeros(len(values), bool)
     for apex in _local_maxima(values):
         peak = _peak_at(values, apex, reach) if not taken[apex] else None
-        if peak is not None and peak.height >= noise_floor and _is_brief(values, peak, frame_s):
+        if peak is not None and peak.height >= least_height and _is_brief(values, peak, frame_s):
             peaks.append(peak)
             taken[peak.first : peak.last + 1] = True
     return sorted(peaks, key=lambda peak: peak.first)
