@@ -33,8 +33,8 @@ def init(
     """
     from bemerc.pipeline import init
 
-    written = init.run(folder, corpus, force=force)
-    typer.echo(f"{folder}: {', '.join(written)}")
+    init.run(folder, corpus, force=force)
+    typer.echo(f"{folder} has params.yaml, dvc.yaml, pipeline/ and DVC's settings.")
     if corpus != "sample":
         typer.echo(
             f"Put the corpus, or a link to it, at {folder / 'data' / corpus}, then ask: bemerc corpus check {corpus}"

@@ -33,9 +33,8 @@ def run(folder: Path, corpus: str, *, force: bool = False) -> list[str]:
     texts = {name: text for name, text in _texts(folder, corpus)}
     there = [name for name in texts if (folder / name).exists()]
     if there and not force:
-        raise BemercError(
-            f"{folder}: {', '.join(there)} is there already. Name another folder, or replace it with --force."
-        )
+        some = ", ".join(there[:2]) + (" and others" if there[2:] else "")
+        raise BemercError(f"{folder}: there is {some} already. Name another folder, or replace it with --force.")
     for name, text in texts.items():
         atomic.write_text(folder / name, text, mode=atomic.PUBLIC)
     (folder / "data").mkdir(exist_ok=True)
@@ -68,15 +67,24 @@ def without_code(text: str) -> str:
 
 
 def commands(folder: Path) -> Iterator[str]:
-    """The commands that ``dvc repro`` runs in a project, in its order; a stage of a matrix once for each item."""
+    """What to run in a project without DVC, one after the other: its stages' commands, a matrix's once for each item.
+
+    What only DVC needs, and what a new project's params switch off, is left out; face, body and voice are measured by one
+    command.
+    """
     document: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
     params: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    left_out = {"survey", "student", "crossfit", "extract_audio"}
+    if "sample" not in params["prepare"]["corpora"]:
+        left_out.add("sample")
     for name, stage in document["stages"].items():
+        if name in left_out:
+            continue
         command = _COMMAND.search((folder / "pipeline" / f"{name}.py").read_text(encoding="utf-8"))
         assert command is not None, f"pipeline/{name}.py names no command"
         places = stage.get("matrix", {}).values()
         for item in [item for place in places for item in _value(params, place)] or [""]:
-            yield f"bemerc {command[1].format(item)}"
+            yield f"bemerc {command[1].format(item)}".removesuffix(" --only video")
 
 
 def _value(params: dict[str, Any], place: str) -> list[Any]:

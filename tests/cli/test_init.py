@@ -47,8 +47,8 @@ def test_a_project_has_the_stages_of_the_repository_without_its_code(tmp_path: P
         assert [dep for dep in stage["deps"] if dep != init.VERSION_FILE] == kept
     shown = [line.strip() for line in answer.stdout.splitlines() if line.startswith("  bemerc ")]
     assert shown == list(init.commands(tmp_path / "p"))
-    assert shown[0] == "bemerc sample"
-    assert f"bemerc corpus survey {corpus}" in shown
+    assert shown[0] == ("bemerc sample" if corpus == "sample" else "bemerc prepare")
+    assert "bemerc extract data/manifest.jsonl" in shown
     assert "bemerc train --stage 2 --variant TVB" in shown
     for command in shown:
         assert bemerc(*shlex.split(command)[1:], "--help").returncode == 0
@@ -120,4 +120,4 @@ def test_dvc_takes_the_project(installed: Path, tmp_path: Path) -> None:
     dvc = [sys.executable, "-m", "dvc", "repro", "--dry", "--single-item", "sample"]
     answer = subprocess.run(dvc, cwd=tmp_path / "p", capture_output=True, text=True, check=False, env=environment)
     assert answer.returncode == 0, answer.stderr
-    assert "bemerc sample" in answer.stdout
+    assert "python -m pipeline.sample" in answer.stdout
