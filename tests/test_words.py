@@ -34,7 +34,6 @@ NOT_DONE = frozenset(
         "language/train",
         "pipeline",
         "release",
-        "view",
     }
 )
 

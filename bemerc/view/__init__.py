@@ -1,1 +1,1 @@
-"""What people look at: pictures of what was measured."""
+"""Pictures of what was measured."""

@@ -1,8 +1,7 @@
-"""One utterance at a glance: a frame with landmarks and skeleton, action units over time, head pose, pitch and energy.
+"""Plot one utterance: a frame with landmarks and skeleton, action units over time, head pose, pitch and energy.
 
-For people who want to see what a cache holds before they train on it. The obvious choice would draw on the video while
-it is extracted; here the picture is drawn from the caches, so that what one sees is what the language model gets. The
-frame itself comes from the clip, where there is one: the caches hold none.
+Everything is drawn from the caches, so that one sees what the language model gets, except for the frame itself, which comes
+from the clip, where there is one.
 """
 
 from __future__ import annotations
@@ -25,32 +24,11 @@ from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Lines of the mesh worth drawing: face oval, brows, eyes, nose, lips. Of the body: shoulders, arms, trunk.
-_OVAL: tuple[int, ...] = (
-    10,
-    338,
-    297,
-    332,
-    284,
-    251,
-    389,
-    356,
-    454,
-    323,
-    361,
-    288,
-    397,
-    365,
-    379,
-    378,
-    400,
-    377,
-    152,
-    148,
-    176,
-    149,
-)
-_OVAL += (150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10)
+# Landmarks of the mesh's lines: face oval, brows, eyes, irises, nose, lips.
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
+    150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10,
+)  # fmt: skip
 _LINES = (
     _OVAL,
     (46, 53, 52, 65, 55, 107, 66, 105, 63, 70, 46),
@@ -80,51 +58,56 @@ _FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is known of one utterance: features per modality, the mesh's landmarks, and the frame to draw them on."""
+class PlotData:
+    """The data of a plot.
+
+    features   modality -> the utterance's features
+    landmarks  (1, P, 3) the mesh's landmarks in the frame
+    frame      (H, W, 3) RGB, on which they are drawn
+    """
 
     features: Mapping[Modality, Features]
-    landmarks: NDArray[np.float32] | None = None  # (1, P, 3), of the frame that is shown
+    landmarks: NDArray[np.float32] | None = None
     frame: NDArray[np.uint8] | None = None
 
 
 def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifest | None = None) -> str:
-    """Draw utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip by the manifest.
+    """Plot utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip by the manifest.
 
-    Returns a sentence for the user. Raises CacheError when no cache knows the id or has a row of it, MediaError when the clip cannot be
-    read, DiskError when the picture cannot be written. A modality whose rows are damaged is named, and the others are drawn.
+    Returns a sentence for the user, which names modalities that cannot be drawn. Raises CacheError when no cache has the id
+    or a row of it, MediaError when the clip cannot be read, DiskError when the plot cannot be written.
     """
     with ExitStack() as stack:
         opened = {m: stack.enter_context(open_cache(caches[m], m)) for m in MODALITIES if m in caches}
         if not any(id_ in cache for cache in opened.values()):
-            known = next((cache.ids for cache in opened.values()), ())
-            some = ", ".join(map(printable, known[:5]))
-            raise CacheError(f"No cache here knows '{printable(id_)}'. Among the {len(known)} ids are: {some}.")
+            ids = next((cache.ids for cache in opened.values()), ())
+            some = ", ".join(map(printable, ids[:5]))
+            raise CacheError(f"No cache here has the id '{printable(id_)}'. Among the {len(ids)} ids are: {some}.")
         features, broken = _read(opened, id_)
         at = peak(features["face"]) if "face" in features else None
         landmarks = None
         if at is not None and opened["face"].has_landmarks:
-            try:  # one frame's: a film's are gigabytes
+            try:  # of one frame: those of a film are gigabytes
                 landmarks = opened["face"].landmarks(id_, at, at + 1)
             except CacheError as error:
                 broken.append(str(error))
         failed = {m: cache.failures[id_].rstrip(".") for m, cache in opened.items() if id_ in cache.failures}
         lost = [f"{m}: {reason}" for m, reason in failed.items()] + broken
-        if not any(len(found.values) for found in features.values()):
-            told = "; ".join(lost) or "no frame was shown and no sound heard"
-            raise CacheError(f"Of '{id_}' there is nothing to draw. {told[0].upper()}{told[1:]}.")
-        lost += [_chosen(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
+        if not any(len(rows.values) for rows in features.values()):
+            reason = "; ".join(lost) or "it has no row in any cache"
+            raise CacheError(f"Of '{id_}' there is nothing to draw. {reason[0].upper()}{reason[1:]}.")
+        lost += [_describe_choice(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
     time_s = _time_s(features, at)
     frame = _frame(id_, manifest, time_s) if manifest is not None and time_s is not None else None
-    draw(id_, Shown(features, landmarks, frame), at, out)
-    parts = [f"{out}: {id_}", *_seen({m: f for m, f in features.items() if m not in failed}), *lost]
+    draw(id_, PlotData(features, landmarks, frame), at, out)
+    parts = [f"{out}: {id_}", *_coverage({m: f for m, f in features.items() if m not in failed}), *lost]
     if manifest is not None and frame is None:
-        parts.append(f"{manifest.folder} knows no clip of it")
+        parts.append(f"{manifest.folder} has no clip of it")
     return "; ".join(parts) + "."
 
 
 def _read(opened: Mapping[Modality, FrameCache], id_: str) -> tuple[dict[Modality, Features], list[str]]:
-    """What can be read of an utterance, and sentences on what cannot."""
+    """The features that can be read, and sentences on those that cannot."""
     features: dict[Modality, Features] = {}
     broken = []
     for modality, cache in opened.items():
@@ -137,99 +120,99 @@ def _read(opened: Mapping[Modality, FrameCache], id_: str) -> tuple[dict[Modalit
 
 
 def peak(face: Features) -> int | None:
-    """The frame of the largest summed intensity above the clip's resting level; None where no frame has a face."""
+    """The frame with the largest sum of action units above the clip's median; None where no frame has a face."""
     units = face.values[:, [i for i, name in enumerate(face.columns) if name.startswith("AU")]].astype(np.float64)
-    seen = np.isfinite(units).all(axis=1)
-    if not seen.any() or not units.shape[1]:
+    has_face = np.isfinite(units).all(axis=1)
+    if not has_face.any() or not units.shape[1]:
         return None
-    moved = (units - np.median(units[seen], axis=0)).sum(axis=1)
-    return int(np.argmax(np.where(seen, moved, -np.inf)))
+    above = (units - np.median(units[has_face], axis=0)).sum(axis=1)
+    return int(np.argmax(np.where(has_face, above, -np.inf)))
 
 
 def _time_s(features: Mapping[Modality, Features], at: int | None) -> float | None:
-    """The moment that the frame shows: the face's peak, else the middle of what there is."""
+    """The time of the frame to show: the face's peak, else the middle of the utterance."""
     if at is not None:
         return float(features["face"].timestamps_s[at])
     stamps = next((f.timestamps_s for m, f in features.items() if m != "audio" and len(f.timestamps_s)), None)
     return None if stamps is None else float(stamps[len(stamps) // 2])
 
 
-def _chosen(choice: Choice) -> str:
+def _describe_choice(choice: Choice) -> str:
     if choice.by == "alone":
-        return "nobody else in sight"
+        return "the only face"
     doubt = ", which leaves it uncertain" if choice.uncertain else ""
     return f"one of up to {choice.faces} faces at a time, by {choice.by}, score {choice.score:.2f}{doubt}"
 
 
-def _seen(features: Mapping[Modality, Features]) -> list[str]:
+def _coverage(features: Mapping[Modality, Features]) -> list[str]:
     shares = {m: np.isfinite(f.values).any(axis=1).mean() if len(f.values) else 0.0 for m, f in features.items()}
     return [f"{m} in {share:.0%} of {len(features[m].values)} frames" for m, share in shares.items()]
 
 
 def _frame(id_: str, manifest: Manifest, time_s: float) -> NDArray[np.uint8] | None:
-    """The frame of an utterance's clip at its own time, cut as the utterance is; None where the manifest knows no clip."""
+    """The frame of an utterance at ``time_s`` after its start, cropped as the utterance is; None without a clip."""
     from bemerc.media.video import Video
 
-    known = [u for u in manifest.utterances if u.id == id_] or [
+    matches = [u for u in manifest.utterances if u.id == id_] or [
         u for u in manifest.utterances if id_.endswith(f"/{u.id}") or u.id.endswith(f"/{id_}")
     ]
-    clip = manifest.clip_path(known[0]) if len(known) == 1 else None
+    clip = manifest.clip_path(matches[0]) if len(matches) == 1 else None
     if clip is None or not clip.is_file():
         return None
-    at_s = (known[0].start_s or 0.0) + time_s
+    at_s = (matches[0].start_s or 0.0) + time_s
     with Video(clip) as video:
-        return next((f.rgb(known[0].crop) for f in video if f.timestamp_s >= at_s - 1e-6), None)
+        return next((f.rgb(matches[0].crop) for f in video if f.timestamp_s >= at_s - 1e-6), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- drawing
 
 
-def draw(title: str, shown: Shown, at: int | None, out: Path) -> None:
-    """Write the PNG: ``at`` is the face's frame to show. What is not known leaves its panel with a word that says so."""
+def draw(title: str, data: PlotData, at: int | None, out: Path) -> None:
+    """Write the PNG; ``at``: the row of the face to show. A panel without data says so."""
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
     figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.25), height_ratios=(2.2, 1, 1))
     figure.suptitle(_plain(title))
-    face, pose, audio = (shown.features.get(m) for m in MODALITIES)
-    _draw_person(figure.add_subplot(grid[:, 0]), shown, at)
+    face, pose, audio = (data.features.get(m) for m in MODALITIES)
+    _draw_person(figure.add_subplot(grid[:, 0]), data, at)
     units = figure.add_subplot(grid[0, 1])
     _draw_units(units, face, at)
     _draw_angles(figure.add_subplot(grid[1, 1], sharex=units), face, pose)
     _draw_voice(figure.add_subplot(grid[2, 1], sharex=units), audio)
-    units.set_xlim(0, max([float(f.timestamps_s[-1]) for f in shown.features.values() if len(f.timestamps_s)] + [0.04]))
-    with replacing(out) as file:  # it shows a person: for its owner alone
+    units.set_xlim(0, max([float(f.timestamps_s[-1]) for f in data.features.values() if len(f.timestamps_s)] + [0.04]))
+    with replacing(out) as file:  # readable for its owner only, as it shows a person
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
-def _draw_person(axes: Axes, shown: Shown, at: int | None) -> None:
+def _draw_person(axes: Axes, data: PlotData, at: int | None) -> None:
     axes.set_axis_off()
     axes.set_aspect("equal")
-    pose, time_s = shown.features.get("pose"), _time_s(shown.features, at)
-    size = None if shown.frame is None else (shown.frame.shape[1], shown.frame.shape[0])
-    if shown.frame is not None:
-        axes.imshow(shown.frame)
+    pose, time_s = data.features.get("pose"), _time_s(data.features, at)
+    size = None if data.frame is None else (data.frame.shape[1], data.frame.shape[0])
+    if data.frame is not None:
+        axes.imshow(data.frame)
     else:
         axes.invert_yaxis()
-    if at is not None and shown.landmarks is not None and shown.landmarks.shape[1] > max(map(max, _LINES)):
-        points = shown.landmarks[0]
+    if at is not None and data.landmarks is not None and data.landmarks.shape[1] > max(map(max, _LINES)):
+        points = data.landmarks[0]
         for line in _LINES:
             axes.plot(*points[list(line), :2].T, color=_FACE, linewidth=0.9)
     if pose is not None and time_s is not None and len(pose.values):
-        # Keypoints are fractions of the frame; without the frame its shape is not known, and 16:9 is most likely.
-        _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, shown)
+        # Keypoints are fractions of the frame; without a frame, 16:9 is the most likely shape.
+        _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, data)
     if size is not None:
         axes.set_xlim(0, size[0])
         axes.set_ylim(size[1], 0)
     when = "" if time_s is None else f"{time_s:.2f} s"
-    axes.set_title(when if shown.frame is not None else f"{when} (no clip at hand)", fontsize=9)
+    axes.set_title(when if data.frame is not None else f"{when} (no clip at hand)", fontsize=9)
 
 
-def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, shown: Shown) -> None:
-    if shown.frame is None and at is not None and shown.landmarks is not None:
-        return  # the mesh is in pixels and nobody knows of how many
+def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, data: PlotData) -> None:
+    if data.frame is None and at is not None and data.landmarks is not None:
+        return  # the mesh is in pixels of a frame of unknown size
     bones = [bone for bone in _BONES if {f"{end}_{axis}" for end in bone for axis in _POINT} <= {*pose.columns}]
-    for first, second in bones:  # somebody else's pose has other columns
+    for first, second in bones:  # imported poses have other columns
         ends = np.array([[pose.column(f"{name}_{part}")[row] for part in _POINT] for name in (first, second)])
         if (ends[:, 2] >= _VISIBLE).all():
             axes.plot(ends[:, 0] * size[0], ends[:, 1] * size[1], color=_BODY, linewidth=2, marker="o", markersize=4)
@@ -247,11 +230,11 @@ def _draw_units(axes: Axes, face: Features | None, at: int | None) -> None:
     values = np.stack([face.column(name) for name in names])
     half = np.median(np.diff(face.timestamps_s)) / 2 if len(face.timestamps_s) > 1 else 0.02
     edges = np.append(face.timestamps_s - half, face.timestamps_s[-1] + half)
-    shown = axes.pcolormesh(edges, np.arange(len(names) + 1), values, cmap="Blues", vmin=0, vmax=5)
+    heatmap = axes.pcolormesh(edges, np.arange(len(names) + 1), values, cmap="Blues", vmin=0, vmax=5)
     axes.set_yticks(np.arange(len(names)) + 0.5, [name.removesuffix("_r") for name in names], fontsize=7)
     axes.invert_yaxis()
     axes.axvline(face.timestamps_s[at], color=_BODY, linewidth=1)
-    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01)
+    bar = axes.figure.colorbar(heatmap, ax=axes, pad=0.01)
     bar.set_label("intensity", fontsize=8)
 
 
@@ -286,7 +269,7 @@ def _draw_voice(axes: Axes, audio: Features | None) -> None:
 
 
 def _plain(text: str) -> str:
-    """An id as it stands: matplotlib takes what is between two dollars for a formula, and may fail on it."""
+    """Text without formulas: matplotlib takes what is between two dollars for one, and may fail on it."""
     return printable(text).replace("$", r"\$")
 
 

@@ -33,7 +33,7 @@ def body(*, hands: bool) -> Features:
 
 
 def drawn(path: Path, features: Features) -> bytes:
-    inspect_plot.draw("a", inspect_plot.Shown({"pose": features}), None, path)
+    inspect_plot.draw("a", inspect_plot.PlotData({"pose": features}), None, path)
     return path.read_bytes()
 
 
@@ -94,12 +94,12 @@ def test_the_frame_of_a_cue_is_found_by_the_command_that_extract_prints(tmp_path
     assert abs(float(frame[:, :60].mean()) - brightness(60)) < 6  # 2.0 + 0.4 s, at 25 frames a second
     answer = bemerc("inspect", path, second, "--video-dir", tmp_path / "talk", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert "knows no clip" not in answer.stdout
+    assert "has no clip" not in answer.stdout
     assert (tmp_path / f"{second.replace('/', '_')}.png").stat().st_mode & 0o077 == 0
     write_manifest(tmp_path / "corpus.jsonl", manifest.utterances, manifest.labels, manifest.corpora)
     answer = bemerc("inspect", path, first, "--manifest", tmp_path / "corpus.jsonl", "--out", tmp_path / "b.png")
     assert answer.returncode == 0, answer.stderr
-    assert "knows no clip" not in answer.stdout
+    assert "has no clip" not in answer.stdout
 
 
 def test_ids_and_columns_of_strangers_are_drawn_or_named(tmp_path: Path) -> None:
