@@ -1,4 +1,4 @@
-"""A new project's files: params.yaml, dvc.yaml, pipeline/ and what DVC and git want beside them.
+"""A new project's files: params.yaml, dvc.yaml, pipeline/, recipes/ and what DVC and git want beside them.
 
 They are those of bemerc's own repository (files/ holds links to them, and a wheel their text), so that there is one
 set of stages and defaults. Stages there depend on bemerc's code; in a project they depend on bemerc.txt, which names
@@ -47,6 +47,8 @@ def _texts(folder: Path, corpus: str) -> Iterator[tuple[str, str]]:
     yield "dvc.yaml", without_code((FILES / "dvc.yaml").read_text(encoding="utf-8"))
     for script in sorted((FILES / "pipeline").glob("*.py")):
         yield f"pipeline/{script.name}", script.read_text(encoding="utf-8")
+    for recipe in sorted((FILES / "recipes").glob(f"{corpus}_*.yaml")):
+        yield f"recipes/{recipe.name}", recipe.read_text(encoding="utf-8")
     yield VERSION_FILE, f"{_release()}\n"
     yield ".dvcignore", (FILES / "dvcignore").read_text(encoding="utf-8")
     yield ".gitignore", "/data/\n/models/\n/results/\n*.h5\n"

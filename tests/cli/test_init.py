@@ -45,6 +45,8 @@ def test_a_project_has_the_stages_of_the_repository_without_its_code(tmp_path: P
         assert stage["deps"].count(init.VERSION_FILE) == 1
         kept = [dep for dep in theirs[name]["deps"] if not dep.startswith("bemerc/")]
         assert [dep for dep in stage["deps"] if dep != init.VERSION_FILE] == kept
+    recipes = {path.name for path in (tmp_path / "p").glob("recipes/*")}
+    assert recipes == ({"meld_7b.yaml"} if corpus == "meld" else set())
     shown = [line.strip() for line in answer.stdout.splitlines() if line.startswith("  bemerc ")]
     assert shown == list(init.commands(tmp_path / "p"))
     assert shown[0] == ("bemerc sample" if corpus == "sample" else "bemerc prepare")
@@ -68,7 +70,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree, installed into a folder of its own, without its dependencies."""
     base = tmp_path_factory.mktemp("wheel")
     source = base / "source"  # a build leaves files where it is done
-    for name in ("bemerc", "pipeline", ".dvc/config", ".dvcignore", *PARTS):
+    for name in ("bemerc", "pipeline", "recipes", ".dvc/config", ".dvcignore", *PARTS):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
