@@ -98,7 +98,7 @@ def validate(
     manifest: ManifestFile = None,
     video_dir: ClipsDir = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="The finished work; default: beside the caches.")
+        Path | None, typer.Option("--store", help="The extraction store; default: beside the caches.")
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -158,7 +158,7 @@ def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Man
 def _store(cache: Path, named: Path | None) -> Path | None:
     """The store that belongs to a cache: features/store beside it, or data/store above data/cache."""
     if named is not None and not named.is_dir():
-        raise BemercError(f"{named}: there is no such store of finished clips.")
+        raise BemercError(f"{named}: there is no such extraction store.")
     folder = cache.absolute().parent
     return named or next((up / "store" for up in (folder, folder.parent) if (up / "store").is_dir()), None)
 

@@ -21,7 +21,7 @@ class Project:
     models   folder of backbone, align and merc/VARIANT
     results  folder of predictions, metrics and report
     cache    folder of face.h5, pose.h5, audio.h5, speech.h5; None = data/cache
-    store    folder of finished clips, with which interrupted work goes on; None = data/store
+    store    folder of the extraction store, from which interrupted runs resume; None = data/store
     """
 
     params: config.Source = field(default_factory=lambda: config.Document({}, "the defaults"))

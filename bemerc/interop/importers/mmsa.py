@@ -41,28 +41,15 @@ def from_mmsa(
     """
     check_rate(rate_hz)
     splits = _splits(path, safe_pickle.load(path))
-    clash = _has_shared_ids(splits)
-    imported: list[Imported] = []
-    digest = sha256(path)
     keys = [(key, modality) for key, modality in _MMSA if any(s.get(key) is not None for s in splits.values())]
+    if not keys:
+        raise CacheError(f"{path}: its splits hold neither vision nor audio.")
     check_free([out / f"{modality}.h5" for _, modality in keys], replace)
+    digest = sha256(path)
+    imported: list[Imported] = []
     for key, modality in keys:
-        tables: dict[str, _Timed] = {}
-        for name, split in splits.items():
-            if split.get(key) is not None:
-                prefix = f"{_SPLITS[name]}/" if clash else ""
-                tables |= {f"{prefix}{id_}": timed for id_, timed in _mmsa_tables(path, split, key).items()}
-        stored_names = next((split[f"{key}_columns"] for split in splits.values() if f"{key}_columns" in split), None)
-        names_of_key = (
-            _texts(path, f"{key}_columns", stored_names)
-            if stored_names is not None
-            else names
-            if key == "vision"
-            else ()
-        )
-        columns = column_names(
-            names_of_key, _common_width(path, key, [table for table, _ in tables.values()]), f"mmsa_{key}"
-        )
+        tables = _tables_of_key(path, splits, key)
+        columns = _columns_of_key(path, splits, key, names, tables)
         timed = all(stamps is not None for _, stamps in tables.values())
         if not timed and rate_hz is None:
             raise CacheError(f"{path}: it does not say when its rows of {key} are. Name their rate: --rate-hz 25, say.")
@@ -78,9 +65,33 @@ def from_mmsa(
                 items=(_mmsa_item(request, tables, columns, rate_hz, digest) for request in requests),
             )
         )
-    if not imported:
-        raise CacheError(f"{path}: its splits hold neither vision nor audio.")
     return imported
+
+
+def _tables_of_key(path: Path, splits: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, _Timed]:
+    """Utterance -> its table of one key, of all splits."""
+    shared = _has_shared_ids(splits)
+    tables: dict[str, _Timed] = {}
+    for name, split in splits.items():
+        if split.get(key) is not None:
+            prefix = f"{_SPLITS[name]}/" if shared else ""
+            tables |= {f"{prefix}{id_}": timed for id_, timed in _mmsa_tables(path, split, key).items()}
+    return tables
+
+
+def _columns_of_key(
+    path: Path,
+    splits: Mapping[str, Mapping[str, Any]],
+    key: str,
+    vision_names: Sequence[str],
+    tables: Mapping[str, _Timed],
+) -> tuple[str, ...]:
+    """The column names of one key: those that the file stores, else the given ones for vision, else numbers."""
+    stored = next((split[f"{key}_columns"] for split in splits.values() if f"{key}_columns" in split), None)
+    names = vision_names if key == "vision" else ()
+    if stored is not None:
+        names = _texts(path, f"{key}_columns", stored)
+    return column_names(names, _common_width(path, key, [table for table, _ in tables.values()]), f"mmsa_{key}")
 
 
 def _splits(path: Path, content: Any) -> dict[str, dict[str, Any]]:
