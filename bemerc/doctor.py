@@ -38,8 +38,8 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-# Model files that mediapipe 0.10.21 carries: below its folder modules, what is not measured without it, SHA-256. Numbers come of
-# these files, so another file under the same name is reported too.
+# Model files that mediapipe 0.10.21 carries: below its folder modules, what is not measured without it, SHA-256.
+# Numbers come of these files, so another file under the same name is reported too.
 MODELS: tuple[tuple[str, str, str], ...] = (
     (
         "face_detection/face_detection_short_range.tflite",

@@ -53,9 +53,9 @@ def partial_path(path: Path, folder: Path | None = None) -> Path:
 def sweep_partials(folder: Path, *, other_machines: bool = False) -> None:
     """Remove the partial files that dead processes left in ``folder``, not in folders below it.
 
-    A process of this machine counts as dead when its id is free or belongs to a process that started later. Partial files
-    of other machines, and of earlier releases, whose names hold no machine, go after a day; with ``other_machines`` at
-    once. A folder that cannot be read and files that cannot be removed are skipped.
+    A process of this machine counts as dead when its id is free or belongs to a process that started later. Partial
+    files of other machines, and of earlier releases, whose names hold no machine, go after a day; with
+    ``other_machines`` at once. A folder that cannot be read and files that cannot be removed are skipped.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208  names are all that is needed
@@ -128,8 +128,8 @@ def replacing(path: Path, mode: int = PRIVATE, folder: Path | None = None) -> It
 
 @contextlib.contextmanager
 def replacing_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
-    """The path of a partial file, for a library that opens files itself; it replaces ``path`` when the block ends without an
-    error. Parent folders are made. OSError where the disk refuses."""
+    """The path of a partial file, for a library that opens files itself; it replaces ``path`` when the block ends
+    without an error. Parent folders are made. OSError where the disk refuses."""
     partial = partial_path(path, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

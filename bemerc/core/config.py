@@ -1,8 +1,8 @@
 """Strict loader of params.yaml: one section becomes one frozen dataclass.
 
 All faults are reported at once: unknown keys (with the valid ones), missing keys, wrong types, and values that the
-dataclass's own ``check`` refuses. Nothing is coerced except int to float: PyYAML reads ``1e-4`` as a string, and a silent
-float("1e-4") would hide the next such surprise.
+dataclass's own ``check`` refuses. Nothing is coerced except int to float: PyYAML reads ``1e-4`` as a string, and a
+silent float("1e-4") would hide the next such surprise.
 
 A params file may come with somebody else's model: its size, depth and the expansion of its aliases are bounded, a
 duplicate key is an error, and messages show only the beginning of a value.
@@ -41,7 +41,8 @@ _MAX_DIGITS = 100
 
 
 class Document(dict[str, Any]):
-    """The sections of a params file, with the settings of a command line in place of its own. ``str()`` is the file's name."""
+    """The sections of a params file, with the settings of a command line in place of its own. ``str()`` is the file's
+    name."""
 
     def __init__(self, sections: Mapping[str, Any], path: str | Path) -> None:
         super().__init__(sections)

@@ -1,8 +1,8 @@
 """Models in Hugging Face's format: find or download their folder, and load it without running code from it.
 
-``folder_of`` turns a name into a folder, with at most one download; ``load`` then calls ``from_pretrained`` on that folder
-offline. Plain ``from_pretrained`` asks the hub for whatever is no folder, runs a repository's own classes after a "y" on the
-terminal, and fetches attention kernels that a config names.
+``folder_of`` turns a name into a folder, with at most one download; ``load`` then calls ``from_pretrained`` on that
+folder offline. Plain ``from_pretrained`` asks the hub for whatever is no folder, runs a repository's own classes after
+a "y" on the terminal, and fetches attention kernels that a config names.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def folder_of(name: str, weights: bool = True, download: bool = True) -> Path:
     """The folder of the model ``name``: ``name`` itself where it is one, else its place in Hugging Face's cache.
 
     weights   whether safetensors weights are needed, or config and tokenizer alone
-    download  whether a model that is not in the cache may be downloaded: only where a person gave the name, and never in
-              offline mode (HF_HUB_OFFLINE)
+    download  whether a model that is not in the cache may be downloaded: only where a person gave the name, and never
+              in offline mode (HF_HUB_OFFLINE)
 
     Raises PretrainedError where there is no such model, or the one attempt to reach the hub fails.
     """
@@ -112,7 +112,8 @@ def _are_names(values: Iterable[Any]) -> bool:
 
 
 def _download(name: str, weights: bool) -> Path:
-    """Download a model into Hugging Face's cache, after a quick test that the hub answers: its client retries for a minute."""
+    """Download a model into Hugging Face's cache, after a quick test that the hub answers: its client retries for a
+    minute."""
     from huggingface_hub import hf_hub_url, is_offline_mode, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -159,8 +160,8 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def config_faults(folder: Path) -> Iterator[str]:
-    """What a folder's configs ask for and do not get, a clause each: code of their own, attention kernels from the hub, and
-    more parts than a model has, which would be built for hours before their weights are missed."""
+    """What a folder's configs ask for and do not get, a clause each: code of their own, attention kernels from the
+    hub, and more parts than a model has, which would be built for hours before their weights are missed."""
     for path in sorted(folder.glob("*config*.json")):
         for key, value in _entries(_read(path)):
             if key == "auto_map" and value:

@@ -20,7 +20,8 @@ from bemerc.core.terminal import printable
 MAX_BYTES = 16 << 20
 MAX_LINE_BYTES = 1 << 20
 MAX_DEPTH = 32
-# Nothing here counts beyond 64 bits, and float() of a huge one fails; but many tokenizers set model_max_length to 10**30.
+# Nothing here counts beyond 64 bits, and float() of a huge one fails; but many tokenizers set model_max_length to
+# 10**30.
 _MAX_DIGITS = 31
 
 

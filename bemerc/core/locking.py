@@ -47,7 +47,8 @@ def held(path: Path) -> Iterator[None]:
 
 
 def _lock(path: Path, file: Path) -> int:
-    """The open descriptor of the lock file, locked. Tries again where the previous holder removed the file meanwhile."""
+    """The open descriptor of the lock file, locked. Tries again where the previous holder removed the file
+    meanwhile."""
     while True:
         with contextlib.ExitStack() as stack:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PUBLIC)

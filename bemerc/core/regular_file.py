@@ -11,7 +11,8 @@ from pathlib import Path
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The bytes of a regular file of at most ``max_bytes``; OSError, with a ``strerror`` to print, for any other.
 
-    Opened without waiting, as a pipe would wait for a writer; and the open file is tested, not its name, which may change.
+    Opened without waiting, as a pipe would wait for a writer; and the open file is tested, not its name, which may
+    change.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:

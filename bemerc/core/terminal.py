@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-# Control, format (bidirectional overrides, zero width), surrogate, private use, and the two separators that break a line.
+# Control, format (bidirectional overrides, zero width), surrogate, private use, and the two separators that break a
+# line.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 # Joiners: Persian and Indic names and emoji need them, and they move nothing.
 _HARMLESS = "\u200c\u200d"

@@ -1,7 +1,7 @@
-"""Check a corpus before the hours of extraction (``bemerc corpus check``): counts, faults, and what bemerc does about each.
+"""Check a corpus before the hours of extraction (``bemerc corpus check``).
 
-Adds to the reader's findings those that need every clip opened: damaged, mis-cut, near-empty, without a track. The report
-itself is in check_report.py.
+Adds to the reader's findings those that need every clip opened: damaged, mis-cut, near-empty, without a track. The
+report itself is in check_report.py.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bemerc.media.video import Probe
 
 NEAR_EMPTY_S = 0.5
-# A clip is mis-cut when its length is off by more than both: seconds, and a share of the span by the corpus's times. One
-# threshold alone would flag either every short clip or no long one.
+# A clip is mis-cut when its length is off by more than both: seconds, and a share of the span by the corpus's times.
+# One threshold alone would flag either every short clip or no long one.
 TOLERANCE_S, TOLERANCE_SHARE = 0.5, 0.25
 # A label with fewer utterances in train is hardly learned. (Ours.)
 FEW = 10
@@ -42,8 +42,8 @@ def run(
 ) -> Report:
     """Check the corpus ``name`` as ``params`` (the section ``prepare``) describes it.
 
-    ``clips`` opens every clip for its length and tracks; ``deep`` decodes it whole too, which finds clips that break off.
-    Raises CorpusError only where no corpus has this name.
+    ``clips`` opens every clip for its length and tracks; ``deep`` decodes it whole too, which finds clips that break
+    off. Raises CorpusError only where no corpus has this name.
     """
     prepare.check_name(name)
     try:

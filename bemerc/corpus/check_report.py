@@ -55,7 +55,8 @@ class Report:
         )
 
     def format_text(self, shown: int = SHOWN) -> str:
-        """For people: the counts, then up to ``shown`` findings of each kind and action, and the count of the others."""
+        """For people: the counts, then up to ``shown`` findings of each kind and action, and the count of the
+        others."""
         lines = [self.corpus, *_count_lines(self), *_label_lines(self), *_speaker_lines(self)]
         lines += ["", *(f"STOPS  {printable(fault, 2000)}" for fault in self.faults[:MAX_SHOWN])] if self.faults else []
         lines += [f"and {len(self.faults) - MAX_SHOWN} more (--json lists all)"] if len(self.faults) > MAX_SHOWN else []

@@ -50,10 +50,12 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a table with a header line. The delimiter is the one in a first line ``sep=;``, else the header's most frequent one.
+    """Read a table with a header line. The delimiter is the one in a first line ``sep=;``, else the header's most
+    frequent one.
 
-    Rows and columns of blank cells are skipped, and so is an unnamed index by pandas. Raises CorpusError for a file that is
-    missing, empty or a workbook, a duplicate column, cells below a column without a name, and an unclosed quote.
+    Rows and columns of blank cells are skipped, and so is an unnamed index by pandas. Raises CorpusError for a file
+    that is missing, empty or a workbook, a duplicate column, cells below a column without a name, and an unclosed
+    quote.
     """
     raw = read_bytes(path)
     if kind := _other_format(raw):

@@ -1,8 +1,8 @@
-"""Decode text files: UTF-8, UTF-16 and UTF-32; lines that are not UTF-8 as CP1252, or in a detected East Asian or Cyrillic encoding.
+"""Decode text files: UTF-8, UTF-16, UTF-32, CP1252, and East Asian and Cyrillic encodings where they are clear.
 
 In Western text, bytes above 127 stand alone among ASCII letters; four in a row are another script. Its encoding is the
-one in which most characters are common ones: the first level of the national character sets, kana, Hangul, the most frequent
-Cyrillic letters. (General detectors are trained on whole texts and err on the few lines of a short clip.)
+one in which most characters are common ones: the first level of the national character sets, kana, Hangul, the most
+frequent Cyrillic letters. (General detectors are trained on whole texts and err on the few lines of a short clip.)
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def guess(odd: bytes) -> str:
 
 
 def _share(odd: bytes, name: str, common: Callable[[str], float]) -> float:
-    """The share of common characters among those that are not ASCII; 0 where the bytes are not valid in this encoding."""
+    """The share of common characters among those that are not ASCII; 0 where the bytes are not valid in this
+    encoding."""
     try:
         text = "".join(char for char in odd.decode(name) if char > "\x7f")
     except UnicodeDecodeError:
@@ -48,7 +49,8 @@ def _share(odd: bytes, name: str, common: Callable[[str], float]) -> float:
 
 
 def _of_level(encoding: str, first: int, last: int) -> Callable[[str], float]:
-    """A function that counts characters in the rows ``first`` to ``last`` of a national set, which hold the common ones."""
+    """A function that counts characters in the rows ``first`` to ``last`` of a national set, which hold the common
+    ones."""
     return lambda text: sum(first <= byte <= last for byte in text.encode(encoding, "ignore")[::2])
 
 
@@ -84,7 +86,8 @@ _COMMON_ASCII = frozenset(b"\r\n\t 0123456789:,.->")
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file's text; the numbers of the lines (from 1) that were not UTF-8, and the encoding as which they were decoded."""
+    """A file's text; the numbers of the lines (from 1) that were not UTF-8, and the encoding as which they were
+    decoded."""
 
     text: str
     odd_lines: tuple[int, ...] = ()
@@ -101,7 +104,8 @@ class Decoded:
 
 
 def decode(raw: bytes) -> Decoded:
-    """Decode a file's bytes: UTF-32 and UTF-16 by byte order mark or zero bytes, else UTF-8, else line by line (``guess``)."""
+    """Decode a file's bytes: UTF-32 and UTF-16 by byte order mark or zero bytes, else UTF-8, else line by line
+    (``guess``)."""
     if wide := _wide_encoding(raw):
         return Decoded(raw.decode(wide, "replace").removeprefix("\ufeff"))
     raw = raw.removeprefix(b"\xef\xbb\xbf")
@@ -127,8 +131,9 @@ def _is_utf8(line: bytes) -> bool:
 def _wide_encoding(raw: bytes) -> str | None:
     """UTF-16 or UTF-32, by the first bytes, or None.
 
-    Without a byte order mark: every second byte of an ASCII character in UTF-16 is zero, and no text in another encoding has
-    zeros. In other scripts only digits and line ends are such characters, and a few letters have a zero in the other place.
+    Without a byte order mark: every second byte of an ASCII character in UTF-16 is zero, and no text in another
+    encoding has zeros. In other scripts only digits and line ends are such characters, and a few letters have a zero
+    in the other place.
     """
     if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
         return "utf-32"

@@ -1,7 +1,7 @@
 """Emotion labels: named sets, accepted spellings, and the mapping of one set into another.
 
-Labels are always names: repositories number the same seven emotions in at least three orders. An unknown name is an error,
-and merging corpora needs a map by the user for labels without a counterpart.
+Labels are always names: repositories number the same seven emotions in at least three orders. An unknown name is an
+error, and merging corpora needs a map by the user for labels without a counterpart.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def label_set(spec: str | Sequence[str]) -> tuple[str, ...]:
-    """The labels of a named set, or a list of labels as it is; CorpusError for an unknown set, blanks and duplicates."""
+    """The labels of a named set, or a list of labels as it is; CorpusError for an unknown set, blanks and
+    duplicates."""
     if isinstance(spec, str):
         if spec not in LABEL_SETS:
             raise CorpusError(
@@ -50,7 +51,8 @@ def label_set(spec: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def names(labels: Sequence[str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Accepted spelling, in lower case -> label. ``extra``: a user's own spellings; CorpusError where they mean no label."""
+    """Accepted spelling, in lower case -> label. ``extra``: a user's own spellings; CorpusError where they mean no
+    label."""
     accepted = {name.casefold(): name for name in labels}
     for label in labels:
         for alias in ALIASES.get(label, ()):

@@ -63,7 +63,8 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All utterances of the corpora in use, sorted by id (of a folder of clips, in natural order), and their label set."""
+    """All utterances of the corpora in use, sorted by id (of a folder of clips, in natural order), and their label
+    set."""
 
     utterances: tuple[Utterance, ...]
     labels: tuple[str, ...]
@@ -89,8 +90,8 @@ class Manifest:
 def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence[str], corpora: Sequence[str]) -> None:
     """Check and write a manifest: a line with the label set, then one utterance per line, sorted by id.
 
-    Raises CorpusError, listing the faults: duplicate ids, labels outside the set, dialogues in two splits, indices other than
-    0, 1, 2, ... within a dialogue, and whatever read_manifest refuses.
+    Raises CorpusError, listing the faults: duplicate ids, labels outside the set, dialogues in two splits, indices
+    other than 0, 1, 2, ... within a dialogue, and whatever read_manifest refuses.
     """
     ordered = sorted(utterances, key=lambda u: u.id)
     checked = ((u.id, _fault(asdict(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
@@ -108,7 +109,8 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest, and check keys, types and ranges of every line; CorpusError with the number of a line that is wrong."""
+    """Read a manifest, and check keys, types and ranges of every line; CorpusError with the number of a line that is
+    wrong."""
     try:
         lines = read_json_lines(path, MAX_LINE_BYTES)
         first = next(lines, None)

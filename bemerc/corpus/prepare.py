@@ -1,7 +1,7 @@
 """Read the corpora in use and write their manifest: the section ``prepare`` of params.yaml.
 
-``corpora: [sample]`` -> ``[meld]`` switches; each corpus keeps its own settings whether it is in use or not. Several corpora
-need one label set, into which their labels are mapped by name, or by the user's map.
+``corpora: [sample]`` -> ``[meld]`` switches; each corpus keeps its own settings whether it is in use or not. Several
+corpora need one label set, into which their labels are mapped by name, or by the user's map.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def run(
 
     transcripts  of recordings without subtitles
 
-    Raises CorpusError, listing every fault, when a corpus cannot be read, label sets do not fit, or train lacks a label.
+    Raises CorpusError, listing every fault, when a corpus cannot be read, label sets do not fit, or train lacks a
+    label.
     """
     readings = [read(params, name, transcripts) for name in params.corpora]
     labels, utterances = joined(readings, params)

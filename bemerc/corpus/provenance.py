@@ -1,9 +1,9 @@
 """Fingerprints of the training data, which keep results that were fitted on other splits from being used.
 
-Ids hold no split, so that testing on another session of IEMOCAP extracts nothing again; tokens or models of the earlier splits
-then fit by their ids, and were fitted on what is now the test split. So tokens, references, models and predictions carry a
-fingerprint of train and dev, and each step refuses another one. The test split is not in it: an utterance that moves there
-leaves train or dev, and a new clip to predict makes nothing stale.
+Ids hold no split, so that testing on another session of IEMOCAP extracts nothing again; tokens or models of the
+earlier splits then fit by their ids, and were fitted on what is now the test split. So tokens, references, models and
+predictions carry a fingerprint of train and dev, and each step refuses another one. The test split is not in it: an
+utterance that moves there leaves train or dev, and a new clip to predict makes nothing stale.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class StaleError(BemercError):
 
 
 def fitted(manifest: Manifest) -> str:
-    """Fingerprint (32 hex digits) of the data of calibration, references and align: the ids, dialogues, turns and speakers of
-    train and dev. Words and labels do not count."""
+    """Fingerprint (32 hex digits) of the data of calibration, references and align: the ids, dialogues, turns and
+    speakers of train and dev. Words and labels do not count."""
     return _digest([[u.id, u.dialogue, u.index, u.speaker, u.split] for u in manifest.utterances if u.split != "test"])
 
 

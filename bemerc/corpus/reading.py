@@ -1,8 +1,8 @@
 """The result of a corpus reader: utterances, and findings about the corpus.
 
-A reader goes on as long as utterances can be told apart: a bad cue, row or file is left out, and becomes a Finding with id,
-reason and what bemerc does about it (printed by ``bemerc corpus check``). Faults in what defines the data stop it, all
-at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits.
+A reader goes on as long as utterances can be told apart: a bad cue, row or file is left out, and becomes a Finding
+with id, reason and what bemerc does about it (printed by ``bemerc corpus check``). Faults in what defines the data
+stop it, all at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits.
 """
 
 from __future__ import annotations
@@ -21,18 +21,69 @@ from bemerc.corpus.manifest import Manifest, Utterance
 # What bemerc does with the subject of a finding.
 Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]
 
-# Suffixes of clips; where two files claim one utterance, the first suffix wins. Clips are opened by their content, whatever
-# their suffix; a file with any other suffix is left out, with a finding.
-# fmt: off
+# Suffixes of clips; where two files claim one utterance, the first suffix wins. Clips are opened by their content,
+# whatever their suffix; a file with any other suffix is left out, with a finding. fmt: off
 VIDEO = (
-    ".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv",
+    ".mp4",
+    ".mkv",
+    ".mov",
+    ".avi",
+    ".webm",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".mts",
+    ".wmv",
+    ".flv",
+    ".3gp",
+    ".ogv",
     # camcorders, discs, broadcast and older players
-    ".m2ts", ".m2t", ".vob", ".divx", ".xvid", ".mxf", ".asf", ".f4v", ".3g2", ".ogm", ".m2v", ".mpe", ".qt", ".dv",
-    ".mod", ".tod", ".rm", ".rmvb", ".wtv", ".mp4v", ".mjpg", ".nut",
+    ".m2ts",
+    ".m2t",
+    ".vob",
+    ".divx",
+    ".xvid",
+    ".mxf",
+    ".asf",
+    ".f4v",
+    ".3g2",
+    ".ogm",
+    ".m2v",
+    ".mpe",
+    ".qt",
+    ".dv",
+    ".mod",
+    ".tod",
+    ".rm",
+    ".rmvb",
+    ".wtv",
+    ".mp4v",
+    ".mjpg",
+    ".nut",
 )
 SOUND = (
-    ".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff",
-    ".oga", ".mka", ".amr", ".caf", ".ac3", ".mp2", ".weba", ".wv", ".au", ".aifc", ".m4b",
+    ".wav",
+    ".flac",
+    ".m4a",
+    ".mp3",
+    ".aac",
+    ".ogg",
+    ".opus",
+    ".wma",
+    ".aif",
+    ".aiff",
+    ".oga",
+    ".mka",
+    ".amr",
+    ".caf",
+    ".ac3",
+    ".mp2",
+    ".weba",
+    ".wv",
+    ".au",
+    ".aifc",
+    ".m4b",
 )
 # fmt: on
 

@@ -1,7 +1,7 @@
 """Hash every file of a corpus, so that ``dvc repro`` notices when a clip is added or replaced.
 
-The manifest names clips and not their content, so it stays the same when a damaged clip is replaced. (DVC cannot depend on
-data/NAME of the corpora in use itself: only a stage with a matrix expands a list of params.)
+The manifest names clips and not their content, so it stays the same when a damaged clip is replaced. (DVC cannot
+depend on data/NAME of the corpora in use itself: only a stage with a matrix expands a list of params.)
 """
 
 from __future__ import annotations

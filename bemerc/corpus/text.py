@@ -20,7 +20,8 @@ _STRAIGHT = str.maketrans(CURLY)
 
 
 def read(path: Path) -> Decoded:
-    """Decode a file; CorpusError when it is not there, cannot be read, is no regular file or is larger than MAX_BYTES."""
+    """Decode a file; CorpusError when it is not there, cannot be read, is no regular file or is larger than
+    MAX_BYTES."""
     return decode(read_bytes(path))
 
 

@@ -1,8 +1,8 @@
 """Transcribe recordings without subtitles, with a Whisper model of transformers, into WebVTT files.
 
-The model's timestamps become cues, which are read as subtitles are (readers/recording.py); people may correct them by hand, and
-a file beside the video takes precedence. A transcript's name holds hashes of the recording and the model, so each
-recording is transcribed once. A user's own files are never written to.
+The model's timestamps become cues, which are read as subtitles are (readers/recording.py); people may correct them by
+hand, and a file beside the video takes precedence. A transcript's name holds hashes of the recording and the model, so
+each recording is transcribed once. A user's own files are never written to.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Sound:
     waveform    (N,) float32 mono at 16 kHz in [-1, 1]
     duration_s  the clip's true length
     losses      what is missing
-    choices     sentences on which track and channel were taken, where there was a choice; they are among the losses' notes
+    choices     sentences on which track and channel were taken, where there was a choice; also among the losses' notes
     """
 
     waveform: NDArray[np.float32]

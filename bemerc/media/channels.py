@@ -1,8 +1,8 @@
-"""Downmix a sound track to mono: FFmpeg's mix of its channels, or one channel alone where that mix would lose the sound.
+"""Downmix a sound track to mono: by FFmpeg, or one channel alone where a mix would lose the sound.
 
-The mix of two channels is silent where they have opposite polarity (a balanced cable in a stereo input), and half as loud
-where one is dead. Both are detected in the track's first 30 s of sound, always the same ones, so that an utterance has the
-same samples however much of the track is read with it.
+The mix of two channels is silent where they have opposite polarity (a balanced cable in a stereo input), and half as
+loud where one is dead. Both are detected in the track's first 30 s of sound, always the same ones, so that an
+utterance has the same samples however much of the track is read with it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _MAX_S = 600.0
 _BLOCK_S = 0.1
 _BLOCK = round(_BLOCK_S * SAMPLE_RATE_HZ)
 _SILENCE_DB = -60.0
-# Channels cancel each other where their mix has less than this share of the power of uncorrelated ones. For two channels
-# this is a correlation below -.75, which no two microphones have.
+# Channels cancel each other where their mix has less than this share of the power of uncorrelated ones. For two
+# channels this is a correlation below -.75, which no two microphones have.
 _CANCELLED = 0.25
-# A channel this far below the loudest is dead; the centre, where films have the voices, is preferred unless it is this far below.
+# A channel this far below the loudest is dead; the centre, where films have the voices, is preferred unless it is this
+# far below.
 _DEAD_DB = -40.0
 _CENTRE_DB = -10.0
 # Decoders overshoot full scale a little; samples beyond twice of it were never scaled.
@@ -52,7 +53,8 @@ _Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Mix:
-    """How to downmix a track: take ``channel`` (from 0) alone, None = FFmpeg's mix of all; then multiply by ``gain``."""
+    """How to downmix a track: take ``channel`` (from 0) alone, None = FFmpeg's mix of all; then multiply by
+    ``gain``."""
 
     channel: int | None = None
     gain: float = 1.0
@@ -72,7 +74,8 @@ class Analysis:
 
 
 def needs_analysis(stream: Any) -> bool:
-    """Whether a track may need another mix than FFmpeg's: several channels, or float samples, which may not be scaled."""
+    """Whether a track may need another mix than FFmpeg's: several channels, or float samples, which may not be
+    scaled."""
     decoder = stream.codec_context
     return bool(decoder.layout.nb_channels > 1 or decoder.codec.name.startswith("pcm_f"))
 

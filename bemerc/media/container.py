@@ -20,7 +20,8 @@ import av.logging
 from bemerc.core.errors import MachineError, MediaError
 from bemerc.media.losses import Losses
 
-# A clip counts as truncated when more than this is missing: headers round, and some count a last frame that is not there.
+# A clip counts as truncated when more than this is missing: headers round, and some count a last frame that is not
+# there.
 _MISSING_S = 0.5
 _MISSING_SHARE = 0.1
 # Raw sound formats: without a container, they have no timestamps and no length (of MP3 some files state one).
@@ -72,8 +73,9 @@ class DecoderError(MachineError):
 
 
 class _File:
-    """A clip's file for FFmpeg to read from. FFmpeg's own file access would hide errors of the disk: demuxers take them for
-    the clip's end or for damage. The descriptor is closed with the last reference, which is the container's."""
+    """A clip's file for FFmpeg to read from. FFmpeg's own file access would hide errors of the disk: demuxers take
+    them for the clip's end or for damage. The descriptor is closed with the last reference, which is the
+    container's."""
 
     def __init__(self, path: Path) -> None:
         # The suffix is a hint to the format; in a whole name, % would be a pattern for many files.
@@ -177,8 +179,8 @@ def decoded_frames(container: Any, stream: Any, losses: Losses) -> Iterator[Any]
 
 
 def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
-    """Yield the track's packets, and an empty one at the end that flushes the decoder. Other empty packets, which mean that
-    the picture stays as it is, are dropped: they would flush the decoder too early."""
+    """Yield the track's packets, and an empty one at the end that flushes the decoder. Other empty packets, which mean
+    that the picture stays as it is, are dropped: they would flush the decoder too early."""
     failures, joins = 0, _JoinedRecordings()
     restarts = bool(container.format.flags & _RESTARTS)
     tracks = [*container.streams.video, *container.streams.audio] if restarts else container.streams.get()
@@ -207,14 +209,15 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
 
 
 def _reason(error: Any) -> str:
-    # Decoders report EPERM for what is not allowed in a stream; its text would make people look at the file's permissions.
+    # Decoders report EPERM for what is not allowed in a stream; its text would make people look at the file's
+    # permissions.
     return "data that the format forbids" if error.errno == errno.EPERM else str(error.strerror)
 
 
 class _JoinedRecordings:
-    """Corrects the times of transport streams that were concatenated byte by byte. Where the next recording begins, times jump
-    back or (their counter wraps around) far ahead; it is moved behind the one before, all tracks by the same time, as ffmpeg
-    does. Pauses of up to an hour, and those of one track alone, stay."""
+    """Corrects the times of transport streams that were concatenated byte by byte. Where the next recording begins,
+    times jump back or (their counter wraps around) far ahead; it is moved behind the one before, all tracks by the
+    same time, as ffmpeg does. Pauses of up to an hour, and those of one track alone, stay."""
 
     def __init__(self) -> None:
         self._shift_s = 0.0
@@ -239,8 +242,8 @@ class _JoinedRecordings:
 
 
 class _BestEffortTimestamps:
-    """FFmpeg's best-effort timestamps (guess_correct_pts in libavcodec/decode.c): the presentation time, or the decoding
-    time (AVI and ASF have no other) where there is none or where it has gone backwards more often."""
+    """FFmpeg's best-effort timestamps (guess_correct_pts in libavcodec/decode.c): the presentation time, or the
+    decoding time (AVI and ASF have no other) where there is none or where it has gone backwards more often."""
 
     def __init__(self) -> None:
         self._last = {"pts": -math.inf, "dts": -math.inf}
@@ -270,8 +273,8 @@ def declared_duration_s(container: Any) -> float:
 
 
 def _is_estimated(container: Any) -> bool:
-    """Whether the length is FFmpeg's estimate from the file's size and its first bit rate, which may be several times wrong.
-    (A length that the file states is longer than that estimate once the file is truncated.)"""
+    """Whether the length is FFmpeg's estimate from the file's size and its first bit rate, which may be several times
+    wrong. (A length that the file states is longer than that estimate once the file is truncated.)"""
     stream = container.streams.best("audio")
     if container.format.name not in _RAW or stream is None or stream.codec_context is None or stream.duration is None:
         return False
@@ -320,11 +323,12 @@ def track_end_s(container: Any, stream: Any) -> float:
 
 
 def true_duration_s(declared_s: float, track_s: float, end_s: float, certain: bool, losses: Losses) -> float:
-    """The clip's true length in seconds, after a track was decoded up to ``end_s``; a truncated track is added to ``losses``.
+    """The clip's true length in seconds, after a track was decoded up to ``end_s``; a truncated track is added to
+    ``losses``.
 
     declared_s  the clip's length by its header
-    track_s     when the track ends by its own header. NaN (FLV, ASF, Matroska by a browser): the clip's length counts, unless
-                it is another track's, as a microphone may be switched off and a screen stand still
+    track_s     when the track ends by its own header. NaN (FLV, ASF, Matroska by a browser): the clip's length counts,
+                unless it is another track's, as a microphone may be switched off and a screen stand still
     certain     whether the header is to be trusted: see ``is_certain``
     """
     if math.isnan(track_s):
@@ -344,7 +348,7 @@ def _missing_s(length_s: float) -> float:
 
 
 def is_certain(container: Any) -> bool:
-    """Whether a track that ends before its header says is truncated. Not in AVI: FFmpeg subtracts what a file lacks to its
-    stated size, and recorders that were stopped or wrote into a pipe leave lengths unset. Nor in formats whose times may
-    restart: FFmpeg takes the difference of the last and the first one for their length."""
+    """Whether a track that ends before its header says is truncated. Not in AVI: FFmpeg subtracts what a file lacks to
+    its stated size, and recorders that were stopped or wrote into a pipe leave lengths unset. Nor in formats whose
+    times may restart: FFmpeg takes the difference of the last and the first one for their length."""
     return bool(container.format.name != "avi" and not container.format.flags & _RESTARTS)

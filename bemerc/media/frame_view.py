@@ -1,7 +1,7 @@
 """Views of a video frame from which extractors take pixels, as RGB, whole or in part.
 
-``media.video.CroppedFrame`` converts only the part that is asked for, which saves most of the work while a face is tracked;
-``ArrayFrame`` wraps an array. Both give the same pixels.
+``media.video.CroppedFrame`` converts only the part that is asked for, which saves most of the work while a face is
+tracked; ``ArrayFrame`` wraps an array. Both give the same pixels.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def as_frame_view(frame: FrameView | Rgb) -> FrameView:
 
 
 class Window:
-    """One coordinate system for a clip whose frames change size: a window as large as the largest frame, in which the others
-    are enlarged and centred, as a player does.
+    """One coordinate system for a clip whose frames change size: a window as large as the largest frame, in which the
+    others are enlarged and centred, as a player does.
 
     sizes   (T, 2) width and height of each frame
     size    width and height of the window

@@ -1,4 +1,4 @@
-"""What is missing from a decoded track, with times, so that each utterance of a long clip gets the notes of its own part."""
+"""What is missing from a decoded track, with times, so that every part of a clip gets its own notes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Track the pitch of a voice: Boersma's (1993) autocorrelation method, with a Viterbi path through the candidates.
 
-YIN per frame makes octave errors that the path corrects; pYIN costs ten times as much. Used by the audio extractor, and to
-choose a sound track with a voice.
+YIN per frame makes octave errors that the path corrects; pYIN costs ten times as much. Used by the audio extractor,
+and to choose a sound track with a voice.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ SAMPLE_RATE_HZ = 16_000
 FLOOR = 1e-10  # power of digital silence: -100 dB of full scale
 
 _BLOCK = 1024  # frames computed at a time, so that memory does not grow with the clip
-# Cheap sound cards add a constant to every sample. Constants below this (-46 dB) are within the noise of a room or the mean
-# of speech.
+# Cheap sound cards add a constant to every sample. Constants below this (-46 dB) are within the noise of a room or the
+# mean of speech.
 _OFFSET = 0.005
 
-# The values of Boersma (1993), "Accurate short-term analysis of the fundamental frequency"; costs are for frames 10 ms apart.
+# The values of Boersma (1993), "Accurate short-term analysis of the fundamental frequency"; costs are for frames 10 ms
+# apart.
 _CANDIDATES = 8
 _PASS_HZ, _STOP_HZ = 1500.0, 3000.0
 _FINER = 2
@@ -66,7 +67,8 @@ def _no_heartbeat() -> None:
 
 
 def blocks(timestamps_s: Array, alive: Callable[[], None] = _no_heartbeat) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Yield frames in blocks, as (rows, the sample nearest to each frame's middle); calls ``alive`` before each block."""
+    """Yield frames in blocks, as (rows, the sample nearest to each frame's middle); calls ``alive`` before each
+    block."""
     middles = np.rint(timestamps_s * SAMPLE_RATE_HZ).astype(np.int64)
     for start in range(0, len(middles), _BLOCK):
         alive()
@@ -75,7 +77,8 @@ def blocks(timestamps_s: Array, alive: Callable[[], None] = _no_heartbeat) -> It
 
 
 def frames_around(sound: Samples, middles: NDArray[np.int64], width: int, offset: float = 0.0) -> Array:
-    """(T, width) samples around each middle, minus ``offset`` except in digital silence; zeros beyond the clip's ends."""
+    """(T, width) samples around each middle, minus ``offset`` except in digital silence; zeros beyond the clip's
+    ends."""
     at = around(middles, width)
     samples = sound[np.clip(at, 0, len(sound) - 1)]
     return np.where(inside(at, len(sound)) & (samples != 0), samples - offset, 0.0).astype(np.float64)
@@ -102,8 +105,8 @@ def track_pitch(
 ) -> tuple[Array, Array]:
     """Pitch in Hz (T,), NaN where unvoiced, and voicing (T,) in [0, 1], for frames around ``timestamps_s`` (T,).
 
-    The candidates of a frame are the highest peaks of its autocorrelation, divided by that of the window. The cheapest path
-    through all frames chooses among them; jumps in pitch and changes of voicing have costs.
+    The candidates of a frame are the highest peaks of its autocorrelation, divided by that of the window. The cheapest
+    path through all frames chooses among them; jumps in pitch and changes of voicing have costs.
     """
     loudest, offset, path = _loudest(sound), constant_offset(sound), _Path(params.rate_hz / 100)
     hz, height = np.empty((2, len(timestamps_s), _CANDIDATES))
@@ -159,7 +162,8 @@ def _candidates(
 def _autocorrelation(frames: Array, lags: int, low_pass: bool) -> Array:
     """(T, W) -> (T, lags) at half samples, by FFT.
 
-    ``low_pass``: high harmonics make peaks so narrow that half samples miss them, and then twice the period looks better.
+    ``low_pass``: high harmonics make peaks so narrow that half samples miss them, and then twice the period looks
+    better.
     """
     size = 1 << (frames.shape[1] + lags // _FINER).bit_length()
     spectrum = np.fft.rfft(frames, size)

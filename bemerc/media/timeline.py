@@ -1,7 +1,7 @@
 """Place decoded sound on the clip's clock: silence where timestamps leave a gap, a cut where samples outrun them.
 
-As FFmpeg's ``aresample=async=1``: samples follow each other while they agree with their timestamps to 0.1 s, beyond which
-the timestamps win, since sound cards drift, tracks are cut and joined, and packets get lost.
+As FFmpeg's ``aresample=async=1``: samples follow each other while they agree with their timestamps to 0.1 s, beyond
+which the timestamps win, since sound cards drift, tracks are cut and joined, and packets get lost.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Timeline:
         return self._track.finish()
 
     def _jump_s(self, length_s: float, start_s: float | None, next_s: float | None) -> float:
-        """Seconds by which the timestamp is ahead of the samples; 0 where, by the next timestamp, this one alone is wrong."""
+        """Seconds by which the timestamp is ahead of the samples; 0 where, by the next timestamp, this one alone is
+        wrong."""
         if start_s is None:
             return 0.0
         jump_s = start_s - self.now_s
@@ -127,7 +128,8 @@ class _Track:
         self._end = 0
 
     def put(self, at: int, samples: _Samples) -> None:
-        """Write samples from place ``at`` on, with fades. Where they overlap earlier ones, those stay and fade into them."""
+        """Write samples from place ``at`` on, with fades. Where they overlap earlier ones, those stay and fade into
+        them."""
         overlap = max(0, self._end - at)
         if overlap >= len(samples):
             return

@@ -1,8 +1,8 @@
 """Choose one of a clip's sound tracks: the requested one, or by default the one with a voice.
 
-Screen recorders write the computer's sound and the microphone as two tracks, cameras a track per microphone, films one per
-language; the first, which players choose, may be silent. Of several tracks the beginnings are analysed, and another than
-the players' choice is taken only where it clearly has more of a voice.
+Screen recorders write the computer's sound and the microphone as two tracks, cameras a track per microphone, films one
+per language; the first, which players choose, may be silent. Of several tracks the beginnings are analysed, and
+another than the players' choice is taken only where it clearly has more of a voice.
 """
 
 from __future__ import annotations

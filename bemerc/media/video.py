@@ -34,7 +34,8 @@ from bemerc.media.container import (
 )
 from bemerc.media.losses import Losses
 
-# Converters process so many pixels of a row at once; a part is converted as within the whole if it starts at a multiple.
+# Converters process so many pixels of a row at once; a part is converted as within the whole if it starts at a
+# multiple.
 _LANES = 32
 
 # Frames that follow sooner than this are dropped (a damaged header), and so are those after a week.
@@ -79,8 +80,9 @@ def probe(path: Path) -> Probe:
 
 @dataclass(frozen=True)
 class Display:
-    """How a decoded frame is displayed: scaled to ``stored``, its width and height with square pixels; then ``transposed``
-    (rows and columns exchanged), ``mirrored`` (left and right) and ``flipped`` (top and bottom), in this order."""
+    """How a decoded frame is displayed: scaled to ``stored``, its width and height with square pixels; then
+    ``transposed`` (rows and columns exchanged), ``mirrored`` (left and right) and ``flipped`` (top and bottom), in
+    this order."""
 
     stored: tuple[int, int]
     transposed: bool = False
@@ -89,7 +91,8 @@ class Display:
 
     @staticmethod
     def of(frame: Any, aspect: Fraction = Fraction(1)) -> Display:
-        """From the frame's display matrix, to the nearest of the eight orientations; ``aspect``: width / height of a pixel."""
+        """From the frame's display matrix, to the nearest of the eight orientations; ``aspect``: width / height of a
+        pixel."""
         stored = max(1, round(frame.width * aspect)), frame.height
         matrix = frame.side_data.get(_MATRIX)
         if matrix is None or matrix.buffer_size < 36:
@@ -119,7 +122,8 @@ class Display:
 
 
 class _PixelShape:
-    """The pixel aspect ratio of a track: the container's, if it differs from the track's own, which may change on the way."""
+    """The pixel aspect ratio of a track: the container's, if it differs from the track's own, which may change on the
+    way."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -146,8 +150,8 @@ class Frame:
         self._rgb: NDArray[np.uint8] | None = None
 
     def rgb(self, crop: RelativeBox | None = None, longest_side: int | None = None) -> NDArray[np.uint8]:
-        """Contiguous (H, W, 3) uint8, upright, with square pixels, cut to ``crop``, then scaled down until no side exceeds
-        ``longest_side`` pixels. The frame is converted once."""
+        """Contiguous (H, W, 3) uint8, upright, with square pixels, cut to ``crop``, then scaled down until no side
+        exceeds ``longest_side`` pixels. The frame is converted once."""
         if self._rgb is None:
             self._rgb = self._display.apply(_to_rgb(self._frame, self._reformatter, self._display.stored))
         picture = self._rgb if crop is None else _cut(self._rgb, crop)
@@ -187,7 +191,8 @@ class Frame:
         return _to_rgb(picked, self._reformatter, (picked.width, picked.height))[::2, ::2]
 
     def _is_plain(self) -> bool:
-        """Whether parts can be converted alone: 8-bit planar YUV 4:2:0 of even size, displayed as stored, not interlaced."""
+        """Whether parts can be converted alone: 8-bit planar YUV 4:2:0 of even size, displayed as stored, not
+        interlaced."""
         frame = self._frame
         as_stored = self._display.is_as_stored and self._display.stored == (frame.width, frame.height)
         plain = frame.format.name in ("yuv420p", "yuvj420p") and as_stored
@@ -201,7 +206,8 @@ class Frame:
 
 
 class CroppedFrame:
-    """A view (``frame_view.FrameView``) of a frame cut to ``crop``, which converts only what is asked for where it can."""
+    """A view (``frame_view.FrameView``) of a frame cut to ``crop``, which converts only what is asked for where it
+    can."""
 
     def __init__(self, frame: Frame, crop: RelativeBox | None = None) -> None:
         self._frame, self._crop = frame, crop
@@ -295,8 +301,8 @@ def _time_fault(now_s: float, last_s: float) -> str:
 
 
 def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """RGB of ``size`` (width, height). The frame's colour range is passed on: the default would give full-range clips too
-    much contrast."""
+    """RGB of ``size`` (width, height). The frame's colour range is passed on: the default would give full-range clips
+    too much contrast."""
     width, height = size
     if max(frame.width * frame.height, width * height) > MAX_PIXELS:
         raise MediaError(f"A frame claims {width}x{height} pixels; the clip is damaged.")

@@ -1,8 +1,8 @@
-"""The sample's six cases (which modalities carry the emotion), their assignment to utterances, and the best possible accuracy.
+"""The sample's six cases (which modalities carry the emotion), and the best possible accuracy on them.
 
-Random labels would correlate by chance with speakers, turns or lengths, which on a few hundred utterances is worth several
-points. So labels and cases are balanced, and of many shuffles the one with the weakest correlations is kept. The best
-possible accuracy (ceiling) is computed by enumeration.
+Random labels would correlate by chance with speakers, turns or lengths, which on a few hundred utterances is worth
+several points. So labels and cases are balanced, and of many shuffles the one with the weakest correlations is kept.
+The best possible accuracy (ceiling) is computed by enumeration.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def _accuracy(
 def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.random.Generator) -> list[Roles]:
     """``count`` roles, in an order that is independent of ``ties``.
 
-    ties  per utterance, numbers that must not predict the label (turn, speaker, length class). Of 200 shuffles the one with the
-          most even label counts over their values is kept.
+    ties  per utterance, numbers that must not predict the label (turn, speaker, length class). Of 200 shuffles the one
+          with the most even label counts over their values is kept.
     """
     deck = _deck(count, hint_share, rng)
     labels = np.array([LABELS.index(role.label) for role in deck])
@@ -131,8 +131,8 @@ def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.r
 
 
 def _deck(count: int, hint_share: float, rng: np.random.Generator) -> list[Roles]:
-    # 7 labels and 6 cases have no common divisor: (i mod 7, i mod 6) takes all 42 pairs before one repeats, and every stretch
-    # of it is balanced in labels and in cases.
+    # 7 labels and 6 cases have no common divisor: (i mod 7, i mod 6) takes all 42 pairs before one repeats, and every
+    # stretch of it is balanced in labels and in cases.
     labels, cases = rng.permutation(np.array(LABELS)), [CASES[i] for i in rng.permutation(len(CASES))]
     pairs = [(str(labels[i % len(LABELS)]), cases[i % len(CASES)]) for i in range(count)]
     loud = [i for i, (_, case) in enumerate(pairs) if case in CONFLICTS]

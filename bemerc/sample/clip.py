@@ -1,7 +1,8 @@
 """Encode frames and sound as an mp4 whose bytes are reproducible and whose size does not depend on the content.
 
-One encoder thread and bit-exact headers give the same bytes wherever the same library runs. Since a loud voice or a moving
-face takes more bytes than a quiet one, ``pad`` fills every clip to one common size with a `free` box, which players skip.
+One encoder thread and bit-exact headers give the same bytes wherever the same library runs. Since a loud voice or a
+moving face takes more bytes than a quiet one, ``pad`` fills every clip to one common size with a `free` box, which
+players skip.
 """
 
 from __future__ import annotations

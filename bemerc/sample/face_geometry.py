@@ -1,7 +1,7 @@
 """The face of the portrait: measured points, displacement fields of the facial units, and slits for eyes and mouth.
 
-The points were measured by eye on a six-fold enlargement of the portrait, in its pixels (512 x 512, x right, y down), and not
-by a face model, so that models that read faces are not tested on their own output.
+The points were measured by eye on a six-fold enlargement of the portrait, in its pixels (512 x 512, x right, y down),
+and not by a face model, so that models that read faces are not tested on their own output.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ VIEW_CENTRE, VIEW_SIZE = (215.0, 160.0), 300.0  # what the camera shows at rest
 
 @dataclass(frozen=True)
 class Push:
-    """A displacement field: the pixel that ends up at ``point`` has moved by ``by`` pixels, its surroundings less and less.
+    """A displacement field: the pixel that ends up at ``point`` has moved by ``by`` pixels, its surroundings less and
+    less.
 
     The weight is Gaussian with ``width``. With ``rise`` and ``reach`` the vertical profile is another: Gaussian with
     ``rise`` upwards, and ending altogether ``reach`` below the point, so that a brow does not take the lid along.
@@ -98,7 +99,8 @@ REST = both_sides(LEFT_CORNER, RIGHT_CORNER, -4.0, 6.5, 9.0) + both_sides(LEFT_C
 
 @dataclass(frozen=True)
 class Slit:
-    """A lens between two corners. ``upper`` and ``lower``: its edges in the portrait, pixels below the chord at mid-width.
+    """A lens between two corners. ``upper`` and ``lower``: its edges in the portrait, pixels below the chord at
+    mid-width.
 
     ``above`` and ``below``: how far the skin outside follows when an edge moves.
     """

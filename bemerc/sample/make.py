@@ -1,8 +1,9 @@
 """Make the embedded sample: a small synthetic corpus in MELD's shape, from a portrait and a speech synthesiser.
 
-It needs no download and no licence, and its truth is known: what each modality shows, the facial intensities per frame, the
-planted events. That truth lies beside the corpus (truth.jsonl, truth.h5) and in nothing that a model reads: clips get a
-length before they get an emotion, all files have one size, and labels are independent of speaker, turn, length and name.
+It needs no download and no licence, and its truth is known: what each modality shows, the facial intensities per
+frame, the planted events. That truth lies beside the corpus (truth.jsonl, truth.h5) and in nothing that a model reads:
+clips get a length before they get an emotion, all files have one size, and labels are independent of speaker, turn,
+length and name.
 
 The sample is no evidence about people. It checks that the pipeline carries signals from end to end.
 """
@@ -40,8 +41,9 @@ def make(
 
     progress  is called with the numbers of finished and of all clips
 
-    Writes {split}_sent_emo.csv, {split}/dia{D}_utt{U}.mp4, truth.jsonl and truth.h5, whose bytes depend on ``params`` alone.
-    Returns ``plan.summary``. Raises CorpusError if ``out`` holds something else, BemercError if a library is missing.
+    Writes {split}_sent_emo.csv, {split}/dia{D}_utt{U}.mp4, truth.jsonl and truth.h5, whose bytes depend on ``params``
+    alone. Returns ``plan.summary``. Raises CorpusError if ``out`` holds something else, BemercError if a library is
+    missing.
     """
     _must_have_libraries()
     _must_be_ours(out)
@@ -79,7 +81,8 @@ def _draw_all(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Performance]:
-    """Performance by id. One process synthesises all speech in order; ``workers`` processes draw, dialogue by dialogue."""
+    """Performance by id. One process synthesises all speech in order; ``workers`` processes draw, dialogue by
+    dialogue."""
     dialogues: dict[tuple[str, int], list[Planned]] = {}
     for planned in plan:
         dialogues.setdefault((planned.split, planned.dialogue), []).append(planned)

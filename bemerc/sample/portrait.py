@@ -1,11 +1,11 @@
 """Render the sample's frames: one public-domain portrait, warped into any look, expression and posture.
 
-A photograph bent by smooth displacement fields suits a face mesh better than a rendered avatar, and needs only scikit-image's
-copy of NASA's portrait of Eileen Collins (public domain).
+A photograph bent by smooth displacement fields suits a face mesh better than a rendered avatar, and needs only
+scikit-image's copy of NASA's portrait of Eileen Collins (public domain).
 
-A frame takes two passes. First the face, on a patch at twice the portrait's size: the fields of the facial units add up, and
-three slits (two eyes, one mouth) open and close by moving their edges. Then the whole image: the head turns, nods and tilts
-on the trunk, the trunk leans, slumps and sways.
+A frame takes two passes. First the face, on a patch at twice the portrait's size: the fields of the facial units add
+up, and three slits (two eyes, one mouth) open and close by moving their edges. Then the whole image: the head turns,
+nods and tilts on the trunk, the trunk leans, slumps and sways.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Sitter:
         self._cavity = _cavity()
 
     def draw(self, unit: Mapping[str, float], body: Mapping[str, float]) -> Image:
-        """One frame. ``unit``: UNIT_NAMES, 0 to about 1; ``body``: BODY_NAMES, angles in degrees, the rest in shares."""
+        """One frame. ``unit``: UNIT_NAMES, 0 to about 1; ``body``: BODY_NAMES, angles in degrees, the rest in
+        shares."""
         turn = -1.0 if self._look.mirror else 1.0
         sided = {name: value * (turn if name in SIDED else 1.0) for name, value in body.items()}
         left, top, right, bottom = (FINE * edge for edge in PATCH)
@@ -155,12 +156,13 @@ def _field(pushes: tuple[Push, ...], x: Array, y: Array) -> Array:
 
 
 def _face_fields(look: Look) -> tuple[Array, Array]:
-    """(rest, fields): rest (2h, 2w, 2), the portrait's position that each fine pixel of the patch samples at rest; fields
-    (units + 2, h, w, 2) on the portrait's grid, what each unit and the gaze subtract from it."""
+    """(rest, fields): rest (2h, 2w, 2), the portrait's position that each fine pixel of the patch samples at rest;
+    fields (units + 2, h, w, 2) on the portrait's grid, what each unit and the gaze subtract from it."""
     left, top, right, bottom = PATCH
     x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
     shape = sum((look.traits[name] * _field(pushes, x, y) for name, pushes in TRAITS.items()), np.zeros((*x.shape, 2)))
-    # A unit pushes the speaker's own corner of the mouth: its field is taken at where the look has moved that corner to.
+    # A unit pushes the speaker's own corner of the mouth: its field is taken at where the look has moved that corner
+    # to.
     px, py = x - shape[..., 0], y - shape[..., 1]
     gaze = ((Push(LEFT_PUPIL, (1.0, 0.0), 4.5), Push(RIGHT_PUPIL, (1.0, 0.0), 4.5)),
             (Push(LEFT_PUPIL, (0.0, 1.0), 4.5), Push(RIGHT_PUPIL, (0.0, 1.0), 4.5)))  # fmt: skip

@@ -4,8 +4,8 @@ A recipe has the values held at the apex, and the movements that repeat. ``perfo
 channel, with onset, apex and offset, and adds what does not depend on the emotion: lip movement with the sound, blinks,
 drift, and sometimes a micro-expression.
 
-The numbers are ours, chosen to look right and to differ from each other; they follow no annotation manual, and nothing that
-measures or describes faces may use them.
+The numbers are ours, chosen to look right and to differ from each other; they follow no annotation manual, and nothing
+that measures or describes faces may use them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Swing:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Values at the apex at full strength: units 0 to 1, angles in degrees, other body channels in shares; and swings."""
+    """Values at the apex at full strength: units 0 to 1, angles in degrees, other body channels in shares; and
+    swings."""
 
     name: str
     units: Mapping[str, float] = field(default_factory=dict)

@@ -26,8 +26,8 @@ LEAD_S, TAIL_S = (0.04, 0.12), 0.04  # silence before the first word, and the le
 
 @dataclass(frozen=True)
 class Manner:
-    """An emotion's voice relative to the same speaker's neutral voice: ratios of pitch, range and rate, gain in dB, and by how
-    many dB high frequencies rise over low ones (a tense voice is bright, a tired one dull)."""
+    """An emotion's voice relative to the same speaker's neutral voice: ratios of pitch, range and rate, gain in dB,
+    and by how many dB high frequencies rise over low ones (a tense voice is bright, a tired one dull)."""
 
     pitch: float
     range: float
@@ -70,7 +70,8 @@ PITCH_RATIOS, PITCH_SETTINGS = (0.74, 0.79, 0.886, 1.0, 1.18, 1.366, 1.705), (0,
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker: a variant, retuned to a base pitch (the whole sound is resampled, so the vocal tract changes too)."""
+    """One speaker: a variant, retuned to a base pitch (the whole sound is resampled, so the vocal tract changes
+    too)."""
 
     variant: Variant
     base_hz: float
@@ -105,7 +106,8 @@ def speak(lines: Sequence[Line]) -> list[NDArray[np.int16]]:
 
 
 def envelope(sound: NDArray[np.int16], fps: float, frames: int) -> NDArray[np.float32]:
-    """Loudness per video frame, relative to the clip's loud parts: (frames,) float32 in [0, 1]. The mouth follows it."""
+    """Loudness per video frame, relative to the clip's loud parts: (frames,) float32 in [0, 1]. The mouth follows
+    it."""
     edges = np.round(np.arange(frames + 1) * RATE_HZ / fps).astype(int)
     power = np.concatenate([[0.0], np.cumsum(np.square(sound.astype(np.float64)))])
     rms = np.sqrt(np.diff(power[np.minimum(edges, len(sound))]) / np.maximum(1, np.diff(edges)))

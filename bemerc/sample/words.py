@@ -1,9 +1,10 @@
 """The sample's words: short sentences in which two words carry the emotion, or none.
 
-A sentence is a frame and a topic (shared by all emotions) with an opener and a quality. Emotions differ only in openers and
-qualities, of which each has equally many of similar length, so that form and length are uninformative. Neutral openers and
-qualities also occur elsewhere in sentences of all emotions ("Hooray, the finished letter is perfect, anyway"), so that no
-word marks a sentence as neutral. The sets are small, as the default corpus is: each word occurs about six times in train.
+A sentence is a frame and a topic (shared by all emotions) with an opener and a quality. Emotions differ only in
+openers and qualities, of which each has equally many of similar length, so that form and length are uninformative.
+Neutral openers and qualities also occur elsewhere in sentences of all emotions ("Hooray, the finished letter is
+perfect, anyway"), so that no word marks a sentence as neutral. The sets are small, as the default corpus is: each word
+occurs about six times in train.
 """
 
 from __future__ import annotations

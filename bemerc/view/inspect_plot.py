@@ -1,7 +1,7 @@
 """Plot one utterance: a frame with landmarks and skeleton, action units over time, head pose, pitch and energy.
 
-Everything is drawn from the caches, so that one sees what the language model gets, except for the frame itself, which comes
-from the clip, where there is one.
+Everything is drawn from the caches, so that one sees what the language model gets, except for the frame itself, which
+comes from the clip, where there is one.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class PlotData:
 def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifest | None = None) -> str:
     """Plot utterance ``id_`` of the caches into the PNG ``out``; the frame comes from its clip by the manifest.
 
-    Returns a sentence for the user, which names modalities that cannot be drawn. Raises CacheError when no cache has the id
-    or a row of it, MediaError when the clip cannot be read, DiskError when the plot cannot be written.
+    Returns a sentence for the user, which names modalities that cannot be drawn. Raises CacheError when no cache has
+    the id or a row of it, MediaError when the clip cannot be read, DiskError when the plot cannot be written.
     """
     with ExitStack() as stack:
         opened = {m: stack.enter_context(open_cache(caches[m], m)) for m in MODALITIES if m in caches}

@@ -43,7 +43,8 @@ class Listing:
 
 
 def read(directory: Path, name: str = "", speaker: str = NOBODY) -> Reading:
-    """All clips below ``directory`` as unlabelled utterances of the split test; ids start with ``name/`` if one is given.
+    """All clips below ``directory`` as unlabelled utterances of the split test; ids start with ``name/`` if one is
+    given.
 
     Raises CorpusError when there is no such folder or no clip in it.
     """
@@ -114,8 +115,8 @@ def unread(directory: Path, files: Iterable[Path]) -> list[Finding]:
 
 
 def from_ids(ids: Iterable[str]) -> Reading:
-    """Utterances with nothing but ids, such as those of imported features: the dialogue is the part before the last /, and
-    turns are in natural order."""
+    """Utterances with nothing but ids, such as those of imported features: the dialogue is the part before the last /,
+    and turns are in natural order."""
     position: Counter[str] = Counter()
     utterances = []
     for id_ in sorted(ids, key=natural_id):
@@ -126,7 +127,8 @@ def from_ids(ids: Iterable[str]) -> Reading:
 
 
 def _clips(files: list[Path], directory: Path) -> tuple[list[Path], list[Finding]]:
-    """Clips in dialogue order, and what is left out: macOS's shadow files, invalid names, sound beside its own video."""
+    """Clips in dialogue order, and what is left out: macOS's shadow files, invalid names, sound beside its own
+    video."""
     files = sorted(files, key=lambda p: [natural(part) for part in p.relative_to(directory).parts])
     videos = {path.with_suffix("") for path in files if path.suffix.lower() in VIDEO}
     clips, findings = [], []
@@ -177,8 +179,8 @@ def _escaped(path: Path) -> str:
 
 
 def _ids(clips: Sequence[Path], directory: Path) -> dict[Path, str]:
-    """Clip -> its path below the folder without suffix; with suffix where two would share an id (x.mp4 and x.mkv, and then
-    x.mp4.avi too); numbered where two names differ only in their Unicode form."""
+    """Clip -> its path below the folder without suffix; with suffix where two would share an id (x.mp4 and x.mkv, and
+    then x.mp4.avi too); numbered where two names differ only in their Unicode form."""
     whole = {path: _id(path, directory) for path in clips}
     ids = {path: _id(path.with_suffix(""), directory) for path in clips}
     while longer := {path: whole[path] for path in _sharing(ids) if ids[path] != whole[path]}:

@@ -1,8 +1,8 @@
 """Read IEMOCAP: ten actors in five sessions of two; an utterance is a span and one half of the video of its dialogue.
 
-No clips are cut: one decode of a dialogue's video serves all its utterances. Ids hold no split, so testing on another session
-extracts nothing again. The corpus is licensed, and nothing of it is here; its layout and counts are from its public
-description (Busso et al. 2008) and repositories that read it.
+No clips are cut: one decode of a dialogue's video serves all its utterances. Ids hold no split, so testing on another
+session extracts nothing again. The corpus is licensed, and nothing of it is here; its layout and counts are from its
+public description (Busso et al. 2008) and repositories that read it.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class _Turn:
 def read(params: Params, name: str = "iemocap") -> Reading:
     """Read the sessions that are there. Ids are ``name/Ses01F_impro01_F000``, dialogues ``name/Ses01F_impro01``.
 
-    Lines that do not parse are left out, with a finding. Raises CorpusError, listing every fault: no session, an utterance
-    with two evaluations, unknown emotion codes, and, with ``whole``, other counts than the published ones.
+    Lines that do not parse are left out, with a finding. Raises CorpusError, listing every fault: no session, an
+    utterance with two evaluations, unknown emotion codes, and, with ``whole``, other counts than the published ones.
     """
     root = Path(params.folder)
     sessions = [n for n in SESSIONS if (root / f"Session{n}" / "dialog" / "EmoEvaluation").is_dir()]
@@ -209,7 +209,8 @@ def _encoding(path: Path, decoded: Decoded) -> list[Finding]:
 
 
 def _splits(sessions: Mapping[str, int], params: Params) -> dict[str, Split]:
-    """Dialogue -> split: the test session; of the others, ``dev_share`` with the smallest hashes is dev, at least one."""
+    """Dialogue -> split: the test session; of the others, ``dev_share`` with the smallest hashes is dev, at least
+    one."""
     rest = sorted(
         (d for d, s in sessions.items() if s != params.test_session), key=lambda d: (_draw(d, params.seed), d)
     )
@@ -249,7 +250,8 @@ class _Clips:
 
 
 def half(name: str) -> Literal["left", "right"]:
-    """The half of the frame in which an utterance's speaker sits: the actor with the markers, name[5], is on the left."""
+    """The half of the frame in which an utterance's speaker sits: the actor with the markers, name[5], is on the
+    left."""
     return "left" if name[5] == name[-4] else "right"
 
 
@@ -279,7 +281,8 @@ def _utterance(
 
 
 def _counts(turns: Sequence[_Turn], sessions: Sequence[int], params: Params, name: str) -> list[Finding]:
-    """Compare with the published counts. With ``whole``, a difference in the four classes of all sessions is an error."""
+    """Compare with the published counts. With ``whole``, a difference in the four classes of all sessions is an
+    error."""
     codes = SIX if params.classes == "six" else FOUR
     counts, absent = Counter(turn.code for turn in turns), [str(n) for n in SESSIONS if n not in sessions]
     have, want = sum(counts[code] for code in codes), sum(WHOLE[code] for code in codes)

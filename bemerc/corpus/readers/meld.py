@@ -1,7 +1,7 @@
-"""MELD: conversations from a television series, three CSV files and one clip per utterance; and other corpora in its shape.
+"""Read MELD and other corpora in its shape: three CSV files, and a clip per utterance.
 
-The embedded sample has this shape too. Rows are read by meld_tables.py, clips found by meld_clips.py, faults of the corpus
-listed by meld_findings.py.
+The embedded sample has this shape too. Rows are read by meld_tables.py, clips found by meld_clips.py, faults of the
+corpus listed by meld_findings.py.
 
 Facts: the CSV files themselves; github.com/declare-lab/MELD, its issues 9, 20, 22, 27 and 39 for the damaged clips.
 """
@@ -49,7 +49,7 @@ class Params:
     variant    full: {split}_sent_emo.csv; dyadic: {split}_sent_emo_dya.csv, the clips by their old numbers
     text       repair: undo mojibake and straighten curly quotes; keep: as the file has it, only reported
     longest_s  an utterance with a longer span is mis-cut: it keeps its words and goes without video
-    twins      where final_videos_testdiaX_uttY lies beside diaX_uttY: final takes it, plain (the authors' advice) ignores it
+    twins      final: take final_videos_testdiaX_uttY where it is beside diaX_uttY; plain: ignore it, as the authors advise
     clips      split -> folder of its clips, for other folder names than the usual ones
     """
 
@@ -75,8 +75,8 @@ class Params:
 def read(params: Params, name: str = "meld") -> Reading:
     """Read all three splits. Ids are ``name/split/diaX_uttY``; those of the dyadic variant start with ``name-dyadic``.
 
-    Rows of another width or with invalid numbers are left out, with a finding. Raises CorpusError, listing every fault with
-    file, line and id: missing files or columns, unknown emotions, different rows with one key.
+    Rows of another width or with invalid numbers are left out, with a finding. Raises CorpusError, listing every fault
+    with file, line and id: missing files or columns, unknown emotions, different rows with one key.
     """
     root = Path(params.folder)
     if not root.is_dir():
@@ -130,7 +130,8 @@ def _utterances(
 
 
 def _errata(turns: Iterable[Turn], prefix: str, name: str) -> dict[str, str]:
-    """Id -> documented fault; of MELD itself only, as other corpora in its shape have other clips under these numbers."""
+    """Id -> documented fault; of MELD itself only, as other corpora in its shape have other clips under these
+    numbers."""
     if name != "meld":
         return {}
     return {utterance_id(prefix, t): ERRATA[t.split, *t.clip] for t in turns if (t.split, *t.clip) in ERRATA}

@@ -1,8 +1,8 @@
 """Read long recordings with subtitles: a video becomes a dialogue, its cues the utterances.
 
-Each utterance is a span of the video, so one decode serves them all. Speakers come from the cues (``<v Ann>`` in WebVTT,
-``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else they have no name. In place of subtitles (subtitles.py) there may be
-a table with start_s, end_s, text, speaker, label, or a transcript (transcribe.py).
+Each utterance is a span of the video, so one decode serves them all. Speakers come from the cues (``<v Ann>`` in
+WebVTT, ``ANN: ...`` or ``[SPEAKER_00]: ...`` anywhere), else they have no name. In place of subtitles (subtitles.py)
+there may be a table with start_s, end_s, text, speaker, label, or a transcript (transcribe.py).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SUFFIXES = (*SUBTITLES, *TABLES)
 TABLE_NEEDED = ("start_s", "end_s", "text")
 TABLE_OPTIONAL = ("speaker", "label")
 ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or have it transcribed (--asr MODEL, prepare.recording.asr)."
-# Of a folder's clips, those up to Whisper's window are turns of the folder's dialogue; longer ones are recordings, which are
-# dialogues of their own. (Ours.)
+# Of a folder's clips, those up to Whisper's window are turns of the folder's dialogue; longer ones are recordings,
+# which are dialogues of their own. (Ours.)
 TURN_S = 30.0
 
 # Video -> its transcript.
@@ -94,11 +94,11 @@ def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
 
 
 def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
-    """Read a folder of clips, or a single clip: a folder is one dialogue, with a turn per clip, or per cue where there are
-    subtitles beside it. A recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
+    """Read a folder of clips, or a single clip: a folder is one dialogue, with a turn per clip, or per cue where there
+    are subtitles beside it. A recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
 
-    Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as a CSV
-    beside a clip may be anything; one that lists utterances is a finding.
+    Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
+    a CSV beside a clip may be anything; one that lists utterances is a finding.
     """
     clips, cues_of, findings = _paired(directory, SUBTITLES)
     cues_by_id: dict[str, tuple[Cue, ...]] = {}
@@ -209,8 +209,8 @@ def read_cues(
 ) -> tuple[tuple[Cue, ...], tuple[Finding, ...]]:
     """The cues of a file, and findings on it.
 
-    Raises CorpusError where the file cannot be read or has no cue. Unknown labels of a table are faults: they are added to the
-    list ``faults``, or raised where there is none.
+    Raises CorpusError where the file cannot be read or has no cue. Unknown labels of a table are faults: they are
+    added to the list ``faults``, or raised where there is none.
     """
     suffix = path.suffix.lower()
     if suffix in SUBTITLES:

@@ -1,8 +1,8 @@
 """Match subtitle files to clips: ``talk.srt`` or ``talk.en.vtt`` beside ``talk.mp4``, one for each clip.
 
-Of several for one clip the first in this order is read, with a finding on the others: without a language before those with
-one; complete tracks before forced ones (which hold foreign words only); the original language, if the name says so, then
-English; tracks for the deaf last; .vtt before .srt before tables; then by name.
+Of several for one clip the first in this order is read, with a finding on the others: without a language before those
+with one; complete tracks before forced ones (which hold foreign words only); the original language, if the name says
+so, then English; tracks for the deaf last; .vtt before .srt before tables; then by name.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from pathlib import Path
 from bemerc.corpus.readers import subtitles
 from bemerc.corpus.reading import Finding
 
-# A language (BCP 47, as downloaders write it: en, es-419, zh-Hant-TW, pt_BR, en-orig) or its English or own name, in any case.
+# A language (BCP 47, as downloaders write it: en, es-419, zh-Hant-TW, pt_BR, en-orig) or its English or own name, in
+# any case.
 _CODE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]{2,12}){0,4}", re.IGNORECASE)
 _LANGUAGES = frozenset(
     re.findall(
         r"\w+",
-        """arabic brazilian bulgarian cantonese catalan chinese chs cht croatian czech danish dansk deutsch dutch english
-        español espanol estonian farsi finnish français francais french german greek hebrew hindi hungarian icelandic
-        indonesian italian italiano japanese korean latvian lithuanian malay mandarin nederlands norsk norwegian persian
-        polish polski portuguese português portugues romanian russian serbian simplified slovak slovenian spanish suomi
-        svenska swedish tamil telugu thai traditional turkish türkçe ukrainian urdu vietnamese""",
+        """arabic brazilian bulgarian cantonese catalan chinese chs cht croatian czech danish dansk deutsch dutch
+        english español espanol estonian farsi finnish français francais french german greek hebrew hindi hungarian
+        icelandic indonesian italian italiano japanese korean latvian lithuanian malay mandarin nederlands norsk
+        norwegian persian polish polski portuguese português portugues romanian russian serbian simplified slovak
+        slovenian spanish suomi svenska swedish tamil telugu thai traditional turkish türkçe ukrainian urdu
+        vietnamese""",
     )
 )
 _FORCED = frozenset(("forced", "foreign", "signs"))
@@ -36,8 +38,8 @@ _MAX_TAGS = 3
 def pair(
     clips: Iterable[Path], files: Iterable[Path], suffixes: Sequence[str]
 ) -> tuple[dict[Path, Path], list[Finding]]:
-    """Clip -> its file of cues, among ``files`` with one of ``suffixes``; and findings on the other files of cues and on
-    subtitles in formats that are not read."""
+    """Clip -> its file of cues, among ``files`` with one of ``suffixes``; and findings on the other files of cues and
+    on subtitles in formats that are not read."""
     by_name: dict[tuple[Path, str], list[Path]] = {}
     for clip in clips:
         by_name.setdefault((clip.parent, _nfc(clip.stem)), []).append(clip)

@@ -1,11 +1,11 @@
 r"""Parse SubRip and WebVTT, leniently: a damaged cue costs only itself.
 
-A line with an arrow between two times opens a cue, whatever precedes it, so that files without blank lines, with doubled line
-ends or with a damaged cue keep the rest. What is left out, merged or repaired is a Finding with its line.
+A line with an arrow between two times opens a cue, whatever precedes it, so that files without blank lines, with
+doubled line ends or with a damaged cue keep the rest. What is left out, merged or repaired is a Finding with its line.
 
-Decisions (docs/guides/long_recordings.md): a line with a space does not end a WebVTT cue; a SubRip cue goes on after a blank line; rolling
-captions, in which each cue repeats the line before, keep each line once; a cue that ends where or before it starts is
-left out, because nothing can be measured in it; times before 0 are cut at 0.
+Decisions (docs/guides/long_recordings.md): a line with a space does not end a WebVTT cue; a SubRip cue goes on after a
+blank line; rolling captions, in which each cue repeats the line before, keep each line once; a cue that ends where or
+before it starts is left out, because nothing can be measured in it; times before 0 are cut at 0.
 
 Formats: SubRip has no standard; WebVTT, www.w3.org/TR/webvtt1.
 """
@@ -95,8 +95,8 @@ class Cue:
 def read(path: Path, speakers: bool = True) -> tuple[tuple[Cue, ...], tuple[Finding, ...]]:
     """The cues of a file in its order, one per voice, and findings.
 
-    ``speakers``: take "ANN: ..." at the start of a line for a name. Raises CorpusError only where the file cannot be read or
-    has no cue.
+    ``speakers``: take "ANN: ..." at the start of a line for a name. Raises CorpusError only where the file cannot be
+    read or has no cue.
     """
     decoded = read_text(path)
     webvtt = path.suffix.lower() == ".vtt" or decoded.text.lstrip("\ufeff \t\r\n").startswith("WEBVTT")
@@ -240,7 +240,8 @@ class _Parser:
                 block = []
 
     def _unrolled(self, cues: list[Cue]) -> list[Cue]:
-        """Rolling captions (at least half of the cues begin with the last lines of the one before) with each line once."""
+        """Rolling captions (at least half of the cues begin with the last lines of the one before) with each line
+        once."""
         lines = [[(line, _plain(line)) for line in cue.text.split("\n")] for cue in cues]
         repeats = [0]
         for before, cue in zip(range(len(cues)), range(1, len(cues)), strict=False):
@@ -284,7 +285,8 @@ class _Parser:
 
 
 def _times(line: str) -> tuple[float, float] | None:
-    """Start and end in seconds of a line that opens a cue, or None. Arrows other than --> need complete times around them."""
+    """Start and end in seconds of a line that opens a cue, or None. Arrows other than --> need complete times around
+    them."""
     if ">" not in line and "→" not in line:
         return None
     line = _INVISIBLE.sub("", unicodedata.normalize("NFKC", line)) if not line.isascii() else line
@@ -325,7 +327,8 @@ def _number(lines: Sequence[str], at: int) -> tuple[int, int]:
 def _without_identifier(lines: Sequence[str], first: int, end: int, above: int) -> int:
     """Where the words end that stand before the times at ``end``: before the next cue's number or name, if it has one.
 
-    A number counts where the cue before has one too, at the same distance ``above`` its times; a name after a blank line.
+    A number counts where the cue before has one too, at the same distance ``above`` its times; a name after a blank
+    line.
     """
     if above and _number(lines, end)[1] == above and end - above >= first:
         return end - above

@@ -1,11 +1,12 @@
 """Read a user's own table: a row per utterance, with columns named as the fields of Utterance.
 
-Strict about names (a column ``start`` in place of ``start_s`` would make every utterance as long as its video), lenient where
-spreadsheets differ: delimiter, encoding, blank rows and columns, decimal commas where no comma separates the cells, whole
-numbers as 0.0.
+Strict about names (a column ``start`` in place of ``start_s`` would make every utterance as long as its video),
+lenient where spreadsheets differ: delimiter, encoding, blank rows and columns, decimal commas where no comma separates
+the cells, whole numbers as 0.0.
 
-Errors, all at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits. Left out, with a
-finding: rows of another width, without a usable id, dialogue or index. Rows with unreadable times or crop lose their video.
+Errors, all at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits. Left out,
+with a finding: rows of another width, without a usable id, dialogue or index. Rows with unreadable times or crop lose
+their video.
 """
 
 from __future__ import annotations
