@@ -67,15 +67,19 @@ class ErrorHandlingGroup(TyperGroup):
 
     def _invoke(self, ctx: Any) -> Any:
         import logging
+        from time import monotonic
 
+        log, start = logging.getLogger(__name__), monotonic()
         try:
             result = super().invoke(ctx)
             for section in unread_settings():
-                logging.getLogger(__name__).warning("--set: this command does not read the section %s.", section)
+                log.warning("--set: this command does not read the section %s.", section)
+            if ctx.parent is None:
+                log.info("Done in %.1f s.", monotonic() - start)
             return result
         except BemercError as error:
             unread_settings()
-            logging.getLogger(__name__).debug("where the error is from", exc_info=error)
+            log.debug("where the error is from", exc_info=error)
             raise
 
 

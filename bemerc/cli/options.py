@@ -82,9 +82,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def read_params(params: Path | None, settings: list[str] | None) -> "Document":
     """What --params and --set name."""
+    import logging
+
     from bemerc.core.config import open_document
 
     document = open_document(params, settings or ())
+    logging.getLogger(__name__).info("Params: %s%s", document, "".join(f", {one}" for one in settings or ()))
     _opened.append(document)
     return document
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from bemerc.core.errors import DiskError
+
+log = logging.getLogger(__name__)
 
 # File modes. What holds people's faces, voices or words is for its owner alone.
 PRIVATE = 0o600
@@ -135,6 +138,7 @@ def replacing_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+        log.debug("%s is written", path)
     finally:
         partial.unlink(missing_ok=True)
 

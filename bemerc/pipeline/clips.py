@@ -3,6 +3,7 @@ as they are."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from bemerc.pipeline.project import Project
 if TYPE_CHECKING:
     from bemerc.extraction.outcome import Outcome
 
+log = logging.getLogger(__name__)
 FEATURES = Path("features")
 Only = Literal["video", "audio"]
 
@@ -88,6 +90,7 @@ def extract(
         manifest, not_transcribed, reading = read_clips(source, asr, project.data, audio.track)
         if landmarks is None and _drops_landmarks(project):
             landmarks = False
+    log.info("%s: %d utterances, into %s", source, len(manifest.utterances), project.cache_dir)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     how = {"retry_failed": retry_failed, "tolerant": not prepared}
     outcomes: list[Outcome] = []

@@ -161,6 +161,10 @@ def test_the_programs_own_words_go_to_stderr_as_one_asks(tmp_path: Path) -> None
     quiet = bemerc("extract", "a.mp4", "--only", "audio", "-q", cwd=tmp_path)
     assert "Measuring audio" in usual.stderr
     assert quiet.stderr == ""
+    more = bemerc("extract", "a.mp4", "--only", "audio", "-vv", "--set", "extract_audio.track=1", cwd=tmp_path).stderr
+    assert "Params: the defaults, extract_audio.track=1" in more
+    assert "audio.h5 is written" in more
+    assert "Done in" in more
     assert "features" in quiet.stdout
     error = bemerc("extract", "nowhere", "-vv", cwd=tmp_path)
     assert (error.returncode, "Traceback" in error.stderr) == (1, True)
