@@ -56,7 +56,7 @@ TITLES = {
     "all_turns": "behavior of all earlier turns too",
     "rules": "the rules' descriptions as text beside the tokens",
     "teacher": "the teacher's descriptions as text beside the tokens",
-    "student": "the align model's own descriptions as text beside the tokens, crossed on train",
+    "crossfit": "the align model's own descriptions as text beside the tokens, crossed on train",
     "calibration_global": "tokens measured against train's mean alone",
     "calibration_none": "tokens as measured",
 }
@@ -95,7 +95,7 @@ class Plan:
 
     def run(self, seed: int, row: str) -> Path:
         """Rows on the same tokens and of the same chain share a folder, so that align is trained once per seed."""
-        kind = CALIBRATIONS.get(row, "student" if row == "student" else "")
+        kind = CALIBRATIONS.get(row, "crossfit" if row == "crossfit" else "")
         return self.work / "-".join(filter(None, (f"seed{seed}", kind)))
 
     def variant(self, row: str) -> str:
@@ -107,7 +107,7 @@ def run_all(plan: Plan) -> None:
     plan.save()
     kinds = {plan.run(0, row).name for row in plan.rows}
     modes = [CALIBRATIONS[row] for row in plan.rows if row in CALIBRATIONS]
-    extra = plan.seeds * (2 * len(kinds) + 2 * len(plan.rows) + ("student" in plan.rows))
+    extra = plan.seeds * (2 * len(kinds) + 2 * len(plan.rows) + ("crossfit" in plan.rows))
     steps = Steps(len(CORPUS_STEPS) + len(modes) + extra, max(1, (os.cpu_count() or 1) // plan.jobs))
     write_params(plan.corpus, {"sample": {"seed": plan.corpus_seed, "dialogues": plan.dialogues}})
     state = ""
@@ -138,11 +138,11 @@ def train(plan: Plan, steps: Steps, seed: int, rows: Sequence[str], state: str) 
     source = plan.corpus / "data"
     if rows[0] in CALIBRATIONS:
         source = plan.calibrated(CALIBRATIONS[rows[0]]) / "data"
-    write_params(folder, {**changes, "student": {"folds": 2 if rows == ["student"] else 0}})
-    mirror(folder / "data", source, without="student.jsonl")
-    for stage in ("backbone", "align", "student"):
-        if stage == "student" and rows != ["student"]:
-            (folder / "data" / "student.jsonl").touch()
+    write_params(folder, {**changes, "crossfit": {"folds": 2 if rows == ["crossfit"] else 0}})
+    mirror(folder / "data", source, without="crossfit.jsonl")
+    for stage in ("backbone", "align", "crossfit"):
+        if stage == "crossfit" and rows != ["crossfit"]:
+            (folder / "data" / "crossfit.jsonl").touch()
         else:
             state = steps.run(folder, state, stage)
     for row in rows:

@@ -23,9 +23,9 @@ from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES, Manifest, Utterance
 from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.audio.speech_encoder_torch import Encoder
-from bemerc.language.inputs import dataset
+from bemerc.language.inputs import encoding, packing
 from bemerc.language.inputs import prompts as prompt
-from bemerc.language.model import behavior_model
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.model.tree_attention import Trees
 from bemerc.language.predict import score_labels
 from bemerc.language.tiny_lm import model as backbone
@@ -131,7 +131,7 @@ class World:
             lm = transformers.AutoModelForCausalLM.from_config(self.config, dtype=torch.bfloat16)
         lm.requires_grad_(False)
         widths = dict.fromkeys(MODALITIES, memory_estimate.WIDTH)
-        return behavior_model.fresh(lm, self.tokenizer, widths, K, self.params, trees=trees)
+        return model_folder.fresh(lm, self.tokenizer, widths, K, self.params, trees=trees)
 
 
 def training_params(size: Size, row_tokens: int) -> loop.Params:
@@ -148,7 +148,7 @@ def training_params(size: Size, row_tokens: int) -> loop.Params:
         warmup=0.1,
         weight_decay=0.0,
         clip=1.0,
-        average=0.0,
+        ema_decay=0.0,
         seed=0,
     )
 
@@ -183,7 +183,7 @@ def measure_training(size: Size, device: str, folder: Path) -> dict[str, Any]:
         fresh_memory(device)
         made = world.model()
         encode = score_labels.encoder_for(made, prompt.Params(), params.max_length)
-        trees = dataset.grow([encode.encode(one) for one in prompts], row_tokens)
+        trees = packing.pack_trees([encode.encode(one) for one in prompts], row_tokens)
         out = folder / name
         loop.fit(made, trees, world.tokens, lambda _: loop.Score(0.0, {}), params, out, f"training, {name}")
         result[name] = timed(out, loop.order(trees, params, 0)) | {
@@ -197,7 +197,7 @@ def measure_training(size: Size, device: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-def timed(out: Path, groups: Sequence[Sequence[dataset.Tree]]) -> dict[str, float]:
+def timed(out: Path, groups: Sequence[Sequence[packing.Tree]]) -> dict[str, float]:
     """Examples and positions per second over an epoch's steps but the first ones, and the losses at both ends."""
     lines = [json.loads(line) for line in log_of(out).read_text(encoding="utf-8").splitlines()]
     steps = [line for line in lines if "step" in line]
@@ -255,12 +255,12 @@ def measure_labelling(size: Size, device: str, folder: Path) -> dict[str, Any]:
 
 
 def generate(
-    made: behavior_model.BehaviorModel, questions: Sequence[dataset.Example], read: file.TokenFile, new: int
+    made: behavior_model.BehaviorModel, questions: Sequence[encoding.Example], read: file.TokenFile, new: int
 ) -> Any:
     """What a user of transformers would write: prompts padded on the left, and ``new`` tokens for the answer."""
     width = max(map(len, questions))
     ids = np.zeros((len(questions), width), np.int64)
-    modality = np.full((len(questions), width), dataset.WORDS)
+    modality = np.full((len(questions), width), encoding.WORDS)
     mask = np.zeros((len(questions), width), np.int64)
     for row, question in enumerate(questions):
         ids[row, width - len(question) :] = [i for node in question.nodes for i in node.ids]

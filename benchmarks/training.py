@@ -195,7 +195,7 @@ def main() -> None:
         "--tiny", action="store_true", help="a tiny backbone: to see that everything runs, not how fast"
     )
     parser.add_argument("--labelling", action="store_true", help="labelling alone")
-    parser.add_argument("--once", action="store_true", help="prompt.restate: false, on both sides")
+    parser.add_argument("--once", action="store_true", help="prompt.repeat_target_utterance: false, on both sides")
     parser.add_argument("--out", type=Path, help="write the table there too, such as docs/speed.md")
     parser.add_argument("--one", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -210,7 +210,7 @@ def main() -> None:
         )
     size = TINY if given.tiny else FULL
     words = read_meld(given.meld)
-    count, asked = given.utterances or size.utterances, prompts.Params(restate=not given.once)
+    count, asked = given.utterances or size.utterances, prompts.Params(repeat_target_utterance=not given.once)
     made = {"dialogues": some(words, count), "50-turns": some(strung(words, 50), count)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

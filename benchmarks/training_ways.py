@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.language.inputs import dataset, prompts
+from bemerc.language.inputs import batching, encoding, packing, prompts
 from bemerc.language.model import behavior_model as model
 from bemerc.language.predict import score_labels
 from bemerc.language.train import loop
@@ -44,10 +44,10 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
         warmup=0.1,
         weight_decay=0.0,
         clip=1.0,
-        average=0.0,
+        ema_decay=0.0,
         seed=0,
     )
-    trees = dataset.grow(world.examples, params.row_tokens)
+    trees = packing.pack_trees(world.examples, params.row_tokens)
     marks: list[tuple[float, int]] = []
     shares: list[tuple[float, float]] = []
     real = loop._Run._note
@@ -80,7 +80,7 @@ def learn(world: World) -> dict[str, float]:
     kept = {name: weight for name, weight in world.model.trainable().items() if "lora_B" in name}
     head = lm.get_output_embeddings()
     hidden: list[Tensor] = []
-    batches = [dataset.collate([tree], world.tokens) for tree in dataset.grow(world.examples, 1024)]
+    batches = [batching.collate([tree], world.tokens) for tree in packing.pack_trees(world.examples, 1024)]
     hook = head.register_forward_pre_hook(lambda _, given: hidden.append(given[0].flatten(0, 1)))
     with torch.no_grad():
         for weight in kept.values():
@@ -88,7 +88,7 @@ def learn(world: World) -> dict[str, float]:
         for batch in batches:
             world.model.target_log_probs(batch)
     hook.remove()
-    places = [torch.from_numpy(batch.source[batch.which]) for batch in batches]
+    places = [torch.from_numpy(batch.logit_positions[batch.logit_index]) for batch in batches]
     states = torch.cat([of[place] for of, place in zip(hidden, places, strict=True)])
     right = torch.cat([torch.from_numpy(batch.token) for batch in batches])
     rate = torch.optim.Adam([head.weight.requires_grad_(True)], lr=1e-2)
@@ -136,11 +136,11 @@ def label(world: World) -> dict[str, Any]:
     }
 
 
-def as_trees(world: World) -> list[dataset.Tree]:
+def as_trees(world: World) -> list[packing.Tree]:
     """A tree per dialogue, every label at the end of every branch, as predict lays them out."""
     ended = world.encoder.overlap(world.of.labels, prompts.label_target)
     return [
-        dataset.tree(
+        packing.make_tree(
             [
                 world.encoder.encode(replace(one, target=prompts.label_target(label)), ended)
                 for one, labels in asked
@@ -253,7 +253,7 @@ def train_peer(world: World, out: Path, batch: int) -> dict[str, float]:
     }
 
 
-def generated(world: World, example: dataset.Example) -> tuple[float, int, str]:
+def generated(world: World, example: encoding.Example) -> tuple[float, int, str]:
     """CPU seconds, how many tokens ``generate`` wrote, and the label that they name, "" where they name none."""
     tokenizer = world.model.tokenizer
     with torch.inference_mode():
@@ -278,7 +278,7 @@ def numerics(world: World, count: int = 8) -> dict[str, float]:
     """Loss and gradients of the same examples, both ways: the largest differences, those of gradients to their norm."""
     examples = world.examples[:count]
     world.model.train()
-    ours_loss = world.model(dataset.collate(dataset.grow(examples, 1024), world.tokens))
+    ours_loss = world.model(batching.collate(packing.pack_trees(examples, 1024), world.tokens))
     ours = gradients(world, ours_loss)
     peer_loss = Peer(world.model)(**collate(world, rows(world)[:count])).loss
     peer = gradients(world, peer_loss)

@@ -18,6 +18,7 @@ from bemerc.behavior.tokens.calibration import Calibration, Statistics
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Utterance
 from bemerc.language.inputs import prompts
 from bemerc.language.model import behavior_model as model
+from bemerc.language.model import model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.tiny_lm import model as backbone
 from bemerc.language.train import log
@@ -123,7 +124,7 @@ class World:
     def __post_init__(self) -> None:
         self.params = model.Params(str(self.folder / "backbone"), device="cpu", rank=16, alpha=16.0, **STILL)
         torch.manual_seed(0)
-        self.model = model.build(self.params, WIDTHS, K)
+        self.model = model_folder.build(self.params, WIDTHS, K)
         saved = self.folder / "trained.pt"
         if saved.is_file():
             self.model.load_state_dict(torch.load(saved, weights_only=True), strict=False)

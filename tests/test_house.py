@@ -100,7 +100,7 @@ def test_a_module_imports_only_what_its_folder_may(path: Path) -> None:
 def test_only_one_module_of_the_language_wing_reads_clips() -> None:
     """The vision-language teacher does; whatever trains and predicts runs where no video library is installed."""
     readers = {module_name(p) for p in MODULES if any(i.split(".")[0] == "media" for i in bemerc_imports(p))}
-    assert {name for name in readers if name.startswith("language")} == {"language.teacher.vlm"}
+    assert {name for name in readers if name.startswith("language")} == {"language.teacher.frames"}
 
 
 def test_there_is_no_import_cycle() -> None:

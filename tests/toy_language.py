@@ -40,7 +40,7 @@ TRAINING = loop.Params(
     warmup=0.1,
     weight_decay=0.01,
     clip=1.0,
-    average=0.5,
+    ema_decay=0.5,
     seed=3,
 )
 

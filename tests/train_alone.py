@@ -15,8 +15,8 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from bemerc.behavior.tokens import file
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.language.inputs import dataset, prompts
-from bemerc.language.model import behavior_model
+from bemerc.language.inputs import packing, prompts
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.train import checkpoint, ema, loop, processes
 from tests import toy_language as language
@@ -32,7 +32,7 @@ def fit(world: Path, out: Path, seconds: float = 0.0) -> loop.Fitted:
     manifest = language.manifest()
     shape = behavior_model.Params(str(world / "backbone"), device="cpu", rank=4, alpha=8.0, projector_hidden=8, **STILL)
     torch.manual_seed(0)
-    made = behavior_model.build(shape, language.WIDTHS, language.K)
+    made = model_folder.build(shape, language.WIDTHS, language.K)
     made.register_forward_hook(lambda *_: time.sleep(seconds))
     encoder = score_labels.encoder_for(made, prompts.Params(), 512)
     examples = [
@@ -48,7 +48,7 @@ def fit(world: Path, out: Path, seconds: float = 0.0) -> loop.Fitted:
         return loop.Score(weight, {"weight": weight})
 
     with file.open_tokens(world / "tokens.h5") as read:
-        return loop.fit(made, dataset.grow(examples, PARAMS.row_tokens), read, score, PARAMS, out, "alone")
+        return loop.fit(made, packing.pack_trees(examples, PARAMS.row_tokens), read, score, PARAMS, out, "alone")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from bemerc.language.teacher import vlm
+from bemerc.language.teacher import qwen
 
 MARKS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 # The Qwen2-VL template's shape: what matters is where pictures stand and where an answer begins.
@@ -89,7 +89,7 @@ def _learn(network: Any, tokenizer: Any, eyes: Any, answer: str, steps: int) -> 
         picture = np.full((48, 64, 3), rng.integers(0, 255, 3), np.uint8)
         seen = eyes(images=[picture], return_tensors="pt")
         question = "".join(rng.choice(list("abcdefgh .,\n"), rng.integers(5, 120)))
-        asked = vlm.encode(tokenizer, [question], vlm.places(seen, eyes.merge_size), mark)
+        asked = qwen.encode(tokenizer, [question], qwen.places(seen, eyes.merge_size), mark)
         ids = torch.tensor([asked + target])
         labels = torch.tensor([[-100] * len(asked) + target])
         found = network(

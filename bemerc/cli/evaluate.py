@@ -113,13 +113,13 @@ def card(
     from bemerc.core.config import load
     from bemerc.corpus.manifest import read_manifest
     from bemerc.evaluate import evaluation
-    from bemerc.language.model.behavior_model import read_facts
+    from bemerc.language.model.behavior_model import read_metadata
     from bemerc.release import test_metrics
 
     manifest = read_manifest(data / "manifest.jsonl")
     genders = test_metrics.read_genders(speakers, manifest) if speakers else test_metrics.NO_GENDERS
     judging = load(read_params(params, settings), "evaluate", evaluation.Params)
-    numbers = test_metrics.run(model, read_facts(model), manifest, predictions, judging, genders, names)
+    numbers = test_metrics.run(model, read_metadata(model), manifest, predictions, judging, genders, names)
     if json:
         output.print_json(numbers)
         return
@@ -141,7 +141,7 @@ def export(
     """
     from bemerc.release import export as exporter
 
-    facts = exporter.run(model, out, backbone, device)
+    metadata = exporter.run(model, out, backbone, device)
     typer.echo(
-        f"The {facts.task} model with its backbone is in {out}. The backbone's licence holds for it: see README.md there."
+        f"The {metadata.task} model with its backbone is in {out}. The backbone's licence holds for it: see README.md there."
     )

@@ -128,15 +128,15 @@ def crossfit(
     """Have the align model describe every utterance.
 
     Variants may read its descriptions. Those of train are by models that were aligned without them. Does nothing
-    unless student.folds is set.
+    unless crossfit.folds is set.
 
-    Example: bemerc crossfit --set student.folds=2
+    Example: bemerc crossfit --set crossfit.folds=2
     """
     from bemerc.pipeline import crossfit
 
     result = crossfit.run(_project(data, models, params, settings))
     if not result.descriptions:
-        typer.echo("Nothing was described: student.folds is 0.")
+        typer.echo("Nothing was described: crossfit.folds is 0.")
         return
     scores = ", ".join(f"{split} {value:.2f}" for split, value in result.agreement.items())
     typer.echo(f"{len(result.descriptions)} descriptions. F1 against what align was taught: {scores}")
@@ -201,5 +201,7 @@ def _merc_prompts(
     described: Any = variants.read_described(inputs, project.data, manifest)
     sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
     split: Any = ("train",)
-    asked = score_labels.prompts(manifest, split, manifest.labels, inputs.modalities, shape, inputs.whose, sentences)
+    asked = score_labels.prompts(
+        manifest, split, manifest.labels, inputs.modalities, shape, inputs.behavior_of, sentences
+    )
     return [one for one, _ in asked], inputs.modalities

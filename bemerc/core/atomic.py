@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def partial_path(path: Path, folder: Path | None = None) -> Path:
 
 
 def sweep_partials(folder: Path, *, other_machines: bool = False) -> None:
-    """Remove the partial files that dead processes left in ``folder``, not in folders below it.
+    """Remove the partial files and folders that dead processes left in ``folder``, not in folders below it.
 
     A process of this machine counts as dead when its id is free or belongs to a process that started later. Partial
     files of other machines, and of earlier releases, whose names hold no machine, go after a day; with
@@ -68,7 +69,7 @@ def sweep_partials(folder: Path, *, other_machines: bool = False) -> None:
         match = _PARTIAL.fullmatch(name)
         if match is not None and _is_abandoned(folder / name, match, other_machines):
             with contextlib.suppress(OSError):
-                (folder / name).unlink()
+                shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
 
 
 def _is_abandoned(path: Path, name: re.Match[str], other_machines: bool) -> bool:
@@ -141,6 +142,25 @@ def replacing_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
         log.debug("%s is written", path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name ``path`` (free, or an empty folder) when the block ends well; else it is removed.
+
+    Parent folders are made. Raises DiskError where the disk refuses.
+    """
+    partial = partial_path(path)
+    with disk(path):
+        partial.mkdir(parents=True)
+    try:
+        yield partial
+        with disk(path):
+            if path.exists():
+                path.rmdir()
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes, mode: int = PRIVATE) -> None:

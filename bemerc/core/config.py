@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from bemerc.core import regular_file
+from bemerc.core import regular_file, renames
 from bemerc.core.errors import ConfigError
 from bemerc.core.terminal import printable
 
@@ -31,8 +31,10 @@ T = TypeVar("T")
 # The sections of params.yaml. Others are left to the user, unless one looks like a misspelling of these.
 SECTIONS = (
     "sample", "prepare", "extract_video", "extract_audio", "tokens", "describe", "teacher", "backbone", "model", "prompt",
-    "align", "student", "variants", "merc", "predict", "evaluate",
+    "align", "crossfit", "variants", "merc", "predict", "evaluate",
 )  # fmt: skip
+# Former names of sections -> present ones; keys have theirs beside their fields (renames.formerly).
+FORMER_SECTIONS = {"student": "crossfit"}
 # A params file of this project has 7 kB and 400 values.
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 20
@@ -78,6 +80,7 @@ def _apply(document: Document, setting: str) -> None:
     shown = printable(setting, 100)
     if not equals or not keys or not all((section, *keys)):
         raise ConfigError(f"--set {shown}: write section.key=value, such as tokens.k=4.")
+    section = FORMER_SECTIONS.get(section, section)
     if section not in SECTIONS:
         near = difflib.get_close_matches(section, SECTIONS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
@@ -163,7 +166,21 @@ def read_document(path: Source) -> Mapping[str, Any]:
         raise ConfigError(f"{printable(path)}: this is not valid YAML: {printable(error)}") from None
     if not isinstance(document, Mapping):
         raise ConfigError(f"{printable(path)}: the params file must hold sections, not {_kind(document)}.")
-    return document
+    return _with_present_sections(document, path)
+
+
+def _with_present_sections(document: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:
+    """The document with its sections under their present names. ConfigError where one stands there under both."""
+    for old in FORMER_SECTIONS.keys() & document.keys():
+        new = FORMER_SECTIONS[old]
+        if new in document:
+            raise ConfigError(
+                f"{printable(path)}: section '{old}' is called '{new}' now, and both are there. Remove '{old}'."
+            )
+        renames.warn(f"{printable(path)}: section {old}", new)
+    return {
+        FORMER_SECTIONS.get(name, name) if isinstance(name, str) else name: value for name, value in document.items()
+    }
 
 
 class _Loader(yaml.SafeLoader):
@@ -243,6 +260,7 @@ def to_mapping(value: Any) -> Any:
 def _build(mapping: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> Any:
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
+    mapping = _renamed(mapping, cls, where, faults)
     for key in mapping:
         if key not in fields:
             near = difflib.get_close_matches(_shown(key), fields, n=1)
@@ -262,6 +280,25 @@ def _build(mapping: Mapping[str, Any], cls: type, where: str, faults: list[str])
     if check is not None:
         faults.extend(f"{where}.{fault}" for fault in check())
     return built
+
+
+def _renamed(mapping: Mapping[str, Any], cls: type, where: str, faults: list[str]) -> Mapping[str, Any]:
+    """The mapping with keys and values under their present names; both names of one key at once are a fault."""
+    fields = dataclasses.fields(cls)
+    old_keys, values = renames.former_names(fields), dict(mapping)
+    for old, new in old_keys.items():
+        if old in values and new in values:
+            faults.append(f"{where}.{old}: this key is called {new} now, and both are there. Remove {old}.")
+            del values[old]
+        elif old in values:
+            renames.warn(f"{where}.{old}", new)
+            values[new] = values.pop(old)
+    for field in fields:
+        value, former = values.get(field.name), field.metadata.get("former_values", {})
+        if isinstance(value, str) and value in former:
+            renames.warn(f"{where}.{field.name}: {value}", former[value])
+            values[field.name] = former[value]
+    return values
 
 
 def _convert(value: Any, hint: Any, where: str, faults: list[str]) -> Any:

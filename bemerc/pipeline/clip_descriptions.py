@@ -62,7 +62,7 @@ def run(
         return ClipDescriptions(answers.descriptions, file, events, measured, answers.dropped)
     if align is not None:
         make_tokens(project, measured, align)
-        file = project.data / variants.FILES["student"]
+        file = project.data / variants.FILES["crossfit"]
         return ClipDescriptions(describe_by_align(project, measured, align), file, events, measured)
     return ClipDescriptions(by_rules, file, events, measured)
 
@@ -94,9 +94,9 @@ def _references(model: Path) -> References | None:
     """What is usual in the model's train, where its folder says so."""
     import json
 
-    from bemerc.language.model.behavior_model import read_facts
+    from bemerc.language.model.behavior_model import read_metadata
 
-    saved = read_facts(model).references
+    saved = read_metadata(model).references
     return References.from_json(json.dumps(saved)) if saved else None
 
 
@@ -112,9 +112,9 @@ def make_tokens(project: Project, measured: Measured, model: Path) -> None:
     from bemerc.behavior.tokens import file
     from bemerc.behavior.tokens.calibration import Calibration
     from bemerc.core.config import from_mapping
-    from bemerc.language.model.behavior_model import read_facts
+    from bemerc.language.model.behavior_model import read_metadata
 
-    saved = read_facts(model).tokens
+    saved = read_metadata(model).tokens
     params = from_mapping(saved.get("params", {}), file.Params, f"{model}: tokens.params")
     calibration = Calibration.from_json(saved.get("calibration", ""))
     file.run(measured.manifest, measured.caches, project.tokens, params, calibration)
@@ -131,5 +131,5 @@ def describe_by_align(
     params = project.load("predict", score_labels.Params)
     with file.open_tokens(project.tokens) as tokens:
         written = score_labels.generate_descriptions(align, ids, tokens, params, backbone=backbone)
-    write_descriptions(project.data / variants.FILES["student"], written)
+    write_descriptions(project.data / variants.FILES["crossfit"], written)
     return written

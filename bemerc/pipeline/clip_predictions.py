@@ -12,7 +12,7 @@ from bemerc.core.config import Source
 from bemerc.core.errors import BemercError
 from bemerc.corpus.manifest import Manifest
 from bemerc.language.inputs import variants
-from bemerc.language.model.behavior_model import Facts, read_facts
+from bemerc.language.model.behavior_model import ModelMetadata, read_metadata
 from bemerc.language.predict import score_labels
 from bemerc.language.predict.records import Prediction, Unlabelled
 from bemerc.pipeline import clip_descriptions, clips
@@ -37,7 +37,7 @@ class Predicted:
 
     predictions: tuple[Prediction, ...]
     without: tuple[Unlabelled, ...]
-    metadata: Facts
+    metadata: ModelMetadata
     descriptions: Mapping[str, Description]
     measured: Measured
     folder: Path
@@ -56,7 +56,7 @@ def run(
     backbone: str | None = None,
 ) -> Predicted:
     """Measure what is not measured yet, and score the model's labels. See ``bemerc.api.predict``."""
-    metadata = read_facts(model)
+    metadata = read_metadata(model)
     project = clip_descriptions.work_of(source, caches, out, params)
     scoring = project.load("predict", score_labels.Params)
     inputs = variants.of_model(metadata.params, metadata.modalities)
@@ -117,13 +117,13 @@ def _described(
         described["rules"] = by_rules
     if "teacher" in inputs.sources and teacher is not None:
         described["teacher"] = clip_descriptions.ask_teacher(project, measured, teacher).descriptions
-    if "student" in inputs.sources:
-        align = model / variants.STUDENT
-        described["student"] = clip_descriptions.describe_by_align(project, measured, align, backbone)
+    if "crossfit" in inputs.sources:
+        align = variants.align_folder(model)
+        described["crossfit"] = clip_descriptions.describe_by_align(project, measured, align, backbone)
     return described
 
 
-def _check_speech(model: Path, metadata: Facts, project: Project) -> None:
+def _check_speech(model: Path, metadata: ModelMetadata, project: Project) -> None:
     """BemercError, before an hour of measuring, where a model reads a speech encoder's columns and none is named."""
     from bemerc.behavior.tokens.calibration import SOURCES, Calibration
     from bemerc.extraction.params import AudioParams

@@ -1,7 +1,7 @@
 """The align model's own descriptions of every utterance, where a variant is to read them; train's are cross-fitted.
 
 in: data/manifest.jsonl, data/tokens.h5, the descriptions that align learned, the backbone, models/align/.
-out: data/student.jsonl, empty unless student.folds is set. Finished folds are kept in data/store, which is no output.
+out: data/crossfit.jsonl, empty unless crossfit.folds is set. Finished folds are kept in data/store, which is no output.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Crossfitted:
 
 
 def run(project: Project) -> Crossfitted:
-    """Have the align model describe; nothing unless ``student.folds`` is set."""
-    params = project.load("student", crossfit.Params)
+    """Have the align model describe; nothing unless ``crossfit.folds`` is set."""
+    params = project.load("crossfit", crossfit.Params)
     result = _describe(project, params) if params.folds else Crossfitted({}, {})
     fitted = provenance.fitted(read_manifest(project.manifest_file)) if params.folds else ""
-    description.write_descriptions(project.data / variants.FILES["student"], result.descriptions, fitted)
+    description.write_descriptions(project.data / variants.FILES["crossfit"], result.descriptions, fitted)
     return result
 
 
@@ -45,7 +45,7 @@ def _describe(project: Project, params: crossfit.Params) -> Crossfitted:
     scoring, manifest = project.load("predict", score_labels.Params), read_manifest(project.manifest_file)
     source = project.load("describe", rules.Params).source
     taught = description.read_descriptions(project.data / variants.FILES[source])
-    work = project.store_dir / "student"
+    work = project.store_dir / "crossfit"
     with file.open_tokens(project.tokens) as tokens:
         written = crossfit.run(manifest, tokens, taught, project.align, shape, tuning, scoring, params, work)
     ids = {split: [u.id for u in manifest.by_split(split)] for split in SPLITS}

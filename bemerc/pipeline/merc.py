@@ -28,6 +28,6 @@ def run(project: Project, variant: str, tensorboard: Path | None = None) -> loop
         described = variants.read_described(inputs, project.data, manifest)
         given = (variant, manifest, tokens, references, start, shape, model_params, params, out, tensorboard)
         best = merc.run(*given, inputs, described)
-    if "student" in inputs.sources:
-        merc.keep_student(start, out)
+    if "crossfit" in inputs.sources:
+        merc.keep_align_model(start, out)
     return best

@@ -11,7 +11,7 @@ from pathlib import Path
 from bemerc.behavior.tokens import file
 from bemerc.corpus.manifest import read_manifest
 from bemerc.language.inputs import variants
-from bemerc.language.model.behavior_model import read_facts
+from bemerc.language.model.behavior_model import read_metadata
 from bemerc.language.predict import records, score_labels
 from bemerc.pipeline.project import Project
 
@@ -21,8 +21,8 @@ def run(project: Project, model: Path, out: Path, backbone: str | None = None) -
 
     backbone  where the backbone lies (a folder, or a name of the hub), if not where the model says
     """
-    facts = read_facts(model)
-    inputs = variants.of_model(facts.params, facts.modalities)
+    metadata = read_metadata(model)
+    inputs = variants.of_model(metadata.params, metadata.modalities)
     params, manifest = project.load("predict", score_labels.Params), read_manifest(project.manifest_file)
     with file.open_tokens(project.tokens) as tokens:
         described = variants.read_described(inputs, project.data, manifest)

@@ -28,7 +28,7 @@ from bemerc.language.predict.records import read_predictions
 
 if TYPE_CHECKING:
     from bemerc.corpus.manifest import Manifest, Utterance
-    from bemerc.language.model.behavior_model import Facts
+    from bemerc.language.model.behavior_model import ModelMetadata
 
 TEST = "test.json"
 # IEMOCAP's speakers are named by session and gender, such as Ses05_F.
@@ -71,7 +71,7 @@ class SplitMetrics:
 
 def run(
     folder: Path,
-    facts: Facts,
+    metadata: ModelMetadata,
     manifest: Manifest,
     predictions: Path,
     params: evaluation.Params,
@@ -86,26 +86,28 @@ def run(
     Raises ModelError where the model is no merc model or has other labels, EvaluationError or PredictionError where the
     predictions do not fit.
     """
-    if facts.task != "merc":
-        raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
-    if set(facts.labels) != set(manifest.labels):
+    if metadata.task != "merc":
         raise ModelError(
-            f"{folder}: a model of the labels {', '.join(facts.labels)}, but the manifest's are "
+            f"{folder}: this model was trained to {metadata.task}, not to name emotions. Name a merc model."
+        )
+    if set(metadata.labels) != set(manifest.labels):
+        raise ModelError(
+            f"{folder}: a model of the labels {', '.join(metadata.labels)}, but the manifest's are "
             f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
         )
     result = compute(manifest, predictions, params, genders)
     if not names:
         speakers = sorted(result["speakers"].items(), key=lambda one: (-one[1]["utterances"], one[0]))
         result["speakers"] = {f"speaker {number}": one for number, (_, one) in enumerate(speakers, 1)}
-    write(folder, facts, result)
+    write(folder, metadata, result)
     return result
 
 
-def write(folder: Path, facts: Facts, metrics_of_test: Mapping[str, Any]) -> None:
+def write(folder: Path, metadata: ModelMetadata, metrics_of_test: Mapping[str, Any]) -> None:
     """Write test.json to a model folder, and its card anew. DiskError where the disk refuses."""
     text = json.dumps(metrics_of_test, indent=1, ensure_ascii=False)
     atomic.write_text(folder / TEST, text + "\n", atomic.PUBLIC)
-    card.write(folder, facts, metrics_of_test)
+    card.write(folder, metadata, metrics_of_test)
 
 
 def read(folder: Path) -> Mapping[str, Any] | None:

@@ -14,8 +14,8 @@ from benchmarks import ablation, pipeline_steps
 from tests.evaluate.test_baselines import corpus
 from tests.evaluate.test_report import predictions
 
-ROWS = ("TVB", "TV", "no_face", "student", "calibration_none")
-HITS = {"TV": 0.5, "no_face": 0.7, "TVB": 0.9, "student": 0.9}
+ROWS = ("TVB", "TV", "no_face", "crossfit", "calibration_none")
+HITS = {"TV": 0.5, "no_face": 0.7, "TVB": 0.9, "crossfit": 0.9}
 
 
 class Called:
@@ -30,7 +30,7 @@ class Called:
         if stage == "prepare":
             (folder / "data").mkdir(exist_ok=True)
             write_manifest(folder / "data" / "manifest.jsonl", of.utterances, of.labels, of.corpora)
-        if stage in ("tokens", "student"):
+        if stage in ("tokens", "crossfit"):
             (folder / "data" / f"{stage}.made").touch()
         if variant is not None and stage == "predict":
             seed = int(folder.name[4])
@@ -56,12 +56,12 @@ def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
         "align",
         *(f"{stage}@{name}" for name in ("TVB", "TV", "no_face") for stage in ("merc", "predict")),
     ]
-    assert ("seed0-student", "student") in stages
+    assert ("seed0-crossfit", "crossfit") in stages
     assert ("seed0-none", "merc@TVB") in stages
     assert ("tokens_none", "tokens") in called.calls
-    params = {f: yaml.safe_load((tmp_path / f / "params.yaml").read_text()) for f in ("seed1-student", "seed1-none")}
-    assert params["seed1-student"]["student"]["folds"] == 2
-    assert params["seed1-none"]["student"]["folds"] == 0
+    params = {f: yaml.safe_load((tmp_path / f / "params.yaml").read_text()) for f in ("seed1-crossfit", "seed1-none")}
+    assert params["seed1-crossfit"]["crossfit"]["folds"] == 2
+    assert params["seed1-none"]["crossfit"]["folds"] == 0
     assert params["seed1-none"]["merc"]["seed"] == 1
     assert (tmp_path / "seed0-none" / "data").resolve() != (tmp_path / "seed0" / "data").resolve()
     before = len(called.calls)

@@ -128,15 +128,15 @@ def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(
         own = crossfit.run(
             manifest, read, by_rules, tmp_path / "align", shape, quick, scorer.Params(), alone, tmp_path / "work"
         )
-        for name, description, described in (("rules", "rules", by_rules), ("student", "student", own)):
+        for name, description, described in (("rules", "rules", by_rules), ("crossfit", "crossfit", own)):
             inputs = dataclasses.replace(LADDER["TV"], description=description)
             given = (manifest, read, None, tmp_path / "align", prompts.Params(), shape, quick, tmp_path / name, None)
             merc.run(name, *given, inputs, {description: described})
-    merc.keep_student(tmp_path / "align", tmp_path / "student")
-    for name in ("rules", "student"):
+    merc.keep_align_model(tmp_path / "align", tmp_path / "crossfit")
+    for name in ("rules", "crossfit"):
         answer = predict(tmp_path / name, caches=base / "features", out=tmp_path / "out")
         assert len(answer.predictions) == len(measured.manifest.utterances)
-    assert (tmp_path / "out" / "student.jsonl").is_file()
+    assert (tmp_path / "out" / "crossfit.jsonl").is_file()
     assert (tmp_path / "out" / "descriptions.jsonl").is_file()
     by_align = describe(caches=base / "features", out=tmp_path / "out", align=tmp_path / "align")
     assert list(by_align) == [u.id for u in measured.manifest.utterances]

@@ -20,7 +20,7 @@ from bemerc.core.huggingface import PretrainedError
 from bemerc.corpus import transcribe
 from bemerc.language.model import pretrained
 from bemerc.language.model.behavior_model import Params
-from bemerc.language.teacher import vlm
+from bemerc.language.teacher import qwen, vlm
 from bemerc.language.tiny_lm import model
 from tests import families
 
@@ -91,7 +91,7 @@ def test_a_folders_own_code_never_runs_and_nobody_is_asked(
     with pytest.raises(transcribe.TranscribeError):
         transcribe.whisper(str(folder))
     with pytest.raises(vlm.TeacherError):
-        vlm.qwen(str(folder), vlm.Params(device="cpu"))
+        qwen.load(str(folder), vlm.Params(device="cpu"))
     assert sys.stdin.read() == "y\n" * 20
     assert not (folder / "ran").exists()
     assert "theirs" not in sys.modules

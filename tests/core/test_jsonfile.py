@@ -57,8 +57,8 @@ def test_what_json_writes_is_read_back(value: object) -> None:
 )
 def test_what_is_not_admitted_is_refused_with_its_name(text: str | bytes) -> None:
     with pytest.raises(JsonError) as refused:
-        parse_json(text, "bemerc.json")
-    assert refused.value.path == "bemerc.json"
+        parse_json(text, "metadata.json")
+    assert refused.value.path == "metadata.json"
     assert refused.value.reason
 
 

@@ -144,15 +144,15 @@ def test_what_says_nothing_of_its_manifest_is_refused(project: Project) -> None:
 
 def test_a_student_of_other_splits_is_refused(project: Project, tmp_path: Path) -> None:
     first, second, said = sessions(5), sessions(1), language.describe(sessions(5))
-    inputs = replace(variants.LADDER["TVB"], description="student")
-    write_descriptions(tmp_path / "student.jsonl", said, provenance.fitted(first))
-    assert variants.read_described(inputs, tmp_path, first)["student"] == said
+    inputs = replace(variants.LADDER["TVB"], description="crossfit")
+    write_descriptions(tmp_path / "crossfit.jsonl", said, provenance.fitted(first))
+    assert variants.read_described(inputs, tmp_path, first)["crossfit"] == said
     with pytest.raises(StaleError):
         variants.read_described(inputs, tmp_path, second)
-    write_descriptions(tmp_path / "student.jsonl", said)
+    write_descriptions(tmp_path / "crossfit.jsonl", said)
     with pytest.raises(StaleError):
         variants.read_described(inputs, tmp_path, first)
-    assert read_descriptions(tmp_path / "student.jsonl") == said
+    assert read_descriptions(tmp_path / "crossfit.jsonl") == said
     shape, how = behavior_model.Params(device="cpu"), crossfit.Params(folds=1)
     with file.open_tokens(project.data / "tokens.h5") as read, pytest.raises(StaleError):
         crossfit.run(second, read, said, project.models / "align", shape, language.TRAINING, HOW, how, tmp_path)

@@ -314,7 +314,7 @@ def test_evaluate_and_compare_obey_params_yaml(good: World, tmp_path: Path) -> N
         (data / name).symlink_to(good.folder / name)
     (tmp_path / "params.yaml").write_text(
         "evaluate: {variants: [T], resamples: 200, seed: 3, confidence: 0.5}\n"
-        "prompt: {window: 2, windowing: sliding, template: plain, restate: true}\n"
+        "prompt: {window: 2, windowing: sliding, template: plain, repeat_target_utterance: true}\n"
     )
     files = [good.folder / f"{name}.jsonl" for name in ("T", "TVB")]
     output = bemerc("evaluate", *files, "--data", data, "--out", tmp_path / "judged", cwd=tmp_path)

@@ -178,7 +178,7 @@ def test_a_training_and_a_prediction_with_speech(world: World, tmp_path: Path) -
     shape = language.build(tmp_path / "backbone", world.manifest)
     with file.open_tokens(tmp_path / "tokens.h5") as read:
         merc.run("TV", world.manifest, read, None, None, prompts.Params(), shape, language.TRAINING, tmp_path / "model")
-    facts = behavior_model.read_facts(tmp_path / "model")
+    facts = behavior_model.read_metadata(tmp_path / "model")
     assert sum(name.startswith("wavlm_") for name in facts.columns["audio"]) == WIDTH
     answer = predict(tmp_path / "model", out=tmp_path / "out", caches=world.folder / "features")
     assert len(answer.predictions) == len(LENGTHS_S)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from bemerc.core.errors import ModelError
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import Dialogue, Utterance
-from bemerc.language.inputs import chat_template, dataset, prompts
+from bemerc.language.inputs import chat_template, encoding, packing, prompts
 from tests.families import TEMPLATES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -87,7 +87,7 @@ def test_it_is_what_the_template_makes_of_the_whole(form: str) -> None:
 @pytest.mark.parametrize("form", MARKED)
 def test_the_tokens_are_those_of_the_whole(form: str) -> None:
     made = tokenizer(form)
-    encoder = dataset.Encoder(made, 2, 4096, chat_template.frame_of(made, form))
+    encoder = encoding.Encoder(made, 2, 4096, chat_template.frame_of(made, form))
     one = asked(0)  # what others said may hold marks, which here are words
     found = [i for node in encoder.encode(one).nodes[:-1] for i in node.ids]
     assert found == made(template_of(made, one, form), add_special_tokens=False)["input_ids"]
@@ -97,11 +97,11 @@ def test_the_tokens_are_those_of_the_whole(form: str) -> None:
 @pytest.mark.parametrize("form", TEMPLATES)
 def test_what_is_shared_stays_first_and_the_templates_last_words_belong_to_the_branch(form: str) -> None:
     made = tokenizer(form)
-    encoder = dataset.Encoder(made, 2, 4096, chat_template.frame_of(made, form))
+    encoder = encoding.Encoder(made, 2, 4096, chat_template.frame_of(made, form))
     second, third = (encoder.encode(asked(i, ("face",))) for i in (1, 2))
     assert second.nodes[0] is third.nodes[0]
     assert second.nodes[1:3] == third.nodes[1:3]
-    assert len(dataset.grow([second, third], 4096)) == 1
+    assert len(packing.pack_trees([second, third], 4096)) == 1
     *_, branch, target = third.nodes
     assert made.decode(branch.ids).strip().endswith(chat_template.frame_of(made, form).after.strip())
     assert [place.utterance for place in branch.behavior] == ["u2"]
@@ -121,7 +121,7 @@ def test_one_rendered_prompt_of_each_form(form: str) -> None:
 @pytest.mark.parametrize("form", ["llama2", "vicuna"])
 def test_a_tokenizer_that_opens_with_a_space_gives_every_piece_as_in_the_whole(form: str) -> None:
     made = tokenizer(form, spaced=True)
-    encoder = dataset.Encoder(made, 2, 4096)
+    encoder = encoding.Encoder(made, 2, 4096)
     example, one = encoder.encode(asked(2)), asked(2)
     found = [i for node in example.nodes for i in node.ids]
     # The whole behind a line break: the very first word is no beginning here either.
@@ -146,7 +146,7 @@ def test_a_template_that_refuses_or_swallows_is_a_sentence() -> None:
 
 
 def test_labels_overlap_where_the_tokens_of_one_begin_another() -> None:
-    encoder = dataset.Encoder(tokenizer("qwen2"), 2, 512)
+    encoder = encoding.Encoder(tokenizer("qwen2"), 2, 512)
     assert not encoder.overlap(LABELS, prompts.label_target)
     assert not encoder.overlap(("joy and fear", "joy and anger", "fear"), prompts.label_target)
     assert encoder.overlap(("fear", "joy and fear", "anger", "joy"), prompts.label_target)
@@ -154,9 +154,9 @@ def test_labels_overlap_where_the_tokens_of_one_begin_another() -> None:
 
 def test_labels_that_the_tokenizer_cannot_tell_apart_are_named() -> None:
     made = tokenizer("qwen2")
-    encoder = dataset.Encoder(made, 2, 512)
-    encoder.tell_apart(LABELS, prompts.label_target)
-    with pytest.raises(dataset.DatasetError, match="the same as of 'joy' of the label ' joy'"):
-        encoder.tell_apart(("joy", " joy"), prompts.label_target)
-    with pytest.raises(dataset.DatasetError, match="makes nothing of the label ''"):
-        encoder.tell_apart(("",), prompts.label_target)
+    encoder = encoding.Encoder(made, 2, 512)
+    encoder.check_labels_distinct(LABELS, prompts.label_target)
+    with pytest.raises(encoding.ExampleError, match="the same as of 'joy' of the label ' joy'"):
+        encoder.check_labels_distinct(("joy", " joy"), prompts.label_target)
+    with pytest.raises(encoding.ExampleError, match="makes nothing of the label ''"):
+        encoder.check_labels_distinct(("",), prompts.label_target)

@@ -61,7 +61,7 @@ def test_every_right_word_of_a_drill_stands_in_its_branch_or_is_a_label() -> Non
 
 
 def test_where_nothing_is_said_again_a_drill_opens_at_the_last_line() -> None:
-    for drill in drills(manifest(), 200, Params(restate=False)):
+    for drill in drills(manifest(), 200, Params(repeat_target_utterance=False)):
         said, question = drill.question.split("###\n")[-2:]
         words = [word.strip() for word in drill.words if word.strip() not in LABELS]
         assert "last line" not in question

@@ -24,7 +24,7 @@ from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.audio.speech_encoder_torch import Encoder
-from bemerc.language.inputs import dataset, prompts
+from bemerc.language.inputs import batching, packing, prompts
 from bemerc.language.model import behavior_model
 from bemerc.language.model.tree_attention import Trees
 from bemerc.language.predict import score_labels
@@ -67,7 +67,7 @@ def trained(
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Losses by step, and the weights at the end on the CPU."""
     examples = [e for e in world.examples(made) if "/train/" in e.id]
-    fitted = loop.fit(made, dataset.grow(examples, params.row_tokens), world.tokens, score, params, out, "gpu")
+    fitted = loop.fit(made, packing.pack_trees(examples, params.row_tokens), world.tokens, score, params, out, "gpu")
     rows = (out / "steps.csv").read_text().splitlines()[1:]
     return [float(row.split(",")[1]) for row in rows], {n: w.cpu() for n, w in fitted.last_weights.items()}
 
@@ -156,7 +156,7 @@ def test_what_is_written_is_what_a_cpu_writes(world: World) -> None:
         encode = score_labels.encoder_for(made, prompts.Params(), 1024)
         asked = prompts.align_prompts(world.manifest.utterances[0].id, {"facial_expression": "?"}, MODALITIES)[0]
         with torch.inference_mode():
-            batch = dataset.collate([dataset.tree([encode.question(asked)])], world.tokens)
+            batch = batching.collate([packing.make_tree([encode.question(asked)])], world.tokens)
             written.append(made.write(batch, 8, encode.end))
     assert written[0] == written[1]
 
@@ -173,7 +173,7 @@ def test_a_quantised_backbone_is_near_and_trains(world: World, tmp_path: Path, b
     tokenizer.save_pretrained(tmp_path / "b")
     params = replace(world.params, name_or_path=str(tmp_path / "b"), device=DEVICE, **STILL)
     whole, made = world.model(params), world.model(replace(params, quantize=bits, dtype="bfloat16"))
-    trees = dataset.grow(world.examples(made)[:7], 10_000)
+    trees = packing.pack_trees(world.examples(made)[:7], 10_000)
     exact, found = (per_example(one, trees, world.tokens).detach().cpu() for one in (whole, made))
     assert ((found - exact).abs().mean() / exact.abs().mean()).item() < near
     losses, _ = trained(world, tmp_path / "m", made, replace(language.TRAINING, precision="bfloat16"))

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaC
 from bemerc.core import config
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Manifest
-from bemerc.language.inputs import dataset, prompts, variants
-from bemerc.language.model import behavior_model
+from bemerc.language.inputs import batching, packing, prompts, variants
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.train import align, loop, memory_estimate, meta_walk
 from tests import families
@@ -56,11 +56,11 @@ class World:
         self, params: behavior_model.Params, training: loop.Params = PLAIN, task: str = "merc"
     ) -> list[meta_walk.Walked]:
         """What every step of an epoch really takes."""
-        made = behavior_model.build(params, dict.fromkeys(MODALITIES, memory_estimate.WIDTH), language.K).train()
+        made = model_folder.build(params, dict.fromkeys(MODALITIES, memory_estimate.WIDTH), language.K).train()
         encoder = score_labels.encoder_for(made, prompts.Params(), training.max_length)
-        trees = dataset.grow([encoder.encode(one) for one in self.asked(task)], training.row_tokens)
+        trees = packing.pack_trees([encoder.encode(one) for one in self.asked(task)], training.row_tokens)
         groups = loop.order(trees, training, 0)
-        return [meta_walk.step(made, [dataset.collate(group, self.tokens)]) for group in groups]
+        return [meta_walk.step(made, [batching.collate(group, self.tokens)]) for group in groups]
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from bemerc.behavior.describe.description import SLOTS
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import Manifest
-from bemerc.language.inputs import dataset, prompts
+from bemerc.language.inputs import batching, encoding, packing, prompts
 from bemerc.language.inputs.variants import LADDER
-from bemerc.language.model import behavior_model
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.predict.records import read_predictions, write_predictions
 from bemerc.language.train import align, merc
@@ -79,7 +79,7 @@ def test_align_learns_to_say_what_the_tokens_show(world: World) -> None:
     log = [json.loads(line) for line in log_of(world.align).read_text().splitlines()]
     dev = [line["dev_loss"] for line in log if "dev_loss" in line]
     assert min(dev) < 0.85 * dev[0]
-    known = behavior_model.read_facts(world.align)
+    known = behavior_model.read_metadata(world.align)
     assert (known.task, known.variant, known.references) == ("align", "TVB", {"known": 1})
     assert known.dev["loss"] == world.best.dev["loss"]
 
@@ -95,11 +95,11 @@ def test_an_align_model_describes_in_the_words_it_was_taught(world: World) -> No
 
 
 def test_what_is_written_is_the_likeliest_token_at_every_step(world: World) -> None:
-    made, known = behavior_model.load(world.align, device="cpu")
+    made, known = model_folder.load(world.align, device="cpu")
     encoder = score_labels.encoder_for(made, prompts.Params(), 512)
     id = world.manifest.by_split("test")[2].id
     asked = prompts.align_prompts(id, {"facial_expression": "?"}, known.modalities)[0]
-    batch = dataset.collate([dataset.tree([encoder.question(asked)])], world.tokens)
+    batch = batching.collate([packing.make_tree([encoder.question(asked)])], world.tokens)
     with torch.inference_mode():
         written = made.write(batch, 12, encoder.end)[0]
         so_far = ""
@@ -110,7 +110,7 @@ def test_what_is_written_is_the_likeliest_token_at_every_step(world: World) -> N
                 if made.tokenizer(text, add_special_tokens=False)["input_ids"] != [*written[:step], other]:
                     continue
                 one = encoder.encode(replace(asked, target=text))
-                parts = made.target_log_probs(dataset.collate(dataset.grow([one], 0), world.tokens))
+                parts = made.target_log_probs(batching.collate(packing.pack_trees([one], 0), world.tokens))
                 scores[other] = float(parts[step])
             assert token not in scores or scores[token] == max(scores.values())
             so_far += made.tokenizer.decode([token])
@@ -136,7 +136,7 @@ def test_behavior_is_learned_where_words_say_nothing(world: World, tmp_path: Pat
 def test_every_variant_trains_and_reads_what_it_says(world: World, tmp_path: Path, name: str) -> None:
     variant, modalities = name, LADDER[name].modalities
     world.merc(tmp_path / "m", variant)
-    known = behavior_model.read_facts(tmp_path / "m")
+    known = behavior_model.read_metadata(tmp_path / "m")
     assert known.modalities == modalities
     assert set(known.columns) == set(modalities)
     found = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("dev", "test"), HOW)
@@ -156,7 +156,7 @@ def test_test_is_never_looked_at(world: World, tmp_path: Path) -> None:
 
 def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, tmp_path: Path) -> None:
     world.merc(tmp_path / "m")
-    made, known = behavior_model.load(tmp_path / "m", device="cpu")
+    made, known = model_folder.load(tmp_path / "m", device="cpu")
     encoder = score_labels.encoder_for(made, prompts.Params(), 512)
     sums: dict[str, list[float]] = {}
     with torch.inference_mode():
@@ -165,7 +165,7 @@ def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, t
         ):
             for label in labels:
                 one = encoder.encode(replace(asked, target=prompts.label_target(label)), ended=False)
-                batch = dataset.collate(dataset.grow([one], 0), world.tokens)
+                batch = batching.collate(packing.pack_trees([one], 0), world.tokens)
                 sums.setdefault(asked.id, []).append(float(made.target_log_probs(batch).double().sum()))
     for found in score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW):
         flat = np.array(sums[found.id]) / known.dev["temperature"]
@@ -177,7 +177,7 @@ def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, t
 
 def test_a_label_that_begins_another_is_scored_with_the_mark_that_ends_it(world: World, tmp_path: Path) -> None:
     world.merc(tmp_path / "m")
-    made, known = behavior_model.load(tmp_path / "m", device="cpu")
+    made, known = model_folder.load(tmp_path / "m", device="cpu")
     encoder = score_labels.encoder_for(made, prompts.Params(), 512)
     asked, _ = score_labels.prompts(world.manifest, ("test",), known.labels, known.modalities, prompts.Params())[0]
     labels = ("joy", "joy anger", "neutral")
@@ -186,7 +186,7 @@ def test_a_label_that_begins_another_is_scored_with_the_mark_that_ends_it(world:
     with torch.inference_mode():
         for label, total in zip(labels, found, strict=True):
             one = encoder.encode(replace(asked, target=prompts.label_target(label)))
-            parts = made.target_log_probs(dataset.collate(dataset.grow([one], 0), world.tokens)).double()
+            parts = made.target_log_probs(batching.collate(packing.pack_trees([one], 0), world.tokens)).double()
             assert one.nodes[-1].ids[-1] == encoder.end
             assert total == pytest.approx(float(parts.sum()), abs=1e-5)
             if label in labels[1:]:  # among others that share no beginning the mark parts nothing, and is left out
@@ -292,12 +292,12 @@ def test_an_utterance_that_the_token_file_lacks_is_named(world: World, tmp_path:
     few = replace(world.manifest, utterances=world.manifest.by_split("dev") + world.manifest.by_split("train"))
     lacking = language.write(tmp_path / "t.h5", few)
     world.merc(tmp_path / "m")
-    with pytest.raises(dataset.DatasetError, match=r"made/test/d0_u\d: the token file has no behavior"):
+    with pytest.raises(encoding.ExampleError, match=r"made/test/d0_u\d: the token file has no behavior"):
         score_labels.run(tmp_path / "m", world.manifest, lacking, ("test",), HOW)
 
 
 def test_a_chat_template_is_used_where_there_is_one(world: World, tmp_path: Path) -> None:
-    made = behavior_model.build(world.params, {}, language.K)
+    made = model_folder.build(world.params, {}, language.K)
     with pytest.raises(ModelError, match=r"prompt\.template is chat, but the tokenizer"):
         score_labels.encoder_for(made, prompts.Params(template="chat"), 512)
     made.tokenizer.chat_template = (

@@ -1,4 +1,4 @@
-"""bemerc.json from strangers: what it claims is checked before memory is taken, and the backbone is found from anywhere."""
+"""metadata.json from strangers: what it claims is checked before memory is taken, and the backbone is found from anywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from bemerc.core.errors import BemercError, ModelError
 from bemerc.language.inputs import prompts
-from bemerc.language.model import behavior_model, metadata
+from bemerc.language.model import metadata, model_folder
 from bemerc.language.predict import score_labels
 from tests import toy_language as language
 from tests.language.test_model import World, facts
@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def project(world: World, tmp_path: Path) -> Path:
-    """A folder as training leaves it: models/backbone, models/merc/TVB, models/merc/TVB/student."""
+    """A folder as training leaves it: models/backbone, models/merc/TVB, models/merc/TVB/crossfit."""
     made = world.model()
     shutil.copytree(world.params.name_or_path, tmp_path / "p" / "models" / "backbone")
     shape = vars(replace(made.params, name_or_path="models/backbone"))
@@ -45,7 +45,7 @@ def project(world: World, tmp_path: Path) -> Path:
     try:
         for folder in (Path("models/merc/TVB"), Path("models/align")):
             made.save(folder, known)
-        shutil.copytree("models/align", "models/merc/TVB/student")
+        shutil.copytree("models/align", "models/merc/TVB/crossfit")
     finally:
         os.chdir(here)
     return tmp_path / "p"
@@ -67,24 +67,24 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def rewrite(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    known = json.loads((folder / "bemerc.json").read_text())
+    known = json.loads((folder / "metadata.json").read_text())
     edit(known)
-    (folder / "bemerc.json").write_text(json.dumps(known))
+    (folder / "metadata.json").write_text(json.dumps(known))
 
 
-@pytest.mark.parametrize("where", ["merc/TVB", "merc/TVB/student", "align"])
+@pytest.mark.parametrize("where", ["merc/TVB", "merc/TVB/crossfit", "align"])
 def test_a_backbone_is_found_from_any_working_directory(
     project: Path, tmp_path: Path, where: str, no_network: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lab").mkdir()
     monkeypatch.chdir(tmp_path / "lab")
     folder = project / "models" / where
-    found, _ = behavior_model.load(folder, device="cpu")
+    found, _ = model_folder.load(folder, device="cpu")
     assert Path(found.params.name_or_path).samefile(project / "models" / "backbone")
     project.rename(tmp_path / "elsewhere")
-    behavior_model.load(tmp_path / "elsewhere" / "models" / where, device="cpu")
+    model_folder.load(tmp_path / "elsewhere" / "models" / where, device="cpu")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "models" / where)
-    behavior_model.load(Path("../link"), device="cpu")
+    model_folder.load(Path("../link"), device="cpu")
     assert not no_network
 
 
@@ -93,7 +93,7 @@ def test_a_model_of_before_says_no_place_and_finds_it_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rewrite(project / "models/merc/TVB", lambda known: known.pop("backbone_at"))
-    behavior_model.load(project / "models/merc/TVB", device="cpu")
+    model_folder.load(project / "models/merc/TVB", device="cpu")
     assert not no_network
 
 
@@ -101,11 +101,11 @@ def test_a_folder_of_the_same_name_is_passed_over(project: Path, tmp_path: Path,
     other = project / "models" / "merc" / "models" / "backbone"  # nearer than the right one, for a model of before
     language.build(other, world.manifest, replace(language.TINY, seed=5, steps=2))
     rewrite(project / "models/merc/TVB", lambda known: known.pop("backbone_at"))
-    found, _ = behavior_model.load(project / "models/merc/TVB", device="cpu")
+    found, _ = model_folder.load(project / "models/merc/TVB", device="cpu")
     assert Path(found.params.name_or_path).samefile(project / "models" / "backbone")
     shutil.rmtree(project / "models" / "backbone")
     with pytest.raises(ModelError, match="another backbone"):
-        behavior_model.load(project / "models/merc/TVB", device="cpu")
+        model_folder.load(project / "models/merc/TVB", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_a_model_folders_word_never_asks_the_network(
     shutil.rmtree(project / "models" / "backbone")
     rewrite(folder, lambda known: known.update(backbone=backbone, backbone_at=""))
     with pytest.raises(ModelError, match="--backbone"):
-        behavior_model.load(folder, device="cpu")
+        model_folder.load(folder, device="cpu")
     assert not no_network
     with pytest.raises(ModelError):
-        behavior_model.load(folder, "someone/backbone", "cpu")
+        model_folder.load(folder, "someone/backbone", "cpu")
     assert len(no_network) == 1
 
 
@@ -132,7 +132,7 @@ def test_no_absolute_path_is_kept(world: World, tmp_path: Path) -> None:
     made.save(tmp_path / "saved", facts(made, world.tokens))
     for file in (tmp_path / "saved").iterdir():
         assert str(tmp_path.parent).encode() not in file.read_bytes(), file.name
-    assert behavior_model.load(tmp_path / "saved", device="cpu")[0].backbone == made.backbone
+    assert model_folder.load(tmp_path / "saved", device="cpu")[0].backbone == made.backbone
 
 
 def section(name: str, **keys: Any) -> Callable[[dict[str, Any]], object]:
@@ -199,21 +199,21 @@ def test_what_cannot_be_is_a_sentence(project: Path, world: World, claim: str) -
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "[]", "null", "", '{"schema_version": {}}'])
 def test_what_is_no_metadata_is_a_sentence(project: Path, text: str) -> None:
-    (project / "models/align/bemerc.json").write_text(text)
+    (project / "models/align/metadata.json").write_text(text)
     with pytest.raises(ModelError):
-        metadata.read_facts(project / "models/align")
+        metadata.read_metadata(project / "models/align")
 
 
 def test_a_folder_for_a_file_is_a_sentence(project: Path) -> None:
-    (project / "models/align/bemerc.json").unlink()
-    (project / "models/align/bemerc.json").mkdir()
+    (project / "models/align/metadata.json").unlink()
+    (project / "models/align/metadata.json").mkdir()
     with pytest.raises(BemercError):
-        metadata.read_facts(project / "models/align")
+        metadata.read_metadata(project / "models/align")
 
 
 def test_adapter_config_is_not_read(project: Path) -> None:
     (project / "models/align/adapter_config.json").write_text('{"peft_type": "../../x", "r": 10000000}')
-    behavior_model.load(project / "models/align", device="cpu")
+    model_folder.load(project / "models/align", device="cpu")
     assert (
         '"base_model_name_or_path": "models/backbone"' in (project / "models/merc/TVB/adapter_config.json").read_text()
     )
@@ -239,4 +239,4 @@ def test_weights_that_do_not_fit_are_a_sentence(project: Path, file: str, what: 
         rest = {key: value for key, value in weights.items() if key != name}
         save_file(rest | ({name: changed[what]()} if what in changed else {}), path)
     with pytest.raises(ModelError):
-        behavior_model.load(project / "models/align", device="cpu")
+        model_folder.load(project / "models/align", device="cpu")

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Manifest
-from bemerc.language.inputs import dataset, prompts
-from bemerc.language.model import behavior_model, tree_masks
+from bemerc.language.inputs import batching, encoding, packing, prompts
+from bemerc.language.model import behavior_model, model_folder, tree_masks
 from bemerc.language.model.tree_attention import Trees
 from bemerc.language.predict import score_labels
 from bemerc.language.train import align
@@ -47,7 +47,7 @@ class World:
     ) -> behavior_model.BehaviorModel:
         torch.manual_seed(0)
         widths = language.variant(*(modalities or MODALITIES))
-        made = behavior_model.build(params or self.params, widths, language.K, trees=trees)
+        made = model_folder.build(params or self.params, widths, language.K, trees=trees)
         with torch.no_grad():  # LoRA's B is zero at first, and then nothing of the adapter would be tested
             for name, weight in made.trainable().items():
                 if "lora_B" in name:
@@ -56,7 +56,7 @@ class World:
 
     def examples(
         self, made: behavior_model.BehaviorModel, window: int = 12, kind: str = "anchored"
-    ) -> list[dataset.Example]:
+    ) -> list[encoding.Example]:
         shape = prompts.Params(window=window, windowing=kind)
         encoder = score_labels.encoder_for(made, shape, 1024)
         modalities = tuple(m for m in MODALITIES if m in made.projectors)
@@ -73,10 +73,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def per_example(
-    made: behavior_model.BehaviorModel, trees: list[dataset.Tree], tokens: TokenFile | None
+    made: behavior_model.BehaviorModel, trees: list[packing.Tree], tokens: TokenFile | None
 ) -> torch.Tensor:
     """(N, targets of one example) log-probabilities, in the examples' order."""
-    batch = dataset.collate(trees, tokens)
+    batch = batching.collate(trees, tokens)
     found = made.target_log_probs(batch)
     return torch.stack([found[torch.from_numpy(batch.example) == i].sum() for i in range(len(batch.keys))])
 
@@ -91,7 +91,7 @@ def gradients(made: behavior_model.BehaviorModel, loss: torch.Tensor) -> Iterato
 def test_a_dialogue_computed_once_equals_one_prompt_per_utterance(world: World, name: str) -> None:
     made = world.model(world.family(name))
     examples = world.examples(made, window=2)  # dialogues of 7 turns: longer than the window
-    rows, alone = dataset.grow(examples, 10_000), dataset.grow(examples, 0)
+    rows, alone = packing.pack_trees(examples, 10_000), packing.pack_trees(examples, 0)
     assert len(rows) < len(alone) == len(examples)
     together, single = (per_example(made, trees, world.tokens) for trees in (rows, alone))
     assert single.std() > 0.01  # else equality would say nothing
@@ -105,7 +105,7 @@ def test_a_dialogue_computed_once_equals_one_prompt_per_utterance(world: World, 
 def test_other_windows_are_as_exact(world: World, window: int, kind: str) -> None:
     made = world.model()
     examples = world.examples(made, window, kind)
-    found = [per_example(made, dataset.grow(examples, room), world.tokens) for room in (0, 300, 10_000)]
+    found = [per_example(made, packing.pack_trees(examples, room), world.tokens) for room in (0, 300, 10_000)]
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.allclose(found[0], found[2], atol=1e-5)
 
@@ -120,7 +120,7 @@ def test_one_prompt_equals_what_transformers_says_of_it(world: World, name: str)
     with torch.inference_mode():
         logits = plain.lm(input_ids=ids).logits[0].log_softmax(-1)
         expected = sum(logits[t - 1, ids[0, t]] for t in range(ids.shape[1] - len(example.nodes[-1].ids), ids.shape[1]))
-        found = per_example(plain, dataset.grow([example], 0), None)
+        found = per_example(plain, packing.pack_trees([example], 0), None)
     assert found.item() == pytest.approx(float(expected), abs=1e-4)
 
 
@@ -130,15 +130,15 @@ def test_an_answer_does_not_see_itself_nor_its_siblings(world: World) -> None:
     d = world.manifest.dialogues()[0]
     asked = prompts.merc_prompt(d, 2, world.manifest.labels, MODALITIES, prompts.Params())
     answers = [encoder.encode(replace(asked, target=f" {word}")) for word in ("joy", "anger", "neutral neutral")]
-    alone = torch.cat([per_example(made, dataset.grow([one], 0), world.tokens) for one in answers])
-    beside = per_example(made, dataset.grow(answers, 10_000), world.tokens)
+    alone = torch.cat([per_example(made, packing.pack_trees([one], 0), world.tokens) for one in answers])
+    beside = per_example(made, packing.pack_trees(answers, 10_000), world.tokens)
     assert torch.allclose(alone, beside, atol=1e-5)
 
 
 def test_the_behavior_of_one_utterance_reaches_that_utterance_alone(world: World) -> None:
     made = world.model()
-    trees = dataset.grow(world.examples(made)[:7], 10_000)
-    batch = dataset.collate(trees, world.tokens)
+    trees = packing.pack_trees(world.examples(made)[:7], 10_000)
+    batch = batching.collate(trees, world.tokens)
     before = made.target_log_probs(batch)
     values, mask = batch.behavior["face"]
     moved = values.copy()
@@ -169,9 +169,9 @@ def test_projected_tokens_have_the_size_of_words(world: World, name: str) -> Non
     assert tokens.pow(2).mean().sqrt().item() == pytest.approx(float(words), rel=0.05)
 
 
-def facts(made: behavior_model.BehaviorModel, tokens: TokenFile, task: str = "merc") -> behavior_model.Facts:
+def facts(made: behavior_model.BehaviorModel, tokens: TokenFile, task: str = "merc") -> behavior_model.ModelMetadata:
     modalities = tuple(m for m in MODALITIES if m in made.projectors)
-    return behavior_model.Facts(
+    return behavior_model.ModelMetadata(
         task=task,
         variant="TVB",
         modalities=modalities,
@@ -198,8 +198,8 @@ def saved(world: World, tmp_path: Path) -> Path:
 
 def test_a_saved_model_says_the_same_and_knows_its_facts(world: World, saved: Path) -> None:
     made = world.model()
-    loaded, known = behavior_model.load(saved, device="cpu")
-    trees = dataset.grow(world.examples(made)[:5], 10_000)
+    loaded, known = model_folder.load(saved, device="cpu")
+    trees = packing.pack_trees(world.examples(made)[:5], 10_000)
     with torch.inference_mode():
         assert torch.equal(per_example(made, trees, world.tokens), per_example(loaded, trees, world.tokens))
     assert known.labels == language.LABELS
@@ -220,30 +220,30 @@ def test_peft_itself_loads_the_folder(world: World, saved: Path) -> None:
 
 def test_a_backbone_may_lie_elsewhere(world: World, saved: Path, tmp_path: Path) -> None:
     shutil.copytree(world.params.name_or_path, tmp_path / "moved")
-    known = json.loads((saved / "bemerc.json").read_text())
-    (saved / "bemerc.json").write_text(json.dumps(known | {"backbone": "nowhere", "backbone_at": "../nowhere"}))
+    known = json.loads((saved / "metadata.json").read_text())
+    (saved / "metadata.json").write_text(json.dumps(known | {"backbone": "nowhere", "backbone_at": "../nowhere"}))
     with pytest.raises(ModelError, match="--backbone"):
-        behavior_model.load(saved, device="cpu")
-    assert behavior_model.load(saved, str(tmp_path / "moved"), "cpu")[1].task == "merc"
+        model_folder.load(saved, device="cpu")
+    assert model_folder.load(saved, str(tmp_path / "moved"), "cpu")[1].task == "merc"
 
 
 def test_another_backbone_is_refused(world: World, saved: Path, tmp_path: Path) -> None:
     language.build(tmp_path / "other", world.manifest, replace(language.TINY, seed=5))
     with pytest.raises(ModelError, match="trained on another backbone"):
-        behavior_model.load(saved, str(tmp_path / "other"), "cpu")
+        model_folder.load(saved, str(tmp_path / "other"), "cpu")
     with pytest.raises(ModelError, match="trained on another backbone"):
-        behavior_model.build(
+        model_folder.build(
             replace(world.params, name_or_path=str(tmp_path / "other")), language.WIDTHS, language.K, saved
         )
 
 
 def test_another_adapter_shape_is_refused(world: World, saved: Path) -> None:
     with pytest.raises(ModelError, match=r"trained with model.rank = 4, now it is 8"):
-        behavior_model.build(replace(world.params, rank=8), language.WIDTHS, language.K, saved)
+        model_folder.build(replace(world.params, rank=8), language.WIDTHS, language.K, saved)
 
 
 def test_starting_from_a_model_takes_its_weights_for_the_modalities_in_use(world: World, saved: Path) -> None:
-    made = behavior_model.build(world.params, language.variant("audio"), language.K, saved)
+    made = model_folder.build(world.params, language.variant("audio"), language.K, saved)
     whole = world.model()
     mine, theirs = made.trainable(), dict(whole.named_parameters())
     assert {name.split(".")[1] for name in mine if name.startswith("projectors")} == {"audio"}
@@ -252,23 +252,23 @@ def test_starting_from_a_model_takes_its_weights_for_the_modalities_in_use(world
 
 
 def test_tokens_of_another_kind_are_refused_with_what_differs(world: World, saved: Path) -> None:
-    known, columns = behavior_model.read_facts(saved), dict(world.tokens.columns)
-    behavior_model.check_tokens(known, language.K, columns, saved)
+    known, columns = behavior_model.read_metadata(saved), dict(world.tokens.columns)
+    model_folder.check_tokens(known, language.K, columns, saved)
     with pytest.raises(ModelError, match="K = 2 behavior tokens, these are 3"):
-        behavior_model.check_tokens(known, 3, columns, saved)
+        model_folder.check_tokens(known, 3, columns, saved)
     with pytest.raises(ModelError, match=r"face tokens have 5 columns, these have 4; they differ in face_4"):
-        behavior_model.check_tokens(known, language.K, columns | {"face": columns["face"][:4]}, saved)
+        model_folder.check_tokens(known, language.K, columns | {"face": columns["face"][:4]}, saved)
     with pytest.raises(ModelError, match="these have 0"):
-        behavior_model.check_tokens(known, language.K, {"face": columns["face"]}, saved)
+        model_folder.check_tokens(known, language.K, {"face": columns["face"]}, saved)
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda f: (f / "bemerc.json").unlink(), "no model folder"),
-        (lambda f: (f / "bemerc.json").write_text("{"), "not what a model says of itself"),
-        (lambda f: (f / "bemerc.json").write_text('{"schema_version": 99}'), "schema version 99"),
-        (lambda f: (f / "bemerc.json").write_text('{"schema_version": 1}'), "a fact is missing or cannot be"),
+        (lambda f: (f / "metadata.json").unlink(), "no model folder"),
+        (lambda f: (f / "metadata.json").write_text("{"), "not what a model says of itself"),
+        (lambda f: (f / "metadata.json").write_text('{"schema_version": 99}'), "schema version 99"),
+        (lambda f: (f / "metadata.json").write_text('{"schema_version": 1}'), "a fact is missing or cannot be"),
         (lambda f: (f / "adapter_model.safetensors").rename(f / "adapter_model.bin"), "pickled weights are refused"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"nonsense"), "no safetensors file"),
         (lambda f: (f / "projectors.safetensors").unlink(), "weights are not there"),
@@ -278,28 +278,28 @@ def test_tokens_of_another_kind_are_refused_with_what_differs(world: World, save
 def test_a_folder_that_is_not_whole_is_a_sentence(saved: Path, spoil: Callable[[Path], object], sentence: str) -> None:
     spoil(saved)
     with pytest.raises(ModelError, match=sentence):
-        behavior_model.load(saved, device="cpu")
+        model_folder.load(saved, device="cpu")
 
 
 def test_a_backbone_of_pickles_or_none_at_all_is_refused(world: World, tmp_path: Path) -> None:
     torch.save({}, tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="pickled ones are refused"):
-        behavior_model.build(replace(world.params, name_or_path=str(tmp_path)), {}, language.K)
+        model_folder.build(replace(world.params, name_or_path=str(tmp_path)), {}, language.K)
     with pytest.raises(ModelError, match="no causal language model could be loaded"):
-        behavior_model.build(replace(world.params, name_or_path=str(tmp_path / "nothing")), {}, language.K)
+        model_folder.build(replace(world.params, name_or_path=str(tmp_path / "nothing")), {}, language.K)
 
 
 def test_a_backbone_cut_short_is_a_sentence(world: World, tmp_path: Path) -> None:
     shutil.copytree(world.params.name_or_path, tmp_path / "b")
     (tmp_path / "b" / "model.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="no causal language model could be loaded"):
-        behavior_model.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
+        model_folder.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
 
 
 def test_a_target_module_that_is_not_there_is_a_sentence(world: World) -> None:
     with pytest.raises(ModelError, match=r"model\.targets"):
-        behavior_model.build(replace(world.params, targets=("no_such_layer",)), {}, language.K)
+        model_folder.build(replace(world.params, targets=("no_such_layer",)), {}, language.K)
 
 
 def test_a_tokenizer_needs_an_end_but_no_padding(world: World, tmp_path: Path) -> None:
@@ -307,23 +307,23 @@ def test_a_tokenizer_needs_an_end_but_no_padding(world: World, tmp_path: Path) -
     path = tmp_path / "b" / "tokenizer_config.json"
     known = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in known.items() if k != "pad_token"}))
-    unpadded = behavior_model.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K).eval()
+    unpadded = model_folder.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K).eval()
     examples = world.examples(unpadded)
-    assert torch.isfinite(per_example(unpadded, dataset.grow(examples, 200), None)).all()
+    assert torch.isfinite(per_example(unpadded, packing.pack_trees(examples, 200), None)).all()
     path.write_text(json.dumps({k: v for k, v in known.items() if k != "eos_token"}))
     with pytest.raises(ModelError, match="no end-of-text token"):
-        behavior_model.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
+        model_folder.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
 
 
 def test_logits_are_computed_where_a_target_is_and_nowhere_else(world: World) -> None:
     made = world.model()
     shapes: list[tuple[int, ...]] = []
     hook = made.lm.get_output_embeddings().register_forward_hook(lambda _, given, out: shapes.append(tuple(out.shape)))
-    batch = dataset.collate(dataset.grow(world.examples(made), 10_000), world.tokens)
+    batch = batching.collate(packing.pack_trees(world.examples(made), 10_000), world.tokens)
     made.target_log_probs(batch)
     hook.remove()
-    assert shapes == [(1, len(batch.source), made.lm.config.vocab_size)]
-    assert len(batch.source) < batch.positions / 5
+    assert shapes == [(1, len(batch.logit_positions), made.lm.config.vocab_size)]
+    assert len(batch.logit_positions) < batch.positions / 5
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(world: World) -> None:
@@ -333,7 +333,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(world: World) -> None
         made.train()
         for projector in made.projectors.values():
             projector.eval()
-        loss = -per_example(made, dataset.grow(world.examples(made)[:4], 10_000), world.tokens).mean()
+        loss = -per_example(made, packing.pack_trees(world.examples(made)[:4], 10_000), world.tokens).mean()
         found.append(dict(gradients(made, loss)))
     assert found[0].keys() == found[1].keys()
     assert all(torch.allclose(found[0][key], found[1][key], atol=1e-6) for key in found[0])

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bemerc.core import huggingface
 from bemerc.core.errors import ModelError
-from bemerc.language.inputs import dataset, prompts
-from bemerc.language.model import behavior_model, pretrained, tree_masks
+from bemerc.language.inputs import packing, prompts
+from bemerc.language.model import behavior_model, model_folder, pretrained, projector, tree_masks
 from bemerc.language.predict import score_labels
 from bemerc.release import export
 from tests import families
@@ -67,8 +67,8 @@ def test_a_model_without_trees_takes_whole_rows_and_no_others(world: World, tmp_
     made = world.model(replace(world.params, name_or_path=str(tmp_path / "bloom")), "none")
     examples = world.examples(made)[:4]
     with pytest.raises(ModelError, match=r"\(bloom\) cannot compute a dialogue as one tree.* Set row_tokens: 0"):
-        per_example(made, dataset.grow(examples, 10_000), None)
-    found = per_example(made, dataset.grow(examples, 0), None)
+        per_example(made, packing.pack_trees(examples, 10_000), None)
+    found = per_example(made, packing.pack_trees(examples, 0), None)
     for example, value in zip(examples, found, strict=True):
         ids = torch.tensor([[i for n in example.nodes for i in n.ids]])
         answer = len(example.nodes[-1].ids)
@@ -84,7 +84,7 @@ def test_a_backbone_that_lacks_weights_is_refused_and_not_drawn_at_random(world:
     lost = next(name for name in whole if "q_proj" in name)
     save_file({k: v for k, v in whole.items() if k != lost}, path, {"format": "pt"})
     with pytest.raises(ModelError, match=rf"files lack 1 of the model's weights, such as {lost}"):
-        behavior_model.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
+        model_folder.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
 
 
 def test_a_fingerprint_is_of_the_weights_wherever_and_however_they_lie(world: World, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_tokenizer_whose_tokens_clash_is_refused(
         small = families.config("llama2", 200)
         AutoModelForCausalLM.from_config(small).save_pretrained(tmp_path / "b")
     with pytest.raises(ModelError, match=says):
-        behavior_model.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
+        model_folder.build(replace(world.params, name_or_path=str(tmp_path / "b")), {}, language.K)
 
 
 def test_padding_that_is_the_end_of_text_does_no_harm(world: World, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_padding_that_is_the_end_of_text_does_no_harm(world: World, tmp_path: Pa
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<|end|>", "bos_token": "<|end|>"}))
     made = world.model(replace(world.params, name_or_path=str(tmp_path / "b")))
     examples = world.examples(made)
-    rows, alone = (per_example(made, dataset.grow(examples, size), world.tokens) for size in (10_000, 0))
+    rows, alone = (per_example(made, packing.pack_trees(examples, size), world.tokens) for size in (10_000, 0))
     assert torch.allclose(rows, alone, atol=1e-4)
     assert examples[0].nodes[0].ids[0] == examples[0].nodes[-1].ids[-1]
 
@@ -150,9 +150,9 @@ def test_a_quantised_backbone_is_near_and_its_trees_are_exact(
     whole, made = world.model(params), world.model(replace(params, quantize=bits))
     assert made.backbone == whole.backbone
     examples = world.examples(made)[:7]
-    rows, alone = (per_example(made, dataset.grow(examples, size), world.tokens) for size in (10_000, 0))
+    rows, alone = (per_example(made, packing.pack_trees(examples, size), world.tokens) for size in (10_000, 0))
     assert torch.allclose(rows, alone, atol=0.02)
-    exact = per_example(whole, dataset.grow(examples, 0), world.tokens)
+    exact = per_example(whole, packing.pack_trees(examples, 0), world.tokens)
     assert 0 < ((alone - exact).abs().mean() / exact.abs().mean()).item() < near
     found = dict(gradients(made, -rows.mean()))
     assert any("lora_" in name and grad.abs().sum() > 0 for name, grad in found.items())
@@ -161,12 +161,12 @@ def test_a_quantised_backbone_is_near_and_its_trees_are_exact(
 def test_bits_without_bitsandbytes_are_a_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(ModelError, match=r'pip install "bemerc\[quantize\]", or set model.quantize: none'):
-        behavior_model.build(replace(world.params, quantize="4bit"), {}, language.K)
+        model_folder.build(replace(world.params, quantize="4bit"), {}, language.K)
 
 
 def test_spread_over_what_there_is_gives_the_same(world: World) -> None:
     made, spread = world.model(), world.model(replace(world.params, device="spread"))
-    trees = dataset.grow(world.examples(made)[:7], 10_000)
+    trees = packing.pack_trees(world.examples(made)[:7], 10_000)
     assert torch.equal(per_example(made, trees, world.tokens), per_example(spread, trees, world.tokens))
 
 
@@ -175,7 +175,7 @@ def test_spread_over_what_there_is_gives_the_same(world: World) -> None:
 def test_compiled_layers_say_the_same(world: World) -> None:
     made, fast = world.model(), world.model(replace(world.params, compile=True))
     for count in (3, 7):
-        trees = dataset.grow(world.examples(made)[:count], 10_000)
+        trees = packing.pack_trees(world.examples(made)[:count], 10_000)
         usual, compiled = (per_example(one, trees, world.tokens) for one in (made, fast))
         assert torch.allclose(usual, compiled, atol=1e-5)
     kinds = [type(m).__name__ for m in fast.lm.modules() if m._compiled_call_impl is not None]
@@ -223,7 +223,7 @@ def test_memory_that_does_not_suffice_for_labels_is_a_sentence(world: World, tmp
     )
     made.save(tmp_path / "m", known)
     hook = torch.nn.modules.module.register_module_forward_hook(
-        lambda module, given, out: full() if isinstance(module, behavior_model.Projector) else None
+        lambda module, given, out: full() if isinstance(module, projector.Projector) else None
     )
     with pytest.raises(ModelError, match=r"memory does not suffice .* Lower predict.batch or predict.row_tokens"):
         score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), score_labels.Params(device="cpu"))
@@ -235,7 +235,7 @@ def test_memory_that_does_not_suffice_for_the_weights_is_a_sentence(
 ) -> None:
     monkeypatch.setattr(transformers.LlamaForCausalLM, "to", full)
     with pytest.raises(ModelError, match=r"weights do not fit in the GPU's memory. Set model.dtype: bfloat16"):
-        behavior_model.build(world.params, {}, language.K)
+        model_folder.build(world.params, {}, language.K)
 
 
 def test_an_utterance_without_words_or_behavior_is_judged_all_the_same(world: World) -> None:

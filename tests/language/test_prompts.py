@@ -86,12 +86,12 @@ def test_an_unknown_label_leaves_the_target_empty() -> None:
 
 
 def test_without_restating_the_words_stand_in_the_history_alone() -> None:
-    assert merc_prompt(dialogue(), 0, LABELS, (), Params(restate=False)).text.count("Oh my God!") == 1
+    assert merc_prompt(dialogue(), 0, LABELS, (), Params(repeat_target_utterance=False)).text.count("Oh my God!") == 1
     assert merc_prompt(dialogue(), 0, LABELS, (), Params()).text.count("Oh my God!") == 2
 
 
 def test_without_restating_the_question_is_behavior_on_one_line() -> None:
-    short = Params(restate=False)
+    short = Params(repeat_target_utterance=False)
     for modalities, line in (
         (MODALITIES, "Face:<face> Body:<pose> Voice:<audio> "),
         (("audio",), "Voice:<audio> "),

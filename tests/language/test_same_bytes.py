@@ -51,7 +51,7 @@ def test_two_trainings_of_one_kind_differ_in_their_logs_alone(tmp_path: Path) ->
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": seed})
     both_stages(tmp_path, tmp_path / "one")
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
-    assert {"align/adapter_config.json", "align/last/bemerc.json", "merc/TVB/steps.csv"} < set(one)
+    assert {"align/adapter_config.json", "align/last/metadata.json", "merc/TVB/steps.csv"} < set(one)
     assert {name for name in one.keys() | two.keys() if one.get(name) != two.get(name)} == {
         "align.train_log.jsonl",
         "merc/TVB.train_log.jsonl",

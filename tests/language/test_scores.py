@@ -15,7 +15,7 @@ import torch
 from bemerc.core.errors import ModelError
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.language.inputs import dataset, prompts
+from bemerc.language.inputs import encoding, packing, prompts
 from bemerc.language.model import behavior_model
 from bemerc.language.model.tree_attention import Trees
 from bemerc.language.predict import score_labels
@@ -52,14 +52,14 @@ class Judged:
                 }
         return self.naive[family]
 
-    def _one(self, made: behavior_model.BehaviorModel, question: dataset.Example, answer: str) -> float:
+    def _one(self, made: behavior_model.BehaviorModel, question: encoding.Example, answer: str) -> float:
         target = made.tokenizer(answer, add_special_tokens=False)["input_ids"]
         embedded = []
         for node in question.nodes:
             behavior = iter(node.behavior)
             position = 0
             while position < len(node.ids):
-                if node.modality[position] == dataset.WORDS:
+                if node.modality[position] == encoding.WORDS:
                     embedded.append(made.lm.get_input_embeddings()(torch.tensor([node.ids[position]])))
                     position += 1
                     continue
@@ -116,7 +116,7 @@ def test_a_row_may_end_between_two_labels_of_an_utterance(judged: Judged) -> Non
         for answer, label in enumerate(LABELS)
     ]
     for rows in (150, 213):
-        trees = dataset.grow(examples, rows)
+        trees = packing.pack_trees(examples, rows)
         assert any(b.examples[0].answer and len(b) > len(a) for a, b in itertools.pairwise(trees))
 
 

@@ -22,10 +22,11 @@ from typer.testing import CliRunner
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.cache import Features, write_cache
 from bemerc.cli.main import app
+from bemerc.core.errors import MediaError
 from bemerc.corpus.manifest import Dialogue, Manifest, Utterance, write_manifest
 from bemerc.corpus.readers import recording
 from bemerc.language.inputs.prompts import TEACHER_ROLE, teacher_prompt
-from bemerc.language.teacher import vlm
+from bemerc.language.teacher import frames, qwen, vlm
 from bemerc.media.video import Video
 from tests.clips import write_clip
 from tests.watchers import SAID, tiny_watcher
@@ -81,17 +82,17 @@ def test_the_question_has_four_parts_and_no_label(tmp_path: Path) -> None:
 def test_frames_are_evenly_spread_over_the_utterance(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", 2.0)
     part = Utterance("a", "d", 0, "", "", None, "test", "a.mp4", 0.8, 1.6, (0.0, 0.0, 0.5, 1.0))
-    times = vlm._times(clip, part, 2)
+    times = frames.times(clip, part, 2)
     assert times == pytest.approx([1.0, 1.4])
-    found = vlm.frames(clip, part, times, 40)
+    found = frames.frames(clip, part, times, 40)
     with Video(clip) as video:
         wanted = [f.rgb(part.crop, 40) for f in video if any(t <= f.timestamp_s < t + 0.04 for t in times)]
     assert [p.shape for p in found] == [(40, 27, 3)] * 2
     assert all((a == b).all() for a, b in zip(found, wanted, strict=True))
     whole = replace(part, start_s=None, end_s=None, crop=None)
-    assert len(vlm.frames(clip, whole, [*vlm._times(clip, whole, 3), 99.0], 64)) == 4
-    with pytest.raises(vlm.MediaError, match="ends before this utterance"):
-        vlm.frames(clip, replace(part, start_s=50.0, end_s=51.0), [50.5], 64)
+    assert len(frames.frames(clip, whole, [*frames.times(clip, whole, 3), 99.0], 64)) == 4
+    with pytest.raises(MediaError, match="ends before this utterance"):
+        frames.frames(clip, replace(part, start_s=50.0, end_s=51.0), [50.5], 64)
 
 
 def test_answers_are_asked_for_once_more_merged_dropped_and_counted(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_an_untaught_model_of_either_family_answers_and_is_not_believed(tmp_path
 
 
 def test_pictures_reach_the_model_and_take_the_places_that_it_counts(watcher: Path) -> None:
-    ask = vlm.qwen(str(watcher), replace(PARAMS, max_new_tokens=1))
+    ask = qwen.load(str(watcher), replace(PARAMS, max_new_tokens=1))
     dark, light = (np.full((48, 64, 3), level, np.uint8) for level in (0, 255))
     assert isinstance(ask([dark, light], ["What?"]), str)
     from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
@@ -194,7 +195,7 @@ def test_pictures_reach_the_model_and_take_the_places_that_it_counts(watcher: Pa
     logits = []
     for picture in (dark, light):
         seen = eyes(images=[picture], return_tensors="pt")
-        ids = torch.tensor([vlm.encode(tokenizer, ["<|image_pad|> hi"], vlm.places(seen, eyes.merge_size), mark)])
+        ids = torch.tensor([qwen.encode(tokenizer, ["<|image_pad|> hi"], qwen.places(seen, eyes.merge_size), mark)])
         assert int((ids == mark).sum()) == int(seen["image_grid_thw"][0].prod()) // 4
         with torch.inference_mode():
             logits.append(network(input_ids=ids, mm_token_type_ids=(ids == mark).int(), **seen).logits)
@@ -204,19 +205,19 @@ def test_pictures_reach_the_model_and_take_the_places_that_it_counts(watcher: Pa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(vlm.TeacherError, match=r"teacher\.device: cuda, but torch sees no GPU here"):
-        vlm.qwen("anything", vlm.Params(device="cuda"))
+        qwen.load("anything", vlm.Params(device="cuda"))
 
 
 def test_what_cannot_be_a_teacher_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(vlm.TeacherError, match="cannot be loaded"):
-        vlm.qwen(str(tmp_path / "nowhere"), PARAMS)
+        qwen.load(str(tmp_path / "nowhere"), PARAMS)
     LlamaConfig().save_pretrained(tmp_path / "llama")
     with pytest.raises(vlm.TeacherError, match=r"Qwen2-VL family .* this is a llama model"):
-        vlm.qwen(str(tmp_path / "llama"), PARAMS)
+        qwen.load(str(tmp_path / "llama"), PARAMS)
     made = tiny_watcher(tmp_path / "mute")
     (made / "chat_template.jinja").unlink()
     with pytest.raises(vlm.TeacherError, match="no chat template"):
-        vlm.qwen(str(made), PARAMS)
+        qwen.load(str(made), PARAMS)
 
 
 KILLED = """
@@ -397,8 +398,8 @@ def test_one_pass_sees_what_a_pass_for_each_would_see(tmp_path: Path) -> None:
     assert len(seen) == 9
     clip = tmp_path / "talk.mp4"
     for index, utterance in enumerate(of.utterances):
-        times = vlm._times(clip, utterance, 2)
+        times = frames.times(clip, utterance, 2)
         dialogue = Dialogue("talk", together.utterances)
         text = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], PARAMS.history)
-        alone = vlm.frames(clip, utterance, times, PARAMS.side)
+        alone = frames.frames(clip, utterance, times, PARAMS.side)
         assert all((a == b).all() for a, b in zip(seen[text], alone, strict=True))

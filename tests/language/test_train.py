@@ -22,12 +22,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.language.inputs import dataset, prompts
-from bemerc.language.model import behavior_model
+from bemerc.language.inputs import packing, prompts
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
-from bemerc.language.train import checkpoint, loop, processes, stability
-from bemerc.language.train.ema import Mean
+from bemerc.language.train import checkpoint, loop, merc, processes, stability
+from bemerc.language.train.ema import EMA
 from bemerc.language.train.log import log_of
+from bemerc.language.train.optimizer import make_optimizer, set_learning_rate
 from tests import toy_language as language
 from tests.toy_language import TRAINING
 
@@ -46,13 +47,16 @@ class World:
             for i, u in enumerate(d.utterances)
             if u.split == "train"
         ]
-        self.trees = dataset.grow(examples, TRAINING.row_tokens)
+        self.trees = packing.pack_trees(examples, TRAINING.row_tokens)
         # Single examples, and five at a time: how many steps they make depends on the order.
-        self.uneven = [*dataset.grow(examples[:4], 0), *(dataset.tree(examples[at : at + 5]) for at in range(4, 24, 5))]
+        self.uneven = [
+            *packing.pack_trees(examples[:4], 0),
+            *(packing.make_tree(examples[at : at + 5]) for at in range(4, 24, 5)),
+        ]
 
     def model(self) -> behavior_model.BehaviorModel:
         torch.manual_seed(0)
-        return behavior_model.build(self.params, language.WIDTHS, language.K)
+        return model_folder.build(self.params, language.WIDTHS, language.K)
 
     def fit(
         self,
@@ -61,7 +65,7 @@ class World:
         scores: Iterator[float] | None = None,
         hook: Callable[..., Any] | None = None,
         before: Callable[..., Any] | None = None,
-        trees: list[dataset.Tree] | None = None,
+        trees: list[packing.Tree] | None = None,
     ) -> tuple:
         """Train a fresh model; ``before`` and ``hook`` are called around every forward pass of a step."""
         found = self.model()
@@ -184,7 +188,10 @@ def test_a_broken_or_foreign_checkpoint_is_passed_over(world: World, tmp_path: P
 def test_other_tokens_are_another_training(world: World, tmp_path: Path) -> None:
     found = world.model()
     other = language.write(tmp_path / "other.h5", world.manifest, seed=1)
-    marks = [loop._mark(found, world.trees, given, TRAINING) for given in (world.tokens, other, world.tokens)]
+    marks = [
+        checkpoint.training_fingerprint(found, world.trees, given, TRAINING)
+        for given in (world.tokens, other, world.tokens)
+    ]
     assert marks[0] == marks[2] != marks[1]
 
 
@@ -238,8 +245,8 @@ def test_patience_ends_training_early(world: World, tmp_path: Path) -> None:
 
 
 def test_the_mean_of_the_weights_is_what_dev_judges(world: World, tmp_path: Path) -> None:
-    plain, _ = world.fit(tmp_path / "a", replace(TRAINING, average=0.0))
-    meant, _ = world.fit(tmp_path / "b", replace(TRAINING, average=0.9))
+    plain, _ = world.fit(tmp_path / "a", replace(TRAINING, ema_decay=0.0))
+    meant, _ = world.fit(tmp_path / "b", replace(TRAINING, ema_decay=0.9))
     assert not same(plain, meant)
     seen: list[dict[str, torch.Tensor]] = []
     found = world.model()
@@ -270,7 +277,7 @@ def test_the_last_epoch_is_kept_beside_the_best(world: World, tmp_path: Path) ->
     loop.save(found, tmp_path / "m", fitted, lambda epoch: facts(world, epoch))
     assert not fitted.checkpoint.exists()
     for folder, weights, epoch in (("m", fitted.best_weights, 1), ("m/last", fitted.last_weights, 3)):
-        loaded, known = behavior_model.load(tmp_path / folder, device="cpu")
+        loaded, known = model_folder.load(tmp_path / folder, device="cpu")
         assert same(dict(weights), dict(loaded.named_parameters()))
         assert known.dev["loss"] == epoch
     assert not same(dict(fitted.best_weights), dict(fitted.last_weights))
@@ -293,11 +300,11 @@ def test_a_full_disk_at_the_end_costs_no_training(world: World, tmp_path: Path) 
     assert len(steps) == once > 0
     assert same(dict(fitted.best_weights), dict(again.best_weights))
     loop.save(found, tmp_path / "m", again, lambda epoch: facts(world, epoch))
-    assert same(dict(again.best_weights), dict(behavior_model.load(tmp_path / "m", device="cpu")[0].named_parameters()))
+    assert same(dict(again.best_weights), dict(model_folder.load(tmp_path / "m", device="cpu")[0].named_parameters()))
 
 
-def facts(world: World, epoch: loop.Epoch) -> behavior_model.Facts:
-    return behavior_model.Facts(
+def facts(world: World, epoch: loop.Epoch) -> behavior_model.ModelMetadata:
+    return behavior_model.ModelMetadata(
         task="merc",
         variant="TVB",
         modalities=MODALITIES,
@@ -320,7 +327,7 @@ def test_a_step_in_parts_is_the_same_step(world: World, tmp_path: Path) -> None:
     usual, world.params = world.params, still
     try:
         for name, params in (("a", one), ("b", parts)):
-            world.trees, kept = dataset.grow([e for t in world.trees for e in t.examples], 0), world.trees
+            world.trees, kept = packing.pack_trees([e for t in world.trees for e in t.examples], 0), world.trees
             world.fit(tmp_path / name, params)
             world.trees = kept
     finally:
@@ -356,7 +363,7 @@ def test_a_step_that_overflows_in_float16_is_skipped(world: World, tmp_path: Pat
     next(iter(found.trainable().values())).register_hook(
         lambda grad: grad * math.inf if next(infinite, False) else grad
     )
-    params = replace(TRAINING, precision="float16", average=0.0)
+    params = replace(TRAINING, precision="float16", ema_decay=0.0)
     loop.fit(found, world.trees, world.tokens, lambda _: loop.Score(0.0, {}), params, tmp_path / "m", "test")
     held = torch.load(tmp_path / "m.checkpoint", weights_only=True)
     assert held["scaler"]["scale"] == torch.amp.GradScaler("cpu").get_scale() / 2
@@ -402,18 +409,18 @@ def test_tensorboard_holds_the_same_numbers(world: World, tmp_path: Path) -> Non
     assert [e.value for e in read.Scalars("epoch/dev_loss")] == [2.0] * TRAINING.epochs
 
 
-def test_a_mean_of_weights_by_its_definition() -> None:
+def test_the_ema_by_its_definition() -> None:
     name, weight = "w", torch.nn.Parameter(torch.zeros(2, 3))
-    mean = Mean({name: weight}, 0.75)
+    ema = EMA({name: weight}, 0.75)
     expected = 0.0
     for step, value in enumerate((4.0, 8.0, -2.0, 1.0, 6.0), 1):
         kept = min(0.75, 1 - 1 / step)
         expected = kept * expected + (1 - kept) * value
         with torch.no_grad():
             weight.fill_(value)
-        mean.update()
-    assert mean.mean[name].flatten()[0].item() == pytest.approx(expected)
-    with mean.in_place():
+        ema.update()
+    assert ema.averages[name].flatten()[0].item() == pytest.approx(expected)
+    with ema.swapped_in():
         assert weight.flatten()[0].item() == pytest.approx(expected)
     assert weight.flatten()[0].item() == 6.0
 
@@ -554,11 +561,11 @@ def test_a_model_is_trained_where_it_lies(world: World) -> None:
     """accelerate would move it to the device that it takes itself; the meta device stands for a second GPU."""
     with torch.device("meta"):
         lm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(world.params.name_or_path))
-    made = behavior_model.fresh(
+    made = model_folder.fresh(
         lm.requires_grad_(False), world.model().tokenizer, language.WIDTHS, language.K, world.params
     )
     with processes.training(made, TRAINING) as accelerator:
-        accelerator.prepare(made, loop._optimizer(made, TRAINING))
+        accelerator.prepare(made, make_optimizer(made, TRAINING))
         assert {weight.device.type for weight in made.parameters()} == {"meta"}
 
 
@@ -605,7 +612,7 @@ def test_weighted_f1_is_scikit_learns() -> None:
         for _ in range(20):
             gold, said = rng.integers(0, classes, 30), rng.integers(0, classes, 30)
             expected = f1_score(gold, said, average="weighted", zero_division=0.0)
-            assert loop.weighted_f1(gold, said) == pytest.approx(expected, abs=1e-12)
+            assert merc.weighted_f1(gold, said) == pytest.approx(expected, abs=1e-12)
 
 
 def test_rates_warm_up_and_fall_to_almost_nothing() -> None:
@@ -613,7 +620,7 @@ def test_rates_warm_up_and_fall_to_almost_nothing() -> None:
     optimizer = torch.optim.AdamW([{"params": [weight], "lr": 2.0, "peak": 2.0}])
     rates = []
     for step in range(100):
-        loop._set_rate(optimizer, step, 100, 0.1)
+        set_learning_rate(optimizer, step, 100, 0.1)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates[0] < 0.25
     assert np.argmax(rates) == 9
@@ -622,12 +629,12 @@ def test_rates_warm_up_and_fall_to_almost_nothing() -> None:
 
 def test_params_that_cannot_be_are_named() -> None:
     assert list(TRAINING.check()) == []
-    bad = replace(TRAINING, epochs=0, accumulate=0, adapter_lr=0.0, patience=-1, warmup=1.0, average=1.0)
+    bad = replace(TRAINING, epochs=0, accumulate=0, adapter_lr=0.0, patience=-1, warmup=1.0, ema_decay=1.0)
     assert [fault.split(":")[0] for fault in bad.check()] == [
         "epochs",
         "accumulate",
         "adapter_lr",
         "patience",
         "warmup",
-        "average",
+        "ema_decay",
     ]

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.language.inputs import dataset, prompts
+from bemerc.language.inputs import batching, encoding, packing, prompts
 from bemerc.language.model import behavior_model, tree_attention
 from bemerc.language.predict import score_labels
 from tests import families
@@ -40,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tree_attention.Plan]:
     return found
 
 
-def labelled(world: World, made: behavior_model.BehaviorModel, window: int = 2) -> list[dataset.Example]:
+def labelled(world: World, made: behavior_model.BehaviorModel, window: int = 2) -> list[encoding.Example]:
     """Every label of every utterance; one label is of several tokens."""
     encoder = score_labels.encoder_for(made, prompts.Params(), 1024)
     shape = prompts.Params(window=window)
@@ -51,7 +51,7 @@ def labelled(world: World, made: behavior_model.BehaviorModel, window: int = 2) 
     ]
 
 
-def walked(made: behavior_model.BehaviorModel, trees: list[dataset.Tree], world: World) -> torch.Tensor:
+def walked(made: behavior_model.BehaviorModel, trees: list[packing.Tree], world: World) -> torch.Tensor:
     with torch.inference_mode():
         return per_example(made, trees, world.tokens)
 
@@ -64,11 +64,13 @@ def test_scores_along_paths_are_those_under_a_mask_and_those_of_single_prompts(
     assert made.trees == "paths"
     calls.clear()
     examples = labelled(world, made)  # dialogues of 7 turns: longer than the window
-    masked = per_example(made, dataset.grow(examples, 10_000), world.tokens).detach()
+    masked = per_example(made, packing.pack_trees(examples, 10_000), world.tokens).detach()
     assert not calls  # where gradients are asked for, a mask
-    single = torch.cat([per_example(made, [tree], world.tokens).detach() for tree in dataset.grow(examples[:30], 0)])
+    single = torch.cat(
+        [per_example(made, [tree], world.tokens).detach() for tree in packing.pack_trees(examples[:30], 0)]
+    )
     assert single.std() > 0.01  # else equality would say nothing
-    for rows in (dataset.grow(examples, 10_000), dataset.grow(examples, 300)):
+    for rows in (packing.pack_trees(examples, 10_000), packing.pack_trees(examples, 300)):
         found = walked(made, rows, world)
         assert torch.allclose(found, masked, atol=1e-4, rtol=1e-5)
         assert torch.allclose(found[:30], single, atol=1e-4, rtol=1e-5)
@@ -80,10 +82,10 @@ def test_a_tree_in_any_order_is_walked_depth_first(world: World) -> None:
     examples = labelled(world, made, window=12)
     order = np.random.default_rng(0).permutation(len(examples))
     mixed = [examples[i] for i in order]
-    row = dataset.tree(mixed)
+    row = packing.make_tree(mixed)
     starts = [int(np.flatnonzero(row.node == n)[0]) for n in range(len(row.ancestors))]
     assert row.position[starts].tolist() != sorted(row.position[starts].tolist())
-    alone = walked(made, dataset.grow(mixed, 0), world)
+    alone = walked(made, packing.pack_trees(mixed, 0), world)
     assert torch.allclose(walked(made, [row], world), alone, atol=1e-5)
 
 
@@ -147,7 +149,7 @@ def test_the_attention_is_the_models_own_again_afterwards(world: World, calls: l
     made = world.model(world.family("gemma2"))
     text = made.lm.config.get_text_config()
     assert text._attn_implementation == "eager"
-    walked(made, dataset.grow(labelled(world, made)[:3], 10_000), world)
+    walked(made, packing.pack_trees(labelled(world, made)[:3], 10_000), world)
     assert calls
     assert text._attn_implementation == "eager"
 
@@ -156,12 +158,12 @@ def test_the_last_layer_ends_where_a_target_is(world: World) -> None:
     made = world.model()
     last, shapes = made.lm.get_base_model().model.layers[-1].mlp.down_proj, list[tuple[int, ...]]()
     hook = last.register_forward_hook(lambda _, given, out: shapes.append(tuple(out.shape)))
-    batch = dataset.collate(dataset.grow(labelled(world, made), 10_000), world.tokens)
+    batch = batching.collate(packing.pack_trees(labelled(world, made), 10_000), world.tokens)
     with torch.inference_mode():
         made.target_log_probs(batch)
     hook.remove()
-    assert shapes == [(1, len(batch.source), made.lm.config.hidden_size)]
-    assert len(batch.source) < batch.positions / 3
+    assert shapes == [(1, len(batch.logit_positions), made.lm.config.hidden_size)]
+    assert len(batch.logit_positions) < batch.positions / 3
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")
@@ -171,7 +173,7 @@ def test_a_compiled_model_keeps_the_mask(world: World) -> None:
 
 def test_a_merged_model_says_the_same_without_an_adapter(world: World) -> None:
     made = world.model()
-    trees = dataset.grow(labelled(world, made), 10_000)
+    trees = packing.pack_trees(labelled(world, made), 10_000)
     before = walked(made, trees, world)
     made.merge()
     assert not [name for name, _ in made.named_parameters() if "lora_" in name]
@@ -190,12 +192,12 @@ def test_few_digits_are_not_merged_into(world: World) -> None:
 def test_dialogues_share_a_row_and_its_head_and_none_is_cut(world: World) -> None:
     made = world.model()
     examples = labelled(world, made, window=12)
-    blocks = [dataset.tree(examples[start : start + 21]) for start in range(0, len(examples), 21)]
+    blocks = [packing.make_tree(examples[start : start + 21]) for start in range(0, len(examples), 21)]
     head = len(examples[0].nodes[0].ids)
-    (row,) = dataset.join(blocks, 10_000, 1000)
+    (row,) = packing.merge_trees(blocks, 10_000, 1000)
     assert len(row) <= sum(map(len, blocks)) - head * (len(blocks) - 1)
     assert (row.position == 0).sum() == 1
-    two = dataset.join(blocks, len(blocks[0]) + len(blocks[1]) - head, 1000)
+    two = packing.merge_trees(blocks, len(blocks[0]) + len(blocks[1]) - head, 1000)
     assert [len(one.examples) for one in two] == [42, 21]
-    assert [len(one.examples) for one in dataset.join(blocks, 10_000, 41)] == [21, 21, 21]
+    assert [len(one.examples) for one in packing.merge_trees(blocks, 10_000, 41)] == [21, 21, 21]
     assert [one.id for t in two for one in t.examples] == [one.id for one in examples]

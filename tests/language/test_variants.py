@@ -16,9 +16,9 @@ from bemerc.behavior.describe.phrases import NO_VOICE
 from bemerc.behavior.tokens import file as tokens
 from bemerc.core.errors import CacheError, ConfigError, ModelError
 from bemerc.corpus.manifest import Manifest
-from bemerc.language.inputs import dataset, prompts
+from bemerc.language.inputs import batching, packing, prompts
 from bemerc.language.inputs import variants as variant
-from bemerc.language.model import behavior_model
+from bemerc.language.model import behavior_model, model_folder, projector
 from bemerc.language.predict import score_labels
 from bemerc.language.train import align, crossfit, merc
 from tests import toy_language as language
@@ -43,7 +43,7 @@ def written(folder: Path, variants: object) -> Path:
 def test_the_projects_own_variants_load_and_keep_the_ladders_meaning() -> None:
     found = variant.read(ROOT / "params.yaml")
     assert {name: found[name] for name in variant.LADDER} == variant.LADDER
-    assert {"voice_sentence", "no_face", "no_body", "no_posture", "no_align", "all_turns", "student"} <= set(found)
+    assert {"voice_sentence", "no_face", "no_body", "no_posture", "no_align", "all_turns", "crossfit"} <= set(found)
     modalities = {name: of.modalities for name, of in variant.LADDER.items()}
     assert modalities == {"T": (), "TV": ("audio",), "TB": ("face", "pose"), "TVB": ("face", "pose", "audio")}
 
@@ -61,7 +61,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "a/b": good,
         "odd": good | {"voice": "loud", "fcae": True},
         "bare": 3,
-        "mute": asdict(variant.LADDER["T"]) | {"description": "rules", "whose": "all"},
+        "mute": asdict(variant.LADDER["T"]) | {"description": "rules", "behavior_of": "all"},
     }
     with pytest.raises(ConfigError) as caught:
         variant.read(written(tmp_path, given))
@@ -72,7 +72,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     assert "variants.odd.voice: 'loud' is not one of" in said
     assert "variants.odd.fcae: unknown key; did you mean 'face'?" in said
     assert "variants.bare: must hold keys and values" in said
-    assert "variants.mute.whose: 'all' adds behavior tokens of other turns, but no cue is read" in said
+    assert "variants.mute.behavior_of: 'all' adds behavior tokens of other turns, but no cue is read" in said
     assert "variants.mute.description: 'rules', but neither voice, face, body nor posture is on" in said
 
 
@@ -116,8 +116,8 @@ def test_a_cue_that_is_off_hides_its_columns(
         ({}, ()),
         ({"voice": "sentence"}, (("voice", "rules"),)),
         (
-            {"description": "student", "body": False},
-            (("facial_expression", "student"), ("posture", "student"), ("voice", "student")),
+            {"description": "crossfit", "body": False},
+            (("facial_expression", "crossfit"), ("posture", "crossfit"), ("voice", "crossfit")),
         ),
         (
             {"description": "teacher", "voice": "sentence", "face": False, "posture": False},
@@ -183,10 +183,10 @@ class World:
 
     def merc(
         self, out: Path, inputs: variant.Variant, described: variant.Described = variant.NOBODY
-    ) -> behavior_model.Facts:
+    ) -> behavior_model.ModelMetadata:
         given = (self.manifest, self.tokens, None, self.align, prompts.Params(), self.params, self.tuning, out)
         merc.run("mine", *given, None, inputs, described)
-        return behavior_model.read_facts(out)
+        return behavior_model.read_metadata(out)
 
 
 @pytest.fixture(scope="module")
@@ -194,26 +194,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("variants"))
 
 
-@pytest.mark.parametrize("whose", ["same_speaker", "all"])
+@pytest.mark.parametrize("scope", ["same_speaker", "all"])
 def test_behavior_of_earlier_turns_is_read_and_a_dialogue_at_once_says_the_same(
-    world: World, tmp_path: Path, whose: str
+    world: World, tmp_path: Path, scope: str
 ) -> None:
-    facts = world.merc(tmp_path / "m", replace(TVB, whose=whose))
-    assert facts.params["variant"]["whose"] == whose
+    facts = world.merc(tmp_path / "m", replace(TVB, behavior_of=scope))
+    assert facts.params["variant"]["behavior_of"] == scope
     at_once, alone = (
         score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), replace(HOW, row_tokens=rows))
         for rows in (4096, 0)
     )
     for a, b in zip(at_once, alone, strict=True):
         assert list(a.scores.values()) == pytest.approx(list(b.scores.values()), abs=1e-5)
-    made, _ = behavior_model.load(tmp_path / "m", device="cpu")
+    made, _ = model_folder.load(tmp_path / "m", device="cpu")
     encoder = score_labels.encoder_for(made, prompts.Params(), 512)
     dialogue = world.manifest.dialogues()[-1]
-    asked = prompts.merc_prompt(dialogue, 3, facts.labels, facts.modalities, prompts.Params(), whose=whose)
+    asked = prompts.merc_prompt(dialogue, 3, facts.labels, facts.modalities, prompts.Params(), behavior_of=scope)
     shown = [place.utterance for part in asked.history for place in part if isinstance(place, prompts.Placeholder)]
-    turns = [u.id for u in dialogue.utterances if whose == "all" or u.speaker == dialogue.utterances[3].speaker]
+    turns = [u.id for u in dialogue.utterances if scope == "all" or u.speaker == dialogue.utterances[3].speaker]
     assert shown == [id for id in turns for _ in facts.modalities]
-    batch = dataset.collate(dataset.grow([encoder.encode(asked)], 0), world.tokens)
+    batch = batching.collate(packing.pack_trees([encoder.encode(asked)], 0), world.tokens)
     with torch.inference_mode():
         before = made.target_log_probs(batch)
         values, mask = batch.brief["face"]
@@ -223,8 +223,8 @@ def test_behavior_of_earlier_turns_is_read_and_a_dialogue_at_once_says_the_same(
 
 def test_two_tokens_stand_for_all() -> None:
     given = torch.arange(10.0).reshape(1, 5, 2)
-    assert behavior_model.halves(given).tolist() == [[[2.0, 3.0], [7.0, 8.0]]]
-    assert behavior_model.halves(given[:, :1]).tolist() == given[:, :1].tolist()
+    assert projector.halves(given).tolist() == [[[2.0, 3.0], [7.0, 8.0]]]
+    assert projector.halves(given[:, :1]).tolist() == given[:, :1].tolist()
 
 
 def test_without_align_it_starts_from_the_backbone(world: World, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_sentences_stand_in_the_prompt_and_change_the_answer(world: World, tmp_p
     assert [p.scores for p in one] != [p.scores for p in two]
     said = variant.sentences(inputs, {"rules": world.said}, [one[0].id])
     asked = score_labels.prompts(
-        world.manifest, ("test",), facts.labels, facts.modalities, prompts.Params(), inputs.whose, said
+        world.manifest, ("test",), facts.labels, facts.modalities, prompts.Params(), inputs.behavior_of, said
     )[0][0]
     assert "Facial expression: " in asked.text
     assert "Posture: Upright.\nFace:<face>\n" in asked.text
@@ -253,9 +253,9 @@ def test_sentences_stand_in_the_prompt_and_change_the_answer(world: World, tmp_p
 
 def test_what_a_variant_asks_for_and_is_not_there_is_a_sentence(world: World, tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"reads descriptions by student, and train and dev and test have none\. Set student"
+        ModelError, match=r"reads descriptions by crossfit, and train and dev and test have none\. Set crossfit"
     ):
-        world.merc(tmp_path / "m", replace(TVB, description="student"), {"student": {}})
+        world.merc(tmp_path / "m", replace(TVB, description="crossfit"), {"crossfit": {}})
     untested = {u.id: world.said[u.id] for u in world.manifest.utterances if u.split != "test"}
     with pytest.raises(ModelError, match=r"by teacher, and test has none\. Name a vision-language model"):
         world.merc(tmp_path / "m", replace(TVB, description="teacher"), {"teacher": untested})
@@ -291,7 +291,7 @@ def test_the_student_is_crossed_on_train_and_resumes(
     asked.clear()
     assert crossfit.run(*given) == said
     assert not asked
-    with pytest.raises(ModelError, match=r"student\.folds is 9, but train has 6 dialogues"):
+    with pytest.raises(ModelError, match=r"crossfit\.folds is 9, but train has 6 dialogues"):
         crossfit.folds(world.manifest, 9)
 
 

@@ -19,7 +19,7 @@ from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
 from bemerc.evaluate import evaluation
 from bemerc.language.inputs import prompts, variants
-from bemerc.language.model import behavior_model, card
+from bemerc.language.model import behavior_model, card, model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.predict.records import Prediction, write_predictions
 from bemerc.language.train import align, merc
@@ -84,7 +84,7 @@ def test_transformers_itself_loads_it_and_the_adapter_is_in_it(world: World, tmp
     export.run(trained, tmp_path / "out")
     plain, adapted = (
         AutoModelForCausalLM.from_pretrained(tmp_path / "out"),
-        behavior_model.load(trained, device="cpu")[0],
+        model_folder.load(trained, device="cpu")[0],
     )
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode():
@@ -119,14 +119,14 @@ def test_an_align_model_is_exported_along_and_predicts_the_same(world: World, tm
     taught, once, trained = language.describe(world.manifest), replace(TRAINING, epochs=1), tmp_path / "m"
     align.run(world.manifest, world.tokens, taught, None, world.params, once, tmp_path / "align")
     given = (world.manifest, world.tokens, None, tmp_path / "align", prompts.Params(), world.params, once, trained)
-    merc.run("mine", *given, None, replace(variants.LADDER["TVB"], description="student"), {"student": taught})
-    merc.keep_student(tmp_path / "align", trained)
+    merc.run("mine", *given, None, replace(variants.LADDER["TVB"], description="crossfit"), {"crossfit": taught})
+    merc.keep_align_model(tmp_path / "align", trained)
     export.run(trained, tmp_path / "out")
     ids = [u.id for u in world.manifest.by_split("test")]
     outputs = []
     for folder in (trained, tmp_path / "out"):
-        descriptions = score_labels.generate_descriptions(folder / variants.STUDENT, ids, world.tokens, HOW, 16)
-        predictions = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW, {"student": descriptions})
+        descriptions = score_labels.generate_descriptions(folder / variants.CROSSFIT, ids, world.tokens, HOW, 16)
+        predictions = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW, {"crossfit": descriptions})
         outputs.append((descriptions, [list(one.scores.values()) for one in predictions]))
     assert outputs[0][0] == outputs[1][0]
     np.testing.assert_allclose(outputs[0][1], outputs[1][1], atol=1e-4)
@@ -153,7 +153,7 @@ def test_every_trained_model_has_a_card(world: World, tmp_path: Path) -> None:
     )
     align.run(*given)
     for folder in (tmp_path / "align", world.folder / "models" / "tiny", world.folder / "models" / "tiny" / "last"):
-        text, facts = (folder / "README.md").read_text(encoding="utf-8"), behavior_model.read_facts(folder)
+        text, facts = (folder / "README.md").read_text(encoding="utf-8"), behavior_model.read_metadata(folder)
         assert front(text)["library_name"] == "peft"
         assert "base_model" not in front(text), "a local folder is no model of a hub"
         for words in ("5(1)(f)", "at work or in education", "perceived", "licence", facts.fingerprint, *facts.labels):
@@ -239,7 +239,7 @@ def test_f1_apart_is_that_of_the_utterances_alone(tmp_path: Path) -> None:
 
 
 def test_numbers_of_another_model_are_refused(world: World, tmp_path: Path) -> None:
-    facts = behavior_model.read_facts(world.folder / "models" / "tiny")
+    facts = behavior_model.read_metadata(world.folder / "models" / "tiny")
     with pytest.raises(ModelError, match=r"was trained to align, not to name emotions"):
         test_metrics.run(tmp_path, replace(facts, task="align"), world.manifest, tmp_path / "p", evaluation.Params())
     with pytest.raises(ModelError, match=r"Name the model that the predictions are of"):

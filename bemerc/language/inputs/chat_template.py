@@ -41,9 +41,9 @@ def frame_of(tokenizer: Any, name: str) -> prompts.ChatFrame:
 
 def rendered(tokenizer: Any, messages: Sequence[tuple[str, str]], opened: bool) -> str:
     """What the template makes of (role, words) messages; ``opened``: up to where an answer would begin."""
-    said = [{"role": role, "content": words} for role, words in messages]
+    conversation = [{"role": role, "content": words} for role, words in messages]
     return str(
         tokenizer.apply_chat_template(
-            said, tokenize=False, add_generation_prompt=opened, enable_thinking=False, date_string=DATE
+            conversation, tokenize=False, add_generation_prompt=opened, enable_thinking=False, date_string=DATE
         )
     )

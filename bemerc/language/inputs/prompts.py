@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
+from bemerc.core.renames import formerly
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
 
 # What a reader of a rendered prompt sees where behavior tokens will stand, and the word that introduces them.
@@ -26,7 +27,7 @@ MARKS: dict[Modality, str] = {"face": "<face>", "pose": "<pose>", "audio": "<aud
 LEADS: dict[Modality, str] = {"face": "Face", "pose": "Body", "audio": "Voice"}
 
 # Words that introduce a sentence of a description; "Voice" already introduces the voice's tokens.
-SAID: dict[str, str] = {
+SENTENCE_LEADS: dict[str, str] = {
     "facial_expression": "Facial expression",
     "body_language": "Body language",
     "posture": "Posture",
@@ -67,14 +68,14 @@ class Params:
     windowing ``anchored``: the window moves in steps of its own length, so that a block of turns shares one history;
               ``sliding``: always the last ``window`` turns, one computation per utterance
     template  ``plain`` text, or ``chat``: inside the tokenizer's own chat template
-    restate   whether the branch names the speaker and says the target's words again, as InstructERC does; else it is as
-              short as can be, since the target's line stands right before it: quicker, and learned worse from little data
+    repeat_target_utterance  whether the question repeats the speaker's name and words, as InstructERC does. Without, it is
+              shorter, since that line stands right before it: quicker, and learned worse from little data
     """
 
     window: int = 12
     windowing: Literal["anchored", "sliding"] = "anchored"
     template: Literal["plain", "chat"] = "plain"
-    restate: bool = True
+    repeat_target_utterance: bool = field(default=True, metadata=formerly("restate"))
 
     def check(self) -> list[str]:
         return [] if self.window >= 1 else [f"window: must be at least 1, not {self.window}."]
@@ -98,7 +99,7 @@ class Markup:
 
 Piece = str | Markup | Placeholder
 Part = tuple[Piece, ...]
-Whose = Literal["target", "same_speaker", "all"]
+BehaviorOf = Literal["target", "same_speaker", "all"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -154,7 +155,7 @@ def merc_prompt(
     modalities: Sequence[Modality],
     params: Params,
     *,
-    whose: Whose = "target",
+    behavior_of: BehaviorOf = "target",
     described: Mapping[str, str] = NOTHING,
 ) -> Prompt:
     """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none.
@@ -164,12 +165,14 @@ def merc_prompt(
     """
     turn = dialogue.utterances[index]
     first = history_start(index, params)
-    history = tuple(_turn(u, modalities, _behaves(u, turn, whose)) for u in dialogue.utterances[first : index + 1])
+    history = tuple(
+        _turn(u, modalities, _shows_behavior(u, turn, behavior_of)) for u in dialogue.utterances[first : index + 1]
+    )
     branch = (
-        f"###\nThe last line, by {_name(turn)}: {_quoted(turn)}\n" if params.restate else "###\n",
-        *(f"{SAID[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described),
-        *behavior(turn.id, modalities, joined=not params.restate),
-        "Emotion:" if params.restate or not modalities else " Emotion:",
+        f"###\nThe last line, by {_name(turn)}: {_quoted(turn)}\n" if params.repeat_target_utterance else "###\n",
+        *(f"{SENTENCE_LEADS[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described),
+        *behavior(turn.id, modalities, joined=not params.repeat_target_utterance),
+        "Emotion:" if params.repeat_target_utterance or not modalities else " Emotion:",
     )
     return Prompt(turn.id, (merc_head(labels),), history, branch, label_target(turn.label) if turn.label else "")
 
@@ -196,8 +199,8 @@ def teacher_prompt(dialogue: Dialogue, index: int, times_s: Sequence[float], his
     """
     turn = dialogue.utterances[index]
     before = dialogue.utterances[max(0, index - history) : index]
-    said = "".join(f"{_name(u)}: {_quoted(u)}\n" for u in before)
-    context = f"The conversation so far:\n{said}" if said else "The conversation begins here.\n"
+    earlier = "".join(f"{_name(u)}: {_quoted(u)}\n" for u in before)
+    context = f"The conversation so far:\n{earlier}" if earlier else "The conversation begins here.\n"
     shown = ", ".join(f"{time:.1f}" for time in times_s)
     objective = (
         f"Now {_name(turn)} says {_quoted(turn)} The pictures show it, at {shown} s from its beginning. Describe this speaker's "
@@ -254,8 +257,8 @@ def label_target(label: str) -> str:
 def read_label(text: str, labels: Sequence[str]) -> str | None:
     """The way back: the label that a generated answer opens with, as a word of its own, or None; never a guess."""
     answer = text.strip().casefold()
-    found = [label for label in labels if re.match(re.escape(label.casefold()) + r"(?!\w)", answer)]
-    return max(found, key=len) if found else None
+    matching = [label for label in labels if re.match(re.escape(label.casefold()) + r"(?!\w)", answer)]
+    return max(matching, key=len) if matching else None
 
 
 def read_slot(text: str) -> str:
@@ -270,14 +273,14 @@ def chat_frame(render: Render) -> ChatFrame:
     """
     user, system, answer = "MESSAGE", "SYSTEM", "ANSWER"
     asked = render([("user", user)], True)
-    before, found, after = asked.partition(user)
-    if not found:
+    before, separator, after = asked.partition(user)
+    if not separator:
         raise ValueError("the chat template does not show the message that it was given")
     opening, between = _opening(render, system, user, after) or (before, None)
     with contextlib.suppress(ValueError):
         answered = render([("user", user), ("assistant", answer)], False)
-        lead, found, end = answered.removeprefix(asked).partition(answer)
-        if found and answered.startswith(asked):
+        lead, separator, end = answered.removeprefix(asked).partition(answer)
+        if separator and answered.startswith(asked):
             return ChatFrame(opening, between, after, lead, end.strip())
     return ChatFrame(opening, between, after)
 
@@ -285,12 +288,12 @@ def chat_frame(render: Render) -> ChatFrame:
 def _opening(render: Render, system: str, user: str, after: str) -> tuple[str, str] | None:
     """What stands before a system message and between it and the user's; None where there is no such role."""
     try:
-        said = render([("system", system), ("user", user)], True)
+        text = render([("system", system), ("user", user)], True)
     except ValueError:
         return None
-    opening, found, rest = said.partition(system)
-    between, also, end = rest.partition(user)
-    return (opening, between) if found and also and end == after else None
+    opening, first_mark, rest = text.partition(system)
+    between, second_mark, end = rest.partition(user)
+    return (opening, between) if first_mark and second_mark and end == after else None
 
 
 def in_chat(prompt: Prompt, frame: ChatFrame) -> Prompt:
@@ -315,16 +318,18 @@ def answer_in_chat(target: str, frame: ChatFrame) -> str:
     return frame.lead + target.lstrip()
 
 
-def _turn(turn: Utterance, modalities: Sequence[Modality], behaves: bool) -> Part:
-    said = f"{_name(turn)}: {_quoted(turn)}"
-    if not behaves:
-        return (f"{said}\n",)
-    return (f"{said} ", *(Placeholder(m, turn.id, brief=True) for m in MODALITIES if m in modalities), "\n")
+def _turn(turn: Utterance, modalities: Sequence[Modality], shows_behavior: bool) -> Part:
+    line = f"{_name(turn)}: {_quoted(turn)}"
+    if not shows_behavior:
+        return (f"{line}\n",)
+    return (f"{line} ", *(Placeholder(m, turn.id, brief=True) for m in MODALITIES if m in modalities), "\n")
 
 
-def _behaves(turn: Utterance, asked: Utterance, whose: Whose) -> bool:
+def _shows_behavior(turn: Utterance, asked: Utterance, behavior_of: BehaviorOf) -> bool:
     """Whether this turn of the history shows its behavior. Nobody's turns are those of a speaker without a name."""
-    return whose == "all" or (whose == "same_speaker" and bool(turn.speaker) and turn.speaker == asked.speaker)
+    return behavior_of == "all" or (
+        behavior_of == "same_speaker" and bool(turn.speaker) and turn.speaker == asked.speaker
+    )
 
 
 def _name(turn: Utterance) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -22,26 +22,28 @@ from bemerc.behavior.describe.phrases import NO_VOICE, TOO_SHORT
 from bemerc.core import config
 from bemerc.core.config import from_mapping, read_document, read_section, to_mapping
 from bemerc.core.errors import ConfigError, ModelError
+from bemerc.core.renames import current_path, formerly
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Split
 
-Source = Literal["rules", "teacher", "student"]
+Source = Literal["rules", "teacher", "crossfit"]
 Described = Mapping[Source, Mapping[str, Description]]
 SOURCES: tuple[Source, ...] = get_args(Source)
 FILES: dict[Source, str] = {
     "rules": "descriptions.jsonl",
     "teacher": "teacher.jsonl",
-    "student": "student.jsonl",
+    "crossfit": "crossfit.jsonl",
 }
 REMEDIES: dict[Source, str] = {
     "rules": "Run 'bemerc describe data/manifest.jsonl'.",
     "teacher": "Name a vision-language model in describe.teacher and run 'bemerc describe data/manifest.jsonl'.",
-    "student": "Set student.folds to 2 and run 'bemerc crossfit'.",
+    "crossfit": "Set crossfit.folds to 2 and run 'bemerc crossfit'.",
 }
 # Which columns of the face's and the pose's tokens are another cue than the face's and the body's own.
 HEAD = re.compile(r"(pose_(pitch|yaw|roll)|gaze_[xy])_deg\.\w+")
 TRUNK = re.compile(r"((lean|sway|shoulder_tilt)_deg|slump|shoulders_(dx|dy|width))\.\w+")
-STUDENT = "student"  # in a model's folder: the align model that speaks to it
+CROSSFIT = "crossfit"  # in a model's folder: the align model whose descriptions it reads
+FORMER_CROSSFIT = "student"
 NOBODY: Described = MappingProxyType({})
 NAME = re.compile(r"[^\W_][\w-]*")
 
@@ -52,9 +54,9 @@ class Variant:
 
     voice        none | tokens | sentence: SpeechCueLLM's, of the five measures by train's quantiles
     face, body, posture  whether behavior tokens tell of facial movement; of head, gaze, hands and movement; of the trunk
-    whose        target: behavior of the utterance in question alone | same_speaker: of this speaker's earlier turns too |
+    behavior_of  target: behavior of the utterance in question alone | same_speaker: of this speaker's earlier turns too |
                  all: of every turn (a turn of the history has two tokens per modality)
-    description  sentences of the cues that are on: none | rules | teacher | student, the same source on all splits
+    description  sentences of the cues that are on: none | rules | teacher | crossfit, the same source on all splits
     align        start from the align model, else from the bare backbone
     """
 
@@ -62,14 +64,16 @@ class Variant:
     face: bool
     body: bool
     posture: bool
-    whose: Literal["target", "same_speaker", "all"]
-    description: Literal["none", "rules", "teacher", "student"]
+    behavior_of: Literal["target", "same_speaker", "all"] = field(metadata=formerly("whose"))
+    description: Literal["none", "rules", "teacher", "crossfit"] = field(
+        metadata=formerly(values={"student": "crossfit"})
+    )
     align: bool
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values together, a sentence each."""
-        if self.whose != "target" and not self.modalities:
-            yield f"whose: '{self.whose}' adds behavior tokens of other turns, but no cue is read as tokens."
+        if self.behavior_of != "target" and not self.modalities:
+            yield f"behavior_of: '{self.behavior_of}' adds behavior tokens of other turns, but no cue is read as tokens."
         if self.description != "none" and not self.described:
             yield f"description: '{self.description}', but neither voice, face, body nor posture is on: there is nothing to describe."
 
@@ -89,10 +93,10 @@ class Variant:
         if self.description == "none":
             return (("voice", "rules"),) if self.voice == "sentence" else ()
         on = {"facial_expression": self.face, "body_language": self.body, "posture": self.posture}
-        found = [(slot, self.description) for slot, wanted in on.items() if wanted]
+        slots = [(slot, self.description) for slot, wanted in on.items() if wanted]
         if self.voice != "none":
-            found.append(("voice", "rules" if self.voice == "sentence" else self.description))
-        return tuple(found)
+            slots.append(("voice", "rules" if self.voice == "sentence" else self.description))
+        return tuple(slots)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -102,12 +106,12 @@ class Variant:
 
     def hidden(self, columns: Mapping[Modality, Sequence[str]]) -> dict[Modality, tuple[str, ...]]:
         """The token columns that are of a cue that is off, of the modalities that are read."""
-        found = {}
+        hidden = {}
         for modality in self.modalities:
             names = tuple(name for name in columns.get(modality, ()) if not self._reads(modality, name))
             if names:
-                found[modality] = names
-        return found
+                hidden[modality] = names
+        return hidden
 
     def _reads(self, modality: Modality, column: str) -> bool:
         if modality == "face":
@@ -133,20 +137,20 @@ def read(params: config.Source) -> dict[str, Variant]:
     """
     if "variants" not in read_document(params):
         return dict(LADDER)
-    found, faults = dict(LADDER), []
+    variants, faults = dict(LADDER), []
     for name, raw in read_section(params, "variants").items():
         where = f"{params}: variants.{name}"
         try:
             if not isinstance(raw, Mapping):
                 raise ConfigError(f"{where}: must hold keys and values, such as {to_mapping(LADDER['TVB'])}.")
-            found[str(name)] = from_mapping(raw, Variant, where)
+            variants[str(name)] = from_mapping(raw, Variant, where)
         except ConfigError as error:
             faults.append(str(error))
             continue
-        faults += [f"{where}: {fault}" for fault in _name_faults(str(name), found[str(name)])]
+        faults += [f"{where}: {fault}" for fault in _name_faults(str(name), variants[str(name)])]
     if faults:
         raise ConfigError("\n".join(faults))
-    return found
+    return variants
 
 
 def _name_faults(name: str, meant: Variant) -> Iterator[str]:
@@ -168,16 +172,28 @@ def named(variants: Mapping[str, Variant], name: str) -> Variant:
 def of_model(params: Mapping[str, Any], modalities: Sequence[Modality]) -> Variant:
     """What a model in a folder was given: as its params say; older folders know modalities alone."""
     if "variant" in params:
-        return from_mapping(params["variant"], Variant, "bemerc.json: params.variant")
-    seen = {"face", "pose"} <= set(modalities)
-    return Variant("tokens" if "audio" in modalities else "none", seen, seen, seen, "target", "none", True)
+        return from_mapping(params["variant"], Variant, "metadata.json: params.variant")
+    has_video = {"face", "pose"} <= set(modalities)
+    return Variant(
+        "tokens" if "audio" in modalities else "none", has_video, has_video, has_video, "target", "none", True
+    )
 
 
 def read_described(inputs: Variant, folder: Path, manifest: Manifest) -> Described:
-    """The descriptions in ``folder`` that the variant asks for. CorpusError where a file is not there; StaleError where the
-    student learned from other splits than the manifest's."""
+    """The descriptions in ``folder`` that the variant reads. CorpusError where a file is missing; StaleError where cross-fitted
+    ones are by models that learned from other splits than the manifest's."""
     of = provenance.fitted(manifest)
-    return {s: read_descriptions(folder / FILES[s], of if s == STUDENT else None) for s in inputs.sources}
+    return {s: read_descriptions(_file(folder, s), of if s == CROSSFIT else None) for s in inputs.sources}
+
+
+def _file(folder: Path, source: Source) -> Path:
+    path = folder / FILES[source]
+    return current_path(path, f"{FORMER_CROSSFIT}.jsonl") if source == CROSSFIT else path
+
+
+def align_folder(model: Path) -> Path:
+    """Where a model that reads cross-fitted descriptions keeps the align model that makes them for new clips."""
+    return current_path(model / CROSSFIT, FORMER_CROSSFIT)
 
 
 def sentences(inputs: Variant, described: Described, ids: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -186,13 +202,13 @@ def sentences(inputs: Variant, described: Described, ids: Sequence[str]) -> dict
     A voice that is not there, or too short to be judged, is passed over where the sentence stands for the voice, as
     SpeechCueLLM does; a description says it.
     """
-    found: dict[str, dict[str, str]] = {id: {} for id in ids}
+    by_id: dict[str, dict[str, str]] = {id: {} for id in ids}
     for slot, source in inputs.described:
         for id in ids:
             text = getattr(described[source][id], slot) if id in described.get(source, {}) else ""
             if text and not (inputs.voice == "sentence" and text in (NO_VOICE, TOO_SHORT.format("voice"))):
-                found[id][slot] = text
-    return found
+                by_id[id][slot] = text
+    return by_id
 
 
 def must_be_described(
@@ -200,12 +216,14 @@ def must_be_described(
 ) -> None:
     """ModelError where a split has no description of a source that the variant reads: what trains must also be there to judge."""
     for source in inputs.sources:
-        known = described.get(source, {})
-        bare = [s for s in splits if manifest.by_split(s) and not any(u.id in known for u in manifest.by_split(s))]
-        if bare:
+        descriptions = described.get(source, {})
+        missing = [
+            s for s in splits if manifest.by_split(s) and not any(u.id in descriptions for u in manifest.by_split(s))
+        ]
+        if missing:
             raise ModelError(
-                f"Variant {name} reads descriptions by {source}, and {' and '.join(bare)} "
-                f"{'has' if len(bare) == 1 else 'have'} none. {REMEDIES[source]}"
+                f"Variant {name} reads descriptions by {source}, and {' and '.join(missing)} "
+                f"{'has' if len(missing) == 1 else 'have'} none. {REMEDIES[source]}"
             )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bemerc.core import atomic, huggingface
 
 if TYPE_CHECKING:
-    from bemerc.language.model.behavior_model import Facts
+    from bemerc.language.model.behavior_model import ModelMetadata
 
 CARD = "README.md"
 
@@ -33,70 +33,70 @@ Where emotion recognition is lawful, people exposed to it must be told (Article 
 """
 
 
-def text(facts: Facts, tested: Mapping[str, Any] | None = None) -> str:
+def text(metadata: ModelMetadata, tested: Mapping[str, Any] | None = None) -> str:
     """The whole card; ``tested`` is what tested.py found on test, None where nobody looked."""
-    parts = [_front(facts), _title(facts), _made_of(facts), _data(facts), _dev(facts)]
-    if facts.task == "merc":
+    parts = [_front(metadata), _title(metadata), _made_of(metadata), _data(metadata), _dev(metadata)]
+    if metadata.task == "merc":
         parts.append(_tested(tested))
-    return "\n".join([*parts, FORBIDDEN, _use(facts), _licence(facts)])
+    return "\n".join([*parts, FORBIDDEN, _use(metadata), _licence(metadata)])
 
 
-def write(folder: Path, facts: Facts, tested: Mapping[str, Any] | None = None) -> None:
+def write(folder: Path, metadata: ModelMetadata, tested: Mapping[str, Any] | None = None) -> None:
     """Write the card into a model folder. DiskError where the disk refuses."""
-    atomic.write_text(folder / CARD, text(facts, tested), atomic.PUBLIC)
+    atomic.write_text(folder / CARD, text(metadata, tested), atomic.PUBLIC)
 
 
-def _front(facts: Facts) -> str:
+def _front(metadata: ModelMetadata) -> str:
     """What Hugging Face reads: https://huggingface.co/docs/hub/model-cards."""
-    lines = ["---", f"library_name: {'transformers' if facts.merged else 'peft'}"]
-    if not facts.backbone_at and "/" in facts.backbone and huggingface.is_hub_name(facts.backbone):
-        lines.append(f"base_model: {facts.backbone}")
+    lines = ["---", f"library_name: {'transformers' if metadata.merged else 'peft'}"]
+    if not metadata.backbone_at and "/" in metadata.backbone and huggingface.is_hub_name(metadata.backbone):
+        lines.append(f"base_model: {metadata.backbone}")
     lines += ["license: other", "license_name: as-the-backbone"]
-    if facts.task == "merc":
+    if metadata.task == "merc":
         lines.append("pipeline_tag: text-classification")
-    tags = ["emotion-recognition-in-conversation", "bemerc", *([] if facts.merged else ["lora"])]
+    tags = ["emotion-recognition-in-conversation", "bemerc", *([] if metadata.merged else ["lora"])]
     return "\n".join([*lines, f"tags: [{', '.join(tags)}]", "metrics: [accuracy, f1]", "---", ""])
 
 
-def _title(facts: Facts) -> str:
-    if facts.task == "align":
+def _title(metadata: ModelMetadata) -> str:
+    if metadata.task == "align":
         return "# A language model that says what cached behavior tokens show\n\nStage 1 (align) of bemerc; stage 2 starts from it.\n"
     return (
         "# Emotion recognition in conversation, from words and cached behavior tokens\n\n"
-        f"Stage 2 (merc) of bemerc, variant {facts.variant}: it reads {_reads(facts)}, and names one of "
-        f"{len(facts.labels)} emotions as people would perceive it: {', '.join(facts.labels)}.\n"
+        f"Stage 2 (merc) of bemerc, variant {metadata.variant}: it reads {_reads(metadata)}, and names one of "
+        f"{len(metadata.labels)} emotions as people would perceive it: {', '.join(metadata.labels)}.\n"
     )
 
 
-def _reads(facts: Facts) -> str:
-    return ", ".join(["words", *facts.modalities]) if facts.task == "merc" else ", ".join(facts.modalities)
+def _reads(metadata: ModelMetadata) -> str:
+    return ", ".join(["words", *metadata.modalities]) if metadata.task == "merc" else ", ".join(metadata.modalities)
 
 
-def _made_of(facts: Facts) -> str:
-    shape = facts.params["model"]
+def _made_of(metadata: ModelMetadata) -> str:
+    shape = metadata.params["model"]
     adapter = f"rank {shape['rank']}, alpha {shape['alpha']:g}, on {', '.join(shape['targets'])}"
     rows = [
-        ("backbone", f"`{facts.backbone}`, fingerprint {facts.fingerprint}"),
-        ("adapter", f"LoRA, {adapter}" + (", merged into the backbone" if facts.merged else "")),
-        ("reads", _reads(facts)),
-        ("behavior tokens", f"{facts.k} per modality and utterance" if facts.modalities else "none"),
+        ("backbone", f"`{metadata.backbone}`, fingerprint {metadata.fingerprint}"),
+        ("adapter", f"LoRA, {adapter}" + (", merged into the backbone" if metadata.merged else "")),
+        ("reads", _reads(metadata)),
+        ("behavior tokens", f"{metadata.k} per modality and utterance" if metadata.modalities else "none"),
     ]
     # A trainer of one's own may have had no such sections; its model is saved all the same.
-    if worded := facts.params.get("prompt"):
+    if worded := metadata.params.get("prompt"):
         rows.append(("prompt", f"template {worded['template']}, window {worded['window']}"))
-    if "seed" in (tuned := facts.params.get(facts.task, {})):
+    if "seed" in (tuned := metadata.params.get(metadata.task, {})):
         rows.append(("seed", str(tuned["seed"])))
-    return "## What it is made of\n\n" + _table(("", ""), rows) + "\nAll settings are in bemerc.json.\n"
+    return "## What it is made of\n\n" + _table(("", ""), rows) + "\nAll settings are in metadata.json.\n"
 
 
-def _data(facts: Facts) -> str:
-    counts = facts.data.get("splits", {})
+def _data(metadata: ModelMetadata) -> str:
+    counts = metadata.data.get("splits", {})
     rows = [
         (split, str(one["utterances"]), str(one["dialogues"]), str(one["speakers"]), _spread(one["labels"]))
         for split, one in counts.items()
     ]
-    words = f"Corpora: {', '.join(facts.corpora)}. Dev picked the epoch; test was not looked at in training.\n\n"
-    end = f"\nFingerprint of the manifest: {facts.data['manifest']}.\n" if "manifest" in facts.data else ""
+    words = f"Corpora: {', '.join(metadata.corpora)}. Dev picked the epoch; test was not looked at in training.\n\n"
+    end = f"\nFingerprint of the manifest: {metadata.data['manifest']}.\n" if "manifest" in metadata.data else ""
     return "## What it was trained on\n\n" + words + _table(_COUNTED, rows) + end
 
 
@@ -107,8 +107,8 @@ def _spread(labels: Mapping[str, int]) -> str:
     return ", ".join(f"{label} {count}" for label, count in labels.items()) or "none"
 
 
-def _dev(facts: Facts) -> str:
-    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in facts.dev.items()]
+def _dev(metadata: ModelMetadata) -> str:
+    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in metadata.dev.items()]
     return "## On dev, which picked this epoch (so these are kind)\n\n" + _table(("", ""), rows)
 
 
@@ -118,14 +118,14 @@ def _tested(tested: Mapping[str, Any] | None) -> str:
             "## On test\n\nNobody has judged this model on test yet, or this card does not know of it: "
             "`bemerc card MODEL --predictions FILE` adds the numbers.\n"
         )
-    found = [
+    overall = [
         ("accuracy", _interval(tested["accuracy"])),
         ("weighted F1", _interval(tested["weighted_f1"])),
         ("macro F1", _interval(tested["macro_f1"])),
     ]
     parts = [
         f"## On test\n\n{tested['utterances']} utterances of {tested['dialogues']} dialogues; "
-        f"{100 * tested['confidence']:.0f} % intervals over dialogues.\n\n" + _table(("", ""), found)
+        f"{100 * tested['confidence']:.0f} % intervals over dialogues.\n\n" + _table(("", ""), overall)
     ]
     for key, what in (("labels", "label"), ("speakers", "speaker"), ("genders", "gender")):
         rows = [(name, str(one["utterances"]), _number(one["f1"])) for name, one in tested.get(key, {}).items()]
@@ -147,19 +147,19 @@ def _interval(one: Mapping[str, float | None]) -> str:
     return _number(value) if value is None or low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _use(facts: Facts) -> str:
-    if facts.task == "align":
+def _use(metadata: ModelMetadata) -> str:
+    if metadata.task == "align":
         return "## Use\n\n`bemerc train --stage 2` starts from this folder; PEFT loads the adapter by itself.\n"
     return (
         "## Use\n\n```\nbemerc predict --video-dir clips --model FOLDER\n```\n\nWithout bemerc, the language model alone: "
-        + ("`AutoModelForCausalLM.from_pretrained(FOLDER)`.\n" if facts.merged else "PEFT loads the adapter.\n")
+        + ("`AutoModelForCausalLM.from_pretrained(FOLDER)`.\n" if metadata.merged else "PEFT loads the adapter.\n")
     )
 
 
-def _licence(facts: Facts) -> str:
+def _licence(metadata: ModelMetadata) -> str:
     return (
         "## Licence\n\nThe backbone's licence is its makers', not ours, and holds for what is trained on it; so do the terms of the "
-        f"corpora ({', '.join(facts.corpora)}), some of which forbid commercial use.\n"
+        f"corpora ({', '.join(metadata.corpora)}), some of which forbid commercial use.\n"
     )
 
 

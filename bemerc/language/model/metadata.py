@@ -1,4 +1,4 @@
-"""bemerc.json: what a model folder says of itself, checked before anything in it is believed.
+"""metadata.json of a model folder: what it reads, what made it and how good it was on dev; checked before it is believed.
 
 A folder may come from anybody. Types are checked as a params file's are, sizes have bounds, and counts must agree with each
 other; the weights are compared with them before memory is taken (model.load).
@@ -17,11 +17,12 @@ from bemerc.core import atomic
 from bemerc.core.config import from_mapping
 from bemerc.core.errors import ConfigError, ModelError
 from bemerc.core.jsonfile import JsonError, read_json
+from bemerc.core.renames import current_path
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, Modality
 from bemerc.language.inputs import prompts
 
-FACTS = "bemerc.json"
+METADATA, FORMER_METADATA = "metadata.json", "bemerc.json"
 SCHEMA_VERSION = 1
 MOST_TOKENS, MOST_LABELS, MOST_COLUMNS, MOST_LETTERS = 4096, 1000, 1 << 16, 200
 MOST_LENGTH, MOST_WINDOW = 1 << 24, 10_000
@@ -29,8 +30,8 @@ TEMPERATURES = (1e-3, 1e3)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """bemerc.json: what a model folder says of itself, so that it needs no other file to be used.
+class ModelMetadata:
+    """metadata.json of a model folder, which needs no other file of its training to be used.
 
     task        align or merc
     variant     name of the inputs: T, TV, TB, TVB
@@ -130,15 +131,15 @@ def _data_faults(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"data.splits.{split}: must hold {', '.join(counts)} and labels."
 
 
-def read_facts(folder: Path) -> Facts:
+def read_metadata(folder: Path) -> ModelMetadata:
     """bemerc.json of a model folder; ModelError where it is not one, is of another version or claims what cannot be."""
-    path = folder / FACTS
+    path = current_path(folder / METADATA, FORMER_METADATA)
     try:
         document = read_json(path, nan=True)  # a loss on dev may have been none
     except JsonError as error:
         if error.missing:
             raise ModelError(
-                f"{folder}: this is no model folder, there is no {FACTS} in it. 'bemerc train' makes one."
+                f"{folder}: this is no model folder, there is no {METADATA} in it. 'bemerc train' makes one."
             ) from None
         raise ModelError(f"{error} This is not what a model says of itself. Train the model again.") from None
     if not isinstance(document, dict) or "schema_version" not in document:
@@ -149,7 +150,7 @@ def read_facts(folder: Path) -> Facts:
             f"{path}: schema version {printable(version)}, this bemerc reads {SCHEMA_VERSION}. Train the model again."
         )
     try:
-        return from_mapping(document, Facts, FACTS)
+        return from_mapping(document, ModelMetadata, METADATA)
     except ConfigError as error:
         first = [printable(line) for line in str(error).splitlines()[:8]]
         raise ModelError(
@@ -157,29 +158,31 @@ def read_facts(folder: Path) -> Facts:
         ) from None
 
 
-def write_facts(folder: Path, facts: Facts) -> None:
+def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
     """Write bemerc.json; the folder's licence to be read as a model, so it is written last. DiskError where the disk refuses."""
-    document = {"schema_version": SCHEMA_VERSION, **asdict(facts)}
+    document = {"schema_version": SCHEMA_VERSION, **asdict(metadata)}
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    atomic.write_text(folder / FACTS, text, atomic.PUBLIC)
+    atomic.write_text(folder / METADATA, text, atomic.PUBLIC)
+    with atomic.disk(folder / FORMER_METADATA):
+        (folder / FORMER_METADATA).unlink(missing_ok=True)  # of a model that was trained here before
 
 
-def placed(facts: Facts, folder: Path) -> Facts:
+def placed(metadata: ModelMetadata, folder: Path) -> ModelMetadata:
     """``facts`` for a model in ``folder``: its backbone's folder is named as seen from there, and by no absolute path."""
-    backbone = Path(facts.backbone)
+    backbone = Path(metadata.backbone)
     if not backbone.is_dir():
-        return facts
-    name = backbone.name if backbone.is_absolute() else facts.backbone
-    shape = dict(facts.params.get("model", {})) | {"name_or_path": name}
+        return metadata
+    name = backbone.name if backbone.is_absolute() else metadata.backbone
+    shape = dict(metadata.params.get("model", {})) | {"name_or_path": name}
     at = Path(os.path.relpath(backbone.absolute(), folder.absolute())).as_posix()
-    return replace(facts, backbone=name, backbone_at=at, params={**facts.params, "model": shape})
+    return replace(metadata, backbone=name, backbone_at=at, params={**metadata.params, "model": shape})
 
 
-def backbone_places(facts: Facts, folder: Path) -> Iterator[Path]:
+def backbone_places(metadata: ModelMetadata, folder: Path) -> Iterator[Path]:
     """Folders in which the backbone of a model may lie, likeliest first: by its place as seen from the model, beside the
     model and beside each folder above it, then as it was named in training."""
-    names = [Path(name) for name in (facts.backbone_at, facts.backbone) if name]
+    names = [Path(name) for name in (metadata.backbone_at, metadata.backbone) if name]
     near = folder.absolute()
     for base in dict.fromkeys((near, *near.parents, *folder.resolve().parents)):
         yield from (base / name for name in names if not name.is_absolute())
-    yield Path(facts.backbone)
+    yield Path(metadata.backbone)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +22,16 @@ from bemerc.core.huggingface import PretrainedError
 from bemerc.core.jsonfile import JsonError, parse_json
 from bemerc.core.progress import transformers_quiet
 from bemerc.core.terminal import printable
+from bemerc.language.model.devices import device_of
 
 if TYPE_CHECKING:
-    from bemerc.language.model.behavior_model import Params
+    from bemerc.language.model.params import Params
 
 # Places per tensor that a fingerprint looks at, and bytes at each: enough to tell two models apart, little enough for 7B.
 _PLACES, _BYTES = 64, 16
 _HEADER_BYTES = 100 << 20  # safetensors' own limit
-# LoRA has no business in the eyes and ears of a model that has them: behavior comes in as tokens.
-OTHER_SENSES = r".*(vision|visual|audio|image|multi_modal|multimodal).*"
+# Vision and audio towers get no LoRA: behavior comes in as tokens.
+NON_TEXT_MODULES = r".*(vision|visual|audio|image|multi_modal|multimodal).*"
 
 
 def load_backbone(params: Params) -> tuple[Any, Any]:
@@ -46,7 +45,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
         folder = huggingface.folder_of(name)
         _must_be_safetensors(folder)
         with quiet():
-            lm, told = huggingface.load(
+            lm, loading_info = huggingface.load(
                 AutoModelForCausalLM,
                 folder,
                 dtype=getattr(torch, params.dtype),
@@ -72,7 +71,7 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
             f"model.name_or_path '{printable(name)}': no causal language model could be loaded from there ({error.reason}). "
             "Run 'bemerc backbone' for the embedded one, or name a folder or a model that transformers can find."
         ) from error
-    _must_be_whole(name, told)
+    _must_be_whole(name, loading_info)
     check_tokenizer(name, tokenizer, len(lm.get_input_embeddings().weight))
     lm.requires_grad_(False)
     return lm, tokenizer
@@ -127,9 +126,12 @@ def _quantization(params: Params) -> Any:
     )
 
 
-def _must_be_whole(name: str, told: Any) -> None:
+def _must_be_whole(name: str, loading_info: Any) -> None:
     """transformers draws at random what a file lacks, and says so in a table that nobody reads."""
-    for what, keys in (("lack", told.get("missing_keys")), ("have in another shape", told.get("mismatched_keys"))):
+    for what, keys in (
+        ("lack", loading_info.get("missing_keys")),
+        ("have in another shape", loading_info.get("mismatched_keys")),
+    ):
         if keys:
             first = sorted(str(key) for key in keys)[0]
             raise ModelError(
@@ -158,30 +160,6 @@ def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
         )
 
 
-# ------------------------------------------------------------------------------------------------------------- devices
-
-
-def device_of(name: str) -> str:
-    """Where ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` is on this machine; ModelError where there is no such GPU."""
-    if name.startswith("cuda"):
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(name.partition(":")[2] or 0) >= there:
-            raise ModelError(
-                f"device {name}: torch can use {there or 'no'} GPU{'' if there == 1 else 's'} on this machine. Set device: auto, or "
-                "cpu; where there should be one, look at the driver and at torch's build (`bemerc doctor`)."
-            )
-    if name != "auto":
-        return name
-    # Under `accelerate launch` every process has a GPU of its own.
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-
-
-def device_faults(name: str) -> Iterator[str]:
-    """What is wrong with a params file's ``device``."""
-    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+|spread", name):
-        yield f"device: must be auto, cpu, cuda, cuda:N or spread, not {name!r}."
-
-
 # --------------------------------------------------------------------------------------------------------- fingerprint
 
 
@@ -200,12 +178,14 @@ def fingerprint(name: str) -> str:
         try:
             with path.open("rb") as file:
                 start, header = _header(path, file)
-                entries += [(key, _seen(file, start, key, one)) for key, one in header.items() if key[:2] != "__"]
+                entries += [
+                    (key, _sample_bytes(file, start, key, one)) for key, one in header.items() if key[:2] != "__"
+                ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, JsonError) as error:
             raise ModelError(f"{path}: this is no safetensors file ({error}). Download the backbone again.") from None
     digest = hashlib.sha256()
-    for _, seen in sorted(entries):
-        digest.update(seen)
+    for _, sample in sorted(entries):
+        digest.update(sample)
     return digest.hexdigest()[:32]
 
 
@@ -217,17 +197,17 @@ def _header(path: Path, file: Any) -> tuple[int, Any]:
     return 8 + length, parse_json(file.read(length), path)
 
 
-def _seen(file: Any, start: int, key: str, one: Any) -> bytes:
+def _sample_bytes(file: Any, start: int, key: str, entry: Any) -> bytes:
     """What a fingerprint sees of one tensor."""
-    first, last = one["data_offsets"]
+    first, last = entry["data_offsets"]
     if not 0 <= first <= last:
         raise ValueError(f"the places of {printable(key)} are no places")
     stride = max(_BYTES, (last - first) // _PLACES // _BYTES * _BYTES)
-    seen = [f"{key} {one['dtype']} {one['shape']}".encode()]
+    parts = [f"{key} {entry['dtype']} {entry['shape']}".encode()]
     for offset in range(first, last, stride):
         file.seek(start + offset)
-        seen.append(file.read(min(_BYTES, last - offset)))
-    return b"".join(seen)
+        parts.append(file.read(min(_BYTES, last - offset)))
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bemerc.language.model import tree_masks
 
 if TYPE_CHECKING:
-    from bemerc.language.inputs.dataset import Batch
+    from bemerc.language.inputs.batching import Batch
 
 NAME = "bemerc_paths"
 # How a model understands a row that branches: not at all, under a mask over the row, or along its paths too.
@@ -50,7 +50,7 @@ class Plan:
     """A walk over a batch of trees; ``seen``: window (0: none) -> per step, (n, place + n) additive float."""
 
     steps: tuple[Step, ...]
-    seen: Mapping[int, tuple[Tensor, ...]]
+    masks: Mapping[int, tuple[Tensor, ...]]
 
     @property
     def longest(self) -> int:
@@ -67,22 +67,22 @@ def plan(
 ) -> Plan:
     """node, position (B, L), ancestors (B, S, S) -> the walk; ``windows``: what layers call theirs -> how far it reaches."""
     steps: list[Step] = []
-    seen: dict[int, list[Tensor]] = {name: [] for name in windows}
+    masks: dict[int, list[Tensor]] = {name: [] for name in windows}
     for row in range(len(node)):
-        for start, stop in _walk(node[row], ancestors[row]):
+        for start, stop in _depth_first(node[row], ancestors[row]):
             step = Step(row, start, stop, int(position[row, start]))
             steps.append(step)
             inner = np.tril(ancestors[row][np.ix_(node[row, start:stop], node[row, start:stop])])
-            sees = np.concatenate([np.ones((stop - start, step.place), bool), inner], axis=1)
-            stands = position[row, start:stop]
-            away = stands[:, None] - np.concatenate([np.arange(step.place), stands])
+            visible = np.concatenate([np.ones((stop - start, step.place), bool), inner], axis=1)
+            own_position = position[row, start:stop]
+            distance = own_position[:, None] - np.concatenate([np.arange(step.place), own_position])
             for name, reach in windows.items():
-                hidden = torch.from_numpy(~(sees & (away < reach)) if reach else ~sees)
-                seen[name].append(torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(like))
-    return Plan(tuple(steps), {name: tuple(of) for name, of in seen.items()})
+                hidden = torch.from_numpy(~(visible & (distance < reach)) if reach else ~visible)
+                masks[name].append(torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(like))
+    return Plan(tuple(steps), {name: tuple(of) for name, of in masks.items()})
 
 
-def _walk(node: NDArray[np.int64], ancestors: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def _depth_first(node: NDArray[np.int64], ancestors: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Stretches of a row, depth first: every node, and with it the childless children that stand right behind it."""
     starts = {int(n): int(at) for n, at in zip(*np.unique(node, return_index=True), strict=True) if n >= 0}
     ends = {n: at + int((node == n).sum()) for n, at in starts.items()}
@@ -130,13 +130,13 @@ def attend(
         key, value = (given.repeat_interleave(heads // given.shape[1], dim=1) for given in (key, value))
     keys, values = (given.new_empty(1, heads, paths.longest, given.shape[3]) for given in (key, value))
     out = query.new_zeros(len(query), query.shape[2], heads, value.shape[3])
-    for step, mask in zip(paths.steps, paths.seen[sliding_window or 0], strict=True):
+    for step, mask in zip(paths.steps, paths.masks[sliding_window or 0], strict=True):
         here, end = slice(step.start, step.stop), step.place + step.stop - step.start
         keys[0, :, step.place : end] = key[step.row, :, here]
         values[0, :, step.place : end] = value[step.row, :, here]
         asked = query[step.row : step.row + 1, :, here]
-        found = _one(asked, keys[:, :, :end], values[:, :, :end], mask, scaling, softcap)
-        out[step.row, here] = found[0].transpose(0, 1)
+        attended = _one(asked, keys[:, :, :end], values[:, :, :end], mask, scaling, softcap)
+        out[step.row, here] = attended[0].transpose(0, 1)
     return out, None
 
 
@@ -186,9 +186,9 @@ def _ending_at(part: nn.Module, source: Tensor) -> Iterator[None]:
         shape[:] = [args[0].shape]
         return (args[0].flatten(0, 1)[source.to(args[0].device)].unsqueeze(0),)
 
-    def back(_: nn.Module, args: tuple[Tensor], found: Tensor) -> Tensor:
-        whole = found.new_zeros(shape[0][0] * shape[0][1], found.shape[-1])
-        whole[source.to(found.device)] = found[0]
+    def back(_: nn.Module, args: tuple[Tensor], narrowed: Tensor) -> Tensor:
+        whole = narrowed.new_zeros(shape[0][0] * shape[0][1], narrowed.shape[-1])
+        whole[source.to(narrowed.device)] = narrowed[0]
         return whole.view(*shape[0][:2], -1)
 
     handles = [part.register_forward_pre_hook(fewer), part.register_forward_hook(back)]
@@ -203,15 +203,15 @@ def given(lm: Any, batch: Batch, like: Tensor) -> dict[str, Any]:
     """What ``lm`` is called with beside the embeddings ``like``, inside ``along``."""
     window = tree_masks.sliding_window(lm.config.get_text_config())
     walk = plan(batch.node, batch.ancestors, batch.position_ids, {0: 0, window: window}, like)
-    return _told(walk, torch.from_numpy(batch.position_ids).to(like.device), like)
+    return _arguments(walk, torch.from_numpy(batch.position_ids).to(like.device), like)
 
 
-def _told(walk: Plan, position: Tensor, like: Tensor) -> dict[str, Any]:
+def _arguments(walk: Plan, position: Tensor, like: Tensor) -> dict[str, Any]:
     # A mask of four dimensions is handed on as it is; without one, transformers would make its own.
     return {"attention_mask": like.new_zeros(1, 1, 1, 1), "position_ids": position, "paths": walk}
 
 
-def understood(lm: Any, most: Trees | None = None) -> Trees:
+def supported_trees(lm: Any, most: Trees | None = None) -> Trees:
     """How the model understands a row that branches, found out on seven tokens.
 
     ``most``: the most that is asked of it, whatever the device; None: paths on a CPU, masks elsewhere.
@@ -221,10 +221,10 @@ def understood(lm: Any, most: Trees | None = None) -> Trees:
     if most is None:
         # A GPU gains nothing, and on the meta device there is nobody to ask.
         most = "paths" if lm.get_input_embeddings().weight.device.type == "cpu" else "masks"
-    return "paths" if most == "paths" and _walks(lm) else "masks"
+    return "paths" if most == "paths" and _paths_agree(lm) else "masks"
 
 
-def _walks(lm: Any) -> bool:
+def _paths_agree(lm: Any) -> bool:
     """Whether a tree says the same along its paths as under a mask, at the ends of its branches.
 
     Asked with windows of two positions, so that a layer which looks over one shows that it tells of it.
@@ -240,7 +240,7 @@ def _walks(lm: Any) -> bool:
         walk = plan(node, ancestors, position, {0: 0, window: 2 if window else 0}, words)
         try:
             with along(lm, ends):
-                walked = lm(inputs_embeds=words, use_cache=False, **_told(walk, row.position, words)).logits
+                walked = lm(inputs_embeds=words, use_cache=False, **_arguments(walk, row.position, words)).logits
         except (TypeError, ValueError, RuntimeError, KeyError):
             return False  # the class takes no attention from outside, or has layers of a kind that is not known here
     return tree_masks.alike(lm, *(logits[0, ends] for logits in (walked, masked, text)))

@@ -25,18 +25,18 @@ def tree_mask(
     sees itself, because a row of nothing but -inf is NaN.
     """
     count, length = node.shape
-    known = node.clamp(min=0)
-    rows = ancestors.gather(1, known.unsqueeze(-1).expand(count, length, ancestors.shape[2]))
-    seen = rows.gather(2, known.unsqueeze(1).expand(count, length, length))
-    there = node >= 0
+    number = node.clamp(min=0)
+    rows = ancestors.gather(1, number.unsqueeze(-1).expand(count, length, ancestors.shape[2]))
+    visible = rows.gather(2, number.unsqueeze(1).expand(count, length, length))
+    real = node >= 0
     causal = torch.ones(length, length, dtype=torch.bool, device=node.device).tril()
-    seen = seen & causal & there.unsqueeze(1) & there.unsqueeze(2)
+    visible = visible & causal & real.unsqueeze(1) & real.unsqueeze(2)
     if window:
         assert position is not None
-        seen = seen & (position.unsqueeze(2) - position.unsqueeze(1) < window)
-    seen = seen | torch.eye(length, dtype=torch.bool, device=node.device)
+        visible = visible & (position.unsqueeze(2) - position.unsqueeze(1) < window)
+    visible = visible | torch.eye(length, dtype=torch.bool, device=node.device)
     mask = torch.zeros(count, 1, length, length, dtype=dtype, device=node.device)
-    return mask.masked_fill(~seen.unsqueeze(1), torch.finfo(dtype).min)
+    return mask.masked_fill(~visible.unsqueeze(1), torch.finfo(dtype).min)
 
 
 def for_layers(
@@ -100,11 +100,11 @@ def understands_trees(lm: Any) -> bool:
     return alike(lm, tree[0, -2:], path, text)
 
 
-def alike(lm: Any, found: Tensor, right: Tensor, text: Tensor) -> bool:
+def alike(lm: Any, logits: Tensor, expected: Tensor, text: Tensor) -> bool:
     """Whether logits are what they should be.
 
     Measured against what the model says when it takes the row for plain text, so that the dtype's grain does not matter.
     """
-    off, would_be = (found - right).abs().max().item(), (text - right).abs().max().item()
-    coarse = found.dtype != torch.float32 or getattr(lm, "is_quantized", False)
-    return bool(off <= (0.4 if coarse else 0.1) * would_be)
+    error, as_text = (logits - expected).abs().max().item(), (text - expected).abs().max().item()
+    coarse = logits.dtype != torch.float32 or getattr(lm, "is_quantized", False)
+    return bool(error <= (0.4 if coarse else 0.1) * as_text)

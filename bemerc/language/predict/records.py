@@ -119,10 +119,10 @@ def best_label(scores: Mapping[str, float]) -> str:
 
 
 def _parse(where: str, value: Any) -> Prediction | None:
-    known = {f.name for f in fields(Prediction)}
-    if not isinstance(value, dict) or not set(_ALWAYS) <= set(value) <= known | {"reason"}:
-        found = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
-        raise PredictionError(f"{where}: a prediction has the keys {', '.join(_ALWAYS)}, not {printable(found)}.")
+    names = {f.name for f in fields(Prediction)}
+    if not isinstance(value, dict) or not set(_ALWAYS) <= set(value) <= names | {"reason"}:
+        given = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
+        raise PredictionError(f"{where}: a prediction has the keys {', '.join(_ALWAYS)}, not {printable(given)}.")
     if value["label"] is None and isinstance(value.get("reason"), str):
         return None
     fault = _type_fault(value)
@@ -155,32 +155,32 @@ def _type_fault(value: Mapping[str, Any]) -> str | None:
 
 def _faults(prediction: Prediction) -> list[str]:
     scores = prediction.scores
-    known = ", ".join(scores)
+    labels = ", ".join(scores)
     if not scores or any(not (math.isfinite(p) and 0 <= p <= 1) for p in scores.values()):
         return [f"scores must be probabilities, one for every label, not {scores}."]
     faults = []
     if abs(sum(scores.values()) - 1) > SUM_TOLERANCE:
         faults.append(f"the scores sum to {sum(scores.values())}, not to 1.")
     if prediction.label not in scores:
-        faults.append(f"the label '{prediction.label}' has no score; the labels are {known}.")
+        faults.append(f"the label '{prediction.label}' has no score; the labels are {labels}.")
     elif scores[prediction.label] < max(scores.values()):
         best = best_label(scores)
         faults.append(
             f"the label is '{prediction.label}' ({scores[prediction.label]}), but '{best}' scores {scores[best]}."
         )
     if prediction.gold is not None and prediction.gold not in scores:
-        faults.append(f"the gold label '{prediction.gold}' has no score; the labels are {known}.")
+        faults.append(f"the gold label '{prediction.gold}' has no score; the labels are {labels}.")
     return faults
 
 
 def _file_faults(predictions: list[Prediction]) -> list[str]:
     """Faults that show only between lines: an id twice, or two label sets in one file."""
     faults: list[str] = []
-    seen: set[str] = set()
+    ids: set[str] = set()
     for p in predictions:
-        if p.id in seen:
+        if p.id in ids:
             faults.append(f"{p.id}: two predictions share this id.")
-        seen.add(p.id)
+        ids.add(p.id)
         if list(p.scores) != list(predictions[0].scores):
             first = ", ".join(predictions[0].scores)
             faults.append(f"{p.id}: scores the labels {', '.join(p.scores)}, but {predictions[0].id} scores {first}.")

@@ -3,7 +3,7 @@
 Peers let the model write and search its answer for a label. Here every label's own tokens are scored exactly (sum of token
 log-probabilities) and the sums become probabilities. The mark that ends an answer is scored where a label begins like
 another one (sad, sad and angry); elsewhere it parts nothing, and a label of one token costs no position. The prompt is computed once
-for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (dataset.py). The
+for all labels, and a dialogue's history once for all its utterances: labels are leaves of the tree (packing.py). The
 adapter is merged first, in memory.
 """
 
@@ -24,15 +24,16 @@ from numpy.typing import NDArray
 
 from bemerc.behavior.describe.description import Description
 from bemerc.behavior.tokens.calibration import Calibration
+from bemerc.core.config import from_mapping
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import Dialogue, Manifest, Modality, Split
-from bemerc.language.inputs import chat_template, dataset, variants
+from bemerc.language.inputs import batching, chat_template, encoding, packing, variants
 from bemerc.language.inputs import prompts as prompt
-from bemerc.language.model import behavior_model
-from bemerc.language.model.pretrained import device_faults
+from bemerc.language.model import behavior_model, model_folder
+from bemerc.language.model.devices import device_faults
 from bemerc.language.predict import temperature
 from bemerc.language.predict.records import Prediction
 
@@ -84,47 +85,51 @@ def run(
     are not of the kind it was trained on, or its descriptions are not there; StaleError where model or tokens were made
     from other splits than the manifest's.
     """
-    loaded, facts = behavior_model.load(folder, backbone, params.device)
-    if facts.task != "merc":
-        raise ModelError(f"{folder}: this model was trained to {facts.task}, not to name emotions. Name a merc model.")
-    behavior_model.check_tokens(facts, tokens.k, tokens.columns, folder)
-    learned = _must_have_learned_from(manifest, tokens, facts, folder)
+    loaded, metadata = model_folder.load(folder, backbone, params.device)
+    if metadata.task != "merc":
+        raise ModelError(
+            f"{folder}: this model was trained to {metadata.task}, not to name emotions. Name a merc model."
+        )
+    model_folder.check_tokens(metadata, tokens.k, tokens.columns, folder)
+    fingerprint = _must_have_learned_from(manifest, tokens, metadata, folder)
     loaded.merge()
-    shape = _shape(folder, facts)
-    max_length = min(int(facts.params.get("merc", {}).get("max_length", loaded.max_length)), loaded.max_length)
+    shape = _prompt_params(folder, metadata)
+    max_length = min(int(metadata.params.get("merc", {}).get("max_length", loaded.max_length)), loaded.max_length)
     encoder = encoder_for(loaded, shape, max_length)
-    encoder.tell_apart(facts.labels, prompt.label_target)
-    inputs = variants.of_model(facts.params, facts.modalities)
-    variants.must_be_described(facts.variant, inputs, described, manifest, splits)
-    said = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+    encoder.check_labels_distinct(metadata.labels, prompt.label_target)
+    inputs = variants.of_model(metadata.params, metadata.modalities)
+    variants.must_be_described(metadata.variant, inputs, described, manifest, splits)
+    sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
 
     def ask(of: Manifest) -> Asked:
-        return prompts(of, splits, facts.labels, facts.modalities, shape, inputs.whose, said)
+        return prompts(of, splits, metadata.labels, metadata.modalities, shape, inputs.behavior_of, sentences)
 
     asked, notes = fitting(manifest, ask, encoder)
     with _enough_memory():
-        found = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
-    _must_be_numbers(found, folder)
+        sums = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
+    _must_be_numbers(sums, folder)
     gold = {u.id: u.label for u in manifest.utterances}
     # Models of before temperatures were fitted say nothing of theirs.
-    heat = float(facts.dev.get("temperature", 1.0))
-    made = [prediction(id, gold[id], facts.labels, temperature.flattened(s, heat)) for id, s in sorted(found.items())]
-    return [replace(one, manifest=learned, note=notes.get(one.id)) for one in made]
+    scale = float(metadata.dev.get("temperature", 1.0))
+    made = [prediction(id, gold[id], metadata.labels, temperature.scaled(s, scale)) for id, s in sorted(sums.items())]
+    return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made]
 
 
-def _shape(folder: Path, facts: behavior_model.Facts) -> prompt.Params:
-    """How the model's prompts were worded. A trainer of one's own may not have said so; guessed ones would give wrong labels."""
-    if "prompt" not in facts.params:
-        raise ModelError(f"{folder}: its bemerc.json does not say how it was asked (params.prompt). Train it again.")
-    return prompt.Params(**facts.params["prompt"])
+def _prompt_params(folder: Path, metadata: behavior_model.ModelMetadata) -> prompt.Params:
+    """How the model's prompts were worded. ModelError where a trainer of one's own did not say so: guesses give wrong labels."""
+    if "prompt" not in metadata.params:
+        raise ModelError(
+            f"{folder}: its {behavior_model.METADATA} does not say how it was asked (params.prompt). Train it again."
+        )
+    return from_mapping(metadata.params["prompt"], prompt.Params, f"{folder / behavior_model.METADATA}: params.prompt")
 
 
 def _must_have_learned_from(
-    manifest: Manifest, tokens: TokenFile, facts: behavior_model.Facts, folder: Path
+    manifest: Manifest, tokens: TokenFile, metadata: behavior_model.ModelMetadata, folder: Path
 ) -> str | None:
     """StaleError unless model and tokens were made from the manifest's train and dev; returns its fingerprint, None for
     clips of no corpus, whose tokens need only be calibrated as the model's."""
-    calibration = facts.tokens.get("calibration")
+    calibration = metadata.tokens.get("calibration")
     if calibration is not None:
         own = Calibration.from_json(calibration).fitted
         provenance.must_match(tokens.path, tokens.calibration.fitted, own, "bemerc tokens, or train the model again")
@@ -132,18 +137,18 @@ def _must_have_learned_from(
         return None
     learned = provenance.learned(manifest)
     provenance.must_match(
-        folder, facts.data.get("learned"), learned, f"bemerc train --stage 2 --variant {facts.variant}"
+        folder, metadata.data.get("learned"), learned, f"bemerc train --stage 2 --variant {metadata.variant}"
     )
     return learned
 
 
 def fitting(
-    manifest: Manifest, ask: Callable[[Manifest], Asked], encoder: dataset.Encoder
+    manifest: Manifest, ask: Callable[[Manifest], Asked], encoder: encoding.Encoder
 ) -> tuple[Asked, dict[str, str]]:
     """What ``ask`` makes of the manifest, with the words of utterances that are longer than the model takes cut to their first
     half until they fit; and a note for each of those. One endless cue must not cost the others their labels.
 
-    Raises DatasetError where an utterance does not fit even without words.
+    Raises ExampleError where an utterance does not fit even without words.
     """
     asked, whole = ask(manifest), {u.id: len(u.text) for u in manifest.utterances}
     left = dict(whole)
@@ -166,25 +171,25 @@ def fitting(
     return asked, notes
 
 
-def _fits(one: prompt.Prompt, labels: Sequence[str], encoder: dataset.Encoder) -> bool:
+def _fits(one: prompt.Prompt, labels: Sequence[str], encoder: encoding.Encoder) -> bool:
     try:
         _encoded(one, labels, encoder)
-    except dataset.DatasetError:
+    except encoding.ExampleError:
         return False
     return True
 
 
-def _encoded(one: prompt.Prompt, labels: Sequence[str], encoder: dataset.Encoder) -> list[dataset.Example]:
+def _encoded(one: prompt.Prompt, labels: Sequence[str], encoder: encoding.Encoder) -> list[encoding.Example]:
     return [encoder.encode(replace(one, target=prompt.label_target(label))) for label in labels]
 
 
-def _must_be_numbers(found: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
+def _must_be_numbers(scores: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
     """Raise ModelError where label scores are no numbers: the first label would be the likeliest, and say nothing."""
-    odd = sorted(id for id, sums in found.items() if np.isnan(sums).any() or not np.isfinite(sums.max()))
-    if odd:
+    faulty = sorted(id for id, sums in scores.items() if np.isnan(sums).any() or not np.isfinite(sums.max()))
+    if faulty:
         raise ModelError(
-            f"{folder}: the label scores of {len(odd)} of {len(found)} utterances are no numbers, such as those of "
-            f"{printable(odd[0])}. Weights in float16 can overflow: train the model with model.dtype: bfloat16 or float32."
+            f"{folder}: the label scores of {len(faulty)} of {len(scores)} utterances are no numbers, such as those of "
+            f"{printable(faulty[0])}. Weights in float16 can overflow: train the model with model.dtype: bfloat16 or float32."
         )
 
 
@@ -194,14 +199,16 @@ def prompts(
     labels: Sequence[str],
     modalities: Sequence[Modality],
     shape: prompt.Params,
-    whose: prompt.Whose = "target",
+    behavior_of: prompt.BehaviorOf = "target",
     described: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> list[tuple[prompt.Prompt, tuple[str, ...]]]:
     """Every utterance of the splits with the labels to score, dialogue by dialogue; ``described``: id -> slot -> sentence."""
 
     def asked(dialogue: Dialogue, index: int) -> prompt.Prompt:
-        said = described.get(dialogue.utterances[index].id, {})
-        return prompt.merc_prompt(dialogue, index, labels, modalities, shape, whose=whose, described=said)
+        sentences = described.get(dialogue.utterances[index].id, {})
+        return prompt.merc_prompt(
+            dialogue, index, labels, modalities, shape, behavior_of=behavior_of, described=sentences
+        )
 
     return [
         (asked(dialogue, index), tuple(labels))
@@ -224,13 +231,13 @@ def generate_descriptions(
     Slots that the model's modalities cannot answer are empty; ``backbone``: see model.load. Raises ModelError where the folder holds no align model, or
     the tokens are not of its kind.
     """
-    loaded, facts = behavior_model.load(folder, backbone, params.device)
-    if facts.task != "align":
-        raise ModelError(f"{folder}: this model was trained for {facts.task}, not to describe. Name an align model.")
-    behavior_model.check_tokens(facts, tokens.k, tokens.columns, folder)
+    loaded, metadata = model_folder.load(folder, backbone, params.device)
+    if metadata.task != "align":
+        raise ModelError(f"{folder}: this model was trained for {metadata.task}, not to describe. Name an align model.")
+    model_folder.check_tokens(metadata, tokens.k, tokens.columns, folder)
     loaded.merge()
-    encoder = encoder_for(loaded, _shape(folder, facts), loaded.max_length)
-    said: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
+    encoder = encoder_for(loaded, _prompt_params(folder, metadata), loaded.max_length)
+    slots_of: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
     with (
         _enough_memory(),
         torch.inference_mode(),
@@ -238,15 +245,15 @@ def generate_descriptions(
     ):
         for slot in prompt.SLOTS:
             # One slot's prompts are the same words around K tokens per modality: all of one length.
-            asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, facts.modalities)]
+            asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, metadata.modalities)]
             for start in range(0, len(asked), params.batch):
-                rows = [dataset.tree([encoder.question(one)]) for one in asked[start : start + params.batch]]
-                batch = dataset.collate(rows, tokens)
+                rows = [packing.make_tree([encoder.question(one)]) for one in asked[start : start + params.batch]]
+                batch = batching.collate(rows, tokens)
                 for (id, _), written in zip(batch.keys, loaded.write(batch, limit, encoder.end), strict=True):
-                    said[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
+                    slots_of[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
                 advance(len(rows))
             advance(len(ids) - len(asked))  # a slot that the model's modalities cannot answer
-    return {id: Description(**slots, reasons={}) for id, slots in said.items()}
+    return {id: Description(**slots, reasons={}) for id, slots in slots_of.items()}
 
 
 @contextlib.contextmanager
@@ -261,15 +268,15 @@ def _enough_memory() -> Iterator[None]:
         ) from None
 
 
-def encoder_for(loaded: behavior_model.BehaviorModel, shape: prompt.Params, max_length: int) -> dataset.Encoder:
+def encoder_for(loaded: behavior_model.BehaviorModel, shape: prompt.Params, max_length: int) -> encoding.Encoder:
     """The encoder of a model's tokenizer, inside its chat template where params ask for it."""
     frame = chat_template.frame_of(loaded.tokenizer, loaded.params.name_or_path) if shape.template == "chat" else None
-    return dataset.Encoder(loaded.tokenizer, loaded.k, min(max_length, loaded.max_length), frame)
+    return encoding.Encoder(loaded.tokenizer, loaded.k, min(max_length, loaded.max_length), frame)
 
 
 def score_labels(
     loaded: behavior_model.BehaviorModel,
-    encoder: dataset.Encoder,
+    encoder: encoding.Encoder,
     asked: Sequence[tuple[prompt.Prompt, tuple[str, ...]]],
     tokens: TokenFile | None,
     params: Params,
@@ -291,7 +298,7 @@ def score_labels(
     size = params.batch * max(map(len, sums.values()), default=1)
     groups = _groups(examples, params, size, loaded.trees == "paths")
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
-        for batch, _ in dataset.ahead(groups, lambda group: dataset.collate(group, tokens)):
+        for batch, _ in batching.prefetch(groups, lambda group: batching.collate(group, tokens)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
             totals = np.bincount(batch.example, weights=parts, minlength=len(batch.keys))
             for (id, answer), total in zip(batch.keys, totals, strict=True):
@@ -302,18 +309,18 @@ def score_labels(
 
 
 def _groups(
-    examples: Sequence[dataset.Example], params: Params, size: int, walked: bool
-) -> Iterable[list[dataset.Tree]]:
+    examples: Sequence[encoding.Example], params: Params, size: int, walked: bool
+) -> Iterable[list[packing.Tree]]:
     """Trees to compute at a time, each a dialogue (a block of the window); ``size``: examples per step, about.
 
     Under a mask rows stand side by side, and dialogues never share one: they would only look past each other. ``walked``:
     one row at a time, in which short dialogues share the head; longer ones a CPU's caches do not hold.
     """
     blocks = itertools.groupby(examples, key=lambda example: example.nodes[1])
-    trees = [tree for _, some in blocks for tree in dataset.grow(list(some), params.row_tokens)]
+    trees = [tree for _, some in blocks for tree in packing.pack_trees(list(some), params.row_tokens)]
     if not walked:
-        return dataset.batches(trees, size)
-    return ([row] for row in dataset.join(trees, min(params.row_tokens, JOINED), size))
+        return batching.batches(trees, size)
+    return ([row] for row in packing.merge_trees(trees, min(params.row_tokens, JOINED), size))
 
 
 def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[np.float64]) -> Prediction:

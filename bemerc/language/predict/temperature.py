@@ -34,10 +34,10 @@ def fit(logs: Floats, right: NDArray[np.int64]) -> float:
 
 def loss(logs: Floats, right: NDArray[np.int64], temperature: float) -> float:
     """Minus the mean log-probability of the right labels, nats."""
-    return -float(flattened(logs, temperature)[np.arange(len(right)), right].mean())
+    return -float(scaled(logs, temperature)[np.arange(len(right)), right].mean())
 
 
-def flattened(logs: Floats, temperature: float) -> Floats:
+def scaled(logs: Floats, temperature: float) -> Floats:
     """(..., C) label scores in nats -> log-probabilities at ``temperature``."""
-    scaled = logs / temperature
-    return np.asarray(scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True))
+    divided = logs / temperature
+    return np.asarray(divided - np.logaddexp.reduce(divided, axis=-1, keepdims=True))

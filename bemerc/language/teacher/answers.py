@@ -35,22 +35,22 @@ class Answer:
 
 def read(text: str) -> Answer:
     """Read one answer; never raises."""
-    found, repaired = _object(text)
-    if found is None:
+    given, repaired = _object(text)
+    if given is None:
         return Answer({}, "there is no JSON object in it", False, 0)
-    named = {re.sub(r"[\s-]+", "_", str(key).strip().lower()): value for key, value in found.items()}
-    texts = {slot: _text(named[slot]) for slot in WATCHED if slot in named}
-    kept = {slot: _neutral(told) for slot, told in texts.items() if told}
+    by_key = {re.sub(r"[\s-]+", "_", str(key).strip().lower()): value for key, value in given.items()}
+    texts = {slot: _text(by_key[slot]) for slot in WATCHED if slot in by_key}
+    kept = {slot: _neutral(text_of) for slot, text_of in texts.items() if text_of}
     dropped = sum(count for _, count in kept.values())
     missing = [slot for slot in WATCHED if not texts.get(slot)]
-    words = sorted({word for told in texts.values() for word in emotional(told)})
+    words = sorted({word for text_of in texts.values() for word in emotional(text_of)})
     fault = "; ".join(
         [
             *([f"the keys {', '.join(missing)} are missing or empty"] if missing else []),
             *([f"it names emotions or moods ({', '.join(words)})"] if words else []),
         ]
     )
-    return Answer({slot: told for slot, (told, _) in kept.items() if told}, fault, repaired, dropped)
+    return Answer({slot: text_of for slot, (text_of, _) in kept.items() if text_of}, fault, repaired, dropped)
 
 
 def _object(text: str) -> tuple[Mapping[str, Any] | None, bool]:
@@ -69,11 +69,11 @@ def _object(text: str) -> tuple[Mapping[str, Any] | None, bool]:
     straight = body.translate({0x201C: '"', 0x201D: '"'})
     for attempt in (body, straight, re.sub(r",(\s*[}\]])", r"\1", straight)):
         try:
-            found = json.loads(attempt, strict=False)
+            parsed = json.loads(attempt, strict=False)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict) and found:
-            return found, True
+        if isinstance(parsed, dict) and parsed:
+            return parsed, True
     return None, False
 
 

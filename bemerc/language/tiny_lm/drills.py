@@ -40,14 +40,14 @@ def texts(manifest: Manifest, descriptions: Mapping[str, Mapping[str, str]], sha
     Raises nothing: an empty train split gives no texts, which ``backbone.build`` refuses.
     """
     rng = random.Random(seed)
-    found: list[str] = []
+    lines: list[str] = []
     for dialogue in _train(manifest):
         prompt = merc_prompt(dialogue, len(dialogue.utterances) - 1, manifest.labels, (), shape)
-        found.append(prompt.text + label_target(rng.choice(manifest.labels)))
+        lines.append(prompt.text + label_target(rng.choice(manifest.labels)))
         for turn in dialogue.utterances:
             for asked in align_prompts(turn.id, descriptions.get(turn.id, {}), MODALITIES):
-                found.append(_filled((*asked.head, *asked.branch), {}) + asked.target)
-    return found
+                lines.append(_filled((*asked.head, *asked.branch), {}) + asked.target)
+    return lines
 
 
 def drills(manifest: Manifest, count: int, shape: Params, seed: int = 0) -> list[Drill]:
@@ -72,14 +72,15 @@ class _Maker:
 
     def drill(self) -> Drill:
         lines = [self.line() for _ in range(self.rng.randint(1, 3))]
-        said = [" ".join(line) + self.rng.choice((".", "!", "?")) for line in lines]
+        utterances = [" ".join(line) + self.rng.choice((".", "!", "?")) for line in lines]
         turns = tuple(
-            Utterance("", "", i, self.rng.choice(self.speakers), t, None, "train", None) for i, t in enumerate(said)
+            Utterance("", "", i, self.rng.choice(self.speakers), t, None, "train", None)
+            for i, t in enumerate(utterances)
         )
         modalities = [m for m in MODALITIES if self.rng.random() < IN_SLOT]
         prompt = merc_prompt(Dialogue("", turns), len(turns) - 1, self.labels, modalities, self.shape)
         slots = {m: [self.slot_word() for _ in range(self.rng.randint(1, 2))] for m in modalities}
-        last = () if self.shape.restate else prompt.history[-1:]
+        last = () if self.shape.repeat_target_utterance else prompt.history[-1:]
         before = (prompt.head, *prompt.history) if self.rng.random() < FRAMED else last
         question = "".join(_filled(part, slots) for part in (*before, prompt.branch))
         words = lines[-1] + SLOT_WEIGHT * [word for slot in slots.values() for word in slot] + list(self.labels)

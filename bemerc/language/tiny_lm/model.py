@@ -3,7 +3,7 @@
 The usual stand-in for an LLM is random weights, with which nothing downstream can be judged. This one has read what the
 pipeline will ask it to read, so a run that needs no download still shows what behavior is worth. It is trained as a
 plain causal language model on texts and drills that it is handed; which those are, and that none of them pairs an
-utterance with its label, is the business of ``primer``. Everything after it treats it like any other folder.
+utterance with its label, is the business of ``drills``. Everything after it treats it like any other folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import bar, transformers_quiet
-from bemerc.language.tiny_lm import drills as primer
+from bemerc.language.tiny_lm import drills as pretraining
 
 if TYPE_CHECKING:
     from bemerc.behavior.describe.description import Description
@@ -83,10 +83,10 @@ def run(
 
     Returns the loss per token of text at the end, nats.
     """
-    told = {key: asdict(description) for key, description in descriptions.items()}
-    drills = primer.drills(manifest, max(1, params.steps) * params.drills, shape, params.seed)
-    pairs = [(drill.question, drill.words) for drill in drills]
-    return build(primer.texts(manifest, told, shape, params.seed), pairs, out, params).text
+    sentences = {key: asdict(description) for key, description in descriptions.items()}
+    made = pretraining.drills(manifest, max(1, params.steps) * params.drills, shape, params.seed)
+    pairs = [(drill.question, drill.words) for drill in made]
+    return build(pretraining.texts(manifest, sentences, shape, params.seed), pairs, out, params).text
 
 
 def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out: Path, params: Params) -> Losses:
@@ -172,8 +172,8 @@ def _carry_values_through(model: LlamaForCausalLM) -> None:
 def _stream(texts: Sequence[str], tokenizer: Any) -> Tensor:
     """All texts in one row, each between its marks; (N,) int64."""
     ids: list[int] = []
-    for found in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
-        ids += [tokenizer.bos_token_id, *found, tokenizer.eos_token_id]
+    for tokens in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
+        ids += [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id]
     return torch.tensor(ids)
 
 
@@ -181,8 +181,8 @@ def _encode(drills: Sequence[tuple[str, Sequence[str]]], tokenizer: Any) -> list
     """Question ids, and the first id of every word that is right."""
     questions = tokenizer([question for question, _ in drills], add_special_tokens=False)["input_ids"]
     vocabulary = sorted({word for _, words in drills for word in words})
-    found = tokenizer(vocabulary, add_special_tokens=False)["input_ids"]
-    first = {word: ids[0] for word, ids in zip(vocabulary, found, strict=True)}
+    word_ids = tokenizer(vocabulary, add_special_tokens=False)["input_ids"]
+    first = {word: ids[0] for word, ids in zip(vocabulary, word_ids, strict=True)}
     return [(ids, [first[word] for word in words]) for ids, (_, words) in zip(questions, drills, strict=True)]
 
 
@@ -245,5 +245,5 @@ def _drill_loss(model: LlamaForCausalLM, drills: Sequence[tuple[list[int], list[
     last = torch.tensor([len(question) - 1 for question, _ in drills])
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(q) for q, _ in drills], batch_first=True)
     hidden = model.model(input_ids=ids).last_hidden_state[torch.arange(len(drills)), last]
-    found = model.lm_head(hidden).log_softmax(-1)
-    return -torch.stack([found[row, words].mean() for row, (_, words) in enumerate(drills)]).mean()
+    log_probs = model.lm_head(hidden).log_softmax(-1)
+    return -torch.stack([log_probs[row, words].mean() for row, (_, words) in enumerate(drills)]).mean()

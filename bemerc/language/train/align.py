@@ -22,9 +22,9 @@ from bemerc.core import locking
 from bemerc.core.errors import ModelError
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import MODALITIES, SPLITS, Manifest, Modality, Split
-from bemerc.language.inputs import dataset
+from bemerc.language.inputs import batching, encoding, packing
 from bemerc.language.inputs import prompts as prompt
-from bemerc.language.model import behavior_model
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.train import loop
 
@@ -42,14 +42,14 @@ def run(
     """Train on train's descriptions, pick the epoch on dev's, save the model folder ``out``; ``board``: for TensorBoard."""
     widths = {m: width for m, width in tokens.widths.items() if width}
     with loop.seeded(params.seed):
-        learner = behavior_model.build(model_params, widths, tokens.k)
+        learner = model_folder.build(model_params, widths, tokens.k)
     encoder = score_labels.encoder_for(learner, prompt.Params(), params.max_length)
     splits: tuple[Split, ...] = ("train", "dev")
     trees = {s: _trees(manifest, s, descriptions, encoder, params, tuple(widths)) for s in splits}
-    for split, found in trees.items():
+    for split, own in trees.items():
         if not manifest.by_split(split):
             raise ModelError(f"align: {split} has no utterance. See `bemerc corpus check`, then prepare again.")
-        if not found:
+        if not own:
             raise ModelError(
                 f"align: {split} has no utterance with a description. Run 'bemerc describe data/manifest.jsonl' again."
             )
@@ -65,7 +65,7 @@ def run(
             learner,
             out,
             fitted,
-            lambda epoch: facts("align", "TVB", learner, manifest, tokens, references, sections, epoch),
+            lambda epoch: metadata_of("align", "TVB", learner, manifest, tokens, references, sections, epoch),
         )
     return fitted.best
 
@@ -85,7 +85,7 @@ def check_inputs(manifest: Manifest, tokens: TokenFile, references: Any) -> None
     provenance.must_match("references.json", of, wanted, "bemerc describe data/manifest.jsonl")
 
 
-def facts(
+def metadata_of(
     task: Literal["align", "merc"],
     variant: str,
     learner: behavior_model.BehaviorModel,
@@ -94,10 +94,10 @@ def facts(
     references: Any,
     sections: Mapping[str, Any],
     epoch: loop.Epoch,
-) -> behavior_model.Facts:
+) -> behavior_model.ModelMetadata:
     """What a trained model says of itself; ``sections`` are the params that made it."""
     modalities = tuple(m for m in MODALITIES if m in learner.projectors)
-    return behavior_model.Facts(
+    return behavior_model.ModelMetadata(
         task=task,
         variant=variant,
         modalities=modalities,
@@ -120,8 +120,8 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     (corpus.provenance), and counts per split."""
     digest = hashlib.sha256()
     for one in manifest.utterances:
-        said = [one.id, one.dialogue, one.index, one.speaker, one.text, one.label, one.split]
-        digest.update(json.dumps(said, ensure_ascii=False).encode())
+        fields = [one.id, one.dialogue, one.index, one.speaker, one.text, one.label, one.split]
+        digest.update(json.dumps(fields, ensure_ascii=False).encode())
     return {
         "manifest": digest.hexdigest()[:32],
         "fitted": provenance.fitted(manifest),
@@ -154,20 +154,20 @@ def _trees(
     manifest: Manifest,
     split: Split,
     descriptions: Mapping[str, Description],
-    encoder: dataset.Encoder,
+    encoder: encoding.Encoder,
     params: loop.Params,
     modalities: tuple[Modality, ...],
-) -> list[dataset.Tree]:
+) -> list[packing.Tree]:
     asked = prompts(manifest, split, descriptions, modalities)
-    return dataset.grow([encoder.encode(one) for one in asked], params.row_tokens)
+    return packing.pack_trees([encoder.encode(one) for one in asked], params.row_tokens)
 
 
-def _loss(of: behavior_model.BehaviorModel, trees: Sequence[dataset.Tree], tokens: TokenFile, batch: int) -> float:
+def _loss(of: behavior_model.BehaviorModel, trees: Sequence[packing.Tree], tokens: TokenFile, batch: int) -> float:
     """Mean loss per target token over the trees."""
     total = count = 0.0
     with torch.inference_mode():
-        for group in dataset.batches(trees, batch):
-            parts = of.target_log_probs(dataset.collate(group, tokens))
+        for group in batching.batches(trees, batch):
+            parts = of.target_log_probs(batching.collate(group, tokens))
             total -= float(parts.sum())
             count += len(parts)
     return total / count

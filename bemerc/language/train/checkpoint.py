@@ -1,29 +1,39 @@
-"""A file from which a killed training goes on as if nothing had happened, and the state that such a file must hold.
+"""Checkpoints: one file beside the model's folder, from which a killed training resumes to the same weights, bit for bit.
 
-Trainers of libraries resume at their last whole epoch, or lose the order of the examples, the dropout or the count of
-epochs without improvement. Here all of it is in one file, written beside the model's folder and swapped in when it is
-whole, and it says of which training it is: one of another training is passed over.
+It holds weights, optimizer, EMA, the generators of random numbers and ``State``, and a fingerprint of the training
+(``mark``): a checkpoint of another training is ignored.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import hashlib
+import json
 import pickle
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from bemerc.core.errors import ModelError
-from bemerc.language.train.ema import Mean, place, whole
+from bemerc.core import atomic
+from bemerc.core.errors import DiskError, ModelError
+from bemerc.language.inputs import batching
+from bemerc.language.train.ema import EMA, overwrite, unsharded
 from bemerc.language.train.log import Epoch
+
+if TYPE_CHECKING:
+    from bemerc.behavior.tokens.file import TokenFile
+    from bemerc.language.inputs.packing import Tree
+    from bemerc.language.model.behavior_model import BehaviorModel
+    from bemerc.language.train.loop import Params
+
+# Of the loop and of this file's keys: a checkpoint of another version is ignored.
+VERSION = 3
 
 # Training may lose so much when it is killed. A constant and no parameter: it changes nothing in what comes out.
 CHECKPOINT_S = 60.0
@@ -31,7 +41,7 @@ CHECKPOINT_S = 60.0
 
 @dataclass(frozen=True)
 class Score:
-    """What a dev scorer found: ``value`` decides (higher is better), ``numbers`` are logged."""
+    """A dev score: ``value`` picks the epoch (higher is better), ``numbers`` are logged."""
 
     value: float
     numbers: dict[str, float]
@@ -39,16 +49,16 @@ class Score:
 
 @dataclass
 class State:
-    """Where training stands, beside the weights.
+    """Progress of a training, beside its weights.
 
     epoch, step  epochs done, and steps done in the one that runs
     losses, examples  of the steps of this epoch
     positions, seconds, waited  of the same steps
     total_s      since training began, dev included
-    watched      losses of the first steps of all and of the last ones (soundness.py)
+    watched      losses of the first steps and of the last ones (stability.py)
     lines        of the journal
     last         the epoch before this one
-    best         score, epoch and weights that dev likes best
+    best         score, line and weights of the epoch with the best dev score
     """
 
     epoch: int = 0
@@ -66,25 +76,19 @@ class State:
 
 
 class Checkpoint:
-    """The checkpoint of one training, which ``mark`` names; every process calls it, the main one writes."""
+    """The checkpoint of the training with the fingerprint ``mark``; every process calls it, the main one writes."""
 
     def __init__(
-        self, path: Path, weights: Mapping[str, Tensor], optimizer: Any, mean: Mean, mark: str, accelerator: Accelerator
+        self, path: Path, weights: Mapping[str, Tensor], optimizer: Any, ema: EMA, mark: str, accelerator: Accelerator
     ) -> None:
-        self.path, self.weights, self.optimizer, self.mean, self.mark, self.accelerator = (
-            path,
-            weights,
-            optimizer,
-            mean,
-            mark,
-            accelerator,
-        )
+        self.path, self.mark, self.accelerator = path, mark, accelerator
+        self.weights, self.optimizer, self.ema = weights, optimizer, ema
         # Where dropout is drawn: of several GPUs on each that holds a part of the adapter.
         self.gpus = sorted({w.device for w in weights.values() if w.device.type == "cuda"}, key=str)
         self.saved = time.monotonic()
 
     def due(self) -> bool:
-        """Whether so long has passed that a kill would hurt."""
+        """Whether the last save is more than CHECKPOINT_S ago."""
         return time.monotonic() - self.saved >= CHECKPOINT_S
 
     def save(self, state: State) -> None:
@@ -92,9 +96,9 @@ class Checkpoint:
         held = {
             "mark": self.mark,
             "state": _as_plain(state),
-            "weights": {name: whole(weight) for name, weight in self.weights.items()},
-            "mean": self.mean.copy(),
-            "mean_steps": self.mean.steps,
+            "weights": {name: unsharded(weight) for name, weight in self.weights.items()},
+            "ema": self.ema.state(),
+            "ema_steps": self.ema.steps,
             "optimizer": _gathered(self.optimizer.state_dict()),
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             "random": gather_object([_generators(self.gpus)]),
@@ -104,31 +108,26 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def _write(self, held: Mapping[str, Any]) -> None:
-        partial = self.path.with_name(f"{self.path.name}.partial")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with atomic.replacing(self.path) as file:
                 torch.save(dict(held), file)
-                file.flush()
-                os.fsync(file.fileno())  # else a crash of the machine could leave the new name on an empty file
-            partial.replace(self.path)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            why = error if isinstance(error, OSError) else "torch's writer broke off, as it does on a full disk"
+        except (DiskError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            why = (
+                error.reason if isinstance(error, DiskError) else "torch's writer broke off, as it does on a full disk"
+            )
             raise ModelError(
                 f"{self.path}: the checkpoint could not be written ({why}). The last good one stays: make room and run "
                 "again, and training goes on from there."
             ) from None
 
     def load(self) -> State:
-        """The state to go on from; a fresh one where there is no checkpoint of this very training."""
+        """The state to resume from; a fresh one where there is no checkpoint of this training."""
         held = self._read()
         if held is None:
             return State()
         for name, weight in self.weights.items():
-            place(held["weights"][name], weight)
-        self.mean.go_on_from(held["mean"], held["mean_steps"])
+            overwrite(weight, held["weights"][name])
+        self.ema.load_state(held["ema"], held["ema_steps"])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.load_state_dict(_scattered(held["optimizer"], parameters))
         if self.accelerator.scaler:
@@ -161,7 +160,7 @@ def _set_generators(states: Sequence[Tensor], gpus: Iterable[torch.device]) -> N
 def _gathered(optimizer: Mapping[str, Any]) -> dict[str, Any]:
     """An optimizer's state with every moment in one piece."""
     state = {
-        i: {key: whole(v) if isinstance(v, Tensor) else v for key, v in held.items()}
+        i: {key: unsharded(v) if isinstance(v, Tensor) else v for key, v in held.items()}
         for i, held in optimizer["state"].items()
     }
     return {"state": state, "param_groups": optimizer["param_groups"]}
@@ -173,7 +172,7 @@ def _scattered(optimizer: dict[str, Any], parameters: list[Tensor]) -> dict[str,
         for key, value in held.items():
             if isinstance(value, Tensor) and value.shape == parameters[i].shape:
                 moment = torch.empty_like(parameters[i])
-                place(value, moment)
+                overwrite(moment, value)
                 held[key] = moment
     return optimizer
 
@@ -194,3 +193,19 @@ def _from_plain(plain: dict[str, Any]) -> State:
         last=None if last is None else Epoch(**last),
         best=None if best is None else (Score(**best[0]), Epoch(**best[1]), best[2]),
     )
+
+
+def training_fingerprint(
+    model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params, processes: int = 1
+) -> str:
+    """SHA-256 over all that a training follows from: params, processes, first weights, backbone, examples, behavior tokens."""
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(params), processes], sort_keys=True).encode())
+    digest.update(model.backbone.encode())
+    for name, parameter in model.trainable().items():
+        digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
+    for tree in trees:
+        digest.update(tree.ids.tobytes() + tree.node.tobytes() + tree.token.tobytes() + repr(tree.behavior).encode())
+        batch = batching.collate([tree], tokens)
+        for values, mask in (*batch.behavior.values(), *batch.brief.values()):
+            digest.update(values.tobytes() + mask.tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The student's descriptions: what the align model itself says of each utterance, for variants that read it.
+"""Cross-fitted descriptions: what the align model itself generates for each utterance, for variants that read them.
 
 Taken at its word on train, a model repeats the descriptions that it learned by heart, and stage 2 would learn to trust a
 text that is never so good again. So train is crossed: its dialogues are dealt into folds, and every fold is described by a
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Params:
-    """params.yaml: student.
+    """params.yaml: crossfit.
 
-    folds  0: no variant reads the student, nothing is made | 1: the align model describes train too, which it knows by
+    folds  0: no variant reads them, nothing is made | 1: the align model describes train too, which it knows by
            heart | 2 and more: train is crossed, for so many further trainings of align
     limit  longest sentence in tokens
     """
@@ -68,20 +68,22 @@ def run(
 
     wanted = provenance.fitted(manifest)
     provenance.must_match(tokens.path, tokens.calibration.fitted, wanted, "bemerc tokens")
-    provenance.must_match(start, behavior_model.read_facts(start).data.get("fitted"), wanted, "bemerc train --stage 1")
+    provenance.must_match(
+        start, behavior_model.read_metadata(start).data.get("fitted"), wanted, "bemerc train --stage 1"
+    )
     parts = folds(manifest, params.folds)
     own = tuple(u.id for u in manifest.utterances if params.folds == 1 or u.split != "train")
     key = _key(manifest, tokens, taught, start, model_params, align_params, params)
-    said = dict(_kept(work / key / "all.jsonl", own, start, tokens, how, params.limit))
+    descriptions = dict(_kept(work / key / "all.jsonl", own, start, tokens, how, params.limit))
     for number, part in enumerate(parts):
         file, folder = work / key / f"{number}.jsonl", work / key / f"align{number}"
         ids = tuple(u.id for u in manifest.by_split("train") if u.dialogue in part)
-        if not file.is_file() and not (folder / behavior_model.FACTS).is_file():
+        if not file.is_file() and not (folder / behavior_model.METADATA).is_file():
             rest = tuple(u for u in manifest.utterances if u.split == "dev" or (u.id not in ids and u.split == "train"))
-            known = {u.id: taught[u.id] for u in rest if u.id in taught}
-            align.run(replace(manifest, utterances=rest), tokens, known, None, model_params, align_params, folder)
-        said |= _kept(file, ids, folder, tokens, how, params.limit)
-    return said
+            targets = {u.id: taught[u.id] for u in rest if u.id in taught}
+            align.run(replace(manifest, utterances=rest), tokens, targets, None, model_params, align_params, folder)
+        descriptions |= _kept(file, ids, folder, tokens, how, params.limit)
+    return descriptions
 
 
 def folds(manifest: Manifest, count: int) -> list[frozenset[str]]:
@@ -90,18 +92,18 @@ def folds(manifest: Manifest, count: int) -> list[frozenset[str]]:
     if count < 2:
         return []
     if len(names) < count:
-        raise ModelError(f"student.folds is {count}, but train has {len(names)} dialogues. Lower it, or set it to 1.")
+        raise ModelError(f"crossfit.folds is {count}, but train has {len(names)} dialogues. Lower it, or set it to 1.")
     return [frozenset(names[start::count]) for start in range(count)]
 
 
-def agreement(said: Mapping[str, Description], taught: Mapping[str, Description], ids: Sequence[str]) -> float:
+def agreement(descriptions: Mapping[str, Description], taught: Mapping[str, Description], ids: Sequence[str]) -> float:
     """F1 of what the sentences state (unit, strength, time), over all slots of these utterances; 0 where they state nothing."""
-    right = told = wanted = 0
+    right = stated = wanted = 0
     for id in ids:
-        if id in said and id in taught:
-            mine, theirs = phrases.statements(said[id]), phrases.statements(taught[id])
-            right, told, wanted = right + len(mine & theirs), told + len(mine), wanted + len(theirs)
-    return 2 * right / (told + wanted) if told + wanted else 0.0
+        if id in descriptions and id in taught:
+            own, reference = phrases.statements(descriptions[id]), phrases.statements(taught[id])
+            right, stated, wanted = right + len(own & reference), stated + len(own), wanted + len(reference)
+    return 2 * right / (stated + wanted) if stated + wanted else 0.0
 
 
 def _kept(
@@ -127,10 +129,10 @@ def _key(
     from bemerc.language.model import behavior_model
 
     digest = hashlib.sha256()
-    told: Any = [asdict(model_params), asdict(align_params), asdict(params)]
-    told += [[u.id, u.split] for u in manifest.utterances]
-    told += [[id, *asdict(taught[id]).values()] for id in sorted(taught)]
-    digest.update(json.dumps(told, sort_keys=True).encode())
+    parts: Any = [asdict(model_params), asdict(align_params), asdict(params)]
+    parts += [[u.id, u.split] for u in manifest.utterances]
+    parts += [[id, *asdict(taught[id]).values()] for id in sorted(taught)]
+    digest.update(json.dumps(parts, sort_keys=True).encode())
     for file in (tokens.path, start / "adapter_model.safetensors", start / behavior_model.PROJECTORS):
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

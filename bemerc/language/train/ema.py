@@ -1,7 +1,7 @@
-"""Weights as training keeps them beside the model: a running mean over steps, and copies in one piece.
+"""EMA: an exponential moving average of weights over steps; and copies of weights that may be sharded.
 
-A parameter may be sharded over processes (FSDP 2 makes it a DTensor); what is kept, written and compared is the whole of
-it. Without sharding all of this is plain copying.
+Under FSDP 2 a parameter is a DTensor, sharded over processes; what is kept, written and compared is all of it. Without
+sharding these functions copy.
 """
 
 from __future__ import annotations
@@ -14,57 +14,57 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def whole(weight: Tensor) -> Tensor:
-    """A detached copy in one piece; every process must ask for it at once."""
+def unsharded(weight: Tensor) -> Tensor:
+    """A detached copy of a whole weight; every process must ask for it at once."""
     weight = weight.detach()
     return weight.full_tensor() if isinstance(weight, DTensor) else weight.clone()
 
 
-def place(value: Tensor, into: Tensor) -> None:
-    """Overwrite a weight, sharded or not, with a whole value."""
+def overwrite(weight: Tensor, value: Tensor) -> None:
+    """Set a weight, sharded or not, to a whole value."""
     with torch.no_grad():
-        value = value.to(into.device)
-        if isinstance(into, DTensor):
-            value = distribute_tensor(value, into.device_mesh, into.placements)
-        into.copy_(value)
+        value = value.to(weight.device)
+        if isinstance(weight, DTensor):
+            value = distribute_tensor(value, weight.device_mesh, weight.placements)
+        weight.copy_(value)
 
 
-class Mean:
-    """A running mean of ``weights``, w <- average * w + (1 - average) * new."""
+class EMA:
+    """The exponential moving average of ``weights`` by name: average <- decay * average + (1 - decay) * weight."""
 
-    def __init__(self, weights: Mapping[str, Tensor], average: float) -> None:
-        self.weights, self.average, self.steps = weights, average, 0
-        self.mean = {name: weight.detach().clone() for name, weight in weights.items()}
+    def __init__(self, weights: Mapping[str, Tensor], decay: float) -> None:
+        self.weights, self.decay, self.steps = weights, decay, 0
+        self.averages = {name: weight.detach().clone() for name, weight in weights.items()}
 
     def update(self) -> None:
-        """Take in the present weights; early on the mean is short, so that it does not drag the start along."""
+        """Take in the present weights. Early on the decay is smaller, so that the first weights do not linger."""
         self.steps += 1
-        kept = min(self.average, 1 - 1 / self.steps)
+        decay = min(self.decay, 1 - 1 / self.steps)
         with torch.no_grad():
             for name, weight in self.weights.items():
-                self.mean[name].lerp_(weight, 1 - kept)
+                self.averages[name].lerp_(weight, 1 - decay)
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the mean for its weights while this lasts."""
+    def swapped_in(self) -> Iterator[None]:
+        """Within it the model's weights are the averages."""
         now = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self._put(self.mean)
+        self._copy_in(self.averages)
         try:
             yield
         finally:
-            self._put(now)
+            self._copy_in(now)
 
-    def _put(self, values: Mapping[str, Tensor]) -> None:
+    def _copy_in(self, values: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(values[name])
 
-    def copy(self) -> dict[str, Tensor]:
-        """The mean as it is now, in one piece."""
-        return {name: whole(value) for name, value in self.mean.items()}
+    def state(self) -> dict[str, Tensor]:
+        """The averages as they are now, unsharded."""
+        return {name: unsharded(value) for name, value in self.averages.items()}
 
-    def go_on_from(self, values: Mapping[str, Tensor], steps: int) -> None:
-        """Take over what ``copy`` gave."""
+    def load_state(self, averages: Mapping[str, Tensor], steps: int) -> None:
+        """Go on from what ``state`` gave after ``steps`` updates."""
         self.steps = steps
-        for name, value in values.items():
-            place(value, self.mean[name])
+        for name, value in averages.items():
+            overwrite(self.averages[name], value)

@@ -104,8 +104,8 @@ class Journal:
 
     def go_on_from(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Begin with the lines that a checkpoint kept; what was written after it is dropped."""
-        self.lines = [dict(known) for known in lines]
-        self._write(log_of(self.folder), "".join(json.dumps(known) + "\n" for known in self.lines))
+        self.lines = [dict(line) for line in lines]
+        self._write(log_of(self.folder), "".join(json.dumps(line) + "\n" for line in self.lines))
         self._write_tables()  # DVC empties the folder before it goes on, perhaps after the last epoch
 
     def add(self, of: Step | Epoch) -> None:
@@ -113,7 +113,7 @@ class Journal:
         self.lines.append(line(of))
         self._write(log_of(self.folder), json.dumps(self.lines[-1]) + "\n", "a")
         if self._board is not None:
-            steps = next((known["step"] for known in reversed(self.lines) if "step" in known), 0)
+            steps = next((row["step"] for row in reversed(self.lines) if "step" in row), 0)
             for name, value in self.lines[-1].items():
                 if name not in ("epoch", "step", "best"):
                     self._board.add_scalar(f"{'step' if isinstance(of, Step) else 'epoch'}/{name}", value, steps)
@@ -122,12 +122,12 @@ class Journal:
 
     def _write_tables(self) -> None:
         """What was learned, up to the last whole epoch."""
-        epochs = [known for known in self.lines if "step" not in known]
+        epochs = [row for row in self.lines if "step" not in row]
         if epochs:
-            steps = [known for known in self.lines if "step" in known and known["epoch"] <= epochs[-1]["epoch"]]
+            steps = [row for row in self.lines if "step" in row and row["epoch"] <= epochs[-1]["epoch"]]
             self._write(self.folder / STEPS, _table(steps, ("step", "loss", "lr")))
             # A number of dev's that was none in one epoch is left out there.
-            dev = list(dict.fromkeys(name for known in epochs for name in known if name.startswith("dev_")))
+            dev = list(dict.fromkeys(name for row in epochs for name in row if name.startswith("dev_")))
             self._write(self.folder / EPOCHS, _table(epochs, ("epoch", "loss", *dev)))
 
     def close(self) -> None:

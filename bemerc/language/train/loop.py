@@ -1,7 +1,7 @@
 """fit(): the one training loop, for align and merc alike. What differs between them is handed in.
 
 A trainer of a library would bring its own collator, its own padding and its own idea of which epoch is best. Here a step
-is a batch of trees (dataset.py), the loss is taken on targets alone, and the caller's dev scorer picks the epoch: a
+is a batch of trees (packing.py), the loss is taken on targets alone, and the caller's dev scorer picks the epoch: a
 higher score wins, between equal scores the one that is surer of dev's answers. Test data never enters this module.
 
 Devices, precision and processes are accelerate's business. A step's examples are ``batch`` however many processes share
@@ -11,13 +11,11 @@ them and in however many parts each computes its own: the gradient is the same s
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,19 +23,20 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import bar
-from bemerc.language.inputs import dataset
-from bemerc.language.train.checkpoint import Checkpoint, State
+from bemerc.core.renames import formerly
+from bemerc.language.inputs import batching
+from bemerc.language.train.checkpoint import Checkpoint, State, training_fingerprint
 from bemerc.language.train.checkpoint import Score as Score
-from bemerc.language.train.ema import Mean, place
+from bemerc.language.train.ema import EMA, overwrite
 from bemerc.language.train.log import Epoch as Epoch
 from bemerc.language.train.log import Journal, Step, memory_gb
+from bemerc.language.train.optimizer import make_optimizer, set_learning_rate
 from bemerc.language.train.processes import leads as leads
 from bemerc.language.train.processes import seeded as seeded
 from bemerc.language.train.processes import training
@@ -45,11 +44,9 @@ from bemerc.language.train.stability import check_losses, check_number, no_epoch
 
 if TYPE_CHECKING:
     from bemerc.behavior.tokens.file import TokenFile
-    from bemerc.language.inputs.dataset import Batch, Tree
-    from bemerc.language.model.behavior_model import BehaviorModel, Facts
-
-# Of the loop: a checkpoint of another one counted its steps otherwise, and is not gone on from.
-VERSION = 2
+    from bemerc.language.inputs.batching import Batch
+    from bemerc.language.inputs.packing import Tree
+    from bemerc.language.model.behavior_model import BehaviorModel, ModelMetadata
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ class Params:
     precision         what is multiplied in, by autocast; model.dtype is what the frozen weights are stored in
     adapter_lr, projector_lr  peak learning rates, after a warm-up over ``warmup`` of the steps, falling as a cosine
     weight_decay, clip  of AdamW; the gradients' largest norm
-    average           of weights over steps, w <- average * w + (1 - average) * new; dev judges the average, and it is what
-                      is kept: on a few hundred utterances single steps leap. 0: the last step's weights
+    ema_decay         of an exponential moving average of the weights over steps, w <- decay * w + (1 - decay) * new; dev judges
+                      the average, and it is what is kept: on a few hundred utterances single steps leap. 0: the last step's weights
     seed              of the new weights, the order and the dropout
     """
 
@@ -81,7 +78,7 @@ class Params:
     warmup: float = 0.1
     weight_decay: float = 0.1
     clip: float = 1.0
-    average: float = 0.98
+    ema_decay: float = field(default=0.98, metadata=formerly("average"))
     seed: int = 0
 
     def check(self) -> Iterator[str]:
@@ -95,7 +92,7 @@ class Params:
         for name in ("patience", "row_tokens", "weight_decay"):
             if getattr(self, name) < 0:
                 yield f"{name}: must not be negative, not {getattr(self, name)}."
-        for name in ("warmup", "average"):
+        for name in ("warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"{name}: must be at least 0 and below 1, not {getattr(self, name)}."
 
@@ -134,15 +131,15 @@ def fit(
     is as it was.
     """
     with training(model, params) as accelerator:
-        mark = _mark(model, trees, tokens, params, accelerator.num_processes)
-        module, optimizer = accelerator.prepare(model, _optimizer(model, params))
+        mark = training_fingerprint(model, trees, tokens, params, accelerator.num_processes)
+        module, optimizer = accelerator.prepare(model, make_optimizer(model, params))
         register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
-        mean = Mean(model.trainable(), params.average)
+        ema = EMA(model.trainable(), params.ema_decay)
         file = folder.with_name(f"{folder.name}.checkpoint")
-        checkpoint = Checkpoint(file, model.trainable(), optimizer, mean, mark, accelerator)
+        checkpoint = Checkpoint(file, model.trainable(), optimizer, ema, mark, accelerator)
         journal = Journal(folder, board, mute=not accelerator.is_main_process)
         run = _Run(
-            model, module, optimizer, mean, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
+            model, module, optimizer, ema, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
         )
         try:
             fitted = run.to_the_end(score, what)
@@ -150,11 +147,11 @@ def fit(
             journal.close()
             accelerator.unwrap_model(module, keep_fp32_wrapper=False)
     for name, weight in model.trainable().items():
-        place(fitted.best_weights[name], weight)
+        overwrite(weight, fitted.best_weights[name])
     return fitted
 
 
-def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Epoch], Facts]) -> None:
+def save(model: BehaviorModel, folder: Path, fitted: Fitted, metadata: Callable[[Epoch], ModelMetadata]) -> None:
     """Write the best epoch's model in ``folder`` and the last one's in ``folder``/last; under several processes one writes.
 
     Raises ModelError where the disk is full.
@@ -162,8 +159,8 @@ def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Ep
     if not leads():
         return
     try:
-        model.save(folder / "last", facts(fitted.last), fitted.last_weights)
-        model.save(folder, facts(fitted.best), fitted.best_weights)
+        model.save(folder / "last", metadata(fitted.last), fitted.last_weights)
+        model.save(folder, metadata(fitted.best), fitted.best_weights)
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: the model could not be written ({error}). Make room and run again: what was trained is in "
@@ -174,7 +171,7 @@ def save(model: BehaviorModel, folder: Path, fitted: Fitted, facts: Callable[[Ep
 
 def order(trees: Sequence[Tree], params: Params, epoch: int) -> list[list[Tree]]:
     """The trees of every step of an epoch, a function of seed and epoch alone; how many steps there are differs by epoch."""
-    return list(dataset.batches(trees, params.batch, np.random.default_rng([params.seed, epoch])))
+    return list(batching.batches(trees, params.batch, np.random.default_rng([params.seed, epoch])))
 
 
 @dataclass
@@ -184,7 +181,7 @@ class _Run:
     model: BehaviorModel
     module: Any
     optimizer: Any
-    mean: Mean
+    ema: EMA
     trees: Sequence[Tree]
     tokens: TokenFile | None
     params: Params
@@ -211,7 +208,7 @@ class _Run:
         if self.state.best is None:
             raise no_epoch(self.state.epoch)
         _, best, weights = self.state.best
-        return Fitted(best, weights, self.state.last, self.mean.copy(), self.checkpoint.path)
+        return Fitted(best, weights, self.state.last, self.ema.state(), self.checkpoint.path)
 
     @property
     def done(self) -> int:
@@ -237,11 +234,11 @@ class _Run:
         """The rest of one pass over the trees, from where ``state`` stands."""
         self.model.train()
         groups = order(self.trees, self.params, self.state.epoch)[self.state.step :]
-        for group, (parts, waited) in zip(groups, dataset.ahead(groups, self._parts), strict=True):
+        for group, (parts, waited) in zip(groups, batching.prefetch(groups, self._parts), strict=True):
             start = time.monotonic()
-            _set_rate(self.optimizer, self.done, self.steps, self.params.warmup)
+            set_learning_rate(self.optimizer, self.done, self.steps, self.params.warmup)
             loss, due = self._step(group, parts)
-            self.mean.update()
+            self.ema.update()
             self._note(group, loss, waited, time.monotonic() - start + waited)
             advance(1)
             if due:
@@ -258,7 +255,7 @@ class _Run:
         for first in range(self.accelerator.process_index, shares, self.accelerator.num_processes):
             if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
-                batch = dataset.collate(own or group[:1], self.tokens)
+                batch = batching.collate(own or group[:1], self.tokens)
                 parts.append((batch, float(len(batch.token)) if own else 0.0))
         return parts
 
@@ -334,10 +331,10 @@ class _Run:
     def _close_epoch(self, score: Callable[[BehaviorModel], Score]) -> None:
         """Let dev score the mean weights, write the epoch's line, keep the weights where they are the best."""
         state, start = self.state, time.monotonic()
-        with self.mean.in_place():
-            found = self._scored(score)
+        with self.ema.swapped_in():
+            result = self._scored(score)
         # What is no number is no score: it is never the best, and counts as an epoch without improvement.
-        better = math.isfinite(found.value) and (state.best is None or found.value > state.best[0].value)
+        better = math.isfinite(result.value) and (state.best is None or result.value > state.best[0].value)
         state.total_s += state.seconds + time.monotonic() - start
         line = Epoch(
             epoch=state.epoch + 1,
@@ -348,75 +345,26 @@ class _Run:
             memory_gb=self._memory,
             seconds=state.total_s,
             best=better,
-            dev={name: value for name, value in found.numbers.items() if math.isfinite(value)},
+            dev={name: value for name, value in result.numbers.items() if math.isfinite(value)},
         )
         self.journal.add(line)
         state.last = line
         if better:
-            state.best = found, line, self.mean.copy()
+            state.best = result, line, self.ema.state()
         state.epoch, state.step, state.positions, state.seconds, state.waited = state.epoch + 1, 0, 0, 0.0, 0.0
         state.losses, state.examples = [], []
 
     def _scored(self, score: Callable[[BehaviorModel], Score]) -> Score:
         """Every process scores dev, since sharded weights need them all; what the main one finds holds."""
         try:
-            found = [score(self.model.eval())]
+            results = [score(self.model.eval())]
         except torch.cuda.OutOfMemoryError:
             raise ModelError(
                 "The GPU's memory does not suffice for judging dev. Lower row_tokens or batch, or max_length."
             ) from None
-        broadcast_object_list(found)
-        return found[0]
+        broadcast_object_list(results)
+        return results[0]
 
     def _save(self) -> None:
         self.state.lines = self.journal.lines
         self.checkpoint.save(self.state)
-
-
-def _mark(
-    model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params, processes: int = 1
-) -> str:
-    """What makes this training this one: params, processes, starting weights, backbone, examples and their behavior."""
-    digest = hashlib.sha256(json.dumps([VERSION, asdict(params), processes], sort_keys=True).encode())
-    digest.update(model.backbone.encode())
-    for name, parameter in model.trainable().items():
-        digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
-    for tree in trees:
-        digest.update(tree.ids.tobytes() + tree.node.tobytes() + tree.token.tobytes() + repr(tree.behavior).encode())
-        batch = dataset.collate([tree], tokens)
-        for values, mask in (*batch.behavior.values(), *batch.brief.values()):
-            digest.update(values.tobytes() + mask.tobytes())
-    return digest.hexdigest()
-
-
-def weighted_f1(gold: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """F1 of each class, weighted by how often it is the right one; a class that is never named has F1 0.
-
-    ``evaluate`` has this number as well, with intervals. It is worked out here anew so that editing the metrics does not
-    make DVC train every model again; a test holds both to scikit-learn's.
-    """
-    total = 0.0
-    for label in np.unique(gold):
-        right, said = gold == label, predicted == label
-        total += right.sum() * 2 * (right & said).sum() / (right.sum() + said.sum())
-    return float(total / len(gold))
-
-
-def _optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:
-    named = model.trainable()
-    groups = [
-        {"params": [p for n, p in named.items() if "lora_" in n], "lr": params.adapter_lr},
-        {"params": [p for n, p in named.items() if "lora_" not in n], "lr": params.projector_lr},
-    ]
-    for group in groups:
-        group["peak"] = group["lr"]
-    kept = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(kept, betas=(0.9, 0.98), weight_decay=params.weight_decay)
-
-
-def _set_rate(optimizer: Any, step: int, steps: int, warmup: float) -> None:
-    """Up in a line over the warm-up, then down a cosine, of which the last of ``steps`` has a hundredth of the peak."""
-    rising = max(1.0, warmup * steps)
-    falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps - 1)))
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * min(1.0, (step + 1) / rising) * falling

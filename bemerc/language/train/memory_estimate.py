@@ -18,8 +18,8 @@ from bemerc.behavior.tokens.file import BehaviorTokens
 from bemerc.core import huggingface
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import Modality
-from bemerc.language.inputs import dataset, prompts
-from bemerc.language.model import behavior_model, pretrained
+from bemerc.language.inputs import batching, encoding, packing, prompts
+from bemerc.language.model import behavior_model, model_folder, pretrained
 from bemerc.language.train import loop, meta_walk
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ GEMMA2 = (
     {"vocab_size": 256000, "hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42}
     | {"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256},
 )
-KNOWN: dict[str, tuple[str, dict[str, int]]] = {
+SHAPES: dict[str, tuple[str, dict[str, int]]] = {
     "meta-llama/Llama-2-7b-hf": LLAMA2,
     "meta-llama/Llama-2-7b-chat-hf": LLAMA2,
     "lmsys/vicuna-7b-v1.5": LLAMA2,
@@ -123,18 +123,18 @@ def run(
     """A training on the prompts ``asked``. Raises ModelError where neither config nor shape of the backbone is known."""
     lm, tokenizer, frame = _shape_of(model_params, params, shape)
     blank = _Blank(k)
-    made = behavior_model.fresh(lm, tokenizer or _StandIn(), dict.fromkeys(modalities, WIDTH), k, model_params)
-    encoder = dataset.Encoder(made.tokenizer, k, min(params.max_length, made.max_length), frame)
+    made = model_folder.fresh(lm, tokenizer or _StandIn(), dict.fromkeys(modalities, WIDTH), k, model_params)
+    encoder = encoding.Encoder(made.tokenizer, k, min(params.max_length, made.max_length), frame)
     examples = [encoder.encode(one) for one in asked if one.target]
     if not examples:
         raise ModelError("train has nothing to learn from, so there is nothing to estimate. Prepare the corpus first.")
-    trees = dataset.grow(examples, params.row_tokens)
+    trees = packing.pack_trees(examples, params.row_tokens)
     groups = loop.order(trees, params, 0)
     parts = [_parts(group, params.accumulate) for group in groups]
     heavy = max(parts, key=lambda step: max(_size(part) for part in step))
     light = min(parts, key=lambda step: sum(_size(part) for part in step))
     walked = [
-        meta_walk.step(made, [dataset.collate(part, cast(Any, blank)) for part in step]) for step in (heavy, light)
+        meta_walk.step(made, [batching.collate(part, cast(Any, blank)) for part in step]) for step in (heavy, light)
     ]
     largest = max(heavy, key=_size)
     trainable = sum(weight.numel() for weight in made.trainable().values())
@@ -154,19 +154,19 @@ def run(
     )
 
 
-def in_words(found: Estimate, params: loop.Params, tflops: float, task: Literal["align", "merc"]) -> str:
+def in_words(estimate: Estimate, params: loop.Params, tflops: float, task: Literal["align", "merc"]) -> str:
     """Memory and time, a line each; ``tflops`` is what the device does in earnest, not what its maker says."""
-    gib, seconds = 2.0**30, found.flops / (tflops * 1e12)
+    gib, seconds = 2.0**30, estimate.flops / (tflops * 1e12)
     hours = params.epochs * seconds / 3600
-    own = "" if found.tokenizer else f" (the tokenizer is not here: lengths are characters / {CHARACTERS})"
+    own = "" if estimate.tokenizer else f" (the tokenizer is not here: lengths are characters / {CHARACTERS})"
     return "\n".join(
         (
-            f"an epoch: {found.examples} examples in {found.steps} steps, {found.positions} positions{own}",
-            f"{_many(found.parameters)} frozen weights, {_many(found.trainable)} trained",
-            f"memory: {found.bytes / gib:.1f} GiB, and 1 to 2 more for CUDA itself and fragments",
-            f"  weights           {found.weights / gib:6.1f}",
-            f"  adapter, optimizer{found.trained / gib:6.1f}",
-            f"  heaviest step     {found.step / gib:6.1f}   {found.rows} rows of up to {found.length} positions",
+            f"an epoch: {estimate.examples} examples in {estimate.steps} steps, {estimate.positions} positions{own}",
+            f"{_many(estimate.parameters)} frozen weights, {_many(estimate.trainable)} trained",
+            f"memory: {estimate.bytes / gib:.1f} GiB, and 1 to 2 more for CUDA itself and fragments",
+            f"  weights           {estimate.weights / gib:6.1f}",
+            f"  adapter, optimizer{estimate.trained / gib:6.1f}",
+            f"  heaviest step     {estimate.step / gib:6.1f}   {estimate.rows} rows of up to {estimate.length} positions",
             f"time: {seconds / 60:.{0 if seconds >= 600 else 1}f} minutes an epoch at {tflops:g} TFLOPS in earnest, {hours:.1f} hours for {params.epochs} "
             f"epochs, and {JUDGING[task]} for judging dev",
         )
@@ -203,14 +203,14 @@ def _config(name: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return huggingface.load(AutoConfig, huggingface.folder_of(name, weights=False, download=name not in KNOWN))
+        return huggingface.load(AutoConfig, huggingface.folder_of(name, weights=False, download=name not in SHAPES))
     except huggingface.PretrainedError as error:
-        if name not in KNOWN:
+        if name not in SHAPES:
             raise ModelError(
                 f"model.name_or_path '{name}': its config is not here ({error.reason}), nor is its shape known to bemerc. Known are "
-                f"{', '.join(KNOWN)}; or name a folder with a config.json in it."
+                f"{', '.join(SHAPES)}; or name a folder with a config.json in it."
             ) from None
-    kind, values = KNOWN[name]
+    kind, values = SHAPES[name]
     return AutoConfig.for_model(kind, **values)
 
 
@@ -246,26 +246,26 @@ class _Blank:
         return dict.fromkeys(("face", "pose", "audio"), self._one)
 
 
-def _parts(group: Sequence[dataset.Tree], accumulate: int) -> list[list[dataset.Tree]]:
+def _parts(group: Sequence[packing.Tree], accumulate: int) -> list[list[packing.Tree]]:
     """A step as train computes it: in so many parts, as far as there are trees."""
     return [list(group[first::accumulate]) for first in range(min(accumulate, len(group)))]
 
 
-def _size(part: Sequence[dataset.Tree]) -> int:
+def _size(part: Sequence[packing.Tree]) -> int:
     return len(part) * max(map(len, part))
 
 
-def _all(steps: Sequence[Sequence[Sequence[dataset.Tree]]], walked: Sequence[Any], flops: Sequence[float]) -> float:
+def _all(steps: Sequence[Sequence[Sequence[packing.Tree]]], walked: Sequence[Any], flops: Sequence[float]) -> float:
     """Operations of all steps: positions times a, squares of rows times b, with a and b from the two that were walked."""
 
-    def terms(step: Sequence[Sequence[dataset.Tree]]) -> tuple[float, float]:
+    def terms(step: Sequence[Sequence[packing.Tree]]) -> tuple[float, float]:
         rows = [(len(part), max(map(len, part))) for part in step]
         return float(sum(n * length for n, length in rows)), float(sum(n * length**2 for n, length in rows))
 
-    known, total = np.array([terms(step) for step in walked]), np.sum([terms(step) for step in steps], axis=0)
-    if np.linalg.cond(known / known[0]) > 1e3:  # steps alike say nothing of squares
-        return float(flops[0] / known[0, 0] * total[0])
-    return float(total @ np.linalg.solve(known, np.array(flops)))
+    measured, total = np.array([terms(step) for step in walked]), np.sum([terms(step) for step in steps], axis=0)
+    if np.linalg.cond(measured / measured[0]) > 1e3:  # steps alike say nothing of squares
+        return float(flops[0] / measured[0, 0] * total[0])
+    return float(total @ np.linalg.solve(measured, np.array(flops)))
 
 
 def _stored(lm: Any, params: behavior_model.Params) -> float:

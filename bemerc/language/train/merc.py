@@ -22,13 +22,13 @@ from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core.errors import ModelError
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import Manifest, Split
-from bemerc.language.inputs import dataset, variants
+from bemerc.language.inputs import encoding, packing, variants
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.inputs.variants import Described, Variant
-from bemerc.language.model import behavior_model
+from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels, temperature
 from bemerc.language.train import loop
-from bemerc.language.train.align import alone, facts
+from bemerc.language.train.align import alone, metadata_of
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,18 @@ def run(
     if start is not None:
         _must_begin_here(start, name, tokens, manifest)
     with loop.seeded(params.seed):
-        learner = behavior_model.build(model_params, widths, tokens.k, start)
+        learner = model_folder.build(model_params, widths, tokens.k, start)
     read = tokens.without(inputs.hidden(tokens.columns))
     encoder = score_labels.encoder_for(learner, shape, params.max_length)
-    encoder.tell_apart(manifest.labels, prompt.label_target)
-    said = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+    encoder.check_labels_distinct(manifest.labels, prompt.label_target)
+    sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
     splits: tuple[Split, ...] = ("train", "dev")
-    asked = {
-        s: score_labels.prompts(manifest, (s,), manifest.labels, modalities, shape, inputs.whose, said) for s in splits
+    questions = {
+        s: score_labels.prompts(manifest, (s,), manifest.labels, modalities, shape, inputs.behavior_of, sentences)
+        for s in splits
     }
-    score = _dev_scorer(manifest, read, asked["dev"], encoder, params)
-    trees = dataset.grow([encoder.encode(one) for one, _ in asked["train"] if one.target], params.row_tokens)
+    score = _dev_scorer(manifest, read, questions["dev"], encoder, params)
+    trees = packing.pack_trees([encoder.encode(one) for one, _ in questions["train"] if one.target], params.row_tokens)
     sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
     sections |= {"variant": asdict(inputs)}
     with alone(out):
@@ -92,38 +93,38 @@ def run(
             learner,
             out,
             fitted,
-            lambda epoch: facts("merc", name, learner, manifest, tokens, references, sections, epoch),
+            lambda epoch: metadata_of("merc", name, learner, manifest, tokens, references, sections, epoch),
         )
     return fitted.best
 
 
-def keep_student(align_folder: Path, out: Path) -> None:
+def keep_align_model(align_folder: Path, out: Path) -> None:
     """Put the align model beside the variant that reads its descriptions: a model folder needs no other."""
     if not loop.leads():
         return
     shutil.copytree(
-        align_folder, out / variants.STUDENT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True
+        align_folder, out / variants.CROSSFIT, ignore=shutil.ignore_patterns("last", "*.csv"), dirs_exist_ok=True
     )
 
 
 def _must_begin_here(start: Path, name: str, tokens: TokenFile, manifest: Manifest) -> None:
     """ModelError where ``start`` is no align model, or one of other tokens; StaleError where it learned from other splits."""
-    if not (start / behavior_model.FACTS).is_file():
+    if not (start / behavior_model.METADATA).is_file():
         raise ModelError(
             f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first"
             ", or train a variant that has align: false."
         )
-    found = behavior_model.read_facts(start)
-    if found.task != "align":
-        raise ModelError(f"{start}: merc starts from an align model, this one was trained for {found.task}.")
-    behavior_model.check_tokens(found, tokens.k, tokens.columns, start)
-    provenance.must_match(start, found.data.get("fitted"), provenance.fitted(manifest), "bemerc train --stage 1")
+    metadata = behavior_model.read_metadata(start)
+    if metadata.task != "align":
+        raise ModelError(f"{start}: merc starts from an align model, this one was trained for {metadata.task}.")
+    model_folder.check_tokens(metadata, tokens.k, tokens.columns, start)
+    provenance.must_match(start, metadata.data.get("fitted"), provenance.fitted(manifest), "bemerc train --stage 1")
 
 
 def _must_have_labels(manifest: Manifest) -> None:
     for split in ("train", "dev"):
-        known = {u.label for u in manifest.utterances if u.split == split and u.label is not None}
-        if not known:
+        labels = {u.label for u in manifest.utterances if u.split == split and u.label is not None}
+        if not labels:
             raise ModelError(f"merc: {split} has no labelled utterance. See `bemerc corpus check`, then prepare again.")
     lacking = [label for label in manifest.labels if label not in {u.label for u in manifest.by_split("train")}]
     if lacking:
@@ -138,7 +139,7 @@ def _dev_scorer(
     manifest: Manifest,
     tokens: TokenFile,
     prompts: Sequence[tuple[prompt.Prompt, tuple[str, ...]]],
-    encoder: dataset.Encoder,
+    encoder: encoding.Encoder,
     params: loop.Params,
 ) -> Any:
     """The log-probability of dev's right labels decides, each epoch at its own temperature.
@@ -163,16 +164,28 @@ def judged(sums: NDArray[np.float64], right: NDArray[np.int64]) -> loop.Score:
     """sums (N, C) label log-probabilities, right (N,) codes -> dev's score; NaN, with no numbers, where a sum is no number."""
     if not np.isfinite(sums).all():
         return loop.Score(math.nan, {})
-    logs = temperature.flattened(sums, 1.0)
-    said, cooled = logs.argmax(axis=1), temperature.fit(logs, right)
+    logs = temperature.scaled(sums, 1.0)
+    named, cooled = logs.argmax(axis=1), temperature.fit(logs, right)
     loss = temperature.loss(logs, right, cooled)
     return loop.Score(
         -loss,
         {
-            "weighted_f1": loop.weighted_f1(right, said),
-            "accuracy": float((said == right).mean()),
+            "weighted_f1": weighted_f1(right, named),
+            "accuracy": float((named == right).mean()),
             "loss": temperature.loss(logs, right, 1.0),
             "temperature": cooled,
             "loss_at_temperature": loss,
         },
     )
+
+
+def weighted_f1(gold: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    """F1 of each class, weighted by its frequency in ``gold``; a class that is never predicted has F1 0.
+
+    ``evaluate``, which may not be imported here, has it with intervals; a test holds both to scikit-learn's.
+    """
+    total = 0.0
+    for label in np.unique(gold):
+        actual, named = gold == label, predicted == label
+        total += actual.sum() * 2 * (actual & named).sum() / (actual.sum() + named.sum())
+    return float(total / len(gold))

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 if TYPE_CHECKING:
-    from bemerc.language.inputs.dataset import Batch
+    from bemerc.language.inputs.batching import Batch
     from bemerc.language.model.behavior_model import BehaviorModel
 
 _ONE_WALK = threading.Lock()
@@ -60,7 +60,7 @@ class Live(TorchDispatchMode):
         super().__init__()
         self.now = self.peak = 0
         self.flops = 0
-        self._known: set[int] = set()
+        self._storages: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -77,14 +77,14 @@ class Live(TorchDispatchMode):
 
     def _note(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key not in self._known:
-            self._known.add(key)
+        if key not in self._storages:
+            self._storages.add(key)
             self.now += size
             self.peak = max(self.peak, self.now)
             weakref.finalize(storage, self._gone, key, size)
 
     def _gone(self, key: int, size: int) -> None:
-        self._known.discard(key)
+        self._storages.discard(key)
         self.now -= size
 
 
@@ -109,8 +109,8 @@ def _exchanged() -> Iterator[None]:
             return there
         if given.get("enable_gqa"):
             key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], 1) for t in (key, value))
-        found: Tensor = FUSED(query, key, value, attn_mask=given.get("attn_mask"), scale=given.get("scale"))[0]
-        return found
+        attended: Tensor = FUSED(query, key, value, attn_mask=given.get("attn_mask"), scale=given.get("scale"))[0]
+        return attended
 
     torch.nn.functional.scaled_dot_product_attention = kernel
     try:

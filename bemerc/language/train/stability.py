@@ -23,8 +23,8 @@ class UnsoundError(ModelError):
 
 def watched(losses: Sequence[float], loss: float) -> list[float]:
     """What must be remembered of a training's losses to watch them: the first BEGINNING ones and the last RECENT ones."""
-    known = [*losses, loss]
-    return known if len(known) <= BEGINNING + RECENT else known[:BEGINNING] + known[-RECENT:]
+    all_losses = [*losses, loss]
+    return all_losses if len(all_losses) <= BEGINNING + RECENT else all_losses[:BEGINNING] + all_losses[-RECENT:]
 
 
 def check_losses(losses: Sequence[float], where: str) -> None:

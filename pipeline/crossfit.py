@@ -1,4 +1,4 @@
-"""Stage student: the align model's own descriptions, where they are read."""
+"""Stage crossfit: the align model's own descriptions, where they are read."""
 
 from bemerc.cli.main import main
 

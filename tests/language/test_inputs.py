@@ -13,19 +13,9 @@ from hypothesis import strategies as st
 from bemerc.behavior.tokens.file import BehaviorTokens
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
-from bemerc.language.inputs.dataset import (
-    PADDING,
-    WORDS,
-    DatasetError,
-    Encoder,
-    Example,
-    Node,
-    ahead,
-    batches,
-    collate,
-    grow,
-    tree,
-)
+from bemerc.language.inputs.batching import PADDING, batches, collate, prefetch
+from bemerc.language.inputs.encoding import WORDS, Encoder, Example, ExampleError, Node
+from bemerc.language.inputs.packing import make_tree, pack_trees
 from bemerc.language.inputs.prompts import Params, align_prompts, chat_frame, merc_prompt
 from bemerc.language.tiny_lm.model import train_tokenizer
 
@@ -69,13 +59,13 @@ def node(*ids: int, target: bool = False) -> Node:
 
 
 def test_loss_is_on_the_answer_and_the_mark_that_ends_it(encoder: Encoder) -> None:
-    t = tree(examples(encoder, 1))
+    t = make_tree(examples(encoder, 1))
     assert encoder._tokenizer.decode(t.token.tolist()) == " joy<|end|>"
     assert t.ids[t.source[0]] == encoder._tokenizer(":", add_special_tokens=False)["input_ids"][0]
 
 
 def test_behavior_takes_k_positions_and_nothing_else_does(encoder: Encoder) -> None:
-    t = tree(examples(encoder, 1))
+    t = make_tree(examples(encoder, 1))
     assert [(t.modality == i).sum() for i in range(3)] == [K, K, K]
     assert [p.modality for p in t.behavior] == list(MODALITIES)
 
@@ -93,7 +83,7 @@ def test_a_target_that_does_not_fit_is_an_error_with_its_id_and_both_lengths(enc
     prompt = merc_prompt(dialogue(2), 1, LABELS, MODALITIES, Params())
     alone = encoder.encode(merc_prompt(dialogue(2), 1, LABELS, MODALITIES, Params(window=1, windowing="sliding")))
     assert len(Encoder(encoder._tokenizer, K, len(alone)).encode(prompt).nodes) == 4
-    with pytest.raises(DatasetError, match=rf"d1: .* takes {len(alone)} tokens, but max_length is {len(alone) - 1}"):
+    with pytest.raises(ExampleError, match=rf"d1: .* takes {len(alone)} tokens, but max_length is {len(alone) - 1}"):
         Encoder(encoder._tokenizer, K, len(alone) - 1).encode(prompt)
 
 
@@ -121,7 +111,7 @@ def path_seen(t: object, position: int) -> list[int]:
 
 def test_every_branch_of_a_dialogue_sees_what_it_would_see_alone(encoder: Encoder) -> None:
     alone = examples(encoder, 5, window=2)
-    rows = grow(alone, 10_000)
+    rows = pack_trees(alone, 10_000)
     assert sum(len(row) for row in rows) < sum(len(e) for e in alone)
     for t in rows:
         for index, example in enumerate(t.examples):
@@ -141,7 +131,7 @@ def test_any_examples_survive_being_laid_out_as_trees(paths: list[tuple[int, int
     given_ = [
         Example(str(i), (node(9), *(pool[p] for p in path), node(7, 8, target=True))) for i, path in enumerate(paths)
     ]
-    rows = grow(given_, room)
+    rows = pack_trees(given_, room)
     assert [e for t in rows for e in t.examples] == given_
     for t in rows:
         assert len(t.examples) == 1 or len(t) <= room
@@ -153,22 +143,22 @@ def test_any_examples_survive_being_laid_out_as_trees(paths: list[tuple[int, int
 
 def test_the_slots_of_a_description_share_their_behavior(encoder: Encoder) -> None:
     said = {"facial_expression": "a", "body_language": "b", "posture": "c", "voice": "d"}
-    t = tree([encoder.encode(p) for p in align_prompts("a1", said, MODALITIES)])
+    t = make_tree([encoder.encode(p) for p in align_prompts("a1", said, MODALITIES)])
     assert len(t.behavior) == 3
     assert len(t.examples) == 4
 
 
 def test_zero_row_tokens_means_one_example_per_row(encoder: Encoder) -> None:
-    assert [len(t.examples) for t in grow(examples(encoder, 3), 0)] == [1, 1, 1]
+    assert [len(t.examples) for t in pack_trees(examples(encoder, 3), 0)] == [1, 1, 1]
 
 
 def test_examples_without_behavior_and_of_two_heads_stay_apart(encoder: Encoder) -> None:
     other = encoder.encode(merc_prompt(dialogue(1), 0, ("calm",), (), Params()))
-    assert [len(t.examples) for t in grow([*examples(encoder, 2), other], 10_000)] == [2, 1]
+    assert [len(t.examples) for t in pack_trees([*examples(encoder, 2), other], 10_000)] == [2, 1]
 
 
 def test_a_batch_pads_on_the_right_and_reads_each_row_of_tokens_where_it_stands(encoder: Encoder) -> None:
-    rows = [tree(examples(encoder, 2, name="a")), tree(examples(encoder, 5, name="b"))]
+    rows = [make_tree(examples(encoder, 2, name="a")), make_tree(examples(encoder, 5, name="b"))]
     batch = collate(rows, Tokens())
     length = batch.input_ids.shape[1]
     assert (batch.node[0, len(rows[0]) :] == PADDING).all()
@@ -176,9 +166,9 @@ def test_a_batch_pads_on_the_right_and_reads_each_row_of_tokens_where_it_stands(
     assert [id for id, _ in batch.keys] == ["a0", "a1", "b0", "b1", "b2", "b3", "b4"]
     assert batch.behavior["pose"][0][:, 0, 0].tolist() == [0, 1, 0, 1, 2, 3, 4]
     assert (batch.modality == MODALITIES.index("pose")).sum() == 7 * K
-    flat = batch.source[batch.which]
+    flat = batch.logit_positions[batch.logit_index]
     second = flat // length == 1
-    assert (flat[second] % length).tolist() == rows[1].source.tolist()
+    assert (flat[second] % length).tolist() == rows[1].logit_positions.tolist()
     assert batch.example[second].min() == 2
 
 
@@ -186,12 +176,12 @@ def test_an_utterance_without_tokens_is_named(encoder: Encoder) -> None:
     prompt = merc_prompt(
         Dialogue("d", (Utterance("unknown", "d", 0, "A", "hi", "joy", "train", None),)), 0, LABELS, ["face"], Params()
     )
-    with pytest.raises(DatasetError, match="unknown: the token file has no behavior"):
-        collate([tree([encoder.encode(prompt)])], Tokens())
+    with pytest.raises(ExampleError, match="unknown: the token file has no behavior"):
+        collate([make_tree([encoder.encode(prompt)])], Tokens())
 
 
 def test_batches_hold_every_tree_once_and_differ_by_seed_alone(encoder: Encoder) -> None:
-    rows = [tree(examples(encoder, n % 5 + 1, name="abcdefgh"[n % 8])) for n in range(20)]
+    rows = [make_tree(examples(encoder, n % 5 + 1, name="abcdefgh"[n % 8])) for n in range(20)]
     plain = list(batches(rows, 4))
     assert sorted(map(id, rows)) == sorted(id(t) for group in plain for t in group)
     assert len(plain[0][0]) == max(map(len, rows))
@@ -202,7 +192,7 @@ def test_batches_hold_every_tree_once_and_differ_by_seed_alone(encoder: Encoder)
 
 def test_words_never_need_hdf5_rows(tmp_path: Path, encoder: Encoder) -> None:
     prompt = merc_prompt(dialogue(1), 0, LABELS, (), Params())
-    assert collate([tree([encoder.encode(prompt)])], None).behavior == {}
+    assert collate([make_tree([encoder.encode(prompt)])], None).behavior == {}
 
 
 def test_a_batch_is_made_while_the_one_before_is_used() -> None:
@@ -214,7 +204,7 @@ def test_a_batch_is_made_while_the_one_before_is_used() -> None:
         return -group
 
     waits = []
-    for group, (item, waited) in zip(range(1, 6), ahead(range(1, 6), make), strict=True):
+    for group, (item, waited) in zip(range(1, 6), prefetch(range(1, 6), make), strict=True):
         assert item == -group
         assert len(made) <= group + 1
         waits.append(waited)
@@ -226,8 +216,8 @@ def test_a_batch_is_made_while_the_one_before_is_used() -> None:
 def test_a_fault_in_a_batch_comes_through() -> None:
     def make(group: int) -> int:
         if group == 2:
-            raise DatasetError("utterance 2")
+            raise ExampleError("utterance 2")
         return group
 
-    with pytest.raises(DatasetError, match="utterance 2"):
-        list(ahead(range(5), make))
+    with pytest.raises(ExampleError, match="utterance 2"):
+        list(prefetch(range(5), make))

@@ -1,0 +1,281 @@
+"""Model folders: a model to train from one, or a trained one to predict with.
+
+A folder may come from anybody, so what it claims is compared with the shapes of its weights before memory is taken, and its
+backbone is known again by a fingerprint. Only safetensors are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bemerc.core import huggingface
+from bemerc.core.config import from_mapping
+from bemerc.core.errors import ModelError
+from bemerc.core.renames import current_keys
+from bemerc.core.terminal import printable
+from bemerc.corpus.manifest import Modality
+from bemerc.language.model import tree_attention
+from bemerc.language.model.behavior_model import PROJECTORS, BehaviorModel
+from bemerc.language.model.metadata import METADATA, ModelMetadata, backbone_places, read_metadata
+from bemerc.language.model.params import Params
+from bemerc.language.model.pretrained import NON_TEXT_MODULES, fingerprint, load_backbone, quiet
+from bemerc.language.model.projector import FORMER_WEIGHTS
+from bemerc.language.model.tree_attention import Trees
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def build(
+    params: Params, widths: Mapping[Modality, int], k: int, start: Path | None = None, trees: Trees | None = None
+) -> BehaviorModel:
+    """A model to train: fresh, or from the model folder ``start``, with a projector for every modality in ``widths``.
+
+    ``trees``: the most that is asked of it in rows that branch; None: what suits the device.
+
+    Raises ModelError where the backbone cannot be had, or ``start`` was made with another backbone or adapter shape.
+    """
+    lm, tokenizer = load_backbone(params)
+    backbone, supported = fingerprint(params.name_or_path), tree_attention.supported_trees(lm, trees)
+    if start is None:
+        return fresh(lm, tokenizer, widths, k, params, backbone, supported)
+    _must_fit(read_metadata(start), params, backbone, start)
+    model = BehaviorModel(
+        _adapter(lm, start, params, trainable=True), tokenizer, widths, k, params, backbone, supported
+    )
+    _load_projectors(model, start)
+    return _ready(model, lm)
+
+
+def fresh(
+    lm: Any,
+    tokenizer: Any,
+    widths: Mapping[Modality, int],
+    k: int,
+    params: Params,
+    backbone: str = "",
+    trees: Trees = "masks",
+) -> BehaviorModel:
+    """A fresh model on a backbone that is there already, be it without weights (on the meta device)."""
+    return _ready(BehaviorModel(_lora(lm, params), tokenizer, widths, k, params, backbone, trees), lm)
+
+
+def _lora(lm: Any, params: Params) -> Any:
+    """The backbone with a fresh adapter of the shape that ``params`` say."""
+    import peft
+
+    shape = peft.LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,
+        lora_dropout=params.lora_dropout,
+        target_modules="all-linear" if params.targets == ("all-linear",) else list(params.targets),
+        exclude_modules=NON_TEXT_MODULES if lm.config.get_text_config() is not lm.config else None,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with quiet():
+            return peft.get_peft_model(lm, shape)
+    except ValueError as error:
+        raise ModelError(f"model.targets: {error}") from None
+
+
+def _ready(model: BehaviorModel, lm: Any) -> BehaviorModel:
+    """As training wants it: checkpointed and compiled where params say so."""
+    if model.params.gradient_checkpointing:
+        # transformers 5.2x gave it a new name and warns of the old one.
+        enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
+        enable()
+        lm.enable_input_require_grads()
+    if model.params.compile:
+        _compile(lm)
+        model.trees = "no" if model.trees == "no" else "masks"  # every walk is another program
+    return model
+
+
+def _compile(lm: Any) -> None:
+    """Every decoder layer by itself: they are alike, so that one compilation serves them all, of any length."""
+    split = set(getattr(lm, "_no_split_modules", None) or ())
+    for module in lm.modules():
+        if type(module).__name__ in split:
+            module.compile(dynamic=True)
+
+
+def load(
+    folder: Path,
+    backbone: str | None = None,
+    device: str = "auto",
+    quantize: str | None = None,
+    trees: Trees | None = None,
+) -> tuple[BehaviorModel, ModelMetadata]:
+    """A trained model, ready to predict, and its facts.
+
+    backbone  another place where the backbone lies: a folder, or a name of the hub, which is fetched where it is not here.
+              None: it is looked for beside the model (metadata.backbone_places) and in Hugging Face's cache
+    quantize  in place of what held in training
+    trees     see ``build``
+
+    Raises ModelError where the folder is no model, claims what its weights do not hold, or the backbone is not found.
+    """
+    metadata = read_metadata(folder)
+    stored = dict(metadata.params["model"]) | {"device": device}
+    stored |= {} if quantize is None else {"quantize": quantize}
+    params = from_mapping(stored, Params, f"{folder / METADATA}: params.model")
+    _must_hold_what_it_claims(metadata, params, folder)
+    params = replace(
+        params, name_or_path=str(folder if metadata.merged else _find_backbone(metadata, folder, backbone))
+    )
+    lm, tokenizer = load_backbone(params)
+    supported = tree_attention.supported_trees(lm, trees)
+    adapted = lm if metadata.merged else _adapter(lm, folder, params, trainable=False)
+    widths = {m: len(metadata.columns[m]) for m in metadata.modalities}
+    model = BehaviorModel(adapted, tokenizer, widths, metadata.k, params, metadata.fingerprint, supported)
+    _load_projectors(model, folder)
+    return model.eval(), metadata
+
+
+def _find_backbone(metadata: ModelMetadata, folder: Path, requested: str | None) -> Path:
+    """The folder of the backbone that a model was trained on, known by its fingerprint. Only a name that a person gave
+    may be asked of the hub: a model folder's own word could send anybody anywhere."""
+    if requested is not None:
+        try:
+            place = huggingface.folder_of(requested)
+        except huggingface.PretrainedError as error:
+            raise ModelError(f"{error} Name the folder of the backbone '{printable(metadata.backbone)}'.") from None
+        _must_be_its_backbone(metadata, fingerprint(str(place)), requested, folder)
+        return place
+    places = [p for p in dict.fromkeys(backbone_places(metadata, folder)) if (p / huggingface.CONFIG).is_file()]
+    of_hub = not metadata.backbone_at and huggingface.is_hub_name(metadata.backbone)
+    cached = huggingface.cached(metadata.backbone) if of_hub else None
+    mismatched = []
+    for place in [*places, *([cached] if cached else [])]:
+        with contextlib.suppress(ModelError):  # something else of the same name
+            actual = fingerprint(str(place))
+            if actual == metadata.fingerprint:
+                return place
+            mismatched.append((place, actual))
+    for place, actual in mismatched:
+        _must_be_its_backbone(metadata, actual, str(place), folder)
+    hub = f", or {metadata.backbone} to fetch it" if of_hub else ""
+    raise ModelError(
+        f"{folder}: it was trained on the backbone '{printable(metadata.backbone)}', which is not found from this folder or the "
+        f"folders above it, nor in Hugging Face's cache. Name its folder with --backbone{hub}."
+    )
+
+
+def _must_hold_what_it_claims(metadata: ModelMetadata, params: Params, folder: Path) -> None:
+    """ModelError where metadata.json and the shapes of the weights differ: no memory is taken for what is not there."""
+    if not metadata.merged:
+        for name, shape in _shapes(folder / ADAPTER).items():
+            if "lora_A" in name and shape[:1] != [params.rank]:
+                raise ModelError(
+                    f"{folder / ADAPTER}: {name} has {shape}, and model.rank is {params.rank}. Train it again."
+                )
+    shapes = current_keys(_shapes(folder / PROJECTORS), FORMER_WEIGHTS, folder / PROJECTORS)
+    for modality in metadata.modalities:
+        position, linear = (shapes.get(f"{modality}.{name}", []) for name in ("position", "linear.weight"))
+        if position[:1] != [metadata.k] or linear[1:] != [2 * len(metadata.columns[modality])]:
+            raise ModelError(
+                f"{folder / PROJECTORS}: its projector for {modality} is not of K = {metadata.k} behavior tokens of "
+                f"{len(metadata.columns[modality])} columns. Train it again."
+            )
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Weights' shapes by name, of which nothing else is read."""
+    if not path.is_file():
+        raise ModelError(f"{path}: these weights are not there; pickled weights are refused. Train it again.")
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path}: this is no safetensors file ({error}). Train it again.") from None
+
+
+def check_tokens(metadata: ModelMetadata, k: int, columns: Mapping[Modality, tuple[str, ...]], folder: Path) -> None:
+    """ModelError where behavior tokens are not of the kind that the model in ``folder`` was trained on."""
+    if k != metadata.k:
+        raise ModelError(
+            f"{folder}: it was trained with K = {metadata.k} behavior tokens, these are {k}. Make them with tokens.k: {metadata.k}, or "
+            "train it again."
+        )
+    for modality in metadata.modalities:
+        given, expected = columns.get(modality, ()), metadata.columns[modality]
+        if tuple(given) != expected:
+            different = sorted(set(given) ^ set(expected))[:4] or ["their order"]
+            raise ModelError(
+                f"{folder}: its {modality} tokens have {len(expected)} columns, these have {len(given)}; they differ in "
+                f"{', '.join(different)}. Make the tokens as for training, or train it again."
+            )
+
+
+def _must_fit(metadata: ModelMetadata, params: Params, actual: str, folder: Path) -> None:
+    _must_be_its_backbone(metadata, actual, params.name_or_path, folder)
+    stored = metadata.params["model"]
+    for key in ("rank", "alpha", "targets", "projector_hidden"):
+        now = asdict(params)[key]
+        if (list(now) if isinstance(now, tuple) else now) != (list(stored[key]) if key == "targets" else stored[key]):
+            raise ModelError(
+                f"{folder}: it was trained with model.{key} = {stored[key]}, now it is {now}. Train it again."
+            )
+
+
+def _must_be_its_backbone(metadata: ModelMetadata, actual: str, name: str, folder: Path) -> None:
+    if actual != metadata.fingerprint:
+        raise ModelError(
+            f"{folder}: it was trained on another backbone ('{printable(metadata.backbone)}', {printable(metadata.fingerprint[:8])}) than "
+            f"'{name}' ({actual[:8]}). Name that one, or train again."
+        )
+
+
+def _adapter(lm: Any, folder: Path, params: Params, trainable: bool) -> Any:
+    """The backbone with the adapter in ``folder``.
+
+    adapter_config.json is written for people who use PEFT alone and is not read here: it could name other models to load,
+    patterns to search with and ranks that fill the memory. The shape is that of ``params``; the weights must fit it.
+    """
+    import peft
+
+    weights = _weights(folder / ADAPTER)
+    adapted = _lora(lm, params)
+    wanted = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    _must_be_of_shape(folder / ADAPTER, weights, wanted)
+    peft.set_peft_model_state_dict(adapted, weights)
+    for weight in adapted.parameters():
+        weight.requires_grad_(weight.requires_grad and trainable)
+    return adapted
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    _shapes(path)
+    weights: dict[str, Tensor] = load_file(path)
+    return weights
+
+
+def _must_be_of_shape(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """ModelError where weights are missing, of another shape, no floats or not finite."""
+    for name, weight in expected.items():
+        if name not in weights or weights[name].shape != weight.shape:
+            has = f"has {list(weights[name].shape)}" if name in weights else "is missing"
+            raise ModelError(f"{path}: {name} {has}; the model needs {list(weight.shape)}. Train it again.")
+        if not weights[name].is_floating_point() or not weights[name].isfinite().all():
+            raise ModelError(
+                f"{path}: {name} holds {weights[name].dtype} or values that are no numbers. Train it again."
+            )
+
+
+def _load_projectors(model: BehaviorModel, folder: Path) -> None:
+    """Weights of the modalities that the model uses; a folder may know more of them."""
+    path, expected = folder / PROJECTORS, model.projectors.state_dict()
+    weights = current_keys(_weights(path), FORMER_WEIGHTS, path)
+    missing = sorted({name.split(".")[0] for name in expected if name not in weights})
+    if missing:
+        raise ModelError(f"{folder}: it has no projector for {', '.join(missing)}. Train it with these modalities.")
+    _must_be_of_shape(path, weights, expected)
+    model.projectors.load_state_dict({name: weights[name] for name in expected})
