@@ -61,7 +61,7 @@ def node(*ids: int, target: bool = False) -> Node:
 def test_loss_is_on_the_answer_and_the_mark_that_ends_it(encoder: Encoder) -> None:
     t = make_tree(examples(encoder, 1))
     assert encoder._tokenizer.decode(t.token.tolist()) == " joy<|end|>"
-    assert t.ids[t.source[0]] == encoder._tokenizer(":", add_special_tokens=False)["input_ids"][0]
+    assert t.ids[t.logit_positions[0]] == encoder._tokenizer(":", add_special_tokens=False)["input_ids"][0]
 
 
 def test_behavior_takes_k_positions_and_nothing_else_does(encoder: Encoder) -> None:
@@ -115,7 +115,7 @@ def test_every_branch_of_a_dialogue_sees_what_it_would_see_alone(encoder: Encode
     assert sum(len(row) for row in rows) < sum(len(e) for e in alone)
     for t in rows:
         for index, example in enumerate(t.examples):
-            last = t.source[t.example == index][-1]
+            last = t.logit_positions[t.example == index][-1]
             flat = [i for n in example.nodes for i in n.ids]
             assert path_seen(t, last) == flat[:-1]
             assert t.position[last] == len(flat) - 2
@@ -137,7 +137,7 @@ def test_any_examples_survive_being_laid_out_as_trees(paths: list[tuple[int, int
         assert len(t.examples) == 1 or len(t) <= room
         for index, example in enumerate(t.examples):
             flat = [i for n in example.nodes for i in n.ids]
-            assert path_seen(t, t.source[t.example == index][-1]) == flat[:-1]
+            assert path_seen(t, t.logit_positions[t.example == index][-1]) == flat[:-1]
             assert t.token[t.example == index].tolist() == [7, 8]
 
 
