@@ -40,7 +40,10 @@ class ErrorHandlingGroup(TyperGroup):
         """The arguments, with the new names in place of renamed options."""
         for old, new in RENAMED.items():
             if any(word == old or word.startswith(f"{old}=") for word in args):
-                typer.echo(f"{old} is called {new} now; the old name goes with the next release.", err=True)
+                from bemerc.core import renames
+
+                with logging_to_stderr():
+                    renames.warn(old, new)
                 args = [new + word[len(old) :] if word.split("=")[0] == old else word for word in args]
         return super().parse_args(ctx, args)
 

@@ -76,7 +76,7 @@ def commands(folder: Path) -> Iterator[str]:
     """
     document: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
     params: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    left_out = {"survey", "student", "crossfit", "extract_audio"}
+    left_out = {"survey", "crossfit", "extract_audio"}
     if "sample" not in params["prepare"]["corpora"]:
         left_out.add("sample")
     for name, stage in document["stages"].items():
