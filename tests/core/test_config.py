@@ -44,7 +44,7 @@ def test_a_whole_section_survives_the_round_trip(tmp_path: Path) -> None:
     assert isinstance(params.step, float)
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         from_mapping({"cuont": 3, "mode": "c", "step": "1e-4", "inner": {"rate": 1}, "limit": "x"}, Params, "p: x")
     message = str(caught.value)

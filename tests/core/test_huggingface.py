@@ -69,8 +69,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 
 def change(path: Path, **keys: Any) -> None:
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(known | keys))
+    existing = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(existing | keys))
 
 
 @pytest.mark.parametrize("file", AUTO_MAPS)

@@ -1,4 +1,4 @@
-"""``corpus check`` on clips made here: every kind of trouble is found, named, and told apart from what is harmless."""
+"""``corpus check`` on clips made here: every kind of trouble is detected and kept apart from what is harmless."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def about(report: Report, number: int) -> set[tuple[str, str, bool]]:
     return {(f.kind, f.action, f.needs_you) for f in report.findings if f.id == f"sample/train/dia0_utt{number}"}
 
 
-def test_each_trouble_is_found_and_what_is_done_about_it(report: Report) -> None:
+def test_each_trouble_is_a_finding_with_an_action(report: Report) -> None:
     assert about(report, 0) == set()
     assert about(report, 1) == {("mis-cut", "keeps", True)}
     assert about(report, 2) == {("corrupt", "keeps without video", True)}
@@ -121,7 +121,7 @@ def test_a_sound_corpus_needs_nobody(corpus: Path, tmp_path: Path) -> None:
     assert report.format_text().endswith("0 findings, none of which needs you.")
 
 
-def test_a_clip_that_breaks_off_is_found_by_decoding_it(tmp_path: Path) -> None:
+def test_decoding_detects_a_truncated_clip(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "clips/whole.mp4", 2.0, faststart=True)
     content = whole.read_bytes()
     (tmp_path / "clips/half.mp4").write_bytes(content[: len(content) // 2])
@@ -146,7 +146,7 @@ def test_a_clip_is_mis_cut_by_seconds_and_by_share(length_s: float, span_s: floa
     assert check._is_mis_cut(length_s, span_s) is mis_cut
 
 
-def test_what_is_known_of_an_item_alarms_nobody() -> None:
+def test_documented_faults_need_nobody() -> None:
     u = Utterance("a", "d", 0, "Ann", "Hi", None, "test", "gone.mp4")
     reading = Reading("x", (u,), errata={"a": "the published clip is corrupt"})
     report = check.check(reading, quiet=True)

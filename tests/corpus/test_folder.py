@@ -74,7 +74,7 @@ def test_no_two_clips_share_an_id(tmp_path: Path, names: list[str], ids: list[st
     assert len({u.clip for u in reading.utterances}) == len(names)
 
 
-def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_is_a_finding(tmp_path: Path) -> None:
     fill(tmp_path, "fine.mp4")
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4")).write_bytes(b"")
@@ -94,9 +94,9 @@ def test_what_is_left_out_of_a_folder_is_named(tmp_path: Path) -> None:
     (root / "linked").symlink_to(tmp_path / "far")
     reading = folder.read(root)
     assert [u.id for u in reading.utterances] == ["a", "b", "c", "d"]
-    found = {Path(f.id).name: f.reason for f in reading.findings}
-    assert set(found) == {"linked", "*.txt", "*(no suffix)"}
-    assert found["*.txt"].startswith("2 files")
+    reasons = {Path(f.id).name: f.reason for f in reading.findings}
+    assert set(reasons) == {"linked", "*.txt", "*(no suffix)"}
+    assert reasons["*.txt"].startswith("2 files")
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:

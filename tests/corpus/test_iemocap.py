@@ -149,9 +149,9 @@ def test_without_video_there_is_the_sound(root: Path) -> None:
     (root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav").unlink()
     reading = read(root)
     by_id = {u.id: u for u in reading.utterances}
-    heard = by_id["iemocap/Ses01F_impro01_M000"]
-    assert heard.clip == str(root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav")
-    assert (heard.start_s, heard.end_s, heard.crop) == (None, None, None)
+    sound_only = by_id["iemocap/Ses01F_impro01_M000"]
+    assert sound_only.clip == str(root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav")
+    assert (sound_only.start_s, sound_only.end_s, sound_only.crop) == (None, None, None)
     assert by_id["iemocap/Ses01F_impro01_F000"].clip is None
     missing = {f.id: f for f in reading.findings if f.kind == "missing"}
     assert set(missing) == {
@@ -162,7 +162,7 @@ def test_without_video_there_is_the_sound(root: Path) -> None:
     assert all(f.action == "keeps without video" and f.needs_you for f in missing.values())
 
 
-def test_lines_that_do_not_parse_are_left_out_and_told(root: Path) -> None:
+def test_lines_that_do_not_parse_are_left_out_with_findings(root: Path) -> None:
     reading = read(root)
     lines = [f for f in reading.findings if f.kind == "line"]
     assert len(lines) == 10
@@ -231,7 +231,7 @@ def test_a_whole_corpus_with_the_right_counts_passes(tmp_path: Path) -> None:
     assert not [f for f in reading.findings if f.kind == "count"]
 
 
-def test_bad_settings_are_told() -> None:
+def test_bad_settings_are_faults() -> None:
     assert len(iemocap.Params(test_session=6, dev_share=1.0).check()) == 2
 
 

@@ -36,7 +36,7 @@ def test_in_no_set_do_two_labels_share_a_spelling(spec: str) -> None:
     assert len(spellings) == len(set(spellings))
 
 
-def test_an_unknown_label_lists_the_known_ones_and_the_nearest() -> None:
+def test_an_unknown_label_lists_the_labels_and_the_nearest() -> None:
     assert fault("suprised", names(MELD)) == (
         "the label 'suprised' is unknown; the known ones are neutral, joy, sadness, anger, surprise, fear, disgust. "
         "Did you mean 'surprise'?"

@@ -23,7 +23,7 @@ Row = dict[str, object]
 
 
 def row(dialogue: int, number: int, words: str = "Fine.", **other: object) -> Row:
-    """A row of 1.5 s whose start follows from its number."""
+    """A row of 1.5 s; its start follows from its number."""
     times = f"00:00:{2 * number:02d},000", f"00:00:{2 * number + 1:02d},500"
     cells = [1, words, "Ann", "neutral", "neutral", dialogue, number, 1, 1, *times]
     return dict(zip(HEAD, cells, strict=True)) | other
@@ -91,7 +91,7 @@ def test_keys_hold_the_split_and_positions_are_counted(root: Path) -> None:
         ("videos/train", "videos/val", "videos/test_splits"),
     ],
 )
-def test_all_folder_names_in_use_are_found(root: Path, train: str, dev: str, test: str) -> None:
+def test_all_usual_folder_names(root: Path, train: str, dev: str, test: str) -> None:
     for split, name in (("train", train), ("dev", dev), ("test", test)):
         place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def test_all_folder_names_in_use_are_found(root: Path, train: str, dev: str, tes
     assert {path.parent for path in clips} == {root / train, root / dev, root / test}
 
 
-def test_another_folder_name_is_told(root: Path) -> None:
+def test_another_folder_name_is_a_finding(root: Path) -> None:
     (root / FOLDERS["dev"]).rename(root / "my clips")
     assert next(f for f in read(root).findings if f.kind == "missing").needs_you
     assert not findings(read(root, clips={"dev": "my clips"}), "missing")
@@ -156,7 +156,7 @@ def test_missing_and_extra_clips(root: Path) -> None:
     assert Path(final["meld/train/dia0_utt2"] or "").name == "dia0_utt2.mp4"
 
 
-def test_known_items_alarm_nobody_and_only_in_meld_itself(root: Path) -> None:
+def test_documented_faults_need_nobody_and_only_in_meld_itself(root: Path) -> None:
     write(root / "dev_sent_emo.csv", [row(110, 6), row(110, 7)])
     clip(root / FOLDERS["dev"], row(110, 6))
     mine = [f for f in read(root).findings if f.id == "meld/dev/dia110_utt7"]
@@ -200,7 +200,7 @@ def test_a_table_in_cp1252_is_read_and_reported(root: Path) -> None:
     assert findings(reading, "encoding") == ["meld/train"]
 
 
-def test_unknown_labels_and_clashes_stop_at_once_and_other_bad_rows_are_found(root: Path) -> None:
+def test_unknown_labels_and_clashes_stop_at_once_and_other_bad_rows_are_findings(root: Path) -> None:
     good = row(0, 0)
     rows = [good, good, row(0, 1, Emotion="joyfull"), row(0, 2, Dialogue_ID="x"), row(0, 0, "Other words.")]
     write(root / "train_sent_emo.csv", rows)

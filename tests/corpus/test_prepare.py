@@ -125,8 +125,8 @@ def test_a_label_that_only_test_has_stops_and_its_map_makes_it_go_on(project: Pa
         prepare.run(params(corpora=["table"], labels=None), Path("data/manifest.jsonl"))
     assert "upset (1 in dev and test)" in str(error.value)
     assert "prepare.labels: [calm] and prepare.label_map.table: {upset: null}" in str(error.value)
-    said = params(corpora=["table"], labels=["calm"], label_map={"table": {"upset": None}})
-    assert prepare.run(said, Path("data/manifest.jsonl"))[0].by_split("test")[0].label is None
+    mapped = params(corpora=["table"], labels=["calm"], label_map={"table": {"upset": None}})
+    assert prepare.run(mapped, Path("data/manifest.jsonl"))[0].by_split("test")[0].label is None
 
 
 def test_a_corpus_without_train_is_prepared(project: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_corpus_without_train_is_prepared(project: Path) -> None:
     assert [u.label for u in manifest.utterances] == ["upset"]
 
 
-def test_a_clip_in_two_splits_is_found_under_every_name(project: Path) -> None:
+def test_a_clip_in_two_splits_is_detected_under_every_name(project: Path) -> None:
     (project / "elsewhere/link.mp4").symlink_to("x.mp4")
     rows = [
         Utterance("a", "d", 0, "Cy", "Calm.", "calm", "train", "x.mp4"),
@@ -171,7 +171,7 @@ def test_no_clip_at_all_stops_unless_that_is_wanted(project: Path) -> None:
     assert len(prepare.run(params(words_alone=True), Path("data/manifest.jsonl"))[0].utterances) == 6
 
 
-def test_settings_that_are_wrong_are_told_at_once(project: Path) -> None:
+def test_all_wrong_settings_are_reported_at_once(project: Path) -> None:
     with pytest.raises(ConfigError) as error:
         params(corpora=["meldd", "sample", "sample"], label_map={"x": {}})
     message = str(error.value)

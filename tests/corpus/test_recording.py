@@ -1,4 +1,4 @@
-"""A long video and its subtitles: cues are utterances, names are speakers, faults are told by line."""
+"""A long video and its subtitles: cues are utterances, names are speakers, faults have their line."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_a_table_of_utterances_beside_clips_is_named_with_what_reads_it(tmp_path
     (tmp_path / "table.csv").write_text("id,dialogue,index,speaker,text,label,split,clip\na,d,0,A,Hi,joy,train,a.mp4\n")
     (tmp_path / "a.csv").write_text("frame,face_id,timestamp\n1,0,0.0\n")
     os.mkfifo(tmp_path / "pipe.csv")
-    found = {Path(f.id).name: f for f in recording.read_dir(tmp_path).findings}
-    assert set(found) == {"table.csv", "*.csv"}
-    assert f"prepare.table.file: {tmp_path}/table.csv" in found["table.csv"].reason
-    assert "bemerc corpus check table" in found["table.csv"].reason
+    findings = {Path(f.id).name: f for f in recording.read_dir(tmp_path).findings}
+    assert set(findings) == {"table.csv", "*.csv"}
+    assert f"prepare.table.file: {tmp_path}/table.csv" in findings["table.csv"].reason
+    assert "bemerc corpus check table" in findings["table.csv"].reason

@@ -63,8 +63,8 @@ NUMBERED = "1\n00:00:00,500 --> 00:00:01,500\nHello there\n{}2\n00:00:02,000 -->
 def test_three_cues_however_they_are_written(tmp_path: Path, suffix: str, content: str, encoding: str) -> None:
     if "line:0" in content:
         content = content.replace("0 line:0,", "0,")
-    found, findings = read(tmp_path, content.encode(encoding), suffix)
-    assert found == THREE
+    parsed, findings = read(tmp_path, content.encode(encoding), suffix)
+    assert parsed == THREE
     assert findings == []
 
 
@@ -95,13 +95,13 @@ back
 
 
 def test_rolling_captions_keep_each_line_once(tmp_path: Path) -> None:
-    found, findings = read(tmp_path, YOUTUBE, ".vtt")
-    assert found == [(0.16, 2.389, "hello everyone"), (2.399, 4.23, "welcome back"), (4.24, 5.5, "back")]
+    parsed, findings = read(tmp_path, YOUTUBE, ".vtt")
+    assert parsed == [(0.16, 2.389, "hello everyone"), (2.399, 4.23, "welcome back"), (4.24, 5.5, "back")]
     assert about(findings) == [("rolling", "talk.vtt", "keeps, repaired")]
     converted = (
         re.sub(r"<[^>]*>", "", YOUTUBE).partition("\n\n")[2].replace(" align:start position:0%", "").replace(".", ",")
     )
-    assert read(tmp_path, converted, ".srt")[0] == found
+    assert read(tmp_path, converted, ".srt")[0] == parsed
 
 
 def test_who_says_the_same_twice_says_it_twice(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_who_says_the_same_twice_says_it_twice(tmp_path: Path) -> None:
         f"{i}\n00:00:0{i},000 --> 00:00:0{i + 1},000\n{word}\n\n"
         for i, word in enumerate(["No", "No", "Why", "So", "Oh"])
     )
-    found, findings = read(tmp_path, content)
-    assert [text for _, _, text in found] == ["No", "No", "Why", "So", "Oh"]
+    parsed, findings = read(tmp_path, content)
+    assert [text for _, _, text in parsed] == ["No", "No", "Why", "So", "Oh"]
     assert findings == []
 
 
@@ -137,8 +137,8 @@ def test_one_bad_cue_costs_itself_and_is_named(tmp_path: Path, bad: str, action:
     if not bad and not gap:
         pytest.skip("without blank lines and without times it cannot be told from words")
     lines = NUMBERED.format(gap, gap).replace("00:00:02,000 --> 00:00:03,000", bad).replace("\n\nSecond", "\nSecond")
-    found, findings = read(tmp_path, lines)
-    others = [cue for cue in found if cue[2] != "Second line"]
+    parsed, findings = read(tmp_path, lines)
+    others = [cue for cue in parsed if cue[2] != "Second line"]
     assert others == [THREE[0], THREE[2]]
     assert [a for k, _, a in about(findings) if k == "cue"] == [action]
     line = lines.split("\n").index(bad if bad else "2") + 1
@@ -147,8 +147,8 @@ def test_one_bad_cue_costs_itself_and_is_named(tmp_path: Path, bad: str, action:
 
 def test_an_arrow_in_the_words_and_after_them(tmp_path: Path) -> None:
     content = "1\n00:00:00,500 --> 00:00:01,500\nfrom\nA --> B\n\n2\n00:00:02,000 --> 00:00:03,000\nto\n\nA --> B\n"
-    found, findings = read(tmp_path, content)
-    assert found == [(0.5, 1.5, "from A --> B"), (2.0, 3.0, "to")]
+    parsed, findings = read(tmp_path, content)
+    assert parsed == [(0.5, 1.5, "from A --> B"), (2.0, 3.0, "to")]
     assert about(findings) == [("cue", "talk.srt, line 10", "leaves out")]
 
 
@@ -158,8 +158,8 @@ def test_blocks_of_webvtt_that_are_no_cues(tmp_path: Path) -> None:
         "REGION\nid:fred\n\nintro\n00:01.000 --> 00:02.000 region:fred align:left\nNOTE this is said\n\nNOTE that is not\n\n"
         "STYLE\n\nlost words\n\nWEBVTT\n\n123:00:00.000 --> 123:00:01.000\n<v.loud Ann Lee>Tom &amp; J&#233;r &bogus; &copy 5 &lt; 6</v>\n"
     )
-    found, findings = read(tmp_path, content, ".vtt")
-    assert found == [
+    parsed, findings = read(tmp_path, content, ".vtt")
+    assert parsed == [
         (1.0, 2.0, "NOTE this is said"),
         (442800.0, 442801.0, "Tom & Jér &bogus; &copy 5 < 6"),
     ]
@@ -168,8 +168,8 @@ def test_blocks_of_webvtt_that_are_no_cues(tmp_path: Path) -> None:
 
 def test_overlaps_are_counted_once(tmp_path: Path) -> None:
     content = "1\n00:00:00,000 --> 00:00:03,000\na\n\n2\n00:00:01,000 --> 00:00:02,000\nb\n\n3\n00:00:05,000 --> 00:00:06,000\nc\n"
-    found, findings = read(tmp_path, content)
-    assert len(found) == 3
+    parsed, findings = read(tmp_path, content)
+    assert len(parsed) == 3
     assert about(findings) == [("overlap", "talk.srt", "keeps")]
 
 
@@ -229,10 +229,10 @@ def test_damage_to_one_cue_leaves_the_others_as_they_were(
 ) -> None:
     suffix, content, texts, at = made
     expected = [(2.0 * i, 2 * i + 1.5, " ".join(text.split())) for i, text in enumerate(texts) if i != at]
-    found, findings = read(tmp_path, content, suffix)
-    kept = [cue for cue in found if cue in expected]
+    parsed, findings = read(tmp_path, content, suffix)
+    kept = [cue for cue in parsed if cue in expected]
     assert kept == expected
-    assert len(found) == len(expected) + 1 or about(findings)[0][0] == "cue"
+    assert len(parsed) == len(expected) + 1 or about(findings)[0][0] == "cue"
 
 
 @QUICK
@@ -305,8 +305,8 @@ def test_words_without_end_cost_their_cue(tmp_path: Path) -> None:
 
 
 def test_a_number_of_five_thousand_digits_is_no_character(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, f"1\n00:00:00,000 --> 00:00:01,000\n&#{'9' * 5000}; &#x110000; &#65;\n")
-    assert found[0][2].endswith("A")
+    parsed, _ = read(tmp_path, f"1\n00:00:00,000 --> 00:00:01,000\n&#{'9' * 5000}; &#x110000; &#65;\n")
+    assert parsed[0][2].endswith("A")
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The table reader: any words survive, slips in columns and cells are told at once."""
+"""The table reader: any words survive, slips in columns and cells are reported at once."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_times_or_a_crop_that_cannot_be_read_cost_the_video_alone(tmp_path: Path
     ]
 
 
-def test_what_makes_the_data_another_stops_with_everything_else_that_was_found(tmp_path: Path) -> None:
+def test_what_makes_the_data_another_stops_with_all_other_faults(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv",
         HEAD,

@@ -28,10 +28,10 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_short_clip_is_one_turn_with_its_words_and_a_long_one_a_dialogue(whisper: str, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     short, long = write_clip(clips / "a.mp4", 2.0), write_clip(clips / "b.wav", 40.0, picture=False)
-    found = transcribe.run(recording.without_cues(clips), whisper, tmp_path / "out")
-    assert set(found.files) == {short, long}
-    assert not found.without
-    turns = recording.read_dir(clips, transcripts=found.files).utterances
+    transcripts = transcribe.run(recording.without_cues(clips), whisper, tmp_path / "out")
+    assert set(transcripts.files) == {short, long}
+    assert not transcripts.without
+    turns = recording.read_dir(clips, transcripts=transcripts.files).utterances
     assert [(u.id, u.text, u.start_s, u.end_s) for u in turns] == [
         ("a", SAID.strip(), None, None),
         ("b/0000", SAID.strip(), 0.0, ENDS_S),
@@ -39,7 +39,7 @@ def test_a_short_clip_is_one_turn_with_its_words_and_a_long_one_a_dialogue(whisp
     ]
 
 
-def test_what_was_heard_is_not_heard_again(whisper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_is_transcribed_once(whisper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_clip(tmp_path / "a.mp4", 1.0)
     first = transcribe.run([clip], whisper, tmp_path / "out")
     monkeypatch.setattr(transcribe, "whisper", lambda *_: pytest.fail("the model was loaded again"))
@@ -50,18 +50,18 @@ def test_what_was_heard_is_not_heard_again(whisper: str, tmp_path: Path, monkeyp
 
 
 def test_silence_no_track_and_a_broken_file_cost_themselves_alone(whisper: str, tmp_path: Path) -> None:
-    heard = write_clip(tmp_path / "heard.mp4", 1.0)
+    spoken = write_clip(tmp_path / "spoken.mp4", 1.0)
     silent = write_clip(tmp_path / "silent.wav", 1.0, tone_hz=0.0, picture=False)
     mute = write_clip(tmp_path / "mute.mp4", 1.0, tone_hz=None)
     broken = tmp_path / "broken.mp4"
     broken.write_text("no clip")
     gone = tmp_path / "gone.mp4"
-    found = transcribe.run([heard, silent, mute, broken, gone], whisper, tmp_path / "out")
-    assert set(found.files) == {heard}
-    assert "No speech" in found.without[silent]
-    assert "sound track" in found.without[mute]
-    assert "cannot be opened" in found.without[broken]
-    assert "cannot be read" in found.without[gone]
+    transcripts = transcribe.run([spoken, silent, mute, broken, gone], whisper, tmp_path / "out")
+    assert set(transcripts.files) == {spoken}
+    assert "No speech" in transcripts.without[silent]
+    assert "sound track" in transcripts.without[mute]
+    assert "cannot be opened" in transcripts.without[broken]
+    assert "cannot be read" in transcripts.without[gone]
 
 
 def test_subtitles_of_ones_own_are_left_alone(tmp_path: Path) -> None:
@@ -72,12 +72,12 @@ def test_subtitles_of_ones_own_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_transcript_survives_the_way_through_its_file(tmp_path: Path) -> None:
-    said = [
+    cues = [
         recording.Cue(0.0, 1.25, "5 < 6 && <b>not bold</b>"),
         recording.Cue(3599.9996, 3601.0, "ANN: ümlaut\n\nline"),
     ]
     file = tmp_path / "a.vtt"
-    file.write_text(transcribe.webvtt(said, "some/whisper"), encoding="utf-8")
+    file.write_text(transcribe.webvtt(cues, "some/whisper"), encoding="utf-8")
     cues, _ = recording.read_cues(file, speakers=False)
     assert [(c.start_s, c.end_s, c.text) for c in cues] == [
         (0.0, 1.25, "5 < 6 && <b>not bold</b>"),

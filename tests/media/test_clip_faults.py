@@ -223,11 +223,11 @@ def test_an_utterance_has_the_notes_of_its_own_part(tmp_path: Path) -> None:
         "after": Segment(2.5, None),
     }
     jobs = [Job(name, path, part) for name, part in parts.items()]
-    for found in (
+    for manifest in (
         extractor_spec("face", "tests.mean_color", mean_color.Params()),
         extractor_spec("audio", "tests.loudness", loudness.Params()),
     ):
-        run(jobs, (found,), tmp_path / "out", tmp_path / "store", 1)
+        run(jobs, (manifest,), tmp_path / "out", tmp_path / "store", 1)
     for modality, damaged in (("face", "seen"), ("audio", "heard")):
         with open_cache(tmp_path / "out" / f"{modality}.h5", modality) as cache:
             assert set(cache) == set(parts)

@@ -34,10 +34,10 @@ def check_upright(picture: NDArray[np.uint8]) -> None:
         row = height // 9 if "top" in place else height - 1 - height // 9
         column = width // 12 if "left" in place else width - 1 - width // 12
         around = picture[row - height // 24 : row + height // 24 + 1, column - width // 32 : column + width // 32 + 1]
-        found = around.reshape(-1, 3).mean(axis=0)
-        nearest = min(CORNERS, key=lambda name: float(np.abs(found - CORNERS[name]).sum()))
+        measured = around.reshape(-1, 3).mean(axis=0)
+        nearest = min(CORNERS, key=lambda name: float(np.abs(measured - CORNERS[name]).sum()))
         assert nearest == place
-        assert np.abs(found - colour).max() < 45, place
+        assert np.abs(measured - colour).max() < 45, place
     disc = picture.mean(axis=2)[height // 8 : -(height // 8), width // 4 : -(width // 4)] < 50
     assert disc.any(axis=0).sum() == pytest.approx(disc.any(axis=1).sum(), rel=0.08, abs=2)
 
@@ -48,23 +48,23 @@ def begins(values: NDArray[np.float64], times_s: NDArray[np.float64]) -> NDArray
     return times_s[loud[np.diff(times_s[loud], prepend=-np.inf) > 0.3]]
 
 
-def check_times(clip: Clip, found: NDArray[np.float64], listed: list[float | None]) -> None:
+def check_times(clip: Clip, measured: NDArray[np.float64], listed: list[float | None]) -> None:
     """All frames are there, and as far apart as ffprobe says. Where the clip begins, versions of FFmpeg see up to 25 thousandths
     of a second apart, in clips whose sound begins with samples that are not to be heard."""
-    assert all(np.diff(found) > 0)
-    assert len(listed) - clip.lost <= len(found) <= len(listed)
+    assert all(np.diff(measured) > 0)
+    assert len(listed) - clip.lost <= len(measured) <= len(listed)
     if clip.joins:
         back = [i + 1 for i, (one, other) in enumerate(itertools.pairwise(listed)) if one and other and other < one]
         half = back[0] if back else len(listed) // 2
-        seam = found[half] - found[half - 1]
+        seam = measured[half] - measured[half - 1]
         assert 0 < seam < 0.16
-        listed[half:] = [None if time is None else time - listed[half] + found[half] for time in listed[half:]]
+        listed[half:] = [None if time is None else time - listed[half] + measured[half] for time in listed[half:]]
     expected = np.array([time for time in listed if time is not None])
     if not expected.size:  # not even ffprobe knows
         return
-    shift = found[0] - expected[0]
+    shift = measured[0] - expected[0]
     assert abs(shift) <= 0.025
-    apart = np.array([np.abs(found - shift - time).min() for time in expected])
+    apart = np.array([np.abs(measured - shift - time).min() for time in expected])
     assert (apart > 2e-3).sum() <= clip.lost
 
 
@@ -86,7 +86,7 @@ def test_so_are_clips_that_are_made_without_ffmpeg(tmp_path: Path, name: str) ->
 def check(clip: Clip, path: Path, listed: list[float | None]) -> None:
     header = probe(path)
     assert header.has_audio == clip.sound
-    flashes = tones = np.zeros(0)
+    changes = tones = np.zeros(0)
     if header.has_video:
         with Video(path) as video:
             frames = [(frame.timestamp_s, frame.rgb()) for frame in video]
@@ -98,10 +98,10 @@ def check(clip: Clip, path: Path, listed: list[float | None]) -> None:
         for _, picture in (frames[0], frames[-1]):
             check_upright(picture)
         background = [picture[:, picture.shape[1] // 4 : picture.shape[1] // 3].mean() for _, picture in frames]
-        flashes = begins(np.array(background), stamps)
+        changes = begins(np.array(background), stamps)
     if clip.sound:
         wave = np.abs(read_sound(path).waveform.astype(np.float64))
         tones = begins(np.convolve(wave, np.ones(80) / 80, "same"), np.arange(len(wave)) / 16_000)
-    if flashes.size and tones.size:
+    if changes.size and tones.size:
         allowed = 0.1 if clip.joins else 1 / clip_table.FPS + 0.005  # a seam in the sound may be as long
-        np.testing.assert_allclose(flashes - clip.apart_s, tones, atol=allowed)
+        np.testing.assert_allclose(changes - clip.apart_s, tones, atol=allowed)

@@ -32,9 +32,9 @@ def pictures(path: Path) -> list[np.ndarray]:
 
 def test_frames_are_the_ones_that_were_written(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "ü clip: with a colon.mp4")
-    found = pictures(path)
-    assert len(found) == 20
-    for i, picture in enumerate(found):
+    decoded = pictures(path)
+    assert len(decoded) == 20
+    for i, picture in enumerate(decoded):
         assert picture.shape == (48, 64, 3)
         assert picture.dtype == np.uint8
         assert picture.flags.c_contiguous
@@ -109,10 +109,10 @@ def test_a_picture_is_the_same_asked_for_in_parts_or_whole(
     kind: str, size: tuple[int, int], crop: RelativeBox | None
 ) -> None:
     whole = noise(kind, size).rgb(crop)
-    for known in (False, True):
+    for converted in (False, True):
         picture = CroppedFrame(noise(kind, size), crop)
         assert picture.size == (whole.shape[1], whole.shape[0])
-        if known:
+        if converted:
             picture.rgb()
         np.testing.assert_array_equal(picture.part((32, 4, 128, 60)), whole[4:60, 32:128])
         rows, columns = np.array([0, 7, 80]), np.array([1, 2, 90, 150])
@@ -195,8 +195,8 @@ def test_the_header_tells_length_rate_and_tracks(tmp_path: Path) -> None:
     assert (both.has_video, both.has_audio, both.width, both.height) == (True, True, 64, 48)
     mute = probe(write_clip(tmp_path / "mute.mp4", tone_hz=None))
     assert (mute.has_video, mute.has_audio) == (True, False)
-    heard = probe(write_clip(tmp_path / "heard.wav", picture=False))
-    assert (heard.has_video, heard.has_audio) == (False, True)
+    sound = probe(write_clip(tmp_path / "sound.wav", picture=False))
+    assert (sound.has_video, sound.has_audio) == (False, True)
 
 
 def test_what_is_no_clip_gives_a_sentence(tmp_path: Path) -> None:
@@ -212,11 +212,11 @@ def test_what_is_no_clip_gives_a_sentence(tmp_path: Path) -> None:
             assert name not in str(caught.value)  # the same content may lie under several names
 
 
-def test_a_track_that_is_not_there_is_told_from_damage(tmp_path: Path) -> None:
+def test_a_missing_track_is_no_damage(tmp_path: Path) -> None:
     with pytest.raises(NoTrackError, match="no sound track"):
         read_sound(write_clip(tmp_path / "mute.mp4", tone_hz=None))
     with pytest.raises(NoTrackError, match="no video track"):
-        Video(write_clip(tmp_path / "heard.wav", picture=False))
+        Video(write_clip(tmp_path / "sound.wav", picture=False))
 
 
 def test_a_truncated_clip_gives_what_there_is_and_says_so(tmp_path: Path) -> None:
@@ -224,10 +224,10 @@ def test_a_truncated_clip_gives_what_there_is_and_says_so(tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with Video(path) as video:
         assert video.duration_s == pytest.approx(4.0, abs=0.05)
-        found = sum(1 for _ in video)
-    assert 5 < found < 90
+        decoded = sum(1 for _ in video)
+    assert 5 < decoded < 90
     assert "ends at" in video.faults[-1]
-    assert video.duration_s == pytest.approx(found / FPS, abs=0.2)
+    assert video.duration_s == pytest.approx(decoded / FPS, abs=0.2)
     assert read_sound(path).faults
 
 

@@ -76,7 +76,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_the_voice_is_heard_whatever_the_channels(tmp_path: Path, clean: tuple[float, float], name: str) -> None:
+def test_the_voice_is_kept_whatever_the_channels(tmp_path: Path, clean: tuple[float, float], name: str) -> None:
     make, words = CHANNELS[name]
     sound = read_sound(write_wav(tmp_path / "a.wav", np.stack(make(voice()))))
     assert measured(sound) == pytest.approx(clean, abs=1.5)

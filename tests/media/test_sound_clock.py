@@ -39,17 +39,17 @@ def bursts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def onsets(waveform: np.ndarray) -> list[float]:
     """When bursts begin, in seconds."""
     level = np.abs(waveform[: len(waveform) // 160 * 160]).reshape(-1, 160).max(1) > 0.1
-    found: list[float] = []
+    measured: list[float] = []
     for frame in np.flatnonzero(level & ~np.r_[False, level[:-1]]):
-        if not found or frame * 0.01 - found[-1] > 0.3:
-            found.append(frame * 0.01)
-    return found
+        if not measured or frame * 0.01 - measured[-1] > 0.3:
+            measured.append(frame * 0.01)
+    return measured
 
 
 def filled_s(sound: Sound) -> float:
     """Seconds that were filled with silence, less those that were cut, by the sound's notes."""
-    found = [re.search(r"([\d.]+) s were (filled|cut)", note) for note in sound.faults]
-    return sum(float(one[1]) * (1 if one[2] == "filled" else -1) for one in found if one)
+    measured = [re.search(r"([\d.]+) s were (filled|cut)", note) for note in sound.faults]
+    return sum(float(one[1]) * (1 if one[2] == "filled" else -1) for one in measured if one)
 
 
 def by_ffmpeg(path: Path) -> np.ndarray:
@@ -78,8 +78,8 @@ def test_a_long_drift_of_a_real_clock(tmp_path: Path, factor: float) -> None:
     beeps = "aevalsrc='if(lt(mod(t,100),0.2),0.5*sin(2*PI*300*t),0)':s=8000:d=3600"
     ffmpeg("-f", "lavfi", "-i", beeps, "-c:a", "pcm_mulaw", tmp_path / "straight.mka")
     ffmpeg("-i", tmp_path / "straight.mka", "-c", "copy", "-bsf:a", f"setts=ts=TS*{factor}", tmp_path / "a.mka")
-    found = onsets(read_sound(tmp_path / "a.mka").waveform)
-    assert found == pytest.approx([100 * i * factor for i in range(36)], abs=0.111)
+    measured = onsets(read_sound(tmp_path / "a.mka").waveform)
+    assert measured == pytest.approx([100 * i * factor for i in range(36)], abs=0.111)
 
 
 def test_a_jittery_clock_changes_no_sample(bursts: Path, tmp_path: Path) -> None:

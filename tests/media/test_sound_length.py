@@ -54,7 +54,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_whole_file_is_not_found_too_short(uneven: Path, tmp_path: Path, name: str) -> None:
+def test_a_complete_file_is_not_too_short(uneven: Path, tmp_path: Path, name: str) -> None:
     arguments, stated = KINDS[name]
     ffmpeg("-i", uneven, *arguments, tmp_path / name)
     sound = read_sound(tmp_path / name)
@@ -75,7 +75,7 @@ def test_a_file_that_was_cut_off_is(uneven: Path, tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 4.0])
-def test_an_avi_whose_header_is_wrong_is_as_long_as_its_sound(tmp_path: Path, share: float) -> None:
+def test_an_avi_with_a_wrong_header_is_as_long_as_its_sound(tmp_path: Path, share: float) -> None:
     path = write_clip(tmp_path / "a.avi", 3.0, picture=False)
     data = bytearray(path.read_bytes())
     at = data.index(b"strh") + 8 + 32

@@ -1,4 +1,4 @@
-"""Several sound tracks: the one with a voice is heard unless a number is asked for, and what was chosen is said and kept."""
+"""Several sound tracks: the one with a voice is taken unless a number is asked for, and the choice is noted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ TRACKS = {
 
 
 @pytest.mark.parametrize("name", TRACKS)
-def test_the_track_with_a_voice_is_heard(tmp_path: Path, name: str) -> None:
+def test_the_track_with_a_voice_is_taken(tmp_path: Path, name: str) -> None:
     tracks, place = TRACKS[name]
     path = join(tmp_path / "a.mkv", *tracks)
     sound = read_sound(path)
@@ -113,11 +113,11 @@ def test_a_track_that_cannot_be_is_named() -> None:
 def test_a_transcript_is_of_its_track(tmp_path: Path) -> None:
     path = join(tmp_path / "a.mkv", SILENCE, voice())
     whisper = str(tiny_whisper(tmp_path / "whisper"))
-    heard = transcribe.run([path], whisper, tmp_path / "out")
-    assert set(heard.files) == {path}
+    transcripts = transcribe.run([path], whisper, tmp_path / "out")
+    assert set(transcripts.files) == {path}
     assert "No speech" in transcribe.run([path], whisper, tmp_path / "out", track=1).without[path]
     assert "no sound track 3" in transcribe.run([path], whisper, tmp_path / "out", track=3).without[path]
-    assert transcribe.run([path], whisper, tmp_path / "out").files == heard.files
+    assert transcribe.run([path], whisper, tmp_path / "out").files == transcripts.files
 
 
 @pytest.mark.parametrize("seconds", [20, 40])

@@ -22,9 +22,9 @@ from bemerc.sample.words import FRAMES, OPENERS, QUALITIES, sentence
 
 
 def test_the_ceilings_are_those_that_the_corpus_was_designed_for() -> None:
-    found = ceilings()
-    assert found["T"] == pytest.approx(18 / 35)  # by hand: (.8 + 6 * 7 / 15) / 7
-    assert found == {key: pytest.approx(value, abs=0.012) for key, value in
+    best = ceilings()
+    assert best["T"] == pytest.approx(18 / 35)  # by hand: (.8 + 6 * 7 / 15) / 7
+    assert best == {key: pytest.approx(value, abs=0.012) for key, value in
                      {"T": 0.51, "TV": 0.685, "TB": 0.685, "TVB": 0.88}.items()}  # fmt: skip
 
 
@@ -34,10 +34,10 @@ def test_ceilings_agree_with_a_reader_that_learns_from_many_utterances() -> None
     assert sum(table.values()) == pytest.approx(1)
     drawn = rng.choice(len(table), size=60_000, p=np.array(list(table.values())))
     every = [list(table)[i] for i in drawn]
-    for variant, seen in LADDER.items():
+    for variant, inputs in LADDER.items():
         counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for role in every:
-            counts[tuple(role.modalities()[i] for i in seen)][role.label] += 1
+            counts[tuple(role.modalities()[i] for i in inputs)][role.label] += 1
         learnt = sum(counter.most_common(1)[0][1] for counter in counts.values()) / len(every)
         assert learnt == pytest.approx(ceilings()[variant], abs=0.01), variant
 
@@ -110,8 +110,8 @@ def test_words_are_marked_by_their_own_emotion_and_no_other() -> None:
     for emotion in LABELS:
         for _ in range(200):
             words = set(sentence(emotion, rng).lower().replace(",", "").replace(".", "").split())
-            found = {e for e in LABELS if words & marks[e]} - {SILENT}
-            assert found == ({emotion} - {SILENT})
+            shown = {e for e in LABELS if words & marks[e]} - {SILENT}
+            assert shown == ({emotion} - {SILENT})
             assert 4 <= len(words) <= 10
 
 

@@ -60,7 +60,7 @@ def test_the_mouth_talks_whatever_the_face_shows() -> None:
 
 
 def test_micro_expressions_last_two_to_six_frames_and_know_no_emotion() -> None:
-    seen = set()
+    units = set()
     for seed in range(60):
         plain, planted = act("joy", seed), act("joy", seed, micro=True)
         (event,) = [e for e in planted.events if e["kind"] == "micro_expression"]
@@ -69,8 +69,8 @@ def test_micro_expressions_last_two_to_six_frames_and_know_no_emotion() -> None:
         assert event["onset"] <= event["apex"] <= event["offset"] < len(planted.units)
         added = planted.units - plain.units
         assert set(np.flatnonzero(added.any(1))) <= set(range(event["onset"], event["offset"] + 1))
-        seen.add(event["unit"])
-    assert seen == set(MICRO_UNITS)
+        units.add(event["unit"])
+    assert units == set(MICRO_UNITS)
 
 
 def test_a_frame_depends_on_nothing_drawn_before_it() -> None:
@@ -121,9 +121,9 @@ def mesh() -> Iterator[object]:
 
 
 def points(mesh: object, frame: np.ndarray) -> np.ndarray:
-    found = mesh.process(frame).multi_face_landmarks  # type: ignore[attr-defined]
-    assert found, "no face seen"
-    return np.array([(p.x, p.y) for p in found[0].landmark])
+    faces = mesh.process(frame).multi_face_landmarks  # type: ignore[attr-defined]
+    assert faces, "no face detected"
+    return np.array([(p.x, p.y) for p in faces[0].landmark])
 
 
 def heights(p: np.ndarray) -> dict[str, float]:
@@ -170,8 +170,8 @@ def test_pose_sees_shoulders_and_how_they_move() -> None:
 
     def body(sitter: Sitter, **channels: float) -> np.ndarray:
         with mediapipe.solutions.pose.Pose(static_image_mode=True) as graph:
-            found = graph.process(sitter.draw(CALM, {**STILL, **channels})).pose_landmarks.landmark
-        left, right, nose = found[11], found[12], found[0]
+            points = graph.process(sitter.draw(CALM, {**STILL, **channels})).pose_landmarks.landmark
+        left, right, nose = points[11], points[12], points[0]
         assert min(left.visibility, right.visibility) > 0.8
         width = abs(left.x - right.x)
         return np.array([width, ((left.y + right.y) / 2 - nose.y) / width, nose.y])

@@ -37,9 +37,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip(module)
     out = tmp_path_factory.mktemp("made") / "sample"
     counted: list[tuple[int, int]] = []
-    found = make(TINY, out, workers=1, progress=lambda done, total: counted.append((done, total)))
+    accuracies = make(TINY, out, workers=1, progress=lambda done, total: counted.append((done, total)))
     assert counted == [(2, 6), (4, 6), (6, 6)]
-    assert found == summary(plan_corpus(TINY), TINY)
+    assert accuracies == summary(plan_corpus(TINY), TINY)
     return out
 
 
@@ -122,8 +122,10 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "espeakng_loader" else found(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "espeakng_loader" else find_spec(name)
+    )
     with pytest.raises(BemercError, match=r'espeak-ng: pip install "bemerc\[extract,sample\]"'):
         make(TINY, tmp_path / "sample")
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,7 @@ def spoken() -> dict[tuple[int, str], np.ndarray]:
 def pitch_hz(sound: np.ndarray) -> float:
     """Median over loud frames of the autocorrelation's peak between 80 and 450 Hz."""
     x = sound.astype(float)
-    found = []
+    pitches = []
     for start in range(0, len(x) - 1024, 512):
         frame = x[start : start + 1024] - x[start : start + 1024].mean()
         if frame.std() < 0.3 * x.std():
@@ -32,8 +32,8 @@ def pitch_hz(sound: np.ndarray) -> float:
         low, high = RATE_HZ // 450, RATE_HZ // 80
         lag = low + int(np.argmax(ring[low:high]))
         if ring[lag] > 0.5 * ring[0]:
-            found.append(RATE_HZ / lag)
-    return float(np.median(found))
+            pitches.append(RATE_HZ / lag)
+    return float(np.median(pitches))
 
 
 def loudness_db(sound: np.ndarray) -> float:
@@ -42,8 +42,8 @@ def loudness_db(sound: np.ndarray) -> float:
 
 
 def speech_s(sound: np.ndarray) -> float:
-    heard = np.flatnonzero(np.abs(sound) > 0.05 * np.abs(sound).max())
-    return float((heard[-1] - heard[0]) / RATE_HZ)
+    loud = np.flatnonzero(np.abs(sound) > 0.05 * np.abs(sound).max())
+    return float((loud[-1] - loud[0]) / RATE_HZ)
 
 
 @pytest.mark.parametrize("speaker", [0, 1])

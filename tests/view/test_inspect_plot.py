@@ -1,4 +1,4 @@
-"""The picture of one utterance: what is in the caches shows in it, and what is not is said instead of drawn."""
+"""The picture of one utterance: what is in the caches is drawn, and the rest is named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_hands_are_drawn_where_they_were_measured(tmp_path: Path) -> None:
     assert drawn(tmp_path / "hands.png", body(hands=True)) != bare
 
 
-def test_where_there_is_nothing_to_draw_the_reason_is_told_once(tmp_path: Path) -> None:
+def test_where_there_is_nothing_to_draw_the_reason_is_given_once(tmp_path: Path) -> None:
     write_cache(
         tmp_path / "pose.h5",
         modality="pose",
@@ -85,7 +85,7 @@ def cue(tmp_path: Path) -> Path:
     return tmp_path / "features" / "face.h5"
 
 
-def test_the_frame_of_a_cue_is_found_by_the_command_that_extract_prints(tmp_path: Path) -> None:
+def test_the_frame_of_a_cue_is_drawn_by_the_command_that_extract_prints(tmp_path: Path) -> None:
     path = cue(tmp_path)
     manifest = recording.read_dir(tmp_path / "talk").manifest(tmp_path / "talk")
     first, second = (u.id for u in manifest.utterances)

@@ -49,7 +49,7 @@ class Params:
     variant    full: {split}_sent_emo.csv; dyadic: {split}_sent_emo_dya.csv, the clips by their old numbers
     text       repair: undo mojibake and straighten curly quotes; keep: as the file has it, only reported
     longest_s  an utterance with a longer span is mis-cut: it keeps its words and goes without video
-    twins      final: take final_videos_testdiaX_uttY where it is beside diaX_uttY; plain: ignore it, as the authors advise
+    twins      final: take final_videos_testdiaX_uttY where there is one; plain: ignore it, as the authors advise
     clips      split -> folder of its clips, for other folder names than the usual ones
     """
 
