@@ -95,11 +95,11 @@ def test_the_parameter_is_a_part_of_what_is_measured(tmp_path: Path) -> None:
     assert levels["auto"] == levels[2] > -20
     assert levels[1] == -100
     names = {
-        extractor_spec("audio", prosody.__name__, prosody.Params(), track).facts.get("track")
+        extractor_spec("audio", prosody.__name__, prosody.Params(), track).recorded_params.get("track")
         for track in ("auto", 1, 2)
     }
     assert names == {None, 1, 2}
-    assert "track" not in extractor_spec("face", extractor.__name__, extractor.Params()).facts
+    assert "track" not in extractor_spec("face", extractor.__name__, extractor.Params()).recorded_params
 
 
 def test_a_track_that_cannot_be_is_named() -> None:
