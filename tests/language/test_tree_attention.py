@@ -97,13 +97,13 @@ def test_a_walk_takes_a_branch_with_its_labels_and_leaves_out_padding() -> None:
     made = tree_attention.plan(node, ancestors[None], position, {0: 0, 7: 2}, torch.zeros(1))
     assert [(s.start, s.stop, s.place) for s in made.steps] == [(0, 2, 0), (2, 6, 2), (6, 8, 2)]
     assert made.longest == 6
-    assert (made.seen[0][1] == 0).int().tolist() == [
+    assert (made.masks[0][1] == 0).int().tolist() == [
         [1, 1, 1, 0, 0, 0],
         [1, 1, 1, 1, 0, 0],
         [1, 1, 1, 1, 1, 0],
         [1, 1, 1, 0, 0, 1],
     ]
-    assert (made.seen[7][1] == 0).int().tolist() == [
+    assert (made.masks[7][1] == 0).int().tolist() == [
         [0, 1, 1, 0, 0, 0],
         [0, 0, 1, 1, 0, 0],
         [0, 0, 0, 1, 1, 0],
@@ -114,13 +114,13 @@ def test_a_walk_takes_a_branch_with_its_labels_and_leaves_out_padding() -> None:
 @pytest.mark.parametrize("name", [*TREES, *NO_TREES])
 def test_a_class_is_asked_how_it_understands_trees(name: str) -> None:
     made = drawn((TREES | NO_TREES)[name])
-    assert tree_attention.understood(made) == ("paths" if name in TREES else "no")
+    assert tree_attention.supported_trees(made) == ("paths" if name in TREES else "no")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_every_family_walks_in_every_dtype(name: str, dtype: torch.dtype) -> None:
-    assert tree_attention.understood(drawn(families.config(name, 500)).to(dtype)) == "paths"
+    assert tree_attention.supported_trees(drawn(families.config(name, 500)).to(dtype)) == "paths"
 
 
 @pytest.mark.parametrize("name", ["mistral window", "qwen2 window", "gemma3"])
@@ -129,7 +129,7 @@ def test_a_layer_that_does_not_tell_of_its_window_is_found_out(name: str, monkey
     monkeypatch.setattr(
         tree_attention, "attend", lambda *given, **named: real(*given, **named | {"sliding_window": None})
     )
-    assert tree_attention.understood(made) == "masks"
+    assert tree_attention.supported_trees(made) == "masks"
 
 
 OWN_ATTENTION = {
@@ -142,7 +142,7 @@ OWN_ATTENTION = {
 
 @pytest.mark.parametrize("name", OWN_ATTENTION)
 def test_a_class_with_an_attention_of_its_own_keeps_the_mask(name: str) -> None:
-    assert tree_attention.understood(drawn(OWN_ATTENTION[name])) == "masks"
+    assert tree_attention.supported_trees(drawn(OWN_ATTENTION[name])) == "masks"
 
 
 def test_the_attention_is_the_models_own_again_afterwards(world: World, calls: list[tree_attention.Plan]) -> None:
