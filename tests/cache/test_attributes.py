@@ -43,8 +43,8 @@ def test_what_is_neither_a_text_nor_a_number_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     odd = {"list": ["a", "b"], "row": np.arange(3), "pairs": np.zeros(2, [("a", "i4")])}
     root = write(path, {"k": 2, **odd})
-    found = attribute_faults(path, root)
-    assert {name for name, fault in found.items() if fault} == set(odd)
+    faults = attribute_faults(path, root)
+    assert {name for name, fault in faults.items() if fault} == set(odd)
     with GuardedFile(path, "file", "", "") as file:
         assert file.attribute("k") == 2
         for name in odd:

@@ -66,11 +66,11 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         assert cache.notes == {"m/ütt03": "The picture ends at 1.00 of 2.00 s."}
         assert list(cache) == sorted([*FAILURES, *(row[0] for row in clips())])
         for id_, features, duration_s, points in clips():
-            found = cache[id_]
-            np.testing.assert_array_equal(found.values, features.values)
-            np.testing.assert_array_equal(found.timestamps_s, features.timestamps_s)
-            assert found.values.dtype == np.float32
-            np.testing.assert_array_equal(found.column("größe"), features.values[:, 2])
+            features = cache[id_]
+            np.testing.assert_array_equal(features.values, features.values)
+            np.testing.assert_array_equal(features.timestamps_s, features.timestamps_s)
+            assert features.values.dtype == np.float32
+            np.testing.assert_array_equal(features.column("größe"), features.values[:, 2])
             assert cache.duration_s(id_) == duration_s
             assert cache.frames(id_) == len(features.values)
             kept = cache.landmarks(id_)
@@ -283,11 +283,11 @@ def test_damaged_words_and_rows_are_sentences(tmp_path: Path) -> None:
 
 def test_the_summary_says_what_is_in_it(tmp_path: Path) -> None:
     with open_cache(write(tmp_path / "face.h5")) as cache:
-        told = summary(cache)
+        totals = summary(cache)
     values = np.concatenate([row[1].values for row in clips()])
-    assert (told["utterances"], told["failed"], told["rows"]) == (43, 3, len(values))
-    assert told["hours"] == pytest.approx(sum(row[2] for row in clips()) / 3600)
-    first = told["columns"]["AU01_r"]
+    assert (totals["utterances"], totals["failed"], totals["rows"]) == (43, 3, len(values))
+    assert totals["hours"] == pytest.approx(sum(row[2] for row in clips()) / 3600)
+    first = totals["columns"]["AU01_r"]
     assert first["nan_share"] == pytest.approx(np.isnan(values[:, 0]).mean())
     assert first["mean"] == pytest.approx(np.nanmean(values[:, 0]), abs=1e-6)
     assert first["std"] == pytest.approx(np.nanstd(values[:, 0]), abs=1e-6)

@@ -20,12 +20,12 @@ def pose(x: list[float], step: int = 2) -> Features:
 
 
 def test_each_row_is_judged_at_its_own_time() -> None:
-    found = is_other_person(face([0.2] * 4 + [0.8] * 4 + [np.nan] * 2), pose([0.25, 0.7, 0.75, 0.2, 0.2]))
-    np.testing.assert_array_equal(found, [0, 1, 0, 1, np.nan])
+    other = is_other_person(face([0.2] * 4 + [0.8] * 4 + [np.nan] * 2), pose([0.25, 0.7, 0.75, 0.2, 0.2]))
+    np.testing.assert_array_equal(other, [0, 1, 0, 1, np.nan])
 
 
 @pytest.mark.parametrize("names", [("face_x", "face_y"), ("AU12_r", "quality", "yaw")])
 def test_without_places_nobody_can_tell(names: tuple[str, ...]) -> None:
-    seen = Features(np.zeros((5, len(names)), np.float32), np.arange(5) / 25, names)
-    assert np.isnan(is_other_person(seen, pose([0.2, 0.2]))).all()
+    body = Features(np.zeros((5, len(names)), np.float32), np.arange(5) / 25, names)
+    assert np.isnan(is_other_person(body, pose([0.2, 0.2]))).all()
     assert np.isnan(is_other_person(face([]), pose([0.2]))).all()

@@ -48,17 +48,17 @@ def change(points: Array, rotation: Array | None = None) -> dict[str, float]:
     ],
 )
 def test_a_movement_raises_its_own_unit_and_not_the_opposite_one(points: Array, rises: str, opposite: str) -> None:
-    found = change(points)
-    assert found[rises] > 0.8
-    assert found[opposite] < 0.1
-    assert found[rises] >= sorted(found.values())[-2], found
+    units = change(points)
+    assert units[rises] > 0.8
+    assert units[opposite] < 0.1
+    assert units[rises] >= sorted(units.values())[-2], units
 
 
 def test_a_lowered_brow_is_no_raised_brow() -> None:
-    found = change(moved([105, 66, 107, 52, 65, 55, 334, 296, 336, 282, 295, 285], (0, 0.06)))
-    assert found["AU04"] > 0.5
-    assert found["AU01"] <= 0
-    assert found["AU02"] <= 0
+    units = change(moved([105, 66, 107, 52, 65, 55, 334, 296, 336, 282, 295, 285], (0, 0.06)))
+    assert units["AU04"] > 0.5
+    assert units["AU01"] <= 0
+    assert units["AU02"] <= 0
 
 
 @pytest.mark.parametrize("angles", [(15, 0, 0), (-10, 25, -20), (0, -30, 40)])
@@ -71,20 +71,20 @@ def test_a_turned_head_changes_no_unit(angles: tuple[float, float, float]) -> No
 def test_intensities_lie_between_0_and_5_however_far_a_face_is_pulled() -> None:
     rng = np.random.default_rng(0)
     faces = mesh.average_face() + rng.normal(0, 1, (50, 1, 3)) * rng.normal(0, 0.3, (50, MESH_POINTS, 3))
-    found = action_units.from_landmarks((faces * 80 + 200).astype(np.float32))
-    assert found.shape == (50, 18)
-    assert found.dtype == np.float32
-    assert found.min() >= 0
-    assert found.max() <= 5
+    units = action_units.from_landmarks((faces * 80 + 200).astype(np.float32))
+    assert units.shape == (50, 18)
+    assert units.dtype == np.float32
+    assert units.min() >= 0
+    assert units.max() <= 5
 
 
 def test_a_burst_of_two_frames_keeps_its_height_and_frames_without_a_face_stay_absent() -> None:
     rest, burst, nobody = seen(mesh.average_face()), seen(smile()), np.full((MESH_POINTS, 3), np.nan)
-    found = action_units.from_landmarks(batch(rest, rest, burst, burst, rest, nobody, rest))
+    units = action_units.from_landmarks(batch(rest, rest, burst, burst, rest, nobody, rest))
     long = action_units.from_landmarks(batch(*[burst] * 9))
-    np.testing.assert_allclose(found[2:4], long[:2], atol=1e-5)
-    assert np.isnan(found[5]).all()
-    assert np.isfinite(found[[0, 1, 4, 6]]).all()
+    np.testing.assert_allclose(units[2:4], long[:2], atol=1e-5)
+    assert np.isnan(units[5]).all()
+    assert np.isfinite(units[[0, 1, 4, 6]]).all()
     assert action_units.from_landmarks(batch(rest)[:0]).shape == (0, 18)
 
 
@@ -103,9 +103,9 @@ def test_blendshapes_do_not_know_place_size_and_tilt() -> None:
     cos, sin = np.cos(0.4), np.sin(0.4)
     tilted = points[:, :, :2] @ np.array([[cos, sin], [-sin, cos]]) * 37 + (120, -40)
     np.testing.assert_allclose(blendshapes.scores(tilted), blendshapes.scores(points), atol=1e-9)
-    found = dict(zip(blendshapes.SHAPES, blendshapes.scores(points)[0], strict=True))
-    assert found["mouthSmileLeft"] > 0.5
-    assert found["mouthFrownLeft"] < 0.1
+    scores = dict(zip(blendshapes.SHAPES, blendshapes.scores(points)[0], strict=True))
+    assert scores["mouthSmileLeft"] > 0.5
+    assert scores["mouthFrownLeft"] < 0.1
 
 
 TASK = Path(__file__).resolve().parents[3] / "shared" / "models" / "face_landmarker.task"
@@ -116,9 +116,9 @@ def test_the_users_own_model_is_asked_directly_and_the_network_repeats_it() -> N
     rest, brows = mesh.average_face(), moved(INNER_BROWS, (0, -0.09)) - mesh.average_face()
     faces = np.stack([rest + x * brows + y * (smile() - rest) for x in (0, 0.5, 1) for y in (0, 0.5, 1)])
     model = BlendshapeModel(TASK)
-    told, repeated = model(faces), blendshapes.scores(faces)
-    moves = np.flatnonzero(told.std(axis=0) >= 0.05)
-    r = [np.corrcoef(told[:, i], repeated[:, i])[0, 1] for i in moves]
+    scores, repeated = model(faces), blendshapes.scores(faces)
+    moves = np.flatnonzero(scores.std(axis=0) >= 0.05)
+    r = [np.corrcoef(scores[:, i], repeated[:, i])[0, 1] for i in moves]
     assert len(moves) >= 4
     assert np.median(r) > 0.9
     landmarks = batch(*(seen(one) for one in faces))

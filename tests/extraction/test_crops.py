@@ -66,22 +66,22 @@ def test_beyond_what_is_shown_the_border_goes_on() -> None:
 
 def below(down_px: Array) -> NDArray[np.uint8]:
     """(n, 24, 24) a face whose part below the lips is so far down."""
-    base, found = texture(4, 24 * 16), []
+    base, mouths = texture(4, 24 * 16), []
     lips = int((0.757 - 0.35) / 1.1 * 24 * 16)
     y, x = np.mgrid[0 : 24 * 16, 0 : 24 * 16].astype(np.float32)
     for down in down_px:
         moved = cv2.remap(
             base, x, y - (y > lips) * np.float32(16 * down), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        found.append(cv2.resize(moved, (24, 24), interpolation=cv2.INTER_AREA).clip(0, 255).astype(np.uint8))
-    return np.array(found)
+        mouths.append(cv2.resize(moved, (24, 24), interpolation=cv2.INTER_AREA).clip(0, 255).astype(np.uint8))
+    return np.array(mouths)
 
 
 def test_a_chin_that_goes_down_is_a_mouth_that_opens() -> None:
     down = np.abs(np.sin(np.arange(40) / 3))
-    found = mouth_opening(below(down))
-    assert np.corrcoef(found, down)[0, 1] > 0.9
-    assert found.max() - found.min() == pytest.approx(1.1 / 24, rel=0.6), "in distances of the eyes"
+    opening = mouth_opening(below(down))
+    assert np.corrcoef(opening, down)[0, 1] > 0.9
+    assert opening.max() - opening.min() == pytest.approx(1.1 / 24, rel=0.6), "in distances of the eyes"
 
 
 def test_light_and_a_face_that_is_cut_askew_open_no_mouth() -> None:

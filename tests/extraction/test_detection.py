@@ -29,9 +29,9 @@ FPS, RATE_HZ = 25, 16_000
 
 @pytest.fixture(scope="module")
 def tracker() -> Iterator[FaceTracker]:
-    found = FaceTracker(4, 0.5, 0.5)
-    yield found
-    found.close()
+    face_tracker = FaceTracker(4, 0.5, 0.5)
+    yield face_tracker
+    face_tracker.close()
 
 
 def person(who: int, side: int, open_mouth: float = 0.0) -> Picture:
@@ -121,8 +121,8 @@ def test_the_mesh_needs_a_part_of_the_picture_and_answers_bit_for_bit_as_with_al
     models = FaceModels(0.5)
     shown = put(put(wall(960, 540), person(0, 320), 20, 200), person(1, 300), 650, 10)
     models.set_frame(shown)
-    found = [models.detect("near")[0].rect, Rect(0.83, 0.3, 0.2, 0.36)]
-    turned = [replace(rect, angle=angle) for rect in found for angle in (0.0, 0.4, -1.3, 2.5)]
+    rects = [models.detect("near")[0].rect, Rect(0.83, 0.3, 0.2, 0.36)]
+    turned = [replace(rect, angle=angle) for rect in rects for angle in (0.0, 0.4, -1.3, 2.5)]
     outside = [Rect(x, y, 0.3, 0.3 * 960 / 540, 0.2) for x, y in ((0.02, 0.5), (0.97, 0.03), (0.5, 1.0), (1.4, 0.5))]
     for rect in [*turned, *outside[:3]]:
         models.set_frame(shown)

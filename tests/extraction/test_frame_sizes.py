@@ -58,32 +58,32 @@ def bordered(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("faces", [1, 4])
 def test_a_face_stays_where_it_is(frames: Frames, smaller: object, faces: int) -> None:
     extractor = face.open_extractor(face.Params(faces=faces))
-    found = []
+    positions = []
     for mixed in (frames, [smaller(p) if 6 <= i < 16 else p for i, p in enumerate(frames)]):  # type: ignore[operator]
         extractor.reset()
         for number, picture in enumerate(mixed):
             extractor.frame(picture, number / 25)
         features = extractor.finish()
         assert np.isfinite(features.values).all(axis=1).mean() > 0.9
-        found.append(features)
+        positions.append(features)
         assert extractor.landmarks is not None
     extractor.close()
     for name, allowed in (("face_x", 0.01), ("face_y", 0.01), ("face_size", 0.02), ("pose_roll_deg", 2.0)):
-        apart = np.abs(found[0].column(name) - found[1].column(name))
+        apart = np.abs(positions[0].column(name) - positions[1].column(name))
         assert np.nanmax(apart) < allowed, name
 
 
 def test_a_body_stays_where_it_is(frames: Frames) -> None:
     extractor = body.open_extractor(body.Params())
-    found = []
+    positions = []
     for mixed in (frames, [bordered(p) if 6 <= i < 16 else p for i, p in enumerate(frames)]):
         extractor.reset()
         for number, picture in enumerate(mixed):
             extractor.frame(picture, number / 25)
-        found.append(extractor.finish())
+        positions.append(extractor.finish())
     extractor.close()
     for name in ("left_ear_x", "right_ear_x", "left_shoulder_x", "nose_y"):
-        apart = np.abs(found[0].column(name) - found[1].column(name))
+        apart = np.abs(positions[0].column(name) - positions[1].column(name))
         assert np.nanmedian(apart[6:16]) < 0.02, name
 
 

@@ -29,31 +29,33 @@ def hand(x: float, y: float, bent: float = 0.0, palm_px: float = 20) -> NDArray[
     return (((points * palm_px) + (x, y, 0)) / (SIZE[0], SIZE[1], SIZE[0])).astype(np.float32)
 
 
-def told(frames: list[NDArray[np.float32]], nose: tuple[float, float] = (0.5, 0.2)) -> dict[str, NDArray[np.float32]]:
+def measures_of(
+    frames: list[NDArray[np.float32]], nose: tuple[float, float] = (0.5, 0.2)
+) -> dict[str, NDArray[np.float32]]:
     stamps = np.arange(len(frames)) / 8
-    found = hands.measure(np.stack(frames), np.tile(np.float32(nose), (len(frames), 1)), stamps, SIZE)
-    return dict(zip(hands.COLUMNS, found.T, strict=True))
+    measured = hands.measure(np.stack(frames), np.tile(np.float32(nose), (len(frames), 1)), stamps, SIZE)
+    return dict(zip(hands.COLUMNS, measured.T, strict=True))
 
 
 def test_a_fist_is_shut_and_a_flat_hand_open_at_any_size() -> None:
     for palm_px in (8, 40):
         pair = np.stack([hand(50, 80, 0, palm_px), hand(150, 80, 85, palm_px)])
-        seen = told([pair])
-        assert seen["left_hand_open"][0] == pytest.approx(1)
-        assert seen["right_hand_open"][0] < 0.2
+        measured = measures_of([pair])
+        assert measured["left_hand_open"][0] == pytest.approx(1)
+        assert measured["right_hand_open"][0] < 0.2
 
 
 def test_a_hand_at_the_face_is_near_it() -> None:
-    seen = told([np.stack([hand(100, 40), hand(190, 95)])])
-    assert seen["left_hand_near_face"][0] == 1
-    assert seen["right_hand_near_face"][0] == 0
-    assert np.isnan(told([np.stack([hand(100, 40)] * 2)], (np.nan, np.nan))["left_hand_near_face"][0])
+    measured = measures_of([np.stack([hand(100, 40), hand(190, 95)])])
+    assert measured["left_hand_near_face"][0] == 1
+    assert measured["right_hand_near_face"][0] == 0
+    assert np.isnan(measures_of([np.stack([hand(100, 40)] * 2)], (np.nan, np.nan))["left_hand_near_face"][0])
 
 
 def test_movement_is_in_palms_per_second_and_a_leap_is_none() -> None:
     gone = np.full((HAND_POINTS, 3), np.nan, np.float32)
     frames = [np.stack([hand(x, 80), gone]) for x in (50, 60, 60, 150, 155)]
-    moved = told(frames)["hands_movement"]
+    moved = measures_of(frames)["hands_movement"]
     assert np.isnan(moved[[0, 3]]).all()
     np.testing.assert_allclose(moved[[1, 2, 4]], [4.0, 0.0, 2.0], atol=1e-3)
 
@@ -84,10 +86,10 @@ def test_a_hand_before_a_mouth_is_seen_there() -> None:
         for i, frame in enumerate(video):
             if i % 6 == 0 and frame.timestamp_s < 9:
                 extractor.frame(frame.rgb(), frame.timestamp_s)
-    found = extractor.finish()
+    features = extractor.finish()
     extractor.close()
-    near = np.fmax(found.column("left_hand_near_face"), found.column("right_hand_near_face"))
-    late = found.timestamps_s > 5
+    near = np.fmax(features.column("left_hand_near_face"), features.column("right_hand_near_face"))
+    late = features.timestamps_s > 5
     assert np.nanmean(near[late]) > 0.7
     assert np.isfinite(near[late]).mean() > 0.7
-    assert not np.isfinite(near[found.timestamps_s < 1]).any()
+    assert not np.isfinite(near[features.timestamps_s < 1]).any()

@@ -31,15 +31,15 @@ def sound(opened: Array, spread: Array, seconds: float) -> NDArray[np.float32]:
     rng, count = np.random.default_rng(5), int(seconds * SAMPLE_RATE_HZ)
     at = np.arange(count) / SAMPLE_RATE_HZ
     hz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
-    heard = 1e-3 * rng.normal(0, 1, count)
+    samples = 1e-3 * rng.normal(0, 1, count)
     for low, high, level in (
         (700, 1000, opened),
         (350, 550, opened * (1 - spread)),
         (1600, 2100, opened * (1 + spread)),
     ):
         noise = np.fft.irfft(np.fft.rfft(rng.normal(0, 1, count)) * ((hz > low) & (hz < high)), count)
-        heard += 0.1 * np.interp(at, np.arange(len(level)) / 100, level) * noise / noise.std()
-    return heard.astype(np.float32)
+        samples += 0.1 * np.interp(at, np.arange(len(level)) / 100, level) * noise / noise.std()
+    return samples.astype(np.float32)
 
 
 def moved(
@@ -52,9 +52,9 @@ def moved(
 
 
 def proof(seconds: float, own: int, voice: int, **how: float) -> float:
-    said = syllables(seconds, voice)
+    mouth_shape = syllables(seconds, voice)
     times_s, mouth = moved(*syllables(seconds, own), seconds, **how)
-    return lip_sync.speaking_llr([(times_s, mouth)], lip_sync.audio_features(sound(*said, seconds), times_s))
+    return lip_sync.speaking_llr([(times_s, mouth)], lip_sync.audio_features(sound(*mouth_shape, seconds), times_s))
 
 
 def test_own_speech_is_likelier_than_another_s_and_more_so_the_longer_it_is() -> None:
@@ -75,22 +75,22 @@ def test_people_are_ahead_of_their_sound_by_different_times(ahead_s: float) -> N
 def test_how_spread_a_mouth_is_counts_as_well() -> None:
     """Of two mouths that open alike the one that is spread and rounded with the vowels."""
     opened, spread = syllables(5.0, 4)
-    heard = lip_sync.audio_features(sound(opened, spread, 5.0), np.array([5.0]))
-    right, wrong = (lip_sync.speaking_llr([moved(opened, wide, 5.0)], heard) for wide in (spread, -spread))
+    audio = lip_sync.audio_features(sound(opened, spread, 5.0), np.array([5.0]))
+    right, wrong = (lip_sync.speaking_llr([moved(opened, wide, 5.0)], audio) for wide in (spread, -spread))
     assert right > wrong + 1
 
 
 def test_quick_movements_count_beside_the_slow_ones() -> None:
     """Somebody whose mouth goes up and down with the sentence but not with its syllables."""
-    told = []
+    llrs = []
     for seed in range(4):
         opened, spread = syllables(5.0, seed)
-        heard = lip_sync.audio_features(sound(opened, spread, 5.0), np.array([5.0]))
+        audio = lip_sync.audio_features(sound(opened, spread, 5.0), np.array([5.0]))
         times_s, own = moved(opened, spread, 5.0)
         other = moved(*syllables(5.0, seed + 50), 5.0)[1]
         (slow, own_quick), (_, other_quick) = (_parted(one, times_s) for one in (own, other))
-        told.append([lip_sync.speaking_llr([(times_s, slow + quick)], heard) for quick in (own_quick, other_quick)])
-    assert np.mean(told, axis=0)[0] > np.mean(told, axis=0)[1] + 1
+        llrs.append([lip_sync.speaking_llr([(times_s, slow + quick)], audio) for quick in (own_quick, other_quick)])
+    assert np.mean(llrs, axis=0)[0] > np.mean(llrs, axis=0)[1] + 1
 
 
 def _parted(mouth: Array, times_s: Array) -> tuple[Array, Array]:
@@ -104,15 +104,15 @@ def test_the_sound_before_and_after_is_heard_too() -> None:
     assert lip_sync.with_context(loud)[0].tolist() == [0, 100, 0, 100, 4, 104]
 
 
-def test_stretches_count_together_and_too_short_ones_not() -> None:
+def test_spans_count_together_and_too_short_ones_not() -> None:
     opened, spread = syllables(6.0, 7)
     times_s, mouth = moved(opened, spread, 6.0)
-    heard = lip_sync.audio_features(sound(opened, spread, 6.0), times_s)
+    audio = lip_sync.audio_features(sound(opened, spread, 6.0), times_s)
     parts = [(times_s[i : i + 25], mouth[i : i + 25]) for i in (0, 50, 100)]
-    assert lip_sync.speaking_llr(parts, heard) > max(lip_sync.speaking_llr([part], heard) for part in parts)
-    assert lip_sync.speaking_llr([(times_s[:4], mouth[:4])], heard) == lip_sync.speaking_llr([], heard) == 0.0
+    assert lip_sync.speaking_llr(parts, audio) > max(lip_sync.speaking_llr([part], audio) for part in parts)
+    assert lip_sync.speaking_llr([(times_s[:4], mouth[:4])], audio) == lip_sync.speaking_llr([], audio) == 0.0
     uneven = np.sort(np.random.default_rng(0).choice(150, 100, replace=False))
-    assert lip_sync.speaking_llr([(times_s[uneven], mouth[uneven])], heard) > 1
+    assert lip_sync.speaking_llr([(times_s[uneven], mouth[uneven])], audio) > 1
 
 
 def test_an_open_vowel_s_band_is_heard_at_any_level() -> None:

@@ -172,16 +172,16 @@ def test_the_body_model_answers_bit_for_bit_as_mediapipes_own_graph(portrait: ND
         np.roll(portrait, 40, axis=0),
     ]
     wide = [np.ascontiguousarray(np.pad(picture, ((0, 1), (80, 20), (0, 0)))) for picture in clip]
-    seen = []
+    frames = []
     for pictures in (clip, wide):
         ours.reset()
         theirs.reset()
         for index, picture in enumerate(pictures):
             now_s = index / 8 + 0.01 * (index % 3)
             one, other = ours(picture, now_s), theirs(picture, now_s)
-            seen.append(one is not None)
+            frames.append(one is not None)
             assert (one is None) == (other is None)
             if one is not None and other is not None:
                 assert one.tobytes() == other.tobytes(), f"frame {index}"
-    assert seen.count(True) >= 12, "it followed"
-    assert seen.count(False) >= 2, "it lost"
+    assert frames.count(True) >= 12, "it followed"
+    assert frames.count(False) >= 2, "it lost"

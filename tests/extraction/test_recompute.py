@@ -54,10 +54,10 @@ def face_cache(path: Path, *, landmarks: bool = True, off: float = 0.0) -> Path:
 
 def test_what_is_stored_gives_what_was_measured_to_the_last_digit(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5")
-    found = recompute.run(path, tmp_path / "out" / "face.h5")
-    assert found.utterances == 3
-    assert max(found.differences.values()) == 0
-    assert set(found.differences) == set(recompute.COLUMNS)
+    outcome = recompute.run(path, tmp_path / "out" / "face.h5")
+    assert outcome.utterances == 3
+    assert max(outcome.differences.values()) == 0
+    assert set(outcome.differences) == set(recompute.COLUMNS)
     with open_cache(path) as before, open_cache(tmp_path / "out" / "face.h5") as after:
         assert after.ids == before.ids
         assert after.failures == before.failures
@@ -78,11 +78,11 @@ def test_blocks_of_frames_change_no_bit(monkeypatch: pytest.MonkeyPatch, block: 
     np.testing.assert_array_equal(extractor.measure_packed(packed, SIZE, presence), whole)
 
 
-def test_what_was_changed_shows_and_is_mended(tmp_path: Path) -> None:
+def test_what_was_changed_shows_and_is_fixed(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5", off=0.5)
-    found = recompute.run(path, tmp_path / "mended" / "face.h5")
-    assert found.differences["AU12_r"] == pytest.approx(0.5, abs=1e-5)
-    assert "0.5000 of 5 (AU12_r)" in found.sentence()
+    outcome = recompute.run(path, tmp_path / "mended" / "face.h5")
+    assert outcome.differences["AU12_r"] == pytest.approx(0.5, abs=1e-5)
+    assert "0.5000 of 5 (AU12_r)" in outcome.sentence()
     again = recompute.run(tmp_path / "mended" / "face.h5", None)
     assert max(again.differences.values()) == 0
 
@@ -104,14 +104,14 @@ def test_the_page_on_plain_h5py_reads_the_same(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "features").mkdir()
     path = face_cache(tmp_path / "features" / "face.h5")
     monkeypatch.chdir(tmp_path)
-    told: dict[str, Any] = {}
-    exec(page.split("```python\n")[1].split("```")[0], told)
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
     with open_cache(path) as cache:
-        known = ~np.isnan(cache["a"].values).any(axis=1)
-        np.testing.assert_array_equal(told["values"], cache["a"].values)
-        np.testing.assert_allclose(told["pixels"][known], cache.landmarks("a")[known], rtol=1e-6)
-        assert list(told["columns"]) == list(cache.columns)
-        assert told["ids"][0] == "a"
+        complete = ~np.isnan(cache["a"].values).any(axis=1)
+        np.testing.assert_array_equal(names["values"], cache["a"].values)
+        np.testing.assert_allclose(names["pixels"][complete], cache.landmarks("a")[complete], rtol=1e-6)
+        assert list(names["columns"]) == list(cache.columns)
+        assert names["ids"][0] == "a"
 
 
 def test_without_landmarks_there_is_a_sentence(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_damaged_rows_cost_themselves_alone(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5")
     with h5py.File(path, "a") as file:
         file["timestamps_s"][3] = np.nan  # of the first
-    found = recompute.run(path, tmp_path / "again" / "face.h5")
-    assert set(found.unreadable) == {"a"}
+    outcome = recompute.run(path, tmp_path / "again" / "face.h5")
+    assert set(outcome.unreadable) == {"a"}
     with open_cache(tmp_path / "again" / "face.h5") as cache:
         assert set(cache.failures) == {"a", "d"}
         assert cache.frames("b") == 30

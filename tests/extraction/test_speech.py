@@ -20,6 +20,9 @@ from bemerc.corpus.manifest import Manifest, Split
 from bemerc.extraction import run, validate
 from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.jobs import extractor_spec, jobs_from_folder, jobs_from_manifest
+from bemerc.extraction.outcome import Outcome
+from bemerc.extraction.params import AudioParams
+from bemerc.extraction.write_caches import write_no_speech
 from bemerc.interop import exporters, importers
 from bemerc.language.inputs import prompts
 from bemerc.language.model import behavior_model
@@ -39,14 +42,14 @@ class World:
 
     folder: Path
     manifest: Manifest
-    params: run.AudioParams
-    outcome: run.Outcome
+    params: AudioParams
+    outcome: Outcome
 
     @property
     def paths(self) -> dict[str, Path]:
         return {kind: self.folder / "features" / f"{kind}.h5" for kind in ("audio", "speech")}
 
-    def speech(self, out: Path, workers: int = 1, **options: object) -> run.Outcome:
+    def speech(self, out: Path, workers: int = 1, **options: object) -> Outcome:
         """Measure speech into ``out`` with the same store, or with other options of the encoder."""
         params = dataclasses.replace(
             self.params,
@@ -62,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     base = tmp_path_factory.mktemp("speech")
     for i, seconds in enumerate(LENGTHS_S):
         write_clip(base / "clips" / f"{SPLITS[i]}/{i}.mp4", seconds, tone_hz=150 + 60 * (i % 2) + i)
-    found = jobs_from_folder(base / "clips")
+    jobs = jobs_from_folder(base / "clips")
     from bemerc.corpus.readers import folder
 
     manifest = folder.read(base / "clips").manifest(base / "clips")
@@ -72,9 +75,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     manifest = dataclasses.replace(manifest, utterances=turns, labels=("joy", "anger"))
     small = speech_encoder.Params(name_or_path=str(tiny_encoder(base / "wavlm")), layers=(1, -1), device="cpu")
-    params = run.AudioParams(speech_backend="encoder", encoder=small)
-    run.extract_audio(found, base / "features", base / "store", params, 1)
-    outcome = run.extract_speech(found, base / "features", base / "store", params, 2)
+    params = AudioParams(speech_backend="encoder", encoder=small)
+    run.extract_audio(jobs, base / "features", base / "store", params, 1)
+    outcome = run.extract_speech(jobs, base / "features", base / "store", params, 2)
     assert outcome is not None
     return World(base, manifest, params, outcome)
 
@@ -91,7 +94,7 @@ def test_what_was_measured_is_a_cache_like_any_other(world: World) -> None:
         longest, shortest = cache["train/1"], cache["test/5"]
         assert longest.timestamps_s[-1] == pytest.approx(prosody["train/1"].timestamps_s[-1], abs=0.03)
         assert len(shortest.values) == 0, "less than a frame of sound"
-        report = validate.check(cache, validate.against_media(cache, world.manifest, world.folder / "store"))
+        report = validate.check_rows(cache, validate.check_against_clips(cache, world.manifest, world.folder / "store"))
         assert not report.errors, report.format_text()
 
 
@@ -144,11 +147,11 @@ def test_where_nothing_is_asked_for_an_empty_cache_stands_in(world: World, tmp_p
     """DVC wants the file; tokens, descriptions and 'bemerc cache' take it for what it is."""
     none = dataclasses.replace(world.params, speech_backend="none")
     assert run.extract_speech([], tmp_path, tmp_path / "store", none) is None
-    path = run.no_speech(tmp_path)
+    path = write_no_speech(tmp_path)
     with open_cache(path, "speech") as cache:
         assert (len(cache), cache.columns) == (0, ())
-        assert not validate.check(cache).findings
-    assert path.read_bytes() == run.no_speech(tmp_path / "again").read_bytes()
+        assert not validate.check_rows(cache).issues
+    assert path.read_bytes() == write_no_speech(tmp_path / "again").read_bytes()
     paths = {"audio": world.paths["audio"], "speech": path}
     file.run(world.manifest, paths, tmp_path / "a.h5", file.Params(k=2))
     file.run(world.manifest, {"audio": world.paths["audio"]}, tmp_path / "b.h5", file.Params(k=2))
@@ -167,9 +170,9 @@ def test_it_goes_out_to_other_tools(world: World, tmp_path: Path) -> None:
     made = importers.from_mertools(tmp_path / "npy", tmp_path / "theirs", world.manifest, "speech", 50.0)
     for path in (tmp_path / "back" / "speech.h5", made.path):
         paths = {"audio": world.paths["audio"], "speech": path}
-        found = file.run(world.manifest, paths, path.with_name("tokens.h5"), file.Params(k=2))
+        tokens = file.run(world.manifest, paths, path.with_name("tokens.h5"), file.Params(k=2))
         assert (
-            sum(name.endswith(".level") and name[-7].isdigit() for name in found.modalities["audio"].columns) >= WIDTH
+            sum(name.endswith(".level") and name[-7].isdigit() for name in tokens.modalities["audio"].columns) >= WIDTH
         )
 
 
@@ -195,11 +198,11 @@ def test_what_is_not_there_is_told_before_anything_is_measured(world: World, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wide_cache_is_told_in_a_few_lines(world: World) -> None:
+def test_a_wide_cache_is_described_in_a_few_lines(world: World) -> None:
     with open_cache(world.paths["speech"]) as cache:
-        said = validate.describe_cache(cache)
-    assert f"and {WIDTH - 4} more of an encoder" in said
-    assert len(said.splitlines()) < 20
+        description = validate.describe_cache(cache)
+    assert f"and {WIDTH - 4} more of an encoder" in description
+    assert len(description.splitlines()) < 20
 
 
 # ------------------------------------------------------------------------------------------------- several clips at once
@@ -209,8 +212,8 @@ def test_one_process_takes_several_clips_and_a_crash_costs_one(tmp_path: Path) -
     for i in range(7):
         write_clip(tmp_path / "clips" / f"{i}.mp4", 1.2 if i != 4 else 0.2, tone_hz=3000 if i == 2 else 200 + 20 * i)
     log = tmp_path / "log.txt"
-    found = extractor_spec("speech", "tests.hums", hums.Params(str(log)))
-    outcome = run.run(jobs_from_folder(tmp_path / "clips"), (found,), tmp_path, tmp_path / "store", 2, 0.5)
+    spec = extractor_spec("speech", "tests.hums", hums.Params(str(log)))
+    outcome = run.run(jobs_from_folder(tmp_path / "clips"), (spec,), tmp_path, tmp_path / "store", 2, 0.5)
     assert outcome.failures == {"4": "Too short to hum."}
     assert set(outcome.retryable) == {"2"}
     assert "SIGSEGV" in outcome.retryable["2"]
@@ -228,7 +231,7 @@ HAS_SMILE = importlib.util.find_spec("opensmile") is not None
 
 @pytest.mark.skipif(HAS_SMILE, reason="openSMILE is installed")
 def test_without_opensmile_a_sentence_says_what_to_install(world: World, tmp_path: Path) -> None:
-    params = run.AudioParams(speech_backend="egemaps")
+    params = AudioParams(speech_backend="egemaps")
     with pytest.raises(BemercError, match=r"openSMILE, which is not installed.*bemerc\[egemaps\].*licence"):
         run.extract_speech(jobs_from_manifest(world.manifest), tmp_path, tmp_path / "store", params)
 
@@ -258,10 +261,10 @@ def test_egemaps_against_a_known_tone() -> None:
 
 @pytest.mark.skipif(not HAS_SMILE, reason="openSMILE is not installed: pip install 'bemerc[egemaps]'")
 def test_egemaps_into_tokens(world: World, tmp_path: Path) -> None:
-    params = run.AudioParams(speech_backend="egemaps")
+    params = AudioParams(speech_backend="egemaps")
     outcome = run.extract_speech(jobs_from_manifest(world.manifest), tmp_path, tmp_path / "store", params, 1)
     assert outcome is not None
     assert not outcome.failures
     paths = {"audio": world.paths["audio"], "speech": tmp_path / "speech.h5"}
-    found = file.run(world.manifest, paths, tmp_path / "tokens.h5", file.Params(k=2))
-    assert "egemaps_HNRdBACF_sma3nz.spread" in found.modalities["audio"].columns
+    tokens = file.run(world.manifest, paths, tmp_path / "tokens.h5", file.Params(k=2))
+    assert "egemaps_HNRdBACF_sma3nz.spread" in tokens.modalities["audio"].columns

@@ -68,8 +68,13 @@ def test_rows_are_what_the_model_says_layer_by_layer(
     models: dict[tuple[str, str], Path], kind: tuple[str, str]
 ) -> None:
     waveform = sound(20000)
-    said = [theirs(models[kind], waveform, layer) for layer in range(LAYERS + 1)]
-    for layers, truth in (((0,), said[0]), ((1,), said[1]), ((-1,), said[3]), ((1, -2), (said[1] + said[2]) / 2)):
+    outputs = [theirs(models[kind], waveform, layer) for layer in range(LAYERS + 1)]
+    for layers, truth in (
+        ((0,), outputs[0]),
+        ((1,), outputs[1]),
+        ((-1,), outputs[3]),
+        ((1, -2), (outputs[1] + outputs[2]) / 2),
+    ):
         features = opened(models[kind], layers=layers).clip(waveform)
         rows = len(features.values)
         assert features.values.dtype == np.float32
@@ -106,9 +111,9 @@ def test_models_that_would_hear_the_padding_hear_one_sound_at_a_time(models: dic
     """Group norm takes its mean over time: padded beside a longer one, a short clip's rows would change."""
     sounds = [sound(16000, 1), sound(16000, 2), sound(48000, 3)]
     group = opened(models["wavlm", "group"], batched=True)
-    for waveform, found in zip(sounds, group.clips(sounds), strict=True):
-        assert not isinstance(found, MediaError)
-        assert found.values.tobytes() == group.clip(waveform).values.tobytes()
+    for waveform, features in zip(sounds, group.clips(sounds), strict=True):
+        assert not isinstance(features, MediaError)
+        assert features.values.tobytes() == group.clip(waveform).values.tobytes()
 
 
 @pytest.mark.parametrize(("norm", "near"), [("layer", 0.985), ("group", 0.90)])
@@ -257,8 +262,8 @@ def test_weights_that_are_not_there_are_not_made_up(models: dict[tuple[str, str]
 def test_params_that_cannot_be_are_named() -> None:
     assert list(speech_encoder.Params().check()) == []
     wrong = speech_encoder.Params(layers=(), window_s=0.5, overlap_s=9.0, batch_s=0.0, dtype="float16", device="cpu")
-    said = " ".join(wrong.check())
-    assert all(name in said for name in ("layers", "window_s", "overlap_s", "batch_s", "dtype"))
+    errors = " ".join(wrong.check())
+    assert all(name in errors for name in ("layers", "window_s", "overlap_s", "batch_s", "dtype"))
 
 
 # -------------------------------------------------------------------------------------------------------------- windows
@@ -267,13 +272,13 @@ def test_params_that_cannot_be_are_named() -> None:
 @pytest.mark.parametrize("samples", [400, 128000, 128001, 128320, 200000, 481234, 3_000_000])
 def test_windows_cover_every_frame(samples: int) -> None:
     longest, overlap, hop = 128000, 32000, 320
-    found = windows.split(samples, longest, overlap, hop)
-    assert all(window.start % hop == 0 and 0 < window.samples <= longest for window in found)
-    assert (found[0].start, found[-1].end) == (0, samples)
-    assert all(a.end - b.start >= overlap - hop for a, b in itertools.pairwise(found))
+    windows_ = windows.split(samples, longest, overlap, hop)
+    assert all(window.start % hop == 0 and 0 < window.samples <= longest for window in windows_)
+    assert (windows_[0].start, windows_[-1].end) == (0, samples)
+    assert all(a.end - b.start >= overlap - hop for a, b in itertools.pairwise(windows_))
     frames = (samples - 400) // hop + 1
     truth = np.arange(frames, dtype=np.float32)[:, None] % 977
-    parts = [(w.start // hop, truth[w.start // hop :][: (w.samples - 400) // hop + 1]) for w in found]
+    parts = [(w.start // hop, truth[w.start // hop :][: (w.samples - 400) // hop + 1]) for w in windows_]
     np.testing.assert_allclose(windows.stitch(parts, frames), truth, rtol=1e-5)
 
 
@@ -312,12 +317,12 @@ def test_an_encoder_leaves_the_process_as_it_was(models: dict[tuple[str, str], P
     settings = cudnn.allow_tf32, cudnn.deterministic
     try:
         extractor = opened(models["wavlm", "layer"])
-        seen: list[tuple[int, bool, bool]] = []
+        inside: list[tuple[int, bool, bool]] = []
         extractor._network.register_forward_pre_hook(
-            lambda *_: seen.append((torch.get_num_threads(), cudnn.allow_tf32, cudnn.deterministic))
+            lambda *_: inside.append((torch.get_num_threads(), cudnn.allow_tf32, cudnn.deterministic))
         )
         extractor.clip(sound(16000))
-        assert seen == [(1, False, True)]
+        assert inside == [(1, False, True)]
         assert torch.get_num_threads() == 2
         assert (cudnn.allow_tf32, cudnn.deterministic) == settings
     finally:

@@ -1,4 +1,4 @@
-"""The store of finished clips: names, atomic pieces, cached_hash hashes, claims."""
+"""The extraction store: keys, atomic results, cached hashes, clip locks."""
 
 from __future__ import annotations
 

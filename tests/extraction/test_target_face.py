@@ -57,8 +57,8 @@ def track(
     heads = np.full((len(at), 8, 8, 3), colour or 0, np.uint8)
     if colour is None:
         heads[:] = np.random.default_rng([place, int(100 * x)]).integers(0, 255, (8, 8, 3))
-    seen, large = np.full(len(at), x), np.full(len(at), area)
-    return FaceTrack(number, shot, place, at, seen, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
+    place, large = np.full(len(at), x), np.full(len(at), area)
+    return FaceTrack(number, shot, place, at, place, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
 
 
 def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
@@ -93,9 +93,9 @@ def test_the_mouth_that_moves_with_the_sound_is_chosen_and_the_sound_alone_decid
     seconds: float, speaker: int
 ) -> None:
     rows = range(int(seconds * FPS))
-    said = [speech(seconds, seed) for seed in (1, 2)]
-    both = [track(i, rows, 0.2 + 0.5 * i, mouth=lips(said[i], rows), area=0.1 - 0.05 * i) for i in (0, 1)]
-    choice = select(both, stamps(rows), "speaking", wave(said[speaker], seconds), 0.6)
+    voices = [speech(seconds, seed) for seed in (1, 2)]
+    both = [track(i, rows, 0.2 + 0.5 * i, mouth=lips(voices[i], rows), area=0.1 - 0.05 * i) for i in (0, 1)]
+    choice = select(both, stamps(rows), "speaking", wave(voices[speaker], seconds), 0.6)
     assert [s.track for s in choice.spans] == [speaker]
     assert (choice.by, choice.faces) == ("speaking", 2)
     if seconds > 2:
@@ -111,57 +111,57 @@ def test_a_voice_from_off_leaves_doubt() -> None:
 
 
 def test_every_shot_is_judged_by_itself() -> None:
-    said, rows = speech(6, 1), range(150)
+    voice, rows = speech(6, 1), range(150)
     first, second = range(75), range(75, 150)
     tracks = [
-        track(0, first, 0.2, mouth=lips(said, first)),
+        track(0, first, 0.2, mouth=lips(voice, first)),
         track(1, first, 0.7),
         track(2, second, 0.2, shot=1),
-        track(3, second, 0.7, mouth=lips(said, second), shot=1),
+        track(3, second, 0.7, mouth=lips(voice, second), shot=1),
     ]
-    choice = select(tracks, stamps(rows), "speaking", wave(said, 6), 0.6)
+    choice = select(tracks, stamps(rows), "speaking", wave(voice, 6), 0.6)
     assert [(s.first, s.end, s.track, s.tracks) for s in choice.spans] == [(0, 75, 0, 2), (75, 150, 3, 2)]
 
 
 def test_who_is_seen_again_from_the_same_view_is_judged_by_both_shots() -> None:
     """Half a second says little; four of them at the same places, with others in between, say it."""
-    said, rows, tracks = speech(8, 1), range(200), []
+    voice, rows, tracks = speech(8, 1), range(200), []
     for shot in range(8):
         mine, view = range(25 * shot, 25 * shot + 25), shot % 2
         if view:
             tracks.append(track(10 * shot, mine, 0.5, shot=shot, view=1, area=0.2))
         else:
             tracks.append(track(10 * shot, mine, 0.25, shot=shot, view=0))
-            tracks.append(track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(said, mine)))
+            tracks.append(track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(voice, mine)))
     grouped = [[t.number for t in one] for one in target_face.group_tracks_by_person(tracks)]
     assert grouped == [[0, 20, 40, 60], [1, 21, 41, 61], [10, 30, 50, 70]]
-    choice = select(tracks, stamps(rows), "speaking", wave(said, 8), 0.6)
+    choice = select(tracks, stamps(rows), "speaking", wave(voice, 8), 0.6)
     assert [s.track for s in choice.spans] == [1, 10, 21, 30, 41, 50, 61, 70]
     pairs = [s.score for s in choice.spans if s.tracks == 2]
     assert len(set(pairs)) == 1
     assert pairs[0] > 0.9
 
 
-def shots_of_two_and_of_one(said: Array, *, colours: tuple[int, int, int]) -> list[FaceTrack]:
+def shots_of_two_and_of_one(voice: Array, *, colours: tuple[int, int, int]) -> list[FaceTrack]:
     """Six shots, by turns of two people and of one alone: the one at the right speaks, and so does the one alone."""
     tracks = []
     for shot in range(6):
         mine = range(20 * shot, 20 * shot + 20)
         if shot % 2:
             tracks.append(
-                track(10 * shot, mine, 0.5, shot=shot, view=1, area=0.2, mouth=lips(said, mine), colour=colours[2])
+                track(10 * shot, mine, 0.5, shot=shot, view=1, area=0.2, mouth=lips(voice, mine), colour=colours[2])
             )
         else:
             tracks.append(track(10 * shot, mine, 0.25, shot=shot, view=0, colour=colours[0]))
             tracks.append(
-                track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(said, mine), colour=colours[1])
+                track(10 * shot + 1, mine, 0.75, shot=shot, view=0, mouth=lips(voice, mine), colour=colours[1])
             )
     return tracks
 
 
 def test_who_is_alone_in_another_view_is_known_by_the_colours() -> None:
-    said = speech(6, 1)
-    apart, same, between = (shots_of_two_and_of_one(said, colours=(90, 150, alone)) for alone in (240, 155, 120))
+    voice = speech(6, 1)
+    apart, same, between = (shots_of_two_and_of_one(voice, colours=(90, 150, alone)) for alone in (240, 155, 120))
     assert [[t.number for t in one] for one in target_face.group_tracks_by_person(same)] == [
         [0, 20, 40],
         [1, 10, 21, 30, 41, 50],
@@ -172,7 +172,7 @@ def test_who_is_alone_in_another_view_is_known_by_the_colours() -> None:
             [1, 21, 41],
             [10, 30, 50],
         ]
-    stamps_s, sound = stamps(range(120)), wave(said, 6)
+    stamps_s, sound = stamps(range(120)), wave(voice, 6)
     scores = [select(tracks, stamps_s, "speaking", sound, 0.6).spans[0].score for tracks in (apart, same)]
     assert scores[1] > scores[0] > 0.5, "more of a person is seen"
 
@@ -190,13 +190,13 @@ def test_two_who_are_seen_together_are_never_one() -> None:
 
 
 def test_a_mouth_that_the_points_lose_is_seen_in_the_picture() -> None:
-    rows, said = range(75), speech(3, 2)
-    down = 3 * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(said)) / 100, said)
+    rows, voice = range(75), speech(3, 2)
+    down = 3 * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(voice)) / 100, voice)
     lines = 130 + 60 * np.sin(np.arange(24)[:, None] * 0.7 + np.arange(24) * 0.3)
     mouths = np.array([np.where(np.arange(24)[:, None] > 9, _lower(lines, by), lines) for by in down]).astype(np.uint8)
     lost = [track(i, rows, 0.2 + 0.5 * i) for i in (0, 1)]
     shown = replace(lost[1], mouths=mouths)
-    choice = select([lost[0], shown], stamps(rows), "speaking", wave(said, 3), 0.6)
+    choice = select([lost[0], shown], stamps(rows), "speaking", wave(voice, 3), 0.6)
     assert (choice.spans[0].track, choice.uncertain) == (1, False)
 
 
@@ -259,26 +259,26 @@ def joined_plainly(tracks: list[FaceTrack]) -> list[list[int]]:
     def meet(one: list[FaceTrack], other: list[FaceTrack]) -> bool:
         return any(a.rows[0] <= b.rows[-1] and b.rows[0] <= a.rows[-1] for a in one for b in other)
 
-    found: list[list[FaceTrack]] = []
+    people: list[list[FaceTrack]] = []
     for track in tracks:
-        mine = [one for one in found if all(again(track, other) for other in one)]
+        mine = [one for one in people if all(again(track, other) for other in one)]
         if mine:
             min(mine, key=lambda one: abs(one[-1].x.mean() - track.x.mean())).append(track)
         else:
-            found.append([track])
-    heads = [np.concatenate([track.heads for track in one]).mean(axis=0) for one in found]
-    differ = {(i, j): np.abs(heads[i] - heads[j]).mean() for j in range(len(found)) for i in range(j)}
-    least = 0.5 * min((d for (i, j), d in differ.items() if meet(found[i], found[j])), default=0.0)
-    group = list(range(len(found)))
+            people.append([track])
+    heads = [np.concatenate([track.heads for track in one]).mean(axis=0) for one in people]
+    differ = {(i, j): np.abs(heads[i] - heads[j]).mean() for j in range(len(people)) for i in range(j)}
+    least = 0.5 * min((d for (i, j), d in differ.items() if meet(people[i], people[j])), default=0.0)
+    group = list(range(len(people)))
     for (i, j), d in sorted(differ.items(), key=lambda pair: pair[1]):
-        members = [[k for k in range(len(found)) if group[k] == group[which]] for which in (i, j)]
+        members = [[k for k in range(len(people)) if group[k] == group[which]] for which in (i, j)]
         if (
             d < least
             and group[i] != group[j]
-            and not any(meet(found[a], found[b]) for a in members[0] for b in members[1])
+            and not any(meet(people[a], people[b]) for a in members[0] for b in members[1])
         ):
             group = [group[i] if one == group[j] else one for one in group]
-    people = [[t for k, one in enumerate(found) if group[k] == which for t in one] for which in sorted({*group})]
+    people = [[t for k, one in enumerate(people) if group[k] == which for t in one] for which in sorted({*group})]
     return [[t.number for t in sorted(one, key=lambda t: (t.rows[0], t.number))] for one in people]
 
 
@@ -301,9 +301,9 @@ def test_the_quick_way_to_join_a_films_tracks_is_the_plain_one() -> None:
     sizes = []
     for seed in range(12):
         tracks = film(3 * seed, seed)
-        found = [[t.number for t in one] for one in target_face.group_tracks_by_person(tracks)]
-        assert found == joined_plainly(tracks)
-        sizes += [len(one) for one in found]
+        people = [[t.number for t in one] for one in target_face.group_tracks_by_person(tracks)]
+        assert people == joined_plainly(tracks)
+        sizes += [len(one) for one in people]
     assert max(sizes) > 5
 
 
@@ -311,7 +311,7 @@ def test_a_films_thousand_groups_are_joined_in_seconds_and_with_signs_of_life() 
     beats: list[float] = []
     tracks = film(700, 1, 3)
     start = time.process_time()
-    found = target_face.group_tracks_by_person(tracks, lambda: beats.append(time.process_time()))
+    people = target_face.group_tracks_by_person(tracks, lambda: beats.append(time.process_time()))
     assert time.process_time() - start < 20  # pair by pair it took minutes
-    assert sum(map(len, found)) == len(tracks) > 1200
+    assert sum(map(len, people)) == len(tracks) > 1200
     assert max(np.diff([start, *beats])) < 5

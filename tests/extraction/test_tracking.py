@@ -111,8 +111,8 @@ def with_person(picture: NDArray[np.float64], x: int, width: int = 160) -> NDArr
 
 
 def cuts(pictures: list[NDArray[np.uint8]]) -> list[int]:
-    found = ShotDetector()
-    return [i for i, picture in enumerate(pictures) if found(picture)]
+    detector = ShotDetector()
+    return [i for i, picture in enumerate(pictures) if detector(picture)]
 
 
 def test_a_cut_is_found_and_movement_is_none() -> None:
@@ -122,11 +122,11 @@ def test_a_cut_is_found_and_movement_is_none() -> None:
 
 
 def test_a_view_is_known_again() -> None:
-    found, views = ShotDetector(), []
+    detector, views = ShotDetector(), []
     for place, x in ((1, 100), (2, 300), (1, 160), (3, 100), (2, 280)):
         for step in range(5):
-            found(with_person(room(place), x + 4 * step))
-        views.append((found.shot, found.view))
+            detector(with_person(room(place), x + 4 * step))
+        views.append((detector.shot, detector.view))
     assert views == [(0, 0), (1, 1), (2, 0), (3, 3), (4, 1)]
 
 

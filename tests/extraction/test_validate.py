@@ -36,7 +36,7 @@ def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True, **c
         points = generator.uniform(0, 90, (50, 6, 3)).astype(np.float32)
         points[10:13] = np.nan
         rows.append((name, Features(values, np.arange(50) / 25, COLUMNS), 2.0, points if landmarks else None))
-    told: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "modality": "face",
         "columns": COLUMNS,
         "rate": rate,
@@ -46,7 +46,7 @@ def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True, **c
         "failures": {"broken": "It is empty."},
         "sources": {name: "0" * 64 for name in ("a", "b", "größe")},
     }
-    write_cache(path, **(told | changes))
+    write_cache(path, **(arguments | changes))
     return path
 
 
@@ -108,19 +108,19 @@ def test_a_body_that_is_not_below_the_chosen_face_is_a_warning(tmp_path: Path) -
             choices=None if nose else {"a": chosen},
         )
     with open_cache(tmp_path / "face.h5") as faces:
-        for name, found in (("pose", []), ("other", ["body"])):
+        for name, kinds in (("pose", []), ("other", ["body"])):
             with open_cache(tmp_path / f"{name}.h5") as bodies:
-                assert [issue.kind for issue in check_side_by_side({"face": faces, "pose": bodies})] == found
-                seen = same_person.read({"face": faces, "pose": bodies}, "pose", "a").values
-                assert np.isnan(seen).all() == bool(found)
+                assert [issue.kind for issue in check_side_by_side({"face": faces, "pose": bodies})] == kinds
+                values = same_person.read({"face": faces, "pose": bodies}, "pose", "a").values
+                assert np.isnan(values).all() == bool(kinds)
                 np.testing.assert_array_equal(
                     same_person.read({"pose": bodies}, "pose", "a").values, bodies["a"].values
                 )
 
 
 def test_a_cache_under_the_name_of_another_is_wrong(tmp_path: Path) -> None:
-    found = {name: spoilt(tmp_path / name, lambda file: None) for name in ("face.h5", "pose.h5", "mine.h5")}
-    assert found == {"face.h5": {}, "pose.h5": {("", "name"): "error"}, "mine.h5": {}}
+    issues = {name: spoilt(tmp_path / name, lambda file: None) for name in ("face.h5", "pose.h5", "mine.h5")}
+    assert issues == {"face.h5": {}, "pose.h5": {("", "name"): "error"}, "mine.h5": {}}
 
 
 def put(name: str, at: object, value: object) -> Callable[[h5py.File], None]:
@@ -186,8 +186,8 @@ def test_caches_side_by_side_hold_the_same_utterances(tmp_path: Path) -> None:
         del file["sources"]
         file["duration_s"][0] = 3.0
     with open_cache(tmp_path / "one.h5") as face, open_cache(tmp_path / "two.h5") as pose:
-        found = {(i.id, i.kind, i.severity) for i in check_side_by_side({"face": face, "pose": pose})}
-    assert found == {("a", "durations", "warning"), ("größe", "missing", "error"), ("z", "missing", "error")}
+        issues = {(i.id, i.kind, i.severity) for i in check_side_by_side({"face": face, "pose": pose})}
+    assert issues == {("a", "durations", "warning"), ("größe", "missing", "error"), ("z", "missing", "error")}
 
 
 # ----------------------------------------------------------------------------------------------------- against the clips
@@ -255,18 +255,18 @@ def test_rows_are_compared_with_the_store(tmp_path: Path) -> None:
 
 def test_the_commands_print_issues_and_exit_with_1_at_an_error(tmp_path: Path) -> None:
     features = world(tmp_path)
-    told = bemerc("cache", "info", features)
-    assert (told.returncode, told.stdout.count("utterances,")) == (0, 2)
-    assert "without rows: empty: " in told.stdout
+    info = bemerc("cache", "info", features)
+    assert (info.returncode, info.stdout.count("utterances,")) == (0, 2)
+    assert "without rows: empty: " in info.stdout
     assert json.loads(bemerc("cache", "info", features / "face.h5", "--json").stdout)[0]["rows"] > 50
     sound = bemerc("cache", "validate", features, "--deep", "--video-dir", tmp_path / "clips")
     assert sound.returncode == 0, sound.stdout
     assert sound.stdout.count("0 errors") == 2
     with h5py.File(features / "audio.h5", "a") as file:
         file["timestamps_s"][2] = 0.0
-    found = bemerc("cache", "validate", features, "--json")
-    assert found.returncode == 1
-    reports = json.loads(found.stdout)
+    report = bemerc("cache", "validate", features, "--json")
+    assert report.returncode == 1
+    reports = json.loads(report.stdout)
     assert [f["id"] for report in reports for f in report["issues"]] == ["c0", "c0"]  # its time, its checksum
     lost = bemerc("cache", "validate", features, "--deep")
     assert (lost.returncode, "Name them with --video-dir" in lost.stderr) == (1, True)

@@ -41,9 +41,9 @@ def clips(tmp_path: Path) -> Manifest:
     write_clip(tmp_path / "clips" / "a.mp4", 0.6)
     write_clip(tmp_path / "clips" / "b.mp4", 0.6, tone_hz=None, color=(10, 90, 90))
     (tmp_path / "clips" / "broken.mp4").write_bytes(b"no clip")
-    found = folder.read(tmp_path / "clips").manifest(tmp_path / "clips")
+    manifest = folder.read(tmp_path / "clips").manifest(tmp_path / "clips")
     parts = [Utterance(f"part/{i}", "part", i, "", "", None, "test", "a.mp4", 0.2 * i, 0.2 * i + 0.2) for i in range(2)]
-    return Manifest((*found.utterances, *parts), found.labels, found.corpora, found.folder)
+    return Manifest((*manifest.utterances, *parts), manifest.labels, manifest.corpora, manifest.folder)
 
 
 def issues(path: Path, manifest: Manifest | None = None, finished: Path | None = None) -> list[validate.Issue]:
@@ -287,7 +287,7 @@ def test_bits_anywhere_in_the_file_show_or_change_nothing(tmp_path: Path) -> Non
     data, generator = path.read_bytes(), np.random.default_rng(0)
     with open_cache(path) as cache:
         right = {id_: (cache[id_].values.tobytes(), cache[id_].timestamps_s.tobytes()) for id_ in cache}
-        told = (cache.ids, cache.columns, cache.params, cache.failures, cache.notes, cache.rate, cache.contents)
+        head = (cache.ids, cache.columns, cache.params, cache.failures, cache.notes, cache.rate, cache.contents)
     for at in generator.integers(0, len(data), 150):
         spoilt = bytearray(data)
         spoilt[at] ^= 1 << int(generator.integers(8))
@@ -295,7 +295,7 @@ def test_bits_anywhere_in_the_file_show_or_change_nothing(tmp_path: Path) -> Non
         if any(issue.severity == "error" for issue in issues(path)):
             continue
         with open_cache(path) as cache:
-            assert told == (
+            assert head == (
                 (cache.ids, cache.columns, cache.params, cache.failures, cache.notes, cache.rate, cache.contents)
             )
             for id_ in cache:

@@ -185,9 +185,9 @@ def test_a_real_table_comes_back_from_an_export_as_it_was(tmp_path: Path) -> Non
         ours = list(csv.DictReader(file))
     assert len(ours) == len(theirs) == 472
     for column in ("AU12_r", "AU28_c", "pose_Rx", "pose_Ry", "gaze_angle_y", "timestamp", "confidence"):
-        seen = [(float(a[column]), float(b[column])) for a, b in zip(ours, theirs, strict=True) if a["success"] == "1"]
-        assert len(seen) == 471
-        assert max(abs(a - b) for a, b in seen) < 2e-4, column
+        pairs = [(float(a[column]), float(b[column])) for a, b in zip(ours, theirs, strict=True) if a["success"] == "1"]
+        assert len(pairs) == 471
+        assert max(abs(a - b) for a, b in pairs) < 2e-4, column
     with open_cache(made.path) as one, open_cache(again.path) as two:
         np.testing.assert_allclose(one[name].values, two[name].values, atol=2e-4)
 
@@ -325,10 +325,10 @@ def test_arrays_and_plain_types_come_through_every_protocol(tmp_path: Path, prot
     }
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(content, protocol=protocol))
-    found = safe_pickle.load(path)
+    content = safe_pickle.load(path)
     for key in ("f", "order", "text", "objects"):
-        np.testing.assert_array_equal(found[key], content[key])
-    assert (found["scalar"], found["plain"]) == (2.5, [1, 2.0, "ü", b"x\xff", None, True, (1, [2, 3]), [4]])
+        np.testing.assert_array_equal(content[key], content[key])
+    assert (content["scalar"], content["plain"]) == (2.5, [1, 2.0, "ü", b"x\xff", None, True, (1, [2, 3]), [4]])
 
 
 def test_mutated_pickles_end_in_sentences(tmp_path: Path) -> None:
@@ -542,11 +542,11 @@ def test_parquet_has_the_same_columns_or_says_what_it_needs(tmp_path: Path) -> N
     with open_cache(path) as cache:
         to_parquet(cache, tmp_path / "a.parquet")
         smile = cache["a"].column("AU12_r")
-    found = parquet.read_table(tmp_path / "a.parquet")
-    rows = found.filter([id_ == "a" for id_ in found["id"].to_pylist()])
+    table = parquet.read_table(tmp_path / "a.parquet")
+    rows = table.filter([id_ == "a" for id_ in table["id"].to_pylist()])
     np.testing.assert_allclose(np.array(rows["AU12_r"].to_pylist(), float), smile, atol=1e-6)
     assert rows["success"].to_pylist()[2] == 0
-    assert set(found["id"].to_pylist()) == {"a", "../b"}
+    assert set(table["id"].to_pylist()) == {"a", "../b"}
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
@@ -574,14 +574,14 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
 def test_imported_features_are_described_and_made_tokens_like_extracted_ones(tmp_path: Path) -> None:
     sheet(tmp_path / "of" / "talk" / "a.csv", [row | {"AU12_r": 4 if row["frame"] > 30 else 0} for row in frames(50)])
     sheet(tmp_path / "of" / "talk" / "b.csv", frames(40))
-    told = bemerc("cache", "import", tmp_path / "of", "--from", "openface", "--out", tmp_path / "imported")
-    assert told.returncode == 0, told.stderr
-    assert "2 of 2 utterances" in told.stdout
+    imported = bemerc("cache", "import", tmp_path / "of", "--from", "openface", "--out", tmp_path / "imported")
+    assert imported.returncode == 0, imported.stderr
+    assert "2 of 2 utterances" in imported.stdout
     assert bemerc("cache", "validate", tmp_path / "imported").returncode == 0
-    said = bemerc("describe", "--caches", tmp_path / "imported", "--out", tmp_path / "said")
-    assert said.returncode == 0, said.stderr
-    assert "lip corners pulled up strongly" in said.stdout.lower()
-    assert "Voice: could not be measured." in said.stdout
+    described = bemerc("describe", "--caches", tmp_path / "imported", "--out", tmp_path / "said")
+    assert described.returncode == 0, described.stderr
+    assert "lip corners pulled up strongly" in described.stdout.lower()
+    assert "Voice: could not be measured." in described.stdout
 
     from bemerc.behavior.tokens import file as tokens
     from bemerc.corpus.manifest import read_manifest, write_manifest
@@ -597,9 +597,9 @@ def test_imported_features_are_described_and_made_tokens_like_extracted_ones(tmp
     assert {"AU12_r.peak", "pose_yaw_deg.level", "gaze_x_deg.level"} <= set(fitted.modalities["face"].columns)
     assert not any("_c" in name or "confidence" in name for name in fitted.modalities["face"].columns)
     with tokens.open_tokens(tmp_path / "t.h5") as read:
-        found = read["talk/a"]["face"]
-        assert found.mask.all()
-        peak = found.values[:, fitted.modalities["face"].columns.index("AU12_r.peak")]
+        face_tokens = read["talk/a"]["face"]
+        assert face_tokens.mask.all()
+        peak = face_tokens.values[:, fitted.modalities["face"].columns.index("AU12_r.peak")]
         assert peak[-1] > peak[0]
     # A model that was fitted on other columns says which it lacks.
     less = one_unit_alone(tmp_path)
