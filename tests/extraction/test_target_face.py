@@ -53,12 +53,12 @@ def track(
     rng = np.random.default_rng(number)
     lips = np.full(len(rows), 0.04) if mouth is None else mouth
     moved = np.stack([lips, 1.2 + lips, np.full(len(rows), 0.6)], axis=1) + rng.normal(0, 0.004, (len(rows), 3))
-    at, place = np.array(rows), shot if view is None else view
+    at, first_view = np.array(rows), shot if view is None else view
     heads = np.full((len(at), 8, 8, 3), colour or 0, np.uint8)
     if colour is None:
-        heads[:] = np.random.default_rng([place, int(100 * x)]).integers(0, 255, (8, 8, 3))
-    place, large = np.full(len(at), x), np.full(len(at), area)
-    return FaceTrack(number, shot, place, at, place, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
+        heads[:] = np.random.default_rng([first_view, int(100 * x)]).integers(0, 255, (8, 8, 3))
+    middle, large = np.full(len(at), x), np.full(len(at), area)
+    return FaceTrack(number, shot, first_view, at, middle, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
 
 
 def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
