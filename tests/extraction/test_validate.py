@@ -257,7 +257,7 @@ def test_the_commands_print_issues_and_exit_with_1_at_an_error(tmp_path: Path) -
     features = world(tmp_path)
     info = bemerc("cache", "info", features)
     assert (info.returncode, info.stdout.count("utterances,")) == (0, 2)
-    assert "without rows: empty: " in info.stdout
+    assert "without rows, such as empty: " in info.stdout
     assert json.loads(bemerc("cache", "info", features / "face.h5", "--json").stdout)[0]["rows"] > 50
     sound = bemerc("cache", "validate", features, "--deep", "--video-dir", tmp_path / "clips")
     assert sound.returncode == 0, sound.stdout
