@@ -22,12 +22,6 @@ FOREIGN = {
 }
 # How far the puppet's head moves while it shakes or nods is a swing.
 PUPPET = {"swing", "swings"}
-# Folders and files that still speak the dialect. Whoever is through with one deletes it here; nothing is added.
-NOT_DONE = frozenset(
-    {
-        "release",
-    }
-)
 
 
 def names(path: Path) -> Iterator[tuple[int, str]]:
@@ -46,21 +40,11 @@ def words(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", ours)}
 
 
-def done() -> list[Path]:
-    """The modules whose names must be plain, relative to the package."""
-    modules = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
-    return [path for path in modules if not {path.as_posix(), path.parent.as_posix()} & NOT_DONE]
-
-
-@pytest.mark.parametrize("place", done(), ids=Path.as_posix)
-def test_names_are_in_the_words_of_the_field(place: Path) -> None:
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_names_are_in_the_words_of_the_field(path: Path) -> None:
+    place = path.relative_to(PACKAGE)
     allowed = FOREIGN.get(place.as_posix(), set()) | (PUPPET if place.parts[0] == "sample" else set())
-    retired = RETIRED - allowed
-    assert [f"{place}:{line}: {name}" for line, name in names(PACKAGE / place) if words(name) & retired] == []
-
-
-def test_what_is_not_done_exists() -> None:
-    assert [place for place in sorted(NOT_DONE) if not (PACKAGE / place).exists()] == []
+    assert [f"{place}:{line}: {name}" for line, name in names(path) if words(name) & (RETIRED - allowed)] == []
 
 
 def test_words_of_a_name() -> None:

@@ -24,6 +24,7 @@ import yaml
 from bemerc.core import regular_file, renames
 from bemerc.core.errors import ConfigError
 from bemerc.core.terminal import printable
+from bemerc.core.yaml_loader import BoundedLoader
 
 T = TypeVar("T")
 
@@ -35,11 +36,8 @@ SECTIONS = (
 )  # fmt: skip
 # Former names of sections -> present ones; keys have theirs beside their fields (renames.formerly).
 FORMER_SECTIONS = {"student": "crossfit"}
-# A params file of this project has 7 kB and 400 values.
+# A params file of this project has 7 kB.
 MAX_BYTES = 1 << 18
-MAX_DEPTH = 20
-MAX_VALUES = 50_000
-_MAX_DIGITS = 100
 
 
 class Document(dict[str, Any]):
@@ -86,7 +84,7 @@ def _apply(document: Document, setting: str) -> None:
         hint = f"; did you mean '{near[0]}'?" if near else "."
         raise ConfigError(f"--set {shown}: there is no section '{printable(section, 60)}'{hint}")
     try:
-        value = yaml.load(text, _Loader)
+        value = yaml.load(text, BoundedLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {shown}: the value is not valid YAML.") from None
     document.unread.add(section)
@@ -156,7 +154,7 @@ def read_document(path: Source) -> Mapping[str, Any]:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{printable(path)}: the params file cannot be read as UTF-8 text ({reason}).") from None
     try:
-        document = yaml.load(text, _Loader)
+        document = yaml.load(text, BoundedLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -181,60 +179,6 @@ def _with_present_sections(document: Mapping[str, Any], path: str | Path) -> Map
     return {
         FORMER_SECTIONS.get(name, name) if isinstance(name, str) else name: value for name, value in document.items()
     }
-
-
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that bounds nesting and the expansion of aliases, and refuses duplicate keys."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self._depth += 1
-        try:
-            if self._depth > MAX_DEPTH:
-                raise yaml.YAMLError(f"it is nested deeper than {MAX_DEPTH} levels")
-            node = super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
-        if (
-            isinstance(node, yaml.ScalarNode)
-            and node.tag.endswith((":int", ":float"))
-            and len(node.value) > _MAX_DIGITS
-        ):
-            raise yaml.YAMLError(f"it holds a number of {len(node.value)} digits")
-        return node
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None and _expanded_size(node, {}) > MAX_VALUES:
-            raise yaml.YAMLError(f"its aliases expand to more than {MAX_VALUES:,} values")
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in keys:
-                    problem = f"duplicate key '{printable(key.value, 60)}'"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                keys.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Number of values in a node with all aliases expanded; above MAX_VALUES for a node that contains itself.
-
-    ``sizes``: id of a node -> its size, of the nodes visited before.
-    """
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in sizes:
-        sizes[id(node)] = MAX_VALUES + 1  # what an alias within the node itself gets
-        children = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        sizes[id(node)] = 1 + sum(_expanded_size(child, sizes) for child in children)
-    return sizes[id(node)]
 
 
 def from_mapping(mapping: Mapping[str, Any], cls: type[T], where: str) -> T:
