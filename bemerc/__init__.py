@@ -2,7 +2,7 @@
 
     >>> import bemerc
     >>> sorted(name for name in dir(bemerc) if not name.startswith("_"))
-    ['BemercError', 'compare', 'describe', 'extract', 'open_cache', 'predict']
+    ['BemercError', 'compare', 'describe', 'extract', 'load_model', 'open_cache', 'predict']
 
 What these need is imported when they are first asked for: ``extract`` needs no torch, ``predict`` on caches no video library.
 """
@@ -10,11 +10,11 @@ What these need is imported when they are first asked for: ``extract`` needs no 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bemerc.api import compare, describe, extract, open_cache, predict
+    from bemerc.api import compare, describe, extract, load_model, open_cache, predict
     from bemerc.core.errors import BemercError
 
 __version__ = "0.1.0"
-__all__ = ["BemercError", "compare", "describe", "extract", "open_cache", "predict"]
+__all__ = ["BemercError", "compare", "describe", "extract", "load_model", "open_cache", "predict"]
 
 
 def __getattr__(name: str) -> Any:

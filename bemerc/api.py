@@ -1,6 +1,6 @@
-"""Five names for notebooks and scripts: ``extract``, ``open_cache``, ``describe``, ``predict``, ``compare``.
+"""For notebooks and scripts: ``extract``, ``open_cache``, ``describe``, ``load_model``, ``predict``, ``compare``.
 
-    from bemerc.api import compare, describe, extract, open_cache, predict
+    from bemerc import compare, describe, extract, load_model, open_cache, predict
 
 The command line calls the same functions and prints what they return, so the two cannot drift apart. Nothing here
 prints but progress bars (to stderr), and every fault that a user can cause is a BemercError whose text is the
@@ -23,6 +23,7 @@ from bemerc.pipeline.clips import Measured as Measured
 if TYPE_CHECKING:
     from bemerc.behavior.describe.description import Description
     from bemerc.evaluate.compare import Comparison
+    from bemerc.language.predict.score_labels import MercModel
     from bemerc.pipeline.clip_predictions import Predicted
 
 PathLike = Path | str
@@ -117,8 +118,22 @@ def describe(
     return dict(result.descriptions)
 
 
+def load_model(model: PathLike, *, backbone: str | None = None, device: str = "auto") -> MercModel:
+    """A trained merc model in memory, for ``predict`` to ask as often as one likes without loading it again.
+
+    model     its folder, such as models/merc/TVB
+    backbone  where its backbone lies (a folder, or a name of the hub), if it is not found beside the model
+    device    auto: a GPU where there is one; cpu, cuda, cuda:1
+
+    Raises BemercError where the folder is no such model.
+    """
+    from bemerc.language.predict.score_labels import MercModel
+
+    return MercModel(Path(model), backbone, device)
+
+
 def predict(
-    model: PathLike,
+    model: PathLike | MercModel,
     source: PathLike | None = None,
     out: PathLike | None = None,
     *,
@@ -131,7 +146,7 @@ def predict(
 ) -> Predicted:
     """Clips (or caches) in, a probability for every label of the model out. Measures what is not measured yet.
 
-    model    a folder of the merc training, such as models/merc/TVB
+    model    a folder of the merc training, such as models/merc/TVB, or what ``load_model`` gave
     source   a folder of clips, or a single clip
     caches   a folder of frame caches to use in place of clips
     teacher  the vision-language model, for a variant that reads a teacher's descriptions
@@ -143,7 +158,7 @@ def predict(
     from bemerc.pipeline import clip_predictions
 
     return clip_predictions.run(
-        Path(model),
+        Path(model) if isinstance(model, str | Path) else model,
         _path(source),
         _path(out),
         _source(params),

@@ -44,7 +44,7 @@ class Predicted:
 
 
 def run(
-    model: Path,
+    model: Path | score_labels.MercModel,
     source: Path | None,
     out: Path | None,
     params: Source,
@@ -55,8 +55,12 @@ def run(
     teacher: str | None = None,
     backbone: str | None = None,
 ) -> Predicted:
-    """Measure what is not measured yet, and score the model's labels. See ``bemerc.api.predict``."""
-    metadata = read_metadata(model)
+    """Measure what is not measured yet, and score the model's labels; ``model``: a folder, or one that is loaded.
+
+    See ``bemerc.api.predict``.
+    """
+    loaded, model = (model, model.folder) if isinstance(model, score_labels.MercModel) else (None, model)
+    metadata = read_metadata(model) if loaded is None else loaded.metadata
     project = clip_descriptions.work_of(source, caches, out, params)
     scoring = project.load("predict", score_labels.Params)
     inputs = variants.of_model(metadata.params, metadata.modalities)
@@ -71,7 +75,8 @@ def run(
     by_rules = clip_descriptions.describe_by_rules(project, measured, model)
     described = _described(project, measured, model, inputs, by_rules, teacher, backbone)
     with file.open_tokens(project.tokens) as tokens:
-        scored = score_labels.run(model, measured.manifest, tokens, ("test",), scoring, described, backbone)
+        loaded = loaded or score_labels.MercModel(model, backbone, scoring.device)
+        scored = loaded.score(measured.manifest, tokens, ("test",), scoring, described)
         # Descriptions are of face, body and voice together, whatever the model reads as tokens.
         reads = tuple(tokens.widths) if inputs.described else metadata.modalities
         labelled, without = _with_context(measured.manifest, scored, tokens, reads)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bemerc.api import Measured, compare, describe, extract, open_cache, predict
+from bemerc.api import Measured, compare, describe, extract, load_model, open_cache, predict
 from bemerc.behavior.tokens import file
 from bemerc.core.errors import BemercError
 from bemerc.corpus.manifest import Manifest, Split, write_manifest
 from bemerc.language.inputs import prompts
 from bemerc.language.inputs.variants import LADDER
+from bemerc.language.model import model_folder
 from bemerc.language.predict import score_labels as scorer
 from bemerc.language.predict.records import write_predictions
 from bemerc.language.train import align, crossfit, merc
@@ -92,6 +93,19 @@ def test_predictions_and_their_comparison(trained: tuple[Manifest, Path], world:
     assert comparison.utterances == 3
     assert comparison.rows[1].measured["accuracy"].value == 1.0
     assert comparison.rows[1].against is not None
+
+
+def test_a_loaded_model_answers_like_its_folder_without_being_read_again(
+    trained: tuple[Manifest, Path], world: tuple[Path, Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (_, model), (base, _) = trained, world
+    loaded = load_model(model)
+    assert set(loaded.labels) == {"joy", "anger"}
+    assert len(repr(loaded)) < 300
+    expected = predict(model, base / "clips", base / "features").predictions
+    monkeypatch.setattr(model_folder, "load", None)  # whoever loads from now on fails
+    assert predict(loaded, base / "clips", base / "features").predictions == expected
+    assert predict(loaded, base / "clips", base / "features").predictions == expected
 
 
 def test_the_command_prints_who_said_what_when(trained: tuple[Manifest, Path], tmp_path: Path) -> None:

@@ -67,6 +67,75 @@ class Params:
         yield from device_faults(self.device)
 
 
+class MercModel:
+    """A trained merc model in memory: loaded once, asked as often as one likes.
+
+    folder    where it lies
+    metadata  what the folder says of its training
+    labels    in the order of the scores
+    """
+
+    def __init__(self, folder: Path, backbone: str | None = None, device: str = "auto") -> None:
+        """Load the model in ``folder``; ``backbone``: where its backbone lies, if not where the model looks for it.
+
+        Raises ModelError where the folder holds no merc model, or not the one that it says it holds.
+        """
+        self._lm, self.metadata = model_folder.load(folder, backbone, device)
+        if self.metadata.task != "merc":
+            raise ModelError(
+                f"{folder}: this model was trained to {self.metadata.task}, not to name emotions. Name a merc model."
+            )
+        self.folder, self.labels = folder, self.metadata.labels
+        self._lm.merge()
+        self._prompt = _prompt_params(folder, self.metadata)
+        own = int(self.metadata.params.get("merc", {}).get("max_length", self._lm.max_length))
+        self._encoder = encoder_for(self._lm, self._prompt, min(own, self._lm.max_length))
+        self._encoder.check_labels_distinct(self.labels, prompt.label_target)
+
+    def __repr__(self) -> str:
+        reads = ", ".join(("words", *self.metadata.modalities))
+        return (
+            f"MercModel({str(self.folder)!r}: {self.metadata.variant}, reads {reads}, labels {', '.join(self.labels)})"
+        )
+
+    def score(
+        self,
+        manifest: Manifest,
+        tokens: TokenFile,
+        splits: Sequence[Split],
+        params: Params,
+        described: variants.Described = variants.NOBODY,
+    ) -> list[Prediction]:
+        """Predictions for every labelled or unlabelled utterance of ``splits``, in id order.
+
+        described  descriptions by source, where the model's variant reads any
+
+        Words that do not fit the model are cut, with a note. Raises ModelError where the tokens are not of the kind it was
+        trained on, or its descriptions are not there; StaleError where model or tokens were made from other splits than
+        the manifest's.
+        """
+        metadata = self.metadata
+        model_folder.check_tokens(metadata, tokens.k, tokens.columns, self.folder)
+        fingerprint = _must_have_learned_from(manifest, tokens, metadata, self.folder)
+        inputs = variants.of_model(metadata.params, metadata.modalities)
+        variants.must_be_described(metadata.variant, inputs, described, manifest, splits)
+        sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+
+        def ask(of: Manifest) -> Asked:
+            return prompts(of, splits, self.labels, metadata.modalities, self._prompt, inputs.behavior_of, sentences)
+
+        asked, notes = fitting(manifest, ask, self._encoder)
+        with _enough_memory():
+            shown = tokens.without(inputs.hidden(tokens.columns))
+            sums = score_labels(self._lm, self._encoder, asked, shown, params)
+        _must_be_numbers(sums, self.folder)
+        gold = {u.id: u.label for u in manifest.utterances}
+        # Models of before temperatures were fitted say nothing of theirs.
+        scale = float(metadata.dev.get("temperature", 1.0))
+        made = [prediction(id, gold[id], self.labels, temperature.scaled(s, scale)) for id, s in sorted(sums.items())]
+        return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made]
+
+
 def run(
     folder: Path,
     manifest: Manifest,
@@ -76,43 +145,8 @@ def run(
     described: variants.Described = variants.NOBODY,
     backbone: str | None = None,
 ) -> list[Prediction]:
-    """Predictions of the model in ``folder`` for every labelled or unlabelled utterance of ``splits``, in id order.
-
-    described  descriptions by source, where the model's variant reads any
-    backbone   where the backbone lies, if not where the model finds it (model.load)
-
-    Words that do not fit the model are cut, with a note. Raises ModelError where the folder holds no merc model, the tokens
-    are not of the kind it was trained on, or its descriptions are not there; StaleError where model or tokens were made
-    from other splits than the manifest's.
-    """
-    loaded, metadata = model_folder.load(folder, backbone, params.device)
-    if metadata.task != "merc":
-        raise ModelError(
-            f"{folder}: this model was trained to {metadata.task}, not to name emotions. Name a merc model."
-        )
-    model_folder.check_tokens(metadata, tokens.k, tokens.columns, folder)
-    fingerprint = _must_have_learned_from(manifest, tokens, metadata, folder)
-    loaded.merge()
-    shape = _prompt_params(folder, metadata)
-    max_length = min(int(metadata.params.get("merc", {}).get("max_length", loaded.max_length)), loaded.max_length)
-    encoder = encoder_for(loaded, shape, max_length)
-    encoder.check_labels_distinct(metadata.labels, prompt.label_target)
-    inputs = variants.of_model(metadata.params, metadata.modalities)
-    variants.must_be_described(metadata.variant, inputs, described, manifest, splits)
-    sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
-
-    def ask(of: Manifest) -> Asked:
-        return prompts(of, splits, metadata.labels, metadata.modalities, shape, inputs.behavior_of, sentences)
-
-    asked, notes = fitting(manifest, ask, encoder)
-    with _enough_memory():
-        sums = score_labels(loaded, encoder, asked, tokens.without(inputs.hidden(tokens.columns)), params)
-    _must_be_numbers(sums, folder)
-    gold = {u.id: u.label for u in manifest.utterances}
-    # Models of before temperatures were fitted say nothing of theirs.
-    scale = float(metadata.dev.get("temperature", 1.0))
-    made = [prediction(id, gold[id], metadata.labels, temperature.scaled(s, scale)) for id, s in sorted(sums.items())]
-    return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made]
+    """Load the model in ``folder`` and score: see ``MercModel``."""
+    return MercModel(folder, backbone, params.device).score(manifest, tokens, splits, params, described)
 
 
 def _prompt_params(folder: Path, metadata: behavior_model.ModelMetadata) -> prompt.Params:
