@@ -1,10 +1,9 @@
-"""Every word that the language model sees, and the way back from its words to a label.
+"""Prompts: every text that the language model reads, and the way back from its answers to labels.
 
-A prompt is kept in parts, not as one string: the head (role, labels), one part per turn of the history, the branch (which
-turn, its behavior, the question) and the target. What is constant stands first and what belongs to one utterance alone
-stands last, so that the utterances of a dialogue share everything up to their branch and ``dataset`` can lay a whole
-dialogue out as one tree. The behavior of an utterance is a Placeholder between the words, never a marker inside a string:
-nothing that a speaker says can be taken for one.
+A prompt is a sequence of parts: head (role, labels), one part per turn of the history, branch (which turn, its behavior, the
+question) and target. Constant parts come first, so that the utterances of a dialogue share everything up to their branch and
+a whole dialogue is packed as one tree (packing.py). Behavior is a Placeholder between texts, never a marker inside one:
+nothing that a speaker says can be mistaken for it.
 
 Roles, history between ### marks and the question at the end follow InstructERC; the wording, the order and the anchored
 window are ours.

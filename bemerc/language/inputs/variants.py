@@ -1,11 +1,9 @@
-"""A variant: what stage 2 is given beside the words that were said. Written in params.yaml, not in code.
+"""Variants: what stage 2 reads beside the words. Defined in params.yaml (section ``variants``), not in code.
 
-An ablation is usually a branch of the code, and two branches differ in more than they say. Here a variant is one line of
-the section ``variants``: each cue of behavior on or off, voice as tokens or as a sentence, whose behavior, descriptions of
-which source, with align or without. Face, body and posture are told apart as the describer tells them apart: head and gaze
-are measured on the face and belong to the body's language. A cue that is off costs nothing else: its columns hold what
-columns hold that were never measured, so one align model serves all variants. T, TV, TB and TVB are the ladder that the
-report knows; they keep their meaning.
+A variant turns each cue of behavior on or off, takes the voice as tokens or as a sentence, the behavior of one turn or of
+several, descriptions of some source, and starts from align or not. Face, body and posture are divided as in descriptions:
+head and gaze are measured on the face and count as body language. Columns of a cue that is off hold what unmeasured columns
+hold, so that one align model serves all variants. T, TV, TB and TVB are the report's ladder and keep their meaning.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ REMEDIES: dict[Source, str] = {
     "teacher": "Name a vision-language model in describe.teacher and run 'bemerc describe data/manifest.jsonl'.",
     "crossfit": "Set crossfit.folds to 2 and run 'bemerc crossfit'.",
 }
-# Which columns of the face's and the pose's tokens are another cue than the face's and the body's own.
+# Columns of face tokens that belong to the body, and of pose tokens that belong to the posture.
 HEAD = re.compile(r"(pose_(pitch|yaw|roll)|gaze_[xy])_deg\.\w+")
 TRUNK = re.compile(r"((lean|sway|shoulder_tilt)_deg|slump|shoulders_(dx|dy|width))\.\w+")
 CROSSFIT = "crossfit"  # in a model's folder: the align model whose descriptions it reads

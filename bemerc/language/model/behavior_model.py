@@ -1,10 +1,9 @@
-"""Projectors, a frozen causal language model and its LoRA adapter: a batch goes in, log-probabilities of its targets come out.
+"""The model: projectors, a frozen causal language model and its LoRA adapter.
 
-The usual way to give a language model one's own embeddings is to fork its class. Here the model stays what transformers
-made of it, any causal one: behavior tokens are projected to the width of its embeddings, put in their places and handed
-in as ``inputs_embeds``, a batch of trees (packing.py) is told by a 4D mask and position ids, and the head computes logits
-only where a target token is predicted from. On disk a model is an ordinary PEFT adapter folder, which PEFT itself loads,
-with the projectors and ``metadata.json`` beside it. The projector is ours: BeMERC's is not public.
+A batch (batching.py) goes in, the log-probabilities of its target tokens come out. The language model is any causal one of
+transformers, unchanged: projected behavior tokens stand among its word embeddings (``inputs_embeds``), a tree is expressed by
+a 4D mask and position ids, and logits are computed only where a target token is predicted from. On disk it is a PEFT adapter
+folder with the projectors and ``metadata.json`` beside it. The projector is ours: BeMERC's is not public.
 """
 
 from __future__ import annotations

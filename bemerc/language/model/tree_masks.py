@@ -1,9 +1,8 @@
-"""Who sees whom in a row that is a tree, told to a model that was made for rows that are text.
+"""Attention masks for rows that are trees: a position attends to its own path only.
 
-A 4D mask says it all to a model with plain attention; transformers hands it to every layer as it is. That is silently
-wrong in layers that look back over a sliding window only, so these get a mask of their own, by distance along the path.
-It is silently ignored by models without attention, and position ids are by models with ALiBi: so every model is asked
-once, on seven tokens, whether a tree gives what its paths give alone, and one that fails is only ever given whole rows.
+transformers hands a 4D mask to every layer as it is. Layers with a sliding window get a mask of their own, by distance along
+the path. Models without attention ignore masks, and models with ALiBi position ids, both silently; so every model is tested
+once, on seven tokens, whether a tree gives the logits of its paths alone, and one that fails is only given single paths.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ def tree_mask(
 ) -> Tensor:
     """node (B, L), ancestors (B, S, S) -> (B, 1, L, L) additive float mask; -1 in ``node`` is padding.
 
-    A position sees earlier positions of its own node and of the nodes above it; with ``window`` those alone that are less
-    than so far away by ``position`` (B, L). Float, because a bool mask is silently wrong under eager attention; padding
-    sees itself, because a row of nothing but -inf is NaN.
+    A position attends to earlier positions of its own node and of the nodes above it; with ``window`` only to those less
+    than so many positions away by ``position`` (B, L). Float, because a bool mask is silently wrong under eager attention;
+    padding attends to itself, because a row of nothing but -inf is NaN.
     """
     count, length = node.shape
     number = node.clamp(min=0)

@@ -1,8 +1,7 @@
-"""Temperature: how far a model's label probabilities must be flattened to mean what they say, learned on dev.
+"""Temperature scaling: one number, fitted on dev, that divides the label scores so that probabilities are calibrated.
 
-A model tuned on few labels is surer than it is right. One number that divides all label scores mends most of that and
-changes no answer (Guo et al. 2017, "On Calibration of Modern Neural Networks"). It is fitted on dev alone, for the epoch
-that is kept, and stands among its dev numbers; predict applies it.
+A model tuned on few labels is overconfident; the temperature corrects most of that and changes no label (Guo et al. 2017,
+"On Calibration of Modern Neural Networks"). It is fitted for the epoch that is kept and stored among its dev numbers.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# What a dev split of a few dozen utterances may ask for: beyond that it is chance that speaks.
+# Bounds: on a dev split of a few dozen utterances, more extreme temperatures are chance.
 LEAST, MOST = 0.2, 10.0
 STEPS = 200
 
 
 def fit(logs: Floats, right: NDArray[np.int64]) -> float:
-    """logs (N, C) log-probabilities of the labels, right (N,) codes -> the temperature under which dev is likeliest.
+    """logs (N, C) log-probabilities of the labels, right (N,) codes -> the temperature with the smallest loss on them.
 
-    The loss is convex in 1 / temperature, so a search over a grid of 2 % steps finds its one valley. NaN where the loss is
-    no number at any temperature.
+    The loss is convex in 1 / temperature, so a grid of 2 % steps finds its minimum. NaN where no loss is finite.
     """
     if np.isnan(logs).any():
         return math.nan

@@ -1,8 +1,8 @@
 """Cross-fitted descriptions: what the align model itself generates for each utterance, for variants that read them.
 
-Taken at its word on train, a model repeats the descriptions that it learned by heart, and stage 2 would learn to trust a
-text that is never so good again. So train is crossed: its dialogues are dealt into folds, and every fold is described by a
-model that was aligned without it; dev and test by the align model as it is. Crossing is from stacking (Wolpert 1992).
+On train the align model would repeat the descriptions that it learned, and stage 2 would learn to trust texts that are never
+so good again. So train's dialogues are split into folds, and each fold is described by a model that was aligned without it;
+dev and test by the align model itself. Cross-fitting is from stacking (Wolpert 1992).
 """
 
 from __future__ import annotations

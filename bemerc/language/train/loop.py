@@ -1,11 +1,10 @@
-"""fit(): the one training loop, for align and merc alike. What differs between them is handed in.
+"""fit(): the training loop of align and merc.
 
-A trainer of a library would bring its own collator, its own padding and its own idea of which epoch is best. Here a step
-is a batch of trees (packing.py), the loss is taken on targets alone, and the caller's dev scorer picks the epoch: a
-higher score wins, between equal scores the one that is surer of dev's answers. Test data never enters this module.
+A step is a batch of trees (packing.py), the loss is the mean over target tokens, and the caller's dev scorer picks the epoch
+with the highest score, the first of equals. Test data never enters this module.
 
-Devices, precision and processes are accelerate's business. A step's examples are ``batch`` however many processes share
-them and in however many parts each computes its own: the gradient is the same sum over the same targets.
+Devices, precision and processes are accelerate's. A step has ``batch`` examples however many processes share them and in
+however many parts each computes its own: the gradient is the same sum over the same targets.
 """
 
 from __future__ import annotations
