@@ -264,7 +264,7 @@ def test_what_a_variant_asks_for_and_is_not_there_is_a_sentence(world: World, tm
         variant.must_have_columns("x", replace(TVB, face=False), columns, tmp_path)
 
 
-def test_the_student_is_crossed_on_train_and_resumes(
+def test_descriptions_are_cross_fitted_on_train_and_resume(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught = world.said
