@@ -155,7 +155,7 @@ def run(
 
 
 def in_words(estimate: Estimate, params: loop.Params, tflops: float, task: Literal["align", "merc"]) -> str:
-    """Memory and time, a line each; ``tflops`` is what the device does in earnest, not what its maker says."""
+    """Memory and time, a line each; ``tflops`` is the speed that the device sustains, not its data sheet's peak."""
     gib, seconds = 2.0**30, estimate.flops / (tflops * 1e12)
     hours = params.epochs * seconds / 3600
     own = "" if estimate.tokenizer else f" (the tokenizer is not here: lengths are characters / {CHARACTERS})"
@@ -167,7 +167,7 @@ def in_words(estimate: Estimate, params: loop.Params, tflops: float, task: Liter
             f"  weights           {estimate.weights / gib:6.1f}",
             f"  adapter, optimizer{estimate.trained / gib:6.1f}",
             f"  heaviest step     {estimate.step / gib:6.1f}   {estimate.rows} rows of up to {estimate.length} positions",
-            f"time: {seconds / 60:.{0 if seconds >= 600 else 1}f} minutes an epoch at {tflops:g} TFLOPS in earnest, {hours:.1f} hours for {params.epochs} "
+            f"time: {seconds / 60:.{0 if seconds >= 600 else 1}f} minutes an epoch at {tflops:g} TFLOPS sustained, {hours:.1f} hours for {params.epochs} "
             f"epochs, and {JUDGING[task]} for judging dev",
         )
     )
