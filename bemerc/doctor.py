@@ -79,7 +79,7 @@ MODELS: tuple[tuple[str, str, str], ...] = (
 )
 _RELEASE = "0.10.21"
 # Numbers that come with bemerc itself.
-FITTED = ("action_units.npz", "average_face.npz", "voice.npz")
+FITTED = ("action_units.npz", "average_face.npz", "lip_sync.npz")
 
 
 # Extras that most people do not need: the extra, its module, and what it is for.

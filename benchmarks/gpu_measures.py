@@ -26,7 +26,7 @@ from bemerc.extraction.audio.speech_encoder_torch import Encoder
 from bemerc.language.inputs import encoding, packing
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.model import behavior_model, model_folder
-from bemerc.language.model.tree_attention import Trees
+from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import score_labels
 from bemerc.language.tiny_lm import model as backbone
 from bemerc.language.train import loop, memory_estimate
@@ -125,7 +125,7 @@ class World:
             str(self.folder), dtype="bfloat16", device=self.device, gradient_checkpointing=checkpointing
         )
 
-    def model(self, trees: Trees = "masks") -> behavior_model.BehaviorModel:
+    def model(self, trees: TreeSupport = "masks") -> behavior_model.BehaviorModel:
         torch.manual_seed(0)
         with torch.device(self.device):
             lm = transformers.AutoModelForCausalLM.from_config(self.config, dtype=torch.bfloat16)
@@ -221,7 +221,7 @@ def measure_labelling(size: Size, device: str, folder: Path) -> dict[str, Any]:
     encode = score_labels.encoder_for(made, prompt.Params(), 4096)
     result: dict[str, Any] = {"utterances": len(world.asked)}
     sums: dict[str, dict[str, Any]] = {}
-    routes: tuple[tuple[str, Trees, int], ...] = (
+    routes: tuple[tuple[str, TreeSupport, int], ...] = (
         ("masks", "masks", 4096),
         ("paths", "paths", 4096),
         ("rows", "masks", 0),

@@ -9,7 +9,7 @@ strongly, with what inertia and how long before the sound, at what size, in what
 second person of the folder is fitted on; benchmarks/target_face.py shows the others, with other voices, sentences and
 tables.
 
-First a network from voice to mouth is fitted to speech alone and written to voice.npz; then the likelihoods of
+First a network from voice to mouth is fitted to speech alone and written to lip_sync.npz; then the likelihoods of
 correlations, so that the probabilities of which of two or three people speaks, or none of them, are best over windows
 as long as utterances. Prints the numbers for the modules.
 """
@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
 LONG_S, FRAME = 6.0, 320
-VOICE = Path(lips.__file__).with_name("voice.npz")
+VOICE = Path(lips.__file__).with_name("lip_sync.npz")
 VOICES = ("m1", "m2", "m3", "m4", "f5", "belinda", "Annie", "Andy", "Lee", "Gene", "Mike", "Andrea", "shelby", "boris")
 TEXTS = {
     "en-gb": (
@@ -377,7 +377,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=237)
     parser.add_argument(
-        "--voices", type=int, default=600, help="how much speech lip_sync.py's voice.npz is fitted to; 0 leaves it"
+        "--voices", type=int, default=600, help="how much speech lip_sync.py's lip_sync.npz is fitted to; 0 leaves it"
     )
     parser.add_argument("--work", type=Path, default=Path("build/fit_target_face"))
     args = parser.parse_args()

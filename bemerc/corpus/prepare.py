@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
-from bemerc.corpus import labels as emotion
+from bemerc.corpus import labels as label_sets
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
 from bemerc.corpus.readers import folder, iemocap, meld, recording, table
 from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
@@ -142,7 +142,7 @@ def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...]
     for reading in readings:
         try:
             used = {u.label for u in reading.utterances if u.label is not None}
-            goals = emotion.mapping(reading.name, reading.labels, labels, params.label_map.get(reading.name), used)
+            goals = label_sets.mapping(reading.name, reading.labels, labels, params.label_map.get(reading.name), used)
         except CorpusError as error:
             faults.append(str(error))
             continue
@@ -217,7 +217,7 @@ def shared_clips(utterances: Iterable[Utterance]) -> list[Finding]:
 
 def _common(readings: Sequence[Reading], params: Params) -> tuple[str, ...]:
     if params.labels is not None:
-        return emotion.label_set(params.labels)
+        return label_sets.label_set(params.labels)
     sets = {reading.labels: reading.name for reading in readings if reading.labels}
     if len(sets) > 1:
         listed = "; ".join(f"{name}: {', '.join(labels)}" for labels, name in sets.items())

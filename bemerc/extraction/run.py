@@ -24,13 +24,13 @@ from bemerc.extraction.face import openface
 from bemerc.extraction.hash_cache import FileHashCache, UnreadableFile, file_identity
 from bemerc.extraction.jobs import ExtractorSpec, Job, WorkerSetup, batch_size, extractor_spec
 from bemerc.extraction.locks import ClipLocks
+from bemerc.extraction.missing_report import FailureLimit, Unmeasured, combined, unmeasured
 from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import Plan, make_plan
 from bemerc.extraction.pool import WorkerPool
 from bemerc.extraction.pose import body
 from bemerc.extraction.store import Store
-from bemerc.extraction.unmeasured import FailureLimit, Unmeasured, combined, unmeasured
 from bemerc.extraction.write_caches import replaceable, write_modality
 
 # One worker needs some 400 MB on long 1080p clips.

@@ -26,7 +26,7 @@ from bemerc.extraction.audio import speech_encoder
 from bemerc.extraction.audio.speech_encoder_torch import Encoder
 from bemerc.language.inputs import batching, packing, prompts
 from bemerc.language.model import behavior_model
-from bemerc.language.model.tree_attention import Trees
+from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import score_labels
 from bemerc.language.train import checkpoint, loop, processes
 from tests import families
@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def on(
-    world: World, device: str = DEVICE, family: str = "", trees: Trees | None = None, **params: object
+    world: World, device: str = DEVICE, family: str = "", trees: TreeSupport | None = None, **params: object
 ) -> behavior_model.BehaviorModel:
     """A model on a device: of a family with random weights, or on the embedded backbone."""
     given = world.family(family) if family else world.params
@@ -130,10 +130,10 @@ def test_the_generators_are_left_as_they_were(world: World, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("family", ["llama3", "gemma2", "qwen2 window"])
 @pytest.mark.parametrize(("trees", "rows"), [("no", 0), ("masks", 0), ("masks", 4096), ("paths", 4096)])
-def test_labels_on_a_gpu_have_the_scores_of_a_cpu(world: World, family: str, trees: Trees, rows: int) -> None:
+def test_labels_on_a_gpu_have_the_scores_of_a_cpu(world: World, family: str, trees: TreeSupport, rows: int) -> None:
     asked = score_labels.prompts(world.manifest, ("dev", "test"), LABELS, MODALITIES, prompts.Params())
 
-    def scores(device: str, route: Trees, row_tokens: int) -> dict[str, np.ndarray]:
+    def scores(device: str, route: TreeSupport, row_tokens: int) -> dict[str, np.ndarray]:
         made = on(world, device, family, route)
         assert made.trees == route
         encode = score_labels.encoder_for(made, prompts.Params(), 1024)
@@ -157,7 +157,7 @@ def test_what_is_written_is_what_a_cpu_writes(world: World) -> None:
         asked = prompts.align_prompts(world.manifest.utterances[0].id, {"facial_expression": "?"}, MODALITIES)[0]
         with torch.inference_mode():
             batch = batching.collate([packing.make_tree([encode.question(asked)])], world.tokens)
-            written.append(made.write(batch, 8, encode.end))
+            written.append(made.generate(batch, 8, encode.end))
     assert written[0] == written[1]
 
 

@@ -101,7 +101,7 @@ def test_what_is_written_is_the_likeliest_token_at_every_step(world: World) -> N
     asked = prompts.align_prompts(id, {"facial_expression": "?"}, known.modalities)[0]
     batch = batching.collate([packing.make_tree([encoder.question(asked)])], world.tokens)
     with torch.inference_mode():
-        written = made.write(batch, 12, encoder.end)[0]
+        written = made.generate(batch, 12, encoder.end)[0]
         so_far = ""
         for step, token in enumerate(written):
             scores = {}

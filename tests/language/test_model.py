@@ -19,7 +19,7 @@ from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Manifest
 from bemerc.language.inputs import batching, encoding, packing, prompts
 from bemerc.language.model import behavior_model, model_folder, tree_masks
-from bemerc.language.model.tree_attention import Trees
+from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import score_labels
 from bemerc.language.train import align
 from tests import families
@@ -43,7 +43,7 @@ class World:
         return replace(self.params, name_or_path=str(folder))
 
     def model(
-        self, params: behavior_model.Params | None = None, *modalities: str, trees: Trees | None = None
+        self, params: behavior_model.Params | None = None, *modalities: str, trees: TreeSupport | None = None
     ) -> behavior_model.BehaviorModel:
         torch.manual_seed(0)
         widths = language.variant(*(modalities or MODALITIES))

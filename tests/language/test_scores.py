@@ -17,7 +17,7 @@ from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.language.inputs import encoding, packing, prompts
 from bemerc.language.model import behavior_model
-from bemerc.language.model.tree_attention import Trees
+from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import score_labels
 from bemerc.language.train import merc
 from tests.language.test_model import World
@@ -35,7 +35,7 @@ class Judged:
         self.asked = score_labels.prompts(self.world.manifest, SPLITS, LABELS, MODALITIES, shape)
         self.naive: dict[str, dict[str, np.ndarray]] = {}
 
-    def model(self, family: str, trees: Trees) -> behavior_model.BehaviorModel:
+    def model(self, family: str, trees: TreeSupport) -> behavior_model.BehaviorModel:
         made = self.world.model(self.world.family(family), trees=trees)
         assert made.trees == trees
         return made
@@ -96,7 +96,7 @@ ROUTES = [("no", 0), *((trees, rows) for trees in ("masks", "paths") for rows in
 @pytest.mark.parametrize(("trees", "row_tokens"), ROUTES)
 @pytest.mark.parametrize("family", ["llama3", "gemma2"])
 def test_every_route_gives_every_label_its_own_score(
-    judged: Judged, family: str, trees: Trees, row_tokens: int, batch: int
+    judged: Judged, family: str, trees: TreeSupport, row_tokens: int, batch: int
 ) -> None:
     made = judged.model(family, trees)
     encoder = score_labels.encoder_for(made, prompts.Params(), 1024)
@@ -128,7 +128,7 @@ def test_a_class_without_trees_refuses_rows_that_branch(judged: Judged) -> None:
 
 
 @pytest.mark.parametrize(("family", "trees"), [("llama3", "masks"), ("llama3", "paths"), ("gemma2", "paths")])
-def test_two_threads_may_share_a_model(judged: Judged, family: str, trees: Trees) -> None:
+def test_two_threads_may_share_a_model(judged: Judged, family: str, trees: TreeSupport) -> None:
     """While a model computes, hooks and an attention of ours stand in its layers."""
     made = judged.model(family, trees)
     before = made.lm.config.get_text_config()._attn_implementation

@@ -1,0 +1,1 @@
+"""One module per corpus, each of which makes Utterances; corpus/prepare.py names them."""

@@ -167,7 +167,7 @@ def audio_features(
 
 @cache
 def _network() -> tuple[Array, ...]:
-    with np.load(str(files("bemerc.extraction.face") / "voice.npz")) as file:
+    with np.load(str(files("bemerc.extraction.face") / "lip_sync.npz")) as file:
         return tuple(np.asarray(file[name], np.float64) for name in ("inner", "inner_bias", "outer", "outer_bias"))
 
 

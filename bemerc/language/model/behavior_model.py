@@ -28,7 +28,7 @@ from bemerc.language.model.metadata import read_metadata as read_metadata
 from bemerc.language.model.params import Params as Params
 from bemerc.language.model.pretrained import quiet
 from bemerc.language.model.projector import Projector, halves
-from bemerc.language.model.tree_attention import Trees
+from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.model.tree_masks import for_layers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class BehaviorModel(nn.Module):
         k: int,
         params: Params,
         backbone: str,
-        trees: Trees,
+        trees: TreeSupport,
     ) -> None:
         super().__init__()
         self.lm, self.tokenizer, self.params, self.k = lm, tokenizer, params, k
@@ -57,7 +57,7 @@ class BehaviorModel(nn.Module):
         # While it computes, hooks and an attention of ours stand in its layers; a second thread waits.
         self._one_at_a_time = threading.RLock()
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
-        words = _words(lm)
+        words = _word_embeddings(lm)
         scale = float(words.float().pow(2).mean().sqrt()) if words.device.type != "meta" else 1.0
         self.projectors = nn.ModuleDict(
             {m: Projector(widths[m], k, words.shape[1], scale, params) for m in MODALITIES if m in widths}
@@ -147,15 +147,15 @@ class BehaviorModel(nn.Module):
         logits: Tensor = out.logits[0]
         return logits
 
-    def write(self, batch: Batch, limit: int, end: int) -> list[list[int]]:
+    def generate(self, batch: Batch, limit: int, end: int) -> list[list[int]]:
         """The likeliest next token after every prompt, over and over, up to the mark ``end``: B lists of at most ``limit`` ids.
 
         The rows are single prompts of one length without targets, so that no position is padding.
         """
         with self._one_at_a_time:
-            return self._write(batch, limit, end)
+            return self._generate(batch, limit, end)
 
-    def _write(self, batch: Batch, limit: int, end: int) -> list[list[int]]:
+    def _generate(self, batch: Batch, limit: int, end: int) -> list[list[int]]:
         assert (batch.node >= 0).all(), "prompts of one length"
         ids = self._here(batch.input_ids)
         given: dict[str, Any] = {"inputs_embeds": self._embed(ids, self._here(batch.modality), batch)}
@@ -215,7 +215,7 @@ def write_beside(folder: Path, projectors: Mapping[str, Tensor], metadata: Model
     write_metadata(folder, metadata)
 
 
-def _words(lm: Any) -> Tensor:
+def _word_embeddings(lm: Any) -> Tensor:
     """(V or fewer, H) word embeddings as the layers get them: Gemma's are stored at a sixtieth of their size."""
     table = lm.get_input_embeddings()
     some = torch.arange(min(4096, len(table.weight)), device=table.weight.device)

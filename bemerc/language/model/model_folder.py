@@ -28,13 +28,13 @@ from bemerc.language.model.metadata import METADATA, ModelMetadata, backbone_pla
 from bemerc.language.model.params import Params
 from bemerc.language.model.pretrained import NON_TEXT_MODULES, fingerprint, load_backbone, quiet
 from bemerc.language.model.projector import FORMER_WEIGHTS
-from bemerc.language.model.tree_attention import Trees
+from bemerc.language.model.tree_attention import TreeSupport
 
 ADAPTER = "adapter_model.safetensors"
 
 
 def build(
-    params: Params, widths: Mapping[Modality, int], k: int, start: Path | None = None, trees: Trees | None = None
+    params: Params, widths: Mapping[Modality, int], k: int, start: Path | None = None, trees: TreeSupport | None = None
 ) -> BehaviorModel:
     """A model to train: fresh, or from the model folder ``start``, with a projector for every modality in ``widths``.
 
@@ -61,7 +61,7 @@ def fresh(
     k: int,
     params: Params,
     backbone: str = "",
-    trees: Trees = "masks",
+    trees: TreeSupport = "masks",
 ) -> BehaviorModel:
     """A fresh model on a backbone that is there already, be it without weights (on the meta device)."""
     return _ready(BehaviorModel(_lora(lm, params), tokenizer, widths, k, params, backbone, trees), lm)
@@ -112,7 +112,7 @@ def load(
     backbone: str | None = None,
     device: str = "auto",
     quantize: str | None = None,
-    trees: Trees | None = None,
+    trees: TreeSupport | None = None,
 ) -> tuple[BehaviorModel, ModelMetadata]:
     """A trained model, ready to predict, and its facts.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "bemerc_paths"
 # How a model understands a row that branches: not at all, under a mask over the row, or along its paths too.
-Trees = Literal["no", "masks", "paths"]
+TreeSupport = Literal["no", "masks", "paths"]
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _arguments(walk: Plan, position: Tensor, like: Tensor) -> dict[str, Any]:
     return {"attention_mask": like.new_zeros(1, 1, 1, 1), "position_ids": position, "paths": walk}
 
 
-def supported_trees(lm: Any, most: Trees | None = None) -> Trees:
+def supported_trees(lm: Any, most: TreeSupport | None = None) -> TreeSupport:
     """How the model understands a row that branches, found out on seven tokens.
 
     ``most``: the most that is asked of it, whatever the device; None: paths on a CPU, masks elsewhere.

@@ -283,7 +283,7 @@ def generate_descriptions(
             for start in range(0, len(asked), params.batch):
                 rows = [packing.make_tree([encoder.question(one)]) for one in asked[start : start + params.batch]]
                 batch = batching.collate(rows, tokens)
-                for (id, _), written in zip(batch.keys, loaded.write(batch, limit, encoder.end), strict=True):
+                for (id, _), written in zip(batch.keys, loaded.generate(batch, limit, encoder.end), strict=True):
                     slots_of[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
                 advance(len(rows))
             advance(len(ids) - len(asked))  # a slot that the model's modalities cannot answer
