@@ -31,11 +31,12 @@ import numpy as np
 
 from bemerc.extraction.extractor_pool import ExtractorPool
 from bemerc.extraction.face import extractor
+from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import file_identity
 from bemerc.extraction.jobs import Request, Task, extractor_spec
 from bemerc.extraction.pose import body as pose
-from bemerc.extraction.store import Failure, Result
+from bemerc.extraction.store import Result
 from bemerc.extraction.video_pass import extract_video_clip
 from fits.mediapipe_graphs import BodyGraph, FaceMesh
 

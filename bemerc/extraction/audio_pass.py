@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from bemerc.cache import Features
 from bemerc.core.errors import MachineError, MediaError
 from bemerc.extraction.extractor_pool import ExtractorPool, checked
+from bemerc.extraction.failures import Failure
 from bemerc.extraction.jobs import Request, Task, Track
 from bemerc.extraction.reporter import Reporter, RequestOutcome
-from bemerc.extraction.store import Failure, Result
+from bemerc.extraction.store import Result
 from bemerc.extraction.video_pass import losses_note, starts_too_late
 from bemerc.media.audio import Sound, read_sound
 from bemerc.media.pitch import SAMPLE_RATE_HZ

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.core.errors import MachineError, MediaError
+from bemerc.extraction.failures import Failure
 from bemerc.extraction.hash_cache import FileIdentity, file_identity
 from bemerc.extraction.jobs import Request, Task
-from bemerc.extraction.store import Failure, Result, Store
+from bemerc.extraction.store import Result, Store
 from bemerc.extraction.worker_status import BATCH, DECODING, STATUS
 from bemerc.media.container import NoTrackError
 

@@ -1,6 +1,6 @@
 """An extraction run: jobs in, frame caches out, with worker processes, failures by id, and nothing extracted twice.
 
-Three steps. *Plan* (plan.py): hash the clips and look up what the store has. *Extract* (pool.py): hand the rest to
+Three steps. *Plan* (plan.py): hash the clips and look up what the store has. *Extract* (worker_pool.py): hand the rest to
 worker processes, one clip at a time. *Write* (write_caches.py): the store's results into one cache per modality. This
 process imports no perception library.
 """
@@ -21,16 +21,16 @@ from bemerc.extraction.audio import egemaps, prosody, speech_encoder
 from bemerc.extraction.errors import DamagedError
 from bemerc.extraction.face import extractor as face
 from bemerc.extraction.face import openface
+from bemerc.extraction.failures import FailureLimit, Unmeasured, combined, unmeasured
 from bemerc.extraction.hash_cache import FileHashCache, UnreadableFile, file_identity
 from bemerc.extraction.jobs import ExtractorSpec, Job, WorkerSetup, batch_size, extractor_spec
 from bemerc.extraction.locks import ClipLocks
-from bemerc.extraction.missing_report import FailureLimit, Unmeasured, combined, unmeasured
 from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import Plan, make_plan
-from bemerc.extraction.pool import WorkerPool
 from bemerc.extraction.pose import body
 from bemerc.extraction.store import Store
+from bemerc.extraction.worker_pool import WorkerPool
 from bemerc.extraction.write_caches import replaceable, write_modality
 
 # One worker needs some 400 MB on long 1080p clips.

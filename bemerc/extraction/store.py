@@ -34,6 +34,7 @@ from bemerc.core import atomic
 from bemerc.core.jsonfile import MAX_LINE_BYTES, JsonError, parse_json
 from bemerc.core.progress import bar
 from bemerc.extraction.errors import DamagedError, UnreadableError, check_regular, store_errors
+from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, decoder_version
 
 _LANDMARKS = ("points", "scale")
@@ -60,15 +61,6 @@ class Result:
     landmarks: PackedLandmarks | None = None
     note: str = ""
     choice: Choice | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a clip has no features, by its content. ``absent``: it lacks the track (a silent film), which is no
-    damage."""
-
-    reason: str
-    absent: bool = False
 
 
 class Store:

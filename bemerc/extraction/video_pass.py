@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from bemerc.core.errors import MachineError, MediaError
 from bemerc.extraction.extractor_pool import ExtractorPool, checked
+from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.jobs import Request, Task, Track
 from bemerc.extraction.reporter import Reporter, RequestOutcome
-from bemerc.extraction.store import Failure, Result
+from bemerc.extraction.store import Result
 from bemerc.media.audio import Sound, read_sound
 from bemerc.media.losses import Losses
 from bemerc.media.video import CroppedFrame, Frame, Video

@@ -20,7 +20,7 @@ import pytest
 from bemerc.cache import Features, open_cache, write_cache
 from bemerc.core import atomic
 from bemerc.core.errors import BemercError, CacheError, CorpusError, MachineError, MediaError
-from bemerc.extraction import extractor_pool, pool, recompute, video_pass
+from bemerc.extraction import extractor_pool, recompute, video_pass, worker_pool
 from bemerc.extraction import run as run_module
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import file_identity
@@ -606,7 +606,7 @@ def test_who_holds_what_one_waits_for_is_named(tmp_path: Path, monkeypatch: pyte
     holder = start(tmp_path, "one", 0.1)
     wait_for(lambda: len(workers_of(holder)) == 2)
     time.sleep(0.3)
-    monkeypatch.setattr(pool, "_FIRST_NOTICE_S", 0.5)
+    monkeypatch.setattr(worker_pool, "_FIRST_NOTICE_S", 0.5)
     slow = face(log=str(tmp_path / "log.txt"), pause_s=0.1)
     outcome = extract(jobs, tmp_path / "two", slow, store=tmp_path / "store")
     holder.communicate(timeout=60)

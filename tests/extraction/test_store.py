@@ -22,10 +22,11 @@ import pytest
 from bemerc.cache import Features, pack_landmarks
 from bemerc.extraction import store as store_module
 from bemerc.extraction.errors import DamagedError, StoreError, UnreadableError
+from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, Segment, fingerprint
 from bemerc.extraction.hash_cache import FileHashCache, UnreadableFile, file_identity
 from bemerc.extraction.locks import ClipLocks
-from bemerc.extraction.store import Failure, Result, Store
+from bemerc.extraction.store import Result, Store
 
 COLUMNS = ("a", "b")
 KEY = "ab" + "0" * 38

@@ -443,7 +443,7 @@ def test_what_counts_as_running_away() -> None:
     def watch(losses: list[float]) -> None:
         known: list[float] = []
         for loss in losses:
-            known = stability.watched(known, loss)
+            known = stability.kept_losses(known, loss)
             assert len(known) <= stability.BEGINNING + stability.RECENT
             stability.check_losses(known, "epoch 1, step 1")
 

@@ -25,7 +25,7 @@ Policy = Literal["speaking", "largest", "longest", "left", "right"]
 POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right")
 
 # The log-likelihood ratio of an off-screen speaker, which a track is compared with: fitted by fits/target_face.py.
-OFF_SCREEN_PRIOR = -0.808
+OFF_SCREEN_LLR = -0.808
 # Two tracks are one person's where their colors differ by this part of what two people of the clip differ by.
 _SAME_PERSON = 0.5
 
@@ -197,7 +197,7 @@ def _scores(shot: Sequence[FaceTrack], by: Policy, llrs: dict[int, float]) -> di
     """Track number -> its score, 0 to 1; the scores of ``speaking`` are probabilities."""
     if by == "speaking":
         scores = np.array([llrs[track.number] for track in shot])
-        likely = np.exp(np.append(scores, OFF_SCREEN_PRIOR) - max(float(scores.max()), OFF_SCREEN_PRIOR))
+        likely = np.exp(np.append(scores, OFF_SCREEN_LLR) - max(float(scores.max()), OFF_SCREEN_LLR))
         return {track.number: float(p) for track, p in zip(shot, likely / likely.sum(), strict=False)}
     scores = np.array([_policy_score(track, by) for track in shot])
     # For left and right a track must be visible a fourth as long as the longest: faces that flit by do not count.

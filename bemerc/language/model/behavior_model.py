@@ -92,9 +92,9 @@ class BehaviorModel(nn.Module):
         embeddings = self._embed(here(batch.input_ids), here(batch.modality), batch)
         node, position = here(batch.node), here(batch.position_ids)
         if self.trees == "paths" and not torch.is_grad_enabled():
-            with tree_attention.along(self.lm, here(batch.logit_positions)):
+            with tree_attention.along_paths(self.lm, here(batch.logit_positions)):
                 logits = self._logits(
-                    embeddings, tree_attention.given(self.lm, batch, embeddings), here(batch.logit_positions)
+                    embeddings, tree_attention.forward_kwargs(self.lm, batch, embeddings), here(batch.logit_positions)
                 )
             return self._picked(logits, batch)
         if self.trees != "no":

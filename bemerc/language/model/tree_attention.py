@@ -148,11 +148,11 @@ def _one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float |
 
 
 @contextlib.contextmanager
-def along(lm: Any, source: Tensor) -> Iterator[None]:
+def along_paths(lm: Any, logit_positions: Tensor) -> Iterator[None]:
     """Within it, every layer of ``lm`` attends by ``attend``, which wants a plan as ``paths``.
 
-    What the last layer does beside its keys and values is done at the positions ``source`` (M,) of the flat batch alone: the
-    others lead nowhere. That is right at ``source`` and nowhere else.
+    What the last layer does beside its keys and values is done at the positions ``logit_positions`` (M,) of the flat batch alone,
+    since nothing depends on the others. The output is right at those positions and nowhere else.
     """
     from transformers import AttentionInterface
 
@@ -162,7 +162,7 @@ def along(lm: Any, source: Tensor) -> Iterator[None]:
     try:
         with contextlib.ExitStack() as narrowed:
             for part in _last(lm, text.num_hidden_layers):
-                narrowed.enter_context(_ending_at(part, source))
+                narrowed.enter_context(_ending_at(part, logit_positions))
             yield
     finally:
         text._attn_implementation = before
@@ -177,17 +177,17 @@ def _last(lm: Any, layers: int) -> list[nn.Module]:
 
 
 @contextlib.contextmanager
-def _ending_at(part: nn.Module, source: Tensor) -> Iterator[None]:
-    """Within it, ``part`` computes (B, L, H) -> (B, L, H') at the flat positions ``source`` and says nothing elsewhere."""
+def _ending_at(part: nn.Module, positions: Tensor) -> Iterator[None]:
+    """Within it, ``part`` computes (B, L, H) -> (B, L, H') at the flat ``positions`` and leaves zeros elsewhere."""
     shape: list[torch.Size] = []
 
     def fewer(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         shape[:] = [args[0].shape]
-        return (args[0].flatten(0, 1)[source.to(args[0].device)].unsqueeze(0),)
+        return (args[0].flatten(0, 1)[positions.to(args[0].device)].unsqueeze(0),)
 
     def back(_: nn.Module, args: tuple[Tensor], narrowed: Tensor) -> Tensor:
         whole = narrowed.new_zeros(shape[0][0] * shape[0][1], narrowed.shape[-1])
-        whole[source.to(narrowed.device)] = narrowed[0]
+        whole[positions.to(narrowed.device)] = narrowed[0]
         return whole.view(*shape[0][:2], -1)
 
     handles = [part.register_forward_pre_hook(fewer), part.register_forward_hook(back)]
@@ -198,7 +198,7 @@ def _ending_at(part: nn.Module, source: Tensor) -> Iterator[None]:
             handle.remove()
 
 
-def given(lm: Any, batch: Batch, like: Tensor) -> dict[str, Any]:
+def forward_kwargs(lm: Any, batch: Batch, like: Tensor) -> dict[str, Any]:
     """What ``lm`` is called with beside the embeddings ``like``, inside ``along``."""
     window = tree_masks.sliding_window(lm.config.get_text_config())
     walk = plan(batch.node, batch.ancestors, batch.position_ids, {0: 0, window: window}, like)
@@ -238,7 +238,7 @@ def _paths_agree(lm: Any) -> bool:
         node, ancestors, position = (of.cpu().numpy() for of in (row.node, row.ancestors, row.position))
         walk = plan(node, ancestors, position, {0: 0, window: 2 if window else 0}, words)
         try:
-            with along(lm, ends):
+            with along_paths(lm, ends):
                 walked = lm(inputs_embeds=words, use_cache=False, **_arguments(walk, row.position, words)).logits
         except (TypeError, ValueError, RuntimeError, KeyError):
             return False  # the class takes no attention from outside, or has layers of a kind that is not known here

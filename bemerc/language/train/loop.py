@@ -39,7 +39,7 @@ from bemerc.language.train.optimizer import make_optimizer, set_learning_rate
 from bemerc.language.train.processes import leads as leads
 from bemerc.language.train.processes import seeded as seeded
 from bemerc.language.train.processes import training
-from bemerc.language.train.stability import check_losses, check_number, no_epoch, watched
+from bemerc.language.train.stability import check_losses, check_number, kept_losses, no_epoch
 
 if TYPE_CHECKING:
     from bemerc.behavior.tokens.file import TokenFile
@@ -272,7 +272,7 @@ class _Run:
                 own += float(loss.detach())
             value, due = self._agreed(own)
             check_number(value, "loss", self.params.precision, self._where())
-            self.state.watched = watched(self.state.watched, value)
+            self.state.watched = kept_losses(self.state.watched, value)
             check_losses(self.state.watched, self._where())
             norm = self.accelerator.clip_grad_norm_(
                 [p for g in self.optimizer.param_groups for p in g["params"]], self.params.clip

@@ -21,14 +21,14 @@ class UnsoundError(ModelError):
         self.value, self.where = value, where
 
 
-def watched(losses: Sequence[float], loss: float) -> list[float]:
+def kept_losses(losses: Sequence[float], loss: float) -> list[float]:
     """What must be remembered of a training's losses to watch them: the first BEGINNING ones and the last RECENT ones."""
     all_losses = [*losses, loss]
     return all_losses if len(all_losses) <= BEGINNING + RECENT else all_losses[:BEGINNING] + all_losses[-RECENT:]
 
 
 def check_losses(losses: Sequence[float], where: str) -> None:
-    """UnsoundError where the losses that ``watched`` kept have run away from where they began."""
+    """UnsoundError where the losses that ``kept_losses`` kept have run away from where they began."""
     began, now = float(np.median(losses[:BEGINNING])), float(np.median(losses[-RECENT:]))
     if len(losses) >= RECENT and now > 2 * began + 1:
         raise UnsoundError(

@@ -1,20 +1,36 @@
-"""Utterances without features: why, and how many a run may have."""
+"""Utterances without features: why, what the store keeps of it, and how many a run may have.
+
+A clip's own fault is stored (store.py writes KEY.DECODER.json), so that it is not tried again; a fault of the machine is
+never stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bemerc.core import atomic
 from bemerc.core.errors import CacheError, MachineError, MediaError
 from bemerc.core.terminal import printable
 from bemerc.extraction.errors import DamagedError
-from bemerc.extraction.jobs import ExtractorSpec
-from bemerc.extraction.plan import Plan
-from bemerc.extraction.store import Failure, Store
+
+if TYPE_CHECKING:
+    from bemerc.extraction.jobs import ExtractorSpec
+    from bemerc.extraction.plan import Plan
+    from bemerc.extraction.store import Store
 
 _LISTED = 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a clip has no features, by its content. ``absent``: it lacks the track (a silent film), which is no
+    damage."""
+
+    reason: str
+    absent: bool = False
 
 
 @dataclass(frozen=True)
