@@ -18,6 +18,9 @@ def printable(text: object, longest: int = _LONGEST) -> str:
     r"""``text`` with control and other invisible characters written as ``\x1b`` or ``\u202e``, cut to ``longest``.
 
     File names, ids and labels may hold escape sequences that clear the screen or forge a line.
+
+    >>> print(printable("talk\x1b[2J.mp4"))
+    talk\x1b[2J.mp4
     """
     escaped = "".join(_escaped(c) if _is_hidden(c) else c for c in str(text)[: longest + 1])
     return escaped if len(escaped) <= longest else f"{escaped[: longest - 3]}..."

@@ -90,6 +90,9 @@ def mapping(
     used   the labels that utterances have; None = all. Others need no entry either
 
     Raises CorpusError, listing every fault, for labels without an entry, and entries from or to an unknown label.
+
+    >>> mapping("mine", ["happy", "anger", "bored"], ("neutral", "joy", "anger"), {"happy": "joy", "bored": None})
+    {'happy': 'joy', 'anger': 'anger', 'bored': None}
     """
     given = given or {}
     faults = [

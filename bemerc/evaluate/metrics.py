@@ -21,7 +21,14 @@ ECE_BINS = 15
 
 
 def confusion(gold: Ints, predicted: Ints, classes: int) -> Ints:
-    """(N,) and (N,) codes -> counts (C, C), rows gold, columns predicted."""
+    """(N,) and (N,) codes -> counts (C, C), rows gold, columns predicted.
+
+    >>> counts = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3)
+    >>> counts.tolist()
+    [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    >>> float(accuracy(counts))
+    0.75
+    """
     return (
         np.bincount(gold * classes + predicted, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
     )

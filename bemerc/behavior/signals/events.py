@@ -39,7 +39,11 @@ class Run:
 
 
 def runs(values: Array, threshold: float) -> list[Run]:
-    """The runs of frames at or above ``threshold``; NaN ends a run."""
+    """The runs of frames at or above ``threshold``; NaN ends a run.
+
+    >>> runs(np.array([0.0, 2.0, 3.0, 0.0, 2.0]), 1.0)
+    [Run(first=1, last=2, apex=2, height=3.0), Run(first=4, last=4, apex=4, height=2.0)]
+    """
     above = np.concatenate([[False], values >= threshold, [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
     result = []

@@ -36,6 +36,10 @@ def loss(logs: Floats, right: NDArray[np.int64], temperature: float) -> float:
 
 
 def scaled(logs: Floats, temperature: float) -> Floats:
-    """(..., C) label scores in nats -> log-probabilities at ``temperature``."""
+    """(..., C) label scores in nats -> log-probabilities at ``temperature``.
+
+    >>> np.exp(scaled(np.log([0.9, 0.1]), 2.0)).round(2)
+    array([0.75, 0.25])
+    """
     divided = logs / temperature
     return np.asarray(divided - np.logaddexp.reduce(divided, axis=-1, keepdims=True))
