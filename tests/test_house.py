@@ -159,17 +159,17 @@ def source_of(module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def names_in(module: str) -> set[str]:
-    """What a module holds at its top level: definitions, assignments, imports, and a package's modules."""
+@functools.cache
+def names_in(module: str) -> frozenset[str]:
+    """What a module defines, assigns or imports, at whatever depth, and a package's modules."""
     source = source_of(module)
     assert source is not None, f"there is no module {module}"
-    body = [
-        node for top in ast.parse(source.read_text(encoding="utf-8")).body for node in (top, *ast.iter_child_nodes(top))
-    ]
-    found = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    found |= {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    found |= {a.asname or a.name for node in body if isinstance(node, ast.Import | ast.ImportFrom) for a in node.names}
-    return found | ({path.stem for path in source.parent.iterdir()} if source.name == "__init__.py" else set())
+    nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    imports = [a for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for a in node.names]
+    names |= {a.asname or a.name.split(".")[0] for a in imports}
+    return frozenset(names | ({path.stem for path in source.parent.iterdir()} if source.stem == "__init__" else set()))
 
 
 def borrowed(script: Path) -> Iterator[tuple[str, str]]:
@@ -192,11 +192,13 @@ def borrowed(script: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "script",
-    sorted(path for folder in ("benchmarks", "fits") for path in (ROOT / folder).glob("*.py")),
-    ids=lambda path: path.stem,
+    sorted(path for folder in ("benchmarks", "fits", "tests") for path in (ROOT / folder).rglob("*.py")),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_a_script_takes_only_what_is_there(script: Path) -> None:
-    """mypy looks at the package alone, and a benchmark that nobody had run for a day asked for a function that had moved."""
+    """mypy looks at the package alone; benchmarks and slow tests that nobody runs for a day ask for what has moved."""
+    if script.parent.name == "old_files":  # the code of an earlier release wrote these
+        return
     taken = set(borrowed(script))
     assert not {
         f"{module}.{name}" for module, name in taken if name not in names_in(module) and not name.startswith("__")

@@ -44,7 +44,7 @@ def fit(world: Path, out: Path, seconds: float = 0.0) -> loop.Fitted:
 
     def score(of: behavior_model.BehaviorModel) -> loop.Score:
         time.sleep(seconds)
-        weight = float(sum(ema.whole(p).double().sum() for p in of.trainable().values()))
+        weight = float(sum(ema.unsharded(p).double().sum() for p in of.trainable().values()))
         return loop.Score(weight, {"weight": weight})
 
     with file.open_tokens(world / "tokens.h5") as read:

@@ -169,7 +169,7 @@ def test_a_disk_that_fills_up_is_a_sentence_and_the_next_run_goes_on(tmp_path: P
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
     assert full.returncode == 1
-    assert "make room" in full.stderr
+    assert "Make room" in full.stderr
     assert "Traceback" not in full.stderr
     again = bemerc("extract", "--video-dir", "clips", cwd=tmp_path)
     assert again.returncode == 0, again.stderr

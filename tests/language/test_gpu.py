@@ -31,7 +31,7 @@ from bemerc.language.predict import score_labels
 from bemerc.language.train import checkpoint, loop, processes
 from tests import families
 from tests import toy_language as language
-from tests.extraction.test_speech_encoder import chosen, sound, tiny_encoder
+from tests.extraction.test_speech_encoder import resolved, sound, tiny_encoder
 from tests.language.test_model import World, per_example
 
 DEVICE = os.environ.get("BEMERC_TEST_DEVICE", "cuda")
@@ -220,7 +220,7 @@ def test_a_second_gpu_is_trained_on_and_the_first_is_left_alone(world: World, tm
 
 @pytest.mark.parametrize("kind", [("wavlm", "layer"), ("hubert", "group"), ("whisper", "layer")], ids="-".join)
 def test_rows_of_an_encoder_are_those_of_a_cpu(tmp_path: Path, kind: tuple[str, str]) -> None:
-    one = chosen(tiny_encoder(tmp_path / "e", *kind))
+    one = resolved(tiny_encoder(tmp_path / "e", *kind))
     here, there = (Encoder(one, speech_encoder.columns(one), device) for device in (DEVICE, "cpu"))
     sounds = [sound(n, seed) for seed, n in enumerate((47000, 16000, 33333, 250, 15999))]
     for waveform, found in zip(sounds, here.clips(sounds), strict=True):
@@ -232,8 +232,8 @@ def test_rows_of_an_encoder_are_those_of_a_cpu(tmp_path: Path, kind: tuple[str, 
 @pytest.mark.parametrize("dtype", ["bfloat16", *(["float16"] if ON_GPU else [])])
 def test_an_encoder_in_few_digits_is_near(tmp_path: Path, dtype: str) -> None:
     folder = tiny_encoder(tmp_path / "e", "wavlm")
-    coarse = chosen(folder, device="auto", dtype=dtype)
-    exact = chosen(folder)
+    coarse = resolved(folder, device="auto", dtype=dtype)
+    exact = resolved(folder)
     found = Encoder(coarse, speech_encoder.columns(coarse), DEVICE).clip(sound(16000)).values
     expected = Encoder(exact, speech_encoder.columns(exact), "cpu").clip(sound(16000)).values
     # How near is the processor's own affair, with weights that learned nothing.
@@ -242,7 +242,7 @@ def test_an_encoder_in_few_digits_is_near(tmp_path: Path, dtype: str) -> None:
 
 def test_an_encoder_that_overflows_is_a_failed_clip(tmp_path: Path) -> None:
     """The device's own NaN, whatever its bits are."""
-    one = chosen(tiny_encoder(tmp_path / "loud", "hubert"))
+    one = resolved(tiny_encoder(tmp_path / "loud", "hubert"))
     extractor = Encoder(one, speech_encoder.columns(one), DEVICE)
     extractor._network.encoder.layer_norm.weight.fill_(math.inf)
     with pytest.raises(MediaError):
