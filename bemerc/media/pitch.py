@@ -28,7 +28,7 @@ _OFFSET = 0.005
 # apart.
 _CANDIDATES = 8
 _PASS_HZ, _STOP_HZ = 1500.0, 3000.0
-_FINER = 2
+_FINER = 2  # oversampling of the lags of the autocorrelation
 _SILENCE = 0.03
 _OCTAVE_COST = 0.01
 _OCTAVE_JUMP_COST = 0.35

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bemerc.language.inputs.prompts import WATCHED
+from bemerc.language.inputs.prompts import VISIBLE_SLOTS
 from bemerc.language.teacher import answers, emotion_words
 
 GOOD = {"facial_expression": "Brows rise slightly.", "body_language": "The head nods twice.", "posture": "Upright."}
@@ -76,6 +76,6 @@ def test_arms_may_be_crossed_but_nobody_is() -> None:
 @given(st.text(max_size=80) | st.text(alphabet='{}[]",:\\ `abjson\n', max_size=60))
 def test_any_text_is_read_without_an_error(text: str) -> None:
     found = answers.read(text)
-    assert set(found.sentences) <= set(WATCHED)
+    assert set(found.sentences) <= set(VISIBLE_SLOTS)
     assert not any(emotion_words.emotional(told) for told in found.sentences.values())
-    assert found.fault or len(found.sentences) == len(WATCHED)
+    assert found.fault or len(found.sentences) == len(VISIBLE_SLOTS)

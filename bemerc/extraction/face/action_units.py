@@ -1,7 +1,7 @@
 """Action-unit intensities from the aligned mesh: OpenFace's seventeen and AU28, 0 to 5, uncalibrated.
 
-Every unit is a weighted sum over all points of the face, fitted to warped faces with given movements, so that it
-responds to its own unit and not to the others (one distance per unit would: a frown lowers what raised brows lift). It
+Every unit is a weighted sum over all points of the face, fitted by fits/action_units.py to warped faces with given
+movements (a new unit is a name in UNITS and a fit), so that it responds to its own unit and not to the others (one distance per unit would: a frown lowers what raised brows lift). It
 is blended with MediaPipe's blendshape scores of the same points (bemerc.extraction.face.blendshapes). Nothing is
 smoothed over frames, so a burst of two frames keeps its height. A person's resting face is not subtracted; that is
 calibration, done later. docs/measurements/action_units.md has the accuracy per unit.

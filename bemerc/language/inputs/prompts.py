@@ -41,8 +41,8 @@ SLOTS: dict[str, tuple[str, Modality]] = {
     "voice": ("voice", "audio"),
 }
 
-# What somebody who only watches can answer.
-WATCHED = tuple(slot for slot, (_, needed) in SLOTS.items() if needed != "audio")
+# The slots of a description that the vision-language teacher can answer, which hears nothing.
+VISIBLE_SLOTS = tuple(slot for slot, (_, needed) in SLOTS.items() if needed != "audio")
 TEACHER_ROLE = (
     "You are an anatomist who watches people in conversations and writes down what is visible: which parts of the face move "
     "and how, the head, the gaze, the hands, the trunk. You never say what somebody feels or means."
@@ -159,7 +159,7 @@ def merc_prompt(
 ) -> Prompt:
     """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none.
 
-    whose      of which turns of the history there is behavior, in brief
+    behavior_of  of which turns of the history there is behavior, in brief
     described  slot -> sentence about the turn in question
     """
     turn = dialogue.utterances[index]
@@ -205,7 +205,7 @@ def teacher_prompt(dialogue: Dialogue, index: int, times_s: Sequence[float], his
         f"Now {_name(turn)} says {_quoted(turn)} The pictures show it, at {shown} s from its beginning. Describe this speaker's "
         "facial expression, body language (head, gaze, hands, movement) and posture."
     )
-    keys = ", ".join(f'"{slot}"' for slot in WATCHED)
+    keys = ", ".join(f'"{slot}"' for slot in VISIBLE_SLOTS)
     return "\n\n".join([TEACHER_ROLE, context.rstrip(), objective, TEACHER_CONSTRAINT.format(keys=keys)])
 
 

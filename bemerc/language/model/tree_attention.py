@@ -199,7 +199,7 @@ def _ending_at(part: nn.Module, positions: Tensor) -> Iterator[None]:
 
 
 def forward_kwargs(lm: Any, batch: Batch, like: Tensor) -> dict[str, Any]:
-    """What ``lm`` is called with beside the embeddings ``like``, inside ``along``."""
+    """What ``lm`` is called with beside the embeddings ``like``, inside ``along_paths``."""
     window = tree_masks.sliding_window(lm.config.get_text_config())
     walk = plan(batch.node, batch.ancestors, batch.position_ids, {0: 0, window: window}, like)
     return _arguments(walk, torch.from_numpy(batch.position_ids).to(like.device), like)

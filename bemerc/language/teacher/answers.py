@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bemerc.language.inputs.prompts import WATCHED
+from bemerc.language.inputs.prompts import VISIBLE_SLOTS
 from bemerc.language.teacher.emotion_words import emotional
 
 
@@ -39,10 +39,10 @@ def read(text: str) -> Answer:
     if given is None:
         return Answer({}, "there is no JSON object in it", False, 0)
     by_key = {re.sub(r"[\s-]+", "_", str(key).strip().lower()): value for key, value in given.items()}
-    texts = {slot: _text(by_key[slot]) for slot in WATCHED if slot in by_key}
+    texts = {slot: _text(by_key[slot]) for slot in VISIBLE_SLOTS if slot in by_key}
     kept = {slot: _neutral(text_of) for slot, text_of in texts.items() if text_of}
     dropped = sum(count for _, count in kept.values())
-    missing = [slot for slot in WATCHED if not texts.get(slot)]
+    missing = [slot for slot in VISIBLE_SLOTS if not texts.get(slot)]
     words = sorted({word for text_of in texts.values() for word in emotional(text_of)})
     fault = "; ".join(
         [

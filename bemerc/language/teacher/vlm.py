@@ -23,7 +23,7 @@ from bemerc.core.hashing import model_identity, sha256
 from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.core.progress import bar
 from bemerc.corpus.manifest import Dialogue, Manifest, Utterance
-from bemerc.language.inputs.prompts import TEACHER_AGAIN, WATCHED, teacher_prompt
+from bemerc.language.inputs.prompts import TEACHER_AGAIN, VISIBLE_SLOTS, teacher_prompt
 from bemerc.language.teacher import answers, frames, qwen
 from bemerc.language.teacher.frames import Question
 from bemerc.language.teacher.params import Ask as Ask
@@ -82,7 +82,9 @@ def run(
                 if isinstance(answer, str):
                     dropped[utterance.id] = answer
                 else:
-                    watched = {slot: answer.get(slot, "") for slot in WATCHED} | {"voice": voices.get(utterance.id, "")}
+                    watched = {slot: answer.get(slot, "") for slot in VISIBLE_SLOTS} | {
+                        "voice": voices.get(utterance.id, "")
+                    }
                     descriptions[utterance.id] = Description(**watched, reasons={})
                 advance(1)
     taught = Taught(descriptions, dropped, asking.counts)
