@@ -131,6 +131,7 @@ def test_every_dep_is_a_file_of_the_project_or_some_stages_output() -> None:
             assert made or (ROOT / dep).exists() or "${item" in dep, f"{name}: nothing makes {dep}"
 
 
+@pytest.mark.slow
 def test_what_lies_beside_a_model_is_not_in_the_hash_of_its_folder(tmp_path: Path) -> None:
     pytest.importorskip("dvc", reason="dvc is an extra")
     dvc = [sys.executable, "-m", "dvc"]

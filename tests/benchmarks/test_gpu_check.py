@@ -51,6 +51,7 @@ def test_a_part_that_takes_too_long_is_named_and_the_others_are_kept(
     assert [set(one) for one in parts.values()] == [{"error"}, {"error"}]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_says_so() -> None:
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--device", "cuda"]
@@ -59,6 +60,7 @@ def test_without_a_gpu_it_says_so() -> None:
     assert "torch sees no GPU here" in done.stderr
 
 
+@pytest.mark.slow
 def test_neither_it_nor_its_tests_need_a_video_library() -> None:
     code = (
         "import sys, benchmarks.gpu_check, tests.language.test_gpu;"

@@ -138,6 +138,7 @@ def finished(folder: Path) -> int:
     return min(len(list(folder.glob(f"features/store/{modality}/*/*.npz"))) for modality in ("face", "pose"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_a_sentence_and_keeps_the_work(tmp_path: Path) -> None:
     for i in range(8):
         write_clip(tmp_path / "clips" / f"c{i}.mp4", 1.0, color=(20 * i, 0, 0))
@@ -237,6 +238,7 @@ def stored_landmarks(out: Path) -> bool:
     return any("points" in np.load(path).files for path in (out / "store").rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_landmarks_can_be_dropped_later_and_stay_dropped(tmp_path: Path) -> None:
     clips, out, never = tmp_path / "clips", tmp_path / "out", tmp_path / "never"
     clips.mkdir()

@@ -113,6 +113,7 @@ def test_the_report_opens_with_the_results(good: World) -> None:
     assert "synthetic corpus" not in opening
 
 
+@pytest.mark.slow
 def test_the_report_says_how_often_test_was_used(tmp_path: Path) -> None:
     """The same predictions count once; others count, and the report of the first ones stays the same."""
     made = world(tmp_path, {"T": 0.4, "TVB": 0.6})

@@ -186,6 +186,7 @@ def test_parts_cover_the_picture(size: tuple[int, int], share: float) -> None:
     assert len(tiles(*size, share)) <= (9 if share == 0.5 else 25)
 
 
+@pytest.mark.slow
 def test_the_sound_decides_whose_face_is_in_the_cache(tmp_path: Path) -> None:
     """Two mouths, each to a rhythm of its own; the same pictures with the one's and with the other's sound."""
     count, rhythms = 50, (3.1, 2.2)

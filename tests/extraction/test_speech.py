@@ -98,6 +98,7 @@ def test_what_was_measured_is_a_cache_like_any_other(world: World) -> None:
         assert not report.errors, report.format_text()
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_workers_and_nothing_is_measured_twice(world: World, tmp_path: Path) -> None:
     again = world.speech(tmp_path)
     assert again.measured == 0
@@ -110,6 +111,7 @@ def test_the_bytes_do_not_depend_on_workers_and_nothing_is_measured_twice(world:
     assert (tmp_path / "one" / "speech.h5").read_bytes() == world.paths["speech"].read_bytes()
 
 
+@pytest.mark.slow
 def test_another_layer_measures_speech_alone_and_its_tokens_are_refused(world: World, tmp_path: Path) -> None:
     calibration = file.run(world.manifest, world.paths, tmp_path / "tokens.h5", file.Params(k=2))
     assert world.speech(tmp_path, layers=(1,)).measured == len(LENGTHS_S)

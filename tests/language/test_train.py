@@ -108,6 +108,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_loss_falls_and_only_adapter_and_projectors_move(world: World, tmp_path: Path) -> None:
     found = world.model()
     before = {n: p.detach().clone() for n, p in found.named_parameters()}
