@@ -23,6 +23,7 @@ def command(world: Path, out: Path, seconds: float) -> list[str]:
     return [sys.executable, "-m", "tests.train_alone", str(world), str(out), str(seconds)]
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
     world = tmp_path / "world"
     language.write(world_file(world), language.manifest())
