@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from bemerc.language.train.log import log_of
 from tests import toy_language as language
 from tests import train_alone
