@@ -11,14 +11,19 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from bemerc import api
+from bemerc.cli import clips as cli_clips
+from bemerc.cli import project
 from bemerc.cli.main import app
 from bemerc.core.errors import BemercError
+from bemerc.corpus import prepare
+from bemerc.extraction.face import target_face
 from tests.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,15 +177,15 @@ def test_what_failed_and_what_was_not_measured_this_time_are_told_apart(tmp_path
         first = bemerc(*extract, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "text: The clip cannot be opened (Invalid data found when processing input). [failed]" in first.stdout
-    assert "busy: The clip cannot be read (Input/output error). [not measured this time]" in first.stdout
-    assert "1 measured whole, 1 failed, 1 not measured this time." in first.stdout
+    assert "busy: The clip cannot be read (Input/output error). [to retry]" in first.stdout
+    assert "1 complete, 1 failed, 1 to retry." in first.stdout
     assert "--retry-failed" in first.stdout
     assert busy.is_file()
     for verdict in (tmp_path / "out" / "store").glob("*/*/*.json"):
         verdict.write_text('{"reason": "It was a full moon.", "absent": false}', encoding="utf-8")
     again = bemerc(*extract, "--retry-failed", cwd=tmp_path)
     assert "text: The clip cannot be opened (Invalid data found when processing input). [failed]" in again.stdout
-    assert "2 measured whole, 1 failed." in again.stdout
+    assert "2 complete, 1 failed." in again.stdout
 
 
 def test_an_unset_variable_is_not_the_folder_that_one_is_in(tmp_path: Path) -> None:
@@ -226,3 +231,18 @@ def test_windows_is_a_sentence(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert "Linux and macOS" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def choices_of(command: Callable[..., Any], option: str) -> set[str]:
+    """What an option's annotation lets one choose from: the strings of its Literal."""
+    return set(choice_strings(command.__annotations__[option].__origin__))
+
+
+def choice_strings(annotation: Any) -> Iterator[str]:
+    for part in get_args(annotation):
+        yield from [part] if isinstance(part, str) else choice_strings(part)
+
+
+def test_choices_that_are_written_out_for_a_quick_help_are_those_of_the_package() -> None:
+    assert choices_of(project.init, "corpus") == set(prepare.CORPORA)
+    assert choices_of(cli_clips.extract, "policy") == set(target_face.POLICIES)
