@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bemerc.cache.read import FrameCache
     from bemerc.cache.schema import Features
 
-_CURVES = 6  # more on one axis cannot be told apart
+_CURVES = 6  # panels that fit on one screen
 _HEIGHT_IN, _WIDTH_IN = 1.3, 9.0
 
 

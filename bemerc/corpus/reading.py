@@ -1,6 +1,6 @@
 """The result of a corpus reader: utterances, and findings about the corpus.
 
-A reader goes on as long as utterances can be told apart: a bad cue, row or file is left out, and becomes a Finding
+A reader goes on as long as it knows which utterance is which: a bad cue, row or file is left out, and becomes a Finding
 with id, reason and what bemerc does about it (printed by ``bemerc corpus check``). Faults in what defines the data
 stop it, all at once: unknown columns, labels and splits, duplicate ids and places, a dialogue in two splits.
 """

@@ -105,7 +105,7 @@ def _release() -> str:
 
 
 def _in_git(folder: Path) -> bool:
-    """Whether the folder will lie in a git repository, without which DVC must be told so."""
+    """Whether the folder will lie in a git repository, without which DVC needs no_scm."""
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     try:
         command = ["git", "rev-parse", "--git-dir"]

@@ -182,15 +182,15 @@ def test_an_utterance_of_minutes_keeps_its_words_alone(root: Path) -> None:
 def test_words_are_repaired_or_kept_and_reported_either_way(root: Path) -> None:
     words = ["I\x92m “fine”", "Iâ€™m fine", "", "lost \ufffd"]
     write(root / "train_sent_emo.csv", [row(0, i, w) for i, w in enumerate(words)])
-    mended, kept = read(root), read(root, text="keep")
-    assert [u.text for u in mended.utterances[:4]] == ['I\'m "fine"', "I'm fine", "", "lost \ufffd"]
+    repaired, kept = read(root), read(root, text="keep")
+    assert [u.text for u in repaired.utterances[:4]] == ['I\'m "fine"', "I'm fine", "", "lost \ufffd"]
     assert [u.text for u in kept.utterances[:4]] == words
     ids = [f"meld/train/dia0_utt{i}" for i in (0, 1, 3)]
-    assert findings(mended, "mojibake") == findings(kept, "mojibake") == ids
-    needs = [f.id for f in mended.findings if f.kind == "mojibake" and f.needs_you]
+    assert findings(repaired, "mojibake") == findings(kept, "mojibake") == ids
+    needs = [f.id for f in repaired.findings if f.kind == "mojibake" and f.needs_you]
     assert needs == ["meld/train/dia0_utt3"]
-    assert findings(mended, "empty") == ["meld/train/dia0_utt2"]
-    assert findings(mended, "quotes") == ["meld/train"]
+    assert findings(repaired, "empty") == ["meld/train/dia0_utt2"]
+    assert findings(repaired, "quotes") == ["meld/train"]
 
 
 def test_a_table_in_cp1252_is_read_and_reported(root: Path) -> None:

@@ -80,10 +80,10 @@ def test_blocks_of_frames_change_no_bit(monkeypatch: pytest.MonkeyPatch, block: 
 
 def test_what_was_changed_shows_and_is_fixed(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5", off=0.5)
-    outcome = recompute.run(path, tmp_path / "mended" / "face.h5")
+    outcome = recompute.run(path, tmp_path / "recomputed" / "face.h5")
     assert outcome.differences["AU12_r"] == pytest.approx(0.5, abs=1e-5)
     assert "0.5000 of 5 (AU12_r)" in outcome.sentence()
-    again = recompute.run(tmp_path / "mended" / "face.h5", None)
+    again = recompute.run(tmp_path / "recomputed" / "face.h5", None)
     assert max(again.differences.values()) == 0
 
 

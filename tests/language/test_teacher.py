@@ -98,8 +98,8 @@ def test_frames_are_evenly_spread_over_the_utterance(tmp_path: Path) -> None:
 def test_answers_are_asked_for_once_more_merged_dropped_and_counted(tmp_path: Path) -> None:
     of = corpus(tmp_path)
     bad = '{"facial_expression": "She smiles. Lips part.", "body_language": "Nods."}'
-    mended = '{"facial_expression": "Lips part slightly.", "body_language": "Nods.", "posture": "Upright."}'
-    written = Written(f"```json\n{GOOD}\n```", bad, mended, "no", "still no")
+    corrected = '{"facial_expression": "Lips part slightly.", "body_language": "Nods.", "posture": "Upright."}'
+    written = Written(f"```json\n{GOOD}\n```", bad, corrected, "no", "still no")
     voices = {u.id: "Volume high." for u in of.utterances}
     found = vlm.run(of, "m", PARAMS, tmp_path / "store", voices, written)
     assert found.descriptions == {

@@ -1,7 +1,7 @@
 """Acts of one clip: which column left its rest, how far, when and for how long; micro-expressions, nods, head shakes.
 
-An act is a set of frames, not a mean over the clip, so that the description can say when and how long, and short is
-told from slight. Two confusions are kept out: closed lids hide the eyes, and speaking lips move with every syllable.
+An act is a set of frames, not a mean over the clip, so that the description can say when and how long, and so that
+short is not taken for slight. Two confusions are kept out: closed lids hide the eyes, and speaking lips move with every syllable.
 The rules are ours.
 """
 

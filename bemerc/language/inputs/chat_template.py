@@ -14,7 +14,7 @@ import jinja2
 from bemerc.core.errors import ModelError
 from bemerc.language.inputs import prompts
 
-# Llama 3's template names today's date unless it is told one; a model must read tomorrow what it was trained on today.
+# Llama 3's template names today's date unless one is given; a model must read tomorrow what it was trained on today.
 DATE = "26 Jul 2024"
 
 

@@ -132,7 +132,7 @@ def _data_faults(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def read_metadata(folder: Path) -> ModelMetadata:
-    """bemerc.json of a model folder; ModelError where it is not one, is of another version or claims what cannot be."""
+    """metadata.json of a model folder (an earlier release's bemerc.json too); ModelError where it is not one, is of another version or claims what cannot be."""
     path = current_path(folder / METADATA, FORMER_METADATA)
     try:
         document = read_json(path, nan=True)  # a loss on dev may have been none
@@ -159,7 +159,7 @@ def read_metadata(folder: Path) -> ModelMetadata:
 
 
 def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
-    """Write bemerc.json; the folder's licence to be read as a model, so it is written last. DiskError where the disk refuses."""
+    """Write metadata.json. It is written last: without it the folder is no model. DiskError where the disk refuses."""
     document = {"schema_version": SCHEMA_VERSION, **asdict(metadata)}
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     atomic.write_text(folder / METADATA, text, atomic.PUBLIC)

@@ -104,7 +104,7 @@ def _device_map(params: Params) -> Any:
 
 
 def _quantization(params: Params) -> Any:
-    """What transformers is told to store the weights as; None = as they are."""
+    """transformers' quantization config; None = weights as they are."""
     if params.quantize == "none":
         return None
     try:

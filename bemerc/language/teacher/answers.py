@@ -1,8 +1,8 @@
 """What a teacher answered -> sentences that may be used, or what is wrong with it. Text in, text out.
 
 A vision-language model is asked for JSON and gives JSON in a code fence, with a comma too many, with a word before it, or
-half of it; and it names emotions where it was told not to. Whatever is plainly meant is repaired, nothing is guessed: a key
-that is missing is missing, a sentence that names an emotion is left out, and both are told.
+half of it; and it names emotions though the prompt forbids it. Whatever is plainly meant is repaired, nothing is guessed: a key
+that is missing is missing, a sentence that names an emotion is left out, and both are reported.
 """
 
 from __future__ import annotations

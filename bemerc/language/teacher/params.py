@@ -25,7 +25,7 @@ class Params:
     """params.yaml: teacher.
 
     frames, side       pictures per clip, evenly spread, and their longest side in pixels
-    history            turns before the one in question that are told
+    history            turns before the one in question that the prompt quotes
     asks               how often one utterance may be asked about, the first time included
     max_new_tokens     of one answer
     dtype, device      of the model; auto: as it was saved, and a GPU where there is one

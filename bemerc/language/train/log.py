@@ -95,7 +95,7 @@ def memory_gb(device: torch.device) -> float:
 
 
 class Journal:
-    """Writes in ``folder`` and beside it what it is told; ``lines`` is what a checkpoint keeps. A closed one, and a mute one, write nothing."""
+    """The log of a training, in ``folder`` and beside it; ``lines`` is what a checkpoint keeps. Closed or mute, it writes nothing."""
 
     def __init__(self, folder: Path, board: Path | None = None, mute: bool = False) -> None:
         self.folder, self.mute = folder, mute

@@ -2,7 +2,7 @@
 
 Estimates are usually formulas per layer, true for one family and one release. Here the real model class, with its adapter,
 runs forward and backward on torch's meta device, which knows shapes and nothing else: what is kept for the way back, what
-checkpointing frees, how large the logits are, is all as the code has it. Only attention is told to be the fused kernel
+checkpointing frees, how large the logits are, is all as the code has it. Only attention is set to the fused kernel
 that a GPU would take, since the meta device has none.
 """
 
