@@ -3,7 +3,7 @@ time and shape. The traits are those that FFmpeg's own test suite lists (edit li
 sizes that change, timestamps that wrap ...).
 
 Every clip shows the same: a picture of 96 x 72 square pixels with a colour in each corner and a disc in the middle, 30 frames at 25
-per second, bright from .48 to .64 s while a tone is heard. Where ffmpeg is missing some of them are made by PyAV, and what ffprobe
+per second, bright from .48 to .64 s while a tone sounds. Where ffmpeg is missing some of them are made by PyAV, and what ffprobe
 lists for these stands in clip_times.json; "python -m tests.clip_table" writes it.
 """
 
@@ -21,6 +21,8 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.clips import ffmpeg
 
 SIZE = (96, 72)
 FPS, FRAMES = 25, 30
@@ -132,7 +134,7 @@ def copied(*arguments: str) -> Change:
     """Made by ffmpeg from other clips of the table."""
 
     def change(path: Path) -> None:
-        _ffmpeg(path.parent, *arguments, path.name)
+        ffmpeg("-threads", "1", *arguments, path.name, folder=path.parent)
 
     return change
 
@@ -143,7 +145,7 @@ def listed(*names: str) -> Change:
     def change(path: Path) -> None:
         text = path.with_suffix(".txt")
         text.write_text("".join(f"file {name}\n" for name in names))
-        _ffmpeg(path.parent, "-f", "concat", "-i", text.name, "-c", "copy", path.name)
+        ffmpeg("-threads", "1", "-f", "concat", "-i", text.name, "-c", "copy", path.name, folder=path.parent)
 
     return change
 
@@ -174,7 +176,9 @@ def _ways() -> list[Clip]:
         "transversed": ("transpose=dir=clock_flip", (0, -1, -1, 0)),
         "upright": ("null", (1, 0, 0, 1)),
     }
-    return [Clip(f"{way}.mp4", f"{X264} -c:a aac -vf {stored}", matrix(*told)) for way, (stored, told) in ways.items()]
+    return [
+        Clip(f"{way}.mp4", f"{X264} -c:a aac -vf {stored}", matrix(*applied)) for way, (stored, applied) in ways.items()
+    ]
 
 
 TABLE: tuple[Clip, ...] = (
@@ -398,7 +402,7 @@ def make_with_pyav(path: Path) -> None:
         shown = container.add_stream(codec, rate=FPS)
         shown.width, shown.height, shown.pix_fmt = *SIZE, "yuv420p"
         shown.bit_rate, shown.options = 2_000_000, {"g": "10", "preset": "ultrafast", **options}
-        heard = container.add_stream(sound_codec, rate=RATE_HZ, layout="mono")
+        audio = container.add_stream(sound_codec, rate=RATE_HZ, layout="mono")
         for number in range(FRAMES):
             frame = av.VideoFrame.from_ndarray(picture(number in FLASH), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, FPS)
@@ -408,8 +412,8 @@ def make_with_pyav(path: Path) -> None:
         for start in range(0, len(whole), 1024):
             samples = av.AudioFrame.from_ndarray(whole[None, start : start + 1024], format="s16", layout="mono")
             samples.sample_rate, samples.pts, samples.time_base = RATE_HZ, start, Fraction(1, RATE_HZ)
-            container.mux(heard.encode(samples))
-        container.mux(heard.encode(None))
+            container.mux(audio.encode(samples))
+        container.mux(audio.encode(None))
 
 
 def make(folder: Path) -> None:
@@ -426,7 +430,7 @@ def make(folder: Path) -> None:
             outputs += [*words, clip.name]
     sources = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "96x72", "-framerate", str(FPS)]
     sources += ["-i", "picture.rgb", "-f", "s16le", "-ar", str(RATE_HZ), "-ac", "1", "-i", "sound.pcm"]
-    _ffmpeg(folder, *sources, *outputs)
+    ffmpeg("-threads", "1", *sources, *outputs, folder=folder)
     for clip in TABLE:
         if clip.made is not None and (not clip.options or (folder / clip.name).exists()):
             clip.made(folder / clip.name)
@@ -445,10 +449,6 @@ def times_s(path: Path) -> list[float | None]:
 def _probe(path: Path, *arguments: str) -> dict[str, list[dict[str, str]]]:
     command = ["ffprobe", "-v", "quiet", "-of", "json", *arguments, str(path)]
     return dict(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-
-
-def _ffmpeg(folder: Path, *arguments: str) -> None:
-    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-threads", "1", *arguments], cwd=folder, check=True)
 
 
 if __name__ == "__main__":

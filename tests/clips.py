@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 FPS = 25
+
+
+def ffmpeg(*arguments: str | Path, folder: Path | None = None) -> None:
+    """The program ffmpeg, in ``folder``; an output that is there is replaced."""
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)], cwd=folder, check=True)
 
 
 def write_clip(

@@ -144,12 +144,19 @@ def replacing_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def is_free(path: Path) -> bool:
+    """Whether ``new_folder`` may make ``path``: nothing is there, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which takes the name ``path`` (free, or an empty folder) when the block ends well; else it is removed.
 
-    Parent folders are made. Raises DiskError where the disk refuses.
+    Parent folders are made, and what killed processes left of such folders beside it is removed. Raises DiskError where
+    the disk refuses.
     """
+    sweep_partials(path.parent)
     partial = partial_path(path)
     with disk(path):
         partial.mkdir(parents=True)

@@ -37,6 +37,15 @@ EXPONENT = 1.15
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A number and its interval, as files hold it; None where there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Part:
     """A variance and the degrees of freedom that it was estimated with."""
 

@@ -20,6 +20,7 @@ from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest
 from bemerc.evaluate import baselines, evaluation, metrics, test_set
+from bemerc.evaluate.intervals import Interval
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import Prediction, best_label
 from bemerc.sample import cases as sample_cases
@@ -161,19 +162,12 @@ REMAKE = "Remove the file and run 'bemerc evaluate', or judge the predictions ag
 
 
 @dataclass(frozen=True)
-class _Measured:
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class _Level:
     """Of a system every metric has a value, of a difference too: only a group of utterances may be empty."""
 
-    accuracy: _Measured
-    weighted_f1: _Measured
-    macro_f1: _Measured
+    accuracy: Interval
+    weighted_f1: Interval
+    macro_f1: Interval
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ process imports no perception library.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from bemerc.cache import open_cache
 from bemerc.core import atomic
+from bemerc.core.cpu import usable_cores
 from bemerc.core.errors import BemercError
 from bemerc.core.progress import bar
 from bemerc.extraction.audio import egemaps, prosody, speech_encoder
@@ -169,7 +169,7 @@ def run(
         modalities |= {*plan.modalities(specs)}
         limit = FailureLimit(len(jobs) - len(plan.absent), max_failed_share, listing)
         limit.check(plan.failures, plan.retryable)
-        lost = _extract(plan, specs, store, workers or _cores(), clip_timeout_s, done)
+        lost = _extract(plan, specs, store, workers or min(_MOST_WORKERS, usable_cores()), clip_timeout_s, done)
         try:
             by_modality = {spec.modality: unmeasured(spec, plan, store, lost) for spec in specs}
             without = combined(by_modality.values())
@@ -212,10 +212,6 @@ def _outcome(paths: Mapping[str, Path], plan: Plan, without: Unmeasured, done: s
         no_face=no_face,
         uncertain=uncertain,
     )
-
-
-def _cores() -> int:
-    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _extract(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -77,8 +76,3 @@ class Project:
     def predictions(self, variant: str) -> Path:
         """A variant's predictions of dev and test."""
         return self.results / "predictions" / f"{variant}.jsonl"
-
-
-def cores(workers: int) -> int:
-    """Worker processes: as many as asked for; for 0 one per core that this process may use."""
-    return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bemerc.core import atomic
+from bemerc.core.cpu import usable_cores
 from bemerc.core.progress import bar
-from bemerc.pipeline.project import Project, cores
+from bemerc.pipeline.project import Project
 from bemerc.sample import make, plan
 
 
@@ -25,4 +26,6 @@ def run(project: Project, workers: int = 0) -> Mapping[str, Mapping[str, float]]
         atomic.write_text(folder / "README.txt", "Not made: prepare.corpora does not name it.\n", atomic.PUBLIC)
         return {}
     with bar("Making clips", params.dialogues * params.turns, "clips") as advance:
-        return make.make(params, folder, workers=cores(workers), progress=lambda done, total: advance(params.turns))
+        return make.make(
+            params, folder, workers=workers or usable_cores(), progress=lambda done, total: advance(params.turns)
+        )

@@ -32,9 +32,8 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
     metadata = behavior_model.read_metadata(folder)
     if metadata.merged:
         raise ModelError(f"{folder}: this model was exported already; it can be copied as it is.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not atomic.is_free(out):
         raise ModelError(f"{out}: this folder is not empty. Name a new folder with --out, or remove this one.")
-    atomic.sweep_partials(out.parent)
     try:
         with atomic.new_folder(out) as partial:
             merged = _merge(folder, metadata, partial, backbone, device)

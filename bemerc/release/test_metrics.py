@@ -23,6 +23,7 @@ from bemerc.core.hashing import sha256
 from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.corpus.delimited import read_table
 from bemerc.evaluate import evaluation, metrics, test_set
+from bemerc.evaluate.intervals import Interval
 from bemerc.language.model import card
 from bemerc.language.predict.records import read_predictions
 
@@ -34,15 +35,6 @@ TEST = "test.json"
 # IEMOCAP's speakers are named by session and gender, such as Ses05_F.
 NO_GENDERS: Mapping[str, str] = MappingProxyType({})
 GENDERS = {"F": "female", "M": "male"}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A fraction and its interval; None where there is none."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)

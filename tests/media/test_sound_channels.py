@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from bemerc.core.errors import MediaError
 from bemerc.extraction.audio import prosody
 from bemerc.media.audio import Sound, read_sound
+from tests.clips import ffmpeg
 
 Array = NDArray[np.float64]
 RATE = 48_000
@@ -110,8 +110,7 @@ def test_a_part_has_the_samples_that_it_has_in_the_whole(tmp_path: Path) -> None
 def test_many_channels_that_lie_apart(tmp_path: Path, clean: tuple[float, float]) -> None:
     """Decoders give a plane per channel, and PyAV knows eight."""
     write_wav(tmp_path / "a.wav", np.stack([voice()] * 12))
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(tmp_path / "a.wav"), "-mapping_family", "255"]
-    subprocess.run([*command, "-c:a", "libopus", str(tmp_path / "a.mka")], check=True)
+    ffmpeg("-i", tmp_path / "a.wav", "-mapping_family", "255", "-c:a", "libopus", tmp_path / "a.mka")
     sound = read_sound(tmp_path / "a.mka")
     assert measured(sound) == pytest.approx(clean, abs=1.5)
 
@@ -222,9 +221,7 @@ def test_sound_that_was_clipped_keeps_its_pitch(clean: tuple[float, float]) -> N
 )
 def test_what_recorders_write(tmp_path: Path, clean: tuple[float, float], name: str, arguments: list[str]) -> None:
     source = write_wav(tmp_path / "source.wav", np.stack([voice(), voice()]))
-    subprocess.run(
-        ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(source), *arguments, str(tmp_path / name)], check=True
-    )
+    ffmpeg("-i", source, *arguments, tmp_path / name)
     sound = read_sound(tmp_path / name)
     pitch_hz, level_db = measured(sound)
     assert sound.faults == []

@@ -17,13 +17,10 @@ from bemerc.media import timeline
 from bemerc.media.audio import Sound, read_sound
 from bemerc.media.channels import Mix
 from bemerc.media.losses import Losses
+from tests.clips import ffmpeg
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg makes these clips")
 RATE = 16_000
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")

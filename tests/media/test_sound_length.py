@@ -13,14 +13,10 @@ import pytest
 
 from bemerc.media.audio import read_sound
 from bemerc.media.video import Video, probe
-from tests.clips import write_clip
+from tests.clips import ffmpeg, write_clip
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg makes these clips")
 SECONDS = 6.0
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.media.audio import read_sound
 from bemerc.media.container import NoTrackError, length_s
 from bemerc.media.video import probe
+from tests.clips import ffmpeg
 from tests.media.test_sound_channels import RATE, noise, voice, write_wav
 from tests.whispers import tiny_whisper
 
@@ -30,12 +31,12 @@ pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg m
 def join(path: Path, *tracks: np.ndarray, codec: str = "pcm_s16le") -> Path:
     """A file with these mono sounds as its tracks, the first one the players' choice."""
     files = [write_wav(path.with_name(f"{path.stem}{i}.wav"), track[None]) for i, track in enumerate(tracks)]
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y"]
+    arguments: list[str | Path] = []
     for file in files:
-        command += ["-i", str(file)]
+        arguments += ["-i", file]
     for number in range(len(files)):
-        command += ["-map", str(number), f"-disposition:a:{number}", "0" if number else "default"]
-    subprocess.run([*command, "-c:a", codec, str(path)], check=True)
+        arguments += ["-map", str(number), f"-disposition:a:{number}", "0" if number else "default"]
+    ffmpeg(*arguments, "-c:a", codec, path)
     return path
 
 

