@@ -105,6 +105,9 @@ def train(
 
         out = project.align
         best = align.run(project, None if tensorboard is None else tensorboard / "align")
+        if best is None:
+            _say_nothing_to_align(project, json)
+            return
     else:
         from bemerc.pipeline import merc
 
@@ -140,6 +143,13 @@ def crossfit(
         return
     scores = ", ".join(f"{split} {value:.2f}" for split, value in result.agreement.items())
     typer.echo(f"{len(result.descriptions)} descriptions. F1 against what align was taught: {scores}")
+
+
+def _say_nothing_to_align(project: "Project", json: bool) -> None:
+    if json:
+        output.print_json({"model": None, "epoch": None, "dev": {}})
+        return
+    typer.echo(f"Nothing to align: {project.tokens} has no column of any modality, the corpus is words alone.")
 
 
 def _project(data: Path, models: Path, params: Path | None, settings: list[str] | None) -> "Project":

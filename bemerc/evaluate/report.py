@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc.behavior.tokens.file import open_tokens
+from bemerc.behavior.tokens import file, words_alone
 from bemerc.cache import open_cache
 from bemerc.core import atomic
 from bemerc.corpus.manifest import read_manifest
@@ -42,6 +42,7 @@ def run(
     ``out``, and the access to test to test_access.jsonl.
 
     predictions    variant -> its predictions file, for every one of ``params.variants``
+    tokens_path    the token file, for the regressions on behavior; where there is none they are left out
     prompt_params  how many turns a prompt shows, for the baselines on the same window
     epochs         variant -> epochs.csv in its model's folder, for the training curves
     face_cache     face.h5, which holds how many faces each clip shows; None: no groups by faces
@@ -51,7 +52,7 @@ def run(
     """
     manifest = read_manifest(manifest_path)
     predictions_of = _read(predictions, params)
-    with open_tokens(tokens_path) as tokens:
+    with words_alone.open_if_read(tokens_path, manifest, file.Params().k, ()) as tokens:
         results = judge(manifest, predictions_of, tokens, params, prompt_params, truth, _faces(face_cache))
     before = test_access.note(out, manifest, {name: predictions[name] for name in params.variants})
     curves = read_curves(epochs or {})

@@ -1,6 +1,6 @@
 """A trained variant -> a probability for every label of every utterance of dev and test.
 
-in: data/manifest.jsonl, data/tokens.h5, the backbone, models/merc/VARIANT/, the descriptions that it reads.
+in: data/manifest.jsonl, data/tokens.h5 (unless it reads words alone), the backbone, models/merc/VARIANT/, the descriptions that it reads.
 out: results/predictions/VARIANT.jsonl
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bemerc.behavior.tokens import file
+from bemerc.behavior.tokens import words_alone
 from bemerc.corpus.manifest import read_manifest
 from bemerc.language.inputs import variants
 from bemerc.language.model.behavior_model import read_metadata
@@ -24,7 +24,7 @@ def run(project: Project, model: Path, out: Path, backbone: str | None = None) -
     metadata = read_metadata(model)
     inputs = variants.of_model(metadata.params, metadata.modalities)
     params, manifest = project.load("predict", score_labels.Params), read_manifest(project.manifest_file)
-    with file.open_tokens(project.tokens) as tokens:
+    with words_alone.open_if_read(project.tokens, manifest, metadata.k, inputs.modalities) as tokens:
         described = variants.read_described(inputs, project.data, manifest)
         scored = score_labels.run(model, manifest, tokens, ("dev", "test"), params, described, backbone)
     records.write_predictions(out, scored)
