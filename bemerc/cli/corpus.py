@@ -123,4 +123,10 @@ def prepare(
         typer.echo(f"and {more} more findings that need you: see 'bemerc corpus check'")
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())
     typer.echo(f"{len(manifest.utterances)} utterances in {len(manifest.dialogues())} dialogues: {listed}")
-    typer.echo(f"The manifest is {project.manifest_file}; next: bemerc extract {project.manifest_file}")
+    any_clip = any(u.clip for u in manifest.utterances)
+    following = (
+        f"extract {project.manifest_file}"
+        if any_clip
+        else "train --stage 2 --variant T (words alone: there is no clip)"
+    )
+    typer.echo(f"The manifest is {project.manifest_file}; next: bemerc {following}")

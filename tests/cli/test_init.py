@@ -46,7 +46,8 @@ def test_a_project_has_the_stages_of_the_repository_without_its_code(tmp_path: P
         kept = [dep for dep in theirs[name]["deps"] if not dep.startswith("bemerc/")]
         assert [dep for dep in stage["deps"] if dep != init.VERSION_FILE] == kept
     recipes = {path.name for path in (tmp_path / "p").glob("recipes/*")}
-    assert recipes == ({"meld_7b.yaml"} if corpus == "meld" else set())
+    own = {"meld": {"meld_7b.yaml", "meld_words_smollm2.yaml"}, "sample": {"sample_smollm2.yaml"}}
+    assert recipes == own.get(corpus, set())
     shown = [line.strip() for line in answer.stdout.splitlines() if line.startswith("  bemerc ")]
     assert shown == list(init.commands(tmp_path / "p"))
     assert shown[0] == ("bemerc sample" if corpus == "sample" else "bemerc prepare")

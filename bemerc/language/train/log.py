@@ -59,7 +59,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over train and what dev said of it; ``loss`` is the mean over its steps, ``dev`` the scorer's numbers.
+    """One pass over train and what dev said of it; ``loss`` is the mean over its steps (dev's, where
+    there were none), ``dev`` the scorer's numbers.
 
     tokens_per_s, wait  over the epoch's steps
     seconds             since training began, dev included

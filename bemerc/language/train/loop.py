@@ -27,9 +27,10 @@ from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 
 from bemerc.core.errors import ModelError
-from bemerc.core.progress import bar
+from bemerc.core.progress import Advance, bar, silent
 from bemerc.core.renames import formerly
 from bemerc.language.inputs import batching
+from bemerc.language.train import cpu_training, parts
 from bemerc.language.train.checkpoint import Checkpoint, State, training_fingerprint
 from bemerc.language.train.checkpoint import Score as Score
 from bemerc.language.train.ema import EMA, overwrite
@@ -52,9 +53,11 @@ if TYPE_CHECKING:
 class Params:
     """params.yaml: align, whose defaults these are, and merc, whose defaults merc.py has.
 
-    epochs, patience  most epochs, and how many in a row may fail to improve dev before training stops; 0 = never stop early
+    epochs, patience  most epochs, and how many in a row may fail to improve dev before training stops; patience 0 = never
+                      stop early, epochs 0 = learn nothing: the backbone as it is, judged and saved like a trained model
     batch             examples per step, about, over all processes: a tree is never cut
-    accumulate        parts that a step is computed in, one after the other: less memory, the same gradient
+    accumulate        parts that a step is computed in, one after the other: less memory, the same gradient; on a CPU at least
+                      as many as keep a part below a GB (parts.py)
     row_tokens        positions that examples with a common beginning may share a tree of; 0: every example alone
     max_length        longest path of an example in tokens; the oldest turns are left out until it fits
     precision         what is multiplied in, by autocast; model.dtype is what the frozen weights are stored in
@@ -82,13 +85,13 @@ class Params:
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        for name in ("epochs", "batch", "accumulate", "max_length"):
+        for name in ("batch", "accumulate", "max_length"):
             if getattr(self, name) < 1:
                 yield f"{name}: must be at least 1, not {getattr(self, name)}."
         for name in ("adapter_lr", "projector_lr", "clip"):
             if not getattr(self, name) > 0:
                 yield f"{name}: must be above 0, not {getattr(self, name)}."
-        for name in ("patience", "row_tokens", "weight_decay"):
+        for name in ("epochs", "patience", "row_tokens", "weight_decay"):
             if getattr(self, name) < 0:
                 yield f"{name}: must not be negative, not {getattr(self, name)}."
         for name in ("warmup", "ema_decay"):
@@ -193,16 +196,19 @@ class _Run:
         counts = [len(order(self.trees, self.params, epoch)) for epoch in range(self.params.epochs)]
         self.before = [0, *itertools.accumulate(counts)]  # steps before each epoch
         self.steps = self.before[-1]
+        self.positions = sum(map(len, self.trees))  # of an epoch
+        self.most = parts.most_positions(self.model)
         self.journal.go_on_from(self.state.lines)
 
     def to_the_end(self, score: Callable[[BehaviorModel], Score], what: str) -> Fitted:
         """Epoch after epoch, until there are enough or dev has not improved for too long."""
         with self._bar(what) as advance:
-            advance(self.done)
             while self.state.epoch < self.params.epochs and not self._over():
                 self._epoch(advance)
                 self._close_epoch(score)
                 self._save()
+            if self.params.epochs == 0:
+                self._close_epoch(score)
         assert self.state.last is not None
         if self.state.best is None:
             raise no_epoch(self.state.epoch)
@@ -214,12 +220,15 @@ class _Run:
         """Steps behind us."""
         return self.before[self.state.epoch] + self.state.step
 
-    def _bar(self, what: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        return (
-            bar(what, self.steps, "steps")
-            if self.accelerator.is_main_process
-            else contextlib.nullcontext(lambda _: None)
-        )
+    def _bar(self, what: str) -> contextlib.AbstractContextManager[Advance]:
+        """In tokens, since steps differ in length; a resumed run begins where it stands."""
+        if not self.accelerator.is_main_process:
+            return contextlib.nullcontext(silent)
+        first = order(self.trees, self.params, self.state.epoch)
+        if self.model.device.type == "cpu":
+            cpu_training.tell(what, self.model, first, self.params, self.steps)
+        done = self.state.epoch * self.positions + sum(len(t) for group in first[: self.state.step] for t in group)
+        return bar(what, self.params.epochs * self.positions, "tokens", done)
 
     def _over(self) -> bool:
         """Whether dev has not improved for too long."""
@@ -229,17 +238,17 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------------- an epoch
 
-    def _epoch(self, advance: Callable[[int], None]) -> None:
+    def _epoch(self, advance: Advance) -> None:
         """The rest of one pass over the trees, from where ``state`` stands."""
         self.model.train()
         groups = order(self.trees, self.params, self.state.epoch)[self.state.step :]
-        for group, (parts, waited) in zip(groups, batching.prefetch(groups, self._parts), strict=True):
+        for group, (made, waited) in zip(groups, batching.prefetch(groups, self._parts), strict=True):
             start = time.monotonic()
             set_learning_rate(self.optimizer, self.done, self.steps, self.params.warmup)
-            loss, due = self._step(group, parts)
+            loss, due = self._step(group, made)
             self.ema.update()
             self._note(group, loss, waited, time.monotonic() - start + waited)
-            advance(1)
+            advance(sum(map(len, group)), f"loss {loss:.2f}")
             if due:
                 self._save()
 
@@ -249,23 +258,24 @@ class _Run:
         Every process computes as many parts as the others, since they wait for each other; one that has nothing left
         computes a tree that counts nothing.
         """
-        shares = self.params.accumulate * self.accelerator.num_processes
-        parts: list[tuple[Batch, float]] = []
-        for first in range(self.accelerator.process_index, shares, self.accelerator.num_processes):
+        processes = self.accelerator.num_processes
+        shares = parts.count(group, self.params.accumulate, self.most, processes) * processes
+        made: list[tuple[Batch, float]] = []
+        for first in range(self.accelerator.process_index, shares, processes):
             if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
                 batch = batching.collate(own or group[:1], self.tokens)
-                parts.append((batch, float(len(batch.token)) if own else 0.0))
-        return parts
+                made.append((batch, float(len(batch.token)) if own else 0.0))
+        return made
 
-    def _step(self, group: Sequence[Tree], parts: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
+    def _step(self, group: Sequence[Tree], made: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
         """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""
         targets = sum(len(tree.token) for tree in group)
         try:
             self.optimizer.zero_grad(set_to_none=True)
             own = 0.0
-            for number, (batch, count) in enumerate(parts, 1):
-                with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.module):
+            for number, (batch, count) in enumerate(made, 1):
+                with contextlib.nullcontext() if number == len(made) else self.accelerator.no_sync(self.module):
                     loss = self.module(batch) * (count / targets)
                     # Gradients are averaged over processes, and ours are parts of one sum.
                     self.accelerator.backward(loss * self.accelerator.num_processes)
@@ -282,9 +292,9 @@ class _Run:
             self.optimizer.step()
             return value, due
         except torch.cuda.OutOfMemoryError:
-            rows = max(batch.input_ids.shape[1] for batch, _ in parts)
+            rows = max(batch.input_ids.shape[1] for batch, _ in made)
             raise ModelError(
-                f"The GPU's memory does not suffice for a batch of {len(parts[0][0].keys)} examples in rows of {rows} "
+                f"The GPU's memory does not suffice for a batch of {len(made[0][0].keys)} examples in rows of {rows} "
                 "positions. Lower batch or row_tokens, raise accumulate, or set model.gradient_checkpointing: true."
             ) from None
 
@@ -336,8 +346,8 @@ class _Run:
         better = math.isfinite(result.value) and (state.best is None or result.value > state.best[0].value)
         state.total_s += state.seconds + time.monotonic() - start
         line = Epoch(
-            epoch=state.epoch + 1,
-            loss=float(np.average(state.losses, weights=state.examples)),
+            epoch=state.epoch + min(1, self.params.epochs),
+            loss=float(np.average(state.losses, weights=state.examples)) if state.losses else -result.value,
             lr=self._lr,
             tokens_per_s=state.positions / max(state.seconds, 1e-9),
             wait=state.waited / max(state.seconds, 1e-9),
