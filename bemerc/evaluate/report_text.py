@@ -17,6 +17,7 @@ from bemerc.evaluate.results import MAJORITY, Results, in_groups, regression
 
 LETTER_TITLES = {"T": "words", "V": "voice", "B": "face and body"}
 # The inputs of a regression.
+_WORTH_IS = "What face and body are worth is TVB minus TV, not TVB minus T, since TV has the voice already."
 INPUT_TITLES = {"words": "own words", "window": "the prompt's window", "voice": "voice", "tokens": "tokens"}
 CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
 CASE_TITLES = {
@@ -85,7 +86,7 @@ def opening(results: Results, before: Mapping[str, int]) -> list[str]:
     """The first paragraphs: what was evaluated on what, what behavior is worth, the best system, caveats."""
     return [
         _what(results, before),
-        " ".join([_worth(results.numbers), *_rivals(results), _winner(results)]),
+        " ".join(filter(None, [_worth(results.numbers), *_rivals(results), _winner(results)])),
         _caveat(results.manifest),
     ]
 
@@ -223,7 +224,7 @@ def _ladder_section(results: Results) -> list[str]:
             "a number."
         )
     return [
-        "## The ladder: words, then voice, then face and body",
+        "## The ladder: words, then voice, then face and body" if len(results.variants) > 1 else "## The numbers",
         "![The ladder](plots/ladder.png)",
         table(head, rows),
         note,
@@ -248,7 +249,7 @@ def _differences_section(results: Results) -> list[str]:
         "## What each step adds",
         table(["", *METRIC_TITLES.values()], rows),
         _of_points(results.numbers),
-        "What face and body are worth is TVB minus TV, not TVB minus T, since TV has the voice already.",
+        *([_WORTH_IS] if {"TV", "TVB"} <= set(results.variants) else []),
     ]
 
 
