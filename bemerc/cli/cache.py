@@ -173,6 +173,7 @@ def recompute(
         Path | None,
         typer.Option("--blendshapes", help="MediaPipe's face_landmarker.task, asked in place of our network."),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Work out action units and head pose anew from landmarks.
 
@@ -181,14 +182,18 @@ def recompute(
 
     Example: bemerc cache recompute features/face.h5 --out recomputed
     """
+    from dataclasses import asdict
+
     from bemerc.extraction import recompute
 
     if out is not None and (out / "face.h5").exists():
         raise BemercError(f"{out / 'face.h5'}: there is a cache already. Name another folder with --out.")
     result = recompute.run(path, None if out is None else out / "face.h5", blendshapes)
-    typer.echo(result.sentence())
-    typer.echo(
-        f"The new cache is {out / 'face.h5'}" if out is not None else "Nothing was written; --out names a folder."
-    )
+    written = None if out is None else out / "face.h5"
+    if json:
+        output.print_json(asdict(result) | {"file": written and str(written)})
+    else:
+        typer.echo(result.sentence())
+        typer.echo(f"The new cache is {written}" if written else "Nothing was written; --out names a folder.")
     if result.unreadable:
         raise BemercError("\n".join(result.unreadable.values()))

@@ -54,7 +54,11 @@ def check(
 
 @corpus_app.command()
 def survey(
-    name: CorpusName, data: DataDir = Path("data"), params: ParamsFile = None, settings: Settings = None
+    name: CorpusName,
+    data: DataDir = Path("data"),
+    params: ParamsFile = None,
+    settings: Settings = None,
+    json: AsJson = False,
 ) -> None:
     """Hash every file of a corpus's folder, for DVC.
 
@@ -66,11 +70,18 @@ def survey(
     from bemerc.pipeline.project import Project
 
     file, count = survey.run(Project(read_params(params, settings), data=data), name)
+    if json:
+        output.print_json({"file": str(file), "files": count})
+        return
     typer.echo(f"The hashes of {count} files are in {file}")
 
 
 def sample(
-    data: DataDir = Path("data"), workers: Workers = 0, params: ParamsFile = None, settings: Settings = None
+    data: DataDir = Path("data"),
+    workers: Workers = 0,
+    params: ParamsFile = None,
+    settings: Settings = None,
+    json: AsJson = False,
 ) -> None:
     """Make the embedded sample corpus.
 
@@ -84,7 +95,11 @@ def sample(
     from bemerc.pipeline.project import Project
 
     project = Project(read_params(params, settings), data=data)
-    for where, ceilings in sample.run(project, workers).items():
+    best_of = sample.run(project, workers)
+    if json:
+        output.print_json({"sample": str(project.data / "sample"), "best_possible_accuracy": best_of})
+        return
+    for where, ceilings in best_of.items():
         best = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())
         typer.echo(f"best possible accuracy ({where}): {best}")
     typer.echo(f"The sample is {project.data / 'sample'}")

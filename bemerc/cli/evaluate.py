@@ -131,6 +131,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")],
     backbone: Backbone = None,
     device: Annotated[str, typer.Option("--device", help="Where to merge: cpu, cuda, spread.")] = "cpu",
+    json: AsJson = False,
 ) -> None:
     """Merge adapter and backbone into one folder to deploy.
 
@@ -142,6 +143,9 @@ def export(
     from bemerc.release import export as exporter
 
     metadata = exporter.run(model, out, backbone, device)
+    if json:
+        output.print_json({"model": str(out), "task": metadata.task, "variant": metadata.variant})
+        return
     typer.echo(
         f"The {metadata.task} model with its backbone is in {out}. The backbone's licence holds for it: see README.md there."
     )

@@ -9,11 +9,13 @@ import typer
 from bemerc.cli import output
 from bemerc.cli.app import App
 from bemerc.cli.cache import CachePath, corpus_of
-from bemerc.cli.options import ClipsDir, ManifestFile
+from bemerc.cli.options import AsJson, ClipsDir, ManifestFile
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bemerc.cache import FrameCache
     from bemerc.interop.exporters import Exported
     from bemerc.interop.write_imported import Imported
@@ -34,6 +36,7 @@ def export(
     manifest: ManifestFile = None,
     video_dir: ClipsDir = None,
     whole: Annotated[bool, typer.Option("--whole", help="For npy: one mean vector per utterance (UTT).")] = False,
+    json: AsJson = False,
 ) -> None:
     """Give a cache to another tool: CSV, Parquet, MMSA's pickle, .npy files.
 
@@ -64,13 +67,30 @@ def export(
         if corpus is not None:
             files_of = {id_: file for exported, _ in written.values() for id_, file in exported.files.items()}
             exporters.to_utterances(corpus, files_of, (out if out.is_dir() else out.parent) / "utterances.csv")
+    _print_exported(written, to, json)
+    unreadable = [reason for exported, _ in written.values() for reason in exported.unreadable.values()]
+    if unreadable:
+        raise BemercError("\n".join(unreadable))
+
+
+def _print_exported(written: "Mapping[str, tuple[Exported, Path]]", to: Layout, json: bool) -> None:
+    """What an export wrote, by modality."""
+    if json:
+        output.print_json(
+            {
+                modality: {
+                    "out": str(target),
+                    "files": {id_: str(file) for id_, file in exported.files.items()},
+                    "unreadable": dict(exported.unreadable),
+                }
+                for modality, (exported, target) in written.items()
+            }
+        )
+        return
     for modality, (exported, target) in written.items():
         typer.echo(f"{len(exported.files)} utterances of {modality} are in {printable(target, 1000)}")
     if to == "mmsa":
         typer.echo("Text features are made by MMSA from raw_text.")
-    unreadable = [reason for exported, _ in written.values() for reason in exported.unreadable.values()]
-    if unreadable:
-        raise BemercError("\n".join(unreadable))
 
 
 def _export(cache: "FrameCache", target: Path, to: Layout, whole: bool) -> "Exported":
@@ -99,6 +119,7 @@ def import_(
         float, typer.Option("--min-confidence", help="For openface: frames below it count as without a face.")
     ] = 0.8,
     force: Annotated[bool, typer.Option("--force", help="Replace caches that are there.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Make frame caches of other tools' features; they are used as extracted ones.
 
@@ -107,6 +128,8 @@ def import_(
 
     Example: bemerc cache import openface --from openface --out imported
     """
+    from dataclasses import asdict
+
     from bemerc.corpus.manifest import read_manifest
     from bemerc.interop import importers
 
@@ -119,6 +142,9 @@ def import_(
     else:
         kind = importers.modality_of(modality)
         imported = [importers.from_mertools(path, out, corpus, kind, rate_hz, names, force)]
+    if json:
+        output.print_json([asdict(one) | {"path": str(one.path)} for one in imported])
+        return
     for one in imported:
         _print_imported(one)
 

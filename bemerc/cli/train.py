@@ -53,6 +53,7 @@ def backbone(
     models: ModelsDir = Path("models"),
     params: ParamsFile = None,
     settings: Settings = None,
+    json: AsJson = False,
 ) -> None:
     """Train the tiny language model of the embedded default.
 
@@ -65,6 +66,9 @@ def backbone(
 
     project = _project(data, models, params, settings)
     loss = backbone.run(project)
+    if json:
+        output.print_json({"model": str(project.backbone), "loss": loss})
+        return
     typer.echo(f"The backbone is {project.backbone}; loss per token {loss:.2f}")
 
 
@@ -127,6 +131,7 @@ def crossfit(
     models: ModelsDir = Path("models"),
     params: ParamsFile = None,
     settings: Settings = None,
+    json: AsJson = False,
 ) -> None:
     """Have the align model describe every utterance.
 
@@ -138,6 +143,9 @@ def crossfit(
     from bemerc.pipeline import crossfit
 
     result = crossfit.run(_project(data, models, params, settings))
+    if json:
+        output.print_json({"descriptions": len(result.descriptions), "agreement": dict(result.agreement)})
+        return
     if not result.descriptions:
         typer.echo("Nothing was described: crossfit.folds is 0.")
         return
