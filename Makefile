@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make run` and `make test`. Both need Python 3.11 (or 3.12), make and git, nothing else.
-# The virtual environment is made once; it is remade when pyproject.toml or constraints.txt change.
+# The virtual environment is made once; what is in it follows pyproject.toml and constraints.txt.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -21,7 +21,8 @@ install: $(STAMP) ## make .venv and install everything into it
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "bemerc needs Python 3.11 or 3.12 and found none. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv"; exit 1; }
 	@$(PYTHON) bemerc/doctor.py --system
-	$(PYTHON) -m venv $(VENV)
+	@# One that works is kept: a venv made over another Python's is a mixture of the two.
+	$(BIN)/python -c "import ssl" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $(STAMP)
 
