@@ -27,9 +27,9 @@ def run(project: Project, variant: str, tensorboard: Path | None = None) -> loop
     inputs = variants.named(variants.read(project.params), variant)
     shape, model_params = project.load("prompt", prompts.Params), project.load("model", behavior_model.Params)
     params, start, out = project.load("merc", merc.Params), project.align, project.merc(variant)
-    manifest, k = read_manifest(project.manifest_file), project.load("tokens", file.Params).k
+    manifest = read_manifest(project.manifest_file)
     references = _references(project, manifest, inputs)
-    with words_alone.open_if_read(project.tokens, manifest, k, inputs.modalities) as tokens:
+    with words_alone.open_if_read(project.tokens, manifest, file.Params().k, inputs.modalities) as tokens:
         align.check_inputs(manifest, tokens, references)
         described = variants.read_described(inputs, project.data, manifest)
         given = (variant, manifest, tokens, references, start, shape, model_params, params, out, tensorboard)

@@ -35,7 +35,7 @@ SAID = {
     "sadness": ("I miss her every single day.", "He died and I was not there.", "I have nobody left."),
 }
 MODEL = behavior_model.Params(name_or_path=str(SMOLLM2), device="cpu", rank=8, alpha=8.0, lora_dropout=0.0)
-TRAINING = loop.Params(epochs=3, batch=4, row_tokens=160, adapter_lr=2e-3, weight_decay=0.0, ema_decay=0.0, seed=1)
+TRAINING = loop.Params(epochs=2, batch=4, row_tokens=160, adapter_lr=2e-3, weight_decay=0.0, ema_decay=0.0, seed=1)
 
 
 def corpus(folder: Path) -> Manifest:

@@ -630,11 +630,11 @@ def test_rates_warm_up_and_fall_to_almost_nothing() -> None:
 
 def test_params_that_cannot_be_are_named() -> None:
     assert list(TRAINING.check()) == []
-    bad = replace(TRAINING, epochs=0, accumulate=0, adapter_lr=0.0, patience=-1, warmup=1.0, ema_decay=1.0)
+    bad = replace(TRAINING, epochs=-1, accumulate=0, adapter_lr=0.0, patience=-1, warmup=1.0, ema_decay=1.0)
     assert [fault.split(":")[0] for fault in bad.check()] == [
-        "epochs",
         "accumulate",
         "adapter_lr",
+        "epochs",
         "patience",
         "warmup",
         "ema_decay",
