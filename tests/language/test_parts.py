@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bemerc.language.inputs import batching
+from bemerc.language.model import model_folder
 from bemerc.language.train import cpu_training, parts
 from tests import toy_language as language
 from tests.language.test_train import World, lines, numbers
@@ -94,3 +96,33 @@ def test_a_slow_precision_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 
 def test_products_are_really_timed() -> None:
     assert 0 < cpu_training._seconds(torch.float32) < 1
+
+
+@pytest.mark.parametrize("trees", ["masks", "paths"])
+def test_rows_that_are_padded_further_say_the_same(world: World, trees: str) -> None:
+    """Both ways of reading a tree, with and without gradients."""
+    made = model_folder.build(world.params, language.WIDTHS, language.K, trees=trees).eval()  # type: ignore[arg-type]
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            short, long = (made.target_log_probs(batching.collate(world.trees[:1], world.tokens, m)) for m in (1, 512))
+        assert torch.allclose(short, long, atol=1e-5)
+
+
+def test_half_precision_on_a_cpu_has_few_lengths(world: World) -> None:
+    """float32 keeps the lengths, and the bits, that it had."""
+    exact, rounded = (
+        model_folder.build(replace(world.params, dtype=dtype), language.WIDTHS, language.K)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert (exact.length_multiple(), exact.length_multiple("bfloat16"), rounded.length_multiple()) == (1, 64, 64)
+    assert batching.collate(world.trees[:1], world.tokens, 64).input_ids.shape[1] % 64 == 0
+
+
+def test_a_training_in_half_precision_pads_its_rows(world: World, tmp_path: Path) -> None:
+    lengths: set[int] = set()
+
+    def note(module: object, given: tuple) -> None:
+        lengths.add(given[0].input_ids.shape[1] % 64)
+
+    world.fit(tmp_path / "m", replace(SMOOTH, precision="bfloat16"), before=note)
+    assert lengths == {0}

@@ -61,9 +61,12 @@ class Batch:
         return int((self.node != PADDING).sum())
 
 
-def collate(trees: Sequence[Tree], tokens: TokenFile | None) -> Batch:
-    """Trees -> one batch. Raises ExampleError where an utterance's behavior is asked for and not in the token file."""
-    length, nodes = max(map(len, trees)), max(len(t.ancestors) for t in trees)
+def collate(trees: Sequence[Tree], tokens: TokenFile | None, multiple: int = 1) -> Batch:
+    """Trees -> one batch, padded to a length that is a multiple of ``multiple``.
+
+    Raises ExampleError where an utterance's behavior is asked for and not in the token file.
+    """
+    length, nodes = -(-max(map(len, trees)) // multiple) * multiple, max(len(t.ancestors) for t in trees)
     ancestors = np.zeros((len(trees), nodes, nodes), bool)
     for row, t in enumerate(trees):
         ancestors[row, : len(t.ancestors), : len(t.ancestors)] = t.ancestors

@@ -332,7 +332,8 @@ def score_labels(
     size = params.batch * max(map(len, sums.values()), default=1)
     groups = _groups(examples, params, size, loaded.trees == "paths")
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
-        for batch, _ in batching.prefetch(groups, lambda group: batching.collate(group, tokens)):
+        multiple = loaded.length_multiple()
+        for batch, _ in batching.prefetch(groups, lambda group: batching.collate(group, tokens, multiple)):
             parts = loaded.target_log_probs(batch).double().cpu().numpy()
             totals = np.bincount(batch.example, weights=parts, minlength=len(batch.keys))
             for (id, answer), total in zip(batch.keys, totals, strict=True):

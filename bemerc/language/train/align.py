@@ -167,7 +167,7 @@ def _loss(of: behavior_model.BehaviorModel, trees: Sequence[packing.Tree], token
     total = count = 0.0
     with torch.inference_mode():
         for group in batching.batches(trees, batch):
-            parts = of.target_log_probs(batching.collate(group, tokens))
+            parts = of.target_log_probs(batching.collate(group, tokens, of.length_multiple()))
             total -= float(parts.sum())
             count += len(parts)
     return total / count

@@ -198,6 +198,7 @@ class _Run:
         self.steps = self.before[-1]
         self.positions = sum(map(len, self.trees))  # of an epoch
         self.most = parts.most_positions(self.model)
+        self.multiple = self.model.length_multiple(self.params.precision)
         self.journal.go_on_from(self.state.lines)
 
     def to_the_end(self, score: Callable[[BehaviorModel], Score], what: str) -> Fitted:
@@ -264,7 +265,7 @@ class _Run:
         for first in range(self.accelerator.process_index, shares, processes):
             if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
-                batch = batching.collate(own or group[:1], self.tokens)
+                batch = batching.collate(own or group[:1], self.tokens, self.multiple)
                 made.append((batch, float(len(batch.token)) if own else 0.0))
         return made
 
