@@ -95,6 +95,9 @@ def _machine() -> str:
     return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
 
 
+_machine()  # now: asked for the first time while /proc cannot be read, a process would be another machine to itself
+
+
 def _is_alive(pid: int, start: str | None) -> bool:
     try:
         os.kill(pid, 0)
