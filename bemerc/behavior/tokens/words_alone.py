@@ -33,7 +33,7 @@ class NoTokens(TokenFile):
 def open_if_read(path: Path, manifest: Manifest, k: int, modalities: Sequence[Modality]) -> TokenFile:
     """The token file at ``path``; where there is none and no ``modalities`` are read of it, NoTokens of ``k`` tokens.
 
-    A file that is there is opened and checked though nothing of it is read: a stale one is told of. Raises CacheError as
+    A file that is there is opened and checked though nothing of it is read: a stale one is an error later. Raises CacheError as
     open_tokens does.
     """
     return open_tokens(path) if modalities or path.exists() else NoTokens(path, provenance.fitted(manifest), k)
