@@ -27,7 +27,7 @@ from bemerc.extraction.jobs import extractor_spec
 from bemerc.extraction.store import Store
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model, model_folder
-from bemerc.language.predict import records, score_labels
+from bemerc.language.predict import generate, records, score_labels
 from bemerc.language.teacher import vlm
 from bemerc.language.tiny_lm import model as tiny_lm
 from bemerc.language.train import crossfit, loop
@@ -94,7 +94,7 @@ def test_an_old_align_model_says_the_same() -> None:
     for folder in (OLD / "align", OLD / "merc" / "student" / variants.FORMER_CROSSFIT):
         with file.open_tokens(OLD / "tokens.h5") as tokens:
             how = score_labels.Params(device="cpu")
-            described = score_labels.generate_descriptions(folder, list(EXPECTED["said"]), tokens, how, 12)
+            described = generate.generate_descriptions(folder, list(EXPECTED["said"]), tokens, how, 12)
         assert {id: one.lines() for id, one in described.items()} == EXPECTED["said"]
 
 

@@ -125,11 +125,11 @@ def describe_by_align(
 ) -> dict[str, Description]:
     """The align model's descriptions of the tokens that were made, also in a file of its name."""
     from bemerc.behavior.tokens import file
-    from bemerc.language.predict import score_labels
+    from bemerc.language.predict import generate, score_labels
 
     ids = [u.id for u in measured.manifest.utterances]
     params = project.load("predict", score_labels.Params)
     with file.open_tokens(project.tokens) as tokens:
-        written = score_labels.generate_descriptions(align, ids, tokens, params, backbone=backbone)
+        written = generate.generate_descriptions(align, ids, tokens, params, backbone=backbone)
     write_descriptions(project.data / variants.FILES["crossfit"], written)
     return written

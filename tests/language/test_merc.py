@@ -20,7 +20,7 @@ from bemerc.corpus.manifest import Manifest
 from bemerc.language.inputs import batching, encoding, packing, prompts
 from bemerc.language.inputs.variants import LADDER
 from bemerc.language.model import behavior_model, model_folder
-from bemerc.language.predict import score_labels
+from bemerc.language.predict import generate, score_labels
 from bemerc.language.predict.records import read_predictions, write_predictions
 from bemerc.language.train import align, merc
 from bemerc.language.train.log import log_of
@@ -86,11 +86,11 @@ def test_align_learns_to_say_what_the_tokens_show(world: World) -> None:
 
 def test_an_align_model_describes_in_the_words_it_was_taught(world: World) -> None:
     known, ids = language.describe(world.manifest), [u.id for u in world.manifest.by_split("test")]
-    found = score_labels.generate_descriptions(world.align, ids, world.tokens, HOW, limit=40)
+    found = generate.generate_descriptions(world.align, ids, world.tokens, HOW, limit=40)
     assert list(found) == ids
     taught = {getattr(description, slot) for description in known.values() for slot in SLOTS}
     assert {getattr(description, slot) for description in found.values() for slot in SLOTS} <= taught
-    alone = score_labels.generate_descriptions(world.align, ids[:3], world.tokens, replace(HOW, batch=1), limit=40)
+    alone = generate.generate_descriptions(world.align, ids[:3], world.tokens, replace(HOW, batch=1), limit=40)
     assert alone == {id: found[id] for id in ids[:3]}
 
 
@@ -120,7 +120,7 @@ def test_what_is_written_is_the_likeliest_token_at_every_step(world: World) -> N
 def test_only_an_align_model_describes(world: World, tmp_path: Path) -> None:
     world.merc(tmp_path / "m")
     with pytest.raises(ModelError, match="was trained for merc, not to describe"):
-        score_labels.generate_descriptions(tmp_path / "m", [], world.tokens, HOW)
+        generate.generate_descriptions(tmp_path / "m", [], world.tokens, HOW)
 
 
 @pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])

@@ -19,7 +19,7 @@ from bemerc.corpus.manifest import Manifest
 from bemerc.language.inputs import batching, packing, prompts
 from bemerc.language.inputs import variants as variant
 from bemerc.language.model import behavior_model, model_folder, projector
-from bemerc.language.predict import score_labels
+from bemerc.language.predict import generate, score_labels
 from bemerc.language.train import align, crossfit, merc
 from tests import toy_language as language
 from tests.toy_language import TRAINING
@@ -274,13 +274,13 @@ def test_descriptions_are_cross_fitted_on_train_and_resume(
     assert parts[0] | parts[1] == trained
     assert not parts[0] & parts[1]
     asked: list[tuple[str, set[str]]] = []
-    known = score_labels.generate_descriptions
+    known = generate.generate_descriptions
 
     def watched(folder: Path, ids: tuple[str, ...], *rest: object) -> dict[str, Description]:
         asked.append((folder.name, set(ids)))
         return known(folder, ids, *rest)
 
-    monkeypatch.setattr(score_labels, "generate_descriptions", watched)
+    monkeypatch.setattr(generate, "generate_descriptions", watched)
     given = (world.manifest, world.tokens, taught, world.align, world.params, world.tuning, HOW, params, tmp_path)
     said = crossfit.run(*given)
     assert set(said) == {u.id for u in world.manifest.utterances}

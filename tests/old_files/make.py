@@ -34,7 +34,7 @@ from bemerc.extraction import run as extraction
 from bemerc.extraction.jobs import WHOLE, jobs_from_folder, measure
 from bemerc.extraction.store import Store
 from bemerc.language.inputs import prompts, variants
-from bemerc.language.predict import records, score_labels
+from bemerc.language.predict import generate, records, score_labels
 from bemerc.language.tiny_lm import model as backbone
 from bemerc.language.train import align, merc
 from bemerc.sample import make as sample
@@ -67,7 +67,7 @@ def models(out: Path) -> dict[str, Any]:
     references = {"fitted": provenance.fitted(manifest)}
     with language.write(out / "tokens.h5", manifest) as tokens:
         align.run(manifest, tokens, described, references, shape, params, out / "align")
-        said = score_labels.generate_descriptions(out / "align", [u.id for u in manifest.utterances], tokens, how, 12)
+        said = generate.generate_descriptions(out / "align", [u.id for u in manifest.utterances], tokens, how, 12)
         write_descriptions(out / "student.jsonl", said, provenance.fitted(manifest))
         known: variants.Described = {"student": said}
         for name, inputs in (("TVB", None), ("student", STUDENT)):

@@ -20,7 +20,7 @@ from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
 from bemerc.evaluate import evaluation
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model, card, model_folder
-from bemerc.language.predict import score_labels
+from bemerc.language.predict import generate, score_labels
 from bemerc.language.predict.records import Prediction, write_predictions
 from bemerc.language.train import align, merc
 from bemerc.release import export, test_metrics
@@ -125,7 +125,7 @@ def test_an_align_model_is_exported_along_and_predicts_the_same(world: World, tm
     ids = [u.id for u in world.manifest.by_split("test")]
     outputs = []
     for folder in (trained, tmp_path / "out"):
-        descriptions = score_labels.generate_descriptions(folder / variants.CROSSFIT, ids, world.tokens, HOW, 16)
+        descriptions = generate.generate_descriptions(folder / variants.CROSSFIT, ids, world.tokens, HOW, 16)
         predictions = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW, {"crossfit": descriptions})
         outputs.append((descriptions, [list(one.scores.values()) for one in predictions]))
     assert outputs[0][0] == outputs[1][0]

@@ -5,30 +5,62 @@ Nothing is copied: a prompt names the utterances whose behavior stands in it, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from bemerc.core.errors import CorpusError
+from bemerc.core.terminal import printable
 from bemerc.corpus.conflict import ConflictItem
-from bemerc.language.inputs.prompts import Piece, Placeholder, Prompt, label_target
+from bemerc.corpus.manifest import Manifest, Modality
+from bemerc.language.inputs.prompts import BehaviorOf, Params, Piece, Placeholder, Prompt, merc_prompt
 
 _VISIBLE = ("face", "pose")
 
 
-def recombine(prompt: Prompt, id: str, face_of: str, label: str | None) -> Prompt:
-    """The prompt of an utterance with the face and body of ``face_of``, under the name ``id``, its target ``label``.
+def prompts_of(
+    items: Iterable[ConflictItem],
+    manifest: Manifest,
+    labels: Sequence[str],
+    modalities: Sequence[Modality],
+    params: Params,
+    behavior_of: BehaviorOf,
+    described: Mapping[str, Mapping[str, str]],
+) -> list[Prompt]:
+    """A prompt per item, dialogue by dialogue, without a target; ``described``: item id -> slot -> sentence.
 
-    The history stays: what the speakers did before is as it was.
+    The history stays: what the speakers did before is as it was. CorpusError where the manifest lacks an item's utterance.
     """
+    turns = {
+        u.id: (dialogue, index) for dialogue in manifest.dialogues() for index, u in enumerate(dialogue.utterances)
+    }
+    items = list(items)
+    for item in items:
+        for id in (item.voice_of, item.face_of):
+            if id not in turns:
+                raise CorpusError(
+                    f"{printable(id)}: a conflict item names this utterance, and the manifest does not have it. Run "
+                    "'bemerc conflict build' again."
+                )
+    made = []
+    for item in sorted(items, key=lambda item: (item.dialogue, turns[item.voice_of][1], item.id)):
+        dialogue, index = turns[item.voice_of]
+        sentences = described.get(item.id, {})
+        own = merc_prompt(dialogue, index, labels, modalities, params, behavior_of=behavior_of, described=sentences)
+        made.append(replace(recombine(own, item.face_of), id=item.id, target=""))
+    return made
+
+
+def recombine(prompt: Prompt, face_of: str) -> Prompt:
+    """The same prompt with the face and body of the utterance ``face_of``."""
 
     def taken(piece: Piece) -> Piece:
-        other = isinstance(piece, Placeholder) and piece.modality in _VISIBLE and piece.utterance == prompt.id
-        return replace(piece, utterance=face_of) if isinstance(piece, Placeholder) and other else piece
+        visible = isinstance(piece, Placeholder) and piece.modality in _VISIBLE and piece.utterance == prompt.id
+        return replace(piece, utterance=face_of) if isinstance(piece, Placeholder) and visible else piece
 
-    target = label_target(label) if label is not None else ""
-    return replace(prompt, id=id, branch=tuple(taken(piece) for piece in prompt.branch), target=target)
+    return replace(prompt, branch=tuple(taken(piece) for piece in prompt.branch))
 
 
-def recombined_sentences(
+def sentences_of(
     items: Iterable[ConflictItem], sentences: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, str]]:
     """Item id -> slot -> sentence: of the voice from one utterance, of what is visible from the other."""

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bemerc.behavior.describe.description import Description
 from bemerc.behavior.tokens.calibration import Calibration
 from bemerc.core.config import from_mapping
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 from bemerc.corpus import provenance
-from bemerc.corpus.manifest import Dialogue, Manifest, Modality, Split
-from bemerc.language.inputs import batching, chat_template, encoding, packing, variants
+from bemerc.corpus.conflict import ConflictItem
+from bemerc.corpus.manifest import SPLITS, Dialogue, Manifest, Modality, Split
+from bemerc.language.inputs import batching, chat_template, encoding, packing, recombined, variants
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.model.devices import device_faults
@@ -87,7 +87,7 @@ class MercModel:
             )
         self.folder, self.labels = folder, self.metadata.labels
         self._lm.merge()
-        self._prompt = _prompt_params(folder, self.metadata)
+        self._prompt = prompt_params(folder, self.metadata)
         own = int(self.metadata.params.get("merc", {}).get("max_length", self._lm.max_length))
         self._encoder = encoder_for(self._lm, self._prompt, min(own, self._lm.max_length))
         self._encoder.check_labels_distinct(self.labels, prompt.label_target)
@@ -114,26 +114,70 @@ class MercModel:
         trained on, or its descriptions are not there; StaleError where model or tokens were made from other splits than
         the manifest's.
         """
+        inputs, fingerprint = self._must_fit(manifest, tokens, splits, described)
+        sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+
+        def ask(of: Manifest) -> Asked:
+            modalities = self.metadata.modalities
+            return prompts(of, splits, self.labels, modalities, self._prompt, inputs.behavior_of, sentences)
+
+        asked, notes = fitting(manifest, ask, self._encoder)
+        sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params)
+        gold = {u.id: u.label for u in manifest.utterances}
+        made = [
+            prediction(id, gold[id], self.labels, temperature.scaled(s, self._temperature))
+            for id, s in sorted(sums.items())
+        ]
+        return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made]
+
+    def score_items(
+        self,
+        manifest: Manifest,
+        tokens: TokenFile,
+        items: Sequence[ConflictItem],
+        params: Params,
+        described: variants.Described = variants.NOBODY,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Item id -> (C,) log-probabilities of the labels, which add up to one, at the model's temperature; see ``score``.
+
+        A recombined item is asked about like the utterance whose words it has, with another's face and body.
+        """
+        splits = tuple(split for split in SPLITS if any(item.split == split for item in items))
+        inputs, _ = self._must_fit(manifest, tokens, splits, described)
+        own = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+        sentences = recombined.sentences_of(items, own)
+
+        def ask(of: Manifest) -> Asked:
+            shape, modalities = self._prompt, self.metadata.modalities
+            asked = recombined.prompts_of(items, of, self.labels, modalities, shape, inputs.behavior_of, sentences)
+            return [(one, self.labels) for one in asked]
+
+        asked, _ = fitting(manifest, ask, self._encoder, {item.id: item.voice_of for item in items})
+        sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params)
+        return {id: temperature.scaled(s, self._temperature) for id, s in sums.items()}
+
+    def _must_fit(
+        self, manifest: Manifest, tokens: TokenFile, splits: Sequence[Split], described: variants.Described
+    ) -> tuple[variants.Variant, str | None]:
+        """What the model reads, and the manifest's fingerprint. ModelError or StaleError where these are not what it learned
+        from, or its descriptions are not there."""
         metadata = self.metadata
         model_folder.check_tokens(metadata, tokens.k, tokens.columns, self.folder)
         fingerprint = _must_have_learned_from(manifest, tokens, metadata, self.folder)
         inputs = variants.of_model(metadata.params, metadata.modalities)
         variants.must_be_described(metadata.variant, inputs, described, manifest, splits)
-        sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
+        return inputs, fingerprint
 
-        def ask(of: Manifest) -> Asked:
-            return prompts(of, splits, self.labels, metadata.modalities, self._prompt, inputs.behavior_of, sentences)
-
-        asked, notes = fitting(manifest, ask, self._encoder)
-        with _enough_memory():
-            shown = tokens.without(inputs.hidden(tokens.columns))
-            sums = score_labels(self._lm, self._encoder, asked, shown, params)
+    def _sums(self, asked: Asked, tokens: TokenFile, params: Params) -> dict[str, NDArray[np.float64]]:
+        with enough_memory():
+            sums = score_labels(self._lm, self._encoder, asked, tokens, params)
         _must_be_numbers(sums, self.folder)
-        gold = {u.id: u.label for u in manifest.utterances}
-        # Models of before temperatures were fitted say nothing of theirs.
-        scale = float(metadata.dev.get("temperature", 1.0))
-        made = [prediction(id, gold[id], self.labels, temperature.scaled(s, scale)) for id, s in sorted(sums.items())]
-        return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made]
+        return sums
+
+    @property
+    def _temperature(self) -> float:
+        """Models of before temperatures were fitted say nothing of theirs."""
+        return float(self.metadata.dev.get("temperature", 1.0))
 
 
 def run(
@@ -149,7 +193,7 @@ def run(
     return MercModel(folder, backbone, params.device).score(manifest, tokens, splits, params, described)
 
 
-def _prompt_params(folder: Path, metadata: behavior_model.ModelMetadata) -> prompt.Params:
+def prompt_params(folder: Path, metadata: behavior_model.ModelMetadata) -> prompt.Params:
     """How the model's prompts were worded. ModelError where a trainer of one's own did not say so: guesses give wrong labels."""
     if "prompt" not in metadata.params:
         raise ModelError(
@@ -177,10 +221,15 @@ def _must_have_learned_from(
 
 
 def fitting(
-    manifest: Manifest, ask: Callable[[Manifest], Asked], encoder: encoding.Encoder
+    manifest: Manifest,
+    ask: Callable[[Manifest], Asked],
+    encoder: encoding.Encoder,
+    words_of: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Asked, dict[str, str]]:
     """What ``ask`` makes of the manifest, with the words of utterances that are longer than the model takes cut to their first
     half until they fit; and a note for each of those. One endless cue must not cost the others their labels.
+
+    words_of  prompt's id -> the utterance whose words it holds, where that is another
 
     Raises ExampleError where an utterance does not fit even without words.
     """
@@ -188,9 +237,10 @@ def fitting(
     left = dict(whole)
     while long := [(one, labels) for one, labels in asked if not _fits(one, labels, encoder)]:
         for one, labels in long:
-            if left[one.id] == 0:
+            if left[words_of.get(one.id, one.id)] == 0:
                 _encoded(one, labels, encoder)
-            left[one.id] //= 2
+        for id in {words_of.get(one.id, one.id) for one, _ in long}:
+            left[id] //= 2
         cut = tuple(
             u if left[u.id] == whole[u.id] else replace(u, text=u.text[: left[u.id]]) for u in manifest.utterances
         )
@@ -252,46 +302,8 @@ def prompts(
     ]
 
 
-def generate_descriptions(
-    folder: Path,
-    ids: Sequence[str],
-    tokens: TokenFile,
-    params: Params,
-    limit: int = 128,
-    backbone: str | None = None,
-) -> dict[str, Description]:
-    """What the align model in ``folder`` says of each utterance's behavior, the likeliest token at every step.
-
-    Slots that the model's modalities cannot answer are empty; ``backbone``: see model.load. Raises ModelError where the folder holds no align model, or
-    the tokens are not of its kind.
-    """
-    loaded, metadata = model_folder.load(folder, backbone, params.device)
-    if metadata.task != "align":
-        raise ModelError(f"{folder}: this model was trained for {metadata.task}, not to describe. Name an align model.")
-    model_folder.check_tokens(metadata, tokens.k, tokens.columns, folder)
-    loaded.merge()
-    encoder = encoder_for(loaded, _prompt_params(folder, metadata), loaded.max_length)
-    slots_of: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
-    with (
-        _enough_memory(),
-        torch.inference_mode(),
-        bar("descriptions", len(ids) * len(prompt.SLOTS), "slots") as advance,
-    ):
-        for slot in prompt.SLOTS:
-            # One slot's prompts are the same words around K tokens per modality: all of one length.
-            asked = [one for id in ids for one in prompt.align_prompts(id, {slot: "?"}, metadata.modalities)]
-            for start in range(0, len(asked), params.batch):
-                rows = [packing.make_tree([encoder.question(one)]) for one in asked[start : start + params.batch]]
-                batch = batching.collate(rows, tokens)
-                for (id, _), written in zip(batch.keys, loaded.generate(batch, limit, encoder.end), strict=True):
-                    slots_of[id][slot] = prompt.read_slot(loaded.tokenizer.decode(written))
-                advance(len(rows))
-            advance(len(ids) - len(asked))  # a slot that the model's modalities cannot answer
-    return {id: Description(**slots, reasons={}) for id, slots in slots_of.items()}
-
-
 @contextlib.contextmanager
-def _enough_memory() -> Iterator[None]:
+def enough_memory() -> Iterator[None]:
     """The GPU's memory, where it does not suffice, as a sentence."""
     try:
         yield

@@ -109,10 +109,10 @@ def agreement(descriptions: Mapping[str, Description], taught: Mapping[str, Desc
 def _kept(
     file: Path, ids: Sequence[str], folder: Path, tokens: TokenFile, how: score_labels.Params, limit: int
 ) -> dict[str, Description]:
-    from bemerc.language.predict import score_labels
+    from bemerc.language.predict import generate
 
     if not file.is_file():
-        write_descriptions(file, score_labels.generate_descriptions(folder, ids, tokens, how, limit))
+        write_descriptions(file, generate.generate_descriptions(folder, ids, tokens, how, limit))
     return read_descriptions(file)
 
 
