@@ -15,6 +15,7 @@ from bemerc.behavior.describe.references import GENERAL
 from bemerc.behavior.tokens import file, words_alone
 from bemerc.core.jsonfile import read_json
 from bemerc.corpus import provenance
+from bemerc.corpus.conflict import ConflictSet, read_conflict_set
 from bemerc.corpus.manifest import Manifest, read_manifest
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model
@@ -33,10 +34,21 @@ def run(project: Project, variant: str, tensorboard: Path | None = None) -> loop
         align.check_inputs(manifest, tokens, references)
         described = variants.read_described(inputs, project.data, manifest)
         given = (variant, manifest, tokens, references, start, shape, model_params, params, out, tensorboard)
-        best = merc.run(*given, inputs, described)
+        best = merc.run(*given, inputs, described, _conflicts(project, manifest, params))
     if "crossfit" in inputs.sources:
         merc.keep_align_model(start, out)
     return best
+
+
+def _conflicts(project: Project, manifest: Manifest, params: merc.Params) -> ConflictSet | None:
+    """The conflict items, where training is to learn from them. StaleError where they are another manifest's."""
+    if not params.conflict.reads_items:
+        return None
+    conflicts = read_conflict_set(project.conflict_items)
+    provenance.must_match(
+        project.conflict_items, conflicts.manifest, provenance.learned(manifest), "bemerc conflict build"
+    )
+    return conflicts
 
 
 def _references(project: Project, manifest: Manifest, inputs: variants.Variant) -> Any:

@@ -62,6 +62,10 @@ class Project:
         return self.data / "references.json"
 
     @property
+    def conflict_items(self) -> Path:
+        return self.data / "conflict.jsonl"
+
+    @property
     def backbone(self) -> Path:
         return self.models / "backbone"
 

@@ -39,6 +39,7 @@ class Batch:
     logit_index      (P,) index into ``logit_positions``, for every target token
     token      (P,) the target tokens
     example    (P,) index of the example, for every target token
+    weight     (P,) float32 weight in the loss, for every target token
     keys       the examples' keys (utterance, answer), in the order that ``example`` counts
     """
 
@@ -53,6 +54,7 @@ class Batch:
     logit_index: NDArray[np.int64]
     token: NDArray[np.int64]
     example: NDArray[np.int64]
+    weight: NDArray[np.float32]
     keys: tuple[tuple[str, int], ...]
 
     @property
@@ -87,6 +89,7 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None, multiple: int = 1) 
         logit_index=logit_index,
         token=np.concatenate([t.token for t in trees]),
         example=np.concatenate([start + t.example for start, t in zip(first, trees, strict=False)]),
+        weight=np.concatenate([t.weight for t in trees]),
         keys=tuple(example.key for t in trees for example in t.examples),
     )
 

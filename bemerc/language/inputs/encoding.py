@@ -60,11 +60,13 @@ class Example:
 
     id      the utterance
     answer  which of the answers to one question this is, such as the index of a label
+    weight  of its tokens in the loss, beside others
     """
 
     id: str
     nodes: tuple[Node, ...]
     answer: int = 0
+    weight: float = 1.0
 
     @property
     def key(self) -> tuple[str, int]:

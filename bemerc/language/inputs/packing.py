@@ -43,6 +43,11 @@ class Tree:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """(P,) weights of the target tokens in the loss."""
+        return np.array([example.weight for example in self.examples], np.float32)[self.example]
+
 
 def pack_trees(examples: Sequence[Example], row_tokens: int) -> list[Tree]:
     """Neighbours with the same head share a tree, up to ``row_tokens`` positions; 0: every example stands alone.

@@ -86,8 +86,12 @@ class BehaviorModel(nn.Module):
         return LENGTHS if half and self.device.type == "cpu" else 1
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss: minus the mean log-probability of the target tokens."""
-        return -self.target_log_probs(batch).mean()
+        """The loss: minus the mean log-probability of the target tokens, by their weights."""
+        log_probs = self.target_log_probs(batch)
+        if (batch.weight == 1).all():
+            return -log_probs.mean()
+        weight = self._here(batch.weight)
+        return -(log_probs * weight).sum() / weight.sum()
 
     def target_log_probs(self, batch: Batch) -> Tensor:
         """(P,) float32 natural log-probability of every target token, given what its position may see.

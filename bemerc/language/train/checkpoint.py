@@ -205,6 +205,8 @@ def training_fingerprint(
         digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
     for tree in trees:
         digest.update(tree.ids.tobytes() + tree.node.tobytes() + tree.token.tobytes() + repr(tree.behavior).encode())
+        if (tree.weight != 1).any():
+            digest.update(tree.weight.tobytes())
         batch = batching.collate([tree], tokens)
         for values, mask in (*batch.behavior.values(), *batch.brief.values()):
             digest.update(values.tobytes() + mask.tobytes())

@@ -254,7 +254,7 @@ class _Run:
                 self._save()
 
     def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
-        """This process's share of a step, in its parts, each with the number of its targets that count.
+        """This process's share of a step, in its parts, each with the weight of its targets that count.
 
         Every process computes as many parts as the others, since they wait for each other; one that has nothing left
         computes a tree that counts nothing.
@@ -266,12 +266,12 @@ class _Run:
             if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
                 batch = batching.collate(own or group[:1], self.tokens, self.multiple)
-                made.append((batch, float(len(batch.token)) if own else 0.0))
+                made.append((batch, float(batch.weight.sum()) if own else 0.0))
         return made
 
     def _step(self, group: Sequence[Tree], made: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
         """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""
-        targets = sum(len(tree.token) for tree in group)
+        targets = sum(float(tree.weight.sum()) for tree in group)
         try:
             self.optimizer.zero_grad(set_to_none=True)
             own = 0.0

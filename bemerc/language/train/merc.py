@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,28 @@ from numpy.typing import NDArray
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core.errors import ModelError
 from bemerc.corpus import provenance
+from bemerc.corpus.conflict import ConflictSet
 from bemerc.corpus.manifest import Manifest, Split
 from bemerc.language.inputs import encoding, packing, variants
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.inputs.variants import Described, Variant
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels, temperature
-from bemerc.language.train import loop
+from bemerc.language.train import conflict_items, loop
 from bemerc.language.train.align import alone, metadata_of
 
 
 @dataclass(frozen=True)
 class Params(loop.Params):
-    """params.yaml: merc."""
+    """params.yaml: merc.
+
+    conflict  what is learned from conflict items (conflict_items.py); nothing by default
+    """
 
     epochs: int = 6
     batch: int = 16
     adapter_lr: float = 6.0e-3
+    conflict: conflict_items.Params = field(default_factory=conflict_items.Params)
 
 
 def run(
@@ -53,12 +58,14 @@ def run(
     board: Path | None = None,
     inputs: Variant | None = None,
     described: Described = variants.NOBODY,
+    conflicts: ConflictSet | None = None,
 ) -> loop.Epoch:
     """Train the variant ``name`` on train's labels from the align model ``start`` (None: from the backbone); save folder ``out``.
 
     board      a folder for TensorBoard
     inputs     what the name stands for; None: one of T, TV, TB, TVB
     described  descriptions by source, where the variant reads any
+    conflicts  the conflict items, where ``params.conflict`` asks for them
 
     Raises ModelError where the variant is unknown or asks for what is not there, ``start`` does not fit, or train or dev
     has no labels.
@@ -84,7 +91,16 @@ def run(
         for s in splits
     }
     score = _dev_scorer(manifest, read, questions["dev"], encoder, params)
-    trees = packing.pack_trees([encoder.encode(one) for one, _ in questions["train"] if one.target], params.row_tokens)
+    taught = [one for one, _ in questions["train"] if one.target]
+    weight_of: dict[str, float] = {}
+    if conflicts is not None and isinstance(params, Params):
+        weight_of = conflict_items.weights(conflicts, [one.id for one in taught], params.conflict.consistency)
+        if {"face", "audio"} <= set(modalities):  # one side alone has nothing to be at odds with
+            items = conflict_items.drawn(conflicts, len(taught), params.conflict)
+            asked = (manifest, manifest.labels, modalities, shape, inputs.behavior_of, sentences)
+            taught = conflict_items.prompts_with(taught, items, *asked)
+    examples = [replace(encoder.encode(one), weight=weight_of.get(one.id, 1.0)) for one in taught]
+    trees = packing.pack_trees(examples, params.row_tokens)
     sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
     sections |= {"variant": asdict(inputs)}
     with alone(out):
