@@ -82,11 +82,16 @@ class Params:
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Where the K behavior tokens of one utterance and modality stand; ``brief``: two that stand for all of them."""
+    """Where the K behavior tokens of one utterance and modality stand.
+
+    brief   two tokens that stand for all of them
+    hidden  they read as if nothing had been measured
+    """
 
     modality: Modality
     utterance: str
     brief: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,15 @@ def teacher_prompt(dialogue: Dialogue, index: int, times_s: Sequence[float], his
     )
     keys = ", ".join(f'"{slot}"' for slot in VISIBLE_SLOTS)
     return "\n\n".join([TEACHER_ROLE, context.rstrip(), objective, TEACHER_CONSTRAINT.format(keys=keys)])
+
+
+def without_behavior(prompt: Prompt) -> Prompt:
+    """The same question as if nothing had been measured of the utterance, under a name of its own: what the words alone say.
+
+    The history stays, so that both share it.
+    """
+    branch = tuple(replace(of, hidden=True) if isinstance(of, Placeholder) else of for of in prompt.branch)
+    return replace(prompt, id=f"{prompt.id}\0", branch=branch)
 
 
 def merc_head(labels: Sequence[str]) -> str:

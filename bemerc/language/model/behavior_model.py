@@ -8,6 +8,7 @@ folder with the projectors and ``metadata.json`` beside it. The projector is our
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Modality
-from bemerc.language.model import card, tree_attention
+from bemerc.language.model import attention_rows, card, tree_attention
 from bemerc.language.model.metadata import METADATA as METADATA
 from bemerc.language.model.metadata import ModelMetadata as ModelMetadata
 from bemerc.language.model.metadata import placed, write_metadata
@@ -29,7 +30,7 @@ from bemerc.language.model.params import Params as Params
 from bemerc.language.model.pretrained import quiet
 from bemerc.language.model.projector import Projector, halves
 from bemerc.language.model.tree_attention import TreeSupport
-from bemerc.language.model.tree_masks import for_layers
+from bemerc.language.model.tree_masks import for_layers, sliding_window
 
 if TYPE_CHECKING:
     from bemerc.language.inputs.batching import Batch
@@ -93,31 +94,35 @@ class BehaviorModel(nn.Module):
         weight = self._here(batch.weight)
         return -(log_probs * weight).sum() / weight.sum()
 
-    def target_log_probs(self, batch: Batch) -> Tensor:
+    def target_log_probs(self, batch: Batch, rule: attention_rows.Rule | None = None) -> Tensor:
         """(P,) float32 natural log-probability of every target token, given what its position may see.
 
-        Threads may share a model: they take turns.
+        ``rule``: reads or changes attention where targets are predicted. Threads may share a model: they take turns.
         """
         with self._one_at_a_time:
-            return self._target_log_probs(batch)
+            return self._target_log_probs(batch, rule)
 
-    def _target_log_probs(self, batch: Batch) -> Tensor:
+    def _target_log_probs(self, batch: Batch, rule: attention_rows.Rule | None) -> Tensor:
         here = self._here
         embeddings = self._embed(here(batch.input_ids), here(batch.modality), batch)
-        node, position = here(batch.node), here(batch.position_ids)
-        if self.trees == "paths" and not torch.is_grad_enabled():
-            with tree_attention.along_paths(self.lm, here(batch.logit_positions)):
-                logits = self._logits(
-                    embeddings, tree_attention.forward_kwargs(self.lm, batch, embeddings), here(batch.logit_positions)
-                )
-            return self._picked(logits, batch)
-        if self.trees != "no":
-            mask = for_layers(self.lm.config, node, here(batch.ancestors), position, embeddings.dtype)
-            given = {"attention_mask": mask, "position_ids": position}
-        else:
-            self._must_be_paths(batch)
-            given = {"attention_mask": (node >= 0).long()}
-        return self._picked(self._logits(embeddings, given, here(batch.logit_positions)), batch)
+        source, walked = here(batch.logit_positions), self.trees == "paths" and not torch.is_grad_enabled()
+        with contextlib.ExitStack() as attention:
+            if walked:
+                attention.enter_context(tree_attention.along_paths(self.lm, source))
+                given = tree_attention.forward_kwargs(self.lm, batch, embeddings)
+            elif self.trees != "no":
+                node, position = here(batch.node), here(batch.position_ids)
+                mask = for_layers(self.lm.config, node, here(batch.ancestors), position, embeddings.dtype)
+                given = {"attention_mask": mask, "position_ids": position}
+            else:
+                self._must_be_paths(batch)
+                given = {"attention_mask": here(batch.node >= 0).long()}
+            windows = {0, sliding_window(self.lm.config.get_text_config())} if walked else ()
+            if rule and (rows := attention_rows.rows_of(batch, rule, self.device, tuple(windows))):
+                attention.enter_context(attention_rows.attending(self.lm))
+                given["rows"] = rows
+            logits = self._logits(embeddings, given, source)
+        return self._picked(logits, batch)
 
     def _picked(self, logits: Tensor, batch: Batch) -> Tensor:
         which, token = (torch.from_numpy(array).to(logits.device) for array in (batch.logit_index, batch.token))

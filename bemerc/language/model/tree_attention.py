@@ -122,11 +122,9 @@ def attend(
 
     Raises TypeError where a layer has what is not known here: sinks (GPT-OSS), a learned bias (T5).
     """
-    if s_aux is not None or position_bias is not None:
-        raise TypeError("attention with sinks or a position bias")
+    _must_be_plain(s_aux, position_bias)
     heads = query.shape[1]
-    if key.shape[1] != heads:
-        key, value = (given.repeat_interleave(heads // given.shape[1], dim=1) for given in (key, value))
+    key, value = _per_head(heads, key, value)
     keys, values = (given.new_empty(1, heads, paths.longest, given.shape[3]) for given in (key, value))
     out = query.new_zeros(len(query), query.shape[2], heads, value.shape[3])
     for step, mask in zip(paths.steps, paths.masks[sliding_window or 0], strict=True):
@@ -137,6 +135,36 @@ def attend(
         attended = _one(asked, keys[:, :, :end], values[:, :, :end], mask, scaling, softcap)
         out[step.row, here] = attended[0].transpose(0, 1)
     return out, None
+
+
+def attend_masked(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> Tensor:
+    """The same under a mask over whole rows, (B or 1, 1, L, L) additive float; -> (B, L, heads, d)."""
+    _must_be_plain(s_aux, position_bias)
+    if mask is None:
+        raise TypeError("attention without a mask")
+    key, value = _per_head(query.shape[1], key, value)
+    return _one(query, key, value, mask, scaling, softcap).transpose(1, 2).contiguous()
+
+
+def _must_be_plain(s_aux: Tensor | None, position_bias: Tensor | None) -> None:
+    if s_aux is not None or position_bias is not None:
+        raise TypeError("attention with sinks or a position bias")
+
+
+def _per_head(heads: int, *parts: Tensor) -> tuple[Tensor, ...]:
+    """(B, groups, L, d) -> (B, heads, L, d), where several heads share a key."""
+    return tuple(of if of.shape[1] == heads else of.repeat_interleave(heads // of.shape[1], dim=1) for of in parts)
 
 
 def _one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None, cap: float | None) -> Tensor:

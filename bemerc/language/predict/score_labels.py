@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -32,16 +31,15 @@ from bemerc.corpus.conflict import ConflictItem
 from bemerc.corpus.manifest import SPLITS, Dialogue, Manifest, Modality, Split
 from bemerc.language.inputs import batching, chat_template, encoding, packing, recombined, variants
 from bemerc.language.inputs import prompts as prompt
-from bemerc.language.model import behavior_model, model_folder
+from bemerc.language.model import attention_rows, behavior_model, model_folder
 from bemerc.language.model.devices import device_faults
-from bemerc.language.predict import temperature
+from bemerc.language.predict import reallocate, reallocation_file, temperature
+from bemerc.language.predict.fitting import Asked, fitting
 from bemerc.language.predict.records import Prediction
 
 if TYPE_CHECKING:
     from bemerc.behavior.tokens.file import TokenFile
 
-log = logging.getLogger(__name__)
-Asked = Sequence[tuple[prompt.Prompt, tuple[str, ...]]]
 JOINED = 1024  # positions up to which short dialogues share a row on a CPU; 4,096 took 1.3 times as long per position
 
 
@@ -52,11 +50,14 @@ class Params:
     batch       utterances per step, about; a CPU takes a dialogue at a time
     row_tokens  positions that the utterances of a dialogue may share a tree of; where it is cut, its history is computed anew
     device      auto: a GPU where there is one; cpu, cuda, cuda:1; spread: layer by layer over all GPUs there are
+    reallocate  none | reallocate: attention is moved between voice and face as reallocate.json in the model's folder says |
+                reversed, random_heads, presoftmax, text_prior: its controls and rivals (reallocate.py)
     """
 
     batch: int = 48
     row_tokens: int = 4096
     device: str = "auto"
+    reallocate: reallocate.Mode = "none"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
@@ -86,6 +87,7 @@ class MercModel:
                 f"{folder}: this model was trained to {self.metadata.task}, not to name emotions. Name a merc model."
             )
         self.folder, self.labels = folder, self.metadata.labels
+        self._reallocation: reallocation_file.Reallocation | None = None
         self._lm.merge()
         self._prompt = prompt_params(folder, self.metadata)
         own = int(self.metadata.params.get("merc", {}).get("max_length", self._lm.max_length))
@@ -137,10 +139,12 @@ class MercModel:
         items: Sequence[ConflictItem],
         params: Params,
         described: variants.Described = variants.NOBODY,
+        rule: attention_rows.Rule | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Item id -> (C,) log-probabilities of the labels, which add up to one, at the model's temperature; see ``score``.
 
-        A recombined item is asked about like the utterance whose words it has, with another's face and body.
+        A recombined item is asked about like the utterance whose words it has, with another's face and body. ``rule``: reads or
+        changes attention where labels are scored, in place of what ``params`` say.
         """
         splits = tuple(split for split in SPLITS if any(item.split == split for item in items))
         inputs, _ = self._must_fit(manifest, tokens, splits, described)
@@ -153,7 +157,7 @@ class MercModel:
             return [(one, self.labels) for one in asked]
 
         asked, _ = fitting(manifest, ask, self._encoder, {item.id: item.voice_of for item in items})
-        sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params)
+        sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params, rule)
         return {id: temperature.scaled(s, self._temperature) for id, s in sums.items()}
 
     def _must_fit(
@@ -168,9 +172,15 @@ class MercModel:
         variants.must_be_described(metadata.variant, inputs, described, manifest, splits)
         return inputs, fingerprint
 
-    def _sums(self, asked: Asked, tokens: TokenFile, params: Params) -> dict[str, NDArray[np.float64]]:
+    def _sums(
+        self, asked: Asked, tokens: TokenFile, params: Params, rule: attention_rows.Rule | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Label scores; attention is moved where params ask for it, or as ``rule`` says."""
         with enough_memory():
-            sums = score_labels(self._lm, self._encoder, asked, tokens, params)
+            if rule or params.reallocate == "none":
+                sums = score_labels(self._lm, self._encoder, asked, tokens, params, rule=rule)
+            else:
+                sums = reallocated(self._lm, self._encoder, asked, tokens, params, self.reallocation)
         _must_be_numbers(sums, self.folder)
         return sums
 
@@ -178,6 +188,17 @@ class MercModel:
     def _temperature(self) -> float:
         """Models of before temperatures were fitted say nothing of theirs."""
         return float(self.metadata.dev.get("temperature", 1.0))
+
+    @property
+    def reallocation(self) -> reallocation_file.Reallocation:
+        """How attention is moved in this model: reallocate.json of its folder, unless another one was set."""
+        if self._reallocation is None:
+            self._reallocation = reallocation_file.read(self.folder, self.metadata)
+        return self._reallocation
+
+    @reallocation.setter
+    def reallocation(self, made: reallocation_file.Reallocation) -> None:
+        self._reallocation = made
 
 
 def run(
@@ -218,53 +239,6 @@ def _must_have_learned_from(
         folder, metadata.data.get("learned"), learned, f"bemerc train --stage 2 --variant {metadata.variant}"
     )
     return learned
-
-
-def fitting(
-    manifest: Manifest,
-    ask: Callable[[Manifest], Asked],
-    encoder: encoding.Encoder,
-    words_of: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[Asked, dict[str, str]]:
-    """What ``ask`` makes of the manifest, with the words of utterances that are longer than the model takes cut to their first
-    half until they fit; and a note for each of those. One endless cue must not cost the others their labels.
-
-    words_of  prompt's id -> the utterance whose words it holds, where that is another
-
-    Raises ExampleError where an utterance does not fit even without words.
-    """
-    asked, whole = ask(manifest), {u.id: len(u.text) for u in manifest.utterances}
-    left = dict(whole)
-    while long := [(one, labels) for one, labels in asked if not _fits(one, labels, encoder)]:
-        for one, labels in long:
-            if left[words_of.get(one.id, one.id)] == 0:
-                _encoded(one, labels, encoder)
-        for id in {words_of.get(one.id, one.id) for one, _ in long}:
-            left[id] //= 2
-        cut = tuple(
-            u if left[u.id] == whole[u.id] else replace(u, text=u.text[: left[u.id]]) for u in manifest.utterances
-        )
-        asked = ask(replace(manifest, utterances=cut))
-    notes = {
-        id: f"only the first {left[id]} of its {whole[id]} letters were read: the model takes {encoder.max_length} tokens"
-        for id in whole
-        if left[id] < whole[id]
-    }
-    for id, note in notes.items():
-        log.warning("%s: %s.", printable(id), note)
-    return asked, notes
-
-
-def _fits(one: prompt.Prompt, labels: Sequence[str], encoder: encoding.Encoder) -> bool:
-    try:
-        _encoded(one, labels, encoder)
-    except encoding.ExampleError:
-        return False
-    return True
-
-
-def _encoded(one: prompt.Prompt, labels: Sequence[str], encoder: encoding.Encoder) -> list[encoding.Example]:
-    return [encoder.encode(replace(one, target=prompt.label_target(label))) for label in labels]
 
 
 def _must_be_numbers(scores: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
@@ -327,10 +301,12 @@ def score_labels(
     tokens: TokenFile | None,
     params: Params,
     quiet: bool = False,
+    rule: attention_rows.Rule | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Utterance id -> (C,) log-probability of each label's tokens, with the mark that ends an answer where labels need it.
 
-    In the order of ``asked``, each utterance once. A label whose probability is no number is NaN.
+    In the order of ``asked``, each utterance once. A label whose probability is no number is NaN. ``rule``: reads or changes
+    attention where labels are scored.
     """
     ended = {labels: encoder.overlap(labels, prompt.label_target) for labels in {labels for _, labels in asked}}
     examples = [
@@ -346,13 +322,36 @@ def score_labels(
     with torch.inference_mode(), _shown(len(asked), quiet) as advance:
         multiple = loaded.length_multiple()
         for batch, _ in batching.prefetch(groups, lambda group: batching.collate(group, tokens, multiple)):
-            parts = loaded.target_log_probs(batch).double().cpu().numpy()
+            parts = loaded.target_log_probs(batch, rule).double().cpu().numpy()
             totals = np.bincount(batch.example, weights=parts, minlength=len(batch.keys))
             for (id, answer), total in zip(batch.keys, totals, strict=True):
                 sums[id][answer] = total
                 left[id] -= 1
             advance(sum(left[id] == 0 for id in {id for id, _ in batch.keys}))
     return sums
+
+
+def reallocated(
+    loaded: behavior_model.BehaviorModel,
+    encoder: encoding.Encoder,
+    asked: Asked,
+    tokens: TokenFile,
+    params: Params,
+    made: reallocation_file.Reallocation,
+    quiet: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """As ``score_labels``, in the mode ``params.reallocate``. ModelError where the model's attention cannot be moved."""
+    if params.reallocate == "text_prior" and made.gamma:
+        both = [pair for one, labels in asked for pair in ((one, labels), (prompt.without_behavior(one), labels))]
+        sums = {
+            id: temperature.scaled(of, 1.0)
+            for id, of in score_labels(loaded, encoder, both, tokens, params, quiet).items()
+        }
+        return {one.id: sums[one.id] - made.gamma * sums[prompt.without_behavior(one).id] for one, _ in asked}
+    if rule := reallocate.rule_of(made, params.reallocate):
+        attention_rows.must_give_rows(loaded.lm, loaded.params.name_or_path, loaded.trees)
+        reallocate.must_fit(made, loaded.lm)
+    return score_labels(loaded, encoder, asked, tokens, params, quiet, rule)
 
 
 def _groups(
