@@ -55,15 +55,15 @@ class Results:
     ceilings: Mapping[str, float]
 
 
-def sample_truth(path: Path, hint_share: float) -> SampleTruth:
-    """Read the cases from the sample's truth.jsonl; hint_share as in section ``sample`` of params.yaml.
+def sample_truth(path: Path, hint_share: float, conflicts: int = 1) -> SampleTruth:
+    """Read the cases from the sample's truth.jsonl; hint_share and conflicts as in section ``sample`` of params.yaml.
 
     CorpusError if there is no such file.
     """
     if not path.is_file():
         raise CorpusError(f"{path}: the sample's truth is not here. Run 'bemerc sample' first.")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return SampleTruth({row["id"]: row["case"] for row in rows}, sample_cases.ceilings(hint_share))
+    return SampleTruth({row["id"]: row["case"] for row in rows}, sample_cases.ceilings(hint_share, conflicts))
 
 
 def judge(

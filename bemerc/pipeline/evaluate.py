@@ -53,4 +53,5 @@ def _truth(project: Project) -> results.SampleTruth | None:
     if tuple(project.value("prepare", "corpora", ("sample",))) != ("sample",):
         return None
     hint_share = project.value("sample", "hint_share", plan.Params().hint_share)
-    return results.sample_truth(project.data / "sample" / "truth.jsonl", hint_share)
+    conflicts = project.value("sample", "conflicts", plan.Params().conflicts)
+    return results.sample_truth(project.data / "sample" / "truth.jsonl", hint_share, conflicts)

@@ -58,30 +58,37 @@ def roles(label: str, case: Case, other: str, hint: str) -> Roles:
     return Roles(label, case, words, face, voice)
 
 
-def distribution(hint_share: float) -> dict[Roles, float]:
-    """Roles -> probability; labels, cases and contradicting emotions are uniform.
+def cases_of(conflicts: int) -> tuple[Case, ...]:
+    """The cases as often as they are dealt: the four without conflict once, the two others ``conflicts`` times."""
+    return (*CASES[: -len(CONFLICTS)], *CONFLICTS * conflicts)
+
+
+def distribution(hint_share: float, conflicts: int = 1) -> dict[Roles, float]:
+    """Roles -> probability; labels and contradicting emotions are uniform.
 
     hint_share  in a conflict the words show the label with this probability, else a random one
+    conflicts   how often each of the two conflicts is dealt beside one of each other case
     """
+    cases = cases_of(conflicts)
     table: dict[Roles, float] = {}
-    for label, case in product(LABELS, CASES):
+    for label, case in product(LABELS, cases):
         for other, hint in product(others(label), LABELS) if case in CONFLICTS else ((label, label),):
             share = 1.0
             if case in CONFLICTS:
                 share = (hint_share * (hint == label) + (1 - hint_share) / len(LABELS)) / len(others(label))
             role = roles(label, case, other, hint)
-            table[role] = table.get(role, 0.0) + share / (len(LABELS) * len(CASES))
+            table[role] = table.get(role, 0.0) + share / (len(LABELS) * len(cases))
     return table
 
 
-def ceilings(hint_share: float = 0.3) -> dict[str, float]:
+def ceilings(hint_share: float = 0.3, conflicts: int = 1) -> dict[str, float]:
     """Variant -> the best possible accuracy (Bayes), if every modality is read without error."""
-    return {variant: _bayes(distribution(hint_share), inputs) for variant, inputs in LADDER.items()}
+    return {variant: _bayes(distribution(hint_share, conflicts), inputs) for variant, inputs in LADDER.items()}
 
 
-def ceilings_of(corpus: Sequence[Roles], hint_share: float = 0.3) -> dict[str, float]:
+def ceilings_of(corpus: Sequence[Roles], hint_share: float = 0.3, conflicts: int = 1) -> dict[str, float]:
     """Variant -> the accuracy of the Bayes classifier on these utterances; ties count as a fair guess."""
-    table = distribution(hint_share)
+    table = distribution(hint_share, conflicts)
     return {variant: _accuracy(corpus, _joint(table, inputs), inputs) for variant, inputs in LADDER.items()}
 
 
@@ -116,13 +123,15 @@ def _accuracy(
 # ---- dealing ---------------------------------------------------------------------------------------------------------
 
 
-def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.random.Generator) -> list[Roles]:
+def deal(
+    count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.random.Generator, conflicts: int = 1
+) -> list[Roles]:
     """``count`` roles, in an order that is independent of ``ties``.
 
     ties  per utterance, numbers that must not predict the label (turn, speaker, length class). Of 200 shuffles the one
           with the most even label counts over their values is kept.
     """
-    deck = _deck(count, hint_share, rng)
+    deck = _deck(count, hint_share, rng, cases_of(conflicts))
     labels = np.array([LABELS.index(role.label) for role in deck])
     columns = np.array(ties, dtype=int).reshape(count, -1).T
     shuffles = [rng.permutation(count) for _ in range(200)]
@@ -130,11 +139,11 @@ def deal(count: int, hint_share: float, ties: Sequence[Sequence[int]], rng: np.r
     return [deck[i] for i in best]
 
 
-def _deck(count: int, hint_share: float, rng: np.random.Generator) -> list[Roles]:
+def _deck(count: int, hint_share: float, rng: np.random.Generator, dealt: Sequence[Case]) -> list[Roles]:
     # 7 labels and 6 cases have no common divisor: (i mod 7, i mod 6) takes all 42 pairs before one repeats, and every
-    # stretch of it is balanced in labels and in cases.
-    labels, cases = rng.permutation(np.array(LABELS)), [CASES[i] for i in rng.permutation(len(CASES))]
-    pairs = [(str(labels[i % len(LABELS)]), cases[i % len(CASES)]) for i in range(count)]
+    # stretch of it is balanced in labels and in cases. So it is of 8 and 10 cases; plan.Params refuses multiples of 7.
+    labels, cases = rng.permutation(np.array(LABELS)), [dealt[i] for i in rng.permutation(len(dealt))]
+    pairs = [(str(labels[i % len(LABELS)]), cases[i % len(cases)]) for i in range(count)]
     loud = [i for i, (_, case) in enumerate(pairs) if case in CONFLICTS]
     hinted = set(rng.permutation(loud)[: round(hint_share * len(loud))].tolist())
     noise = _cycle(LABELS, len(loud), rng)

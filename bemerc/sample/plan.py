@@ -27,6 +27,7 @@ class Params:
     min_s, max_s         shortest and longest clip
     fps, width, height   of the picture, pixels; at about 320 the face is 95 pixels wide
     hint_share           in a conflict the words tell the true emotion with this probability, else a random one
+    conflicts            how often each of the two conflicts of face and voice is dealt beside one of each other case
     micro_share          of the utterances hold a micro-expression
     weakest              the weakest expression of a face; strengths are uniform from here to 1
     weakest_voice        the same for the voice
@@ -45,6 +46,7 @@ class Params:
     width: int = 320
     height: int = 320
     hint_share: float = 0.3
+    conflicts: int = 1
     micro_share: float = 0.1
     weakest: float = 0.6
     weakest_voice: float = 0.75
@@ -65,6 +67,11 @@ class Params:
             (self.width % 4 == 0 == self.height % 4, "width, height: multiples of 4, for the encoder."),
             (160 <= self.width <= 1280 and 160 <= self.height <= 1280, "width, height: from 160 to 1280."),
             (0 <= self.hint_share <= 1, f"hint_share: {self.hint_share}; from 0 to 1."),
+            (
+                1 <= self.conflicts <= 20 and (4 + 2 * self.conflicts) % 7 != 0,
+                f"conflicts: {self.conflicts}; from 1 to 20, and not 5, 12 or 19, with which labels and cases cannot be "
+                "balanced.",
+            ),
             (0 <= self.micro_share <= 1, f"micro_share: {self.micro_share}; from 0 to 1."),
             (0 < self.weakest <= 1 >= self.weakest_voice > 0, "weakest, weakest_voice: above 0, at most 1."),
         )
@@ -104,7 +111,10 @@ class Planned:
 def summary(plan: Sequence[Planned], params: Params) -> dict[str, dict[str, float]]:
     """Ceilings of T, TV, TB, TVB: ``possible`` on infinitely many utterances, ``test`` on those of the test split."""
     test = [p.roles for p in plan if p.split == "test"]
-    return {"possible": ceilings(params.hint_share), "test": ceilings_of(test, params.hint_share)}
+    return {
+        "possible": ceilings(params.hint_share, params.conflicts),
+        "test": ceilings_of(test, params.hint_share, params.conflicts),
+    }
 
 
 def plan_corpus(params: Params) -> list[Planned]:
@@ -151,7 +161,7 @@ def _plan_split(split: Split, params: Params) -> Iterator[Planned]:
     speakers = [pair[turn % 2] for pair in pairs for turn in range(params.turns)]
     thirds = np.argsort(np.argsort(frames, kind="stable"), kind="stable") * 3 // count
     ties = [(i % params.turns, speakers[i], int(thirds[i])) for i in range(count)]
-    dealt = deal(count, params.hint_share, ties, emotions)
+    dealt = deal(count, params.hint_share, ties, emotions, params.conflicts)
     micro = set(emotions.permutation(count)[: round(params.micro_share * count)].tolist())
     scenes = [(int(stage.integers(1, 10)), int(stage.integers(1, 25)), stage.uniform(30, 1200)) for _ in pairs]
     clock = 0.0

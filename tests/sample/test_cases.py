@@ -42,6 +42,20 @@ def test_ceilings_agree_with_a_reader_that_learns_from_many_utterances() -> None
         assert learnt == pytest.approx(ceilings()[variant], abs=0.01), variant
 
 
+@pytest.mark.parametrize("conflicts", [1, 2, 3])
+def test_a_deal_has_the_shares_of_its_distribution(conflicts: int) -> None:
+    dealt = deal(4200, 0.3, [(0,)] * 4200, np.random.default_rng(1), conflicts)
+    table = distribution(0.3, conflicts)
+    assert sum(table.values()) == pytest.approx(1)
+    for case in CASES:
+        share = sum(value for role, value in table.items() if role.case == case)
+        assert share == pytest.approx((conflicts if case in CONFLICTS else 1) / (4 + 2 * conflicts))
+        assert sum(role.case == case for role in dealt) / 4200 == pytest.approx(share, abs=0.002)
+    labels = Counter(role.label for role in dealt if role.case in CONFLICTS)
+    assert max(labels.values()) - min(labels.values()) <= 2 * conflicts
+    assert ceilings_of(dealt, 0.3, conflicts)["TVB"] == pytest.approx(ceilings(0.3, conflicts)["TVB"], abs=0.02)
+
+
 @pytest.mark.parametrize("hint", [0.0, 0.6, 1.0])
 def test_words_that_tell_more_raise_what_words_can_reach(hint: float) -> None:
     assert ceilings(hint)["TVB"] >= ceilings(hint)["TV"] >= ceilings(hint)["T"]
