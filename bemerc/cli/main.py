@@ -7,11 +7,12 @@ import typer
 from bemerc.cli import clips, corpus, evaluate, exchange, look, predict, project, train
 from bemerc.cli.app import EXIT_CODES, App, ErrorHandlingGroup
 from bemerc.cli.cache import cache_app
+from bemerc.cli.conflict import conflict_app
 from bemerc.cli.pretrained import model_app
 
 ORDER = (
     "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "tokens", "describe", "model", "backbone", "train", "crossfit",
-    "predict", "evaluate", "compare", "card", "export", "doctor",
+    "predict", "evaluate", "conflict", "compare", "card", "export", "doctor",
 )  # fmt: skip
 START = """bemerc: faces, bodies and voices in videos, and emotions by a language model.
   your own clips:  bemerc extract CLIPS, bemerc describe CLIPS  (folder, video)
@@ -33,6 +34,7 @@ for part in (project, corpus, clips, look, train, predict, evaluate):
 exchange.register(cache_app)
 app.add_typer(cache_app, name="cache")
 app.add_typer(model_app, name="model")
+app.add_typer(conflict_app, name="conflict")
 
 
 def _version(wanted: bool) -> None:

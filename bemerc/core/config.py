@@ -33,6 +33,7 @@ T = TypeVar("T")
 SECTIONS = (
     "sample", "prepare", "extract_video", "extract_audio", "tokens", "describe", "teacher", "backbone", "model", "prompt",
     "align", "crossfit", "variants", "merc", "predict", "evaluate",
+    "conflict",
 )  # fmt: skip
 # Former names of sections -> present ones; keys have theirs beside their fields (renames.formerly).
 FORMER_SECTIONS = {"student": "crossfit"}

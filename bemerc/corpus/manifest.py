@@ -24,6 +24,9 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 Modality = Literal["face", "pose", "audio"]
 MODALITIES: tuple[Modality, ...] = ("face", "pose", "audio")
 
+# Fields of Utterance with the emotion of one modality alone, where people labelled each; face stands for face and body.
+SIDE_LABELS = ("label_text", "label_voice", "label_face")
+
 # The speaker of turns without a name. They may be several people, so they are never calibrated on earlier turns.
 NOBODY = ""
 
@@ -39,6 +42,8 @@ class Utterance:
     clip     path of the video or sound file, relative to the manifest's folder or absolute; None where there is none
     start_s, end_s  the part of ``clip`` that is this utterance, None = all of it
     crop     (left, top, right, bottom) as fractions of the frame, None = all of it
+    label_text, label_voice, label_face  what the words, the voice, and face and body show, each on its own, where
+             people labelled them so; a manifest's line has only those that are there
     """
 
     id: str
@@ -52,6 +57,14 @@ class Utterance:
     start_s: float | None = None
     end_s: float | None = None
     crop: tuple[float, float, float, float] | None = None
+    label_text: str | None = None
+    label_voice: str | None = None
+    label_face: str | None = None
+
+    def all_labels(self) -> tuple[str, ...]:
+        """The label and those of single modalities, as far as there are any."""
+        every = (self.label, self.label_text, self.label_voice, self.label_face)
+        return tuple(label for label in every if label is not None)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence
     other than 0, 1, 2, ... within a dialogue, and whatever read_manifest refuses.
     """
     ordered = sorted(utterances, key=lambda u: u.id)
-    checked = ((u.id, _fault(asdict(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
+    checked = ((u.id, _fault(_line(u) | {"crop": u.crop and list(u.crop)})) for u in ordered)
     faults = [
         f"{printable(id_)}: {fault} Correct it, or list the id under prepare.leave_out."
         for id_, fault in checked
@@ -105,7 +118,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence
     if faults:
         raise CorpusError("\n".join(faults))
     head = {"labels": list(labels), "corpora": list(corpora)}
-    lines = [json.dumps(head, ensure_ascii=False)] + [json.dumps(asdict(u), ensure_ascii=False) for u in ordered]
+    lines = [json.dumps(head, ensure_ascii=False)] + [json.dumps(_line(u), ensure_ascii=False) for u in ordered]
     atomic.write_text(path, "\n".join(lines) + "\n")
 
 
@@ -156,7 +169,13 @@ def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return lists[0], lists[1]
 
 
-_KEYS = frozenset(field.name for field in fields(Utterance))
+_KEYS = frozenset(field.name for field in fields(Utterance)) - frozenset(SIDE_LABELS)
+
+
+def _line(utterance: Utterance) -> dict[str, Any]:
+    """An utterance as a line holds it: a modality without a label of its own is not named, so that the manifest of a
+    corpus without such labels has the bytes that it always had."""
+    return {key: value for key, value in asdict(utterance).items() if key in _KEYS or value is not None}
 
 
 def _utterance(path: Path, number: int, value: Any) -> Utterance:
@@ -166,17 +185,20 @@ def _utterance(path: Path, number: int, value: Any) -> Utterance:
     return Utterance(**value, crop=None if crop is None else tuple(crop))
 
 
+_OPTIONAL = ("label", "clip", *SIDE_LABELS)
+
+
 def _fault(value: Any) -> str | None:
     """A sentence on what is wrong with a line of a manifest; None where it is an utterance."""
     if not isinstance(value, dict):
         return "must be a JSON object."
-    if value.keys() != _KEYS:
-        return f"unknown or missing keys {printable(', '.join(sorted(value.keys() ^ _KEYS)))}."
-    for key in ("id", "dialogue", "speaker", "text", "label", "clip"):
-        written, longest = value[key], LONGEST_TEXT if key == "text" else _LONGEST_NAME
-        optional = key in ("label", "clip") and written is None
-        if not optional and (not isinstance(written, str) or len(written) > longest):
-            return f"{key} must be text of at most {longest} characters{' or null' * (key in ('label', 'clip'))}."
+    keys = value.keys() - frozenset(SIDE_LABELS)
+    if keys != _KEYS:
+        return f"unknown or missing keys {printable(', '.join(sorted(keys ^ _KEYS)))}."
+    for key in ("id", "dialogue", "speaker", "text", *_OPTIONAL):
+        written, longest = value.get(key), LONGEST_TEXT if key == "text" else _LONGEST_NAME
+        if not (written is None and key in _OPTIONAL) and (not isinstance(written, str) or len(written) > longest):
+            return f"{key} must be text of at most {longest} characters{' or null' * (key in _OPTIONAL)}."
         if written == "" and key in ("id", "dialogue", "clip"):
             return f"{key} is empty."
     if "\0" in (value["clip"] or "") or "\0" in value["id"]:
@@ -212,10 +234,11 @@ def _faults(utterances: Sequence[Utterance], labels: Sequence[str], most: int = 
     indices: dict[str, list[int]] = {}
     listed = ", ".join(labels)
     for u in utterances:
-        if u.label is not None and u.label not in labels:
-            faults.append(
-                f"{printable(u.id)}: the label '{printable(u.label, 60)}' is not in the label set ({printable(listed)})."
-            )
+        faults += [
+            f"{printable(u.id)}: the label '{printable(label, 60)}' is not in the label set ({printable(listed)})."
+            for label in dict.fromkeys(u.all_labels())
+            if label not in labels
+        ]
         if split_of.setdefault(u.dialogue, u.split) != u.split:
             faults.append(
                 f"{printable(u.id)}: its dialogue '{printable(u.dialogue)}' lies in both {split_of[u.dialogue]} and {u.split}."

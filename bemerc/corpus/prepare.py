@@ -141,12 +141,12 @@ def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...]
     faults, utterances = [], []
     for reading in readings:
         try:
-            used = {u.label for u in reading.utterances if u.label is not None}
+            used = {label for u in reading.utterances for label in u.all_labels()}
             goals = label_sets.mapping(reading.name, reading.labels, labels, params.label_map.get(reading.name), used)
         except CorpusError as error:
             faults.append(str(error))
             continue
-        utterances += [replace(u, label=None if u.label is None else goals[u.label]) for u in reading.utterances]
+        utterances += [_mapped(u, goals) for u in reading.utterances]
         if not params.words_alone and not any(u.clip for u in reading.utterances):
             faults.append(_no_clips(reading))
     if not faults:
@@ -154,6 +154,14 @@ def joined(readings: Sequence[Reading], params: Params) -> tuple[tuple[str, ...]
     if faults:
         raise CorpusError("\n".join(faults))
     return labels, _without_excluded(utterances, params)
+
+
+def _mapped(u: Utterance, goals: Mapping[str, str | None]) -> Utterance:
+    """The utterance with every label in the common set; None where the map keeps none."""
+    label, text, voice, face = (
+        None if label is None else goals[label] for label in (u.label, u.label_text, u.label_voice, u.label_face)
+    )
+    return replace(u, label=label, label_text=text, label_voice=voice, label_face=face)
 
 
 def unlearnable(labels: Sequence[str], utterances: Iterable[Utterance], params: Params) -> list[str]:

@@ -232,7 +232,7 @@ def scaled(counts: sparse.csr_array, train: NDArray[np.bool_]) -> sparse.csr_arr
     return sparse.csr_array(counts.multiply(1 / np.maximum(deviation, LEAST_DEVIATION)))
 
 
-def _matrix(blocks: Blocks, train: NDArray[np.bool_]) -> Any:
+def design_matrix(blocks: Blocks, train: NDArray[np.bool_]) -> Any:
     """One matrix (N, D) for scikit-learn: sparse where one block is and it is not small."""
     parts = [
         block.weight * (scaled if sparse.issparse(block.columns) else standardised)(block.columns, train)
@@ -269,7 +269,7 @@ def _fits(
     name: str, blocks: Blocks, gold: Ints, train: NDArray[np.bool_], dev: NDArray[np.bool_], classes: int
 ) -> Iterator[tuple[tuple[float, float], Fit]]:
     """((dev accuracy, minus dev log loss), fit) for every strength, the most regularised first."""
-    rows = _matrix(blocks, train)
+    rows = design_matrix(blocks, train)
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=10_000).fit(rows[train], gold[train])
         scores = np.zeros((len(gold), classes))

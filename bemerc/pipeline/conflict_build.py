@@ -1,0 +1,29 @@
+"""Manifest and behavior tokens -> conflict items: utterances whose face and voice disagree.
+
+in: data/manifest.jsonl, data/tokens.h5.  out: data/conflict.jsonl
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bemerc.behavior.tokens.file import open_tokens
+from bemerc.corpus.conflict import ConflictSet, write_conflict_set
+from bemerc.corpus.manifest import read_manifest
+from bemerc.evaluate.conflict import build
+from bemerc.pipeline.project import Project
+
+
+def run(
+    project: Project, manifest: Path | None = None, tokens: Path | None = None, out: Path | None = None
+) -> tuple[Path, ConflictSet]:
+    """Build the conflict items by the section ``conflict``; returns where they were written, and the items.
+
+    manifest, tokens, out  None = those of the project: manifest.jsonl, tokens.h5 and conflict.jsonl in its data folder
+    """
+    corpus = read_manifest(manifest or project.manifest_file)
+    with open_tokens(tokens or project.tokens) as opened:
+        made = build.run(corpus, opened, project.load("conflict", build.Params))
+    place = out or project.conflict
+    write_conflict_set(place, made)
+    return place, made
