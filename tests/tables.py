@@ -17,5 +17,20 @@ def write(path: Path, utterances: Iterable[Utterance]) -> None:
         writer.writerow([*NEEDED, *OPTIONAL])
         for u in utterances:
             crop = "" if u.crop is None else " ".join(map(repr, u.crop))
-            cells = [u.id, u.dialogue, u.index, u.speaker, u.text, u.label, u.split, u.clip, u.start_s, u.end_s, crop]
+            cells = [
+                u.id,
+                u.dialogue,
+                u.index,
+                u.speaker,
+                u.text,
+                u.label,
+                u.split,
+                u.clip,
+                u.start_s,
+                u.end_s,
+                crop,
+                u.label_text,
+                u.label_voice,
+                u.label_face,
+            ]
             writer.writerow(["" if cell is None else cell for cell in cells])

@@ -17,7 +17,7 @@ def register(app: App) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(parser=path_of, metavar="DIR", help="The project's folder; . is this one.")],
     corpus: Annotated[
-        Literal["sample", "meld", "iemocap", "table", "recording", "folder"],
+        Literal["sample", "meld", "iemocap", "ch_sims", "table", "recording", "folder"],
         typer.Option("--corpus", help="What it is trained on; sample: the embedded one."),
     ] = "sample",
     force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,

@@ -17,6 +17,7 @@ LABEL_SETS: dict[str, tuple[str, ...]] = {
     "meld": ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),
     "iemocap6": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
     "iemocap4": ("happy", "sad", "neutral", "angry"),
+    "sentiment3": ("negative", "neutral", "positive"),
 }
 
 # Spellings that corpora and repositories use for a label. They count only within a set that has the label.
@@ -33,6 +34,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "disgust": ("disgusted", "dis"),
     "excited": ("exc", "excitement"),
     "frustrated": ("fru", "frustration"),
+    "negative": ("neg",),
+    "positive": ("pos",),
 }
 
 

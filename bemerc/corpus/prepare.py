@@ -17,10 +17,10 @@ from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as label_sets
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
-from bemerc.corpus.readers import folder, iemocap, meld, recording, table
+from bemerc.corpus.readers import ch_sims, folder, iemocap, meld, recording, table
 from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
 
-CORPORA = ("sample", "meld", "iemocap", "table", "recording", "folder")
+CORPORA = ("sample", "meld", "iemocap", "ch_sims", "table", "recording", "folder")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Params:
     """The section ``prepare``.
 
     corpora        names of the corpora in use; each has its settings below under the same name
-    labels         the label set: a name (meld, iemocap6, iemocap4), a list of labels, or null = that of the corpora
+    labels         the label set: a name (meld, iemocap6, iemocap4, sentiment3), a list of labels, or null = that of the corpora
     label_map      corpus -> its label -> label of the set, or null to keep such turns as history without a label
     without_video  ids that keep their words and go without video
     leave_out      ids that are left out altogether; the turns of their dialogue close ranks
@@ -44,6 +44,7 @@ class Params:
     sample: meld.Params = field(default_factory=lambda: meld.Params(folder="data/sample"))
     meld: meld.Params = field(default_factory=meld.Params)
     iemocap: iemocap.Params = field(default_factory=iemocap.Params)
+    ch_sims: ch_sims.Params = field(default_factory=ch_sims.Params)
     table: table.Params = field(default_factory=table.Params)
     recording: recording.Params = field(default_factory=recording.Params)
     folder: folder.Params = field(default_factory=folder.Params)
@@ -93,6 +94,8 @@ def read(params: Params, name: str, transcripts: recording.Transcripts = recordi
         return meld.read(params.meld)
     if name == "iemocap":
         return iemocap.read(params.iemocap)
+    if name == "ch_sims":
+        return ch_sims.read(params.ch_sims)
     if name == "table":
         return table.read(params.table)
     if name == "recording":

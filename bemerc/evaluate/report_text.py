@@ -19,7 +19,7 @@ LETTER_TITLES = {"T": "words", "V": "voice", "B": "face and body"}
 # The inputs of a regression.
 _WORTH_IS = "What face and body are worth is TVB minus TV, not TVB minus T, since TV has the voice already."
 INPUT_TITLES = {"words": "own words", "window": "the prompt's window", "voice": "voice", "tokens": "tokens"}
-CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP"}
+CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP", "ch_sims": "CH-SIMS"}
 CASE_TITLES = {
     "all": "words, face and voice",
     "words": "words only",

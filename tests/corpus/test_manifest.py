@@ -6,14 +6,15 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bemerc.core.errors import BemercError, CorpusError
-from bemerc.corpus import manifest
-from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
+from bemerc.corpus import manifest, provenance
+from bemerc.corpus.manifest import Manifest, Utterance, read_manifest, write_manifest
 
 MADE = (
     Utterance("a/1", "a", 0, "Ann", "Hi\u2028there", "joy", "train", "../x.mp4", 0.0, 1.5, (0.0, 0.0, 0.5, 1.0)),
@@ -31,6 +32,19 @@ def path(tmp_path: Path) -> Path:
 def test_what_was_written_is_read_and_is_for_its_owner_alone(path: Path) -> None:
     assert read_manifest(path).utterances == MADE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_labels_of_one_modality_are_written_where_they_are_and_change_no_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    more = (replace(MADE[0], label_voice="fear", label_face="joy"), *MADE[1:])
+    write_manifest(path, more, ("joy", "fear"), ("mine",))
+    assert read_manifest(path).utterances == more
+    keys = [set(json.loads(line)) & set(manifest.SIDE_LABELS) for line in path.read_text().rstrip("\n").split("\n")[1:]]
+    assert keys == [{"label_voice", "label_face"}, set(), set()]
+    with_them, without = (Manifest(us, ("joy", "fear"), ("mine",), tmp_path) for us in (more, MADE))
+    assert provenance.learned(with_them) == provenance.learned(without)
+    with pytest.raises(CorpusError, match="glee"):
+        write_manifest(path, (replace(MADE[0], label_text="glee"), *MADE[1:]), ("joy", "fear"), ("mine",))
 
 
 def changed(path: Path, number: int, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -64,6 +78,7 @@ FINE = {
     ("speaker", ""),
     ("text", ""),
     ("label", None),
+    *((name, None) for name in manifest.SIDE_LABELS),
     ("clip", None),
     ("start_s", None),
     ("end_s", None),
@@ -81,7 +96,21 @@ FINE = {
 
 
 @pytest.mark.parametrize(
-    "key", ["id", "dialogue", "index", "speaker", "text", "label", "split", "clip", "start_s", "end_s", "crop"]
+    "key",
+    [
+        "id",
+        "dialogue",
+        "index",
+        "speaker",
+        "text",
+        "label",
+        "split",
+        "clip",
+        "start_s",
+        "end_s",
+        "crop",
+        *manifest.SIDE_LABELS,
+    ],
 )
 @pytest.mark.parametrize("value", ODD, ids=lambda v: repr(v)[:12])
 def test_a_value_of_another_kind_is_named_with_its_line(path: Path, key: str, value: Any) -> None:

@@ -200,3 +200,17 @@ def test_words_with_line_separators_survive_the_manifest(tmp_path: Path) -> None
     made = Utterance("a", "d", 0, words, words, None, "test", None)
     write_manifest(tmp_path / "m.jsonl", [made], (), ("x",))
     assert read_manifest(tmp_path / "m.jsonl").utterances == (made,)
+
+
+def test_labels_of_one_modality_are_mapped_like_the_label(project: Path) -> None:
+    rows = [
+        Utterance("a", "d", 0, "Cy", "Calm.", "calm", "train", "x.mp4", label_voice="upset"),
+        Utterance("b", "d", 1, "Di", "Not.", "calm", "train", "x.mp4", label_text="calm", label_face="upset"),
+    ]
+    tables.write(project / "elsewhere/own.csv", rows)
+    given = params(corpora=["table", "sample"], label_map={"table": {"calm": "joy", "upset": None}})
+    manifest, _ = prepare.run(given, Path("data/manifest.jsonl"))
+    mine = [u for u in manifest.utterances if u.id.startswith("table/")]
+    assert [u.all_labels() for u in mine] == [("joy",), ("joy", "joy")]
+    with pytest.raises(CorpusError, match="upset"):  # which no label is, but a voice
+        prepare.run(params(corpora=["table", "sample"], label_map={"table": {"calm": "joy"}}), Path("data/m.jsonl"))

@@ -57,6 +57,9 @@ def utterances(draw: st.DrawFn) -> list[Utterance]:
                 start_s=start,
                 end_s=None if start is None else start + draw(st.floats(0.5, 100)),
                 crop=draw(st.none() | st.just((left, top, 0.75, 1.0))),
+                label_text=draw(st.sampled_from(["joy", None])),
+                label_voice=draw(st.sampled_from(["anger", None])),
+                label_face=draw(st.sampled_from(["neutral", None])),
             )
         )
     return made
@@ -313,3 +316,17 @@ def test_labels_of_ones_own(tmp_path: Path) -> None:
     reading = read(path, labels=("calm", "upset"), aliases={"ruhig": "calm"})
     assert reading.labels == ("calm", "upset")
     assert reading.utterances[0].label == "calm"
+
+
+def test_labels_of_one_modality_have_the_same_spellings_and_the_same_errors(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"{HEAD},label_voice,label_face\na,d,0,Ann,hm,joy,train,,HAPPY,froh\nb,d,1,Ann,hm,joy,train,,,\n")
+    params = table.Params(str(path), aliases={"froh": "joy"})
+    first, second = table.read(params).utterances
+    assert (first.label_text, first.label_voice, first.label_face) == (None, "joy", "joy")
+    assert second.all_labels() == ("joy",)
+    path.write_text(f"{HEAD},label_voice,label_face\na,d,0,Ann,hm,joy,train,,glad,\nb,d,1,Ann,hm,joy,train,,,glum\n")
+    with pytest.raises(FaultyCorpusError) as caught:
+        table.read(params)
+    columns = [next(c for c in ("label_voice", "label_face") if f"{c}:" in fault) for fault in caught.value.faults]
+    assert columns == ["label_voice", "label_face"]

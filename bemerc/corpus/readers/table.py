@@ -24,12 +24,12 @@ from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
 from bemerc.corpus.delimited import Row, Table, read_table
 from bemerc.corpus.encodings import decode
-from bemerc.corpus.manifest import Split, Utterance
+from bemerc.corpus.manifest import SIDE_LABELS, Split, Utterance
 from bemerc.corpus.reading import Finding, Reading, by_dialogue, person, stop_at
 from bemerc.corpus.text import is_broken
 
 NEEDED = ("id", "dialogue", "index", "speaker", "text", "label", "split", "clip")
-OPTIONAL = ("start_s", "end_s", "crop")
+OPTIONAL = ("start_s", "end_s", "crop", *SIDE_LABELS)
 
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -121,6 +121,9 @@ class _Turn:
     start_s: float | None
     end_s: float | None
     crop: tuple[float, float, float, float] | None
+    label_text: str | None
+    label_voice: str | None
+    label_face: str | None
 
 
 def _turn(
@@ -130,15 +133,16 @@ def _turn(
     cell = {column: "" if written.strip() in _NO_VALUE else written for column, written in row.cells.items()}
     id_, dialogue = (_named(cell[column]) for column in ("id", "dialogue"))
     where = f"{printable(table.path)}, line {row.line}, {printable(repr(id_))}"
-    unusable = [*_name_faults("id", id_), *_name_faults("dialogue", dialogue)]
+    unusable = [*name_faults("id", id_), *name_faults("dialogue", dialogue)]
     if not (index := _INDEX.fullmatch(cell["index"])):
         unusable.append(f"index must be a whole number, not '{printable(cell['index'], 40)}'.")
     split = _SPLITS.get(cell["split"].strip().lower())
     if split is None:
         faults.append(f"{where}: split must be train, dev or test, not '{printable(cell['split'], 40)}'.")
-    label = emotion.canonical(cell["label"], accepted) if cell["label"].strip() else None
-    if label is None and cell["label"].strip():
-        faults.append(f"{where}: {emotion.fault(cell['label'], accepted)}")
+    label, text, voice, face = (
+        _label(cell.get(column, ""), "" if column == "label" else f"{column}: ", where, accepted, faults)
+        for column in ("label", *SIDE_LABELS)
+    )
     if index is None or unusable:
         findings.append(_left_out(table, row.line, " ".join(unusable)))
         return None
@@ -165,7 +169,17 @@ def _turn(
         None if wrong else start_s,
         None if wrong else end_s,
         None if wrong else crop,
+        text,
+        voice,
+        face,
     )
+
+
+def _label(written: str, column: str, where: str, accepted: Mapping[str, str], faults: list[str]) -> str | None:
+    label = emotion.canonical(written, accepted) if written.strip() else None
+    if label is None and written.strip():
+        faults.append(f"{where}: {column}{emotion.fault(written, accepted)}")
+    return label
 
 
 # What pandas and Excel write for a missing value. ("None" and "null" are words that people say.)
@@ -195,6 +209,9 @@ def _utterance(turn: _Turn, name: str) -> Utterance:
         start_s=turn.start_s,
         end_s=turn.end_s,
         crop=turn.crop,
+        label_text=turn.label_text,
+        label_voice=turn.label_voice,
+        label_face=turn.label_face,
     )
 
 
@@ -202,7 +219,7 @@ def _left_out(table: Table, line: int, reason: str) -> Finding:
     return Finding("row", f"{table.path}, line {line}", reason, "leaves out", needs_you=True)
 
 
-def _name_faults(column: str, written: str) -> list[str]:
+def name_faults(column: str, written: str) -> list[str]:
     """Faults of an id or dialogue: exports use ids as file names, so they must not lead out of a folder."""
     if not written:
         return [f"{column} is blank."]
