@@ -24,14 +24,15 @@ from bemerc.release import test_metrics
 def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu") -> behavior_model.ModelMetadata:
     """Write the model in ``folder``, merged, as folder ``out``; returns the new folder's metadata.
 
-    ``backbone``: another path or name of the same backbone. Raises ModelError where ``folder`` is no model or merged
-    already, ``out`` is not empty, or the disk is full; then nothing is left in ``out``.
+    ``backbone``: another path or name of the same backbone. Raises ModelError where ``folder`` is no model, merged already or
+    of an adapter that cannot be, ``out`` is not empty, or the disk is full; then nothing is left in ``out``.
     """
     for fault in device_faults(device):
         raise ModelError(fault)
     metadata = behavior_model.read_metadata(folder)
     if metadata.merged:
         raise ModelError(f"{folder}: this model was exported already; it can be copied as it is.")
+    _must_be_mergeable(folder, metadata)
     if not atomic.is_free(out):
         raise ModelError(f"{out}: this folder is not empty. Name a new folder with --out, or remove this one.")
     try:
@@ -44,6 +45,15 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
             f"{out}: the model could not be written ({error}). Make room, or name another folder."
         ) from None
     return merged
+
+
+def _must_be_mergeable(folder: Path, metadata: behavior_model.ModelMetadata) -> None:
+    adapter = metadata.params["model"].get("adapter", "lora")
+    if adapter != "lora":
+        raise ModelError(
+            f"{folder}: its adapter ({adapter}) differs from position to position, so no one matrix can stand for it and it "
+            "cannot be merged. Hand on the folder as it is, together with its backbone."
+        )
 
 
 def _merge(

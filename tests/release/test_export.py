@@ -115,6 +115,17 @@ def test_what_cannot_be_exported_is_a_sentence(world: World, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "taught"]
 
 
+def test_what_no_one_matrix_can_stand_for_is_not_merged(world: World, tmp_path: Path) -> None:
+    params = replace(world.params, adapter="mose", rank=16)
+    inputs = {"manifest": world.manifest, "tokens": world.tokens}
+    training = replace(TRAINING, epochs=1)
+    merc.run("TVB", *inputs.values(), None, None, prompts.Params(), params, training, tmp_path / "mose")
+    with pytest.raises(ModelError, match="cannot be merged"):
+        export.run(tmp_path / "mose", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "MoSE" in (tmp_path / "mose" / "README.md").read_text()
+
+
 def test_an_align_model_is_exported_along_and_predicts_the_same(world: World, tmp_path: Path) -> None:
     taught, once, trained = language.describe(world.manifest), replace(TRAINING, epochs=1), tmp_path / "m"
     align.run(world.manifest, world.tokens, taught, None, world.params, once, tmp_path / "align")

@@ -32,6 +32,8 @@ class Batch:
 
     input_ids, position_ids, node, modality  (B, L) int64; ``node`` is PADDING where nothing stands
     ancestors  (B, S, S) bool
+    block, block_kind, answer  (B, L), (N,), (B, L): as a tree has them, blocks numbered through all rows (blocks.py); padding
+               belongs to block 0 and counts as an answer
     behavior   modality -> (values (N, K, D') float32, mask (N, K) bool), in the order in which a row-by-row walk over
                ``modality`` meets them
     brief      the same for brief placeholders: all K are given, and the model makes BRIEF_K of them
@@ -41,6 +43,7 @@ class Batch:
     example    (P,) index of the example, for every target token
     weight     (P,) float32 weight in the loss, for every target token
     keys       the examples' keys (utterance, answer), in the order that ``example`` counts
+    block_shares  what a block of each kind weighs in this batch's penalty on gates; empty: there is none (loop.py)
     """
 
     input_ids: NDArray[np.int64]
@@ -48,6 +51,9 @@ class Batch:
     node: NDArray[np.int64]
     modality: NDArray[np.int64]
     ancestors: NDArray[np.bool_]
+    block: NDArray[np.int64]
+    block_kind: NDArray[np.int64]
+    answer: NDArray[np.bool_]
     behavior: Behavior
     brief: Behavior
     logit_positions: NDArray[np.int64]
@@ -56,6 +62,7 @@ class Batch:
     example: NDArray[np.int64]
     weight: NDArray[np.float32]
     keys: tuple[tuple[str, int], ...]
+    block_shares: tuple[float, ...] = ()
 
     @property
     def positions(self) -> int:
@@ -76,6 +83,7 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None, multiple: int = 1) 
         np.concatenate([row * length + t.logit_positions for row, t in enumerate(trees)]), return_inverse=True
     )
     first = np.cumsum([0] + [len(t.examples) for t in trees])
+    first_block = np.cumsum([0] + [len(t.block_kind) for t in trees])
     places = [place for t in trees for place in t.behavior]
     return Batch(
         input_ids=_pad([t.ids for t in trees], length, 0),
@@ -83,6 +91,9 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None, multiple: int = 1) 
         node=_pad([t.node for t in trees], length, PADDING),
         modality=_pad([t.modality for t in trees], length, WORDS),
         ancestors=ancestors,
+        block=_pad([at + t.block for at, t in zip(first_block, trees, strict=False)], length, 0),
+        block_kind=np.concatenate([t.block_kind for t in trees]),
+        answer=_pad([t.answer.astype(np.int64) for t in trees], length, 1).astype(bool),
         behavior=_behavior([place for place in places if not place.brief], tokens),
         brief=_behavior([place for place in places if place.brief], tokens),
         logit_positions=logit_positions,

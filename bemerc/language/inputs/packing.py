@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.language.inputs.blocks import blocks_of
 from bemerc.language.inputs.encoding import Example, Node
 from bemerc.language.inputs.prompts import Placeholder
 
@@ -24,6 +25,8 @@ class Tree:
     ids, position, node, modality  (L,); ``position`` counts from the head along the example's own path
     ancestors  (S, S) bool: [i, j] where node i descends from node j or is node j
     behavior   utterance and modality of the tree's behavior tokens, in the order of their positions
+    block      (L,) the block that a position belongs to, and block_kind (N,) of what each block is (blocks.py)
+    answer     (L,) bool: positions of answers, which no gate may look at
     logit_positions  (P,) the position from which each target token is predicted
     token      (P,) the target tokens
     example    (P,) the example, as an index into ``examples``
@@ -35,6 +38,9 @@ class Tree:
     modality: NDArray[np.int64]
     ancestors: NDArray[np.bool_]
     behavior: tuple[Placeholder, ...]
+    block: NDArray[np.int64]
+    block_kind: NDArray[np.int64]
+    answer: NDArray[np.bool_]
     logit_positions: NDArray[np.int64]
     token: NDArray[np.int64]
     example: NDArray[np.int64]
@@ -143,13 +149,19 @@ class _TreeBuilder:
         lengths = np.array([len(node.ids) for node in self.nodes])
         within = np.concatenate([np.arange(n) for n in lengths])
         targets = np.array(self.targets, np.int64).reshape(-1, 3)
+        node_of = np.repeat(np.arange(len(self.nodes)), lengths)
+        modality = np.concatenate([np.array(node.modality, np.int64) for node in self.nodes])
+        blocks = blocks_of(node_of, modality, self.parents, [node.target for node in self.nodes])
         return Tree(
             ids=np.concatenate([np.array(node.ids, np.int64) for node in self.nodes]),
             position=np.repeat(np.array(self.depths), lengths) + within,
-            node=np.repeat(np.arange(len(self.nodes)), lengths),
-            modality=np.concatenate([np.array(node.modality, np.int64) for node in self.nodes]),
+            node=node_of,
+            modality=modality,
             ancestors=_ancestors(self.parents),
             behavior=tuple(placeholder for node in self.nodes for placeholder in node.behavior),
+            block=blocks.block,
+            block_kind=blocks.kind,
+            answer=blocks.answer,
             logit_positions=targets[:, 0],
             token=targets[:, 1],
             example=targets[:, 2],

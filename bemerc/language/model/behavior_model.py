@@ -1,4 +1,4 @@
-"""The model: projectors, a frozen causal language model and its LoRA adapter.
+"""The model: projectors, a frozen causal language model and its adapter, LoRA or one that knows modalities apart (adapters/).
 
 A batch (batching.py) goes in, the log-probabilities of its target tokens come out. The language model is any causal one of
 transformers, unchanged: projected behavior tokens stand among its word embeddings (``inputs_embeds``), a tree is expressed by
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Modality
 from bemerc.language.model import attention_rows, card, tree_attention
+from bemerc.language.model.adapters import inject
+from bemerc.language.model.adapters.state import AdapterState
 from bemerc.language.model.metadata import METADATA as METADATA
 from bemerc.language.model.metadata import ModelMetadata as ModelMetadata
 from bemerc.language.model.metadata import placed, write_metadata
@@ -51,11 +53,13 @@ class BehaviorModel(nn.Module):
         params: Params,
         backbone: str,
         trees: TreeSupport,
+        adapter: AdapterState | None = None,
     ) -> None:
         super().__init__()
         self.lm, self.tokenizer, self.params, self.k = lm, tokenizer, params, k
         self.backbone = backbone  # the fingerprint of the language model without its adapter
         self.trees = trees  # how it understands rows that branch
+        self.adapter = adapter  # None: plain LoRA
         # While it computes, hooks and an attention of ours stand in its layers; a second thread waits.
         self._one_at_a_time = threading.RLock()
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
@@ -65,6 +69,8 @@ class BehaviorModel(nn.Module):
             {m: Projector(widths[m], k, words.shape[1], scale, params) for m in MODALITIES if m in widths}
         )
         self.projectors.to(words.device)
+        if adapter is not None:
+            adapter.present = frozenset(m for m in MODALITIES if m in widths)
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +93,14 @@ class BehaviorModel(nn.Module):
         return LENGTHS if half and self.device.type == "cpu" else 1
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss: minus the mean log-probability of the target tokens, by their weights."""
+        """The loss: minus the mean log-probability of the target tokens, by their weights, and the penalty on gates where there is
+        one."""
+        with self._one_at_a_time:
+            loss = self._loss(batch)
+            penalty = None if self.adapter is None else self.adapter.penalty()
+            return loss if penalty is None else loss + penalty
+
+    def _loss(self, batch: Batch) -> Tensor:
         log_probs = self.target_log_probs(batch)
         if (batch.weight == 1).all():
             return -log_probs.mean()
@@ -105,10 +118,13 @@ class BehaviorModel(nn.Module):
     def _target_log_probs(self, batch: Batch, rule: attention_rows.Rule | None) -> Tensor:
         here = self._here
         embeddings = self._embed(here(batch.input_ids), here(batch.modality), batch)
+        if self.adapter is not None:
+            self.adapter.begin(batch, self.device)
         source, walked = here(batch.logit_positions), self.trees == "paths" and not torch.is_grad_enabled()
         with contextlib.ExitStack() as attention:
             if walked:
-                attention.enter_context(tree_attention.along_paths(self.lm, source))
+                ends = source if self.adapter is None else None  # a gate looks at whole blocks
+                attention.enter_context(tree_attention.along_paths(self.lm, ends))
                 given = tree_attention.forward_kwargs(self.lm, batch, embeddings)
             elif self.trees != "no":
                 node, position = here(batch.node), here(batch.position_ids)
@@ -181,6 +197,7 @@ class BehaviorModel(nn.Module):
         written = torch.empty(len(ids), 0, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(ids), dtype=torch.bool, device=self.device)
         cache = None
+        context = None if self.adapter is None else self.adapter.begin(batch, self.device, writes=True)
         for _ in range(limit):
             out = self.lm(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache, best = out.past_key_values, out.logits[:, -1].argmax(-1)
@@ -189,13 +206,18 @@ class BehaviorModel(nn.Module):
             if bool(ended.all()):
                 break
             given = {"input_ids": best.unsqueeze(1)}
+            if self.adapter is not None and context is not None:
+                self.adapter.current.context = context.written()
         return [_until(row, end) for row in written.tolist()]
 
     def merge(self) -> None:
         """Put the adapter into the backbone's weights, in memory: the same up to rounding, and no second way to compute.
 
-        Only where weights are float32: in fewer digits a small adapter would be rounded away, and the model with it.
+        Only where weights are float32: in fewer digits a small adapter would be rounded away, and the model with it. And only
+        plain LoRA: what another adapter adds differs from position to position.
         """
+        if self.adapter is not None:
+            return
         whole = all(p.dtype == torch.float32 for name, p in self.lm.named_parameters() if "lora_" not in name)
         if whole and hasattr(self.lm, "merge_and_unload"):
             with quiet():
@@ -205,6 +227,22 @@ class BehaviorModel(nn.Module):
         """Adapter and projectors by name; all else is frozen."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def trained_counts(self) -> dict[str, int]:
+        """How many weights are trained, for ModelMetadata.trained; nothing of plain LoRA."""
+        if self.adapter is None:
+            return {}
+        counts = {name: p.numel() for name, p in self.trainable().items()}
+        projectors = sum(count for name, count in counts.items() if name.startswith("projectors."))
+        return {
+            "adapter": sum(counts.values()) - projectors,
+            "projectors": projectors,
+            "lora": self.adapter.lora_count(),
+        }
+
+    def buffers_kept(self) -> dict[str, Tensor]:
+        """What belongs to a trained model beside its trained weights, by name; nothing of plain LoRA."""
+        return {} if self.adapter is None else self.adapter.kept()
+
     def save(self, folder: Path, metadata: ModelMetadata, weights: Mapping[str, Tensor] | None = None) -> None:
         """Write adapter, projectors, metadata.json and a card; the folder appears when it is complete.
 
@@ -213,15 +251,21 @@ class BehaviorModel(nn.Module):
         partial = folder.with_name(f"{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
         metadata = placed(metadata, folder)
-        own = {name: value.detach() for name, value in self.trainable().items()} | dict(weights or {})
+        own = {name: value.detach() for name, value in (self.trainable() | self.buffers_kept()).items()}
+        own |= dict(weights or {})
         held = {name: value.cpu().contiguous() for name, value in own.items()}
         for config in self.lm.peft_config.values():
             _put_in_order(config)
             config.base_model_name_or_path = metadata.backbone
-        # PEFT would ask the hub whether the vocabulary has grown.
-        self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
+        if self.adapter is None:
+            # PEFT would ask the hub whether the vocabulary has grown.
+            self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
+        else:
+            inject.save(self.adapter, held, self.lm.peft_config["default"], partial)
         write_beside(partial, _under("projectors.", held), metadata)
         folder.mkdir(parents=True, exist_ok=True)
+        if self.adapter is None:
+            (folder / inject.EXPERTS).unlink(missing_ok=True)  # of a model that was trained here before
         for file in sorted(partial.iterdir(), key=lambda path: path.name == METADATA):
             file.replace(folder / file.name)
         partial.rmdir()

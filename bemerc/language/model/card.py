@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from bemerc.language.model.behavior_model import ModelMetadata
 
 CARD = "README.md"
+ADAPTERS = {"lora": "LoRA"} | {
+    name: f"{title} in experts.safetensors (PEFT alone loads its mean expert, which is another model)"
+    for name, title in {"mose": "MoSE", "moka": "MokA", "hydra": "HydraLoRA"}.items()
+}
 
 FORBIDDEN = """\
 ## What it must not be used for
@@ -77,7 +81,11 @@ def _made_of(metadata: ModelMetadata) -> str:
     adapter = f"rank {shape['rank']}, alpha {shape['alpha']:g}, on {', '.join(shape['targets'])}"
     rows = [
         ("backbone", f"`{metadata.backbone}`, fingerprint {metadata.fingerprint}"),
-        ("adapter", f"LoRA, {adapter}" + (", merged into the backbone" if metadata.merged else "")),
+        (
+            "adapter",
+            f"{ADAPTERS[shape.get('adapter', 'lora')]}, {adapter}"
+            + (", merged into the backbone" if metadata.merged else ""),
+        ),
         ("reads", _reads(metadata)),
         ("behavior tokens", f"{metadata.k} per modality and utterance" if metadata.modalities else "none"),
     ]

@@ -47,6 +47,8 @@ class ModelMetadata:
     data        fingerprints of the manifest (bemerc.provenance), and counts per split
     merged      whether the adapter was merged into a backbone that lies in the same folder
     backbone_at where the backbone's folder lies, seen from this folder; empty for a model of the hub
+    trained     how many weights were trained: of the adapter, of the projectors, and of the LoRA that it is compared with; not
+                said of plain LoRA
     """
 
     task: Literal["align", "merc"]
@@ -65,6 +67,7 @@ class ModelMetadata:
     data: Mapping[str, Any] = field(default_factory=dict)
     merged: bool = False
     backbone_at: str = ""
+    trained: Mapping[str, int] = field(default_factory=dict)
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
@@ -161,6 +164,8 @@ def read_metadata(folder: Path) -> ModelMetadata:
 def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
     """Write metadata.json. It is written last: without it the folder is no model. DiskError where the disk refuses."""
     document = {"schema_version": SCHEMA_VERSION, **asdict(metadata)}
+    if not metadata.trained:
+        del document["trained"]
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     atomic.write_text(folder / METADATA, text, atomic.PUBLIC)
     with atomic.disk(folder / FORMER_METADATA):

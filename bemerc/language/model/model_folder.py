@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +24,8 @@ from bemerc.core.renames import current_keys
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Modality
 from bemerc.language.model import tree_attention
+from bemerc.language.model.adapters import inject
+from bemerc.language.model.adapters.state import AdapterState
 from bemerc.language.model.behavior_model import PROJECTORS, BehaviorModel
 from bemerc.language.model.metadata import METADATA, ModelMetadata, backbone_places, read_metadata
 from bemerc.language.model.params import Params
@@ -47,9 +50,8 @@ def build(
     if start is None:
         return fresh(lm, tokenizer, widths, k, params, backbone, supported)
     _must_fit(read_metadata(start), params, backbone, start)
-    model = BehaviorModel(
-        _adapter(lm, start, params, trainable=True), tokenizer, widths, k, params, backbone, supported
-    )
+    adapted, state = _adapter(lm, start, params, trainable=True)
+    model = BehaviorModel(adapted, tokenizer, widths, k, params, backbone, supported, state)
     _load_projectors(model, start)
     return _ready(model, lm)
 
@@ -64,7 +66,10 @@ def fresh(
     trees: TreeSupport = "masks",
 ) -> BehaviorModel:
     """A fresh model on a backbone that is there already, be it without weights (on the meta device)."""
-    return _ready(BehaviorModel(_lora(lm, params), tokenizer, widths, k, params, backbone, trees), lm)
+    plain = params.adapter == "lora"
+    adapted = _lora(lm, params if plain else replace(params, rank=1))
+    state = None if plain else inject.inject(adapted, params)
+    return _ready(BehaviorModel(adapted, tokenizer, widths, k, params, backbone, trees, state), lm)
 
 
 def _lora(lm: Any, params: Params) -> Any:
@@ -133,9 +138,9 @@ def load(
     )
     lm, tokenizer = load_backbone(params)
     supported = tree_attention.supported_trees(lm, trees)
-    adapted = lm if metadata.merged else _adapter(lm, folder, params, trainable=False)
+    adapted, state = (lm, None) if metadata.merged else _adapter(lm, folder, params, trainable=False)
     widths = {m: len(metadata.columns[m]) for m in metadata.modalities}
-    model = BehaviorModel(adapted, tokenizer, widths, metadata.k, params, metadata.fingerprint, supported)
+    model = BehaviorModel(adapted, tokenizer, widths, metadata.k, params, metadata.fingerprint, supported, state)
     _load_projectors(model, folder)
     return model.eval(), metadata
 
@@ -171,7 +176,13 @@ def _find_backbone(metadata: ModelMetadata, folder: Path, requested: str | None)
 
 def _must_hold_what_it_claims(metadata: ModelMetadata, params: Params, folder: Path) -> None:
     """ModelError where metadata.json and the shapes of the weights differ: no memory is taken for what is not there."""
-    if not metadata.merged:
+    if (folder / inject.EXPERTS).exists() != (params.adapter != "lora"):
+        raise ModelError(
+            f"{folder}: its metadata.json says that its adapter is {params.adapter}, and {inject.EXPERTS} "
+            + ("says otherwise" if params.adapter == "lora" else "is not there")
+            + ". Train it again."
+        )
+    if not metadata.merged and params.adapter == "lora":
         for name, shape in _shapes(folder / ADAPTER).items():
             if "lora_A" in name and shape[:1] != [params.rank]:
                 raise ModelError(
@@ -217,12 +228,15 @@ def check_tokens(metadata: ModelMetadata, k: int, columns: Mapping[Modality, tup
 
 def _must_fit(metadata: ModelMetadata, params: Params, actual: str, folder: Path) -> None:
     _must_be_its_backbone(metadata, actual, params.name_or_path, folder)
-    stored = metadata.params["model"]
-    for key in ("rank", "alpha", "targets", "projector_hidden"):
+    then = asdict(Params()) | dict(metadata.params["model"])
+    keys = ["rank", "alpha", "targets", "projector_hidden", "adapter"]
+    if params.adapter != "lora":
+        keys += ["experts", "equal_parameters"]
+    for key in keys:
         now = asdict(params)[key]
-        if (list(now) if isinstance(now, tuple) else now) != (list(stored[key]) if key == "targets" else stored[key]):
+        if list(now) != list(then[key]) if key == "targets" else now != then[key]:
             raise ModelError(
-                f"{folder}: it was trained with model.{key} = {stored[key]}, now it is {now}. Train it again."
+                f"{folder}: it was trained with model.{key} = {then[key]}, now it is {now}. Train it again."
             )
 
 
@@ -234,22 +248,36 @@ def _must_be_its_backbone(metadata: ModelMetadata, actual: str, name: str, folde
         )
 
 
-def _adapter(lm: Any, folder: Path, params: Params, trainable: bool) -> Any:
-    """The backbone with the adapter in ``folder``.
+def _adapter(lm: Any, folder: Path, params: Params, trainable: bool) -> tuple[Any, AdapterState | None]:
+    """The backbone with the adapter in ``folder``, and what its layers share where it is no plain LoRA.
 
     adapter_config.json is written for people who use PEFT alone and is not read here: it could name other models to load,
     patterns to search with and ranks that fill the memory. The shape is that of ``params``; the weights must fit it.
     """
     import peft
 
-    weights = _weights(folder / ADAPTER)
-    adapted = _lora(lm, params)
-    wanted = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    _must_be_of_shape(folder / ADAPTER, weights, wanted)
-    peft.set_peft_model_state_dict(adapted, weights)
-    for weight in adapted.parameters():
+    state = None
+    if params.adapter == "lora":
+        weights = _weights(folder / ADAPTER)
+        adapted = _lora(lm, params)
+        wanted = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        _must_be_of_shape(folder / ADAPTER, weights, wanted)
+        peft.set_peft_model_state_dict(adapted, weights)
+    else:
+        path = folder / inject.EXPERTS
+        stored, adapted = _shapes(path), _lora(lm, replace(params, rank=1))
+        state = inject.inject(adapted, params, stored, path)
+        _overwrite(inject.parameters(state), _weights(path), path)
+    for weight in (*adapted.parameters(), *(() if state is None else state.parameters())):
         weight.requires_grad_(weight.requires_grad and trainable)
-    return adapted
+    return adapted, state
+
+
+def _overwrite(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    _must_be_of_shape(path, weights, parameters)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

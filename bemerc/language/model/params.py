@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from bemerc.core.terminal import printable
 from bemerc.language.model.devices import device_faults
+
+# Keys that say something where the adapter is no plain LoRA.
+_OF_ADAPTERS = (
+    "adapter", "experts", "equal_parameters", "gate_balance", "gate_entropy", "dynamic_weights", "weight_temperature",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,12 @@ class Params:
     projector_hidden   width of the projectors' hidden layer
     projector_dropout  share of token columns, and of hidden units, dropped in training
     token_dropout      share of behavior tokens that training hides
+    adapter            lora, or one that knows modalities apart: mose, moka, hydra (docs/training/adapters.md)
+    experts            of mose per modality, of hydra in all
+    equal_parameters   ranks of the others are so small that each trains as many weights as LoRA of ``rank``
+    gate_balance, gate_entropy  of mose: weights of the penalties on experts that are never used, and on gates that do not decide
+    dynamic_weights    of mose in merc: what is visible and the voice are weighed against the one that dominates, epoch by epoch
+    weight_temperature  of the same: the higher, the nearer are both to 1
     """
 
     name_or_path: str = "models/backbone"
@@ -42,10 +53,17 @@ class Params:
     projector_hidden: int = 128
     projector_dropout: float = 0.2
     token_dropout: float = 0.1
+    adapter: Literal["lora", "mose", "moka", "hydra"] = "lora"
+    experts: int = 2
+    equal_parameters: bool = True
+    gate_balance: float = 0.01
+    gate_entropy: float = 0.01
+    dynamic_weights: bool = True
+    weight_temperature: float = 1.0
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        for name, most in (("rank", 4096), ("projector_hidden", 1 << 16)):
+        for name, most in (("rank", 4096), ("projector_hidden", 1 << 16), ("experts", 64)):
             if not 1 <= getattr(self, name) <= most:
                 yield f"{name}: must lie between 1 and {most}, not {getattr(self, name)}."
         if not 0 < self.alpha <= 1e6:
@@ -53,9 +71,21 @@ class Params:
         for name in ("lora_dropout", "projector_dropout", "token_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"{name}: must be at least 0 and below 1, not {getattr(self, name)}."
+        for name in ("gate_balance", "gate_entropy"):
+            if not 0 <= getattr(self, name) <= 1e3:
+                yield f"{name}: must lie between 0 and a thousand, not {getattr(self, name)}."
+        if not 0 < self.weight_temperature <= 1e3:
+            yield f"weight_temperature: must be above 0 and at most a thousand, not {self.weight_temperature}."
+        if self.compile and self.adapter != "lora":
+            yield f"compile: an adapter of the kind {self.adapter} cannot be compiled. Set compile: false, or adapter: lora."
         yield from device_faults(self.device)
         if not self.targets:
             yield "targets: must name at least one, such as all-linear or q_proj."
         for target in self.targets:
             if not re.fullmatch(r"[\w.-]{1,200}", target):
                 yield f"targets: {printable(target)} is no name of a module, such as q_proj."
+
+    def stored(self) -> dict[str, Any]:
+        """The section as metadata.json holds it: of plain LoRA, as it was before there were other adapters."""
+        section = asdict(self)
+        return section if self.adapter != "lora" else {k: v for k, v in section.items() if k not in _OF_ADAPTERS}

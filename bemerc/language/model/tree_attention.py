@@ -176,11 +176,11 @@ def _one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float |
 
 
 @contextlib.contextmanager
-def along_paths(lm: Any, logit_positions: Tensor) -> Iterator[None]:
+def along_paths(lm: Any, logit_positions: Tensor | None) -> Iterator[None]:
     """Within it, every layer of ``lm`` attends by ``attend``, which wants a plan as ``paths``.
 
     What the last layer does beside its keys and values is done at the positions ``logit_positions`` (M,) of the flat batch alone,
-    since nothing depends on the others. The output is right at those positions and nowhere else.
+    since nothing depends on the others. The output is right at those positions and nowhere else. None: all positions.
     """
     from transformers import AttentionInterface
 
@@ -189,8 +189,9 @@ def along_paths(lm: Any, logit_positions: Tensor) -> Iterator[None]:
     before, text._attn_implementation = text._attn_implementation, NAME
     try:
         with contextlib.ExitStack() as narrowed:
-            for part in _last(lm, text.num_hidden_layers):
-                narrowed.enter_context(_ending_at(part, logit_positions))
+            if logit_positions is not None:
+                for part in _last(lm, text.num_hidden_layers):
+                    narrowed.enter_context(_ending_at(part, logit_positions))
             yield
     finally:
         text._attn_implementation = before

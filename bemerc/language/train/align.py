@@ -58,7 +58,7 @@ def run(
         loss = _loss(of, trees["dev"], tokens, params.batch)
         return loop.Score(-loss, {"loss": loss})
 
-    sections = {"model": asdict(model_params), "prompt": asdict(prompt.Params()), "align": asdict(params)}
+    sections = {"model": model_params.stored(), "prompt": asdict(prompt.Params()), "align": asdict(params)}
     with alone(out):
         fitted = loop.fit(learner, trees["train"], tokens, score, params, out, "align", board)
         loop.save(
@@ -112,6 +112,7 @@ def metadata_of(
         params=sections,
         dev=epoch.dev,
         data=counted(manifest),
+        trained=learner.trained_counts(),
     )
 
 

@@ -200,6 +200,8 @@ def training_fingerprint(
 ) -> str:
     """SHA-256 over all that a training follows from: params, processes, first weights, backbone, examples, behavior tokens."""
     digest = hashlib.sha256(json.dumps([VERSION, asdict(params), processes], sort_keys=True).encode())
+    if model.adapter is not None:
+        digest.update(json.dumps(model.params.stored(), sort_keys=True).encode())
     digest.update(model.backbone.encode())
     for name, parameter in model.trainable().items():
         digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())

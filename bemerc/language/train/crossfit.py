@@ -127,13 +127,16 @@ def _key(
 ) -> str:
     """Of everything that the sentences follow from."""
     from bemerc.language.model import behavior_model
+    from bemerc.language.model.adapters.inject import EXPERTS
 
     digest = hashlib.sha256()
-    parts: Any = [asdict(model_params), asdict(align_params), asdict(params)]
+    parts: Any = [model_params.stored(), asdict(align_params), asdict(params)]
     parts += [[u.id, u.split] for u in manifest.utterances]
     parts += [[id, *asdict(taught[id]).values()] for id in sorted(taught)]
     digest.update(json.dumps(parts, sort_keys=True).encode())
-    for file in (tokens.path, start / "adapter_model.safetensors", start / behavior_model.PROJECTORS):
+    files = [tokens.path, start / "adapter_model.safetensors", start / behavior_model.PROJECTORS]
+    files += [start / EXPERTS] if model_params.adapter != "lora" else []
+    for file in files:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,10 +30,11 @@ from bemerc.core.errors import ModelError
 from bemerc.core.progress import Advance, bar, silent
 from bemerc.core.renames import formerly
 from bemerc.language.inputs import batching
+from bemerc.language.inputs.blocks import KINDS
 from bemerc.language.train import cpu_training, parts
 from bemerc.language.train.checkpoint import Checkpoint, State, training_fingerprint
 from bemerc.language.train.checkpoint import Score as Score
-from bemerc.language.train.ema import EMA, overwrite
+from bemerc.language.train.ema import EMA, overwrite, unsharded
 from bemerc.language.train.log import Epoch as Epoch
 from bemerc.language.train.log import Journal, Step, memory_gb
 from bemerc.language.train.optimizer import make_optimizer, set_learning_rate
@@ -133,12 +134,13 @@ def fit(
     is as it was.
     """
     with training(model, params) as accelerator:
+        kept = model.trainable() | model.buffers_kept()
         mark = training_fingerprint(model, trees, tokens, params, accelerator.num_processes)
         module, optimizer = accelerator.prepare(model, make_optimizer(model, params))
         register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
         ema = EMA(model.trainable(), params.ema_decay)
         file = folder.with_name(f"{folder.name}.checkpoint")
-        checkpoint = Checkpoint(file, model.trainable(), optimizer, ema, mark, accelerator)
+        checkpoint = Checkpoint(file, kept, optimizer, ema, mark, accelerator)
         journal = Journal(folder, board, mute=not accelerator.is_main_process)
         run = _Run(
             model, module, optimizer, ema, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
@@ -148,7 +150,7 @@ def fit(
         finally:
             journal.close()
             accelerator.unwrap_model(module, keep_fp32_wrapper=False)
-    for name, weight in model.trainable().items():
+    for name, weight in (model.trainable() | model.buffers_kept()).items():
         overwrite(weight, fitted.best_weights[name])
     return fitted
 
@@ -214,7 +216,11 @@ class _Run:
         if self.state.best is None:
             raise no_epoch(self.state.epoch)
         _, best, weights = self.state.best
-        return Fitted(best, weights, self.state.last, self.ema.state(), self.checkpoint.path)
+        return Fitted(best, weights, self.state.last, self._weights(), self.checkpoint.path)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What is kept of an epoch: the averaged weights, and the adapter's buffers as they are."""
+        return self.ema.state() | {name: unsharded(value) for name, value in self.model.buffers_kept().items()}
 
     @property
     def done(self) -> int:
@@ -266,8 +272,19 @@ class _Run:
             if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
                 batch = batching.collate(own or group[:1], self.tokens, self.multiple)
-                made.append((batch, float(batch.weight.sum()) if own else 0.0))
+                count = float(batch.weight.sum()) if own else 0.0
+                made.append((self._with_shares(batch, count, group), count))
         return made
+
+    def _with_shares(self, batch: Batch, count: float, group: Sequence[Tree]) -> Batch:
+        """The batch with what its blocks weigh: over the parts of a step, which weigh by their targets, the penalty on gates is
+        to be a mean over the blocks of each kind."""
+        if self.model.adapter is None or not self.model.adapter.gated:
+            return batch
+        blocks = np.bincount(np.concatenate([tree.block_kind for tree in group]), minlength=len(KINDS))
+        targets = sum(float(tree.weight.sum()) for tree in group)
+        shares = tuple(targets / (count * n) if n and count else 0.0 for n in blocks.tolist())
+        return replace(batch, block_shares=shares)
 
     def _step(self, group: Sequence[Tree], made: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
         """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""
@@ -291,6 +308,8 @@ class _Run:
             if self.accelerator.scaler is None:  # with float16 its scaler skips such a step and goes on more carefully
                 check_number(float(norm), "gradient", self.params.precision, self._where())
             self.optimizer.step()
+            if self.model.adapter is not None:
+                self.model.adapter.end_step(self.accelerator)
             return value, due
         except torch.cuda.OutOfMemoryError:
             rows = max(batch.input_ids.shape[1] for batch, _ in made)
@@ -360,7 +379,7 @@ class _Run:
         self.journal.add(line)
         state.last = line
         if better:
-            state.best = result, line, self.ema.state()
+            state.best = result, line, self._weights()
         state.epoch, state.step, state.positions, state.seconds, state.waited = state.epoch + 1, 0, 0, 0.0, 0.0
         state.losses, state.examples = [], []
 

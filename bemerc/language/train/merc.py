@@ -101,7 +101,7 @@ def run(
             taught = conflict_items.prompts_with(taught, items, *asked)
     examples = [replace(encoder.encode(one), weight=weight_of.get(one.id, 1.0)) for one in taught]
     trees = packing.pack_trees(examples, params.row_tokens)
-    sections = {"model": asdict(model_params), "prompt": asdict(shape), "merc": asdict(params)}
+    sections = {"model": model_params.stored(), "prompt": asdict(shape), "merc": asdict(params)}
     sections |= {"variant": asdict(inputs)}
     with alone(out):
         fitted = loop.fit(learner, trees, read, score, params, out, f"merc {name}", board)
