@@ -46,12 +46,8 @@ class World:
     hard: Floats
 
     @property
-    def reference(self) -> test_set.Reference:
-        count = len(self.gold)
-        ids, flags = tuple(map(str, range(count))), np.zeros(count, dtype=np.bool_)
-        return test_set.Reference(
-            ids, LABELS, ("A",) * count, self.gold, self.dialogue, flags, -np.ones(count, np.int64)
-        )
+    def reference(self) -> test_set.Gold:
+        return test_set.Gold(tuple(map(str, range(len(self.gold)))), LABELS, self.gold, self.dialogue)
 
 
 def draw(dialogues: int, rng: np.random.Generator) -> World:

@@ -140,12 +140,12 @@ def compare(manifest: Manifest, runs: Sequence[Run], params: evaluation.Params) 
     weights = bootstrap.dialogue_weights(reference.dialogues, params.resamples, params.seed)
     base, *others = [bootstrap.repeated(reference, run.answers, weights) for run in runs]
     against = [_against(base, other, len(others), params.confidence) for other in others]
-    corrected = [_with_holm([one[m] for one in against]) for m in metrics.METRICS]
+    corrected = [with_holm([one[m] for one in against]) for m in metrics.METRICS]
     rows = [
         Row(
             run.name,
             len(run.answers),
-            {m: _measured(repeated[m], params.confidence) for m in metrics.METRICS},
+            {m: Measured(*intervals.measured(repeated[m], params.confidence)) for m in metrics.METRICS},
             None if number == 0 else {m: corrected[k][number - 1] for k, m in enumerate(metrics.METRICS)},
         )
         for number, (run, repeated) in enumerate(zip(runs, (base, *others), strict=True))
@@ -153,28 +153,23 @@ def compare(manifest: Manifest, runs: Sequence[Run], params: evaluation.Params) 
     return Comparison(tuple(rows), len(reference.gold), reference.dialogues, params.confidence, params.resamples)
 
 
-def _measured(repeated: Repeated, confidence: float) -> Measured:
-    if repeated.dialogues < 2:
-        return Measured(float(repeated.values.mean()), None, None)
-    estimate = intervals.level(repeated)
-    return Measured(estimate.value, *estimate.interval(confidence, 0.0, 1.0))
-
-
 def _against(
     base: Mapping[str, Repeated], other: Mapping[str, Repeated], tests: int, confidence: float
 ) -> dict[str, Difference]:
-    return {m: _difference(base[m], other[m], tests, confidence) for m in metrics.METRICS}
+    return {m: difference(base[m], other[m], tests, confidence) for m in metrics.METRICS}
 
 
-def _difference(base: Repeated, other: Repeated, tests: int, confidence: float) -> Difference:
+def difference(base: Repeated, other: Repeated, tests: int, confidence: float, most: float = 1.0) -> Difference:
+    """``other`` minus ``base``, which cannot leave -``most`` to ``most``; p_holm is p as yet (``with_holm``)."""
     if base.dialogues < 2:
         return Difference(Measured(float(other.values.mean() - base.values.mean()), None, None), 1.0, 1.0, None)
     estimate = intervals.difference(base, other)
-    gap = Measured(estimate.value, *estimate.interval(confidence, -1.0, 1.0))
+    gap = Measured(estimate.value, *estimate.interval(confidence, -most, most))
     return Difference(gap, estimate.p(), estimate.p(), estimate.detectable(tests))
 
 
-def _with_holm(differences: Sequence[Difference]) -> list[Difference]:
+def with_holm(differences: Sequence[Difference]) -> list[Difference]:
+    """The same, p_holm corrected for their number."""
     corrected = holm([one.p for one in differences])
     return [replace(one, p_holm=p) for one, p in zip(differences, corrected, strict=True)]
 
@@ -204,7 +199,7 @@ def latex(comparison: Comparison) -> str:
     """The same table for a paper (booktabs)."""
     head = ["Run", "Seeds", "Acc.", "WF1", "MF1", r"$\Delta$WF1", "$p$"]
     lines = [r"\begin{tabular}{lrrrrrr}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    lines += [" & ".join([_tex(row.name), *map(_tex, _cells(row))]) + r" \\" for row in comparison.rows]
+    lines += [" & ".join([tex(row.name), *map(tex, _cells(row))]) + r" \\" for row in comparison.rows]
     return "\n".join(
         [*lines, r"\bottomrule", r"\end{tabular}", *[f"% {s}" for s in paragraph(comparison).splitlines()]]
     )
@@ -219,7 +214,8 @@ def _cells(row: Row) -> list[str]:
     return [str(row.seeds), *levels, gap, f"{difference.p_holm:.3f}" if difference.p_holm >= 0.001 else "<0.001"]
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Text for LaTeX."""
     return text.translate(TEX)
 
 

@@ -118,6 +118,26 @@ class Estimate:
         return float(2.0 ** -min(sum(part.df for part in self.sampling), 1000.0))
 
 
+def combined(*parts: tuple[float, Repeated]) -> Repeated:
+    """The sum of numbers of one system on the same resamples, each times its factor, seed by seed.
+
+    Its degrees of freedom are those of the part with the fewest dialogues.
+    """
+    values = np.sum([factor * part.values for factor, part in parts], axis=0)
+    draws = np.sum([factor * part.draws for factor, part in parts], axis=0)
+    return Repeated(values, draws, min(part.dialogues for _, part in parts))
+
+
+def measured(
+    repeated: Repeated, confidence: float, least: float = 0.0, most: float = 1.0
+) -> tuple[float, float | None, float | None]:
+    """The mean over seeds with the ends of its interval; None where it is of a single dialogue."""
+    if repeated.dialogues < 2:
+        return float(repeated.values.mean()), None, None
+    estimate = level(repeated)
+    return estimate.value, *estimate.interval(confidence, least, most)
+
+
 def level(repeated: Repeated) -> Estimate:
     """The mean over seeds."""
     return _estimate(float(repeated.values.mean()), repeated.draws.mean(1), [repeated])

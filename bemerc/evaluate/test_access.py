@@ -35,16 +35,19 @@ class _Access:
     predictions: str
 
 
-def note(folder: Path, manifest: Manifest, predictions: Mapping[str, Path]) -> dict[str, int]:
-    """Record in ``folder`` that these predictions files are evaluated; variant -> how many others of it were before.
+def note(folder: Path, manifest: Manifest, predictions: Mapping[str, Path | str]) -> dict[str, int]:
+    """Record in ``folder`` that these predictions are evaluated; variant -> how many others of it were before.
+
+    predictions  variant -> its file, or the hash of what is in no file
 
     Raises EvaluationError where the file of earlier accesses cannot be read.
     """
     file, test = folder / ACCESS_FILE, _test(manifest)
     noted = _read(file if file.is_file() else folder / OLD_FILE)
     before: dict[str, int] = {}
-    for variant, path in predictions.items():
-        access = {"variant": variant, "test": test, "predictions": sha256(path)[:32]}
+    for variant, given in predictions.items():
+        hashed = given if isinstance(given, str) else sha256(given)
+        access = {"variant": variant, "test": test, "predictions": hashed[:32]}
         if access not in noted:
             noted.append(access)
         before[variant] = sum((o["variant"], o["test"]) == (variant, test) for o in noted[: noted.index(access)])

@@ -7,7 +7,7 @@ speaker's first turn has none (Majumder et al. 2019, DialogueRNN, section 5.2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,27 +27,35 @@ class EvaluationError(BemercError):
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The labelled utterances of one split as arrays over N, sorted by id.
+class Gold:
+    """What is judged, as arrays over N: labelled utterances of one split, or conflict items.
 
     gold      (N,) codes into ``labels``, whose order is the order of codes 0..C-1
     dialogue  (N,) codes 0..G-1
-    in_train  (N,) bool: the speaker has an utterance in train
-    shift     (N,) 1 = another label than the speaker's previous turn, 0 = the same, -1 = the speaker's first turn
     """
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]
-    speakers: tuple[str, ...]
     gold: Ints
     dialogue: Ints
-    in_train: NDArray[np.bool_]
-    shift: Ints
 
     @property
     def dialogues(self) -> int:
         """G, the number of dialogues."""
         return int(self.dialogue.max()) + 1
+
+
+@dataclass(frozen=True)
+class Reference(Gold):
+    """The labelled utterances of one split as arrays over N, sorted by id.
+
+    in_train  (N,) bool: the speaker has an utterance in train
+    shift     (N,) 1 = another label than the speaker's previous turn, 0 = the same, -1 = the speaker's first turn
+    """
+
+    speakers: tuple[str, ...]
+    in_train: NDArray[np.bool_]
+    shift: Ints
 
 
 @dataclass(frozen=True)
@@ -96,19 +104,26 @@ def shifts(manifest: Manifest) -> dict[str, int]:
 
 
 def validate(
-    manifest: Manifest, predictions: Sequence[Prediction], split: Split = "test", name: str = "predictions"
+    manifest: Manifest,
+    predictions: Sequence[Prediction],
+    split: Split = "test",
+    name: str = "predictions",
+    needed: Collection[str] | None = None,
 ) -> None:
     """Raise EvaluationError, one sentence per kind of fault, unless ``predictions`` can be evaluated on ``split``.
 
-    Every labelled utterance of the split needs exactly one prediction; those of other utterances of the manifest are
-    ignored. ``name`` opens the sentences. StaleError where a model of another manifest or other splits made them.
+    Every labelled utterance of the split needs exactly one prediction, or every one of the ids ``needed``; those of
+    other utterances of the manifest are ignored. ``name`` opens the sentences. StaleError where a model of another
+    manifest or other splits made them.
     """
+    if needed is None:
+        needed = {u.id for u in manifest.by_split(split) if u.label is not None}
     if not predictions:
         raise EvaluationError(f"{name}: there are no predictions in it. Run 'bemerc predict' again.")
     for fingerprint in {p.manifest for p in predictions if p.manifest is not None}:
         provenance.must_match(name, fingerprint, provenance.learned(manifest), "bemerc predict")
     faults = [
-        *_id_faults(manifest, predictions, split),
+        *_id_faults(manifest, predictions, split, needed),
         *_label_faults(manifest, predictions),
         *_score_faults(manifest, predictions),
     ]
@@ -133,12 +148,13 @@ def answers(
     return Answers(np.array([code[p.label] for p in ordered], dtype=np.int64), scores)
 
 
-def _id_faults(manifest: Manifest, predictions: Sequence[Prediction], split: Split) -> list[str]:
+def _id_faults(
+    manifest: Manifest, predictions: Sequence[Prediction], split: Split, needed: Collection[str]
+) -> list[str]:
     manifest_ids = {u.id for u in manifest.utterances}
-    needed = {u.id for u in manifest.by_split(split) if u.label is not None}
     counted = Counter(p.id for p in predictions)
     duplicates = [id_ for id_, times in counted.items() if times > 1]
-    unknown, missing = [id_ for id_ in counted if id_ not in manifest_ids], sorted(needed - set(counted))
+    unknown, missing = [id_ for id_ in counted if id_ not in manifest_ids], sorted(set(needed) - set(counted))
     faults = []
     if unknown:
         faults.append(

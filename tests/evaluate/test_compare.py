@@ -176,4 +176,4 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_a_name_cannot_break_the_latex() -> None:
-    assert compare._tex("a_b^c~d\\e %$ <0.001").split() == ["a\\_b\\^{}c\\~{}d\\textbackslash{}e", "\\%\\$", "$<$0.001"]
+    assert compare.tex("a_b^c~d\\e %$ <0.001").split() == ["a\\_b\\^{}c\\~{}d\\textbackslash{}e", "\\%\\$", "$<$0.001"]
