@@ -211,7 +211,12 @@ def _cells(row: Row) -> list[str]:
         return [str(row.seeds), *levels, "", ""]
     difference = row.against[HEADLINE]
     gap = ranged(asdict(difference.gap), signed)
-    return [str(row.seeds), *levels, gap, f"{difference.p_holm:.3f}" if difference.p_holm >= 0.001 else "<0.001"]
+    return [str(row.seeds), *levels, gap, p_value(difference.p_holm)]
+
+
+def p_value(p: float) -> str:
+    """With three digits, "<0.001" below them."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def tex(text: str) -> str:

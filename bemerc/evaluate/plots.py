@@ -45,16 +45,16 @@ def save_ladder(path: Path, panels: Mapping[str, Sequence[Sequence[Bar]]], confi
     """Every system with its interval: one panel per metric, groups of rows from the top in the order given."""
     groups = next(iter(panels.values()))
     rows = sum(len(group) + GAP for group in groups)
-    figure = _figure(4.0 * len(panels) + 2.6, 0.36 * rows + 1.1)
+    figure = new_figure(4.0 * len(panels) + 2.6, 0.36 * rows + 1.1)
     for number, (axes, (title, groups_of_panel)) in enumerate(
-        zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True)
+        zip(row_of_axes(figure, len(panels)), panels.items(), strict=True)
     ):
         _ladder(axes, title, groups_of_panel, named=number == 0)
     keys = _ladder_keys(
         [bar for groups_of_panel in panels.values() for group in groups_of_panel for bar in group], confidence
     )
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _ladder(axes: Axes, title: str, groups: Sequence[Sequence[Bar]], *, named: bool) -> None:
@@ -72,7 +72,7 @@ def _ladder(axes: Axes, title: str, groups: Sequence[Sequence[Bar]], *, named: b
     axes.set_xticks(range(0, 101, 20))
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(axis="x", color=PALE, linewidth=0.8, zorder=0)
-    _bare(axes)
+    bare(axes)
 
 
 def _ladder_row(axes: Axes, y: float, bar: Bar) -> None:
@@ -124,10 +124,10 @@ def _ladder_keys(bars: Sequence[Bar], confidence: float) -> list[Artist]:
 def save_confusions(path: Path, labels: Sequence[str], counts: Mapping[str, NDArray[np.int64]]) -> None:
     """One heat map per system: counts (C, C), shaded by the share of the row (the gold label)."""
     side = 0.42 * len(labels) + 1.0
-    figure = _figure(side * len(counts) + 1.0, side + 0.5)
-    for number, (axes, (name, table)) in enumerate(zip(_row_of_axes(figure, len(counts)), counts.items(), strict=True)):
+    figure = new_figure(side * len(counts) + 1.0, side + 0.5)
+    for number, (axes, (name, table)) in enumerate(zip(row_of_axes(figure, len(counts)), counts.items(), strict=True)):
         _confusion_matrix(axes, name, labels, table, named=number == 0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.int64], *, named: bool) -> None:
@@ -151,7 +151,7 @@ def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArr
 
 def save_per_class(path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[Bar]], support: Sequence[int]) -> None:
     """F1 per label with its interval, one bar per system, and the number of test utterances under each label."""
-    figure = _figure(1.05 * len(labels) + 2.0, 3.2)
+    figure = new_figure(1.05 * len(labels) + 2.0, 3.2)
     axes = figure.add_subplot()
     width = 0.8 / len(f1)
     for number, (name, values) in enumerate(f1.items()):
@@ -167,14 +167,14 @@ def save_per_class(path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[
     axes.set_title("F1 per label, with its number of test utterances", fontsize=10, loc="left")
     axes.grid(axis="y", color=PALE, linewidth=0.8, zorder=0)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    _bare(axes)
-    _save(figure, path)
+    bare(axes)
+    save(figure, path)
 
 
 def save_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> None:
     """Training curves: panel title -> curve name -> (x, y)."""
-    figure = _figure(3.9 * len(panels) + 0.6, 3.0)
-    for axes, (title, curves) in zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True):
+    figure = new_figure(3.9 * len(panels) + 0.6, 3.0)
+    for axes, (title, curves) in zip(row_of_axes(figure, len(panels)), panels.items(), strict=True):
         for number, (name, (x, y)) in enumerate(curves.items()):
             shade = SHADES[min(number, len(SHADES) - 1)] if len(curves) > 1 else MODEL
             axes.plot(x, y, color=shade, linewidth=1.6, label=name, marker="o" if len(x) < 30 else None, markersize=3)
@@ -182,25 +182,28 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[flo
         axes.set_xlabel("epoch", fontsize=9)
         axes.grid(color=PALE, linewidth=0.8)
         axes.legend(frameon=False, fontsize=8)
-        _bare(axes)
-    _save(figure, path)
+        bare(axes)
+    save(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Width and height in inches, with the margins that the constrained layout leaves out."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def _row_of_axes(figure: Figure, count: int) -> list[Any]:
+def row_of_axes(figure: Figure, count: int) -> list[Any]:
+    """``count`` panels side by side."""
     return list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Without frame and tick marks, the line below excepted."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0, labelsize=9)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """As PNG; the file appears when it is complete."""
     with atomic.replacing(path, atomic.PUBLIC) as file:
         figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
