@@ -20,6 +20,7 @@ from bemerc.cache import open_cache
 from bemerc.core import atomic
 from bemerc.corpus.manifest import read_manifest
 from bemerc.evaluate import evaluation, mistakes, plots, test_access, test_set
+from bemerc.evaluate.conflict import summary
 from bemerc.evaluate.formatting import METRIC_TITLES
 from bemerc.evaluate.report_text import markdown, title
 from bemerc.evaluate.results import METRICS, METRICS_FILE, Results, SampleTruth, headline, in_groups, judge
@@ -55,13 +56,13 @@ def run(
     with words_alone.open_if_read(tokens_path, manifest, file.Params().k, ()) as tokens:
         results = judge(manifest, predictions_of, tokens, params, prompt_params, truth, _faces(face_cache))
     before = test_access.note(out, manifest, {name: predictions[name] for name in params.variants})
-    curves = read_curves(epochs or {})
+    curves, conflict = read_curves(epochs or {}), summary.section(out)
     metrics = headline(results.numbers)
     write_plot_files(out / "plots", results, curves)
     draw(out / "plots", results, curves)
     mistakes.write(out / "mistakes.csv", manifest, predictions_of)
     atomic.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2, allow_nan=False) + "\n", atomic.PUBLIC)
-    atomic.write_text(out / "report.md", markdown(results, bool(curves), before), atomic.PUBLIC)
+    atomic.write_text(out / "report.md", markdown(results, bool(curves), before, conflict), atomic.PUBLIC)
     return metrics
 
 

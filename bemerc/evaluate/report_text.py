@@ -7,7 +7,7 @@ computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bemerc.corpus.manifest import Manifest
@@ -182,8 +182,8 @@ def _caveat(manifest: Manifest) -> str:
 # ------------------------------------------------------------------------------------------------------------- Markdown
 
 
-def markdown(results: Results, has_curves: bool, before: Mapping[str, int]) -> str:
-    """The report; plots are linked relative to its own folder. ``before``: see test_access.py."""
+def markdown(results: Results, has_curves: bool, before: Mapping[str, int], conflict: Sequence[str] = ()) -> str:
+    """The report; plots are linked relative to its own folder. ``before``: see test_access.py; ``conflict``: its section."""
     parts = [
         "# What the predictions are worth",
         *[paragraph for paragraph in opening(results, before) if paragraph],
@@ -192,6 +192,7 @@ def markdown(results: Results, has_curves: bool, before: Mapping[str, int]) -> s
         *_label_section(results),
         *_group_section(results),
         *_case_section(results),
+        *conflict,
         "## Mistakes",
         "Every test utterance that a variant labelled wrongly, with each variant's label and its probability, is in "
         "[mistakes.csv](mistakes.csv); the last variant's most confident mistakes stand first.",

@@ -140,7 +140,7 @@ def judge(
     params: evaluation.Params,
     baseline: str | None = None,
     gold_sets: Mapping[str, frozenset[str]] | None = None,
-    threshold: float = 0.25,
+    threshold: float = sets.THRESHOLD,
 ) -> Judgment:
     """Judge all systems on ``split``, each against the one called ``baseline``.
 

@@ -17,10 +17,10 @@ from bemerc.corpus.manifest import Split
 from bemerc.evaluate.conflict import plot
 from bemerc.evaluate.conflict.items import SIDES, Items, System, items_of, logs_of, shifts_of
 from bemerc.evaluate.conflict.judge import Judgment
-from bemerc.evaluate.conflict.text import latex as latex
+from bemerc.evaluate.conflict.summary import JSON_FILE, PAGE
 from bemerc.evaluate.conflict.text import markdown
 
-JSON_FILE, PAGE, PICTURE, ITEMS_FILE = "conflict.json", "conflict.md", "strength.png", "items.csv"
+PICTURE, ITEMS_FILE = "strength.png", "items.csv"
 
 
 def write(

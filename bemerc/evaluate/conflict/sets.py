@@ -19,6 +19,7 @@ from bemerc.evaluate.metrics import Floats
 MEASURES = ("accuracy", "recall", "mean")
 COLUMNS = ("id", "labels")
 MARK = ";"
+THRESHOLD = 0.25  # of the probability of a label of the predicted set
 
 
 def predicted(probabilities: Floats, labels: Sequence[str], threshold: float) -> frozenset[str]:

@@ -76,6 +76,16 @@ def named(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
     return systems
 
 
+def with_baseline(systems: Mapping[str, tuple[Path, ...]], text: str) -> tuple[dict[str, tuple[Path, ...]], str]:
+    """The systems with the baseline, which is one of their names or another system, and its name."""
+    if text in systems:
+        return dict(systems), text
+    ((name, paths),) = named([text]).items()
+    if name in systems and systems[name] != paths:
+        raise SystemNameError(name, f"{printable(name)}: the baseline has a system's name. Write --baseline NAME=PATH.")
+    return {name: paths, **systems}, name
+
+
 def _split(text: str) -> tuple[str | None, Path]:
     name, mark, path = text.partition("=")
     if not mark or Path(text).exists():
@@ -107,8 +117,12 @@ def reads(metadata: ModelMetadata) -> tuple[bool, bool]:
     return inputs.face or inputs.body or inputs.posture, inputs.voice != "none"
 
 
-def checked(systems: Mapping[str, Sequence[Path]], labels: tuple[str, ...]) -> None:
-    """Refuse model folders that cannot be judged, before any of them is loaded: ModelError, DeafModelError."""
+def checked(systems: Mapping[str, Sequence[Path]], labels: tuple[str, ...], baseline: str | None = None) -> None:
+    """Refuse what cannot be judged, before any model is loaded: ModelError, DeafModelError, SystemNameError."""
+    if baseline is not None and baseline not in systems:
+        raise SystemNameError(
+            baseline, f"{printable(baseline)}: the baseline is none of the systems ({printable(', '.join(systems))})."
+        )
     for path in (path for paths in systems.values() for path in paths if path.suffix != _SUFFIX):
         metadata = read_metadata(path)
         if metadata.labels != labels:

@@ -285,6 +285,23 @@ def _method(judged: Judgment) -> list[str]:
     ]
 
 
+def terminal(judged: Judgment) -> str:
+    """The accuracies and the gap for a terminal, and which side each system follows."""
+    if not judged.rows:
+        return f"{NOTHING}."
+    head = ["", *(f"{SUBSET_TITLES[kind]} ({judged.counts[kind].items})" for kind in JUDGED), "signed gap"]
+    rows = [
+        [row.name, *(ranged(row.subsets[kind]["accuracy"]) for kind in JUDGED), ranged(row.gap, sign=True)]
+        for row in judged.rows
+    ]
+    widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (head, *rows)]
+    readings = [reading(judged, row).replace("**", "") for row in judged.rows]
+    return "\n".join(
+        [f"{judged.split}, accuracy in per cent:", *lines, "", *filter(None, (*readings, *_missing(judged)))]
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------- LaTeX
 
 
