@@ -191,13 +191,13 @@ def _quarters() -> tuple[str, ...]:
 
 
 def _of_strength(counts: Sequence[int]) -> str:
-    said = (
+    sentence = (
         "Strength is the Jensen-Shannon distance between what the two sides show; the quarters are those of train's "
         "conflicts, and accuracy is that of both conflicts together."
     )
     if sum(n > 0 for n in counts) == 1:
-        said += " All conflicts of this split are in one quarter: by this measure they are equally strong."
-    return said
+        sentence += " All conflicts of this split are in one quarter: by this measure they are equally strong."
+    return sentence
 
 
 def _recombined(judged: Judgment) -> list[str]:
