@@ -28,6 +28,9 @@ def build(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; else conflict.jsonl beside the manifest.")
     ] = None,
+    or_empty: Annotated[
+        bool, typer.Option("--or-empty", help="Of a corpus without conflict, write an empty file that says why.")
+    ] = False,
     params: ParamsFile = None,
     settings: Settings = None,
     json: AsJson = False,
@@ -44,7 +47,7 @@ def build(
     from bemerc.pipeline.project import Project
 
     project = Project(read_params(params, settings), data=manifest.parent)
-    place, made = conflict_build.run(project, manifest, tokens, out)
+    place, made = conflict_build.run(project, manifest, tokens, out, or_empty=or_empty)
     if json:
         output.print_json({"conflict": str(place), "items": len(made.items), "cuts": made.cuts, **made.made})
         return
@@ -57,6 +60,8 @@ def build(
             typer.echo(f"{split:5s} {way:10s} " + ", ".join(f"{subset} {n:,}" for subset, n in subsets.items()))
     if made.made["left_out"]:
         typer.echo("left out: " + ", ".join(f"{n:,} {reason}" for reason, n in made.made["left_out"].items()))
+    if "nothing" in made.made:
+        typer.echo(f"There is no conflict. {made.made['nothing']}")
     typer.echo(f"{len(made.items):,} conflict items are in {place}")
 
 

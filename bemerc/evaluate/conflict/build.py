@@ -139,6 +139,12 @@ def run(manifest: Manifest, tokens: TokenFile, params: Params) -> ConflictSet:
     return ConflictSet(ordered, manifest.labels, provenance.learned(manifest), made, cuts)
 
 
+def empty(manifest: Manifest, why: str) -> ConflictSet:
+    """The set of a corpus in which there is no conflict; ``why``: a sentence."""
+    made = {"counts": {}, "left_out": {}, "predictors": {}, "nothing": why}
+    return ConflictSet((), manifest.labels, provenance.learned(manifest), made, (0.0, 0.0, 0.0))
+
+
 def count(items: Iterable[ConflictItem]) -> dict[str, dict[str, dict[str, int]]]:
     """Split -> way -> subset -> items; splits and ways without any are not there."""
     tally = Counter((item.split, item.way, item.subset) for item in items)
