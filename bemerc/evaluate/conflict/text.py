@@ -17,11 +17,9 @@ SUBSET_TITLES: Mapping[Subset, str] = {
     "video_aligned": "the face is right",
     "audio_aligned": "the voice is right",
 }
-WAY_TITLES = {
-    "labels": "people labelled what face and voice show",
-    "predictors": "predictors of face alone and voice alone are sure of it",
-}
+WAY_TITLES = {"labels": "by people", "predictors": "by predictors of one side alone, where they are sure"}
 SWAP_TITLES = {"face": "another face and body", "voice": "another voice, with its words and turns before"}
+FEW_ITEMS = 30  # of a subset, below which the page warns
 NOTHING = "There are no conflict items to judge"
 
 
@@ -46,16 +44,32 @@ def markdown(judged: Judgment, before: Mapping[str, int], why: str = "") -> str:
 
 
 def _what(judged: Judgment) -> str:
-    counts = [f"{judged.counts[kind].items} utterances where {SUBSET_TITLES[kind]}" for kind in JUDGED]
+    counts = [f"{_utterances(judged.counts[kind].items)} where {SUBSET_TITLES[kind]}" for kind in JUDGED]
     sentences = [f"Judged on the {judged.split} split: {', '.join(counts)}."]
-    sentences += [f"Of {n} of them, {WAY_TITLES[way]}." for way, n in judged.ways.items()]
+    if judged.ways:
+        ways = [f"{WAY_TITLES[way]}{f' ({n})' if len(judged.ways) > 1 else ''}" for way, n in judged.ways.items()]
+        sentences.append(f"What each side shows was decided {' and '.join(ways)}.")
     if recombined := judged.counts["recombined"].items:
         sentences.append(
-            f"And {recombined} recombined items: the face and body of one utterance with the voice and words of another."
+            f"Beside them {recombined} recombined items: the face and body of one utterance with the voice and words of another."
         )
     if judged.left_out:
-        sentences.append(f"{judged.left_out} items, in which neither side shows the label, are left out.")
+        sentences.append(f"{_utterances(judged.left_out)} in which neither side shows the label: left out.")
+    few = [kind for kind in JUDGED if 0 < judged.counts[kind].items < FEW_ITEMS]
+    if few:
+        sentences.append(
+            f"**Fewer than {FEW_ITEMS} items** stand behind {' and '.join(_quoted(kind) for kind in few)}: such numbers are "
+            "hardly known, and an interval without width says that few dialogues agree, not that the number is certain."
+        )
     return " ".join(sentences)
+
+
+def _utterances(n: int) -> str:
+    return f"{n} utterance{'s' * (n != 1)}"
+
+
+def _quoted(kind: Subset) -> str:
+    return f'"{SUBSET_TITLES[kind]}"'
 
 
 def reading(judged: Judgment, row: Row) -> str:
@@ -96,7 +110,7 @@ def _missing(judged: Judgment) -> list[str]:
     if set(missing) & set(CONFLICTS):
         lacking += ["conflict", "the signed gap", "reliance"]
     lacking += ["S"] if judged.baseline else []
-    which = " and ".join(f'"{SUBSET_TITLES[kind]}"' for kind in missing)
+    which = " and ".join(map(_quoted, missing))
     return [f"No item of this split is of {which}, so there is no number for it, and none for {', '.join(lacking)}."]
 
 
