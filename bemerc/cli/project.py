@@ -1,12 +1,14 @@
 """The command ``bemerc init``: a folder in which a corpus becomes a trained model, with or without DVC."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bemerc.cli.app import App
 from bemerc.cli.options import path_of
+from bemerc.core.terminal import printable
+from bemerc.corpus.corpora import CORPORA
 
 
 def register(app: App) -> None:
@@ -14,11 +16,23 @@ def register(app: App) -> None:
     app.command()(init)
 
 
+def corpus_of(name: str) -> str:
+    """The name of a corpus; BadParameter where there is none of this name."""
+    if name not in CORPORA:
+        raise typer.BadParameter(f"'{printable(name, 60)}' is no corpus; the corpora are {', '.join(CORPORA)}.")
+    return name
+
+
 def init(
     folder: Annotated[Path, typer.Argument(parser=path_of, metavar="DIR", help="The project's folder; . is this one.")],
     corpus: Annotated[
-        Literal["sample", "meld", "iemocap", "ch_sims", "table", "recording", "folder"],
-        typer.Option("--corpus", help="What it is trained on; sample: the embedded one."),
+        str,
+        typer.Option(
+            "--corpus",
+            parser=corpus_of,
+            metavar=f"[{'|'.join(CORPORA)}]",
+            help="What it is trained on; sample: the embedded one.",
+        ),
     ] = "sample",
     force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """Utterance, Dialogue and Manifest; the manifest's file has one JSON line per utterance.
 
-Later stages read nothing else of a corpus. A new corpus is a module in readers/, named in corpus/prepare.py (CORPORA,
-Params, read) and among the choices of cli/project.py.
+Later stages read nothing else of a corpus. A new corpus is a module in readers/, named in corpora.py and, with its
+settings, in prepare.py (Params, READERS).
 """
 
 from __future__ import annotations

@@ -9,18 +9,17 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as label_sets
+from bemerc.corpus.corpora import CORPORA
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
 from bemerc.corpus.readers import ch_sims, folder, iemocap, meld, recording, table
 from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
-
-CORPORA = ("sample", "meld", "iemocap", "ch_sims", "table", "recording", "folder")
 
 
 @dataclass(frozen=True)
@@ -86,23 +85,24 @@ def run(
 def read(params: Params, name: str, transcripts: recording.Transcripts = recording.NONE) -> Reading:
     """Read one corpus, by its name in CORPORA; its labels are not mapped yet."""
     check_name(name)
-    if name == "sample":
-        if not Path(params.sample.folder).is_dir():
-            raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'bemerc sample'.")
-        return meld.read(params.sample, "sample")
-    if name == "meld":
-        return meld.read(params.meld)
-    if name == "iemocap":
-        return iemocap.read(params.iemocap)
-    if name == "ch_sims":
-        return ch_sims.read(params.ch_sims)
-    if name == "table":
-        return table.read(params.table)
-    if name == "recording":
-        return recording.read_all(params.recording, transcripts=transcripts)
-    if name == "folder":
-        return folder.read(Path(params.folder.folder), "folder", params.folder.speaker)
-    raise AssertionError(name)
+    return READERS[name](params, transcripts)
+
+
+def _sample(params: Params) -> Reading:
+    if not Path(params.sample.folder).is_dir():
+        raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'bemerc sample'.")
+    return meld.read(params.sample, "sample")
+
+
+READERS: Mapping[str, Callable[[Params, recording.Transcripts], Reading]] = {
+    "sample": lambda params, _: _sample(params),
+    "meld": lambda params, _: meld.read(params.meld),
+    "iemocap": lambda params, _: iemocap.read(params.iemocap),
+    "ch_sims": lambda params, _: ch_sims.read(params.ch_sims),
+    "table": lambda params, _: table.read(params.table),
+    "recording": lambda params, transcripts: recording.read_all(params.recording, transcripts=transcripts),
+    "folder": lambda params, _: folder.read(Path(params.folder.folder), "folder", params.folder.speaker),
+}
 
 
 def check_name(name: str) -> None:

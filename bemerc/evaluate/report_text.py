@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bemerc.corpus.corpora import CORPORA
 from bemerc.corpus.manifest import Manifest
 from bemerc.evaluate import baselines
 from bemerc.evaluate.formatting import HEADLINE, METRIC_TITLES, cell, points, ranged, signed, table
@@ -19,7 +20,6 @@ LETTER_TITLES = {"T": "words", "V": "voice", "B": "face and body"}
 # The inputs of a regression.
 _WORTH_IS = "What face and body are worth is TVB minus TV, not TVB minus T, since TV has the voice already."
 INPUT_TITLES = {"words": "own words", "window": "the prompt's window", "voice": "voice", "tokens": "tokens"}
-CORPUS_TITLES = {"sample": "the embedded sample", "meld": "MELD", "iemocap": "IEMOCAP", "ch_sims": "CH-SIMS"}
 CASE_TITLES = {
     "all": "words, face and voice",
     "words": "words only",
@@ -93,7 +93,7 @@ def opening(results: Results, before: Mapping[str, int]) -> list[str]:
 
 def _what(results: Results, before: Mapping[str, int]) -> str:
     numbers = results.numbers
-    corpora = " and ".join(CORPUS_TITLES.get(name, name) for name in results.manifest.corpora)
+    corpora = " and ".join(CORPORA.get(name, name) for name in results.manifest.corpora)
     named = "; ".join(title(v) for v in results.variants)
     return (
         f"Emotion recognition in conversation, evaluated on the test split of {corpora}: {numbers['utterances']} "

@@ -19,10 +19,8 @@ import pytest
 
 from bemerc import api
 from bemerc.cli import clips as cli_clips
-from bemerc.cli import project
 from bemerc.cli.main import app
 from bemerc.core.errors import BemercError
-from bemerc.corpus import prepare
 from bemerc.extraction.face import target_face
 from tests.clips import write_clip
 
@@ -244,5 +242,4 @@ def choice_strings(annotation: Any) -> Iterator[str]:
 
 
 def test_choices_that_are_written_out_for_a_quick_help_are_those_of_the_package() -> None:
-    assert choices_of(project.init, "corpus") == set(prepare.CORPORA)
     assert choices_of(cli_clips.extract, "policy") == set(target_face.POLICIES)

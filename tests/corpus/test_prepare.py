@@ -11,6 +11,7 @@ import pytest
 from bemerc.core import config
 from bemerc.core.errors import ConfigError, CorpusError
 from bemerc.corpus import check, prepare
+from bemerc.corpus.corpora import CORPORA
 from bemerc.corpus.manifest import SPLITS, Utterance, read_manifest, write_manifest
 from bemerc.corpus.reading import FaultyCorpusError
 from tests import tables
@@ -214,3 +215,7 @@ def test_labels_of_one_modality_are_mapped_like_the_label(project: Path) -> None
     assert [u.all_labels() for u in mine] == [("joy",), ("joy", "joy")]
     with pytest.raises(CorpusError, match="upset"):  # which no label is, but a voice
         prepare.run(params(corpora=["table", "sample"], label_map={"table": {"calm": "joy"}}), Path("data/m.jsonl"))
+
+
+def test_every_corpus_has_a_reader_and_settings() -> None:
+    assert set(prepare.READERS) == set(CORPORA) <= set(prepare.Params.__dataclass_fields__)
