@@ -19,8 +19,8 @@ from bemerc.language.inputs import batching, blocks, packing, prompts
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.model.adapters import inject, shapes
 from bemerc.language.model.adapters.layers import Mose
-from bemerc.language.predict import score_labels
-from bemerc.language.train import checkpoint, loop
+from bemerc.language.predict import generate, score_labels
+from bemerc.language.train import align, checkpoint, loop, merc, modality_weights
 from tests import toy_language as language
 from tests.language.test_model import World, facts, gradients, per_example
 from tests.language.test_train import Killed, killed_at, same
@@ -419,3 +419,108 @@ def test_shapes_are_counted_as_they_are(world: World) -> None:
             size = (layer.base_layer.in_features, layer.base_layer.out_features)
             own = sum(p.numel() for p in layer.parameters(recurse=False))
             assert own == shapes.trained(size, layer.rank, made.params)
+
+
+# ------------------------------------------------------------------------------------------------------- dynamic weights
+
+
+def hidden(batch: batching.Batch, *shown: str) -> batching.Batch:
+    made = {m: (v, mask if m in shown else np.zeros_like(mask)) for m, (v, mask) in batch.behavior.items()}
+    return replace(batch, behavior=made)
+
+
+def test_weights_follow_their_formula_against_the_side_that_dominates(world: World) -> None:
+    made = model(world, "mose", weight_temperature=0.5)
+    trees = packing.pack_trees(world.examples(made), 400)
+    batch = batching.collate(trees, world.tokens)
+
+    def of(*shown: str) -> np.ndarray:
+        with torch.inference_mode():
+            each = made.target_log_probs(hidden(batch, *shown)).double().numpy()
+        return np.bincount(batch.example, weights=each)
+
+    gain = [of(*side) - of() for side in (("face", "pose"), ("audio",))]
+    rho = np.array([one.sum() / np.abs(one).sum() for one in gain])
+    expected = 2 * np.exp(-rho / 0.5) / np.exp(-rho / 0.5).sum()
+    modality_weights.update(made, trees, world.tokens)
+    assert np.allclose(made.adapter.sides.numpy(), expected, atol=1e-3)
+    assert abs(rho[0] - rho[1]) > 0.01
+    assert np.argmin(expected) == np.argmax(rho)
+    assert made.adapter._weights()[0] == 1  # text
+    assert made.adapter._weights()[1:3].tolist() == pytest.approx([expected[0]] * 2, rel=1e-3)  # shared alike at first
+    now = [of(*side) - of() for side in (("face", "pose"), ("audio",))]  # with other weights, what helps is another
+    expected = modality_weights.LEFT * made.adapter.gains + torch.tensor([[d.sum(), np.abs(d).sum()] for d in now])
+    modality_weights.update(made, trees, world.tokens)
+    assert torch.allclose(made.adapter.gains, expected.float(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_side_alone_keeps_its_weight(world: World) -> None:
+    shape = params(world, "mose")
+    made = world.model(shape, "audio")
+    trees = packing.pack_trees(world.examples(made), 400)
+    modality_weights.update(made, trees, world.tokens)
+    assert made.adapter.sides.tolist() == [1, 1]
+    face = world.model(shape, "face", "audio")
+    with torch.no_grad():
+        face.adapter.lora_share[0] = 2.0  # there is nobody to share with
+    assert face.adapter._weights().tolist() == [1, 1, 1, 1]
+
+
+def test_many_examples_are_asked_about_by_a_sample_of_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model(world, "mose")
+    trees = packing.pack_trees(world.examples(made), 0)
+    monkeypatch.setattr(modality_weights, "MOST", 7)
+    chosen = modality_weights.some(trees)
+    assert len(chosen) == 7
+    assert chosen[0] is trees[0]
+    assert chosen[-1] in trees[-4:]
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_merc_weighs_the_sides_and_goes_on_bit_for_bit(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dynamic: bool
+) -> None:
+    shape = params(world, "mose", lora_dropout=0.1, dynamic_weights=dynamic)
+    training = replace(TRAINING, epochs=3)
+
+    def run(out: Path) -> dict[str, torch.Tensor]:
+        merc.run("TVB", world.manifest, world.tokens, {}, None, prompts.Params(), shape, training, out)
+        return load_file(out / inject.EXPERTS) | load_file(out / "last" / inject.EXPERTS)
+
+    whole = run(tmp_path / "whole")
+    assert (whole["adapter.sides"] != 1).all() == dynamic
+    assert whole["adapter.sides"].sum() == pytest.approx(2)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
+    dying = killed_at(3)
+    real = behavior_model.BehaviorModel.forward
+
+    def killed(self: behavior_model.BehaviorModel, batch: batching.Batch) -> torch.Tensor:
+        dying()
+        return real(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(behavior_model.BehaviorModel, "forward", killed)
+        with pytest.raises(Killed):
+            run(tmp_path / "cut")
+    again = run(tmp_path / "cut")
+    assert again.keys() == whole.keys()
+    assert same(whole, again)
+    known = json.loads((tmp_path / "cut" / "metadata.json").read_text())
+    assert known["trained"]["adapter"] == pytest.approx(known["trained"]["lora"], rel=0.05)
+    loaded, _ = model_folder.load(tmp_path / "cut", device="cpu")
+    assert torch.equal(loaded.adapter.sides, load_file(tmp_path / "cut" / inject.EXPERTS)["adapter.sides"])
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_align_and_merc_train_the_same_adapter(world: World, adapter: str, tmp_path: Path) -> None:
+    shape, short = params(world, adapter), replace(TRAINING, epochs=1)
+    said = language.describe(world.manifest)
+    align.run(world.manifest, world.tokens, said, {}, shape, short, tmp_path / "align")
+    merc.run("TV", world.manifest, world.tokens, {}, tmp_path / "align", prompts.Params(), shape, short, tmp_path / "m")
+    how = score_labels.Params(device="cpu")
+    scored = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), how)
+    alone = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), replace(how, row_tokens=0))
+    for a, b in zip(scored, alone, strict=True):
+        np.testing.assert_allclose(list(a.scores.values()), list(b.scores.values()), atol=1e-5)
+    written = generate.generate_descriptions(tmp_path / "align", [scored[0].id], world.tokens, how, 3)
+    assert written.keys() == {scored[0].id}

@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +30,6 @@ from bemerc.core.errors import ModelError
 from bemerc.core.progress import Advance, bar, silent
 from bemerc.core.renames import formerly
 from bemerc.language.inputs import batching
-from bemerc.language.inputs.blocks import KINDS
 from bemerc.language.train import cpu_training, parts
 from bemerc.language.train.checkpoint import Checkpoint, State, training_fingerprint
 from bemerc.language.train.checkpoint import Score as Score
@@ -123,10 +122,11 @@ def fit(
     folder: Path,
     what: str,
     board: Path | None = None,
+    between: Callable[[BehaviorModel], None] = lambda model: None,
 ) -> Fitted:
     """Train adapter and projectors on ``trees``, with its tables in ``folder`` and the log beside it; leaves the best epoch's weights in ``model``.
 
-    ``board`` is a folder for TensorBoard. Deterministic on the CPU: same weights, trees, params and thread count, same
+    ``board`` is a folder for TensorBoard; ``between`` is called before every epoch but the first. Deterministic on the CPU: same weights, trees, params and thread count, same
     numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until ``save``. Under
     ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
     which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
@@ -143,7 +143,18 @@ def fit(
         checkpoint = Checkpoint(file, kept, optimizer, ema, mark, accelerator)
         journal = Journal(folder, board, mute=not accelerator.is_main_process)
         run = _Run(
-            model, module, optimizer, ema, trees, tokens, params, accelerator, checkpoint, journal, checkpoint.load()
+            model,
+            module,
+            optimizer,
+            ema,
+            trees,
+            tokens,
+            params,
+            accelerator,
+            checkpoint,
+            journal,
+            between,
+            checkpoint.load(),
         )
         try:
             fitted = run.to_the_end(score, what)
@@ -192,6 +203,7 @@ class _Run:
     accelerator: Accelerator
     checkpoint: Checkpoint
     journal: Journal
+    between: Callable[[BehaviorModel], None]
     state: State
 
     def __post_init__(self) -> None:
@@ -247,6 +259,8 @@ class _Run:
 
     def _epoch(self, advance: Advance) -> None:
         """The rest of one pass over the trees, from where ``state`` stands."""
+        if self.state.epoch and not self.state.step:
+            self.between(self.model.eval())
         self.model.train()
         groups = order(self.trees, self.params, self.state.epoch)[self.state.step :]
         for group, (made, waited) in zip(groups, batching.prefetch(groups, self._parts), strict=True):
@@ -272,19 +286,9 @@ class _Run:
             if first - self.accelerator.process_index < len(group):
                 own = group[first::shares]
                 batch = batching.collate(own or group[:1], self.tokens, self.multiple)
-                count = float(batch.weight.sum()) if own else 0.0
-                made.append((self._with_shares(batch, count, group), count))
+                count, adapter = float(batch.weight.sum()) if own else 0.0, self.model.adapter
+                made.append((batch if adapter is None else adapter.with_shares(batch, count, group), count))
         return made
-
-    def _with_shares(self, batch: Batch, count: float, group: Sequence[Tree]) -> Batch:
-        """The batch with what its blocks weigh: over the parts of a step, which weigh by their targets, the penalty on gates is
-        to be a mean over the blocks of each kind."""
-        if self.model.adapter is None or not self.model.adapter.gated:
-            return batch
-        blocks = np.bincount(np.concatenate([tree.block_kind for tree in group]), minlength=len(KINDS))
-        targets = sum(float(tree.weight.sum()) for tree in group)
-        shares = tuple(targets / (count * n) if n and count else 0.0 for n in blocks.tolist())
-        return replace(batch, block_shares=shares)
 
     def _step(self, group: Sequence[Tree], made: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
         """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""

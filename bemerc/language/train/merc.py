@@ -28,7 +28,7 @@ from bemerc.language.inputs import prompts as prompt
 from bemerc.language.inputs.variants import Described, Variant
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels, temperature
-from bemerc.language.train import conflict_items, loop
+from bemerc.language.train import conflict_items, loop, modality_weights
 from bemerc.language.train.align import alone, metadata_of
 
 
@@ -103,8 +103,9 @@ def run(
     trees = packing.pack_trees(examples, params.row_tokens)
     sections = {"model": model_params.stored(), "prompt": asdict(shape), "merc": asdict(params)}
     sections |= {"variant": asdict(inputs)}
+    between = modality_weights.updater(model_params, trees, read)
     with alone(out):
-        fitted = loop.fit(learner, trees, read, score, params, out, f"merc {name}", board)
+        fitted = loop.fit(learner, trees, read, score, params, out, f"merc {name}", board, between)
         loop.save(
             learner,
             out,

@@ -7,9 +7,11 @@ that is taken, so that the penalty of a step is a sum over its blocks, however m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from bemerc.language.model.params import Params
 
 if TYPE_CHECKING:
     from bemerc.language.inputs.batching import Batch
+    from bemerc.language.inputs.packing import Tree
 
 # What a step leaves of the gates' running means.
 KEPT = 0.95
@@ -79,6 +82,16 @@ class AdapterState(nn.Module):
         visible = 2 * self.lora_share.softmax(0) if both else torch.ones_like(self.lora_share)
         return torch.cat([torch.ones_like(self.sides[:1]), self.sides[0] * visible, self.sides[1:]])
 
+    def with_shares(self, batch: Batch, count: float, group: Sequence[Tree]) -> Batch:
+        """A part of the step ``group`` with what its blocks weigh. Parts weigh by ``count``, the targets in each, and over all of
+        them the penalty is to be a mean over the blocks of each kind."""
+        if not self.gated:
+            return batch
+        blocks = np.bincount(np.concatenate([tree.block_kind for tree in group]), minlength=len(KINDS))
+        targets = sum(float(tree.weight.sum()) for tree in group)
+        shares = tuple(targets / (count * n) if n and count else 0.0 for n in blocks.tolist())
+        return replace(batch, block_shares=shares)
+
     def penalty(self) -> Tensor | None:
         """That of the context's batch; its gates' uses are noted for ``end_step``."""
         context = self.current.context
@@ -101,6 +114,12 @@ class AdapterState(nn.Module):
         means = self._uses[:, met] / self._blocks[met].view(1, -1, 1)
         self.usage[:, met] = KEPT * self.usage[:, met] + (1 - KEPT) * means
         self._forget()
+
+    def set_sides(self, gains: Tensor, temperature: float) -> None:
+        """Take (2, 2) ``gains``, per side the sums of d and of |d|, and weigh the sides by them (train/modality_weights.py)."""
+        self.gains.copy_(gains)
+        rho = self.gains[:, 0] / self.gains[:, 1].clamp(min=1e-9)
+        self.sides.copy_(len(SIDES) * (-rho / temperature).softmax(0))
 
     def lora_count(self) -> int:
         """How many weights plain LoRA of model.rank would train in the same places."""
