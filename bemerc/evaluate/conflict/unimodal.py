@@ -30,8 +30,8 @@ Rows = NDArray[np.bool_]
 Side = Literal["text", "voice", "face"]
 INPUTS: Mapping[Side, tuple[baselines.Input, ...]] = {"text": ("words",), "voice": ("audio",), "face": ("face", "pose")}
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-# Measurements further from train's mean are taken for so many deviations: a column that hardly moves in a fold of train may
-# lie a thousand away in an utterance beside it, and that one would outvote all others.
+# Measurements further from train's mean are taken for so many deviations: a column that hardly moves in train may lie a
+# thousand away in another utterance, and would outvote all others there.
 FURTHEST = 4.0
 # Whether a predictor is better than chance: answers of dev dealt out anew so many times, and the p that is asked.
 PERMUTATIONS, SIGNIFICANCE = 2000, 0.05
@@ -129,8 +129,10 @@ def fit(manifest: Manifest, tokens: TokenFile, side: Side, folds: int) -> Predic
     parts = _parts(manifest, train, gold, folds, side)
     ways = baselines.options(manifest, tokens, INPUTS[side], prompts.Params())
     classes = len(manifest.labels)
-    crossed = min((_crossed(n, ways[n], parts, train, gold, classes) for n in ways), key=lambda c: c.loss)
-    rest = _predicted(ways[crossed.features], crossed.strength, train, gold, classes)
+    crossed = min(
+        (_crossed(n, _matrix(ways[n], train), parts, train, gold, classes) for n in ways), key=lambda c: c.loss
+    )
+    rest = _predicted(_matrix(ways[crossed.features], train), crossed.strength, train, gold, classes)
     logs = np.where(train[:, None], crossed.logs, np.log(np.maximum(rest, _TINY)))
     probabilities = np.exp(temperature.scaled(logs, crossed.temperature))
     accuracy, chance, p_value = against_chance(gold[dev], probabilities[dev].argmax(1), classes)
@@ -183,15 +185,19 @@ def _parts(manifest: Manifest, train: Rows, gold: Ints, folds: int, side: Side) 
     return parts
 
 
-def _crossed(
-    name: str, blocks: baselines.Blocks, parts: Sequence[Rows], train: Rows, gold: Ints, classes: int
-) -> _Crossed:
+def _matrix(blocks: baselines.Blocks, train: Rows) -> Any:
+    """(N, D), scaled by train without its labels."""
+    matrix = baselines.design_matrix(blocks, train)
+    return matrix.clip(-FURTHEST, FURTHEST) if isinstance(matrix, np.ndarray) else matrix
+
+
+def _crossed(name: str, matrix: Any, parts: Sequence[Rows], train: Rows, gold: Ints, classes: int) -> _Crossed:
     """The regularisation with the smallest loss on the folds, from the strongest on until the loss grows."""
     best: _Crossed | None = None
     for strength in STRENGTHS:
         scores = np.zeros((len(gold), classes))
         for part in parts:
-            scores[part] = _predicted(blocks, strength, train & ~part, gold, classes)[part]
+            scores[part] = _predicted(matrix, strength, train & ~part, gold, classes)[part]
         logs = np.log(np.maximum(scores, _TINY))
         degree = temperature.fit(logs[train], gold[train])
         loss = temperature.loss(logs[train], gold[train], degree)
@@ -203,12 +209,9 @@ def _crossed(
     return best
 
 
-def _predicted(blocks: baselines.Blocks, strength: float, train: Rows, gold: Ints, classes: int) -> Floats:
+def _predicted(matrix: Any, strength: float, train: Rows, gold: Ints, classes: int) -> Floats:
     """(N, C) probabilities of all rows by a regression on the rows ``train``; 0 for labels that those lack."""
-    rows = baselines.design_matrix(blocks, train)
-    if isinstance(rows, np.ndarray):
-        rows = rows.clip(-FURTHEST, FURTHEST)
-    model = LogisticRegression(C=strength, max_iter=10_000).fit(rows[train], gold[train])
+    model = LogisticRegression(C=strength, max_iter=10_000).fit(matrix[train], gold[train])
     scores = np.zeros((len(gold), classes))
-    scores[:, model.classes_] = model.predict_proba(rows)
+    scores[:, model.classes_] = model.predict_proba(matrix)
     return scores
