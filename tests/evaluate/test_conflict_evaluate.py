@@ -213,6 +213,30 @@ def test_predictions_that_lack_an_item_are_refused(world: World, tmp_path: Path)
         systems.predicted(tmp_path / "p.jsonl", world.manifest, world.conflicts, "test")
 
 
+def test_a_corpus_without_conflict_is_an_error_or_an_empty_set_that_says_why(world: World, tmp_path: Path) -> None:
+    """In the toy corpus face and voice always show the label."""
+    words = ("conflict", "build", "data/manifest.jsonl", "--set", "conflict.ways=[predictors]", "--out")
+    refused = bemerc(*words, tmp_path / "no.jsonl", cwd=world.folder)
+    assert refused.returncode == 1
+    assert not (tmp_path / "no.jsonl").exists()
+    answer = bemerc(*words, tmp_path / "empty.jsonl", "--or-empty", cwd=world.folder)
+    assert answer.returncode == 0, answer.stderr
+    made = read_conflict_set(tmp_path / "empty.jsonl")
+    assert made.items == ()
+    assert made.made["nothing"] in refused.stderr
+    systems.must_fit(made, world.manifest, tmp_path / "empty.jsonl", "test")
+
+
+def test_the_report_has_the_section_of_its_own_folder(world: World) -> None:
+    assert world.run("models/merc/TVB", "--out", "judged/conflict").returncode == 0
+    assert bemerc("predict", "data/manifest.jsonl", "--model", "models/merc/TVB", cwd=world.folder).returncode == 0
+    answer = bemerc("evaluate", "results/predictions/TVB.jsonl", "--out", "judged", cwd=world.folder)
+    assert answer.returncode == 0, answer.stderr
+    page = (world.folder / "judged" / "report.md").read_text()
+    assert "## When face and voice disagree" in page
+    assert (world.folder / "judged" / re.findall(r"\]\((conflict/[^)]+)\)", page)[0]).is_file()
+
+
 @pytest.mark.parametrize(
     "texts",
     [("a/TVB", "b/TVB"), ("x=a/TVB", "x=a/TVB"), ("TVB=a/TVB", "b/TVB"), ("=a",), ("a=",), ("a/TVB", "TVB=b/TVB")],

@@ -202,16 +202,18 @@ def _against(measured: Sequence[_Measured], baseline: str | None, confidence: fl
     if base is None:
         return {}
 
-    def differences(pairs: Sequence[tuple[Repeated | None, Repeated | None]]) -> list[compare.Difference | None]:
+    def differences(
+        pairs: Sequence[tuple[Repeated | None, Repeated | None]], most: float
+    ) -> list[compare.Difference | None]:
         made = [
-            None if a is None or b is None else compare.difference(a, b, len(others), confidence, most=2.0)
+            None if a is None or b is None else compare.difference(a, b, len(others), confidence, most)
             for a, b in pairs
         ]
         corrected = iter(compare.with_holm([one for one in made if one is not None]))
         return [None if one is None else next(corrected) for one in made]
 
-    specificity = differences([(base.specific, one.specific) for one in others])
-    gaps = differences([(base.absolute_gap, one.absolute_gap) for one in others])
+    specificity = differences([(base.specific, one.specific) for one in others], 2.0)
+    gaps = differences([(base.absolute_gap, one.absolute_gap) for one in others], 1.0)
     return {one.name: Against(s, g) for one, s, g in zip(others, specificity, gaps, strict=True)}
 
 

@@ -5,6 +5,7 @@ Where there are recombined items, a second panel shows by strength which side is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _accuracy(axes: Axes, judged: Judgment) -> None:
     counts = [judged.counts["consistent"].items, *judged.quartiles["conflict"]]
     _ticks(axes, ["they agree", *QUARTILE_TITLES], counts)
     axes.axvline(0.5, color="#bbbbbb", linewidth=0.8)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(-2, 102)
     axes.set_title("Accuracy (%), face and voice in conflict", fontsize=10, loc="left")
     axes.grid(axis="y", color=plots.PALE, linewidth=0.8, zorder=0)
 
@@ -55,7 +56,7 @@ def _lean(axes: Axes, judged: Judgment) -> None:
     _lines(axes, rows)
     _ticks(axes, QUARTILE_TITLES, judged.quartiles["recombined"])
     axes.axhline(0, color=plots.INK, linewidth=0.8, zorder=1)
-    axes.set_ylim(-100, 100)
+    axes.set_ylim(-104, 104)
     axes.set_yticks(range(-100, 101, 50), ["voice", "−50", "0", "50", "face"])
     axes.set_title("Which side is followed, recombined items (points)", fontsize=10, loc="left")
     axes.grid(axis="y", color=plots.PALE, linewidth=0.8, zorder=0)
@@ -74,16 +75,12 @@ def _lines(axes: Axes, rows: Sequence[tuple[str, Sequence[Interval]]], apart: in
     for number, (name, values) in enumerate(rows):
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         shift = SPREAD * ((number + 0.5) / len(rows) - 0.5)
-        places = [(x + shift, 100 * one.value) for x, one in enumerate(values) if one.value is not None]
-        joined = [place for place in places if place[0] - shift >= apart]
-        axes.plot(*_columns(joined), color=color, linewidth=1.6, zorder=2)
-        axes.plot(*_columns(places), color=color, marker=marker, markersize=5, linestyle="none", label=name, zorder=3)
+        places = [x + shift for x in range(len(values))]
+        heights = [math.nan if one.value is None else 100 * one.value for one in values]  # a line breaks at NaN
+        axes.plot(places[apart:], heights[apart:], color=color, linewidth=1.6, zorder=2)
+        axes.plot(places, heights, color=color, marker=marker, markersize=5, linestyle="none", label=name, zorder=3)
         for x, one in enumerate(values):
             if one.low is not None and one.high is not None:
                 axes.plot(
                     [x + shift] * 2, [100 * one.low, 100 * one.high], color=color, linewidth=1.0, alpha=0.6, zorder=1
                 )
-
-
-def _columns(places: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [x for x, _ in places], [y for _, y in places]

@@ -24,13 +24,14 @@ def section(report: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        rows = _rows(read_json(path))
+        document = read_json(path)
+        rows, counts = _rows(document), document["counts"]
+        head = ["accuracy", *(f"{SUBSET_TITLES[kind]} (n = {counts[kind]['items']})" for kind in JUDGED), "signed gap"]
     except (JsonError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
             f"{printable(path)}: this is no judgment of conflict items ({printable(error)}). Run 'bemerc conflict evaluate' "
             "again, or remove it."
         ) from None
-    head = ["accuracy", *(SUBSET_TITLES[kind] for kind in JUDGED), "signed gap"]
     link = f"[{FOLDER}/{PAGE}]({FOLDER}/{PAGE})"
     if not rows:
         return ["## When face and voice disagree", f"There was nothing to judge: {link} says why."]
