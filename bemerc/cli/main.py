@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bemerc.cli import clips, corpus, evaluate, exchange, look, predict, project, train
+from bemerc.cli import clips, conflict_attention, corpus, evaluate, exchange, look, predict, project, train
 from bemerc.cli.app import EXIT_CODES, App, ErrorHandlingGroup
 from bemerc.cli.cache import cache_app
 from bemerc.cli.conflict import conflict_app
@@ -32,6 +32,7 @@ app = App(invoke_without_command=True, epilog=EXIT_CODES, group=Commands)
 for part in (project, corpus, clips, look, train, predict, evaluate):
     part.register(app)
 exchange.register(cache_app)
+conflict_attention.register(conflict_app)
 app.add_typer(cache_app, name="cache")
 app.add_typer(model_app, name="model")
 app.add_typer(conflict_app, name="conflict")

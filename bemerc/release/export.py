@@ -18,6 +18,7 @@ from bemerc.core.errors import ModelError
 from bemerc.language.inputs.variants import CROSSFIT, align_folder
 from bemerc.language.model import behavior_model, model_folder, pretrained
 from bemerc.language.model.devices import device_faults
+from bemerc.language.predict import reallocation_file
 from bemerc.release import test_metrics
 
 
@@ -70,4 +71,6 @@ def _merge(
     behavior_model.write_beside(out, loaded.projectors.state_dict(), merged)
     if (test := test_metrics.read(folder)) is not None:
         test_metrics.write(out, merged, test)
+    if (folder / reallocation_file.FILE).exists():
+        reallocation_file.carry(folder, metadata, out, merged)
     return merged

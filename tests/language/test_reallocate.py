@@ -195,7 +195,7 @@ def one_at_a_time(world: Scored, made: behavior_model.BehaviorModel, how: Reallo
 
 
 def embedded(
-    world: Scored, made: behavior_model.BehaviorModel, example: encoding.Example
+    world: World, made: behavior_model.BehaviorModel, example: encoding.Example
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(1, L, H) embeddings of a prompt with its answer, and (L,) the slot of every measured behavior token, else -1."""
     parts, slots = [], []

@@ -140,6 +140,13 @@ class BehaviorModel(nn.Module):
             logits = self._logits(embeddings, given, source)
         return self._picked(logits, batch)
 
+    def must_give_rows(self) -> None:
+        """Raise ModelError where no rule can read this model's attention."""
+        with self._one_at_a_time:
+            if self.adapter is not None:
+                self.adapter.current.context = None  # what is asked is plain text
+            attention_rows.must_give_rows(self.lm, self.params.name_or_path, self.trees)
+
     def _picked(self, logits: Tensor, batch: Batch) -> Tensor:
         which, token = (torch.from_numpy(array).to(logits.device) for array in (batch.logit_index, batch.token))
         log_probs: Tensor = logits.float().log_softmax(-1)[which, token].to(self.device)

@@ -136,9 +136,9 @@ def read(folder: Path, metadata: ModelMetadata) -> Reallocation:
     return made
 
 
-def carried(made: Reallocation, folder: Path, metadata: ModelMetadata) -> Reallocation:
-    """The same for an export of its model in ``folder``, which says the same up to rounding."""
-    return replace(made, model=fingerprint(folder, metadata))
+def carry(folder: Path, metadata: ModelMetadata, out: Path, exported: ModelMetadata) -> None:
+    """Take reallocate.json along to ``out``, an export of the model in ``folder`` that says the same up to rounding."""
+    write(out, replace(read(folder, metadata), model=fingerprint(out, exported)))
 
 
 def _parsed(path: Path, document: Any) -> Reallocation:

@@ -160,6 +160,10 @@ class MercModel:
         sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params, rule)
         return {id: temperature.scaled(s, self._temperature) for id, s in sums.items()}
 
+    def must_give_rows(self) -> None:
+        """Raise ModelError where no rule can read this model's attention."""
+        self._lm.must_give_rows()
+
     def _must_fit(
         self, manifest: Manifest, tokens: TokenFile, splits: Sequence[Split], described: variants.Described
     ) -> tuple[variants.Variant, str | None]:
@@ -349,7 +353,7 @@ def reallocated(
         }
         return {one.id: sums[one.id] - made.gamma * sums[prompt.without_behavior(one).id] for one, _ in asked}
     if rule := reallocate.rule_of(made, params.reallocate):
-        attention_rows.must_give_rows(loaded.lm, loaded.params.name_or_path, loaded.trees)
+        loaded.must_give_rows()
         reallocate.must_fit(made, loaded.lm)
     return score_labels(loaded, encoder, asked, tokens, params, quiet, rule)
 
