@@ -8,6 +8,7 @@ folder of its own and merged too.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from bemerc.core.errors import ModelError
 from bemerc.language.inputs.variants import CROSSFIT, align_folder
 from bemerc.language.model import behavior_model, model_folder, pretrained
 from bemerc.language.model.devices import device_faults
-from bemerc.language.predict import reallocation_file
+from bemerc.language.predict import modality_gate, reallocation_file
 from bemerc.release import test_metrics
 
 
@@ -68,6 +69,8 @@ def _merge(
     shape = dict(metadata.params["model"]) | {"quantize": "none"}
     params, weights = {**metadata.params, "model": shape}, pretrained.fingerprint(str(out))
     merged = replace(metadata, fingerprint=weights, merged=True, params=params)
+    if modality_gate.read(folder, metadata) is not None:
+        shutil.copyfile(folder / modality_gate.GATE, out / modality_gate.GATE)
     behavior_model.write_beside(out, loaded.projectors.state_dict(), merged)
     if (test := test_metrics.read(folder)) is not None:
         test_metrics.write(out, merged, test)

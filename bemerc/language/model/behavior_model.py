@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class BehaviorModel(nn.Module):
         self.backbone = backbone  # the fingerprint of the language model without its adapter
         self.trees = trees  # how it understands rows that branch
         self.adapter = adapter  # None: plain LoRA
+        self.beside: list[Callable[[Path], None]] = []  # what writes further files of a model folder
         # While it computes, hooks and an attention of ours stand in its layers; a second thread waits.
         self._one_at_a_time = threading.RLock()
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
@@ -269,6 +270,8 @@ class BehaviorModel(nn.Module):
             self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
         else:
             inject.save(self.adapter, held, self.lm.peft_config["default"], partial)
+        for write in self.beside:
+            write(partial)
         write_beside(partial, _under("projectors.", held), metadata)
         folder.mkdir(parents=True, exist_ok=True)
         if self.adapter is None:

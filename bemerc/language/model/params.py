@@ -37,6 +37,7 @@ class Params:
     gate_balance, gate_entropy  of mose: weights of the penalties on experts that are never used, and on gates that do not decide
     dynamic_weights    of mose in merc: what is visible and the voice are weighed against the one that dominates, epoch by epoch
     weight_temperature  of the same: the higher, the nearer are both to 1
+    head               modality_gate: of merc, a gate that adds what each modality says by itself to the label scores
     """
 
     name_or_path: str = "models/backbone"
@@ -60,6 +61,7 @@ class Params:
     gate_entropy: float = 0.01
     dynamic_weights: bool = True
     weight_temperature: float = 1.0
+    head: Literal["none", "modality_gate"] = "none"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
@@ -87,5 +89,5 @@ class Params:
 
     def stored(self) -> dict[str, Any]:
         """The section as metadata.json holds it: of plain LoRA, as it was before there were other adapters."""
-        section = asdict(self)
-        return section if self.adapter != "lora" else {k: v for k, v in section.items() if k not in _OF_ADAPTERS}
+        left_out = {*(_OF_ADAPTERS if self.adapter == "lora" else ()), *(("head",) if self.head == "none" else ())}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}

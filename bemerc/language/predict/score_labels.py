@@ -33,7 +33,7 @@ from bemerc.language.inputs import batching, chat_template, encoding, packing, r
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.model import attention_rows, behavior_model, model_folder
 from bemerc.language.model.devices import device_faults
-from bemerc.language.predict import reallocate, reallocation_file, temperature
+from bemerc.language.predict import modality_gate, reallocate, reallocation_file, temperature
 from bemerc.language.predict.fitting import Asked, fitting
 from bemerc.language.predict.records import Prediction
 
@@ -87,6 +87,7 @@ class MercModel:
                 f"{folder}: this model was trained to {self.metadata.task}, not to name emotions. Name a merc model."
             )
         self.folder, self.labels = folder, self.metadata.labels
+        self._gate = modality_gate.read(folder, self.metadata)
         self._reallocation: reallocation_file.Reallocation | None = None
         self._lm.merge()
         self._prompt = prompt_params(folder, self.metadata)
@@ -186,12 +187,12 @@ class MercModel:
             else:
                 sums = reallocated(self._lm, self._encoder, asked, tokens, params, self.reallocation)
         _must_be_numbers(sums, self.folder)
-        return sums
+        return sums if self._gate is None else self._gate.combined(asked, sums, tokens)
 
     @property
     def _temperature(self) -> float:
-        """Models of before temperatures were fitted say nothing of theirs."""
-        return float(self.metadata.dev.get("temperature", 1.0))
+        """Models of before temperatures were fitted say nothing of theirs; a gate has its own scale."""
+        return 1.0 if self._gate else float(self.metadata.dev.get("temperature", 1.0))
 
     @property
     def reallocation(self) -> reallocation_file.Reallocation:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from bemerc.language.inputs import encoding, packing, variants
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.inputs.variants import Described, Variant
 from bemerc.language.model import behavior_model, model_folder
-from bemerc.language.predict import score_labels, temperature
-from bemerc.language.train import conflict_items, loop, modality_weights
+from bemerc.language.predict import modality_gate, score_labels, temperature
+from bemerc.language.train import conflict_items, fit_gate, loop, modality_weights
 from bemerc.language.train.align import alone, metadata_of
 
 
@@ -90,7 +91,8 @@ def run(
         s: score_labels.prompts(manifest, (s,), manifest.labels, modalities, shape, inputs.behavior_of, sentences)
         for s in splits
     }
-    score = _dev_scorer(manifest, read, questions["dev"], encoder, params)
+    dev_sums = _dev_sums(manifest, read, questions["dev"], encoder, params)
+    score = _dev_scorer(manifest, dev_sums)
     taught = [one for one, _ in questions["train"] if one.target]
     weight_of: dict[str, float] = {}
     if conflicts is not None and isinstance(params, Params):
@@ -106,6 +108,10 @@ def run(
     between = modality_weights.updater(model_params, trees, read)
     with alone(out):
         fitted = loop.fit(learner, trees, read, score, params, out, f"merc {name}", board, between)
+        if model_params.head == "modality_gate" and modalities:
+            gate, numbers = fit_gate.fit(manifest, read, modalities, dev_sums(learner.eval()))
+            learner.beside = [partial(modality_gate.write, gate)]
+            fitted = replace(fitted, best=replace(fitted.best, dev={**fitted.best.dev, **numbers}))
         loop.save(
             learner,
             out,
@@ -152,13 +158,24 @@ def _must_have_labels(manifest: Manifest) -> None:
         )
 
 
-def _dev_scorer(
+DevSums = Callable[[behavior_model.BehaviorModel], dict[str, NDArray[np.float64]]]
+
+
+def _dev_sums(
     manifest: Manifest,
     tokens: TokenFile,
     prompts: Sequence[tuple[prompt.Prompt, tuple[str, ...]]],
     encoder: encoding.Encoder,
     params: loop.Params,
-) -> Any:
+) -> DevSums:
+    """A model -> its label scores on dev's labelled utterances."""
+    labelled = {u.id for u in manifest.by_split("dev") if u.label is not None}
+    asked = [one for one in prompts if one[0].id in labelled]
+    how = score_labels.Params(batch=max(params.batch, 48), row_tokens=params.row_tokens and 2 * params.row_tokens)
+    return lambda of: score_labels.score_labels(of, encoder, asked, tokens, how, quiet=True)
+
+
+def _dev_scorer(manifest: Manifest, dev_sums: DevSums) -> Callable[[behavior_model.BehaviorModel], loop.Score]:
     """The log-probability of dev's right labels decides, each epoch at its own temperature.
 
     F1 is what will be reported, but over the hundred utterances of a small dev split it jumps by several points from epoch
@@ -167,11 +184,9 @@ def _dev_scorer(
     """
     labels = manifest.labels
     gold = {u.id: labels.index(u.label) for u in manifest.by_split("dev") if u.label is not None}
-    asked = [one for one in prompts if one[0].id in gold]
-    how = score_labels.Params(batch=max(params.batch, 48), row_tokens=params.row_tokens and 2 * params.row_tokens)
 
     def score(of: behavior_model.BehaviorModel) -> loop.Score:
-        sums = score_labels.score_labels(of, encoder, asked, tokens, how, quiet=True)
+        sums = dev_sums(of)
         return judged(np.stack([sums[id] for id in gold]), np.array(list(gold.values())))
 
     return score
