@@ -107,13 +107,13 @@ def _regression(features: Floats, right: Codes, labels: int, decay: float) -> Cl
 def _gate(scores: Floats, evidence: Sequence[Floats], right: Codes) -> tuple[Floats, Floats]:
     """The gate (M, 3) and the scale of the language model's scores that name the right labels best."""
     sure = [torch.from_numpy(modality_gate.sureness(scores, one)) for one in evidence]
-    known, each = torch.from_numpy(scores), [torch.from_numpy(one) for one in evidence]
-    gate, log_scale = torch.zeros(len(each), 3, dtype=known.dtype), torch.zeros(1, dtype=known.dtype)
+    own, each = torch.from_numpy(scores), [torch.from_numpy(one) for one in evidence]
+    gate, log_scale = torch.zeros(len(each), 3, dtype=own.dtype), torch.zeros(1, dtype=own.dtype)
     gate[:, 0] = CLOSED
     start, y = gate.clone(), torch.from_numpy(right)
 
     def cost() -> Tensor:
-        total = log_scale.exp() * known
+        total = log_scale.exp() * own
         for one, how, weights in zip(each, sure, gate, strict=True):
             total = total + torch.nn.functional.softplus(how @ weights).unsqueeze(1) * one
         return torch.nn.functional.cross_entropy(total, y) + 0.5 * GATE_DECAY * (gate - start).pow(2).sum()
