@@ -1,10 +1,10 @@
 """Conflict items of a corpus: utterances whose face and voice disagree, those where both agree, and recombinations.
 
 Three ways, the first that an utterance allows: labels that people gave each modality; predictors of one side alone
-(unimodal.py), which decide only where they are sure; and recombinations of utterances that agree (recombine.py).
+(unimodal.py), which decide only where they are sure; and recombinations (recombine.py).
 
-By predictors, a side is *right* where it gives the label at least ``confidence`` and ``lift`` times its share in train; it
-is *wrong* where it gives another label as much, and the label no more than its share in train. Everything between is left
+By predictors, a side is *right* where it gives the label at least ``confidence``, and ``lift`` times the odds that the label has
+in train; it is *wrong* where it gives another label as much, and the label no more than its share in train. Everything between is left
 out and counted. (The rule is ours.)
 """
 
@@ -55,14 +55,14 @@ class Params:
     ways           labels | predictors | recombined: which may be used
     folds          of train, by which the predictors are crossed
     confidence     the probability that a predictor gives to what a side shows, at least
-    lift           the same in times the label's share in train, at least
+    lift           its odds over the odds of the label in train, at least
     per_utterance  recombinations that an utterance may be part of, at most
     seed           of the recombinations
     """
 
     ways: tuple[Way, ...] = WAYS
     folds: int = 5
-    confidence: float = 0.5
+    confidence: float = 0.4
     lift: float = 2.0
     per_utterance: int = 4
     seed: int = 0
@@ -119,7 +119,7 @@ def run(manifest: Manifest, tokens: TokenFile, params: Params) -> ConflictSet:
     decided, left_out = _by_predictors(manifest, predictors, present, labelled, params)
     items = [_item(one, predictors) for one in decided]
     if "recombined" in params.ways:
-        items += _recombined(decided, predictors, params)
+        items += _recombined(_sure(manifest, predictors, present, labelled, params), predictors, params)
     counts = count(items)
     if not any(item.label_voice != item.label_face for item in items):
         raise NoConflictError(counts, left_out)
@@ -239,7 +239,8 @@ def _by_predictors(
 def _shown(probabilities: Floats, gold: int, shares: Floats, params: Params) -> int | None:
     """The code of what a side shows; None where it is not sure, or torn between another label and ``gold``."""
     first = int(probabilities.argmax())
-    sure = probabilities[first] >= max(params.confidence, params.lift * shares[first])
+    odds = params.lift * shares[first] / max(1 - shares[first], 1e-9)
+    sure = probabilities[first] >= max(params.confidence, odds / (1 + odds))
     return first if sure and (first == gold or probabilities[gold] <= shares[gold]) else None
 
 
@@ -273,14 +274,41 @@ def _strength(voice_of: _Decided, face_of: _Decided, predictors: Mapping[Side, P
     return round(float(distance(voice, face)), 6)
 
 
+def _sure(
+    manifest: Manifest,
+    predictors: Mapping[Side, Predictor],
+    present: NDArray[np.bool_],
+    labelled: Sequence[_Decided],
+    params: Params,
+) -> dict[Side, dict[str, _Decided]]:
+    """Side -> id -> the utterances of which this side shows the label, whatever the other one shows."""
+    sure: dict[Side, dict[str, _Decided]] = {
+        side: {one.utterance.id: one for one in labelled if getattr(one, side) == one.utterance.label}
+        for side in _SIDES
+    }
+    done, gold = {one.row for one in labelled}, baselines.codes(manifest)
+    shares = baselines.majority(manifest)[0] if predictors else np.zeros(len(manifest.labels))
+    for row, u in enumerate(manifest.utterances):
+        if row in done or not present[row] or u.label is None:
+            continue
+        for side in _SIDES if predictors else ():
+            probabilities = predictors[side].probabilities[row]
+            if _shown(probabilities, gold[row], shares, params) == gold[row]:
+                confidence = float(probabilities[gold[row]])
+                sure[side][u.id] = _Decided(row, "predictors", u, u.label, u.label, confidence)
+    return sure
+
+
 def _recombined(
-    decided: Sequence[_Decided], predictors: Mapping[Side, Predictor], params: Params
+    sure: Mapping[Side, Mapping[str, _Decided]], predictors: Mapping[Side, Predictor], params: Params
 ) -> list[ConflictItem]:
-    agreeing = {one.utterance.id: one for one in decided if one.subset == "consistent"}
-    source = [recombine.Consistent(agreeing[id].utterance, agreeing[id].voice) for id in sorted(agreeing)]
+    voices, faces = (
+        [recombine.Shows(one.utterance, one.utterance.label or "") for _, one in sorted(sure[side].items())]
+        for side in _SIDES
+    )
     items = []
-    for v, f in recombine.pairs(source, params.per_utterance, params.seed):
-        voice, face = agreeing[v.id], agreeing[f.id]
+    for v, f in recombine.pairs(voices, faces, params.per_utterance, params.seed):
+        voice, face = sure["voice"][v.id], sure["face"][f.id]
         items.append(
             ConflictItem(
                 id=f"{v.id} ~ {f.id}",
@@ -326,13 +354,13 @@ def _missing(items: Sequence[ConflictItem], decided: Sequence[_Decided], params:
                 "conflict.confidence, or use a larger corpus."
             )
     if "recombined" in params.ways and not any(item.way == "recombined" for item in items):
-        named = any(one.utterance.speaker != NOBODY for one in decided if one.subset == "consistent")
+        named = any(one.utterance.speaker != NOBODY for one in decided)
         notes.append(
             "Nothing could be recombined: "
             + (
-                "no speaker shows two different emotions with face and voice alike."
+                "no speaker is sure to show one emotion by voice and another by face."
                 if named
-                else "no utterance in which face and voice agree has a named speaker."
+                else "no utterance that was decided has a named speaker."
             )
         )
     return [printable(note, 1000) for note in notes]

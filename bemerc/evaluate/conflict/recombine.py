@@ -1,14 +1,15 @@
 """Recombinations: the face and body of one utterance with the words and voice of another of the same speaker.
 
-Both are utterances in which face and voice agree, and they agree on different emotions, so that the pair disagrees. Nothing
-is copied: an item names its two utterances. Ours; the kin of it are AVERE's preferences over input pairs.
+The voice of the one is sure to show its label and so is the face of the other, and the labels differ, so that the pair
+disagrees. What the sides that are not taken show does not matter: were they to agree too, few utterances would be left.
+Nothing is copied: an item names its two utterances. Ours; the kin of it are AVERE's preferences over input pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import product
 
 import numpy as np
 
@@ -19,38 +20,51 @@ Pair = tuple[Utterance, Utterance]
 
 
 @dataclass(frozen=True)
-class Consistent:
-    """An utterance whose face and voice both show ``label``."""
+class Shows:
+    """An utterance of which one side, its face or its voice, shows ``label``."""
 
     utterance: Utterance
     label: str
 
 
-def pairs(consistent: Sequence[Consistent], per_utterance: int, seed: int) -> list[Pair]:
+def pairs(voices: Sequence[Shows], faces: Sequence[Shows], per_utterance: int, seed: int) -> list[Pair]:
     """Pairs within a split and a named speaker; each utterance is in ``per_utterance`` of them at most.
+
+    voices, faces  the utterances whose voice, and those whose face shows their label
 
     The pairs of labels take turns, and none gets more than the median one of its split could get: the most frequent two
     emotions would otherwise be nearly all. The same input and seed give the same pairs.
     """
     rng = np.random.default_rng(seed)
-    shuffled = [consistent[i] for i in rng.permutation(len(consistent))]
+    voices, faces = ([side[i] for i in rng.permutation(len(side))] for side in (voices, faces))
     chosen: list[Pair] = []
     for split in ("train", "dev", "test"):
-        mine = [c for c in shuffled if c.utterance.split == split and c.utterance.speaker != NOBODY]
-        chosen += _balanced(_candidates(mine, per_utterance), per_utterance)
+        candidates = _candidates(_by_speaker(voices, split), _by_speaker(faces, split), per_utterance)
+        chosen += _balanced(candidates, per_utterance)
     return chosen
 
 
-def _candidates(consistent: Sequence[Consistent], per_utterance: int) -> dict[tuple[str, str], list[Pair]]:
-    """(voice's label, face's label) -> pairs of one speaker each, enough for every utterance to be used up."""
+def _by_speaker(side: Sequence[Shows], split: str) -> dict[str, dict[str, list[Utterance]]]:
+    """Named speaker -> label -> utterances of the split."""
     groups: dict[str, dict[str, list[Utterance]]] = {}
-    for c in consistent:
-        groups.setdefault(c.utterance.speaker, {}).setdefault(c.label, []).append(c.utterance)
+    for one in side:
+        if one.utterance.split == split and one.utterance.speaker != NOBODY:
+            groups.setdefault(one.utterance.speaker, {}).setdefault(one.label, []).append(one.utterance)
+    return groups
+
+
+def _candidates(
+    voices: Mapping[str, Mapping[str, Sequence[Utterance]]],
+    faces: Mapping[str, Mapping[str, Sequence[Utterance]]],
+    per_utterance: int,
+) -> dict[tuple[str, str], list[Pair]]:
+    """(voice's label, face's label) -> pairs of one speaker each, enough for every utterance to be used up."""
     of_labels: dict[tuple[str, str], dict[Pair, None]] = {}
-    for speaker in sorted(groups):
-        for labels in permutations(sorted(groups[speaker]), 2):
-            voices, faces = (groups[speaker][label] for label in labels)
-            of_labels.setdefault(labels, {}).update(dict.fromkeys(_rounds(voices, faces, per_utterance)))
+    for speaker in sorted(voices.keys() & faces.keys()):
+        for voice, face in product(sorted(voices[speaker]), sorted(faces[speaker])):
+            if voice != face:
+                mixed = _rounds(voices[speaker][voice], faces[speaker][face], per_utterance)
+                of_labels.setdefault((voice, face), {}).update(dict.fromkeys(mixed))
     return {labels: list(ordered) for labels, ordered in of_labels.items()}
 
 
