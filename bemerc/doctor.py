@@ -38,6 +38,8 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
 )
 
 
+# Libraries of the extra `extract` that a Python from 3.13 on is not given: mediapipe 0.10.21 has no wheel for it.
+NOT_YET = ("mediapipe", "cv2")
 # Model files that mediapipe 0.10.21 carries: below its folder modules, what is not measured without it, SHA-256.
 # Numbers come of these files, so another file under the same name is reported too.
 MODELS: tuple[tuple[str, str, str], ...] = (
@@ -108,16 +110,7 @@ def system_checks() -> Iterator[Check]:
     posix = os.name == "posix"
     remedy = "" if posix else "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
     yield Check("system", posix, platform.system() or os.name, remedy)
-    version = platform.python_version()
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    yield Check(
-        "Python",
-        fits,
-        version,
-        ""
-        if fits
-        else "bemerc needs Python 3.11 or 3.12 (MediaPipe 0.10.21 has no wheel for others): make run PYTHON=python3.11",
-    )
+    yield Check("Python", sys.version_info >= (3, 11), platform.python_version(), "bemerc needs Python 3.11 or later.")
     has_venv = importlib.util.find_spec("ensurepip") is not None
     yield Check(
         "venv",
@@ -165,11 +158,21 @@ def _shared_library(name: str, debian: str, fedora: str) -> Check:
 
 def _library(package: str, module: str, cost: str) -> Check:
     if importlib.util.find_spec(module) is None:
-        return Check(package, False, "missing", f'{cost}: pip install "bemerc[all,sample]"')
+        return Check(package, False, "missing", f"{cost}: {install(module)}")
     try:
         return Check(package, True, importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
         return Check(package, True, "there, version unknown")
+
+
+def install(module: str, python: tuple[int, int] = sys.version_info[:2]) -> str:
+    """How to get a missing library, or why a Python of this version cannot have it."""
+    if module in NOT_YET and python >= (3, 13):
+        return (
+            "face and body are measured with Python 3.11 or 3.12 for now, whose caches are read here. Voice is measured "
+            "with any, and training, predicting and evaluating need no such library"
+        )
+    return 'pip install "bemerc[all,sample]"'
 
 
 def _mediapipe_models() -> Iterator[Check]:
@@ -257,9 +260,16 @@ def _gpu() -> Check:
     return Check("GPU", True, "none: the embedded backbone trains on the CPU, a 7B one wants a GPU")
 
 
+def _everything() -> Check:
+    """Whether this Python can have all of bemerc, as `make install` gives it."""
+    fits = sys.version_info < (3, 13)
+    remedy = "The whole of bemerc needs Python 3.11 or 3.12 for now: make install PYTHON=python3.11."
+    return Check("Python", fits, platform.python_version(), f"{remedy} With a later one, {install('mediapipe')}.")
+
+
 def main() -> int:
     """Name every missing system library at once; exit 1 if there is one."""
-    missing = [check for check in system_checks() if not check.ok]
+    missing = [check for check in (*system_checks(), _everything()) if not check.ok]
     for check in missing:
         print(f"{check.name}: {check.detail}. {check.remedy}", file=sys.stderr)
     return 1 if missing else 0

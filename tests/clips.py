@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +34,8 @@ def write_clip(
     quality: int = 12,
 ) -> Path:
     """A clip whose left half darkens from frame to frame and whose right half keeps ``color``, with a tone below it."""
+    import av
+
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options) as container:
@@ -73,7 +75,9 @@ def brightness(index: int) -> int:
     return 240 - 10 * (index % 20)
 
 
-def _tone(seconds: float, tone_hz: float, rate_hz: int, channels: int) -> list[av.AudioFrame]:
+def _tone(seconds: float, tone_hz: float, rate_hz: int, channels: int) -> list[Any]:
+    import av
+
     count = round(seconds * rate_hz)
     samples = (0.5 * 32767 * np.sin(2 * np.pi * tone_hz * np.arange(count) / rate_hz)).astype(np.int16)
     frames = []

@@ -64,7 +64,9 @@ class ErrorHandlingGroup(TyperGroup):
             if error.name in POSIX_ONLY:
                 sentence = "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
             else:
-                sentence = f'{error.name} is not installed: pip install "bemerc[all]", or see `bemerc doctor`.'
+                from bemerc.doctor import install
+
+                sentence = f"{error.name} is not installed: {install(str(error.name))}. See `bemerc doctor`."
             typer.echo(sentence, err=True)
             raise typer.Exit(FAILED) from None
 

@@ -14,14 +14,13 @@ import pytest
 from bemerc import doctor
 from tests.cli.test_cli import ROOT, bemerc
 
-pytest.importorskip("mediapipe")
-
 
 def named(folder: Path) -> dict[str, doctor.Check]:
     return {check.name: check for check in doctor.checks(folder)}
 
 
 def test_every_model_that_the_extractors_load_has_its_hash(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
     checks = named(tmp_path)
     for path, _, expected in doctor.MODELS:
         check = checks[f"model {Path(path).stem}"]
@@ -52,6 +51,12 @@ def test_a_missing_and_a_foreign_model_are_reported(tmp_path: Path, monkeypatch:
     assert all("pip install" in check.remedy for check in checks.values())
 
 
+def test_what_a_later_python_cannot_have_is_not_to_be_installed() -> None:
+    assert "pip install" in doctor.install("mediapipe", (3, 12))
+    assert "pip install" not in doctor.install("mediapipe", (3, 13))
+    assert "pip install" in doctor.install("av", (3, 13))
+
+
 def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     task = tmp_path / "face.task"
@@ -74,6 +79,7 @@ def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_the_command_ends_with_one_where_something_is_missing(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
     listed = bemerc("doctor", "--json", cwd=tmp_path)
     checks = {check["name"]: check for check in json.loads(listed.stdout)}
     assert listed.returncode == int(not all(check["ok"] for check in checks.values()))

@@ -162,7 +162,7 @@ def moved_anew(made: Reallocation, lm: Any, modality: torch.Tensor, asked_from: 
                 tau, band = made.tau[layer, head, place], made.band[layer, head, place]
                 rho = a / (a + v)
                 if abs(rho - tau) > band:
-                    new = rho - made.beta * (rho - tau - band * np.sign(rho - tau))
+                    new = rho - made.beta * (rho - tau - band * torch.sign(rho - tau))
                     row[voice] *= new / rho
                     row[seen] *= (1 - new) / (1 - rho)
         assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-5)

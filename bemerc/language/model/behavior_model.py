@@ -204,16 +204,16 @@ class BehaviorModel(nn.Module):
         given: dict[str, Any] = {"inputs_embeds": self._embed(ids, self._here(batch.modality), batch)}
         written = torch.empty(len(ids), 0, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(ids), dtype=torch.bool, device=self.device)
-        cache = None
         context = None if self.adapter is None else self.adapter.begin(batch, self.device, writes=True)
         for _ in range(limit):
-            out = self.lm(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache, best = out.past_key_values, out.logits[:, -1].argmax(-1)
+            out = self.lm(**given, use_cache=True, logits_to_keep=1)
+            best = out.logits[:, -1].argmax(-1)
             written = torch.cat([written, best.unsqueeze(1)], dim=1)
             ended |= best == end
             if bool(ended.all()):
                 break
-            given = {"input_ids": best.unsqueeze(1)}
+            cache = "cache" if "cache" in out else "past_key_values"  # its name before transformers 5.24
+            given = {"input_ids": best.unsqueeze(1), cache: out[cache]}
             if self.adapter is not None and context is not None:
                 self.adapter.current.context = context.written()
         return [_until(row, end) for row in written.tolist()]
