@@ -61,6 +61,7 @@ class BehaviorModel(nn.Module):
         self.trees = trees  # how it understands rows that branch
         self.adapter = adapter  # None: plain LoRA
         self.beside: list[Callable[[Path], None]] = []  # what writes further files of a model folder
+        self._gives_rows: TreeSupport | None = None  # in what kind of rows its attention was read before
         # While it computes, hooks and an attention of ours stand in its layers; a second thread waits.
         self._one_at_a_time = threading.RLock()
         self._no_split_modules = getattr(lm, "_no_split_modules", None)  # which layers FSDP shards one by one
@@ -144,9 +145,12 @@ class BehaviorModel(nn.Module):
     def must_give_rows(self) -> None:
         """Raise ModelError where no rule can read this model's attention."""
         with self._one_at_a_time:
+            if self._gives_rows == self.trees:
+                return
             if self.adapter is not None:
                 self.adapter.current.context = None  # what is asked is plain text
             attention_rows.must_give_rows(self.lm, self.params.name_or_path, self.trees)
+            self._gives_rows = self.trees
 
     def _picked(self, logits: Tensor, batch: Batch) -> Tensor:
         which, token = (torch.from_numpy(array).to(logits.device) for array in (batch.logit_index, batch.token))
