@@ -23,7 +23,8 @@ from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.language.inputs import prompts
 from bemerc.language.model.tree_attention import TreeSupport
-from bemerc.language.predict import calibrate_reallocation, reallocate, score_labels
+from bemerc.language.predict import calibrate_reallocation, score_labels
+from bemerc.language.predict.modes import Mode
 from bemerc.language.predict.reallocation_file import Reallocation
 from benchmarks import training_world
 from benchmarks.training_world import FULL, TINY, K, Size, World
@@ -89,13 +90,13 @@ def drawn(size: Size, share: float, eligible: range) -> Reallocation:
     return Reallocation("drawn", K, tau, np.full_like(tau, 0.01), chosen, chosen, {}, 0.5, 0.2, 0.3, {})
 
 
-def compared(world: World, made: Reallocation, mode: reallocate.Mode, trees: TreeSupport) -> tuple[np.ndarray, Scores]:
+def compared(world: World, made: Reallocation, mode: Mode, trees: TreeSupport) -> tuple[np.ndarray, Scores]:
     """CPU seconds with, as a multiple of those without, for every dialogue, and the scores."""
     world.model.trees = trees
     found: Scores = {}
     asked = [world.asked[start : start + TURNS] for start in range(0, len(world.asked), TURNS)]
 
-    def score(questions: score_labels.Asked, how: reallocate.Mode) -> Callable[[], Scores]:
+    def score(questions: score_labels.Asked, how: Mode) -> Callable[[], Scores]:
         params = score_labels.Params(device="cpu", reallocate=how)
         return lambda: score_labels.reallocated(
             world.model, world.encoder, questions, world.tokens, params, made, quiet=True

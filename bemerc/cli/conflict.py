@@ -72,7 +72,7 @@ def evaluate(
         typer.Argument(
             metavar="MODEL",
             help="Model folders or predictions files, as PATH or NAME=PATH; one NAME several times: training seeds. "
-            "None: the models of evaluate.variants that read face and voice.",
+            "PATH@reallocate: with predict.reallocate so. None: the models of evaluate.variants that read face and voice.",
             show_default=False,
         ),
     ] = None,

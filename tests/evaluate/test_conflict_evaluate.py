@@ -246,6 +246,14 @@ def test_systems_that_cannot_be_kept_apart_are_refused(texts: tuple[str, ...]) -
         systems.named(texts)
 
 
+def test_a_model_folder_may_be_followed_by_how_attention_is_moved(tmp_path: Path) -> None:
+    assert systems.in_mode(Path("m/TVB@reallocate")) == (Path("m/TVB"), "reallocate")
+    (tmp_path / "m@reversed").mkdir()
+    for path in (Path("m/TVB"), Path("a@b/TVB"), Path("m/TVB@seven"), tmp_path / "m@reversed"):
+        assert systems.in_mode(path) == (path, None)
+    assert list(systems.named(["m/TVB", "m/TVB@reallocate"])) == ["TVB", "TVB@reallocate"]
+
+
 def test_names_of_systems() -> None:
     named = systems.named(["a/TVB", "L=b/1", "L=b/2", "results/p.jsonl"])
     assert named == {"TVB": (Path("a/TVB"),), "L": (Path("b/1"), Path("b/2")), "p": (Path("results/p.jsonl"),)}

@@ -14,11 +14,13 @@ from bemerc.core.errors import ModelError
 from bemerc.corpus import provenance
 from bemerc.corpus.conflict import ConflictItem, ConflictSet, Subset, write_conflict_set
 from bemerc.corpus.manifest import Split, Utterance, write_manifest
+from bemerc.evaluate.conflict import systems
 from bemerc.language.inputs import prompts
 from bemerc.language.model import behavior_model
-from bemerc.language.predict import attention_maps, reallocate, reallocation_file, score_labels
+from bemerc.language.predict import attention_maps, reallocation_file, score_labels
 from bemerc.language.predict import calibrate_reallocation as calibrate
 from bemerc.language.predict.attention_maps import AttentionMaps
+from bemerc.language.predict.modes import MODES, Mode
 from bemerc.language.predict.reallocation_file import FILE
 from bemerc.language.predict.score_labels import MercModel
 from bemerc.release import export
@@ -150,10 +152,8 @@ def test_the_middle_is_that_of_the_consistent_items_of_dev(world: World) -> None
     assert (again.beta, again.made) == (made.beta, made.made)
 
 
-@pytest.mark.parametrize("mode", reallocate.MODES)
-def test_an_adapter_that_knows_modalities_apart_is_moved_alike_on_every_route(
-    world: World, mode: reallocate.Mode
-) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_an_adapter_that_knows_modalities_apart_is_moved_alike_on_every_route(world: World, mode: Mode) -> None:
     model, items = MercModel(world.folder / "mose"), world.items("dev").items[:8]
     model.reallocation = replace(run(world, "mose", replace(ALL, beta=1.0, controls=False)), boost=0.5, gamma=0.5)
     found = []
@@ -277,6 +277,14 @@ def test_the_commands(world: World, tmp_path: Path) -> None:
         made = reallocation_file.read(folder, behavior_model.read_metadata(folder))
         assert found["beta"] == made.beta
         assert set(found["dev"]) == {"beta", "boost", "gamma"}
+        reallocation_file.write(folder, replace(made, beta=1.0, band=0 * made.band))
+        items = world.items("dev").items
+        plain, *others = (
+            systems.scored(path, world.manifest, items, tmp_path, HOW)
+            for path in (folder, Path(f"{folder}@reallocate"), Path(f"{folder}@reversed"))
+        )
+        assert all(max(np.abs(of[id] - plain[id]).max() for id in plain) > 1e-5 for of in others)
+        systems.checked({"ar": [Path(f"{folder}@reallocate")]}, world.manifest.labels)
     finally:
         (folder / FILE).unlink()
     answer = bemerc("conflict", "attention", folder, "--data", tmp_path, "--plot", tmp_path / "maps.png")

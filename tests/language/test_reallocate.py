@@ -19,6 +19,7 @@ from bemerc.language.model import attention_rows, behavior_model
 from bemerc.language.model.attention_rows import Rows
 from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import reallocate, score_labels, temperature
+from bemerc.language.predict.modes import MODES, Mode
 from bemerc.language.predict.reallocation_file import Reallocation
 from tests import families
 from tests import toy_language as language
@@ -60,7 +61,7 @@ class Scored(World):
         return score_labels.prompts(self.manifest, ("dev", "test"), LABELS, MODALITIES, prompts.Params(window=2))
 
     def scores(
-        self, made: behavior_model.BehaviorModel, mode: reallocate.Mode = "reallocate", batch: int = 48, **other: Any
+        self, made: behavior_model.BehaviorModel, mode: Mode = "reallocate", batch: int = 48, **other: Any
     ) -> dict[str, np.ndarray]:
         how = score_labels.Params(batch, 0 if made.trees == "no" else 4096, "cpu", mode)
         encoder = score_labels.encoder_for(made, prompts.Params(), 1024)
@@ -236,7 +237,7 @@ def test_every_route_moves_what_plain_attention_would(world: Scored, name: str) 
 def test_a_strength_of_nothing_changes_no_bit(world: Scored, trees: TreeSupport) -> None:
     made = world.made("llama3", trees)
     plain = world.scores(made, "none")
-    for mode in reallocate.MODES:
+    for mode in MODES:
         assert same_bits(world.scores(made, mode, beta=0.0, boost=0.0, gamma=0.0), plain), mode
 
 
@@ -272,7 +273,7 @@ def test_an_utterance_is_moved_alike_whoever_is_beside_it(world: Scored, trees: 
 @pytest.mark.parametrize("trees", ["no", "masks", "paths"])
 def test_the_controls_are_what_they_are_called(world: Scored, trees: TreeSupport) -> None:
     made = world.made("llama3", trees)
-    found = {mode: world.scores(made, mode) for mode in reallocate.MODES}
+    found = {mode: world.scores(made, mode) for mode in MODES}
     assert alike(found["random_heads"], world.scores(made, chosen={0: (3,)}), atol=0)
     modes = list(found)
     for n, mode in enumerate(modes):

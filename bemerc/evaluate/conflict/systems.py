@@ -22,6 +22,7 @@ from bemerc.evaluate.conflict.items import JUDGED, System, kind_of
 from bemerc.evaluate.metrics import Floats
 from bemerc.language.inputs import variants
 from bemerc.language.model.metadata import ModelMetadata, read_metadata
+from bemerc.language.predict.modes import MODES, Mode
 from bemerc.language.predict.records import read_predictions
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ def named(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
     return systems
 
 
+def in_mode(path: Path) -> tuple[Path, Mode | None]:
+    """FOLDER@MODE, such as models/merc/TVB@reallocate -> the model folder and the mode of predict.reallocate; None: as params say."""
+    folder, mark, mode = str(path).rpartition("@")
+    modes = {name: name for name in MODES}
+    return (Path(folder), modes[mode]) if mark and mode in modes and not path.exists() else (path, None)
+
+
 def with_baseline(systems: Mapping[str, tuple[Path, ...]], text: str) -> tuple[dict[str, tuple[Path, ...]], str]:
     """The systems with the baseline, which is one of their names or another system, and its name."""
     if text in systems:
@@ -124,7 +132,7 @@ def checked(systems: Mapping[str, Sequence[Path]], labels: tuple[str, ...], base
             baseline, f"{printable(baseline)}: the baseline is none of the systems ({printable(', '.join(systems))})."
         )
     for path in (path for paths in systems.values() for path in paths if path.suffix != _SUFFIX):
-        metadata = read_metadata(path)
+        metadata = read_metadata(in_mode(path)[0])
         if metadata.labels != labels:
             raise ModelError(
                 f"{path}: its labels are {printable(', '.join(metadata.labels))}, and those of the corpus "
@@ -177,9 +185,11 @@ def scored(
     params: score_labels.Params,
     backbone: str | None = None,
 ) -> dict[str, Floats]:
-    """What the model in ``folder`` says of the items."""
+    """What the model in ``folder`` (or FOLDER@MODE) says of the items."""
     from bemerc.language.predict.score_labels import MercModel
 
+    folder, mode = in_mode(folder)
+    params = params if mode is None else replace(params, reallocate=mode)
     metadata = read_metadata(folder)
     inputs = variants.of_model(metadata.params, metadata.modalities)
     with words_alone.open_if_read(data / "tokens.h5", manifest, metadata.k, inputs.modalities) as tokens:

@@ -21,7 +21,7 @@ from bemerc.corpus.manifest import Manifest
 from bemerc.language.inputs import variants
 from bemerc.language.predict import attention_maps, reallocation_file, score_labels
 from bemerc.language.predict.attention_maps import AttentionMaps, Floats, median
-from bemerc.language.predict.reallocate import Mode
+from bemerc.language.predict.modes import Mode
 from bemerc.language.predict.reallocation_file import Heads, Reallocation
 from bemerc.language.predict.score_labels import MercModel
 

@@ -14,7 +14,7 @@ boost of behavior's logits before the softmax (PAI, arXiv 2407.21771), and the t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,13 +24,11 @@ from torch import Tensor
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.language.model.attention_rows import Rows, Rule
+from bemerc.language.predict.modes import Mode
 
 if TYPE_CHECKING:
     from bemerc.language.predict.reallocation_file import Reallocation
 
-# none: as trained; reallocate: AR; the others are its rivals and controls.
-Mode = Literal["none", "reallocate", "reversed", "random_heads", "presoftmax", "text_prior"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 LEAST_MASS = 1e-3  # of S_A + S_V: below it there is nothing to move
 HIDDEN = -3e4  # logits of what a query may not see lie below it, in every dtype's masks
 VOICE, VISIBLE = 0, 1

@@ -35,6 +35,7 @@ from bemerc.language.model import attention_rows, behavior_model, model_folder
 from bemerc.language.model.devices import device_faults
 from bemerc.language.predict import modality_gate, reallocate, reallocation_file, temperature
 from bemerc.language.predict.fitting import Asked, fitting
+from bemerc.language.predict.modes import Mode
 from bemerc.language.predict.records import Prediction
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Params:
     batch: int = 48
     row_tokens: int = 4096
     device: str = "auto"
-    reallocate: reallocate.Mode = "none"
+    reallocate: Mode = "none"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
