@@ -44,7 +44,7 @@ def run(
     With nothing to judge the report says so. Raises BemercError where systems, items and manifest do not fit each other.
     """
     params, out = project.load("evaluate", evaluation.Params), out or project.results / "conflict"
-    manifest, place = read_manifest(project.manifest_file), items or project.conflict
+    manifest, place = read_manifest(project.manifest_file), items or project.conflict_items
     conflicts = read_conflict_set(place)
     systems.must_fit(conflicts, manifest, place, split)
     named = _of_variants(project, params) if paths is None else paths

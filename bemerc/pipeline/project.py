@@ -58,10 +58,6 @@ class Project:
         return self.data / "tokens.h5"
 
     @property
-    def conflict(self) -> Path:
-        return self.data / "conflict.jsonl"
-
-    @property
     def references(self) -> Path:
         return self.data / "references.json"
 
