@@ -1,7 +1,8 @@
 """A training in a process of its own, to be killed or to be one of several: python -m tests.train_alone WORLD OUT SECONDS
 
 WORLD holds a backbone and tokens.h5 as test_train.py makes them; SECONDS is how long a step is made to take at least;
---sharded lays the weights over the processes, as the environment says that a launcher makes of a config.
+--sharded lays the weights over the processes, as the environment says that a launcher makes of a config; --gated trains an
+adapter with gates.
 """
 
 import sys
@@ -27,10 +28,12 @@ STILL = {"lora_dropout": 0.0, "projector_dropout": 0.0, "token_dropout": 0.0}
 PARAMS = replace(language.TRAINING, epochs=3, batch=5, row_tokens=0)
 
 
-def fit(world: Path, out: Path, seconds: float = 0.0) -> loop.Fitted:
+def fit(world: Path, out: Path, seconds: float = 0.0, gated: bool = False) -> loop.Fitted:
     """Train in ``out``; a step and a judgement take ``seconds`` at least."""
     manifest = language.manifest()
     shape = behavior_model.Params(str(world / "backbone"), device="cpu", rank=4, alpha=8.0, projector_hidden=8, **STILL)
+    if gated:
+        shape = replace(shape, adapter="mose", equal_parameters=False, gate_balance=0.3, gate_entropy=0.3)
     torch.manual_seed(0)
     made = model_folder.build(shape, language.WIDTHS, language.K)
     made.register_forward_hook(lambda *_: time.sleep(seconds))
@@ -56,7 +59,7 @@ def main() -> None:
     checkpoint.CHECKPOINT_S = 0.0
     if "--sharded" in sys.argv:
         shard()
-    fit(world, out, seconds)
+    fit(world, out, seconds, "--gated" in sys.argv)
 
 
 def shard() -> None:
