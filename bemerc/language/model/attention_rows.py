@@ -137,12 +137,12 @@ def _visible(batch: Batch, query: Tensor, window: int) -> Tensor:
     count, length = node.shape
     own = node.gather(1, query).clamp(min=0)
     above = ancestors.gather(1, own.unsqueeze(-1).expand(-1, -1, ancestors.shape[2]))
-    seen = above.gather(2, node.clamp(min=0).unsqueeze(1).expand(-1, query.shape[1], -1))
-    seen &= (torch.arange(length, device=device) <= query.unsqueeze(-1)) & (node >= 0).unsqueeze(1)
+    visible = above.gather(2, node.clamp(min=0).unsqueeze(1).expand(-1, query.shape[1], -1))
+    visible &= (torch.arange(length, device=device) <= query.unsqueeze(-1)) & (node >= 0).unsqueeze(1)
     if window:
-        seen &= position.gather(1, query).unsqueeze(-1) - position.unsqueeze(1) < window
+        visible &= position.gather(1, query).unsqueeze(-1) - position.unsqueeze(1) < window
     hidden = torch.zeros(count, 1, query.shape[1], length, device=device)
-    return hidden.masked_fill(~seen.unsqueeze(1), -torch.inf)
+    return hidden.masked_fill(~visible.unsqueeze(1), -torch.inf)
 
 
 def attend(

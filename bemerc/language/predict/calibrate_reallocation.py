@@ -120,8 +120,8 @@ def _measured(
     """Everything but the strengths."""
     left_out = sinks(maps, params.sink)
     rho = maps.rho(left_out)
-    known = {item.id for item in agree}
-    consistent = np.array([maps.ids[n] in known for n in maps.item])
+    agreeing = {item.id for item in agree}
+    consistent = np.array([maps.ids[n] in agreeing for n in maps.item])
     if (consistent & ~maps.inner).sum() < FEWEST:
         raise ModelError(f"Behavior was measured in fewer than {FEWEST} of dev's items in which face and voice agree.")
     places = [_middle_and_band(rho[consistent & at]) for at in (~maps.inner, maps.inner)]
@@ -152,8 +152,8 @@ def sinks(maps: AttentionMaps, times: float) -> dict[int, tuple[int, ...]]:
     masses = masses[whole] if whole.any() else masses
     shares = masses / np.maximum(masses.sum(-1, keepdims=True), 1e-12)
     takes = (shares * shares.shape[-1] >= times).mean(0) >= OFTEN  # (layers, heads, slots)
-    found = {layer: tuple(int(slot) for slot in np.flatnonzero(of.all(0))) for layer, of in enumerate(takes)}
-    return {layer: slots for layer, slots in found.items() if slots}
+    sinking = {layer: tuple(int(slot) for slot in np.flatnonzero(of.all(0))) for layer, of in enumerate(takes)}
+    return {layer: slots for layer, slots in sinking.items() if slots}
 
 
 def _middle_and_band(rho: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -259,8 +259,8 @@ def _with_strengths(
 
     def at(mode: Mode, how: Reallocation) -> NDArray[np.float64]:
         model.reallocation = how
-        found = scores(replace(plain, reallocate=mode))
-        return np.stack([found[item.id] for item in items])
+        of_items = scores(replace(plain, reallocate=mode))
+        return np.stack([of_items[item.id] for item in items])
 
     none = at("none", made)
     betas = BETAS if params.beta is None else (params.beta,)

@@ -118,8 +118,8 @@ class Boost(Rule):
         raised = torch.ones(len(slot), scores.shape[3], device=scores.device)
         real = slot < len(MODALITIES) * rows.k
         raised[torch.arange(len(slot), device=scores.device).unsqueeze(1).expand_as(slot)[real], column[real]] += 1
-        seen = (raised[:, None, None] > 1) & (scores > HIDDEN)
-        return torch.where(seen, scores + self.amount * scores.abs(), scores)
+        raised_here = (raised[:, None, None] > 1) & (scores > HIDDEN)
+        return torch.where(raised_here, scores + self.amount * scores.abs(), scores)
 
 
 def must_fit(made: Reallocation, lm: Any) -> None:
