@@ -173,6 +173,24 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def replacing_files(folder: Path, last: str) -> Iterator[Path]:
+    """A folder to fill, whose files move into ``folder`` one by one when the block ends well, the one called ``last`` last.
+
+    Other files of ``folder`` stay. What killed processes left of such folders is removed. OSError where the disk refuses.
+    """
+    sweep_partials(folder.parent)
+    partial = partial_path(folder)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(partial.iterdir(), key=lambda path: path.name == last):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_bytes(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     """Write a whole file atomically; see ``replacing``."""
     with replacing(path, mode) as file:

@@ -16,6 +16,27 @@ from bemerc.core import atomic
 from bemerc.core.errors import DiskError
 
 
+def test_files_of_a_folder_are_replaced_together_and_others_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "last").mkdir()
+    (folder / "card.md").write_text("mine")
+    (folder / "a.json").write_text("old")
+    dead = tmp_path / f".model.{atomic._machine()}-999999999-1.abcd1234.partial"
+    dead.mkdir()
+    with pytest.raises(FileNotFoundError), atomic.replacing_files(folder, "b.json") as partial:
+        (partial / "nowhere" / "a.json").write_text("half")
+    assert (folder / "a.json").read_text() == "old"
+    with atomic.replacing_files(folder, "b.json") as partial:
+        (partial / "b.json").write_text("new")
+        (partial / "a.json").write_text("new")
+    assert [(folder / name).read_text() for name in ("a.json", "b.json", "card.md")] == ["new", "new", "mine"]
+    assert (folder / "last").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], (
+        "nothing is left, and a dead process's folder is gone"
+    )
+
+
 def test_a_file_is_replaced_whole_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.json"
     atomic.write_text(path, "old")

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bemerc.core import atomic
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import MODALITIES, Modality
 from bemerc.language.model import attention_rows, card, tree_attention
@@ -260,8 +261,6 @@ class BehaviorModel(nn.Module):
 
         ``weights`` stand in for the model's own of the same names: another epoch's, or whole ones where these are shards.
         """
-        partial = folder.with_name(f"{folder.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
         metadata = placed(metadata, folder)
         own = {name: value.detach() for name, value in (self.trainable() | self.buffers_kept()).items()}
         own |= dict(weights or {})
@@ -269,20 +268,17 @@ class BehaviorModel(nn.Module):
         for config in self.lm.peft_config.values():
             _put_in_order(config)
             config.base_model_name_or_path = metadata.backbone
-        if self.adapter is None:
-            # PEFT would ask the hub whether the vocabulary has grown.
-            self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
-        else:
-            inject.save(self.adapter, held, self.lm.peft_config["default"], partial)
-        for write in self.beside:
-            write(partial)
-        write_beside(partial, _under("projectors.", held), metadata)
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.adapter is None:
-            (folder / inject.EXPERTS).unlink(missing_ok=True)  # of a model that was trained here before
-        for file in sorted(partial.iterdir(), key=lambda path: path.name == METADATA):
-            file.replace(folder / file.name)
-        partial.rmdir()
+        with atomic.replacing_files(folder, last=METADATA) as partial:
+            if self.adapter is None:
+                # PEFT would ask the hub whether the vocabulary has grown.
+                self.lm.save_pretrained(partial, state_dict=_under("lm.", held), save_embedding_layers=False)
+            else:
+                inject.save(self.adapter, held, self.lm.peft_config["default"], partial)
+            for write in self.beside:
+                write(partial)
+            write_beside(partial, _under("projectors.", held), metadata)
+            if self.adapter is None:
+                (folder / inject.EXPERTS).unlink(missing_ok=True)  # of a model that was trained here before
 
 
 def write_beside(folder: Path, projectors: Mapping[str, Tensor], metadata: ModelMetadata) -> None:

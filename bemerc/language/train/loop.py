@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 
+from bemerc.core import atomic
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import Advance, bar, silent
 from bemerc.core.renames import formerly
@@ -126,8 +127,10 @@ def fit(
 ) -> Fitted:
     """Train adapter and projectors on ``trees``, with its tables in ``folder`` and the log beside it; leaves the best epoch's weights in ``model``.
 
-    ``board`` is a folder for TensorBoard; ``between`` is called before every epoch but the first. Deterministic on the CPU: same weights, trees, params and thread count, same
-    numbers, also where a killed run went on from its checkpoint, which lies beside ``folder`` until ``save``. Under
+    ``board`` is a folder for TensorBoard; ``between`` is called before every epoch but the first.
+
+    Deterministic on the CPU: same weights, trees, params and thread count, same numbers, also where a killed run went on from
+    its checkpoint, which lies beside ``folder`` until ``save``. Under
     ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
     which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
     device's memory does not suffice, the disk is full, or dev's score is no number in any epoch. The process's random state
@@ -140,6 +143,8 @@ def fit(
         register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
         ema = EMA(model.trainable(), params.ema_decay)
         file = folder.with_name(f"{folder.name}.checkpoint")
+        if accelerator.is_main_process:
+            atomic.sweep_partials(folder.parent)  # of checkpoints of trainings that were killed
         checkpoint = Checkpoint(file, kept, optimizer, ema, mark, accelerator)
         journal = Journal(folder, board, mute=not accelerator.is_main_process)
         run = _Run(
