@@ -19,7 +19,8 @@ from bemerc.core import atomic
 from bemerc.core.errors import CorpusError
 from bemerc.core.jsonfile import JsonError, read_json_lines
 from bemerc.core.terminal import printable
-from bemerc.corpus.manifest import MAX_LINE_BYTES, SPLITS, Split
+from bemerc.corpus import provenance
+from bemerc.corpus.manifest import MAX_LINE_BYTES, SPLITS, Manifest, Split
 
 SCHEMA = "bemerc-conflict"
 SCHEMA_VERSION = 1
@@ -84,6 +85,43 @@ class ConflictSet:
         return sum(item.strength > cut for cut in self.cuts)
 
 
+def subset_of(label: str | None, voice: str, face: str) -> Subset:
+    """The subset of an utterance, by its label and by what its voice and its face show."""
+    subsets: Mapping[tuple[bool, bool], Subset] = {
+        (True, True): "consistent",
+        (False, True): "video_aligned",
+        (True, False): "audio_aligned",
+    }
+    return subsets.get((voice == label, face == label), "other")
+
+
+def must_fit(conflicts: ConflictSet, manifest: Manifest, path: Path, *splits: Split) -> None:
+    """StaleError where the items in ``path`` were made from another manifest; CorpusError where those of ``splits`` name
+    utterances of another split, or the test split or the labels of a side have changed since."""
+    provenance.must_match(path, conflicts.manifest, provenance.learned(manifest), "bemerc conflict build")
+    if conflicts.labels != manifest.labels:
+        raise CorpusError(f"{printable(path)}: its labels are not those of the manifest, in their order. {_AGAIN}")
+    for split in splits:
+        utterances = {u.id: u for u in manifest.by_split(split)}
+        for item in conflicts.of(split):
+            for id in (item.voice_of, item.face_of):
+                if id not in utterances:
+                    raise CorpusError(
+                        f"{printable(path)}: {printable(item.id)} is an item of {split}, and {printable(id)} is not in {split}. "
+                        f"{_AGAIN}"
+                    )
+            u, made = utterances[item.voice_of], [item.dialogue]
+            now: list[str | None] = [u.dialogue]
+            if item.way != "recombined":
+                made, now = [*made, item.label or ""], [*now, u.label]
+            if item.way == "labels":
+                made, now = [*made, item.label_voice, item.label_face], [*now, u.label_voice, u.label_face]
+            if made != now:
+                raise CorpusError(
+                    f"{printable(path)}: {printable(item.id)} has another dialogue or label in the manifest now. {_AGAIN}"
+                )
+
+
 def write_conflict_set(path: Path, made: ConflictSet) -> None:
     """Write a conflict set; the file appears when it is complete. CorpusError where items are faulty."""
     head = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "labels": list(made.labels), "manifest": made.manifest}
@@ -118,7 +156,7 @@ def _head(path: Path, value: Any) -> tuple[tuple[str, ...], str, tuple[float, fl
     labels, manifest, cuts, made = (value.get(key) for key in ("labels", "manifest", "cuts", "made"))
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels) or not labels:
         raise CorpusError(f"{printable(path)}, line 1: labels must be a list of names. {_AGAIN}")
-    numbers = isinstance(cuts, list) and len(cuts) == 3 and all(_is_share(cut) for cut in cuts)
+    numbers = isinstance(cuts, list) and len(cuts) == 3 and all(_is_share(cut) for cut in cuts) and cuts == sorted(cuts)
     if not numbers or not isinstance(manifest, str) or not isinstance(made, dict):
         raise CorpusError(f"{printable(path)}, line 1: manifest, cuts or made are not what they must be. {_AGAIN}")
     assert isinstance(cuts, list)
@@ -152,12 +190,23 @@ def _is_share(value: Any) -> bool:
 
 
 def _check(path: Path, items: Iterable[ConflictItem], labels: tuple[str, ...]) -> None:
-    """CorpusError where an id stands twice, or a label is not in the set."""
+    """CorpusError where an id stands twice, a label is not in the set, or an item contradicts itself."""
     ids: set[str] = set()
+    if len(set(labels)) < len(labels):
+        raise CorpusError(f"{printable(path)}: a label stands twice in the label set. {_AGAIN}")
     for item in items:
         if item.id in ids:
             raise CorpusError(f"{printable(path)}: two items are called {printable(item.id)}. {_AGAIN}")
         ids.add(item.id)
+        whole = item.way != "recombined"
+        if (whole and {item.voice_of, item.face_of} != {item.id}) or not (whole or item.label is None):
+            raise CorpusError(
+                f"{printable(path)}: {printable(item.id)} is {item.way}, and its utterances or its label are not. {_AGAIN}"
+            )
+        if item.subset != subset_of(item.label, item.label_voice, item.label_face):
+            raise CorpusError(
+                f"{printable(path)}: the subset of {printable(item.id)} is not that of its labels. {_AGAIN}"
+            )
         for label in (item.label, item.label_voice, item.label_face):
             if label is not None and label not in labels:
                 raise CorpusError(

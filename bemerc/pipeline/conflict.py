@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bemerc.corpus.conflict import ConflictSet, read_conflict_set
+from bemerc.corpus.conflict import ConflictSet, must_fit, read_conflict_set
 from bemerc.corpus.manifest import Manifest, Split, read_manifest
 from bemerc.evaluate import evaluation, test_access
 from bemerc.evaluate.conflict import judge, report, sets, systems
@@ -46,7 +46,7 @@ def run(
     params, out = project.load("evaluate", evaluation.Params), out or project.results / "conflict"
     manifest, place = read_manifest(project.manifest_file), items or project.conflict_items
     conflicts = read_conflict_set(place)
-    systems.must_fit(conflicts, manifest, place, split)
+    must_fit(conflicts, manifest, place, split)
     named = _of_variants(project, params) if paths is None else paths
     systems.checked(named, manifest.labels, baseline)
     gold = None if gold_sets is None else sets.read_gold(gold_sets, manifest.labels)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from bemerc.behavior.tokens import words_alone
 from bemerc.behavior.tokens.file import TokenFile
-from bemerc.corpus import provenance
-from bemerc.corpus.conflict import ConflictSet, read_conflict_set
+from bemerc.corpus.conflict import ConflictSet, must_fit, read_conflict_set
 from bemerc.corpus.manifest import Manifest, Split, read_manifest
 from bemerc.language.inputs import variants
 from bemerc.language.predict import attention_maps, calibrate_reallocation, reallocation_file, score_labels
@@ -33,10 +32,10 @@ class _Opened:
     predict: score_labels.Params
 
 
-def _open(project: Project, folder: Path, items: Path | None, backbone: str | None) -> _Opened:
+def _open(project: Project, folder: Path, items: Path | None, backbone: str | None, split: Split) -> _Opened:
     file, manifest = items or project.conflict_items, read_manifest(project.manifest_file)
     read = read_conflict_set(file)
-    provenance.must_match(file, read.manifest, provenance.learned(manifest), "bemerc conflict build")
+    must_fit(read, manifest, file, split)
     predict = project.load("predict", score_labels.Params)
     model = score_labels.MercModel(folder, backbone, predict.device)
     inputs = variants.of_model(model.metadata.params, model.metadata.modalities)
@@ -53,7 +52,7 @@ def calibrate(
     backbone: str | None = None,
 ) -> tuple[Path, Reallocation]:
     """Measure on dev how the attention of the model in ``folder`` is to be moved, and write it there."""
-    of = _open(project, folder, items, backbone)
+    of = _open(project, folder, items, backbone, "dev")
     with of.tokens:
         made = calibrate_reallocation.run(of.model, of.manifest, of.tokens, of.items, params, of.predict, of.described)
     return reallocation_file.write(folder, made), made
@@ -63,7 +62,7 @@ def attention(
     project: Project, folder: Path, split: Split = "dev", items: Path | None = None, backbone: str | None = None
 ) -> dict[str, Floats]:
     """Subset -> (layers, heads) the voice's share of the attention on behavior where labels are scored, its median over items."""
-    of = _open(project, folder, items, backbone)
+    of = _open(project, folder, items, backbone, split)
     some = of.items.of(split)
     with of.tokens:
         plain = replace(of.predict, reallocate="none")

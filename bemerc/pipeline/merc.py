@@ -15,7 +15,7 @@ from bemerc.behavior.describe.references import GENERAL
 from bemerc.behavior.tokens import file, words_alone
 from bemerc.core.jsonfile import read_json
 from bemerc.corpus import provenance
-from bemerc.corpus.conflict import ConflictSet, read_conflict_set
+from bemerc.corpus.conflict import ConflictSet, must_fit, read_conflict_set
 from bemerc.corpus.manifest import Manifest, read_manifest
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model
@@ -45,9 +45,7 @@ def _conflicts(project: Project, manifest: Manifest, params: merc.Params) -> Con
     if not params.conflict.reads_items:
         return None
     conflicts = read_conflict_set(project.conflict_items)
-    provenance.must_match(
-        project.conflict_items, conflicts.manifest, provenance.learned(manifest), "bemerc conflict build"
-    )
+    must_fit(conflicts, manifest, project.conflict_items, "train")
     return conflicts
 
 

@@ -33,7 +33,7 @@ def tree(folder: Path, rows: Sequence[str] = ROWS, head: str = HEAD, table: str 
     for row in rows:
         video, clip = row.split(",")[:2]
         path = folder / "Raw" / video / f"{clip.zfill(4)}.mp4"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
 
@@ -132,6 +132,19 @@ def test_what_is_odd_is_named_and_costs_itself_alone(tmp_path: Path) -> None:
     assert (odd.label, odd.label_text, odd.label_voice, odd.label_face) == (None, "positive", None, "positive")
     assert utterances["ch_sims/video_0002/0001"].clip is None
     assert len(utterances) == len(ROWS) + 1
+
+
+def test_a_table_with_semicolons_may_have_decimal_commas(tmp_path: Path) -> None:
+    rows = ["video_0001;0001;a;-0,8;0,2;0,05;-1;Negative;train"]
+    (utterance,) = read(tree(tmp_path, rows, head=HEAD.replace(",", ";"))).utterances
+    assert utterance.all_labels() == ("negative", "positive", "neutral", "negative")
+
+
+def test_a_name_with_a_slash_could_be_that_of_another_clip(tmp_path: Path) -> None:
+    rows = [*ROWS, "video/a,0001,a,1,1,1,1,Positive,train", "video,a/0001,b,1,1,1,1,Positive,train"]
+    reading = read(tree(tmp_path, rows))
+    assert len(reading.utterances) == len(ROWS)
+    assert [f.kind for f in reading.findings if f.needs_you] == ["row", "row"]
 
 
 def test_what_makes_the_corpus_ambiguous_stops_it_with_all_faults(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from bemerc.core.errors import CorpusError, ModelError
 from bemerc.corpus import provenance
-from bemerc.corpus.conflict import ConflictItem, ConflictSet, Subset, read_conflict_set, write_conflict_set
+from bemerc.corpus.conflict import ConflictItem, ConflictSet, Subset, must_fit, read_conflict_set, write_conflict_set
 from bemerc.corpus.manifest import write_manifest
 from bemerc.evaluate import evaluation, test_access, test_set
 from bemerc.evaluate.conflict import judge, plot, report, sets, summary, systems, text
@@ -184,9 +184,9 @@ def test_a_model_of_other_labels_and_an_unknown_baseline_are_refused(world: Worl
 def test_items_of_another_manifest_are_stale(world: World) -> None:
     place = world.data / "conflict.jsonl"
     with pytest.raises(provenance.StaleError) as caught:
-        systems.must_fit(replace(world.conflicts, manifest="0" * 32), world.manifest, place, "test")
+        must_fit(replace(world.conflicts, manifest="0" * 32), world.manifest, place, "test")
     assert caught.value.actual == "0" * 32
-    systems.must_fit(read_conflict_set(place), world.manifest, place, "test")
+    must_fit(read_conflict_set(place), world.manifest, place, "test")
 
 
 def test_items_whose_test_split_has_changed_since_are_refused(world: World) -> None:
@@ -201,7 +201,7 @@ def test_items_whose_test_split_has_changed_since_are_refused(world: World) -> N
     )
     for manifest in (gone, other):
         with pytest.raises(CorpusError):
-            systems.must_fit(world.conflicts, manifest, world.data / "conflict.jsonl", "test")
+            must_fit(world.conflicts, manifest, world.data / "conflict.jsonl", "test")
 
 
 def test_predictions_that_lack_an_item_are_refused(world: World, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_corpus_without_conflict_is_an_error_or_an_empty_set_that_says_why(wor
     made = read_conflict_set(tmp_path / "empty.jsonl")
     assert made.items == ()
     assert made.made["nothing"] in refused.stderr
-    systems.must_fit(made, world.manifest, tmp_path / "empty.jsonl", "test")
+    must_fit(made, world.manifest, tmp_path / "empty.jsonl", "test")
 
 
 def test_the_report_has_the_section_of_its_own_folder(world: World) -> None:

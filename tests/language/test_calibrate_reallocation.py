@@ -58,7 +58,7 @@ class World(test_model.World):
             subset, label, other = subsets[n % 3], str(u.label), "joy" if u.label == "anger" else "anger"
             voice, face = (other if subset == s else label for s in ("video_aligned", "audio_aligned"))
             made.append(
-                ConflictItem(u.id, "labels", subset, u.split, u.dialogue, u.id, u.id, label, voice, face, 1.0, 0.5)
+                ConflictItem(u.id, "predictors", subset, u.split, u.dialogue, u.id, u.id, label, voice, face, 1.0, 0.5)
             )
         return made
 

@@ -113,6 +113,7 @@ def _key(row: Row) -> tuple[str, str]:
 def _is_usable(table: Table, row: Row, findings: list[Finding]) -> bool:
     video, clip = _key(row)
     wrong = [*name_faults("video_id", video), *name_faults("clip_id", clip)]
+    wrong += [f"{column} must not hold '/'." for column, id in (("video_id", video), ("clip_id", clip)) if "/" in id]
     if wrong:
         findings.append(Finding("row", f"{table.path}, line {row.line}", " ".join(wrong), "leaves out", True))
     return not wrong
@@ -154,7 +155,7 @@ def _utterance(
         )
         return None
     label, text, voice, face = (
-        None if unlabelled else _label(row.cells.get(column, ""), column, id_, params.cut, findings)
+        None if unlabelled else _label(row.cells.get(column, ""), table.delimiter, column, id_, params.cut, findings)
         for column in ("label", *SIDES)
     )
     path = clips.get((video, clip))
@@ -173,12 +174,13 @@ def _utterance(
     )
 
 
-def _label(written: str, column: str, id_: str, cut: float, findings: list[Finding]) -> str | None:
-    """A cell's polarity; None where it is blank or, with a finding, no number from -1 to 1."""
+def _label(written: str, delimiter: str, column: str, id_: str, cut: float, findings: list[Finding]) -> str | None:
+    """A cell's polarity; None where it is blank or, with a finding, no number from -1 to 1. Spreadsheets that part cells by
+    ";" write 0,8."""
     if written.strip().lower() in ("", "nan"):
         return None
     try:
-        value = float(written)
+        value = float(written if delimiter == "," else written.replace(",", "."))
     except ValueError:
         value = math.nan
     if -1 <= value <= 1:

@@ -23,7 +23,7 @@ from bemerc.behavior.tokens.file import TokenFile
 from bemerc.core.errors import ConfigError, CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import provenance
-from bemerc.corpus.conflict import SUBSETS, WAYS, ConflictItem, ConflictSet, Subset, Way
+from bemerc.corpus.conflict import SUBSETS, WAYS, ConflictItem, ConflictSet, Subset, Way, subset_of
 from bemerc.corpus.manifest import NOBODY, SPLITS, Manifest, Utterance
 from bemerc.evaluate import baselines
 from bemerc.evaluate.conflict import recombine, unimodal
@@ -95,10 +95,7 @@ class _Decided:
     @property
     def subset(self) -> Subset:
         """Which sides show the label of the whole."""
-        right = self.voice == self.utterance.label, self.face == self.utterance.label
-        return {(True, True): "consistent", (False, True): "video_aligned", (True, False): "audio_aligned"}.get(
-            right, "other"
-        )  # type: ignore[return-value]
+        return subset_of(self.utterance.label, self.voice, self.face)
 
 
 def run(manifest: Manifest, tokens: TokenFile, params: Params) -> ConflictSet:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bemerc.behavior.tokens import words_alone
-from bemerc.core.errors import BemercError, CorpusError, ModelError
+from bemerc.core.errors import BemercError, ModelError
 from bemerc.core.terminal import printable
-from bemerc.corpus import provenance
 from bemerc.corpus.conflict import ConflictItem, ConflictSet
 from bemerc.corpus.manifest import Manifest, Split
 from bemerc.evaluate import test_set
@@ -101,22 +100,6 @@ def _split(text: str) -> tuple[str | None, Path]:
     if not name or not path:
         raise SystemNameError(text, f"'{printable(text)}': a system is named as NAME=PATH, or by its path alone.")
     return name, Path(path)
-
-
-def must_fit(conflicts: ConflictSet, manifest: Manifest, path: Path, split: Split) -> None:
-    """StaleError where the items in ``path`` were made from another manifest; CorpusError where ``split`` changed since."""
-    provenance.must_match(path, conflicts.manifest, provenance.learned(manifest), "bemerc conflict build")
-    utterances = {u.id: u for u in manifest.by_split(split)}
-    for item in conflicts.of(split):
-        missing = [id for id in (item.voice_of, item.face_of) if id not in utterances]
-        other = item.way != "recombined" and not missing and utterances[item.voice_of].label != item.label
-        if missing or other:
-            what = (
-                f"{printable(missing[0])} is not in {split}" if missing else f"{printable(item.id)} has another label"
-            )
-            raise CorpusError(
-                f"{path}: these items were made before {split} changed: {what}. Run 'bemerc conflict build' again."
-            )
 
 
 def reads(metadata: ModelMetadata) -> tuple[bool, bool]:

@@ -29,7 +29,7 @@ class Params:
 
     recombined    recombined examples per labelled utterance of train; 0 = none
     voice_share   the share of them that is told to show the voice's emotion; the others the face's
-    consistency   -1 to 1: an utterance counts 1 - consistency * strength of its conflict, over the mean of train; 0 = all alike
+    consistency   -1 to below 1: an utterance counts 1 - consistency * strength of its conflict, over the mean of train; 0 = all alike
     seed          of the lot
     """
 
@@ -44,8 +44,8 @@ class Params:
             yield f"recombined: must lie between 0 and 100, not {self.recombined}."
         if not 0 <= self.voice_share <= 1:
             yield f"voice_share: must lie between 0 and 1, not {self.voice_share}."
-        if not -1 <= self.consistency <= 1:
-            yield f"consistency: must lie between -1 and 1, not {self.consistency}."
+        if not -1 <= self.consistency < 1:  # at 1 whole dialogues could weigh nothing, and a batch has no loss
+            yield f"consistency: must be from -1 to below 1, not {self.consistency}."
 
     @property
     def reads_items(self) -> bool:
