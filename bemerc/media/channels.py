@@ -119,7 +119,9 @@ def clean(frame: Any) -> int:
     count, invalid = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels), 0
     for plane in frame.planes:
         values = np.frombuffer(plane, kind)[:count]
-        if float(np.dot(values, values)) < _INVALID**2:  # all valid, by a single pass
+        with np.errstate(over="ignore", invalid="ignore"):
+            valid = float(np.dot(values, values)) < _INVALID**2  # all of them, by a single pass
+        if valid:
             continue
         is_invalid = ~(np.abs(values) < _INVALID)
         values[is_invalid] = 0
