@@ -328,3 +328,10 @@ def test_the_sentence_says_which_side_is_followed() -> None:
         assert words in text.reading(judged, judged.rows[0])
         assert words in text.terminal(judged)
     assert System("M", ()).name in text.latex(judged)
+
+
+def test_an_unknown_mode_of_a_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "TVB").mkdir()
+    with pytest.raises(systems.SystemNameError) as caught:
+        systems.in_mode(tmp_path / "TVB@rellocate")
+    assert caught.value.name.endswith("TVB@rellocate")

@@ -195,3 +195,12 @@ def test_the_gate_is_the_same_each_time(world: World, tmp_path: Path) -> None:
     again = world.merc(tmp_path / "again")
     assert (again / modality_gate.GATE).read_bytes() == (world.trained / modality_gate.GATE).read_bytes()
     assert behavior_model.Params(head="none").stored().keys() == behavior_model.Params().stored().keys()
+
+
+def test_a_label_that_no_utterance_with_the_modality_has_is_unlikely_and_not_impossible() -> None:
+    rng = np.random.default_rng(0)
+    features, right = rng.normal(size=(60, 3)), rng.integers(0, 2, 60)  # of three labels the last one never occurs
+    made = fit_gate._regression(features, right, 3, 1e-2)
+    logs = made.log_probs(features)[:, 2]
+    assert (logs < np.log(0.05)).all()
+    assert (logs > -9).all()

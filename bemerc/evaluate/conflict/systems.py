@@ -77,9 +77,16 @@ def named(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
 
 
 def in_mode(path: Path) -> tuple[Path, Mode | None]:
-    """FOLDER@MODE, such as models/merc/TVB@reallocate -> the model folder and the mode of predict.reallocate; None: as params say."""
+    """FOLDER@MODE, such as models/merc/TVB@reallocate -> the model folder and the mode of predict.reallocate; None: as params say.
+
+    SystemNameError where there is such a folder and no such mode.
+    """
     folder, mark, mode = str(path).rpartition("@")
     modes = {name: name for name in MODES}
+    if mark and mode not in modes and not path.exists() and Path(folder).is_dir():
+        raise SystemNameError(
+            str(path), f"{printable(path)}: there is no mode '{printable(mode, 60)}'. The modes are {', '.join(MODES)}."
+        )
     return (Path(folder), modes[mode]) if mark and mode in modes and not path.exists() else (path, None)
 
 

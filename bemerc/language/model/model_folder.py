@@ -236,7 +236,8 @@ def _must_fit(metadata: ModelMetadata, params: Params, actual: str, folder: Path
         now = asdict(params)[key]
         if list(now) != list(then[key]) if key == "targets" else now != then[key]:
             raise ModelError(
-                f"{folder}: it was trained with model.{key} = {then[key]}, now it is {now}. Train it again."
+                f"{folder}: it was trained with model.{key} = {then[key]}, now it is {now}. Train it again with "
+                f"it (an align model: bemerc train --stage 1), or set model.{key} back."
             )
 
 

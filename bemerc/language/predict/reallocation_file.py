@@ -87,12 +87,16 @@ def _between(values: NDArray[np.float64], low: float, high: float) -> bool:
     return bool(((values >= low) & (values <= high)).all())
 
 
+# Weights beside a merged language model, which metadata.fingerprint names by itself.
+BESIDE = ("projectors.safetensors", "modality_gate.safetensors")
+
+
 def fingerprint(folder: Path, metadata: ModelMetadata) -> str:
-    """32 hex digits of the model's weights (backbone, adapter, projectors) and of the calibration of its tokens."""
+    """32 hex digits of the model's weights (backbone, adapter, projectors, gate) and of the calibration of its tokens."""
     digest = hashlib.sha256(metadata.fingerprint.encode())
     digest.update(json.dumps(metadata.tokens, sort_keys=True, default=str).encode())
     for path in sorted(folder.glob("*.safetensors")):
-        if not metadata.merged or path.name == "projectors.safetensors":
+        if not metadata.merged or path.name in BESIDE:
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -22,6 +22,7 @@ from bemerc.language.predict.temperature import loss, scaled
 
 FOLDS = 5
 DECAYS = (1e-3, 1e-2, 1e-1)  # of the classifiers; which one, folds of train say
+BIAS_DECAY = 1e-4
 GATE_DECAY = 1e-2
 CLOSED = -2.0  # softplus of it is .13: every gate begins nearly closed
 Codes = NDArray[np.int64]
@@ -98,7 +99,9 @@ def _regression(features: Floats, right: Codes, labels: int, decay: float) -> Cl
     weight, bias = torch.zeros(labels, x.shape[1], dtype=x.dtype), torch.zeros(labels, dtype=x.dtype)
 
     def cost() -> Tensor:
-        return torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.5 * decay * weight.pow(2).sum()
+        # The bias too, a little: of a label that none of these utterances has it would fall without end.
+        decays = decay * weight.pow(2).sum() + BIAS_DECAY * bias.pow(2).sum()
+        return torch.nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.5 * decays
 
     _minimised(cost, weight, bias)
     return Classifier(weight.detach().numpy(), bias.detach().numpy(), mean, spread)
