@@ -246,7 +246,7 @@ def _recombined(judged: Judgment) -> list[str]:
 def _swaps(rows: Iterable[Sequence[str]]) -> str:
     return "\n\n".join(
         [
-            "What one swap does to the probabilities of an utterance whose sides agreed, in points:",
+            "What one swap does to the probabilities of the utterance that keeps its other side, in points:",
             table(["swapped in", "the emotion that comes in", "the emotion that goes"], rows),
         ]
     )
