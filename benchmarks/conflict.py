@@ -9,7 +9,7 @@ learns from items that ``bemerc conflict build`` makes of the tokens; AR is cali
 whose people labelled each modality; the judge reads test's planted emotions.
 Steps are stages of dvc.yaml in work folders (benchmarks/pipeline_steps.py), so that a run can be stopped and resumed; scores
 are kept beside each model and made anew where the model is. The corpora are judged together, a dialogue being resampled
-whole and every training seed of a system paired with the baseline's of the same corpus.
+whole; training seeds are those of all other reports, of each system for itself.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from bemerc.behavior.tokens import file as tokens
 from bemerc.behavior.tokens.calibration import Calibration, Statistics
@@ -85,8 +85,28 @@ def some(of: Manifest, utterances: int, seed: int = 0) -> Manifest:
     return replace(of, utterances=tuple(sorted(chosen, key=lambda u: u.id)))
 
 
-def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: Size, shape: prompts.Params) -> int:
-    """Backbone and token files; returns how many parameters the backbone has."""
+def write_world(
+    folder: Path,
+    words: Manifest,
+    made: dict[str, Manifest],
+    size: Size,
+    shape: prompts.Params,
+    given: Path | None = None,
+) -> int:
+    """Backbone and token files; returns how many parameters the backbone has. ``given``: a backbone's folder in place of a made one."""
+    parameters = link_backbone(folder, given) if given else write_backbone(folder, words, size, shape)
+    write_token_files(folder, made)
+    return parameters
+
+
+def link_backbone(folder: Path, given: Path) -> int:
+    (folder / "backbone").symlink_to(given.resolve())
+    with torch.device("meta"):
+        lm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(given, local_files_only=True))
+    return sum(p.numel() for p in lm.parameters())
+
+
+def write_backbone(folder: Path, words: Manifest, size: Size, shape: prompts.Params) -> int:
     spoken = [u.text for u in words.utterances]
     frame = prompts.merc_prompt(words.dialogues()[0], 0, words.labels, MODALITIES, shape).text
     tokenizer = backbone.train_tokenizer([*spoken, *[frame] * 200], size.vocabulary, 4096)
@@ -97,6 +117,10 @@ def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: 
     lm = LlamaForCausalLM(config)
     lm.save_pretrained(folder / "backbone")
     tokenizer.save_pretrained(folder / "backbone")
+    return sum(p.numel() for p in lm.parameters())
+
+
+def write_token_files(folder: Path, made: dict[str, Manifest]) -> None:
     rng = np.random.default_rng(1)
     for name, of in made.items():
         ids = [u.id for u in of.utterances]
@@ -109,7 +133,6 @@ def write_world(folder: Path, words: Manifest, made: dict[str, Manifest], size: 
             for m, w in WIDTHS.items()
         }
         tokens.write_tokens(folder / f"{name}.h5", ids, values, Calibration(statistics), tokens.Params(k=K))
-    return sum(p.numel() for p in lm.parameters())
 
 
 @dataclass
