@@ -13,7 +13,6 @@ the rows. The same for your own corpus: docs/experiments.md.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -28,13 +27,13 @@ from bemerc.evaluate.compare import Comparison
 from bemerc.language.inputs import variants
 from benchmarks.pipeline_steps import (
     CORPUS_STEPS,
-    PLAN,
     ROOT,
     SEEDED,
     Steps,
     in_parallel,
     mirror,
     read_plan,
+    save_plan,
     where,
     write_params,
 )
@@ -77,8 +76,7 @@ class Plan:
 
     def save(self) -> None:
         """Keep what the work folder holds, for ``load``."""
-        kept = {name: getattr(self, name) for name in ("dialogues", "seeds", "rows", "corpus_seed", "trained")}
-        atomic.write_text(self.work / PLAN, json.dumps(kept, indent=1) + "\n", atomic.PUBLIC)
+        save_plan(self, "dialogues", "seeds", "rows", "corpus_seed", "trained")
 
     @classmethod
     def load(cls, work: Path) -> Plan:

@@ -45,13 +45,13 @@ from bemerc.language.predict.score_labels import MercModel
 from bemerc.sample.cases import ceilings
 from benchmarks.pipeline_steps import (
     CORPUS_STEPS,
-    PLAN,
     ROOT,
     SEEDED,
     Steps,
     in_parallel,
     link,
     read_plan,
+    save_plan,
     where,
     write_params,
 )
@@ -92,7 +92,7 @@ TITLES = {
     "hydra": "HydraLoRA: one A, several B, a gate per token",
     "mose": "MoSE: one A, several B per modality, a gate per block, dynamic weights of the modalities",
     "mose, w = 1": "the same without dynamic weights",
-    "recombined": "LoRA, trained with as many recombined items as train has utterances, told the voice's or the face's emotion by lot",
+    "recombined": "LoRA, trained with as many recombined items as train has utterances, labelled with the voice's or the face's emotion by lot",
     "consistency": "LoRA, with conflicts counting up to twice in the loss",
     "lora + AR": "attention reallocated at inference, strength and heads by dev",
     "mose + AR": "the same on MoSE",
@@ -120,9 +120,7 @@ class Plan:
 
     def save(self) -> None:
         """Keep what the work folder holds, for ``load``."""
-        names = ("first", "corpora", "seeds", "dialogues", "conflicts", "systems", "trained")
-        kept = {name: getattr(self, name) for name in names}
-        atomic.write_text(self.work / PLAN, json.dumps(kept, indent=1) + "\n", atomic.PUBLIC)
+        save_plan(self, "first", "corpora", "seeds", "dialogues", "conflicts", "systems", "trained")
 
     @classmethod
     def load(cls, work: Path) -> Plan:

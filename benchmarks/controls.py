@@ -14,7 +14,6 @@ fails.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -36,7 +35,6 @@ from bemerc.sample.truth import read_intensities
 from benchmarks import control_measures as measures
 from benchmarks.pipeline_steps import (
     CORPUS_STEPS,
-    PLAN,
     ROOT,
     SEEDED,
     Steps,
@@ -44,6 +42,7 @@ from benchmarks.pipeline_steps import (
     link,
     mirror,
     read_plan,
+    save_plan,
     where,
     write_params,
 )
@@ -81,8 +80,7 @@ class Plan:
 
     def save(self) -> None:
         """Keep what the work folder holds, for ``load``."""
-        kept = {name: getattr(self, name) for name in ("first", "corpora", "seeds", "dialogues", "trained")}
-        atomic.write_text(self.work / PLAN, json.dumps(kept, indent=1) + "\n", atomic.PUBLIC)
+        save_plan(self, "first", "corpora", "seeds", "dialogues", "trained")
 
     @classmethod
     def load(cls, work: Path) -> Plan:

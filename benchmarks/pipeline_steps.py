@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from bemerc.core import atomic
 from bemerc.core.jsonfile import JsonError, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,12 @@ def read_plan(work: Path) -> dict[str, Any]:
     except JsonError as error:
         sys.exit(f"{error} --from needs the work folder of a run that is done.")
     return plan
+
+
+def save_plan(plan: Any, *names: str) -> None:
+    """Keep these fields of a plan in its work folder, for ``read_plan``."""
+    kept = {name: getattr(plan, name) for name in names}
+    atomic.write_text(plan.work / PLAN, json.dumps(kept, indent=1) + "\n", atomic.PUBLIC)
 
 
 @dataclass

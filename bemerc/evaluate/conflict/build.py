@@ -113,10 +113,11 @@ def run(manifest: Manifest, tokens: TokenFile, params: Params) -> ConflictSet:
         present &= mine
     labelled = _by_labels(manifest, present) if "labels" in params.ways else []
     predictors, notes = _predictors(manifest, tokens, params, needed=not labelled)
-    decided, left_out = _by_predictors(manifest, predictors, present, labelled, params)
+    shown = _shown_by(manifest, predictors, params)
+    decided, left_out = _by_predictors(manifest, predictors, shown, present, labelled)
     items = [_item(one, predictors) for one in decided]
     if "recombined" in params.ways:
-        items += _recombined(_sure(manifest, predictors, present, labelled, params), predictors, params)
+        items += _recombined(_sure(manifest, predictors, shown, present, labelled), predictors, params)
     counts = count(items)
     if not any(item.label_voice != item.label_face for item in items):
         raise NoConflictError(counts, left_out)
@@ -203,31 +204,41 @@ def _predictors(
     return fitted, []
 
 
+def _shown_by(manifest: Manifest, predictors: Mapping[Side, Predictor], params: Params) -> dict[Side, list[int | None]]:
+    """Side -> per utterance, the code of what the side shows; None where its predictor is not sure, or there is no label."""
+    if not predictors:
+        return {}
+    gold, shares = baselines.codes(manifest), baselines.majority(manifest)[0]
+    return {
+        side: [
+            _shown(one, right, shares, params) if right >= 0 else None
+            for one, right in zip(predictors[side].probabilities, gold, strict=True)
+        ]
+        for side in _SIDES
+    }
+
+
 def _by_predictors(
     manifest: Manifest,
     predictors: Mapping[Side, Predictor],
+    shown: Mapping[Side, Sequence[int | None]],
     present: NDArray[np.bool_],
     labelled: Sequence[_Decided],
-    params: Params,
 ) -> tuple[list[_Decided], dict[str, int]]:
     """``labelled``, and what the predictors decide of the other utterances; and why the rest is left out."""
     decided, done = list(labelled), {one.row for one in labelled}
     left_out: Counter[str] = Counter()
-    gold = baselines.codes(manifest)
-    shares = baselines.majority(manifest)[0] if predictors else np.zeros(len(manifest.labels))
     for row, u in enumerate(manifest.utterances):
         if row in done:
             continue
-        if not present[row] or gold[row] < 0:
+        if not present[row] or u.label is None:
             left_out["without a label" if present[row] else "without face or voice"] += 1
             continue
-        shown = [
-            _shown(predictors[side].probabilities[row], gold[row], shares, params) for side in _SIDES if predictors
-        ]
-        if None in shown or not shown:
+        codes = [of[row] for of in shown.values()]
+        if None in codes or not codes:
             left_out["undecided"] += 1
             continue
-        voice, face = (int(code) for code in shown if code is not None)
+        voice, face = (code for code in codes if code is not None)
         sure = min(predictors[side].probabilities[row][code] for side, code in zip(_SIDES, (voice, face), strict=True))
         decided.append(_Decided(row, "predictors", u, manifest.labels[voice], manifest.labels[face], float(sure)))
     return decided, dict(left_out)
@@ -274,24 +285,23 @@ def _strength(voice_of: _Decided, face_of: _Decided, predictors: Mapping[Side, P
 def _sure(
     manifest: Manifest,
     predictors: Mapping[Side, Predictor],
+    shown: Mapping[Side, Sequence[int | None]],
     present: NDArray[np.bool_],
     labelled: Sequence[_Decided],
-    params: Params,
 ) -> dict[Side, dict[str, _Decided]]:
     """Side -> id -> the utterances of which this side shows the label, whatever the other one shows."""
     sure: dict[Side, dict[str, _Decided]] = {
         side: {one.utterance.id: one for one in labelled if getattr(one, side) == one.utterance.label}
         for side in _SIDES
     }
-    done, gold = {one.row for one in labelled}, baselines.codes(manifest)
-    shares = baselines.majority(manifest)[0] if predictors else np.zeros(len(manifest.labels))
+    done = {one.row for one in labelled}
     for row, u in enumerate(manifest.utterances):
         if row in done or not present[row] or u.label is None:
             continue
-        for side in _SIDES if predictors else ():
-            probabilities = predictors[side].probabilities[row]
-            if _shown(probabilities, gold[row], shares, params) == gold[row]:
-                confidence = float(probabilities[gold[row]])
+        gold = manifest.labels.index(u.label)
+        for side, codes in shown.items():
+            if codes[row] == gold:
+                confidence = float(predictors[side].probabilities[row][gold])
                 sure[side][u.id] = _Decided(row, "predictors", u, u.label, u.label, confidence)
     return sure
 

@@ -1,7 +1,7 @@
 """What stage 2 may learn from conflict items: recombined examples beside train's own, and weights by consistency.
 
-Both are off by default. Recombined examples: the words and voice of one utterance with the face of another, told to show the
-voice's emotion or the face's, by lot; a model that leans on one side alone is wrong on half of them. Weights by consistency
+Both are off by default. Recombined examples: the words and voice of one utterance with the face of another, labelled with
+the voice's emotion or the face's, by lot; a model that leans on one side alone is wrong on half of them. Weights by consistency
 are TiCAL's idea (arXiv 2511.15085) without its hyperbolic space and its own estimate of consistency: an utterance whose
 sides disagree counts less, or more.
 """
@@ -28,7 +28,7 @@ class Params:
     """params.yaml: merc.conflict.
 
     recombined    recombined examples per labelled utterance of train; 0 = none
-    voice_share   the share of them that is told to show the voice's emotion; the others the face's
+    voice_share   the share of them that is labelled with the voice's emotion; the others with the face's
     consistency   -1 to below 1: an utterance counts 1 - consistency * strength of its conflict, over the mean of train; 0 = all alike
     seed          of the lot
     """
@@ -54,7 +54,7 @@ class Params:
 
 
 def drawn(conflicts: ConflictSet, utterances: int, params: Params) -> list[ConflictItem]:
-    """Recombined items of train with the emotion that each is told to show as their label; ``utterances``: train's labelled ones."""
+    """Recombined items of train each labelled with the emotion of one side; ``utterances``: train's labelled ones."""
     items, wanted = conflicts.of("train", "recombined"), round(params.recombined * utterances)
     if wanted > len(items):
         _LOG.warning(
