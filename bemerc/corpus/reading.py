@@ -17,6 +17,7 @@ from typing import Literal
 
 from bemerc.core.errors import CorpusError
 from bemerc.corpus.manifest import Manifest, Utterance
+from bemerc.corpus.text import is_broken
 
 # What bemerc does with the subject of a finding.
 Action = Literal["keeps", "keeps, repaired", "keeps without video", "leaves out"]
@@ -193,6 +194,17 @@ def renumbered(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
     """The utterances with indices 0, 1, 2, ... within each dialogue."""
     groups = by_dialogue(utterances)
     return tuple(replace(u, index=i) for group in groups.values() for i, u in enumerate(group))
+
+
+def of_words(utterance: Utterance) -> list[Finding]:
+    """Findings on the words of an utterance: a wrong encoding, or none at all."""
+    findings = []
+    if is_broken(utterance.text):
+        reason = "The words hold characters of a wrong encoding."
+        findings.append(Finding("mojibake", utterance.id, reason, needs_you=True))
+    if not utterance.text.strip():
+        findings.append(Finding("empty", utterance.id, "The utterance has no words."))
+    return findings
 
 
 def stop_at(faults: Sequence[str], advice: str = "", findings: Sequence[Finding] = ()) -> None:

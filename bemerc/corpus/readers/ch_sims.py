@@ -26,8 +26,7 @@ from bemerc.corpus.delimited import Row, Table, read_table
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import NOBODY, Split, Utterance
 from bemerc.corpus.readers.table import name_faults
-from bemerc.corpus.reading import VIDEO, Finding, Reading, natural_id, person, stop_at
-from bemerc.corpus.text import is_broken
+from bemerc.corpus.reading import VIDEO, Finding, Reading, natural_id, of_words, person, stop_at
 
 LABELS = LABEL_SETS["sentiment3"]
 TABLES = ("label.csv", "meta.csv")
@@ -250,10 +249,7 @@ def _of_words(table: Table, utterances: Iterable[Utterance]) -> list[Finding]:
     if reason := table.decoded.describe_odd_lines():
         findings.append(Finding("encoding", str(table.path), reason))
     for u in utterances:
-        if is_broken(u.text):
-            findings.append(Finding("mojibake", u.id, "The words hold characters of a wrong encoding.", needs_you=True))
-        if not u.text.strip():
-            findings.append(Finding("empty", u.id, "The utterance has no words."))
+        findings += of_words(u)
     return findings
 
 

@@ -25,8 +25,7 @@ from bemerc.corpus import labels as emotion
 from bemerc.corpus.delimited import Row, Table, read_table
 from bemerc.corpus.encodings import decode
 from bemerc.corpus.manifest import SIDE_LABELS, Split, Utterance
-from bemerc.corpus.reading import Finding, Reading, by_dialogue, person, stop_at
-from bemerc.corpus.text import is_broken
+from bemerc.corpus.reading import Finding, Reading, by_dialogue, of_words, person, stop_at
 
 NEEDED = ("id", "dialogue", "index", "speaker", "text", "label", "split", "clip")
 OPTIONAL = ("start_s", "end_s", "crop", *SIDE_LABELS)
@@ -302,10 +301,7 @@ def _findings(table: Table, utterances: Iterable[Utterance]) -> list[Finding]:
     if reason := table.decoded.describe_odd_lines():
         findings.append(Finding("encoding", str(table.path), reason))
     for u in utterances:
-        if is_broken(u.text):
-            findings.append(Finding("mojibake", u.id, "The words hold characters of a wrong encoding.", needs_you=True))
-        if not u.text.strip():
-            findings.append(Finding("empty", u.id, "The utterance has no words."))
+        findings += of_words(u)
         # pathlib's is_file raises for a name that is too long for the disk; os.path says that there is no such file.
         if u.clip is not None and not os.path.isfile(u.clip):  # noqa: PTH113
             findings.append(Finding("missing", u.id, f"There is no {u.clip}.", "keeps without video", needs_you=True))
