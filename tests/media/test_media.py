@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 
 import av
-import av.video.reformatter
 import numpy as np
 import pytest
 
 from bemerc.core.errors import MediaError
 from bemerc.media.audio import read_sound, read_waveform
 from bemerc.media.container import NoTrackError
-from bemerc.media.video import CroppedFrame, Frame, RelativeBox, Video, probe
+from bemerc.media.video import Converters, CroppedFrame, Frame, RelativeBox, Video, probe
 from tests.clips import FPS, brightness, turn, write_clip
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "clips"
@@ -65,7 +64,7 @@ def noise(kind: str, size: tuple[int, int], color_range: int = 1, colorspace: in
     rng = np.random.default_rng(size)
     for plane in frame.planes:
         np.frombuffer(plane, np.uint8)[:] = rng.integers(0, 256, plane.buffer_size, dtype=np.uint8)
-    return Frame(frame, 0.0, av.video.reformatter.VideoReformatter())
+    return Frame(frame, 0.0, Converters())
 
 
 @pytest.mark.parametrize("size", [(640, 360), (854, 480), (1366, 768), (98, 50), (34, 34)])
