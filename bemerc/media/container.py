@@ -44,6 +44,9 @@ _RESTARTS = av.format.Flags.ts_discont.value
 _JITTER_S = 0.1
 _LONGEST_PAUSE_S = 3600.0
 
+# Tags that are no UTF-8 must not keep a clip from being read: before 19, PyAV refuses it unless told otherwise.
+_OPENING = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
 av.logging.set_level(av.logging.PANIC)
 
 
@@ -120,7 +123,7 @@ def open_container(path: Path) -> Any:
         "max_pixels": str(MAX_PIXELS),
     }
     try:
-        return av.open(_File(path), metadata_errors="replace", options=options)
+        return av.open(_File(path), options=options, **_OPENING)
     except av.error.ArgumentError:
         raise MediaError(
             "The clip cannot be opened. It is damaged, or a list of other files, and lists are not followed."

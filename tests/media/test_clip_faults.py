@@ -77,6 +77,21 @@ def test_most_packets_may_be_damaged(tmp_path: Path) -> None:
     assert faults
 
 
+def test_a_title_in_an_older_encoding_costs_nothing(tmp_path: Path) -> None:
+    """Old programs wrote tags in Latin-1; some releases of PyAV refuse whatever is not UTF-8."""
+    clip, titled = write_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    with av.open(str(clip)) as read, av.open(str(titled), "w") as written:
+        written.metadata["title"] = "Mueller"
+        copies = {track.index: written.add_stream_from_template(track) for track in read.streams}
+        for packet in read.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream_index]
+                written.mux(packet)
+    assert titled.read_bytes().count(b"Mueller") == 1
+    titled.write_bytes(titled.read_bytes().replace(b"Mueller", "Müller ".encode("latin-1")))
+    assert times(titled) == times(clip)
+
+
 def test_an_empty_packet_is_no_end(tmp_path: Path) -> None:
     """Theora and others write one where the picture stays as it is."""
     source = write_clip(tmp_path / "a.mp4", 1.0)
