@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus": {"media"},
     "sample": {"corpus"},
     "cache": set(),
-    "interop": {"behavior.signals", "cache", "corpus"},
+    "interop": {"behavior.describe", "behavior.signals", "cache", "corpus"},
     "extraction": {"cache", "corpus", "interop", "media"},
     "behavior": {"cache", "corpus"},
     "language": {"behavior", "corpus", "media"},

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bemerc.cache import FrameCache
+    from bemerc.corpus.manifest import Manifest
     from bemerc.interop.exporters import Exported
     from bemerc.interop.write_imported import Imported
 
-Layout = Literal["csv", "parquet", "mmsa", "npy"]
+Layout = Literal["csv", "parquet", "mmsa", "npy", "eaf", "textgrid", "webvtt", "bids", "long"]
+# On the axis of time, with words and predictions; the others are features.
+ANNOTATIONS = ("eaf", "textgrid", "webvtt", "bids", "long")
 
 
 def register(cache_app: App) -> None:
@@ -31,22 +34,33 @@ def register(cache_app: App) -> None:
 
 def export(
     path: CachePath,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for csv and npy, file for parquet and mmsa.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder; for parquet, mmsa and long a file.")],
     to: Annotated[Layout, typer.Option("--to", help="The other tool's layout.")],
     manifest: ManifestFile = None,
     video_dir: ClipsDir = None,
     whole: Annotated[bool, typer.Option("--whole", help="For npy: one mean vector per utterance (UTT).")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="For eaf to long: a predictions file (JSON lines).")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Give a cache to another tool: CSV, Parquet, MMSA's pickle, .npy files.
+    """Give a cache to another tool: CSV, Parquet, MMSA, .npy; ELAN, Praat, subtitles, BIDS.
 
     csv: OUT/ID.csv for each utterance, with OpenFace's column names. parquet: all in the file OUT. npy: OUT/ID.npy of
     (T, D), as MERTools reads them. mmsa: the file OUT. Of a folder of caches csv, parquet and npy are written per
     modality, below OUT. Where a manifest (or the one above the caches) or --video-dir says who said what and when,
     OUT/utterances.csv lists it.
 
+    On the axis of time, with words, labels, predictions, descriptions and behavior: eaf (ELAN), textgrid (Praat) and
+    webvtt write a file per recording below OUT, bids a dataset in OUT, long one table OUT.
+
     Example: bemerc cache export features/face.h5 openface --to csv
     """
+    if to in ANNOTATIONS:
+        _annotations(path, out, to, corpus_of(path, manifest, video_dir), predictions, json)
+        return
+    if predictions is not None:
+        raise typer.BadParameter(f"--predictions is for {', '.join(ANNOTATIONS)}")
     from bemerc.cache import caches_at, open_cache
     from bemerc.interop import exporters
 
@@ -71,6 +85,28 @@ def export(
     unreadable = [reason for exported, _ in written.values() for reason in exported.unreadable.values()]
     if unreadable:
         raise BemercError("\n".join(unreadable))
+
+
+def _annotations(
+    path: Path, out: Path, to: Layout, corpus: "Manifest | None", predictions: Path | None, json: bool
+) -> None:
+    """Write the layouts that have an axis of time."""
+    from bemerc.cache import caches_at, open_cache
+    from bemerc.pipeline import annotations
+
+    if corpus is None:
+        raise BemercError(f"{path}: whose words and clips are these? Name them with --manifest or --video-dir.")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_cache(file)) for file in caches_at(path).values()]
+        caches = {cache.modality: cache for cache in opened}
+        written = annotations.run(caches, corpus, out, to, predictions)  # type: ignore[arg-type]
+    if json:
+        files = {name: str(file) for name, file in written.files.items()}
+        output.print_json({"out": str(out), "files": files, "unreadable": dict(written.unreadable)})
+    else:
+        typer.echo(f"{written.utterances} utterances in {len(written.files)} recordings are in {printable(out, 1000)}")
+    if written.unreadable:
+        raise BemercError("\n".join(written.unreadable.values()))
 
 
 def _print_exported(written: "Mapping[str, tuple[Exported, Path]]", to: Layout, json: bool) -> None:

@@ -8,5 +8,6 @@ CORPORA: dict[str, str] = {
     "ch_sims": "CH-SIMS",
     "table": "a table",
     "recording": "recordings",
+    "annotations": "annotation files of ELAN or Praat",
     "folder": "a folder of clips",
 }

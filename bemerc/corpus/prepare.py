@@ -18,7 +18,7 @@ from bemerc.core.terminal import printable
 from bemerc.corpus import labels as label_sets
 from bemerc.corpus.corpora import CORPORA
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
-from bemerc.corpus.readers import ch_sims, folder, iemocap, meld, recording, table
+from bemerc.corpus.readers import annotation_files, ch_sims, folder, iemocap, meld, recording, table
 from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
 
 
@@ -46,6 +46,7 @@ class Params:
     ch_sims: ch_sims.Params = field(default_factory=ch_sims.Params)
     table: table.Params = field(default_factory=table.Params)
     recording: recording.Params = field(default_factory=recording.Params)
+    annotations: annotation_files.Params = field(default_factory=annotation_files.Params)
     folder: folder.Params = field(default_factory=folder.Params)
 
     def check(self) -> list[str]:
@@ -101,6 +102,7 @@ READERS: Mapping[str, Callable[[Params, recording.Transcripts], Reading]] = {
     "ch_sims": lambda params, _: ch_sims.read(params.ch_sims),
     "table": lambda params, _: table.read(params.table),
     "recording": lambda params, transcripts: recording.read_all(params.recording, transcripts=transcripts),
+    "annotations": lambda params, _: annotation_files.read(params.annotations),
     "folder": lambda params, _: folder.read(Path(params.folder.folder), "folder", params.folder.speaker),
 }
 
@@ -197,7 +199,7 @@ def _remedy(
     """The key of params.yaml that reduces the label set, and what to write there."""
     alone = params.corpora[0] if len(params.corpora) == 1 else None
     elsewhere = [label for label in missing if counts.get(("dev", label)) or counts.get(("test", label))]
-    own = alone in ("table", "recording") and params.labels is None and not elsewhere
+    own = alone in ("table", "recording", "annotations") and params.labels is None and not elsewhere
     sentence = f"Set {f'prepare.{alone}.labels' if own else 'prepare.labels'}: [{', '.join(present)}]"
     if not elsewhere:
         return f"{sentence}."

@@ -299,10 +299,10 @@ def test_a_noisy_signal_has_no_brief_peaks() -> None:
 def test_oscillations_are_counted_and_held_turns_are_not(times: int) -> None:
     stamps = np.arange(75) / 25
     angle = np.where(stamps < times, 5 * np.sin(np.pi * stamps) ** 2 * (-1.0) ** np.floor(stamps), 0)
-    assert events.oscillations(np.abs(angle), 4.0, 13) == times
-    assert events.oscillations(angle / 10, 4.0, 13) == 0
+    assert [one.count for one in events.oscillations(np.abs(angle), 4.0, 13)] == [times] * bool(times)
+    assert events.oscillations(angle / 10, 4.0, 13) == []
     held = np.clip(np.interp(stamps, (0.5, 0.8, 2.0, 2.3), (0, 8, 8.5, 0)), 0, 8.5)
-    assert events.oscillations(held, 4.0, 13) == 0
+    assert events.oscillations(held, 4.0, 13) == []
 
 
 def test_syllables_are_counted() -> None:

@@ -145,10 +145,10 @@ def brief_acts(face: Features, covered: NDArray[np.bool_] | None = None) -> list
     ]
 
 
-def oscillations(face: Features, column: str) -> int:
-    """How often the head moved there and back by this angle: nods by pitch, shakes by yaw."""
+def oscillations(face: Features, column: str) -> list[events.Oscillation]:
+    """Where the head moved there and back by this angle: nods by pitch, shakes by yaw."""
     if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
-        return 0
+        return []
     longest = round(OSCILLATION_S / events.frame_s(face.timestamps_s))
     return events.oscillations(events.smooth(series_of(face, column)), OSCILLATION_DEG[column], longest)
 

@@ -78,6 +78,7 @@ HEAD: tuple[Item, ...] = (
     *_both("gaze_x_deg", "gaze to the right", "gaze to the left", (10.0, 18.0, 27.0)),
     *_both("gaze_y_deg", "gaze lowered", "gaze raised", (10.0, 18.0, 27.0)),
 )
+OSCILLATIONS = {"pose_pitch_deg": "nod", "pose_yaw_deg": "head shake"}
 HANDS: tuple[Item, ...] = (
     Item("left_hand_height", 1, "left hand raised", False, (0.4, 0.8, 1.2)),
     Item("right_hand_height", 1, "right hand raised", False, (0.4, 0.8, 1.2)),

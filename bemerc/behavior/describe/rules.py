@@ -140,8 +140,8 @@ def _body(
     if face is not None and not no_head:
         detected += acts.detect(face, phrases.HEAD, at_rest, references)
         counts = {
-            "nod": acts.oscillations(face, "pose_pitch_deg"),
-            "head shake": acts.oscillations(face, "pose_yaw_deg"),
+            noun: max((one.count for one in acts.oscillations(face, column)), default=0)
+            for column, noun in phrases.OSCILLATIONS.items()
         }
         gesturing = [phrases.count(number, noun) for noun, number in counts.items() if number]
     if pose is not None and not no_body:

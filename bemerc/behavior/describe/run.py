@@ -5,8 +5,9 @@ Utterances are described in the order of their dialogues, since a turn is judged
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
@@ -51,15 +52,32 @@ def run(
 
 
 def _describe_all(manifest: Manifest, caches: Caches, references: References, params: Params) -> dict[str, Description]:
-    earlier, levels, descriptions = earlier_turns(manifest), dict[str, Levels](), dict[str, Description]()
+    return {
+        turn.utterance.id: rules.describe(turn.clip, references, turn.earlier, params, turn.reasons)
+        for turn in turns(manifest, caches)
+    }
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An utterance with its frames, why a modality is missing from them, and the levels of its speaker's earlier
+    turns."""
+
+    utterance: Utterance
+    clip: ClipFeatures
+    reasons: Reasons
+    earlier: Sequence[Levels]
+
+
+def turns(manifest: Manifest, caches: Caches) -> Iterator[Turn]:
+    """Every utterance in the order of the dialogues, as it is to be judged."""
+    earlier, levels = earlier_turns(manifest), dict[str, Levels]()
     with bar("describing", len(manifest.utterances), "utterances") as advance:
         for utterance in _in_turn(manifest):
             clip, reasons = read_clip(caches, utterance.id)
             levels[utterance.id] = acts.levels(clip)
-            before = [levels[u.id] for u in earlier[utterance.id]]
-            descriptions[utterance.id] = rules.describe(clip, references, before, params, reasons)
+            yield Turn(utterance, clip, reasons, [levels[u.id] for u in earlier[utterance.id]])
             advance(1)
-    return descriptions
 
 
 def fit(manifest: Manifest, caches: Caches) -> References:

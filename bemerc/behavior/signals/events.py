@@ -124,17 +124,28 @@ def blinks(closure: Array, frame_s: float, threshold: float) -> list[Run]:
     return [run for run in runs(closure - np.median(values), threshold) if _lasts(run, frame_s, (0.0, BRIEF_S[1]))]
 
 
-def oscillations(angle: Array, least: float, longest: int) -> int:
-    """How often an angle (T,) moves there and back: pairs of successive monotone runs in opposite directions.
+@dataclass(frozen=True)
+class Oscillation:
+    """An angle that moves there and back ``count`` times between two frames, first to last (inclusive)."""
+
+    first: int
+    last: int
+    count: int
+
+
+def oscillations(angle: Array, least: float, longest: int) -> list[Oscillation]:
+    """Where an angle (T,) moves there and back: pairs of successive monotone runs in opposite directions.
 
     Each run covers at least ``least`` within ``longest`` frames. A turn that is held is no part of an oscillation.
     """
     frames = np.flatnonzero(np.isfinite(angle))
-    consecutive, most = 0, 0
+    chains: list[list[tuple[int, int]]] = [[]]
     for first, last in _monotone_runs(angle[frames], least):
-        consecutive = consecutive + 1 if frames[last] - frames[first] <= longest else 0
-        most = max(most, consecutive)
-    return most // 2
+        if frames[last] - frames[first] <= longest:
+            chains[-1].append((int(frames[first]), int(frames[last])))
+        else:
+            chains.append([])
+    return [Oscillation(chain[0][0], chain[-1][1], len(chain) // 2) for chain in chains if len(chain) > 1]
 
 
 def _monotone_runs(angle: Array, least: float) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.signals.events import Run, runs
 from bemerc.behavior.signals.statistics import measured
 
 Array = NDArray[np.float64]
@@ -22,6 +23,7 @@ SYLLABLE_WINDOW_S = 0.07
 # Less voiced time than this, or a smaller share of the loud time, is a click or a hum and not a voice.
 MIN_VOICED_S, MIN_VOICED_SHARE = 0.1, 0.15
 REFERENCE_HZ = 100.0
+MIN_PAUSE_S = 0.3  # de Jong & Wempe (2009): shorter silences are no pauses
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,20 @@ def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
         float(melody.std()),
         len(nuclei) / (loud.sum() * frame_s),
     )
+
+
+def speech(pitch_hz: Array, energy_db: Array, frame_s: float) -> list[Run]:
+    """The frames of each stretch of speech between pauses; none where there is no voice. ``height`` is its loudest dB."""
+    if np.isnan(measure(pitch_hz, energy_db, frame_s).volume_db):
+        return []
+    stretches: list[Run] = []
+    for run in runs(np.where(speaking(energy_db), energy_db, np.nan), -np.inf):
+        if stretches and (run.first - stretches[-1].last - 1) * frame_s < MIN_PAUSE_S:
+            before = stretches.pop()
+            loudest = max(before, run, key=lambda one: one.height)
+            run = Run(before.first, run.last, loudest.apex, loudest.height)
+        stretches.append(run)
+    return stretches
 
 
 def syllable_nuclei(energy_db: Array, allowed: NDArray[np.bool_], frame_s: float) -> list[int]:

@@ -1,0 +1,110 @@
+"""Caches, words and predictions -> annotation files: one per recording for ELAN, Praat and players, one folder for BIDS,
+one table in the long form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bemerc.behavior.describe import rules
+from bemerc.behavior.describe import run as describer
+from bemerc.behavior.describe.marks import marks
+from bemerc.behavior.describe.references import References
+from bemerc.cache import FrameCache, Kind
+from bemerc.core.errors import BemercError
+from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
+from bemerc.interop.annotations import bids, eaf, long_form, textgrid, webvtt
+from bemerc.interop.annotations.recordings import Annotated, Recording, recordings
+from bemerc.interop.filenames import file_of
+from bemerc.language.predict.records import Prediction, read_predictions
+
+Layout = Literal["eaf", "textgrid", "webvtt", "bids", "long"]
+_WRITERS = {"eaf": (eaf.write, ".eaf"), "textgrid": (textgrid.write, ".TextGrid"), "webvtt": (webvtt.write, ".vtt")}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: recording -> its file, or the folder or table of all; and of utterances whose rows could not be
+    read, why."""
+
+    files: Mapping[str, Path]
+    utterances: int
+    unreadable: Mapping[str, str]
+
+
+def run(
+    caches: Mapping[Kind, FrameCache], manifest: Manifest, out: Path, layout: Layout, predictions: Path | None = None
+) -> Exported:
+    """Write the recordings of ``manifest`` with everything that its caches, and a predictions file, tell of them.
+
+    Descriptions and marks are judged by references.json beside the manifest, else by references that are fitted on its
+    train split. Raises BemercError where no utterance of the predictions is in the manifest, or no utterance of the
+    caches.
+    """
+    given = {one.id: one for one in read_predictions(predictions)} if predictions is not None else {}
+    ids = {u.id for u in manifest.utterances}
+    if given and not ids & set(given):
+        raise BemercError(f"{predictions}: none of its {len(given)} utterances is in the manifest of these caches.")
+    if not any(id_ in cache for cache in caches.values() for id_ in ids):
+        raise BemercError(f"{manifest.folder}: none of its {len(ids)} utterances is in these caches.")
+    unreadable: dict[str, str] = {}
+    all_ = recordings(manifest, _annotated(caches, manifest, given, unreadable))
+    files: dict[str, Path] = {}
+    if layout == "bids":
+        unreadable |= bids.write(all_, caches, out)
+        files = {one.name: out for one in all_}
+    elif layout == "long":
+        long_form.write(all_, out)
+        files = {one.name: out for one in all_}
+    else:
+        files = dict(_each(all_, out, layout))
+    return Exported(files, len(ids), unreadable)
+
+
+def _each(all_: list[Recording], out: Path, layout: str) -> Iterator[tuple[str, Path]]:
+    write, suffix = _WRITERS[layout]
+    for recording in all_:
+        path = file_of(out, recording.name, suffix)
+        write(recording, path)
+        yield recording.name, path
+
+
+def _annotated(
+    caches: Mapping[Kind, FrameCache],
+    manifest: Manifest,
+    predictions: Mapping[str, Prediction],
+    unreadable: dict[str, str],
+) -> Iterator[Annotated]:
+    measured: dict[Modality, FrameCache] = {m: caches[m] for m in MODALITIES if m in caches}
+    references = _references(manifest, measured)
+    choices = measured["face"].choices if "face" in measured else {}
+    for turn in describer.turns(manifest, measured):
+        u, prediction = turn.utterance, predictions.get(turn.utterance.id)
+        has_rows = (m for m, cache in measured.items() if u.id in cache and cache.frames(u.id))
+        unreadable.update((u.id, turn.reasons[modality]) for modality in has_rows if modality in turn.reasons)
+        description = rules.describe(turn.clip, references, turn.earlier, reasons=turn.reasons)
+        yield Annotated(
+            u,
+            _length_s(measured, turn),
+            marks(turn.clip, references, turn.earlier, choices.get(u.id)),
+            None if prediction is None else prediction.label,
+            None if prediction is None else prediction.scores[prediction.label],
+            " ".join(description.sentences()),
+        )
+
+
+def _references(manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> References:
+    file = manifest.folder / "references.json"
+    if file.is_file():
+        return References.from_json(file.read_text(encoding="utf-8"))
+    return describer.fit(manifest, caches)
+
+
+def _length_s(caches: Mapping[Modality, FrameCache], turn: describer.Turn) -> float:
+    """The utterance's length, as its caches have it; without them to its last row, or a second."""
+    id_ = turn.utterance.id
+    known = [length for cache in caches.values() if id_ in cache and (length := cache.duration_s(id_)) > 0]
+    rows = [float(one.timestamps_s[-1]) for one in turn.clip.values() if len(one.timestamps_s)]
+    return max(known or rows, default=1.0)
