@@ -1,4 +1,4 @@
-"""The commands ``bemerc inspect`` and ``doctor``: a look at one utterance, and at the machine."""
+"""The commands ``bemerc inspect``, ``view`` and ``doctor``: a look at an utterance, a conversation, the machine."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from bemerc.core.terminal import printable_lines
 def register(app: App) -> None:
     """Add these commands to ``app``."""
     app.command()(inspect)
+    app.command()(view)
     app.command()(doctor)
 
 
@@ -63,6 +64,78 @@ def _frames(cache: Any, id_: str) -> dict[str, Any]:
     about = {"id": id_, "modality": cache.modality, "columns": list(features.columns)}
     about |= {"failure": cache.failures.get(id_), "note": cache.notes.get(id_)}
     return about | {"timestamps_s": features.timestamps_s.tolist(), "values": features.values.tolist()}
+
+
+def view(
+    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="A folder with face.h5, pose.h5, audio.h5.")],
+    video_dir: ClipsDir = None,
+    manifest: ManifestFile = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="A predictions.jsonl. Default: the one beside the caches.")
+    ] = None,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", help="What predict --evidence wrote. Default: the one beside them.")
+    ] = None,
+    dialogue: Annotated[
+        list[str] | None, typer.Option("--dialogue", metavar="ID", help="This dialogue; may be named several times.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The page.")] = Path("page.html"),
+    embed: Annotated[bool, typer.Option("--embed", help="Put the videos into the page.")] = False,
+    faces: Annotated[
+        bool, typer.Option("--faces/--no-faces", help="Show the videos, or mesh and curves alone.")
+    ] = True,
+    blur: Annotated[
+        bool, typer.Option("--blur", help="Videos in which all but the measured face is coarse; made anew.")
+    ] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option("--video", help="An MP4 with the overlay drawn in, subtitles beside it, in place of the page."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """One page for a conversation, to open in a browser.
+
+    Video with face mesh, body and hands of the very frame; words, action units, head, gaze, pitch, loudness and body
+    over time, with blinks, nods, micro-expressions and cuts; sentences; labels, predictions and their evidence; lists
+    of where to look first. One HTML file that fetches nothing; the videos stay where they are unless --embed puts
+    them in.
+
+    Example: bemerc view features --video-dir clips --out page.html
+    """
+    from contextlib import ExitStack
+
+    from bemerc.cache import caches_at, open_cache
+    from bemerc.cli.cache import corpus_of
+    from bemerc.core.errors import BemercError
+    from bemerc.corpus.manifest import MODALITIES
+    from bemerc.corpus.readers import folder
+    from bemerc.view import build, sources
+
+    if blur and not faces:
+        raise BemercError("--no-faces shows no video, so there is nothing to --blur.")
+    options = build.Options(tuple(dialogue or ()), embed, faces, blur)
+    with ExitStack() as stack:
+        files = {name: path for name, path in caches_at(features).items() if name in MODALITIES}
+        opened = {m: stack.enter_context(open_cache(files[m], m)) for m in MODALITIES if m in files}
+        corpus = corpus_of(features, manifest, video_dir)
+        if corpus is None:
+            ids = {id_ for cache in opened.values() for id_ in cache.ids}
+            corpus = folder.from_ids(ids).manifest(features)
+        beside = features if features.is_dir() else features.parent
+        found = sources.of(corpus, opened, beside, predictions, evidence)
+        if video is not None:
+            from bemerc.view import annotated
+
+            result = annotated.write(found, video, options)
+            typer.echo(f"{printable_lines(result)}")
+            return
+        page = build.write_page(found, out, options)
+    if json:
+        output.print_json({"file": str(page.file), "bytes": page.bytes, "dialogues": page.dialogues, "holds": page.holds})
+        return
+    typer.echo(f"{page.file}: {page.dialogues} dialogue{'s' * (page.dialogues != 1)}, {page.bytes / 1e6:.1f} MB.")
+    for line in page.holds:
+        typer.echo(f"  It holds: {line}")
 
 
 def doctor(json: AsJson = False) -> None:

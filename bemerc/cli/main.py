@@ -11,7 +11,7 @@ from bemerc.cli.conflict import conflict_app
 from bemerc.cli.pretrained import model_app
 
 ORDER = (
-    "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "tokens", "describe", "model", "backbone", "train", "crossfit",
+    "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "view", "tokens", "describe", "model", "backbone", "train", "crossfit",
     "predict", "evaluate", "conflict", "compare", "card", "export", "doctor",
 )  # fmt: skip
 START = """bemerc: faces, bodies and voices in videos, and emotions by a language model.

@@ -1,1 +1,1 @@
-"""Pictures of what was measured."""
+"""Pictures of what was measured: the page of a conversation, the annotated video, the picture of one utterance."""

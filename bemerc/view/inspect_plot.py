@@ -20,40 +20,11 @@ from bemerc.core.atomic import replacing
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
+from bemerc.view.lines import BONES, FINGERS, LINES, POINT, VISIBLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Landmarks of the mesh's lines: face oval, brows, eyes, irises, nose, lips.
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
-    150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10,
-)  # fmt: skip
-_LINES = (
-    _OVAL,
-    (46, 53, 52, 65, 55, 107, 66, 105, 63, 70, 46),
-    (276, 283, 282, 295, 285, 336, 296, 334, 293, 300, 276),
-    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7, 33),
-    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249, 263),
-    (469, 470, 471, 472, 469),
-    (474, 475, 476, 477, 474),
-    (168, 6, 197, 195, 5, 4),
-    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146, 61),
-    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95, 78),
-)
-_BONES = (
-    ("left_shoulder", "right_shoulder"),
-    ("left_shoulder", "left_elbow"),
-    ("left_elbow", "left_wrist"),
-    ("right_shoulder", "right_elbow"),
-    ("right_elbow", "right_wrist"),
-    ("left_shoulder", "left_hip"),
-    ("right_shoulder", "right_hip"),
-    ("left_hip", "right_hip"),
-)
-_POINT = ("x", "y", "visibility")
-_FINGERS = tuple((0, *range(first, first + 4)) for first in (1, 5, 9, 13, 17))
-_VISIBLE = 0.5
 _FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
 
 
@@ -194,9 +165,9 @@ def _draw_person(axes: Axes, data: PlotData, at: int | None) -> None:
         axes.imshow(data.frame)
     else:
         axes.invert_yaxis()
-    if at is not None and data.landmarks is not None and data.landmarks.shape[1] > max(map(max, _LINES)):
+    if at is not None and data.landmarks is not None and data.landmarks.shape[1] > max(map(max, LINES)):
         points = data.landmarks[0]
-        for line in _LINES:
+        for line in LINES:
             axes.plot(*points[list(line), :2].T, color=_FACE, linewidth=0.9)
     if pose is not None and time_s is not None and len(pose.values):
         # Keypoints are fractions of the frame; without a frame, 16:9 is the most likely shape.
@@ -211,14 +182,14 @@ def _draw_person(axes: Axes, data: PlotData, at: int | None) -> None:
 def _draw_skeleton(axes: Axes, pose: Features, row: int, size: tuple[int, int], at: int | None, data: PlotData) -> None:
     if data.frame is None and at is not None and data.landmarks is not None:
         return  # the mesh is in pixels of a frame of unknown size
-    bones = [bone for bone in _BONES if {f"{end}_{axis}" for end in bone for axis in _POINT} <= {*pose.columns}]
+    bones = [bone for bone in BONES if {f"{end}_{axis}" for end in bone for axis in POINT} <= {*pose.columns}]
     for first, second in bones:  # imported poses have other columns
-        ends = np.array([[pose.column(f"{name}_{part}")[row] for part in _POINT] for name in (first, second)])
-        if (ends[:, 2] >= _VISIBLE).all():
+        ends = np.array([[pose.column(f"{name}_{part}")[row] for part in POINT] for name in (first, second)])
+        if (ends[:, 2] >= VISIBLE).all():
             axes.plot(ends[:, 0] * size[0], ends[:, 1] * size[1], color=_BODY, linewidth=2, marker="o", markersize=4)
     for side in ("left", "right") if "left_hand_00_x" in pose.columns else ():
         points = np.array([[pose.column(f"{side}_hand_{i:02d}_{axis}")[row] for axis in "xy"] for i in range(21)])
-        for finger in _FINGERS:  # NaN, where there is no hand, draws nothing
+        for finger in FINGERS:  # NaN, where there is no hand, draws nothing
             axes.plot(points[list(finger), 0] * size[0], points[list(finger), 1] * size[1], color=_BODY, linewidth=1.2)
 
 

@@ -1,0 +1,155 @@
+"""Make the page of the dialogues of some caches, and the videos that lie beside it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bemerc.core.errors import BemercError
+from bemerc.core.progress import bar
+from bemerc.core.terminal import printable
+from bemerc.corpus.manifest import Dialogue, Manifest
+from bemerc.view import dialogue_data, lists, media_files, page_file
+from bemerc.view.dialogue_data import MESH, SIDES, DialogueData
+from bemerc.view.lines import BONES, FINGERS, LINES
+from bemerc.view.media_files import ClipHeader
+from bemerc.view.sources import Sources
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a page is made.
+
+    dialogues  ids; empty: all that something was measured of
+    embed      videos become part of the file
+    faces      show videos; False: mesh and curves alone
+    blur       videos in which everything but the measured person's face is coarse
+    """
+
+    dialogues: tuple[str, ...] = ()
+    embed: bool = False
+    faces: bool = True
+    blur: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that was written: its file, its size, how many dialogues it holds, what it holds of people."""
+
+    file: Path
+    bytes: int
+    dialogues: int
+    holds: tuple[str, ...]
+
+
+def selected(sources: Sources, ids: Sequence[str]) -> list[Dialogue]:
+    """The dialogues with these ids; without ids, all of which a cache has an utterance. BemercError where none is."""
+    every = {dialogue.id: dialogue for dialogue in sources.manifest.dialogues()}
+    if unknown := [id_ for id_ in ids if id_ not in every]:
+        some = ", ".join(map(printable, list(every)[:5]))
+        raise BemercError(f"There is no dialogue '{printable(unknown[0])}' among the {len(every)}, such as: {some}.")
+    if ids:
+        return [every[id_] for id_ in dict.fromkeys(ids)]
+    measured = [d for d in every.values() if any(u.id in c for u in d.utterances for c in sources.caches.values())]
+    if not measured:
+        folder = sources.manifest.folder
+        raise BemercError(
+            f"{printable(folder)}: none of its {len(sources.manifest.utterances)} utterances is in these caches. Name the clips "
+            "that were measured with --video-dir, or the corpus with --manifest."
+        )
+    return measured
+
+
+def clip_headers(manifest: Manifest, dialogues: Sequence[Dialogue]) -> dict[Path, ClipHeader | None]:
+    """The clips of these dialogues that are there -> their headers."""
+    clips = {manifest.clip_path(u) for dialogue in dialogues for u in dialogue.utterances}
+    return {clip: media_files.header(clip) for clip in sorted(c for c in clips if c is not None and c.is_file())}
+
+
+def collect(sources: Sources, options: Options) -> list[DialogueData]:
+    """The data of the dialogues that the options name."""
+    dialogues = selected(sources, options.dialogues)
+    headers = clip_headers(sources.manifest, dialogues)
+    result = []
+    with bar("collecting", len(dialogues), "dialogues") as advance:
+        for dialogue in dialogues:
+            result.append(dialogue_data.collect(dialogue, sources, headers, cuts=True))
+            advance(1)
+    return result
+
+
+def write_page(sources: Sources, out: Path, options: Options) -> Page:
+    """Write the page ``out``, and videos that browsers do not play, or blurred ones, into a folder beside it.
+
+    BemercError where an id is unknown or nothing was measured, DiskError where the disk refuses.
+    """
+    dialogues = collect(sources, options)
+    with ExitStack() as stack:
+        made = out.with_name(f"{out.stem}_videos")
+        if options.embed:
+            made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        videos = _videos(dialogues, made, options) if options.faces else []
+        holds = tuple(_holds(dialogues, bool(videos), options))
+        entries = [{"src": None if options.embed else media_files.relative_url(v, out), "name": v.name} for v in videos]
+        index = {
+            "dialogues": [_entry(d) for d in dialogues],
+            "lists": lists.of(dialogues),
+            "videos": entries,
+            "holds": holds,
+            "lines": [[MESH.index(point) for point in line] for line in LINES],
+            "bones": BONES,
+            "fingers": FINGERS,
+            "sides": SIDES,
+        }
+        title = dialogues[0].id if len(dialogues) == 1 else f"{len(dialogues)} dialogues"
+        blocks = [dialogue.packed() for dialogue in dialogues]
+        size = page_file.write(out, f"{title} - bemerc", index, blocks, videos if options.embed else ())
+    return Page(out, size, len(dialogues), holds)
+
+
+def _entry(dialogue: DialogueData) -> dict[str, Any]:
+    speakers = dict.fromkeys(t["speaker"] for t in dialogue.header["utterances"] if t["speaker"])
+    return {"id": dialogue.id, "duration_s": dialogue.header["duration_s"], "speakers": list(speakers)}
+
+
+def _videos(dialogues: Sequence[DialogueData], made: Path, options: Options) -> list[Path]:
+    """The videos of the page; each segment's number of its video is set in its header."""
+    from bemerc.view import conversion
+
+    numbers: dict[tuple[int, Path], int] = {}
+    videos: list[Path] = []
+    for number, dialogue in enumerate(dialogues):
+        for segment, entry in zip(dialogue.segments, dialogue.header["segments"], strict=True):
+            if segment.clip is None:
+                continue
+            key = (number if options.blur else 0, segment.clip)
+            if key not in numbers:
+                video = conversion.video_for_page(segment.clip, dialogue, made, len(videos), options.blur)
+                if video is None:
+                    continue
+                numbers[key] = len(videos)
+                videos.append(video)
+            entry["video"] = numbers[key]
+    return videos
+
+
+def _holds(dialogues: Sequence[DialogueData], videos: bool, options: Options) -> Iterator[str]:
+    """What the page holds of people, in words."""
+    turns = [turn for dialogue in dialogues for turn in dialogue.header["utterances"]]
+    if videos:
+        where = "in the page itself" if options.embed else "in files beside the page"
+        blurred = ", everything but the measured face made coarse" if options.blur else ""
+        yield f"Their pictures and voices, {where}{blurred}."
+    if any("face.mesh" in dialogue.header["arrays"] for dialogue in dialogues):
+        yield "Face landmarks, by which a person may be recognised."
+    if any("pose.joints" in dialogue.header["arrays"] for dialogue in dialogues):
+        yield "Joints of the body."
+    if any(turn["text"] for turn in turns):
+        yield "Their words."
+    if any(turn["speaker"] for turn in turns):
+        yield "Their names, as the corpus has them."
+    yield "Measurements of face, body and voice, which are health and biometric data in some laws."

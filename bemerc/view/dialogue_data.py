@@ -1,0 +1,276 @@
+"""The data of one dialogue for the page: its turns, its time axis, and the rows of its caches as arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.behavior.describe.description import SLOTS
+from bemerc.behavior.describe.run import read_clip
+from bemerc.cache import Choice, Features, FrameCache
+from bemerc.core.errors import MachineError, MediaError
+from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
+from bemerc.view import marks
+from bemerc.view.arrays import Arrays
+from bemerc.view.lines import BONES, FINGERS, LINES
+from bemerc.view.media_files import ClipHeader
+from bemerc.view.sources import Evidence, Sources
+from bemerc.view.time_axis import Place, Segment, lay_out
+
+MESH = tuple(sorted({point for line in LINES for point in line}))
+JOINTS = tuple(dict.fromkeys(name for bone in BONES for name in bone))
+SIDES = ("left", "right")
+_HAND_POINTS = 1 + max(max(finger) for finger in FINGERS)
+# The columns that are drawn as curves, or say where the face is; action units besides.
+CURVES: Mapping[Modality, tuple[str, ...]] = {
+    "face": (
+        "pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg", "gaze_x_deg", "gaze_y_deg", "quality",
+        "face_x", "face_y", "face_size",
+    ),
+    "pose": ("lean_deg", "sway_deg", "shoulder_tilt_deg", "movement", "hands_movement"),
+    "audio": ("pitch_hz", "energy_db"),
+}  # fmt: skip
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An utterance, where it lies, and what was measured of it; ``reasons``: modality -> why nothing was."""
+
+    utterance: Utterance
+    place: Place
+    clip: Mapping[Modality, Features]
+    reasons: Mapping[Modality, str]
+
+
+@dataclass(frozen=True)
+class DialogueData:
+    """A dialogue as the page holds it: ``header`` (JSON) and the arrays' bytes. ``segments``: its parts of clips."""
+
+    id: str
+    header: dict[str, Any]
+    block: bytes
+    segments: tuple[Segment, ...]
+    turns: tuple[Turn, ...]
+
+    def packed(self) -> bytes:
+        """Length of the header (4 bytes, little-endian), header, padding to eight bytes, arrays; compressed."""
+        head = json.dumps(self.header, ensure_ascii=False, allow_nan=False).encode()
+        head += b" " * (-(len(head) + 4) % 8)
+        return gzip.compress(len(head).to_bytes(4, "little") + head + self.block, 9, mtime=0)
+
+
+def collect(dialogue: Dialogue, sources: Sources, headers: Mapping[Path, ClipHeader | None], cuts: bool) -> DialogueData:
+    """Everything of one dialogue. ``headers``: of the clips that are there; ``cuts``: look for them in the clips."""
+    clips = {u.id: sources.manifest.clip_path(u) for u in dialogue.utterances}
+    there = {id_: clip if clip in headers else None for id_, clip in clips.items()}
+    measured = {u.id: read_clip(sources.caches, u.id) for u in dialogue.utterances}
+    durations = {u.id: _duration_s(u, sources.caches, measured[u.id][0]) for u in dialogue.utterances}
+    segments, places = lay_out(dialogue.utterances, durations, there)
+    turns = [Turn(u, place, *measured[u.id]) for u, place in zip(dialogue.utterances, places, strict=True)]
+    arrays, rows = Arrays(), [dict[str, tuple[int, int]]() for _ in turns]
+    for modality in MODALITIES:
+        _add_rows(arrays, modality, turns, rows, sources.caches)
+    cut_marks = list(_cuts(segments)) if cuts else []
+    header = {
+        "id": dialogue.id,
+        "modalities": list(sources.caches),
+        "duration_s": max((place.end_s for place in places), default=0.0),
+        "segments": [_segment(s, turns, number, headers, sources.caches) for number, s in enumerate(segments)],
+        "utterances": [_turn(t, sources, r) for t, r in zip(turns, rows, strict=True)],
+        "cuts": cut_marks,
+        "arrays": arrays.table,
+        "joints": list(JOINTS),
+    }
+    return DialogueData(dialogue.id, header, arrays.block(), tuple(segments), tuple(turns))
+
+
+def _duration_s(u: Utterance, caches: Mapping[Modality, FrameCache], clip: Mapping[Modality, Features]) -> float:
+    stated = [cache.duration_s(u.id) for cache in caches.values() if u.id in cache]
+    stated += [(u.end_s or math.nan) - (u.start_s or 0.0)]
+    stated += [float(f.timestamps_s[-1]) for f in clip.values() if len(f.timestamps_s)]
+    return max(0.04, next((value for value in stated if math.isfinite(value)), 1.0))
+
+
+def _cuts(segments: Sequence[Segment]) -> Iterator[dict[str, Any]]:
+    for segment in segments:
+        if segment.clip is not None:
+            end_s = segment.clip_start_s + segment.duration_s
+            with contextlib.suppress(MediaError, MachineError):  # the caches say what is wrong with the clip
+                for time_s in marks.cuts(segment.clip, segment.clip_start_s, end_s):
+                    yield marks.cut_mark(time_s - segment.clip_start_s + segment.start_s)
+
+
+# ------------------------------------------------------------------------------------------------------------------ rows
+
+
+def _add_rows(
+    arrays: Arrays,
+    modality: Modality,
+    turns: Sequence[Turn],
+    rows: Sequence[dict[str, tuple[int, int]]],
+    caches: Mapping[Modality, FrameCache],
+) -> None:
+    """The rows of all turns, end to end; ``rows`` gets which of them are a turn's (first, count)."""
+    parts = [(n, t, t.clip[modality]) for n, t in enumerate(turns) if modality in t.clip and len(t.clip[modality].values)]
+    if not parts:
+        return
+    at = 0
+    for number, _, features in parts:
+        rows[number][modality] = (at, len(features.values))
+        at += len(features.values)
+    arrays.add_times(f"{modality}.time", np.concatenate([f.timestamps_s + t.place.start_s for _, t, f in parts]))
+    columns = parts[0][2].columns
+    for name in columns:
+        if name in CURVES[modality] or (modality == "face" and name.startswith("AU")):
+            arrays.add_series(f"{modality}.{name}", np.concatenate([f.column(name) for _, _, f in parts]))
+    if modality == "face" and caches["face"].has_landmarks and caches["face"].landmark_points > max(MESH):
+        meshes = [_mesh(caches["face"], t.utterance, f) for _, t, f in parts]
+        arrays.add_positions("face.mesh", np.concatenate(meshes))
+    if modality == "pose":
+        for name, points in (("joints", _joints), ("hands", _hands)):
+            found = [points(f, t.utterance) for _, t, f in parts]
+            if all(one is not None for one in found):
+                arrays.add_positions(f"pose.{name}", np.concatenate([one for one in found if one is not None]))
+
+
+def _mesh(cache: FrameCache, u: Utterance, face: Features) -> Matrix:
+    """(T, 2 P) x and y of the drawn landmarks as fractions of the whole frame."""
+    landmarks = cache.landmarks(u.id)
+    size = None if landmarks is None else frame_size(landmarks, face)
+    if landmarks is None or size is None:
+        return np.full((len(face.values), 2 * len(MESH)), np.nan)
+    points = landmarks[:, list(MESH), :2].astype(np.float64) / size
+    return _in_frame(points, u).reshape(len(points), -1)
+
+
+def frame_size(landmarks: NDArray[np.float32], face: Features) -> tuple[float, float] | None:
+    """Width and height in pixels of the frame that landmarks (T, P, 3) lie in, from the place of the face, which is kept
+    as fractions; None where no frame tells."""
+    if not {"face_x", "face_size"} <= {*face.columns}:
+        return None
+    low, high = landmarks[..., :2].min(axis=1).astype(np.float64), landmarks[..., :2].max(axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        widths = (low + high)[:, 0] / 2 / face.column("face_x")
+        heights = (high - low)[:, 1] / face.column("face_size")
+    widths, heights = (values[np.isfinite(values) & (values > 0)] for values in (widths, heights))
+    return (float(np.median(widths)), float(np.median(heights))) if widths.size and heights.size else None
+
+
+def _joints(pose: Features, u: Utterance) -> Matrix | None:
+    """(T, 2 J) joints as fractions of the whole frame, NaN where one is not visible; None without such columns."""
+    if not all(f"{name}_{axis}" in pose.columns for name in JOINTS for axis in ("x", "y")):
+        return None
+    points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in JOINTS]).transpose(2, 0, 1)
+    points = points.astype(np.float64)
+    for number, name in enumerate(JOINTS):
+        if f"{name}_visibility" in pose.columns:
+            points[~(pose.column(f"{name}_visibility") >= 0.5), number] = np.nan
+    return _in_frame(points, u).reshape(len(points), -1)
+
+
+def _hands(pose: Features, u: Utterance) -> Matrix | None:
+    """(T, 84) both hands' points as fractions of the whole frame; None where hands were not measured."""
+    if "left_hand_00_x" not in pose.columns:
+        return None
+    names = [f"{side}_hand_{i:02d}" for side in SIDES for i in range(_HAND_POINTS)]
+    points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in names]).transpose(2, 0, 1)
+    return _in_frame(points.astype(np.float64), u).reshape(points.shape[0], -1)
+
+
+def _in_frame(points: Matrix, u: Utterance) -> Matrix:
+    """Points (T, P, 2) in fractions of an utterance's crop -> of the whole frame."""
+    if u.crop is None:
+        return points
+    left, top, right, bottom = u.crop
+    return np.asarray(points * (right - left, bottom - top) + (left, top))
+
+
+# ------------------------------------------------------------------------------------------------------------------ JSON
+
+
+def _segment(
+    segment: Segment,
+    turns: Sequence[Turn],
+    number: int,
+    headers: Mapping[Path, ClipHeader | None],
+    caches: Mapping[Modality, FrameCache],
+) -> dict[str, Any]:
+    about = headers.get(segment.clip) if segment.clip is not None else None
+    aspect = None if about is None else about.aspect
+    if aspect is None:
+        aspect = next((a for t in turns if t.place.segment == number and (a := _aspect(t, caches)) is not None), 16 / 9)
+    times = {key: round(value, 6) for key, value in asdict(segment).items() if key != "clip"}
+    return {**times, "aspect": round(aspect, 4), "video": None}
+
+
+def _aspect(turn: Turn, caches: Mapping[Modality, FrameCache]) -> float | None:
+    """Width over height of the whole frame, by the landmarks."""
+    if "face" not in turn.clip or not caches["face"].has_landmarks:
+        return None
+    landmarks = caches["face"].landmarks(turn.utterance.id)
+    size = None if landmarks is None else frame_size(landmarks, turn.clip["face"])
+    left, top, right, bottom = turn.utterance.crop or (0.0, 0.0, 1.0, 1.0)
+    return None if size is None else size[0] / (right - left) / (size[1] / (bottom - top))
+
+
+def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    u, place = turn.utterance, turn.place
+    prediction = sources.predictions.get(u.id)
+    conflict = sources.conflicts.get(u.id)
+    choice = sources.caches["face"].choices.get(u.id) if "face" in sources.caches else None
+    description = sources.descriptions.get(u.id)
+    return {
+        "id": u.id,
+        "speaker": u.speaker or (prediction.speaker if prediction else "") or "",
+        "text": u.text or (prediction.text if prediction else "") or "",
+        "label": u.label,
+        "segment": place.segment,
+        "start_s": round(place.start_s, 6),
+        "end_s": round(place.end_s, 6),
+        "rows": rows,
+        "crop": u.crop,
+        "reasons": {m: reason for m, reason in turn.reasons.items() if m in sources.caches},
+        "notes": _notes(u.id, sources.caches),
+        "covered": {m: _share(turn.clip[m]) for m in MODALITIES if m in turn.clip},
+        "choice": None if choice is None else _choice(choice),
+        "marks": marks.of_clip(turn.clip, place.start_s),
+        "sentences": {} if description is None else {s: getattr(description, s) for s in SLOTS},
+        "scores": None if prediction is None else prediction.scores,
+        "predicted": None if prediction is None else prediction.label,
+        "evidence": _evidence(sources.evidence.get(u.id)),
+        "conflict": None if conflict is None else {"voice": conflict.label_voice, "face": conflict.label_face},
+    }
+
+
+def _notes(id_: str, caches: Mapping[Modality, FrameCache]) -> dict[str, str]:
+    texts = {m: cache.failures.get(id_) or cache.notes.get(id_) for m, cache in caches.items()}
+    return {m: text for m, text in texts.items() if text}
+
+
+def _share(features: Features) -> float:
+    """The share of rows in which something was measured."""
+    if not len(features.values):
+        return 0.0
+    return round(float(np.isfinite(features.values).any(axis=1).mean()), 4)
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    spans = [[s.first, s.end, s.track, round(s.score, 4), s.tracks] for s in choice.spans]
+    keys = ("policy", "by", "faces", "uncertain")
+    return {key: getattr(choice, key) for key in keys} | {"score": round(choice.score, 4), "spans": spans}
+
+
+def _evidence(evidence: Evidence | None) -> dict[str, Any] | None:
+    return None if evidence is None else asdict(evidence)
+
+

@@ -1,0 +1,38 @@
+"""Lists of utterances that people look at first, each with the moment to jump to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bemerc.view.dialogue_data import DialogueData
+
+_LONGEST = 200  # of a list: what comes after is seldom looked at
+
+
+def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
+    """The lists that have an entry: name, how many there are, and the first of them: dialogue number, id, time, why."""
+    wrong: list[tuple[float, dict[str, Any]]] = []
+    disagree, uncertain, nothing = [], [], []
+    for number, dialogue in enumerate(dialogues):
+        for turn in dialogue.header["utterances"]:
+            entry = {"dialogue": number, "id": turn["id"], "time_s": turn["start_s"]}
+            label, predicted = turn["label"], turn["predicted"]
+            if label is not None and predicted is not None and label != predicted:
+                sure = turn["scores"][predicted]
+                wrong.append((-sure, entry | {"why": f"{label}, predicted {predicted} ({sure:.2f})"}))
+            if turn["conflict"]:
+                sides = turn["conflict"]
+                disagree.append(entry | {"why": f"voice {sides['voice']}, face {sides['face']}"})
+            choice = turn["choice"]
+            if choice and choice["uncertain"]:
+                uncertain.append(entry | {"why": f"score {choice['score']:.2f}, up to {choice['faces']} faces"})
+            if lacking := [m for m in dialogue.header["modalities"] if not turn["covered"].get(m)]:
+                nothing.append(entry | {"why": ", ".join(lacking)})
+    lists = (
+        ("Wrong and sure", [entry for _, entry in sorted(wrong, key=lambda pair: pair[0])]),
+        ("Face and voice disagree", disagree),
+        ("Target face uncertain", uncertain),
+        ("Nothing measured", nothing),
+    )
+    return [{"name": name, "count": len(found), "entries": found[:_LONGEST]} for name, found in lists if found]

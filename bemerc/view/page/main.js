@@ -1,0 +1,97 @@
+// Wires the player, the charts and the panels to each other and to the keyboard.
+
+const byId = (id) => document.getElementById(id);
+const seekBar = byId("seek"), playButton = byId("play"), choose = byId("dialogue"), help = byId("help");
+let dialogue = null, shownTurn = -1;
+
+const charts = new Charts((time) => player.seek(time));
+const player = new Player((time) => {
+  playButton.textContent = player.playing ? "Pause" : "Play";
+  byId("clock").textContent = `${clock(time)} / ${clock(dialogue.duration_s)}`;
+  seekBar.value = String(time);
+  seekBar.setAttribute("aria-valuetext", clock(time));
+  charts.moveTo(time);
+  const turn = turnAt(dialogue, time);
+  if (turn !== shownTurn) {
+    shownTurn = turn;
+    showTurn(dialogue, turn, (moment) => player.seek(moment));
+    markCurrent(turn);
+  }
+});
+
+async function open(number, time = 0) {
+  const opened = await openDialogue(number);
+  dialogue = opened;
+  choose.value = String(number);
+  seekBar.max = String(dialogue.duration_s);
+  shownTurn = -1;
+  charts.open(dialogue);
+  showTranscript(dialogue, (moment) => player.seek(moment));
+  player.open(dialogue);
+  if (time) player.seek(time);
+}
+
+function jump({ dialogue: number, time_s }) {
+  if (String(number) === choose.value) player.seek(time_s); else open(number, time_s);
+  byId("watch").scrollIntoView({ block: "nearest" });
+}
+
+const near = (count) => player.seek(dialogue.utterances[Math.min(dialogue.utterances.length - 1, Math.max(0, shownTurn + count))].start_s);
+function nextMark(direction) {
+  const times = charts.marks().map((mark) => mark.apex_s).sort((a, b) => a - b);
+  const ahead = direction > 0 ? times.find((t) => t > player.time + 0.01) : times.findLast((t) => t < player.time - 0.01);
+  if (ahead !== undefined) player.seek(ahead + 1e-3);
+}
+function toggleMesh() {
+  player.mesh = !player.mesh;
+  byId("mesh").setAttribute("aria-pressed", String(player.mesh));
+  player.draw();
+}
+const togglePlay = () => (player.playing ? player.pause() : player.play());
+
+const KEYS = [
+  ["Space", "play, pause", [" "], togglePlay],
+  ["\u2190 \u2192", "one frame back, forward", ["ArrowLeft", "ArrowRight"], (key) => player.step(key === "ArrowLeft" ? -1 : 1)],
+  ["j l", "one second back, forward", ["j", "l"], (key) => player.seek(player.time + (key === "j" ? -1 : 1))],
+  ["p n", "utterance before, next", ["p", "n"], (key) => near(key === "p" ? -1 : 1)],
+  ["b e", "mark before, next: micro-expression, blink, nod, head shake, cut", ["b", "e"], (key) => nextMark(key === "b" ? -1 : 1)],
+  ["Home End", "beginning, end", ["Home", "End"], (key) => player.seek(key === "Home" ? 0 : dialogue.duration_s)],
+  ["+ \u2212 0", "zoom in, out, all", ["+", "=", "-", "0"], (key) => (key === "0" ? charts.show(0, dialogue.duration_s) : charts.zoom(key === "-" ? 2 : 0.5))],
+  ["m", "overlay on, off", ["m"], toggleMesh],
+  ["?", "this list", ["?"], () => help.showModal()],
+];
+
+document.addEventListener("keydown", (event) => {
+  const { target, key } = event;
+  if (!dialogue || help.open || event.ctrlKey || event.metaKey || event.altKey || target.tagName === "SELECT") return;
+  if (key === " " && ["BUTTON", "SUMMARY"].includes(target.tagName)) return; // a key press is a click there
+  const entry = KEYS.find(([, , keys]) => keys.includes(key));
+  if (!entry) return;
+  event.preventDefault();
+  entry[3](key);
+});
+
+playButton.addEventListener("click", togglePlay);
+byId("back").addEventListener("click", () => player.step(-1));
+byId("forward").addEventListener("click", () => player.step(1));
+byId("mesh").addEventListener("click", toggleMesh);
+byId("speed").addEventListener("change", (event) => { video.playbackRate = video.defaultPlaybackRate = Number(event.target.value); });
+byId("about").addEventListener("click", () => help.showModal());
+seekBar.addEventListener("input", () => player.seek(Number(seekBar.value)));
+choose.addEventListener("change", () => open(Number(choose.value)));
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (!dialogue) return;
+  const { time } = player;
+  charts.open(dialogue);
+  shownTurn = -1;
+  player.changed(time);
+});
+
+for (const [keys, what] of KEYS) byId("keys").append(element("dt", {}, keys), element("dd", {}, what));
+for (const text of index.holds) byId("holds").append(element("li", {}, text));
+index.dialogues.forEach(({ id, speakers, duration_s }, number) => {
+  const who = speakers.length ? ` \u2014 ${speakers.join(", ")}` : "";
+  choose.append(element("option", { value: String(number), dir: "auto" }, `${id}${who} (${clock(duration_s).slice(0, -3)})`));
+});
+showLists(jump);
+open(0).catch((error) => { turnPlace.replaceChildren(element("p", { role: "alert" }, `This page cannot be shown: ${error}`)); throw error; });

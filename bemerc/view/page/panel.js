@@ -1,0 +1,125 @@
+// What is known of the utterance at this moment, the transcript, and the lists of where to look first.
+
+const turnPlace = document.getElementById("turn"), transcript = document.getElementById("transcript");
+const SENTENCES = { facial_expression: "Face", body_language: "Body", posture: "Posture", voice: "Voice" };
+const KINDS = { face: "face", pose: "body", audio: "voice" };
+
+function showTurn(dialogue, number, seek) {
+  const turn = dialogue.utterances[number];
+  const dot = element("span", { class: "dot", "aria-hidden": "true" });
+  dot.style.background = color(speakerColor(dialogue, turn.speaker));
+  turnPlace.replaceChildren(
+    element("div", { class: "who" }, dot, element("strong", {}, words(turn.speaker || "no name")), ...labels(turn),
+      element("span", { class: "faint" }, words(turn.id), ` ${clock(turn.start_s)} to ${clock(turn.end_s)}`)),
+    element("p", { class: "words", dir: "auto" }, turn.text || "(no words)"),
+    element("div", { class: "columns" },
+      element("div", {}, ...probabilities(turn), ...ledger(dialogue, turn, seek)),
+      element("div", {}, ...sentences(turn), ...measured(dialogue, turn))));
+}
+
+function labels(turn) {
+  const made = [];
+  if (turn.label !== null) made.push(element("span", { class: "tag" }, `label: ${turn.label}`));
+  if (turn.predicted !== null) {
+    const verdict = turn.label === null ? "" : turn.predicted === turn.label ? " right" : " wrong";
+    made.push(element("span", { class: `tag${verdict}` }, `predicted: ${turn.predicted}${verdict && `,${verdict}`}`));
+  }
+  if (turn.conflict) made.push(element("span", { class: "tag" }, `voice ${turn.conflict.voice}, face ${turn.conflict.face}`));
+  return made;
+}
+
+function probabilities(turn) {
+  if (!turn.scores) return [];
+  const rows = Object.entries(turn.scores).sort((a, b) => b[1] - a[1])
+    .map(([label, p]) => barRow(label, p, 1, p.toFixed(3), turn.label === label ? " (label)" : ""));
+  return [element("h3", {}, "Predicted probabilities"), element("table", { class: "bars" }, element("tbody", {}, ...rows))];
+}
+
+// log p(label) with everything minus log p(label) with a part left out: what the part adds.
+function ledger(dialogue, turn, seek) {
+  if (!turn.evidence) return [];
+  const { labels: names, log_probs: whole, parts } = turn.evidence;
+  const best = whole.indexOf(Math.max(...whole));
+  const rows = parts.map(([part, without]) => ({ part, gain: whole[best] - without[best], now: names[without.indexOf(Math.max(...without))] }));
+  const largest = Math.max(0.05, ...rows.map(({ gain }) => Math.abs(gain)));
+  return [
+    element("h3", {}, "Evidence"),
+    element("p", { class: "faint" }, `How much each part adds to log p(${names[best]}); below zero it speaks against it.`),
+    element("table", { class: "bars" }, element("tbody", {}, ...rows.map(({ part, gain, now }) =>
+      barRow(partName(dialogue, part, seek), gain, largest, `${gain > 0 ? "+" : ""}${gain.toFixed(2)}`,
+        now !== names[best] ? ` \u2192 ${now}` : "", part.includes(":") && !part.startsWith("turn:"), true)))),
+  ];
+}
+
+function partName(dialogue, part, seek) {
+  if (part === "explanation") return "control: another explanation";
+  if (!part.startsWith("turn:")) return part.replace(/^[^:]*:/, "");
+  const turn = dialogue.utterances.find(({ id }) => id === part.slice(5));
+  if (!turn) return part;
+  return element("button", { type: "button", onclick: () => seek(turn.start_s) }, words(`${turn.speaker}: ${turn.text}`));
+}
+
+function barRow(name, value, largest, text, note = "", inner = false, signed = false) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), bar = document.createElementNS(svg.namespaceURI, "rect");
+  svg.setAttribute("viewBox", "0 0 100 10"); svg.setAttribute("preserveAspectRatio", "none"); svg.setAttribute("aria-hidden", "true");
+  const share = Math.min(1, Math.abs(value) / largest) * (signed ? 50 : 100);
+  bar.setAttribute("x", String(signed ? (value < 0 ? 50 - share : 50) : 0)); bar.setAttribute("y", "1");
+  bar.setAttribute("width", String(Math.max(0.4, share))); bar.setAttribute("height", "8");
+  bar.setAttribute("fill", color(value < 0 ? "bad" : "good"));
+  svg.append(bar);
+  return element("tr", {}, element("th", { scope: "row", class: inner ? "inner" : "" }, name, note),
+    element("td", { class: "bar" }, svg), element("td", {}, text));
+}
+
+function sentences(turn) {
+  const rows = Object.entries(turn.sentences).filter(([, text]) => text)
+    .map(([slot, text]) => element("p", {}, element("b", {}, `${SENTENCES[slot] || slot}: `), text));
+  return rows.length ? [element("h3", {}, "Description"), ...rows] : [];
+}
+
+function measured(dialogue, turn) {
+  const made = [element("h3", {}, "Measured")];
+  if (turn.choice) made.push(element("p", {}, choiceText(turn.choice)));
+  const shares = dialogue.modalities.map((kind) => `${KINDS[kind]} ${Math.round(100 * (turn.covered[kind] ?? 0))} %`);
+  made.push(element("p", { class: "faint" }, `Of the frames: ${shares.join(", ")}.`));
+  for (const texts of [turn.reasons, turn.notes]) {
+    for (const [kind, text] of Object.entries(texts)) made.push(element("p", { class: "faint" }, `${KINDS[kind]}: ${text}`));
+  }
+  return made;
+}
+
+function choiceText({ by, faces, score, uncertain, spans }) {
+  if (by === "alone") return faces ? "The only face was measured." : "No face was seen.";
+  const numbers = [...new Set(spans.map((span) => span[2] + 1))].join(", ");
+  return `Up to ${faces} faces at a time; face ${numbers} was measured, chosen by ${by}, score ${score.toFixed(2)}${uncertain ? ", which leaves it uncertain" : ""}.`;
+}
+
+function showTranscript(dialogue, seek) {
+  transcript.replaceChildren(...dialogue.utterances.map((turn) => {
+    const label = turn.predicted !== null ? turn.predicted : turn.label || "";
+    const wrong = turn.predicted !== null && turn.label !== null && turn.predicted !== turn.label;
+    return element("li", {}, element("button", { type: "button", onclick: () => seek(turn.start_s) },
+      element("span", { class: "time" }, clock(turn.start_s)), words(turn.speaker), words(turn.text || turn.id),
+      label ? element("span", { class: `tag${wrong ? " wrong" : ""}` }, wrong ? `${turn.label} \u2192 ${label}` : label) : ""));
+  }));
+}
+
+function markCurrent(number) {
+  const now = transcript.children[number];
+  transcript.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  if (!now) return;
+  now.firstChild.setAttribute("aria-current", "true");
+  const { top, bottom } = now.getBoundingClientRect(), box = transcript.getBoundingClientRect();
+  if (top < box.top || bottom > box.bottom) transcript.scrollTop += top - box.top - box.height / 3;
+}
+
+function showLists(jump) {
+  const place = document.getElementById("lists");
+  place.replaceChildren(element("h2", {}, "Where to look first"));
+  if (!index.lists.length) place.append(element("p", { class: "faint" }, "Nothing stands out: no wrong answer, no doubtful face, nothing unmeasured."));
+  for (const { name, count, entries } of index.lists) {
+    place.append(element("details", { open: "" }, element("summary", {}, `${name} (${count})`),
+      element("ul", { class: "entries" }, ...entries.map((entry) => element("li", {},
+        element("button", { type: "button", onclick: () => jump(entry) }, words(entry.id), element("span", { class: "faint" }, entry.why)))))));
+  }
+}

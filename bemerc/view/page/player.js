@@ -1,0 +1,233 @@
+// The player: one clock over all clips of a dialogue, and the overlay of the very frame on screen.
+
+const video = document.getElementById("video"), overlay = document.getElementById("overlay");
+const stage = document.getElementById("stage"), frameNote = document.getElementById("frame-note");
+const SAME_FRAME_S = 0.004;
+
+class Player {
+  // ``changed(time)`` is called whenever another moment is shown.
+  constructor(changed) {
+    this.changed = changed;
+    this.dialogue = null;
+    this.time = 0;
+    this.segment = -1;
+    this.playing = false;
+    this.mesh = true;
+    this.shown = null; // the time of the frame on screen, by the frame itself
+    this.loading = 0;
+    this.calls = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
+    video.addEventListener("ended", () => this.atEnd());
+    video.addEventListener("loadedmetadata", () => this.fit());
+    video.addEventListener("seeked", () => { if (!this.calls) this.frame(video.currentTime); });
+    new ResizeObserver(() => this.draw()).observe(stage);
+    if (this.calls) this.listen();
+    const tick = (now) => { this.tick(now); requestAnimationFrame(tick); };
+    requestAnimationFrame(tick);
+  }
+
+  open(dialogue) {
+    this.pause();
+    this.dialogue = dialogue;
+    this.segment = -1;
+    this.seek(0);
+  }
+
+  get current() { return this.dialogue.segments[this.segment]; }
+  get hasVideo() { return this.dialogue && this.current && this.current.video !== null; }
+
+  seek(time) {
+    const segments = this.dialogue.segments;
+    this.time = Math.min(Math.max(0, time), Math.max(0, this.dialogue.duration_s - 1e-3));
+    const at = Math.max(0, lastAtOrBefore(segments.map((s) => s.start_s), this.time + 1e-6));
+    if (at !== this.segment) this.enter(at);
+    if (this.hasVideo) {
+      const wanted = this.time - this.current.start_s + this.current.clip_start_s;
+      if (video.readyState >= 1) video.currentTime = wanted; else this.pending = wanted;
+    } else this.draw();
+    this.changed(this.time);
+  }
+
+  enter(at) {
+    this.segment = at;
+    this.shown = null;
+    video.hidden = !this.hasVideo;
+    if (this.hasVideo) {
+      const address = videoAddress(this.current.video);
+      if (video.dataset.address !== address) {
+        video.dataset.address = address;
+        video.src = address;
+      }
+    } else video.pause();
+    this.fit();
+  }
+
+  fit() {
+    if (!this.dialogue || !this.current) return;
+    const aspect = this.hasVideo && video.videoWidth ? video.videoWidth / video.videoHeight : this.current.aspect;
+    stage.style.aspectRatio = String(aspect);
+    stage.style.maxWidth = `calc(52vh * ${aspect})`;
+    if (this.pending !== undefined && video.readyState >= 1) {
+      video.currentTime = this.pending;
+      this.pending = undefined;
+      if (this.playing) this.start();
+    }
+    this.draw();
+  }
+
+  start() { video.play().catch(() => this.pause()); }
+
+  play() {
+    if (this.time >= this.dialogue.duration_s - 0.01) this.seek(0);
+    this.playing = true;
+    this.last = null;
+    if (this.hasVideo && this.pending === undefined) this.start();
+    this.changed(this.time);
+  }
+
+  pause() {
+    this.playing = false;
+    video.pause();
+    if (this.dialogue) this.changed(this.time);
+  }
+
+  // The end of this part: go on with the next one.
+  atEnd() {
+    if (!this.playing) return;
+    const next = this.dialogue.segments[this.segment + 1];
+    if (!next) { this.pause(); return; }
+    this.seek(next.start_s);
+    if (this.hasVideo && this.pending === undefined) this.start();
+  }
+
+  listen() {
+    video.requestVideoFrameCallback((_, about) => { this.frame(about.mediaTime); this.listen(); });
+  }
+
+  // A frame came on screen whose own time on its clip's clock is ``clipTime``.
+  frame(clipTime) {
+    if (!this.hasVideo) return;
+    this.shown = clipTime - this.current.clip_start_s + this.current.start_s;
+    this.draw();
+  }
+
+  tick(now) {
+    if (!this.playing || !this.dialogue) return;
+    const end = this.current.start_s + this.current.duration_s;
+    if (this.hasVideo) {
+      if (this.pending !== undefined || video.seeking) return;
+      this.time = video.currentTime - this.current.clip_start_s + this.current.start_s;
+      if (!this.calls) this.frame(video.currentTime);
+    } else {
+      if (this.last) this.time += ((now - this.last) / 1000) * video.playbackRate;
+      this.last = now;
+      this.draw();
+    }
+    if (this.time >= end) this.atEnd();
+    this.changed(this.time);
+  }
+
+  // One measured frame on or back.
+  step(frames) {
+    this.pause();
+    const now = this.shown !== null && this.hasVideo ? this.shown : this.time;
+    const turn = this.dialogue.utterances[turnAt(this.dialogue, now)];
+    const kind = turn.rows.face ? "face" : turn.rows.pose ? "pose" : null;
+    const times = kind && this.dialogue.arrays[`${kind}.time`];
+    const [first, count] = kind ? turn.rows[kind] : [0, 0];
+    const row = kind ? lastAtOrBefore(times, now + 1e-3, first, first + count) + frames : -1;
+    // A thousandth of a second into the frame, so that rounding cannot show the one before.
+    this.seek(kind && row >= first && row < first + count ? times[row] + 1e-3 : now + frames * 0.04);
+  }
+
+  // ---- overlay
+
+  draw() {
+    const ratio = window.devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = overlay;
+    if (overlay.width !== Math.round(width * ratio) || overlay.height !== Math.round(height * ratio)) {
+      overlay.width = Math.round(width * ratio);
+      overlay.height = Math.round(height * ratio);
+    }
+    const context = overlay.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    if (!this.dialogue || !this.current) return;
+    const exact = this.hasVideo, time = exact && this.shown !== null ? this.shown : this.time;
+    const turn = this.dialogue.utterances[turnAt(this.dialogue, time)];
+    const face = this.rowFor("face", turn, time), pose = this.rowFor("pose", turn, time);
+    const seen = face !== null && this.measured(face);
+    overlay.setAttribute("aria-label", seen ? "Face mesh of the frame on screen" : "No face measured in this frame");
+    frameNote.textContent = this.note(turn, face, seen);
+    if (!this.mesh) return;
+    if (pose) this.drawBody(context, pose.row, width, height, pose.off <= SAME_FRAME_S);
+    if (seen) this.drawFace(context, face.row, width, height, turn);
+  }
+
+  rowFor(kind, turn, time) {
+    const near = nearestRow(this.dialogue, kind, turn, time);
+    if (near === null || time < turn.start_s - 0.02 || time > turn.end_s + 0.02) return null;
+    return near.off <= (kind === "face" ? 0.025 : 0.1) ? near : null;
+  }
+
+  measured(face) {
+    const place = this.dialogue.arrays["face.face_x"], mesh = this.dialogue.arrays["face.mesh"];
+    if (place) return place[face.row] !== null;
+    return mesh ? mesh.steps[face.row * mesh.width] !== ABSENT : false;
+  }
+
+  note(turn, face, seen) {
+    if (turn.rows.face === undefined) return turn.reasons.face || "No face was measured in this utterance.";
+    if (!face) return "This frame was not measured.";
+    return seen ? "" : "No face was found in this frame.";
+  }
+
+  drawFace(context, row, width, height, turn) {
+    const { arrays } = this.dialogue, mesh = arrays["face.mesh"];
+    const lines = mesh ? index.lines.map((line) => line.map((i) => point(mesh, row, i))) : [];
+    strokeAll(context, lines, width, height, "#8ee3ff", 1.1);
+    const [x, y, size] = ["face_x", "face_y", "face_size"].map((name) => arrays[`face.${name}`]?.[row] ?? null);
+    if (x === null || y === null) return;
+    const [l, t, r, b] = turn.crop || [0, 0, 1, 1], cw = (r - l) * width, ch = (b - t) * height;
+    const half = (size * ch) / 2 * 1.12, halfX = half * 0.86;
+    const left = l * width + x * cw - halfX, top = t * height + y * ch - half;
+    context.lineWidth = 3; context.strokeStyle = "#000a"; context.strokeRect(left, top, 2 * halfX, 2 * half);
+    context.lineWidth = 1.5; context.strokeStyle = turn.choice?.uncertain ? "#e69f00" : "#ffffff";
+    context.setLineDash(turn.choice?.uncertain ? [6, 4] : []);
+    context.strokeRect(left, top, 2 * halfX, 2 * half);
+    context.setLineDash([]);
+  }
+
+  drawBody(context, row, width, height, same) {
+    const { arrays, joints: names } = this.dialogue, joints = arrays["pose.joints"], hands = arrays["pose.hands"];
+    context.globalAlpha = same ? 1 : 0.55; // the body is measured at fewer frames than the face
+    if (joints) {
+      const bones = index.bones.map((bone) => bone.map((name) => point(joints, row, names.indexOf(name))));
+      strokeAll(context, bones, width, height, "#ffb347", 2.2);
+    }
+    if (hands) {
+      const fingers = [0, 21].flatMap((from) => index.fingers.map((f) => f.map((i) => point(hands, row, from + i))));
+      strokeAll(context, fingers, width, height, "#ffd9a0", 1.4);
+    }
+    context.globalAlpha = 1;
+  }
+}
+
+function point({ width, steps }, row, number) {
+  const at = row * width + 2 * number;
+  return steps[at] === ABSENT ? null : [steps[at] / STEPS, steps[at + 1] / STEPS];
+}
+
+// Lines of points (null ends a line), with a dark rim that shows them on any picture.
+function strokeAll(context, lines, width, height, tint, thickness) {
+  context.beginPath();
+  for (const line of lines) {
+    let down = false;
+    for (const at of line) {
+      if (at === null) { down = false; continue; }
+      if (down) context.lineTo(at[0] * width, at[1] * height); else context.moveTo(at[0] * width, at[1] * height);
+      down = true;
+    }
+  }
+  context.lineJoin = context.lineCap = "round";
+  context.strokeStyle = "#0009"; context.lineWidth = thickness + 1.6; context.stroke();
+  context.strokeStyle = tint; context.lineWidth = thickness; context.stroke();
+}

@@ -1,0 +1,78 @@
+"""The page as one HTML file: template, styles and scripts inlined, data in script elements that no browser runs.
+
+Nothing is fetched: a content security policy forbids every connection, and lets only the scripts of this page run, by
+their hashes. Strangers' words are data (compressed, in base64) or JSON without the character that could end a script
+element; the scripts write them as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+from bemerc.core.atomic import replacing
+
+SCRIPTS = ("data.js", "player.js", "charts.js", "panel.js", "main.js")
+_LIBRARY, _STYLES = "uPlot.iife.min.js", ("uPlot.min.css", "page.css")
+_ENCODE_BYTES = 3 << 18  # a multiple of three, so that pieces of base64 join
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("bemerc.view").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes], videos: Iterable[Path] = ()) -> int:
+    """Write the page; returns its bytes. DiskError where the disk refuses.
+
+    index   what the page needs before a dialogue is opened: JSON
+    blocks  the dialogues' data (DialogueData.packed), in the order of the index
+    videos  files that become part of the page, in the order of the index
+    """
+    library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, SCRIPTS)) + "\n})();"
+    style = "\n".join(map(_asset, _STYLES))
+    page = _asset("page.html").replace("{{title}}", escape(title)).replace("{{policy}}", _policy([library, own], style))
+    head, data_at, tail = page.partition("{{data}}")
+    assert data_at, "the template has no place for the data"
+    with replacing(out) as file:
+        file.write(head.replace("{{style}}", style).encode())
+        file.write(f'<script type="application/json" id="index">{_json(index)}</script>\n'.encode())
+        for number, block in enumerate(blocks):
+            _write_data(file, f"dialogue{number}", [block])
+        for number, video in enumerate(videos):
+            with video.open("rb") as source:
+                _write_data(file, f"video{number}", iter(lambda: source.read(_ENCODE_BYTES), b""))
+        file.write(tail.replace("{{scripts}}", f"<script>{library}</script>\n<script>{own}</script>").encode())
+        return file.tell()
+
+
+def _policy(scripts: Sequence[str], style: str) -> str:
+    allowed = " ".join(f"'{_hash(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src '{_hash(style)}'; media-src 'self' file: blob:; "
+        "img-src data: blob:; connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _write_data(file: IO[bytes], name: str, pieces: Iterable[bytes]) -> None:
+    file.write(f'<script type="text/plain" id="{name}">'.encode())
+    for piece in pieces:
+        file.write(base64.b64encode(piece))
+    file.write(b"</script>\n")

@@ -1,0 +1,226 @@
+"""The page in a browser: it draws, stays offline, its overlay stands on the face, keys work, strangers' words are text.
+
+In headless Chromium by Playwright; without them these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bemerc.cache import Features, pack_landmarks, write_cache
+from bemerc.corpus.manifest import Utterance, write_manifest
+from bemerc.extraction.networks import MESH_POINTS
+from bemerc.media.video import Video
+from bemerc.view.encoding import write_video
+from bemerc.view.lines import LINES
+from tests.cli.test_cli import bemerc
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SIZE = (320, 240)
+RADIUS = 40.0
+EVIL = "</script><img src=x onerror=\"document.title='taken'\"> \u05e9\u05dc\u05d5\u05dd"
+NAMES = ("J\u00fcrgen", "\u738b\u5c0f\u660e", "<b>Eve</b>")
+
+
+def nose(frame: int) -> NDArray[np.float64]:
+    """Where the nose, a white disc, is in a frame."""
+    return np.array([90 + 5.0 * (frame % 27), 80 + 7.0 * (frame % 11)])
+
+
+def times_s() -> NDArray[np.float64]:
+    """A variable rate: from 15 to 60 frames a second."""
+    steps = np.random.default_rng(3).uniform(1 / 60, 1 / 15, 79)
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def picture(frame: int) -> NDArray[np.uint8]:
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    disc = np.hypot(x + 0.5 - nose(frame)[0], y + 0.5 - nose(frame)[1]) < 8
+    return np.where(disc[..., None], 255, 12).astype(np.uint8).repeat(3, axis=2)
+
+
+def landmarks(frame: int) -> NDArray[np.float32]:
+    """A ring of mesh points around the nose, the face oval outermost."""
+    oval = LINES[0][:-1]
+    angle = np.linspace(0, 2 * np.pi, MESH_POINTS, endpoint=False)
+    ring = 0.4 * RADIUS * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    around = np.linspace(0, 2 * np.pi, len(oval), endpoint=False)
+    ring[list(oval)] = RADIUS * np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
+    return (ring + [*nose(frame), 0]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of variable rate, its caches, predictions and evidence, with words that try to be code."""
+    folder = tmp_path_factory.mktemp("view")
+    clip = folder / "a b#1.mp4"
+    write_video(clip, ((t, picture(i)) for i, t in enumerate(times_s())), np.zeros(16_000, np.float32))
+    with Video(clip) as video:
+        stamps = np.array([frame.timestamp_s for frame in video])
+    assert np.abs(stamps - times_s()).max() < 1e-3
+    names = ("AU01_r", "AU12_r", "pose_pitch_deg", "face_x", "face_y", "face_size")
+    rows, all_ids = [], [f"d/{n}" for n in range(3)]
+    cuts_s = np.linspace(0, stamps[-1] + 0.01, len(all_ids) + 1)
+    utterances = []
+    for n, id_ in enumerate(all_ids):
+        inside = np.flatnonzero((stamps >= cuts_s[n]) & (stamps < cuts_s[n + 1]))
+        places = np.array([[*(nose(i) / SIZE), 2 * RADIUS / SIZE[1]] for i in inside])
+        values = np.column_stack([np.abs(np.sin(inside)), inside % 5, inside % 3, places]).astype(np.float32)
+        packed = pack_landmarks(np.stack([landmarks(i) for i in inside]))
+        features = Features(values, stamps[inside] - cuts_s[n], names)
+        rows.append((id_, features, float(cuts_s[n + 1] - cuts_s[n]), packed))
+        text = (EVIL, "\u4f60\u597d", "\u0645\u0631\u062d\u0628\u0627 world")[n]
+        start, end = float(cuts_s[n]), float(cuts_s[n + 1])
+        utterances.append(Utterance(id_, "d", n, NAMES[n], text, "joy", "test", clip.name, start, end))
+    write_cache(
+        folder / "face.h5", modality="face", columns=names, rate="clip", extractor="x/1", params={}, clips=rows, failures={}
+    )  # fmt: skip
+    write_manifest(folder / "manifest.jsonl", utterances, ("joy", "anger"), ("sample",))
+    lines, evidence = [], []
+    for n, id_ in enumerate(all_ids):
+        p = (0.9, 0.2, 0.6)[n]
+        scores = {"joy": p, "anger": 1 - p}
+        best = max(scores, key=lambda label: scores[label])
+        lines.append({"id": id_, "gold": "joy", "label": best, "scores": scores, "description": None})
+        parts = [{"part": part, "log_probs": {"joy": -0.5, "anger": -0.9}} for part in ("face", "face:brows", "turn:d/0")]
+        evidence.append({"id": id_, "labels": list(scores), "log_probs": {"joy": -0.1, "anger": -2.3}, "parts": parts})
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "evidence.jsonl").write_text("".join(json.dumps(line) + "\n" for line in evidence))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+class Opened:
+    """A page in the browser, and what it asked for and complained of."""
+
+    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
+        self.page = browser.new_context(viewport={"width": 1300, "height": 900}, **context).new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.goto(file.absolute().as_uri())
+        self.page.wait_for_selector(".chart canvas")
+        self.settle()
+
+    def settle(self) -> None:
+        self.page.wait_for_function("!document.getElementById('video').seeking")
+        self.page.wait_for_timeout(250)
+
+    def seek(self, time_s: float) -> None:
+        code = "t => { const s = document.getElementById('seek'); s.value = t; s.dispatchEvent(new Event('input')) }"
+        self.page.evaluate(code, time_s)
+        self.settle()
+
+    def time_s(self) -> float:
+        return float(self.page.input_value("#seek"))
+
+    def stage(self) -> NDArray[np.float64]:
+        """(H, W, 3) the player's picture, 0 to 255; black at the edge, which may be half the page's."""
+        from matplotlib.image import imread
+
+        shot = np.asarray(imread(io.BytesIO(self.page.locator("#stage").screenshot())))[..., :3] * 255.0
+        inside = np.zeros_like(shot)
+        inside[3:-3, 3:-3] = shot[3:-3, 3:-3]
+        return inside
+
+
+def made(world: Path, name: str, *options: str) -> Path:
+    answer = bemerc("view", world, "--out", world / f"{name}.html", *options, cwd=world)
+    assert answer.returncode == 0, answer.stderr
+    return world / f"{name}.html"
+
+
+def middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The middle of the box of a mask: x, y."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0] + columns[-1] + 1, rows[0] + rows[-1] + 1]) / 2
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_the_overlay_stands_on_the_nose_at_any_time_of_a_clip_of_variable_rate(
+    browser: Any, world: Path, embed: bool
+) -> None:
+    opened = Opened(browser, made(world, f"page{embed}", *(["--embed"] if embed else [])))
+    choose = random.Random(5)
+    for time_s in [choose.uniform(0.05, times_s()[-1] - 0.05) for _ in range(5)]:
+        opened.seek(time_s)
+        with_mesh = opened.stage()
+        opened.page.keyboard.press("m")
+        without = opened.stage()
+        opened.page.keyboard.press("m")
+        scale = without.shape[1] / SIZE[0]
+        disc, (red, green, blue) = middle(without.min(axis=2) > 160), with_mesh.transpose(2, 0, 1)
+        mesh = middle((blue > red + 40) & (green > red + 20))
+        assert np.abs(mesh - disc).max() <= 3, (time_s, mesh, disc)
+        frame = int(np.searchsorted(times_s(), time_s, side="right")) - 1
+        assert np.abs(disc - nose(frame) * scale).max() <= 3  # the frame on screen is that of this time
+    assert not opened.complaints
+    assert all(url.startswith(("file:", "blob:")) for url in opened.requests)
+
+
+def test_keys_move_the_player(browser: Any, world: Path) -> None:
+    opened = Opened(browser, made(world, "keys"))
+    opened.seek(0.0)
+    for key, frame in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        opened.page.keyboard.press(key)
+        opened.settle()
+        assert abs(opened.time_s() - times_s()[frame]) < 0.003
+    opened.page.keyboard.press("n")
+    assert abs(opened.time_s() - times_s()[-1] / 3) < 0.02
+    opened.page.keyboard.press("Space")
+    opened.page.wait_for_timeout(600)
+    assert opened.page.inner_text("#play") == "Pause"
+    opened.page.keyboard.press("Space")
+    assert opened.time_s() > times_s()[-1] / 3 + 0.1
+    opened.page.keyboard.press("?")
+    assert opened.page.locator("#help").is_visible()
+    assert not opened.complaints
+
+
+def test_the_words_of_strangers_are_text(browser: Any, world: Path) -> None:
+    opened = Opened(browser, made(world, "words"))
+    assert opened.page.title() == "d - bemerc"
+    assert EVIL in opened.page.inner_text("#turn")
+    listed = opened.page.inner_text("#transcript")
+    assert all(name in listed for name in NAMES)
+    assert opened.page.locator("main img, main b:has-text('Eve')").count() == 0
+    arabic = opened.page.locator("#transcript bdi", has_text="world")
+    assert arabic.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    assert "Wrong and sure (1)" in opened.page.inner_text("#lists")
+    opened.page.click("#lists button")
+    assert abs(opened.time_s() - times_s()[-1] / 3) < 0.02
+    assert "brows" in opened.page.inner_text("#turn")
+    assert not opened.complaints
+
+
+def test_no_faces_leaves_the_pictures_out_and_still_plays(browser: Any, world: Path) -> None:
+    page = made(world, "without", "--no-faces")
+    assert b".mp4" not in page.read_bytes()
+    opened = Opened(browser, page, color_scheme="dark")
+    assert opened.page.locator("#video").is_hidden()
+    opened.page.click("#play")
+    opened.page.wait_for_timeout(500)
+    assert opened.time_s() > 0.1
+    assert not opened.complaints
