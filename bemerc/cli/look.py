@@ -131,7 +131,9 @@ def view(
             return
         page = build.write_page(found, out, options)
     if json:
-        output.print_json({"file": str(page.file), "bytes": page.bytes, "dialogues": page.dialogues, "holds": page.holds})
+        output.print_json(
+            {"file": str(page.file), "bytes": page.bytes, "dialogues": page.dialogues, "holds": page.holds}
+        )
         return
     typer.echo(f"{page.file}: {page.dialogues} dialogue{'s' * (page.dialogues != 1)}, {page.bytes / 1e6:.1f} MB.")
     for line in page.holds:

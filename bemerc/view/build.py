@@ -70,14 +70,14 @@ def clip_headers(manifest: Manifest, dialogues: Sequence[Dialogue]) -> dict[Path
     return {clip: media_files.header(clip) for clip in sorted(c for c in clips if c is not None and c.is_file())}
 
 
-def collect(sources: Sources, options: Options) -> list[DialogueData]:
-    """The data of the dialogues that the options name."""
+def collect(sources: Sources, options: Options, *, cuts: bool = True) -> list[DialogueData]:
+    """The data of the dialogues that the options name; ``cuts``: look for cuts in their clips."""
     dialogues = selected(sources, options.dialogues)
     headers = clip_headers(sources.manifest, dialogues)
     result = []
     with bar("collecting", len(dialogues), "dialogues") as advance:
         for dialogue in dialogues:
-            result.append(dialogue_data.collect(dialogue, sources, headers, cuts=True))
+            result.append(dialogue_data.collect(dialogue, sources, headers, cuts))
             advance(1)
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +25,16 @@ _HALF_WIDTH, _HALF_HEIGHT = 0.55, 0.7
 _SAME_FRAME_S = 1e-3
 
 
-def video_for_page(clip: Path, dialogue: DialogueData, folder: Path, number: int, blur: bool) -> Path | None:
+def video_for_page(clip: Path, dialogue: DialogueData, folder: Path, number: int, blurred: bool) -> Path | None:
     """The clip itself where a browser plays it, else an MP4 made of it in ``folder``; None, and a warning, where that
     is not possible."""
     about = media_files.header(clip)
-    if about is not None and about.playable and not (blur and about.has_picture):
+    if about is not None and about.playable and not (blurred and about.has_picture):
         return clip
     out = file_of(folder, f"{number:04d}_{clip.stem}", ".mp4")
     try:
-        painter = _Blur([t for t in dialogue.turns if dialogue.segments[t.place.segment].clip == clip]) if blur else None
+        turns = [t for t in dialogue.turns if dialogue.segments[t.place.segment].clip == clip]
+        painter = blur(turns) if blurred else None
         write_video(out, _frames(clip, painter), read_sound_of(clip))
     except (MediaError, MachineError) as error:
         log.warning("%s: not in the page. %s", clip, error)
@@ -48,10 +49,15 @@ def _frames(clip: Path, painter: Painter | None) -> Iterator[TimedFrame]:
             yield frame.timestamp_s, rgb if painter is None else painter(rgb, frame.timestamp_s)
 
 
+def blur(turns: Sequence[Turn]) -> Painter:
+    """Paints the frames of a clip coarse but for the face that was measured in these turns of it."""
+    return _Blur(turns)
+
+
 class _Blur:
     """Paints a frame coarse except for the measured face; where none was measured, all of it."""
 
-    def __init__(self, turns: list[Turn]) -> None:
+    def __init__(self, turns: Sequence[Turn]) -> None:
         places = [_places(turn) for turn in turns]
         self._times_s = np.concatenate([np.empty(0), *(times for times, _ in places)])
         self._places = np.concatenate([np.empty((0, 3)), *(place for _, place in places)])

@@ -69,7 +69,9 @@ class DialogueData:
         return gzip.compress(len(head).to_bytes(4, "little") + head + self.block, 9, mtime=0)
 
 
-def collect(dialogue: Dialogue, sources: Sources, headers: Mapping[Path, ClipHeader | None], cuts: bool) -> DialogueData:
+def collect(
+    dialogue: Dialogue, sources: Sources, headers: Mapping[Path, ClipHeader | None], cuts: bool
+) -> DialogueData:
     """Everything of one dialogue. ``headers``: of the clips that are there; ``cuts``: look for them in the clips."""
     clips = {u.id: sources.manifest.clip_path(u) for u in dialogue.utterances}
     there = {id_: clip if clip in headers else None for id_, clip in clips.items()}
@@ -121,7 +123,9 @@ def _add_rows(
     caches: Mapping[Modality, FrameCache],
 ) -> None:
     """The rows of all turns, end to end; ``rows`` gets which of them are a turn's (first, count)."""
-    parts = [(n, t, t.clip[modality]) for n, t in enumerate(turns) if modality in t.clip and len(t.clip[modality].values)]
+    parts = [
+        (n, t, t.clip[modality]) for n, t in enumerate(turns) if modality in t.clip and len(t.clip[modality].values)
+    ]
     if not parts:
         return
     at = 0
@@ -134,16 +138,16 @@ def _add_rows(
         if name in CURVES[modality] or (modality == "face" and name.startswith("AU")):
             arrays.add_series(f"{modality}.{name}", np.concatenate([f.column(name) for _, _, f in parts]))
     if modality == "face" and caches["face"].has_landmarks and caches["face"].landmark_points > max(MESH):
-        meshes = [_mesh(caches["face"], t.utterance, f) for _, t, f in parts]
+        meshes = [mesh_of(caches["face"], t.utterance, f) for _, t, f in parts]
         arrays.add_positions("face.mesh", np.concatenate(meshes))
     if modality == "pose":
-        for name, points in (("joints", _joints), ("hands", _hands)):
+        for name, points in (("joints", joints_of), ("hands", hands_of)):
             found = [points(f, t.utterance) for _, t, f in parts]
             if all(one is not None for one in found):
                 arrays.add_positions(f"pose.{name}", np.concatenate([one for one in found if one is not None]))
 
 
-def _mesh(cache: FrameCache, u: Utterance, face: Features) -> Matrix:
+def mesh_of(cache: FrameCache, u: Utterance, face: Features) -> Matrix:
     """(T, 2 P) x and y of the drawn landmarks as fractions of the whole frame."""
     landmarks = cache.landmarks(u.id)
     size = None if landmarks is None else frame_size(landmarks, face)
@@ -166,19 +170,19 @@ def frame_size(landmarks: NDArray[np.float32], face: Features) -> tuple[float, f
     return (float(np.median(widths)), float(np.median(heights))) if widths.size and heights.size else None
 
 
-def _joints(pose: Features, u: Utterance) -> Matrix | None:
+def joints_of(pose: Features, u: Utterance) -> Matrix | None:
     """(T, 2 J) joints as fractions of the whole frame, NaN where one is not visible; None without such columns."""
     if not all(f"{name}_{axis}" in pose.columns for name in JOINTS for axis in ("x", "y")):
         return None
     points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in JOINTS]).transpose(2, 0, 1)
-    points = points.astype(np.float64)
+    positions = points.astype(np.float64)
     for number, name in enumerate(JOINTS):
         if f"{name}_visibility" in pose.columns:
-            points[~(pose.column(f"{name}_visibility") >= 0.5), number] = np.nan
-    return _in_frame(points, u).reshape(len(points), -1)
+            positions[~(pose.column(f"{name}_visibility") >= 0.5), number] = np.nan
+    return _in_frame(positions, u).reshape(len(positions), -1)
 
 
-def _hands(pose: Features, u: Utterance) -> Matrix | None:
+def hands_of(pose: Features, u: Utterance) -> Matrix | None:
     """(T, 84) both hands' points as fractions of the whole frame; None where hands were not measured."""
     if "left_hand_00_x" not in pose.columns:
         return None
@@ -272,5 +276,3 @@ def _choice(choice: Choice) -> dict[str, Any]:
 
 def _evidence(evidence: Evidence | None) -> dict[str, Any] | None:
     return None if evidence is None else asdict(evidence)
-
-

@@ -21,6 +21,7 @@ from bemerc.core.atomic import replacing
 
 SCRIPTS = ("data.js", "player.js", "charts.js", "panel.js", "main.js")
 _LIBRARY, _STYLES = "uPlot.iife.min.js", ("uPlot.min.css", "page.css")
+_LICENCE = "uPlot.LICENSE.txt"
 _ENCODE_BYTES = 3 << 18  # a multiple of three, so that pieces of base64 join
 
 
@@ -39,6 +40,7 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
     library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, SCRIPTS)) + "\n})();"
     style = "\n".join(map(_asset, _STYLES))
     page = _asset("page.html").replace("{{title}}", escape(title)).replace("{{policy}}", _policy([library, own], style))
+    page = page.replace("{{licence}}", _asset(_LICENCE))
     head, data_at, tail = page.partition("{{data}}")
     assert data_at, "the template has no place for the data"
     with replacing(out) as file:

@@ -52,7 +52,11 @@ class Sources:
 
 
 def of(
-    manifest: Manifest, caches: Mapping[Modality, FrameCache], folder: Path, predictions: Path | None, evidence: Path | None
+    manifest: Manifest,
+    caches: Mapping[Modality, FrameCache],
+    folder: Path,
+    predictions: Path | None,
+    evidence: Path | None,
 ) -> Sources:
     """What belongs to the caches in ``folder``: files named, else those beside the caches or the manifest.
 

@@ -21,8 +21,10 @@ from bemerc.cache import Features, pack_landmarks, write_cache
 from bemerc.corpus.manifest import Utterance, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
+from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
+from bemerc.view.sources import EvidenceError, read_evidence
 from tests.cli.test_cli import bemerc
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -56,7 +58,7 @@ def landmarks(frame: int) -> NDArray[np.float32]:
     ring = 0.4 * RADIUS * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
     around = np.linspace(0, 2 * np.pi, len(oval), endpoint=False)
     ring[list(oval)] = RADIUS * np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
-    return (ring + [*nose(frame), 0]).astype(np.float32)
+    return (ring + np.append(nose(frame), 0)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scores = {"joy": p, "anger": 1 - p}
         best = max(scores, key=lambda label: scores[label])
         lines.append({"id": id_, "gold": "joy", "label": best, "scores": scores, "description": None})
-        parts = [{"part": part, "log_probs": {"joy": -0.5, "anger": -0.9}} for part in ("face", "face:brows", "turn:d/0")]
+        parts = [
+            {"part": part, "log_probs": {"joy": -0.5, "anger": -0.9}} for part in ("face", "face:brows", "turn:d/0")
+        ]
         evidence.append({"id": id_, "labels": list(scores), "log_probs": {"joy": -0.1, "anger": -2.3}, "parts": parts})
     (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "evidence.jsonl").write_text("".join(json.dumps(line) + "\n" for line in evidence))
@@ -125,7 +129,9 @@ class Opened:
         self.settle()
 
     def settle(self) -> None:
-        self.page.wait_for_function("!document.getElementById('video').seeking")
+        """Wait until the frame asked for is on screen. (The page's policy forbids what wait_for_function does.)"""
+        while self.page.evaluate("document.getElementById('video').seeking"):
+            self.page.wait_for_timeout(20)
         self.page.wait_for_timeout(250)
 
     def seek(self, time_s: float) -> None:
@@ -224,3 +230,39 @@ def test_no_faces_leaves_the_pictures_out_and_still_plays(browser: Any, world: P
     opened.page.wait_for_timeout(500)
     assert opened.time_s() > 0.1
     assert not opened.complaints
+
+
+def test_blur_leaves_the_measured_face_alone(world: Path) -> None:
+    page = made(world, "blurred", "--blur")
+    clip = next((world / "blurred_videos").glob("*.mp4"))
+    assert clip.stat().st_mode & 0o077 == 0
+    assert clip.name in page.read_text()
+    with Video(clip) as coarse, Video(world / "a b#1.mp4") as sharp:
+        for number, (after, before) in enumerate(zip(coarse, sharp, strict=True)):
+            assert abs(after.timestamp_s - before.timestamp_s) < 1e-3
+            x, y = nose(number).astype(int)
+            near = np.s_[y - 6 : y + 6, x - 6 : x + 6]
+            assert np.abs(after.rgb()[near].astype(float) - before.rgb()[near]).mean() < 12
+    stripes = np.indices((60, 80)).sum(axis=0)[..., None].repeat(3, axis=2) % 2 * np.uint8(255)
+    assert int(np.ptp(coarsened(stripes.astype(np.uint8)))) < 20
+
+
+def test_the_video_has_every_frame_at_its_time_with_the_mesh_on_it(world: Path) -> None:
+    answer = bemerc("view", world, "--video", world / "out.mp4", cwd=world)
+    assert answer.returncode == 0, answer.stderr
+    with Video(world / "out.mp4") as video:
+        frames = [(frame.timestamp_s, frame.rgb().astype(float)) for frame in video]
+    assert np.abs(np.array([time for time, _ in frames]) - times_s()).max() < 1e-3
+    for number, (_, rgb) in enumerate(frames):
+        assert np.abs(middle(rgb.max(axis=2) > 70) - nose(number)).max() < 3
+    subtitles = (world / "out.vtt").read_text()
+    assert "<v J\u00fcrgen>&lt;/script&gt;" in subtitles
+    assert "[anger 0.80]" in subtitles
+
+
+def test_what_is_not_there_is_said(world: Path) -> None:
+    answer = bemerc("view", world, "--dialogue", "nobody", "--out", world / "x.html")
+    assert (answer.returncode, "Traceback" in answer.stderr) == (1, False)
+    (world / "bad.jsonl").write_text('{"id": "d/0", "labels": ["joy"], "log_probs": {"joy": "x"}, "parts": []}\n')
+    with pytest.raises(EvidenceError):
+        read_evidence(world / "bad.jsonl")

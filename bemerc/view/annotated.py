@@ -1,0 +1,170 @@
+"""A video with the overlay of the page drawn in: mesh, body and hands of every frame, sound, and subtitles beside it."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.core import atomic
+from bemerc.core.errors import BemercError
+from bemerc.core.progress import bar
+from bemerc.core.terminal import printable
+from bemerc.media.pitch import SAMPLE_RATE_HZ
+from bemerc.media.video import Video
+from bemerc.view import build, conversion
+from bemerc.view.dialogue_data import JOINTS, MESH, DialogueData, Turn, hands_of, joints_of, mesh_of
+from bemerc.view.encoding import Rgb, TimedFrame, read_sound_of, write_video
+from bemerc.view.lines import BONES, FINGERS, LINES
+from bemerc.view.sources import Sources
+
+# The colours of the page's overlay.
+_MESH, _BODY, _HAND = (142, 227, 255), (255, 179, 71), (255, 217, 160)
+_NEAR_S = {"face": 0.025, "pose": 0.1}
+_HAND_POINTS = 21
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What is drawn of one modality: times on the axis (T,), points (T, P, 2) as fractions of the frame, and lines of
+    points with a colour."""
+
+    times_s: Matrix
+    points: Matrix
+    lines: tuple[tuple[int, ...], ...]
+    color: tuple[int, int, int]
+    near_s: float
+
+
+def write(sources: Sources, out: Path, options: build.Options) -> str:
+    """Write the video of one dialogue and OUT's name with .vtt beside it; returns a sentence.
+
+    BemercError where the options do not name one dialogue or where it has no video, DiskError where the disk refuses.
+    """
+    dialogues = build.selected(sources, options.dialogues)
+    if len(dialogues) != 1:
+        some = ", ".join(printable(d.id) for d in dialogues[:5])
+        raise BemercError(
+            f"A video is of one dialogue, and here are {len(dialogues)}: name one with --dialogue, such as {some}."
+        )
+    data = build.collect(sources, build.Options((dialogues[0].id,)), cuts=False)[0]
+    if all(segment.clip is None for segment in data.segments):
+        raise BemercError(f"The clips of '{printable(data.id)}' are not at hand; --video-dir names their folder.")
+    layers = [_layers(turn, sources) for turn in data.turns]
+    write_video(out, _frames(data, layers, options), _sound(data))
+    subtitles = out.with_suffix(".vtt")
+    atomic.write_text(subtitles, webvtt(data))
+    return f"{out}: {data.header['duration_s']:.1f} s of {printable(data.id)}. Subtitles: {subtitles}"
+
+
+def _layers(turn: Turn, sources: Sources) -> list[_Layer]:
+    layers, at = [], turn.place.start_s
+    face, pose = turn.clip.get("face"), turn.clip.get("pose")
+    if pose is not None and len(pose.values):
+        bones = tuple(tuple(JOINTS.index(name) for name in bone) for bone in BONES)
+        fingers = tuple(tuple(first + i for i in f) for first in (0, _HAND_POINTS) for f in FINGERS)
+        for points, lines, color in ((joints_of(pose, turn.utterance), bones, _BODY), (hands_of(pose, turn.utterance), fingers, _HAND)):  # fmt: skip
+            if points is not None:
+                layers.append(_Layer(pose.timestamps_s + at, _pairs(points), lines, color, _NEAR_S["pose"]))
+    if face is not None and len(face.values) and sources.caches["face"].landmark_points > max(MESH):
+        points = _pairs(mesh_of(sources.caches["face"], turn.utterance, face))
+        lines = tuple(tuple(MESH.index(i) for i in line) for line in LINES)
+        layers.append(_Layer(face.timestamps_s + at, points, lines, _MESH, _NEAR_S["face"]))
+    return layers
+
+
+def _pairs(points: Matrix) -> Matrix:
+    return points.reshape(len(points), -1, 2)
+
+
+def _frames(data: DialogueData, layers: list[list[_Layer]], options: build.Options) -> Iterator[TimedFrame]:
+    with bar("drawing", len(data.segments), "clips") as advance:
+        for number, segment in enumerate(data.segments):
+            if segment.clip is not None:
+                turns = [t for t in data.turns if data.segments[t.place.segment].clip == segment.clip]
+                painter = conversion.blur(turns) if options.blur else None
+                with Video(segment.clip) as video:
+                    for frame in video:
+                        shift_s = frame.timestamp_s - segment.clip_start_s
+                        if shift_s >= segment.duration_s:
+                            break
+                        if shift_s >= -1e-6:
+                            rgb = frame.rgb() if painter is None else painter(frame.rgb(), frame.timestamp_s)
+                            rgb = np.zeros_like(rgb) if not options.faces else rgb.copy()
+                            yield _painted(rgb, shift_s + segment.start_s, number, data, layers)
+            advance(1)
+
+
+def _painted(rgb: Rgb, time_s: float, segment: int, data: DialogueData, layers: list[list[_Layer]]) -> TimedFrame:
+    for turn, of_turn in zip(data.turns, layers, strict=True):
+        place = turn.place
+        if place.segment == segment and place.start_s - 1e-6 <= time_s < place.end_s:
+            for layer in of_turn:
+                row = int(np.abs(layer.times_s - time_s).argmin())
+                if abs(layer.times_s[row] - time_s) <= layer.near_s:
+                    draw_lines(rgb, layer.points[row], layer.lines, layer.color)
+    return time_s, rgb
+
+
+def draw_lines(rgb: Rgb, points: Matrix, lines: tuple[tuple[int, ...], ...], color: tuple[int, int, int]) -> None:
+    """Draw lines of points (P, 2), fractions of the picture, into it; NaN ends a line."""
+    height, width = rgb.shape[:2]
+    scaled = points * (width, height)
+    ends = np.array([(a, b) for line in lines for a, b in itertools.pairwise(line)])
+    starts, stops = scaled[ends[:, 0]], scaled[ends[:, 1]]
+    there = np.isfinite(starts).all(axis=1) & np.isfinite(stops).all(axis=1)
+    if not there.any():
+        return
+    starts, stops = starts[there], stops[there]
+    steps = 1 + int(min(np.abs(stops - starts).max(), width + height))
+    dots = (starts[:, None] + (stops - starts)[:, None] * np.linspace(0, 1, steps)[:, None]).reshape(-1, 2)
+    thick = max(1, round(max(height, width) / 640))
+    x, y = np.floor(dots).astype(int).T
+    for dx in range(thick):
+        for dy in range(thick):
+            inside = (x + dx >= 0) & (x + dx < width) & (y + dy >= 0) & (y + dy < height)
+            rgb[y[inside] + dy, x[inside] + dx] = color
+
+
+def _sound(data: DialogueData) -> NDArray[np.float32]:
+    """(N,) the sound of all segments on the axis; empty where there is none."""
+    total = np.zeros(round(data.header["duration_s"] * SAMPLE_RATE_HZ), np.float32)
+    found = False
+    for segment in data.segments:
+        sound = np.empty(0, np.float32) if segment.clip is None else read_sound_of(segment.clip)
+        first, at = round(segment.clip_start_s * SAMPLE_RATE_HZ), round(segment.start_s * SAMPLE_RATE_HZ)
+        part = sound[first : first + round(segment.duration_s * SAMPLE_RATE_HZ)][: len(total) - at]
+        total[at : at + len(part)] = part
+        found |= bool(len(part))
+    return total if found else np.empty(0, np.float32)
+
+
+def webvtt(data: DialogueData) -> str:
+    """Subtitles: a cue per utterance with its speaker, its words and its emotion, predicted with its probability."""
+    cues = [_cue(turn) for turn in data.header["utterances"]]
+    return "\n".join(["WEBVTT", "", *(cue for cue in cues if cue)])
+
+
+def _cue(turn: dict[str, Any]) -> str:
+    predicted, label = turn["predicted"], turn["label"]
+    emotion = f" [{predicted} {turn['scores'][predicted]:.2f}]" if predicted else f" [{label}]" if label else ""
+    words = " ".join(f"{turn['text']}{emotion}".split())
+    if not words:
+        return ""
+    speaker = " ".join(turn["speaker"].split())
+    voice = f"<v {html.escape(speaker, quote=False)}>" if speaker else ""
+    return f"{_clock(turn['start_s'])} --> {_clock(turn['end_s'])}\n{voice}{html.escape(words, quote=False)}\n"
+
+
+def _clock(time_s: float) -> str:
+    milliseconds = round(time_s * 1000)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
