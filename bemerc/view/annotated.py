@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.core import atomic
 from bemerc.core.errors import BemercError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
+from bemerc.interop.annotations import webvtt
+from bemerc.interop.annotations.recordings import Annotated, Recording
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.video import Video
 from bemerc.view import build, conversion
@@ -60,7 +59,7 @@ def write(sources: Sources, out: Path, options: build.Options) -> str:
     layers = [_layers(turn, sources) for turn in data.turns]
     write_video(out, _frames(data, layers, options), _sound(data))
     subtitles = out.with_suffix(".vtt")
-    atomic.write_text(subtitles, webvtt(data))
+    webvtt.write(_subtitles(data, out), subtitles)
     return f"{out}: {data.header['duration_s']:.1f} s of {printable(data.id)}. Subtitles: {subtitles}"
 
 
@@ -146,25 +145,14 @@ def _sound(data: DialogueData) -> NDArray[np.float32]:
     return total if found else np.empty(0, np.float32)
 
 
-def webvtt(data: DialogueData) -> str:
-    """Subtitles: a cue per utterance with its speaker, its words and its emotion, predicted with its probability."""
-    cues = [_cue(turn) for turn in data.header["utterances"]]
-    return "\n".join(["WEBVTT", "", *(cue for cue in cues if cue)])
-
-
-def _cue(turn: dict[str, Any]) -> str:
-    predicted, label = turn["predicted"], turn["label"]
-    emotion = f" [{predicted} {turn['scores'][predicted]:.2f}]" if predicted else f" [{label}]" if label else ""
-    words = " ".join(f"{turn['text']}{emotion}".split())
-    if not words:
-        return ""
-    speaker = " ".join(turn["speaker"].split())
-    voice = f"<v {html.escape(speaker, quote=False)}>" if speaker else ""
-    return f"{_clock(turn['start_s'])} --> {_clock(turn['end_s'])}\n{voice}{html.escape(words, quote=False)}\n"
-
-
-def _clock(time_s: float) -> str:
-    milliseconds = round(time_s * 1000)
-    hours, rest = divmod(milliseconds, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+def _subtitles(data: DialogueData, out: Path) -> Recording:
+    """The dialogue as one recording: its time axis, words and emotions."""
+    utterances = []
+    for turn, entry in zip(data.turns, data.header["utterances"], strict=True):
+        start_s, end_s = turn.place.start_s, turn.place.end_s
+        spoken = replace(turn.utterance, text=entry["text"], speaker=entry["speaker"])
+        u = replace(spoken, clip=out.name, start_s=start_s, end_s=end_s)
+        predicted = entry["predicted"]
+        sure = None if predicted is None else entry["scores"][predicted]
+        utterances.append(Annotated(u, end_s - start_s, (), predicted, sure))
+    return Recording(data.id, out, tuple(utterances), ())

@@ -8,8 +8,6 @@ from typing import Any
 from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
 from bemerc.behavior.describe.acts import ClipFeatures
 
-_HEAD = (("nod", "pose_pitch_deg"), ("head shake", "pose_yaw_deg"))
-
 
 def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     """The marks of one utterance that begins at ``start_s``: kind, start, apex and end in seconds, and what it is."""
@@ -21,11 +19,10 @@ def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     for event in micro_expressions.spot(face, rules.covered(clip)):
         what = "" if event.kind == "blink" else _phrases(event.units)
         marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], stamps[event.offset], what))
-    for kind, column in _HEAD:
-        for swing in acts.oscillation_spans(face, column):
+    for column, kind in phrases.OSCILLATIONS.items():
+        for swing in acts.oscillations(face, column):
             middle = (stamps[swing.first] + stamps[swing.last]) / 2
-            times = f"{swing.times} times" if swing.times > 1 else "once"
-            marks.append(_mark(kind, stamps[swing.first], middle, stamps[swing.last], times))
+            marks.append(_mark(kind, stamps[swing.first], middle, stamps[swing.last], phrases.count(swing.count, kind)))
     return sorted(marks, key=lambda mark: float(mark["start_s"]))
 
 
