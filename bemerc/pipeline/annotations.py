@@ -43,29 +43,29 @@ def run(
     train split. Raises BemercError where no utterance of the predictions is in the manifest, or no utterance of the
     caches.
     """
-    given = {one.id: one for one in read_predictions(predictions)} if predictions is not None else {}
+    predicted = {one.id: one for one in read_predictions(predictions)} if predictions is not None else {}
     ids = {u.id for u in manifest.utterances}
-    if given and not ids & set(given):
-        raise BemercError(f"{predictions}: none of its {len(given)} utterances is in the manifest of these caches.")
+    if predicted and not ids & set(predicted):
+        raise BemercError(f"{predictions}: none of its {len(predicted)} utterances is in the manifest of these caches.")
     if not any(id_ in cache for cache in caches.values() for id_ in ids):
         raise BemercError(f"{manifest.folder}: none of its {len(ids)} utterances is in these caches.")
     unreadable: dict[str, str] = {}
-    all_ = recordings(manifest, _annotated(caches, manifest, given, unreadable))
+    written = recordings(manifest, _annotated(caches, manifest, predicted, unreadable))
     files: dict[str, Path] = {}
     if layout == "bids":
-        unreadable |= bids.write(all_, caches, out)
-        files = {one.name: out for one in all_}
+        unreadable |= bids.write(written, caches, out)
+        files = {one.name: out for one in written}
     elif layout == "long":
-        long_form.write(all_, out)
-        files = {one.name: out for one in all_}
+        long_form.write(written, out)
+        files = {one.name: out for one in written}
     else:
-        files = dict(_each(all_, out, layout))
+        files = dict(_each(written, out, layout))
     return Exported(files, len(ids), unreadable)
 
 
-def _each(all_: list[Recording], out: Path, layout: str) -> Iterator[tuple[str, Path]]:
+def _each(written: list[Recording], out: Path, layout: str) -> Iterator[tuple[str, Path]]:
     write, suffix = _WRITERS[layout]
-    for recording in all_:
+    for recording in written:
         path = file_of(out, recording.name, suffix)
         write(recording, path)
         yield recording.name, path
@@ -105,6 +105,6 @@ def _references(manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> Re
 def _length_s(caches: Mapping[Modality, FrameCache], turn: describer.Turn) -> float:
     """The utterance's length, as its caches have it; without them to its last row, or a second."""
     id_ = turn.utterance.id
-    known = [length for cache in caches.values() if id_ in cache and (length := cache.duration_s(id_)) > 0]
+    lengths = [length for cache in caches.values() if id_ in cache and (length := cache.duration_s(id_)) > 0]
     rows = [float(one.timestamps_s[-1]) for one in turn.clip.values() if len(one.timestamps_s)]
-    return max(known or rows, default=1.0)
+    return max(lengths or rows, default=1.0)

@@ -97,8 +97,8 @@ def _files(root: Path, findings: list[Finding]) -> list[Path]:
     """The annotation files below a folder; of a name in both formats ELAN's is read."""
     if not root.is_dir():
         raise CorpusError(f"{printable(root)}: there is no such folder of annotation files.")
-    found = [Path(base, name) for base, _, names in os.walk(root) for name in names if not name.startswith(".")]
-    files = [path for path in found if path.suffix.lower() in _READERS]
+    paths = [Path(base, name) for base, _, names in os.walk(root) for name in names if not name.startswith(".")]
+    files = [path for path in paths if path.suffix.lower() in _READERS]
     if not files:
         raise CorpusError(
             f"{printable(root)}: there is no .eaf or .TextGrid in it. 'bemerc cache export --to eaf' writes them."
@@ -183,8 +183,8 @@ class _Voice:
 
     def at(self, role: str, span: Interval) -> Interval | None:
         """The interval of a role that lasts longest together with ``span``; None where none does."""
-        found = (track.at(span) for track in self.tracks.get(role, ()))
-        return max((one for one in found if one is not None), key=span.overlap_ms, default=None)
+        longest = (track.at(span) for track in self.tracks.get(role, ()))
+        return max((one for one in longest if one is not None), key=span.overlap_ms, default=None)
 
     def spans(self) -> list[Interval]:
         """Its utterances: intervals with words, and those of records that no words overlap, whose words are empty."""
