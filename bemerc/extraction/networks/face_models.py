@@ -106,7 +106,7 @@ class FaceModels:
     def crop_around(self, rect: Rect) -> Crop:
         """The region that the mesh read at ``rect``, which must be the one it last ran on; the same pixels whether or
         not the whole frame was converted."""
-        box = _box_around(rect, self._view.size)
+        box = box_around(rect, self._view.size)
         if box is None:
             return Crop(self._view.rgb(), (0, 0))
         left, top, right, bottom = box
@@ -117,7 +117,7 @@ class FaceModels:
     def _region_around(self, rect: Rect) -> Any:
         """A frame of full size in which only the region around ``rect`` is filled: the mesh samples the same positions
         as in the whole frame, so that its outputs are the same bit for bit."""
-        box = _box_around(rect, self._view.size)
+        box = box_around(rect, self._view.size)
         if self._whole is not None or self._view.is_decoded or box is None:
             return self._all()
         left, top, right, bottom = box
@@ -141,7 +141,7 @@ class FaceModels:
         return Graph(text, side_inputs={}, thresholds={}, outputs=("faces",))
 
 
-def _box_around(rect: Rect, size: tuple[int, int]) -> Box | None:
+def box_around(rect: Rect, size: tuple[int, int]) -> Box | None:
     """The region of a frame of ``size`` that the mesh samples, in pixels, a little larger so that a video's frame can
     be cut there (media.video); None where the rect lies outside of the frame."""
     width, height = size

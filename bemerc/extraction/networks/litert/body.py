@@ -1,0 +1,98 @@
+"""MediaPipe's full pose model for one person, followed from frame to frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extraction.networks.graph import Rect
+from bemerc.extraction.networks.litert.detector import BODY, Detector
+from bemerc.extraction.networks.litert.filter import OneEuroFilter
+from bemerc.extraction.networks.litert.regions import cut, project, to_frame
+from bemerc.extraction.networks.litert.runtime import Network
+
+POSE_POINTS = 33
+_ROI_POINTS = slice(33, 35)  # the middle of the hips, and a point on the circle around the body
+_MARGIN = 1.25
+_KERNEL = 9  # cells of the heatmap around a point
+_MIN_PEAK = 0.5
+
+
+class BodyPose:
+    """The full pose model, for one person; frames of one clip in their order, ``reset`` before each clip.
+
+    The region is followed and smoothed as MediaPipe's graph does it; the smoothing of keypoints is off: at 8 frames per
+    second it lags behind gestures by several frames.
+    """
+
+    def __init__(self, detection_confidence: float, tracking_confidence: float) -> None:
+        self._tracking_confidence = tracking_confidence
+        self._detector = Detector(BODY, detection_confidence)
+        self._network = Network("pose_landmark_full", ("Identity", "Identity_1", "Identity_3"))
+        self._side = self._network.shape[1]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every earlier frame."""
+        self._roi: Rect | None = None
+        self._filter = OneEuroFilter()
+        self._time_s = -1e-6
+
+    def __call__(self, rgb: NDArray[np.uint8], timestamp_s: float) -> NDArray[np.float32] | None:
+        """``rgb`` (H, W, 3), contiguous -> keypoints (33, 4) float32, or None where no body was detected.
+
+        x and y are fractions of width and height; z is in fractions of the width, zero at the hips, negative towards
+        the camera; visibility in [0, 1].
+        """
+        size = rgb.shape[1], rgb.shape[0]
+        if self._roi is None:
+            bodies = self._detector(rgb)
+            if not bodies:
+                return None
+            self._roi = _roi_of(bodies[0].keypoints[:2], size)
+        matrix = to_frame(self._roi, size)
+        raw, presence, heatmap = self._network.run(cut(rgb, matrix, self._side), 1 / 255)
+        if presence.item() < self._tracking_confidence:
+            self.reset()
+            return None
+        points = raw.reshape(-1, 5).astype(np.float64)
+        points[:, :3] /= self._side
+        places = project(_refined(points[:, :2], heatmap[0]), matrix)
+        z, visibility = points[:POSE_POINTS, 2] * self._roi.width, 1 / (1 + np.exp(-points[:POSE_POINTS, 3]))
+        self._follow(places[_ROI_POINTS], timestamp_s, size)
+        return np.column_stack([places[:POSE_POINTS] / size, z, visibility]).astype(np.float32)
+
+    def _follow(self, pair: NDArray[np.float64], timestamp_s: float, size: tuple[int, int]) -> None:
+        self._time_s = max(timestamp_s, self._time_s + 1e-6)  # broken files hold times that do not grow
+        self._roi = _roi_of(self._filter(pair, self._time_s, 2 * math.dist(*pair)), size)
+
+
+def _roi_of(pair: NDArray[np.float64], size: tuple[int, int]) -> Rect:
+    """The square around a body, upright in it: from the middle of its hips and a point on the circle around it, in
+    pixels."""
+    (x, y), (right, down) = pair[0], pair[1] - pair[0]
+    side = _MARGIN * 2 * math.hypot(right, down)
+    angle = math.pi / 2 - math.atan2(-down, right)
+    angle -= 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
+    return Rect(x / size[0], y / size[1], side / size[0], side / size[1], angle)
+
+
+def _refined(points: NDArray[np.float64], heatmap: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Points (N, 2) in fractions of the region, moved to the center of the heatmap (H, W, N) around them where it has a
+    peak there."""
+    height, width = heatmap.shape[:2]
+    refined = points.copy()
+    reach = _KERNEL // 2
+    for i, (x, y) in enumerate(points):
+        column, row = int(x * width), int(y * height)
+        if not (0 <= column < width and 0 <= row < height):
+            continue
+        top, left = max(0, row - reach), max(0, column - reach)
+        weights = 1 / (1 + np.exp(-heatmap[top : row + reach + 1, left : column + reach + 1, i].astype(np.float64)))
+        if weights.max() >= _MIN_PEAK:
+            rows, columns = np.mgrid[top : top + weights.shape[0], left : left + weights.shape[1]]
+            refined[i] = (weights * columns).sum() / width, (weights * rows).sum() / height
+            refined[i] /= weights.sum()
+    return refined

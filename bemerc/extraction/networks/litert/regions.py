@@ -1,0 +1,59 @@
+"""Rotated regions of a frame, cut out at a network's input size, and points of such a region in the frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extraction.networks.graph import Rect
+
+
+def to_frame(rect: Rect, size: tuple[int, int]) -> NDArray[np.float64]:
+    """(2, 3): maps fractions (x, y, 1) of a region to pixels of a frame of ``size`` (width, height)."""
+    width, height = size
+    across, down = rect.width * width, rect.height * height
+    cosine, sine = math.cos(rect.angle), math.sin(rect.angle)
+    turn = np.array([[cosine * across, -sine * down], [sine * across, cosine * down]])
+    return np.column_stack([turn, np.array([rect.x * width, rect.y * height]) - turn @ [0.5, 0.5]])
+
+
+def square(rect: Rect, size: tuple[int, int]) -> Rect:
+    """The square around the middle of a region that holds it all."""
+    width, height = size
+    side = max(rect.width * width, rect.height * height)
+    return replace(rect, width=side / width, height=side / height)
+
+
+def cut(
+    rgb: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    side: int,
+    *,
+    corner: tuple[int, int] = (0, 0),
+    black: bool = False,
+) -> NDArray[np.uint8]:
+    """The region that ``matrix`` (``to_frame``) maps to, (side, side, 3), bilinear. Outside of the frame it is ``black``
+    or repeats the frame's edge.
+
+    ``rgb`` may be a part of the frame that holds the region, with its left upper ``corner`` in the frame: the pixels
+    are the same. Pixel i of the result is at i / side of the region, as MediaPipe has it.
+    """
+    import cv2
+
+    inverse = np.vstack([matrix / [side, side, 1], [0, 0, 1]])
+    inverse[:2, 2] -= corner
+    # warpAffine rounds positions along a row, and costs the same.
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    border = cv2.BORDER_CONSTANT if black else cv2.BORDER_REPLICATE
+    cut_out: NDArray[np.uint8] = cv2.warpPerspective(rgb, inverse, (side, side), flags=flags, borderMode=border)
+    return cut_out
+
+
+def project(points: NDArray[np.floating[Any]], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (..., 2) in fractions of a region -> pixels of the frame."""
+    projected: NDArray[np.float64] = points @ matrix[:, :2].T + matrix[:, 2]
+    return projected
