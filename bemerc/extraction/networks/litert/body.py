@@ -83,16 +83,15 @@ def _refined(points: NDArray[np.float64], heatmap: NDArray[np.float32]) -> NDArr
     """Points (N, 2) in fractions of the region, moved to the center of the heatmap (H, W, N) around them where it has a
     peak there."""
     height, width = heatmap.shape[:2]
-    refined = points.copy()
-    reach = _KERNEL // 2
-    for i, (x, y) in enumerate(points):
-        column, row = int(x * width), int(y * height)
-        if not (0 <= column < width and 0 <= row < height):
-            continue
-        top, left = max(0, row - reach), max(0, column - reach)
-        weights = 1 / (1 + np.exp(-heatmap[top : row + reach + 1, left : column + reach + 1, i].astype(np.float64)))
-        if weights.max() >= _MIN_PEAK:
-            rows, columns = np.mgrid[top : top + weights.shape[0], left : left + weights.shape[1]]
-            refined[i] = (weights * columns).sum() / width, (weights * rows).sum() / height
-            refined[i] /= weights.sum()
-    return refined
+    number, around = np.arange(len(points)), np.arange(_KERNEL) - _KERNEL // 2
+    column, row = (points * (width, height)).astype(np.int64).T
+    columns, rows = column[:, None] + around, row[:, None] + around
+    inside_x, inside_y = (columns >= 0) & (columns < width), (rows >= 0) & (rows < height)
+    logits = heatmap[
+        rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :], number[:, None, None]
+    ]
+    weights = (inside_y[:, :, None] & inside_x[:, None, :]) / (1 + np.exp(-logits.astype(np.float64)))
+    peaked = (weights.max(axis=(1, 2)) >= _MIN_PEAK) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    total = np.where(peaked, weights.sum(axis=(1, 2)), 1)
+    centers = np.column_stack([(weights.sum(axis=1) * columns).sum(axis=1), (weights.sum(axis=2) * rows).sum(axis=1)])
+    return np.where(peaked[:, None], centers / total[:, None] / (width, height), points)
