@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -129,6 +130,7 @@ def checks(folder: Path) -> Iterator[Check]:
     for package, module, cost in LIBRARIES:
         yield _library(package, module, cost)
     yield from _mediapipe_models()
+    yield from _packaged_models()
     yield from _fitted()
     yield from _named(folder / "params.yaml")
     for extra, module, what in EXTRAS:
@@ -190,6 +192,16 @@ def _mediapipe_models() -> Iterator[Check]:
             yield Check(title, False, f"sha256 {digest}", f"not mediapipe {_RELEASE}'s, so numbers differ: {again}")
         else:
             yield Check(title, True, f"sha256 {digest}")
+
+
+def _packaged_models() -> Iterator[Check]:
+    """Model files of the package against the hashes in models.json."""
+    folder = Path(__file__).parent / "extraction" / "networks" / "litert" / "models"
+    for name, model in json.loads((folder / "models.json").read_text(encoding="utf-8")).items():
+        digest = _sha256(folder / name) if (folder / name).is_file() else "missing"
+        ok = digest == model["sha256"]
+        detail = f"sha256 {digest}, {model['license']}, from {model['source']}" if ok else digest
+        yield Check(f"packaged {Path(name).stem}", ok, detail, "not the file of this release: install bemerc again")
 
 
 def _fitted() -> Iterator[Check]:

@@ -15,7 +15,7 @@ from bemerc.extraction.networks.litert.runtime import Network
 
 POSE_POINTS = 33
 _ROI_POINTS = slice(33, 35)  # the middle of the hips, and a point on the circle around the body
-_MARGIN = 1.25
+_MARGIN = 5 / 4
 _KERNEL = 9  # cells of the heatmap around a point
 _MIN_PEAK = 0.5
 
