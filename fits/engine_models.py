@@ -17,7 +17,7 @@ from pathlib import Path
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-FOLDER = Path(__file__).parents[1] / "bemerc" / "extraction" / "networks" / "litert" / "models"
+FOLDER = Path(__file__).parents[1] / "bemerc" / "extraction" / "networks" / "models"
 LICENSE = "Apache-2.0, Google"
 SILHOUETTE = "Identity_2"
 TASK = {

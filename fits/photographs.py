@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import mesh
 from bemerc.extraction.face.head_pose import pose_deg
+from bemerc.extraction.networks import FaceModels, Rect, rect_around
 from fits.face_warps import Portrait
-from fits.mediapipe_graphs import FaceMesh
 
 CROP = 384
 DRAWN = 224
 MIN_SCORE = 0.85  # of a detection: below it hands, dogs and records are taken for faces
 MAX_YAW = 40.0
+MARGIN = 1.5  # of a detection's region around its box
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,14 @@ class Person:
 
 def people(folder: Path) -> list[Person]:
     """Every face in the folder's pictures with a high detection score that is not turned far."""
-    from mediapipe.python.solutions.face_detection import FaceDetection
-
-    detectors = [FaceDetection(model_selection=which, min_detection_confidence=0.4) for which in (0, 1)]
-    finder = FaceMesh(0.5, 0.5)
+    models, finder = FaceModels(0.4), Finder()
     persons = []
     for path in sorted(folder.iterdir()):
         picture = cv2.imread(str(path))
         if picture is None:
             continue
         rgb = np.ascontiguousarray(picture[:, :, ::-1])
-        for x, y, side in _boxes(rgb, detectors):
+        for x, y, side in _boxes(rgb, models):
             scale = CROP / (2.2 * side)
             place = np.array([[scale, 0, CROP / 2 - x * scale], [0, scale, CROP / 2 - y * scale]])
             crop = cv2.warpAffine(rgb, place, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -51,20 +49,42 @@ def people(folder: Path) -> list[Person]:
     return persons
 
 
-def _boxes(rgb: NDArray[np.uint8], detectors: list[object]) -> list[tuple[float, float, float]]:
+class Finder:
+    """The mesh of one face, followed from picture to picture; ``reset`` before others."""
+
+    def __init__(self, confidence: float = 0.5) -> None:
+        self._confidence, self._models = confidence, FaceModels(confidence)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the pictures so far."""
+        self._rect: Rect | None = None
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """``rgb`` (H, W, 3), contiguous -> landmarks (478, 3) in pixels, z on the scale of x; None without a face."""
+        size = rgb.shape[1], rgb.shape[0]
+        self._models.set_frame(rgb)
+        rect = self._rect or next((face.rect for face in self._models.detect("near")), None)
+        if rect is None:
+            return None
+        landmarks, presence = self._models.mesh(rect)
+        self._rect = rect_around(landmarks, size) if presence >= self._confidence else None
+        return landmarks * np.array([size[0], size[1], size[0]], np.float32) if self._rect is not None else None
+
+
+def _boxes(rgb: NDArray[np.uint8], models: FaceModels) -> list[tuple[float, float, float]]:
     """Middle and longer side of every face found on the picture and on its overlapping halves and thirds."""
     height, width = rgb.shape[:2]
     boxes: list[tuple[float, float, float, float]] = []
+    models.set_frame(rgb)
     for parts in (1, 2, 3):
-        h, w = height // parts, width // parts
-        for top in np.linspace(0, height - h, 2 * parts - 1).astype(int):
-            for left in np.linspace(0, width - w, 2 * parts - 1).astype(int):
-                tile = np.ascontiguousarray(rgb[top : top + h, left : left + w])
-                for detector in detectors:
-                    for hit in detector.process(tile).detections or ():  # type: ignore[attr-defined]
-                        box = hit.location_data.relative_bounding_box
-                        middle = (left + (box.xmin + box.width / 2) * w, top + (box.ymin + box.height / 2) * h)
-                        boxes.append((hit.score[0], *middle, max(box.width * w, box.height * h)))
+        across, down = 1 / parts, 1 / parts
+        for y in np.linspace(down / 2, 1 - down / 2, 2 * parts - 1):
+            for x in np.linspace(across / 2, 1 - across / 2, 2 * parts - 1):
+                tile = Rect(float(x), float(y), across, down)
+                for face in (*models.detect("near", tile), *models.detect("far", tile)):
+                    side = face.rect.width * width / MARGIN
+                    boxes.append((face.score, face.rect.x * width, face.rect.y * height, side))
     kept: list[tuple[float, float, float]] = []
     for score, x, y, side in sorted(boxes, reverse=True):
         if score >= MIN_SCORE and all(max(abs(x - a), abs(y - b)) > max(side, c) / 2 for a, b, c in kept):
@@ -72,12 +92,13 @@ def _boxes(rgb: NDArray[np.uint8], detectors: list[object]) -> list[tuple[float,
     return kept
 
 
-def meshed(finder: FaceMesh, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
+def meshed(finder: Finder, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
     """The mesh of the last of these pictures, in its pixels; the ones before let the tracker settle."""
     finder.reset()
-    for number, picture in enumerate(pictures):
-        detected = finder(np.ascontiguousarray(picture), number / 25)
-    return None if detected is None else (detected[0] * picture.shape[1]).astype(np.float32)
+    landmarks = None
+    for picture in pictures:
+        landmarks = finder(np.ascontiguousarray(picture))
+    return landmarks
 
 
 def portraits(folder: Path, which: int) -> list[Portrait]:

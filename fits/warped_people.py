@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from bemerc.extraction.face import mesh
 from bemerc.extraction.face.action_units import UNITS
 from fits.face_warps import Look, Portrait, draw
-from fits.mediapipe_graphs import FaceMesh
-from fits.photographs import Person, meshed
+from fits.photographs import Finder, Person, meshed
 
 Array = NDArray[np.float64]
 
@@ -36,7 +35,7 @@ class Warps:
 
 def warps(persons: list[Person], per_face: int, seed: int) -> Warps:
     """At rest four times, each unit alone once, and ``per_face`` mixtures of every person, seen through the mesh."""
-    rng, finder = np.random.default_rng(seed), FaceMesh(0.3, 0.3)
+    rng, finder = np.random.default_rng(seed), Finder(0.3)
     landmarks, planted, person_of, rest = [], [], [], []
     for number, person in enumerate(persons):
         portrait = Portrait(person.crop, person.landmarks)

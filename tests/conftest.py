@@ -4,7 +4,7 @@ Sums over several threads round differently, and a tiny model trained for second
 and tests that start processes of their own would have their threads wait for each other. And nothing is looked up on a hub:
 a name that must be unknown would otherwise be asked for, over and over, until the network gives up.
 
-Where a library of the extra `extract` is missing, as all but av are with Python 3.13, tests that import it are skipped.
+Where a library of the extra `extract` is missing, tests that import it are skipped.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-EXTRACT = ("av", "cv2", "mediapipe")
+EXTRACT = ("av", "cv2", "ai_edge_litert")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -145,8 +145,8 @@ def loaded_by(module: str) -> set[str]:
         ("bemerc.behavior.describe.run", HEAVY),
         ("bemerc.language.predict.records", HEAVY),
         ("bemerc.evaluate.metrics", HEAVY),
-        ("bemerc.language.train.loop", {"cv2", "av", "mediapipe"}),
-        ("bemerc.language.predict.score_labels", {"cv2", "av", "mediapipe"}),
+        ("bemerc.language.train.loop", {"cv2", "av", "ai_edge_litert"}),
+        ("bemerc.language.predict.score_labels", {"cv2", "av", "ai_edge_litert"}),
     ],
 )
 def test_a_door_stays_light(module: str, unwanted: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""MediaPipe's graphs start without a word, and nobody else's words are lost, however many threads start one."""
+"""The models start without a word, and nobody else's words are lost, however many threads start one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from bemerc.extraction.networks.graph import quiet
+from bemerc.extraction.networks.quiet import quiet
 
 START_UP = (
     b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"

@@ -64,9 +64,9 @@ class ErrorHandlingGroup(TyperGroup):
             if error.name in POSIX_ONLY:
                 sentence = "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
             else:
-                from bemerc.doctor import install
+                from bemerc.doctor import INSTALL
 
-                sentence = f"{error.name} is not installed: {install(str(error.name))}. See `bemerc doctor`."
+                sentence = f"{error.name} is not installed: {INSTALL}. See `bemerc doctor`."
             typer.echo(sentence, err=True)
             raise typer.Exit(FAILED) from None
 

@@ -169,9 +169,9 @@ def recompute(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the new face.h5; without it nothing is written.")
     ] = None,
-    blendshapes: Annotated[
+    task: Annotated[
         Path | None,
-        typer.Option("--blendshapes", help="MediaPipe's face_landmarker.task, asked in place of our network."),
+        typer.Option("--task", help="A face_landmarker.task, whose blendshape model is used."),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -188,7 +188,7 @@ def recompute(
 
     if out is not None and (out / "face.h5").exists():
         raise BemercError(f"{out / 'face.h5'}: there is a cache already. Name another folder with --out.")
-    result = recompute.run(path, None if out is None else out / "face.h5", blendshapes)
+    result = recompute.run(path, None if out is None else out / "face.h5", task)
     written = None if out is None else out / "face.h5"
     if json:
         output.print_json(asdict(result) | {"file": written and str(written)})

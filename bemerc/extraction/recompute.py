@@ -1,6 +1,6 @@
 """Recompute action units, head pose and gaze from the landmarks in a face cache; no video is read.
 
-For a better formula, for MediaPipe's own blendshape model, and as a check of what is stored. Columns that need the
+For a better formula, for another blendshape model, and as a check of what is stored. Columns that need the
 frames (the face's place, the quality) are copied. The new cache is a separate file, marked as imported, so that
 extraction does not replace it.
 """
@@ -22,8 +22,7 @@ from bemerc.core.errors import CacheError
 from bemerc.core.hashing import sha256
 from bemerc.core.progress import bar
 from bemerc.extraction.face import action_units, extractor, head_pose
-from bemerc.extraction.face.blendshapes import scores
-from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel
+from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 
 _ANGLES = (*head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS)
 _Row = tuple[str, Features, float, PackedLandmarks]
@@ -32,38 +31,57 @@ COLUMNS = (*action_units.COLUMNS, *_ANGLES)
 
 @dataclass(frozen=True)
 class Recomputed:
-    """How many utterances were recomputed; column -> the largest difference from the stored values, NaN where nothing
-    can be compared; unreadable: id -> why its rows were skipped."""
+    """What was recomputed.
+
+    utterances   how many
+    differences  column -> the largest difference from the stored values, NaN where nothing can be compared
+    unreadable   id -> why its rows were skipped
+    outdated     columns that were kept as stored: they need a new measurement of the clips, since the landmarks are of
+                 another release of the mesh than the action units are fitted to
+    extractor    what made the cache
+    """
 
     utterances: int
     differences: Mapping[str, float]
     unreadable: Mapping[str, str]
+    outdated: tuple[str, ...]
+    extractor: str
 
     def sentence(self) -> str:
         """How far the new numbers are from the stored ones: intensities in steps of 5, angles in degrees."""
         parts = []
         for names, unit in ((action_units.COLUMNS, "of 5"), (_ANGLES, "degrees")):
-            finite = [name for name in names if np.isfinite(self.differences[name])]
+            finite = [name for name in names if np.isfinite(self.differences.get(name, np.nan))]
             if finite:
                 worst = max(finite, key=lambda name: self.differences[name])
                 parts.append(f"by at most {self.differences[worst]:.4f} {unit} ({worst})")
         differences = ", ".join(parts) or "there is nothing to compare"
-        return f"{self.utterances} utterances recomputed from their landmarks; difference from the stored values: {differences}."
+        outdated = (
+            f" {self.outdated[0]} to {self.outdated[-1]} are kept as stored: they are of the mesh of {self.extractor}, and "
+            "want a new `bemerc extract` of the clips."
+            if self.outdated
+            else ""
+        )
+        return (
+            f"{self.utterances} utterances recomputed from their landmarks; difference from the stored values: "
+            f"{differences}.{outdated}"
+        )
 
 
-def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomputed:
+def run(path: Path, out: Path | None, task: Path | None = None) -> Recomputed:
     """Recompute the face cache at ``path`` into the file ``out``, or only compare where that is None.
 
-    blendshapes  a face_landmarker.task, used in place of the bundled network that imitates its model
+    task  a face_landmarker.task, whose blendshape model is used in place of the packaged one
 
     Raises CacheError where the cache keeps no landmarks of our mesh or lacks a column, or when ``out`` cannot be
     written.
     """
-    shapes = scores if blendshapes is None else BlendshapeModel(blendshapes)
-    differences = dict.fromkeys(COLUMNS, math.nan)
-    params = extractor.Params(blendshapes=None if blendshapes is None else str(blendshapes))
+    shapes = Blendshapes(task)
+    params = extractor.Params(task=None if task is None else str(task))
     with open_cache(path, "face") as cache:
         _check(path, cache)
+        names = _computable(cache)
+        differences = dict.fromkeys(names, math.nan)
         unreadable = _unreadable(cache)
         ids = [id_ for id_ in cache if id_ not in cache.failures and id_ not in unreadable]
         with bar("Recomputing", len(ids), "utterances") as advance:
@@ -73,7 +91,13 @@ def run(path: Path, out: Path | None, blendshapes: Path | None = None) -> Recomp
                     pass
             else:
                 _write(out, path, cache, params, rows, {**cache.failures, **unreadable})
-    return Recomputed(len(ids), differences, unreadable)
+        outdated = tuple(name for name in COLUMNS if name not in names)
+        return Recomputed(len(ids), differences, unreadable, outdated, cache.extractor)
+
+
+def _computable(cache: FrameCache) -> tuple[str, ...]:
+    """The columns that the cache's landmarks give: action units only where their mesh is the one of the fit."""
+    return COLUMNS if cache.extractor.startswith(extractor.MODELS) else _ANGLES
 
 
 def _unreadable(cache: FrameCache) -> dict[str, str]:
@@ -94,8 +118,9 @@ def _check(path: Path, cache: FrameCache) -> None:
         raise CacheError(
             f"{path}: its landmarks are {cache.landmark_points} per frame, and the mesh has {MESH_POINTS}."
         )
+    computed = _computable(cache)
     missing = [
-        name for name in extractor.columns(extractor.Params()) if name not in cache.columns and name not in COLUMNS
+        name for name in extractor.columns(extractor.Params()) if name not in cache.columns and name not in computed
     ]
     if missing:
         raise CacheError(
@@ -124,7 +149,7 @@ def _rows(
             advance(1)
             continue
         measured = extractor.measure_packed(packed, (1, 1), np.ones(len(packed.points), np.float32), shapes)
-        new = {name: series for name, series in zip(names, measured.T, strict=True) if name in COLUMNS}
+        new = {name: series for name, series in zip(names, measured.T, strict=True) if name in differences}
         for name, series in new.items():
             if name in stored.columns:
                 differences[name] = _larger(differences[name], series - stored.column(name))
@@ -147,9 +172,9 @@ def _write(
     failures: Mapping[str, str],
 ) -> None:
     """``imported``: it was made of a cache, not of clips, so nothing that hashes clips takes it for extracted."""
-    version = extractor.version(params)
+    version = extractor.version(params) if _computable(cache) == COLUMNS else cache.extractor
     origin = {"from": "landmarks", "cache": sha256(path), "by": cache.extractor}
-    recorded = {**cache.params, "blendshapes": params.recorded()["blendshapes"], "imported": origin}
+    recorded = {**cache.params, "task": params.recorded()["task"], "imported": origin}
     write_cache(
         out,
         modality="face",

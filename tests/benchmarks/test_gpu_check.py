@@ -64,7 +64,7 @@ def test_without_a_gpu_it_says_so() -> None:
 def test_neither_it_nor_its_tests_need_a_video_library() -> None:
     code = (
         "import sys, benchmarks.gpu_check, tests.language.test_gpu;"
-        "assert not {'cv2', 'av', 'mediapipe', 'librosa', 'dvc', 'skimage'} & set(sys.modules)"
+        "assert not {'cv2', 'av', 'ai_edge_litert', 'librosa', 'dvc', 'skimage'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
 

@@ -164,6 +164,6 @@ def test_faults_are_sentences(tmp_path: Path) -> None:
 
 
 def test_the_names_cost_nothing_until_they_are_called() -> None:
-    heavy = "{'torch', 'transformers', 'cv2', 'av', 'mediapipe', 'sklearn'}"
+    heavy = "{'torch', 'transformers', 'cv2', 'av', 'ai_edge_litert', 'sklearn'}"
     code = f"import sys, bemerc.api; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -19,56 +18,42 @@ def named(folder: Path) -> dict[str, doctor.Check]:
     return {check.name: check for check in doctor.checks(folder)}
 
 
-def test_every_model_that_the_extractors_load_has_its_hash(tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
+def test_every_model_that_the_extractors_load_has_its_hash_and_licence(tmp_path: Path) -> None:
     checks = named(tmp_path)
-    for path, _, expected in doctor.MODELS:
-        check = checks[f"model {Path(path).stem}"]
+    for path in (ROOT / "bemerc" / "extraction" / "networks" / "models").glob("*.tflite"):
+        check = checks[f"model {path.stem}"]
         assert check.ok
-        assert check.detail == f"sha256 {expected}"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in check.detail
+        assert "Apache-2.0" in check.detail
     fitted = hashlib.sha256((ROOT / "bemerc" / "extraction" / "face" / "action_units.npz").read_bytes()).hexdigest()
     assert checks["model action_units"].detail == f"sha256 {fitted}"
 
 
 def test_a_missing_and_a_foreign_model_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mediapipe whose folder holds one wrong file and no other."""
-    modules = tmp_path / "modules"
-    foreign = modules / doctor.MODELS[4][0]
-    foreign.parent.mkdir(parents=True)
-    foreign.write_bytes(b"another model")
-    real = doctor.importlib.util.find_spec
-
-    def find_spec(name: str) -> ModuleSpec | None:
-        spec = ModuleSpec(name, None, origin=str(tmp_path / "__init__.py"))
-        return spec if name == "mediapipe" else real(name)
-
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", find_spec)
-    checks = {check.name: check for check in doctor._mediapipe_models()}
-    assert not any(check.ok for check in checks.values())
-    assert checks["model pose_landmark_full"].detail == f"sha256 {hashlib.sha256(b'another model').hexdigest()}"
+    models = tmp_path / "extraction" / "networks" / "models"
+    shutil.copytree(ROOT / "bemerc" / "extraction" / "networks" / "models", models)
+    (models / "pose_landmark_full.tflite").write_bytes(b"another model")
+    (models / "hand_landmark_full.tflite").unlink()
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
+    checks = {check.name: check for check in doctor._packaged_models()}
+    assert [name for name, check in checks.items() if not check.ok] == [
+        "model hand_landmark_full",
+        "model pose_landmark_full",
+    ]
     assert checks["model hand_landmark_full"].detail == "missing"
-    assert "hands" in checks["model hand_landmark_full"].remedy
-    assert all("pip install" in check.remedy for check in checks.values())
-
-
-def test_what_a_later_python_cannot_have_is_not_to_be_installed() -> None:
-    assert "pip install" in doctor.install("mediapipe", (3, 12))
-    assert "pip install" not in doctor.install("mediapipe", (3, 13))
-    assert "pip install" in doctor.install("av", (3, 13))
+    assert checks["model pose_landmark_full"].detail == hashlib.sha256(b"another model").hexdigest()
 
 
 def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     task = tmp_path / "face.task"
     task.write_bytes(b"shapes")
-    text = text.replace("blendshapes: null", f"blendshapes: {task}").replace(
-        "face_backend: mesh", "face_backend: openface"
-    )
+    text = text.replace("task: null", f"task: {task}").replace("face_backend: mesh", "face_backend: openface")
     text = text.replace("speech_backend: none", "speech_backend: encoder")
     text = text.replace("binary: FeatureExtraction", f"binary: {tmp_path / 'FeatureExtraction'}")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     checks = named(tmp_path)
-    assert hashlib.sha256(b"shapes").hexdigest() in checks["model blendshapes"].detail
+    assert hashlib.sha256(b"shapes").hexdigest() in checks["extract_video.face.task"].detail
     assert not checks["OpenFace"].ok
     assert "extract_video.openface.binary" in checks["OpenFace"].remedy
     assert not checks["speech encoder"].ok
@@ -79,11 +64,10 @@ def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_the_command_ends_with_one_where_something_is_missing(tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     listed = bemerc("doctor", "--json", cwd=tmp_path)
     checks = {check["name"]: check for check in json.loads(listed.stdout)}
     assert listed.returncode == int(not all(check["ok"] for check in checks.values()))
-    assert checks["model face_landmark_with_attention"]["detail"].startswith("sha256 ")
+    assert checks["model face_landmarks_detector"]["detail"].startswith("sha256 ")
     (tmp_path / "params.yaml").write_text("extract_video: {face_backend: openface}\n", encoding="utf-8")
     missing = bemerc("doctor", cwd=tmp_path)
     assert missing.returncode == 1

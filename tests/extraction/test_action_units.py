@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bemerc.cache import pack_landmarks, unpack_landmarks
-from bemerc.extraction.face import action_units, blendshapes, extractor, mesh
-from bemerc.extraction.networks import MESH_POINTS, BlendshapeModel, BrokenTaskFile
+from bemerc.extraction.face import action_units, extractor, mesh
+from bemerc.extraction.networks import BLENDSHAPES, MESH_POINTS, BrokenTaskFile
 from tests.extraction.test_mesh import Array, batch, seen, turn
 
 NAMES = [f"AU{unit:02d}" for unit in action_units.UNITS]
@@ -98,46 +98,26 @@ def test_units_worked_out_anew_from_stored_landmarks_are_the_stored_ones() -> No
     assert np.abs(exact - columns).max() < 0.1, "what rounding the points to the cache's grid costs"
 
 
-def test_blendshapes_do_not_know_place_size_and_tilt() -> None:
+def test_blendshapes_do_not_depend_on_place_size_and_tilt() -> None:
     points = smile()[None]
     cos, sin = np.cos(0.4), np.sin(0.4)
     tilted = points[:, :, :2] @ np.array([[cos, sin], [-sin, cos]]) * 37 + (120, -40)
-    np.testing.assert_allclose(blendshapes.scores(tilted), blendshapes.scores(points), atol=1e-9)
-    scores = dict(zip(blendshapes.SHAPES, blendshapes.scores(points)[0], strict=True))
+    shapes = action_units.packaged_shapes()
+    np.testing.assert_allclose(shapes(tilted), shapes(points), atol=1e-3)
+    scores = dict(zip(BLENDSHAPES, shapes(points)[0], strict=True))
     assert scores["mouthSmileLeft"] > 0.5
     assert scores["mouthFrownLeft"] < 0.1
 
 
-TASK = Path(__file__).resolve().parents[3] / "shared" / "models" / "face_landmarker.task"
-
-
-@pytest.mark.skipif(not TASK.is_file(), reason="MediaPipe's face_landmarker.task is not here")
-def test_the_users_own_model_is_asked_directly_and_the_network_repeats_it() -> None:
-    rest, brows = mesh.average_face(), moved(INNER_BROWS, (0, -0.09)) - mesh.average_face()
-    faces = np.stack([rest + x * brows + y * (smile() - rest) for x in (0, 0.5, 1) for y in (0, 0.5, 1)])
-    model = BlendshapeModel(TASK)
-    scores, repeated = model(faces), blendshapes.scores(faces)
-    moves = np.flatnonzero(scores.std(axis=0) >= 0.05)
-    r = [np.corrcoef(scores[:, i], repeated[:, i])[0, 1] for i in moves]
-    assert len(moves) >= 4
-    assert np.median(r) > 0.9
-    landmarks = batch(*(seen(one) for one in faces))
-    own, ours = (action_units.intensities(mesh.align(landmarks), shapes) for shapes in (model, blendshapes.scores))
-    assert 0 < np.abs(own - ours).max() < 1
-    model.close()
-
-
 def test_a_task_file_is_named_by_its_content_and_a_wrong_one_is_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "face_landmarker.task"
-    params = extractor.Params(blendshapes=str(file))
-    assert params.recorded() == extractor.Params().recorded() | {
-        "blendshapes": file.name
-    }  # nobody's folders in a cache
+    params = extractor.Params(task=str(file))
+    assert params.recorded() == extractor.Params().recorded() | {"task": file.name}  # nobody's folders in a cache
     assert "there is no file" in next(iter(params.check()))
     file.write_bytes(b"not a task")
     assert not list(params.check())
     before = extractor.version(params)
-    with pytest.raises(BrokenTaskFile, match="no blendshape model"):
+    with pytest.raises(BrokenTaskFile):
         extractor.open_extractor(params)
     file.write_bytes(b"another")
     assert len({before, extractor.version(params), extractor.version(extractor.Params())}) == 3

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.networks import BodyPose
 from bemerc.extraction.pose import body as pose
-from fits.mediapipe_graphs import BodyGraph
 
 SIZE = (800, 400)  # not square, so that a mix-up of fractions and pixels shows
 TIMES = np.arange(5) / 8
@@ -160,28 +159,19 @@ def test_an_empty_clip(extractor: pose.PoseExtractor) -> None:
     assert run(extractor).shape == (0, 139)
 
 
-def test_the_body_model_answers_bit_for_bit_as_mediapipes_own_graph(portrait: NDArray[np.uint8]) -> None:
-    """Without its silhouette and its memory in a graph: followed, lost, found again, in pictures of two sizes."""
-    ours, theirs = BodyPose(0.5, 0.5), BodyGraph(0.5, 0.5)
+def test_a_body_is_followed_lost_and_detected_again_and_a_reset_forgets_it(portrait: NDArray[np.uint8]) -> None:
+    model = BodyPose(0.5, 0.5)
     empty = np.full(portrait.shape, 90, np.uint8)
-    clip = [
-        *(np.roll(portrait, 9 * i, axis=1) for i in range(5)),
-        empty,
-        empty,
-        portrait,
-        np.roll(portrait, 40, axis=0),
-    ]
+    clip = [*(np.roll(portrait, 9 * i, axis=1) for i in range(5)), empty, empty, portrait]
     wide = [np.ascontiguousarray(np.pad(picture, ((0, 1), (80, 20), (0, 0)))) for picture in clip]
-    frames = []
-    for pictures in (clip, wide):
-        ours.reset()
-        theirs.reset()
-        for index, picture in enumerate(pictures):
-            now_s = index / 8 + 0.01 * (index % 3)
-            one, other = ours(picture, now_s), theirs(picture, now_s)
-            frames.append(one is not None)
-            assert (one is None) == (other is None)
-            if one is not None and other is not None:
-                assert one.tobytes() == other.tobytes(), f"frame {index}"
-    assert frames.count(True) >= 12, "it followed"
-    assert frames.count(False) >= 2, "it lost"
+
+    def followed(pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.float32] | None]:
+        model.reset()
+        return [model(picture, index / 8 + 0.01 * (index % 3)) for index, picture in enumerate(pictures)]
+
+    first, others, again = followed(clip), followed(wide), followed(clip)
+    for keypoints in (first, others):
+        assert [one is not None for one in keypoints] == [*[True] * 5, False, False, True]
+    for one, other in zip(first, again, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or one.tobytes() == other.tobytes()

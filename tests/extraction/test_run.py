@@ -511,7 +511,7 @@ clips, out, store, log, pause_s, timeout_s = sys.argv[1:]
 face = extractor_spec("face", "tests.mean_color", mean_color.Params(log=log, pause_s=float(pause_s)))
 jobs = jobs_from_folder(Path(clips))
 print(run(jobs, (face,), Path(out), Path(store), 2, clip_timeout_s=float(timeout_s)).measured)
-print(sorted({"av", "cv2", "mediapipe", "torch"} & set(sys.modules)))
+print(sorted({"av", "cv2", "ai_edge_litert", "torch"} & set(sys.modules)))
 """
 
 

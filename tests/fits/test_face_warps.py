@@ -7,19 +7,18 @@ import pytest
 
 from bemerc.extraction.face import action_units, head_pose, mesh
 from fits.face_warps import Look, Portrait, draw
-from fits.mediapipe_graphs import FaceMesh
-from fits.photographs import CROP, meshed
+from fits.photographs import CROP, Finder, meshed
 
 STRENGTHS = (0, 1.5, 3, 4.5)
 
 
 @pytest.fixture(scope="module")
-def finder() -> FaceMesh:
-    return FaceMesh(0.5, 0.5)
+def finder() -> Finder:
+    return Finder()
 
 
 @pytest.fixture(scope="module")
-def portrait(finder: FaceMesh) -> Portrait:
+def portrait(finder: Finder) -> Portrait:
     cv2, data = pytest.importorskip("cv2"), pytest.importorskip("skimage.data")
     crop = cv2.resize(data.astronaut()[:360, 60:420], (CROP, CROP))
     landmarks = meshed(finder, [crop] * 4)
@@ -28,7 +27,7 @@ def portrait(finder: FaceMesh) -> Portrait:
 
 
 @pytest.mark.parametrize("unit", [1, 2, 4, 5, 10, 12, 15, 20, 26, 28, 45])
-def test_a_drawn_unit_is_read_in_proportion(unit: int, portrait: Portrait, finder: FaceMesh) -> None:
+def test_a_drawn_unit_is_read_in_proportion(unit: int, portrait: Portrait, finder: Finder) -> None:
     column = action_units.UNITS.index(unit)
     still = Look(jitter=0)
     faces = []
@@ -40,7 +39,7 @@ def test_a_drawn_unit_is_read_in_proportion(unit: int, portrait: Portrait, finde
     assert read[-1, column] > read[0, column] + 0.3
 
 
-def test_nothing_drawn_is_the_picture_itself_and_a_turned_face_is_turned(portrait: Portrait, finder: FaceMesh) -> None:
+def test_nothing_drawn_is_the_picture_itself_and_a_turned_face_is_turned(portrait: Portrait, finder: Finder) -> None:
     rest = np.zeros(len(action_units.UNITS))
     same = draw(portrait, rest, Look(jitter=0), np.random.default_rng(0))
     assert np.abs(same.astype(int) - portrait.picture).mean() < 1

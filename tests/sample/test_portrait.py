@@ -1,7 +1,5 @@
 """The sample's faces: recipes, acting over time, and whether an independent face mesh sees what was planted."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,10 @@ from bemerc.sample.recipes import BODY_NAMES, MICRO_UNITS, RECIPES, UNIT_NAMES, 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 
+from bemerc.extraction.networks import BodyPose  # noqa: E402
 from bemerc.sample.looks import TRAIT_NAMES, Look, looks  # noqa: E402
 from bemerc.sample.portrait import Sitter  # noqa: E402
+from fits.photographs import Finder  # noqa: E402
 
 STILL = dict.fromkeys(BODY_NAMES, 0.0)
 CALM = dict.fromkeys(UNIT_NAMES, 0.0)
@@ -110,20 +110,18 @@ def test_a_unit_moves_the_face_and_nothing_else(name: str) -> None:
     assert 100 < columns.min() < columns.max() < 250
 
 
-# ---- read back by MediaPipe, with distances of this test's own ------------------------------------------------------
+# ---- read back by the face mesh, with distances of this test's own ------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[object]:
-    mediapipe = pytest.importorskip("mediapipe")
-    with mediapipe.solutions.face_mesh.FaceMesh(refine_landmarks=True, static_image_mode=False) as graph:
-        yield graph
+def mesh() -> Finder:
+    return Finder()
 
 
-def points(mesh: object, frame: np.ndarray) -> np.ndarray:
-    faces = mesh.process(frame).multi_face_landmarks  # type: ignore[attr-defined]
-    assert faces, "no face detected"
-    return np.array([(p.x, p.y) for p in faces[0].landmark])
+def points(mesh: Finder, frame: np.ndarray) -> np.ndarray:
+    landmarks = mesh(frame)
+    assert landmarks is not None, "no face detected"
+    return np.asarray(landmarks[:, :2])
 
 
 def heights(p: np.ndarray) -> dict[str, float]:
@@ -148,14 +146,13 @@ SEEN = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SEEN)
-def test_a_face_mesh_reads_the_unit_back(mesh: object, name: str) -> None:
+def test_a_face_mesh_reads_the_unit_back(mesh: Finder, name: str) -> None:
     measure, sign = SEEN[name]
     truth, read = [], []
     for look in looks(8, seed=3)[:2]:
         sitter = Sitter(look, 320, 320)
-        mesh.reset()  # type: ignore[attr-defined]
+        mesh.reset()
         clip = [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
         values = [heights(points(mesh, sitter.draw({**CALM, name: a}, STILL)))[measure] for a in clip][1:]
         truth += clip[1:]
@@ -163,18 +160,16 @@ def test_a_face_mesh_reads_the_unit_back(mesh: object, name: str) -> None:
     assert sign * np.corrcoef(truth, read)[0, 1] > 0.85
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_pose_sees_shoulders_and_how_they_move() -> None:
-    mediapipe = pytest.importorskip("mediapipe")
+def test_pose_measures_shoulders_and_how_they_move() -> None:
     sitters = [Sitter(look, 320, 320) for look in looks(8, seed=3)[:3]]
 
     def body(sitter: Sitter, **channels: float) -> np.ndarray:
-        with mediapipe.solutions.pose.Pose(static_image_mode=True) as graph:
-            points = graph.process(sitter.draw(CALM, {**STILL, **channels})).pose_landmarks.landmark
-        left, right, nose = points[11], points[12], points[0]
-        assert min(left.visibility, right.visibility) > 0.8
-        width = abs(left.x - right.x)
-        return np.array([width, ((left.y + right.y) / 2 - nose.y) / width, nose.y])
+        points = BodyPose(0.5, 0.5)(sitter.draw(CALM, {**STILL, **channels}), 0.0)
+        assert points is not None
+        left, right, nose = points[[11, 12, 0]]
+        assert min(left[3], right[3]) > 0.8
+        width = abs(left[0] - right[0])
+        return np.array([width, ((left[1] + right[1]) / 2 - nose[1]) / width, nose[1]])
 
     for sitter in sitters:
         width, neck, nose = body(sitter)

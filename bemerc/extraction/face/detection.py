@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -59,12 +60,14 @@ class FaceTracker:
     """``reset()``, then called with the frames of one clip in their order.
 
     ``shot`` and ``view`` are those of the latest frame (see ShotDetector). Where ``most`` is 1 the first detected face
-    is tracked until it is lost.
+    is tracked until it is lost. ``task``: a user's models, as in ``networks.runtime.Network``.
     """
 
-    def __init__(self, most: int, detection_confidence: float, tracking_confidence: float) -> None:
+    def __init__(
+        self, most: int, detection_confidence: float, tracking_confidence: float, task: Path | None = None
+    ) -> None:
         self._most, self._tracking_confidence = most, tracking_confidence
-        self._models = FaceModels(detection_confidence)
+        self._models = FaceModels(detection_confidence, task)
         self.reset()
 
     def reset(self) -> None:
@@ -95,10 +98,6 @@ class FaceTracker:
         for rects in self._detections(now_s):
             faces += self._start_tracks(rects, now_s)
         return sorted(faces, key=lambda face: face.track)
-
-    def close(self) -> None:
-        """Free the models."""
-        self._models.close()
 
     def _follow(self, track: Track, now_s: float) -> TrackedFace | None:
         landmarks, presence = self._models.mesh(track.rect)

@@ -8,7 +8,7 @@ cache's grid: a better formula, applied to the cache later, starts from exactly 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, PackedLandmarks, pack_landmarks, unpack_landmarks
 from bemerc.core.hashing import sha256
+from bemerc.core.renames import formerly
 from bemerc.extraction.face import action_units, head_pose, lip_sync, target_face
-from bemerc.extraction.face.blendshapes import scores
 from bemerc.extraction.face.crops import Colors, Grey
 from bemerc.extraction.face.detection import FaceTracker, TrackedFace
 from bemerc.extraction.face.mesh import align
 from bemerc.extraction.face.target_face import FaceTrack, Policy
-from bemerc.extraction.networks import MESH_POINTS, RELEASE, BlendshapeModel
+from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
-VERSION = f"mediapipe-mesh-{RELEASE}/9"
+MODELS = "mediapipe-face-landmarker-1"  # MediaPipe's release of the mesh that action units are fitted to
+VERSION = f"{MODELS}/10"
 _PACK_FRAMES = 32  # faces that are packed at once, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
@@ -43,8 +44,8 @@ class Params:
     detection_confidence  a face is detected when the detector's score is at least this
     tracking_confidence   a face is lost when the mesh's confidence falls below this
     landmarks             keep the raw points in the cache (they can identify people)
-    blendshapes           a face_landmarker.task of MediaPipe, whose blendshape model is then used for the action units;
-                          null for the bundled network that imitates that model
+    task                  a face_landmarker.task of MediaPipe, whose landmark and blendshape models are then used; null for
+                          the packaged ones, which are those of its release 1
     """
 
     faces: int = 4
@@ -53,12 +54,12 @@ class Params:
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
     landmarks: bool = True
-    blendshapes: str | None = None
+    task: str | None = field(default=None, metadata=formerly("blendshapes"))
 
     def recorded(self) -> dict[str, Any]:
         """The params for store keys and caches: of the model's file only the name, since ``version`` has its hash and a
         cache that is handed on should name no folder of yours."""
-        return asdict(self) | ({"blendshapes": Path(self.blendshapes).name} if self.blendshapes is not None else {})
+        return asdict(self) | ({"task": Path(self.task).name} if self.task is not None else {})
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
@@ -67,15 +68,13 @@ class Params:
         for name in ("least_score", "detection_confidence", "tracking_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
-        if self.blendshapes is not None and not Path(self.blendshapes).is_file():
-            yield f"blendshapes: there is no file {self.blendshapes}; null for the network that comes with bemerc."
+        if self.task is not None and not Path(self.task).is_file():
+            yield f"task: there is no file {self.task}; null for the models that come with bemerc."
 
 
 def version(params: Params) -> str:
-    """VERSION, and the hash of the user's model: another file under the same name is another measurement."""
-    if params.blendshapes is None:
-        return VERSION
-    return f"{VERSION}+{sha256(Path(params.blendshapes))[:16]}"
+    """VERSION, and the hash of the user's models: another file under the same name is another measurement."""
+    return VERSION if params.task is None else f"{VERSION}+{sha256(Path(params.task))[:16]}"
 
 
 def columns(params: Params) -> tuple[str, ...]:
@@ -85,7 +84,7 @@ def columns(params: Params) -> tuple[str, ...]:
 
 
 def open_extractor(params: Params) -> FaceExtractor:
-    """Load the mesh (some 10 ms, and half a second of imports the first time)."""
+    """Load the models (some 20 ms, and the imports the first time)."""
     return FaceExtractor(params)
 
 
@@ -104,8 +103,9 @@ class FaceExtractor:
         self.choice: Choice | None = None
         self.load_audio: Callable[[], NDArray[np.float32] | None] = lambda: None
         self.heartbeat: Callable[[], None] = lambda: None
-        self._tracker = FaceTracker(params.faces, params.detection_confidence, params.tracking_confidence)
-        self._shapes = scores if params.blendshapes is None else BlendshapeModel(Path(params.blendshapes))
+        task = None if params.task is None else Path(params.task)
+        self._tracker = FaceTracker(params.faces, params.detection_confidence, params.tracking_confidence, task)
+        self._shapes = Blendshapes(task)
         self._clear()
 
     def reset(self) -> None:
@@ -154,8 +154,7 @@ class FaceExtractor:
         )
 
     def close(self) -> None:
-        """Free the models."""
-        self._tracker.close()
+        """Nothing to free: the models are memory of this process."""
 
 
 class _ClipFaces:
@@ -236,7 +235,7 @@ def measure_packed(
     packed: PackedLandmarks,
     frame_size: tuple[int, int],
     presence: NDArray[np.float32],
-    shapes: action_units.Shapes = scores,
+    shapes: action_units.Shapes | None = None,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """``measure`` of stored points, in blocks of frames, so that memory does not grow with the clip. ``heartbeat`` is
@@ -256,7 +255,7 @@ def measure(
     landmarks: NDArray[np.float32],
     frame_size: tuple[int, int],
     presence: NDArray[np.float32],
-    shapes: action_units.Shapes = scores,
+    shapes: action_units.Shapes | None = None,
 ) -> NDArray[np.float32]:
     """All columns of a clip: landmarks (T, 478, 3) in pixels of a frame of ``frame_size`` (width, height), presence
     (T,) -> (T, D) float32. shapes as in action_units."""

@@ -1,23 +1,24 @@
-"""MediaPipe's bundled models of face, body and hands: frame in, array out. Only this package imports mediapipe.
+"""MediaPipe's models of face, body and hands on LiteRT: frame in, array out. Only this package runs them.
 
-mediapipe 0.10.21 is the last release whose wheel contains its models; from 0.10.30 on there is only the Tasks API with
-files that the user downloads. Its graphs are driven directly, with true timestamps: the ``solutions`` API builds a
-class per frame, hides the mesh's confidence, and assumes that every video has 30 frames per second.
+The models are files of the package (models/models.json names their sources); what MediaPipe's graphs do around them
+(crops, anchors, non-maximum suppression, the region of the next frame) is done here in numpy and OpenCV. MediaPipe's
+own releases carry no models any more, and its Tasks API follows faces by itself without ever saying which is which.
 """
 
-from bemerc.extraction.networks.blendshape_model import BlendshapeModel, BrokenTaskFile
-from bemerc.extraction.networks.body_models import POSE_POINTS, BodyPose
-from bemerc.extraction.networks.face_models import MESH_POINTS, FaceDetection, FaceModels, rect_around
-from bemerc.extraction.networks.graph import RELEASE, WHOLE, Rect
-from bemerc.extraction.networks.hand_models import HAND_POINTS, Hands
+from bemerc.extraction.networks.body import POSE_POINTS, BodyPose
+from bemerc.extraction.networks.face import BLENDSHAPES, MESH_POINTS, Blendshapes
+from bemerc.extraction.networks.face_models import FaceDetection, FaceModels, rect_around
+from bemerc.extraction.networks.hands import HAND_POINTS, Hands
+from bemerc.extraction.networks.regions import WHOLE, Rect
+from bemerc.extraction.networks.runtime import BrokenTaskFile
 
 __all__ = [
+    "BLENDSHAPES",
     "HAND_POINTS",
     "MESH_POINTS",
     "POSE_POINTS",
-    "RELEASE",
     "WHOLE",
-    "BlendshapeModel",
+    "Blendshapes",
     "BodyPose",
     "BrokenTaskFile",
     "FaceDetection",

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features
-from bemerc.extraction.networks import POSE_POINTS, RELEASE, BodyPose, Hands
+from bemerc.extraction.networks import POSE_POINTS, BodyPose, Hands
 from bemerc.extraction.pose import hands
 from bemerc.media.frame_view import Window
 
 Array = NDArray[np.float64]
 
-VERSION = f"mediapipe-pose-full-{RELEASE}/1"
+VERSION = "mediapipe-pose-full-0.10.21/2"  # the release that the models are of, and of what is computed
 
 KEYPOINTS: tuple[str, ...] = (
     "nose",
@@ -90,7 +90,7 @@ def columns(params: Params) -> tuple[str, ...]:
 
 
 def open_extractor(params: Params) -> PoseExtractor:
-    """Load the pose model (some 30 ms, and half a second of imports the first time)."""
+    """Load the pose model (some 30 ms, and the imports the first time)."""
     return PoseExtractor(params)
 
 
@@ -144,10 +144,7 @@ class PoseExtractor:
         return Features(np.concatenate(parts, axis=1), timestamps_s, names)
 
     def close(self) -> None:
-        """Free the models."""
-        self._model.close()
-        if self._hands is not None:
-            self._hands.close()
+        """Nothing to free: the models are memory of this process."""
 
 
 def derive(

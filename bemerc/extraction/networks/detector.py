@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks.graph import WHOLE, Rect
-from bemerc.extraction.networks.litert.regions import cut, project, square, to_frame
-from bemerc.extraction.networks.litert.runtime import Network
+from bemerc.extraction.networks.regions import WHOLE, Rect, cut, project, square, to_frame
+from bemerc.extraction.networks.runtime import Network
 
 _MAX_LOGIT = 80.0  # beyond it float32 overflows
 

@@ -7,11 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks.graph import Rect
-from bemerc.extraction.networks.litert.detector import BODY, Detector
-from bemerc.extraction.networks.litert.filter import OneEuroFilter
-from bemerc.extraction.networks.litert.regions import cut, project, to_frame
-from bemerc.extraction.networks.litert.runtime import Network
+from bemerc.extraction.networks.detector import BODY, Detector
+from bemerc.extraction.networks.filter import OneEuroFilter
+from bemerc.extraction.networks.regions import Rect, cut, project, to_frame
+from bemerc.extraction.networks.runtime import Network
 
 POSE_POINTS = 33
 _ROI_POINTS = slice(33, 35)  # the middle of the hips, and a point on the circle around the body

@@ -7,10 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks.graph import Rect
-from bemerc.extraction.networks.litert.detector import PALM, Detection, Detector
-from bemerc.extraction.networks.litert.regions import cut, project, to_frame
-from bemerc.extraction.networks.litert.runtime import Network
+from bemerc.extraction.networks.detector import PALM, Detection, Detector
+from bemerc.extraction.networks.regions import Rect, cut, project, to_frame
+from bemerc.extraction.networks.runtime import Network
 
 HAND_POINTS = 21
 _HANDS = 2

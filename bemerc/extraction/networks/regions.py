@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks.graph import Rect
+
+@dataclass(frozen=True)
+class Rect:
+    """A region of a frame: center, width and height in fractions of the frame's width and height, and its rotation
+    clockwise, in radians."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    angle: float = 0.0
+
+
+WHOLE = Rect(0.5, 0.5, 1.0, 1.0)
 
 
 def to_frame(rect: Rect, size: tuple[int, int]) -> NDArray[np.float64]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.networks.graph import Rect
-from bemerc.extraction.networks.litert.regions import cut, project, to_frame
-from bemerc.extraction.networks.litert.runtime import Network
+from bemerc.extraction.networks.regions import Rect, cut, project, to_frame
+from bemerc.extraction.networks.runtime import Network
 
 MESH_POINTS = 478
-SHAPES = 52
+# In the model's own order, left and right being the filmed person's.
+_NAMES = """
+_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
+cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
+eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight
+jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight
+mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight
+mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft
+mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight
+"""
+BLENDSHAPES: tuple[str, ...] = tuple(_NAMES.split())
 # The points that the blendshape model reads (mediapipe/tasks/cc/vision/face_landmarker/face_blendshapes_graph.cc).
 BLENDSHAPE_POINTS = (
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,
@@ -25,10 +35,10 @@ BLENDSHAPE_POINTS = (
 
 
 class FaceLandmarks:
-    """The landmark model on a region of a frame."""
+    """The landmark model on a region of a frame; ``task`` as in ``Network``."""
 
-    def __init__(self) -> None:
-        self._network = Network("face_landmarks_detector", ("Identity", "Identity_1"))
+    def __init__(self, task: Path | None = None) -> None:
+        self._network = Network("face_landmarks_detector", ("Identity", "Identity_1"), task)
         self._side = self._network.shape[1]
 
     def __call__(
@@ -49,13 +59,13 @@ class FaceLandmarks:
 
 
 class Blendshapes:
-    """The blendshape model: landmarks in, 52 scores out."""
+    """The blendshape model: landmarks in, the scores of BLENDSHAPES out; ``task`` as in ``Network``."""
 
-    def __init__(self) -> None:
-        self._network = Network("face_blendshapes", ("StatefulPartitionedCall:0",))
+    def __init__(self, task: Path | None = None) -> None:
+        self._network = Network("face_blendshapes", ("StatefulPartitionedCall:0",), task)
 
     def __call__(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(T, 478, 2 or 3) landmarks, no NaN, in pixels or any one unit -> (T, 52) float32 in [0, 1]."""
         chosen = points[:, BLENDSHAPE_POINTS, :2]
         rows = [self._network.run(face)[0] for face in chosen]
-        return np.array(rows, np.float32).reshape(len(points), SHAPES)
+        return np.array(rows, np.float32).reshape(len(points), len(BLENDSHAPES))
