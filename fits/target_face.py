@@ -221,14 +221,13 @@ def _in_room(sound: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.i
 
 
 def _followed(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], Floats]:
-    finder, rows, mouths, stamps = FaceTracker(1, 0.5, 0.5), [], [], []
+    finder, rows, mouths, stamps = FaceTracker(2, 0.5, 0.5), [], [], []  # of one face no mouth is cut out
     with Video(path) as video:
         for frame in video:
             faces = finder(frame.rgb(), frame.timestamp_s)
             rows.append(faces[0].landmarks if faces else np.full((478, 3), np.nan, np.float32))
             mouths.append(faces[0].mouth if faces else np.zeros((MOUTH_PX, MOUTH_PX), np.uint8))
             stamps.append(frame.timestamp_s)
-    finder.close()
     return np.array(rows, np.float32), np.array(mouths), np.array(stamps)
 
 

@@ -22,6 +22,8 @@ from bemerc.core.config import load
 from bemerc.corpus import prepare
 from bemerc.corpus.manifest import read_manifest
 from bemerc.extraction import params as extraction
+from bemerc.extraction import recompute
+from bemerc.extraction.face import action_units, head_pose
 from bemerc.extraction.fingerprint import WHOLE_CLIP
 from bemerc.extraction.jobs import extractor_spec
 from bemerc.extraction.store import Store
@@ -142,3 +144,18 @@ def test_old_references_and_descriptions_are_read() -> None:
     with file.open_tokens(OLD / "tokens.h5") as tokens:
         assert isinstance(tokens.calibration, calibration.Calibration)
         assert len(tokens) == len(read_manifest(OLD / "manifest.jsonl").utterances)
+
+
+def test_of_an_older_mesh_angles_are_recomputed_and_action_units_are_named_as_outdated(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    old, new = OLD / "caches" / "face.h5", tmp_path / "face.h5"
+    outcome = recompute.run(old, new)
+    assert outcome.outdated == action_units.COLUMNS
+    assert outcome.extractor == EXPECTED["store"]["face"]["version"]
+    assert outcome.extractor in outcome.sentence()
+    assert set(outcome.differences) == {*head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS}
+    with open_cache(old) as before, open_cache(new) as after:
+        assert after.extractor == before.extractor
+        for name in action_units.COLUMNS:
+            np.testing.assert_array_equal(after["speaker"].column(name), before["speaker"].column(name))
+        np.testing.assert_allclose(after["speaker"].column("pose_yaw_deg"), before["speaker"].column("pose_yaw_deg"), atol=3)
