@@ -158,4 +158,6 @@ def test_of_an_older_mesh_angles_are_recomputed_and_action_units_are_named_as_ou
         assert after.extractor == before.extractor
         for name in action_units.COLUMNS:
             np.testing.assert_array_equal(after["speaker"].column(name), before["speaker"].column(name))
-        np.testing.assert_allclose(after["speaker"].column("pose_yaw_deg"), before["speaker"].column("pose_yaw_deg"), atol=3)
+        np.testing.assert_allclose(
+            after["speaker"].column("pose_yaw_deg"), before["speaker"].column("pose_yaw_deg"), atol=3
+        )

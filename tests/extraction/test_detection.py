@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,10 +27,9 @@ FPS, RATE_HZ = 25, 16_000
 
 
 @pytest.fixture(scope="module")
-def tracker() -> Iterator[FaceTracker]:
+def tracker() -> FaceTracker:
     face_tracker = FaceTracker(4, 0.5, 0.5)
-    yield face_tracker
-    face_tracker.close()
+    return face_tracker
 
 
 def person(who: int, side: int, open_mouth: float = 0.0) -> Picture:
@@ -142,7 +140,6 @@ def test_the_mesh_needs_a_part_of_the_picture_and_answers_bit_for_bit_as_with_al
     models.set_frame(shown)
     models.mesh(outside[3])  # nothing of it is in the picture
     assert models.crop_around(outside[3]).pixels.shape == shown.shape
-    models.close()
 
 
 def test_a_shining_collar_beside_a_face_is_nobody_and_a_neighbour_is_somebody(tracker: FaceTracker) -> None:
