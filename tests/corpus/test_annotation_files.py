@@ -71,6 +71,17 @@ def test_a_linked_recording_is_found_with_its_offset(tmp_path: Path) -> None:
     assert (one.clip, one.start_s, one.end_s) == (str(tmp_path / "my film.mp4"), 0.25, 1.25)
 
 
+def test_recordings_that_lie_elsewhere_are_looked_up_by_the_end_of_their_path(tmp_path: Path) -> None:
+    (tmp_path / "films" / "day1").mkdir(parents=True)
+    (tmp_path / "films" / "day1" / "x.mp4").touch()
+    (tmp_path / "eaf").mkdir()
+    media = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/videos/day1/x.mp4" RELATIVE_MEDIA_URL="../../videos/day1/x.mp4"/>'
+    (tmp_path / "eaf" / "a.eaf").write_text(eaf_text(("words@A", [(0, 1000, "hi")]), media=media), encoding="utf-8")
+    assert "set prepare.annotations.clips" in reasons(read(tmp_path / "eaf"))
+    (one,) = read(tmp_path / "eaf", clips=str(tmp_path / "films")).utterances
+    assert one.clip == str(tmp_path / "films" / "day1" / "x.mp4")
+
+
 GRID = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n2\n<exists>\n1\n"IntervalTier"\n"words@A"\n0\n2\n1\n0\n2\n"{}"\n'
 
 

@@ -10,26 +10,22 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
 from urllib.parse import unquote
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
-from bemerc.corpus.manifest import LONGEST_TEXT, NOBODY, SIDE_LABELS, SPLITS, Split, Utterance
+from bemerc.corpus.manifest import LONGEST_TEXT, SIDE_LABELS, SPLITS, Split, Utterance
 from bemerc.corpus.readers import eaf, textgrid
 from bemerc.corpus.readers.tiers import LABEL, TIERS, TURN, WORDS, AnnotationFile, Interval, Record, Tier
-from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural_id, of_words, person, stop_at
+from bemerc.corpus.readers.voices import SPEAKER, Track, Voice, patterns_of, voices_of
+from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural_id, of_words, stop_at
 
 _READERS = {eaf.SUFFIX: eaf.read, textgrid.SUFFIX: textgrid.read}
-_SPEAKER = "{speaker}"
-_LAYER = re.compile(r"(.*) \([1-9]\d{0,3}\)", re.DOTALL)
 _LABELS = (LABEL, *SIDE_LABELS)
-_MOST_TRIED = 1000  # intervals of one tier that may overlap one span
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,8 @@ class Params:
 
     folder    every .eaf and .TextGrid below it; folders called train, dev and test directly in it say the split of what
               has no record, which is test elsewhere
+    clips     a folder where recordings are looked for that are not where the files' links say, by the ends of their
+              paths; null = none
     labels    the label set: a name or a list; null = the controlled vocabulary of the files
     aliases   spelling in the files -> label, besides those of corpus/labels.py
     tiers     words, label, label_text, label_voice, label_face -> name of the tier, with {speaker} where the speaker's
@@ -46,6 +44,7 @@ class Params:
     """
 
     folder: str = "data/annotations"
+    clips: str | None = None
     labels: str | tuple[str, ...] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     tiers: Mapping[str, str] = field(default_factory=dict)
@@ -56,8 +55,8 @@ class Params:
         for role, name in self.tiers.items():
             if role not in TIERS or role == TURN:
                 yield f"tiers.{role}: the tiers that can be named are {', '.join((WORDS, *_LABELS))}."
-            elif not name.strip() or name.count(_SPEAKER) > 1:
-                yield f"tiers.{role}: a tier has a name, with {_SPEAKER} in it once or not at all, not '{name}'."
+            elif not name.strip() or name.count(SPEAKER) > 1:
+                yield f"tiers.{role}: a tier has a name, with {SPEAKER} in it once or not at all, not '{name}'."
 
 
 def read(params: Params, name: str = "annotations") -> Reading:
@@ -69,15 +68,15 @@ def read(params: Params, name: str = "annotations") -> Reading:
     findings: list[Finding] = []
     files = _files(root, findings)
     contents = {path: content for path in files if (content := _content(path, findings)) is not None}
-    patterns = _patterns(params)
+    patterns = patterns_of(params.tiers)
     labels = _label_set(params, contents.values(), patterns)
     accepted = emotion.names(labels, params.aliases)
     faults: list[str] = []
     turns: list[_Turn] = []
     taken: set[str] = set()
     for path, content in contents.items():
-        voices = _voices(content, patterns, params.speakers)
-        one = _File(path, f"{name}/{_split(path, root)}/{_stem(path, root)}", _split(path, root), content)
+        voices = voices_of(content, patterns, params.speakers)
+        one = _File(path, f"{name}/{_split(path, root)}/{_stem(path, root)}", _split(path, root), content, params.clips)
         turns += one.turns(voices, accepted, taken)
         faults += one.faults
         findings += one.findings
@@ -140,83 +139,6 @@ def _split(path: Path, root: Path) -> Split:
     return next((split for split in SPLITS if split == top), "test")
 
 
-# ---- tiers
-
-
-def _patterns(params: Params) -> dict[str, re.Pattern[str]]:
-    """Role -> what the names of its tiers match."""
-    names = {**TIERS, **params.tiers}
-    return {
-        role: re.compile("(?P<speaker>.*)".join(map(re.escape, name.split(_SPEAKER))), re.DOTALL)
-        for role, name in names.items()
-    }
-
-
-class _Track:
-    """The intervals of a tier in the order of time, to look up what overlaps a span."""
-
-    def __init__(self, tier: Tier) -> None:
-        self.name, self.speaker = tier.name, tier.speaker
-        self.intervals = sorted(tier.intervals, key=lambda one: (one.onset_ms, one.offset_ms))
-        self._onsets = [one.onset_ms for one in self.intervals]
-        self._reach = list(accumulate((one.offset_ms for one in self.intervals), max))
-        self.overlaps = sum(one.onset_ms < end for one, end in zip(self.intervals[1:], self._reach, strict=False))
-
-    def at(self, span: Interval) -> Interval | None:
-        """The interval that lasts longest together with ``span``; None where none does."""
-        best, longest = None, 0
-        last = bisect_left(self._onsets, span.offset_ms)
-        for number in range(last - 1, max(-1, last - 1 - _MOST_TRIED), -1):
-            if self._reach[number] <= span.onset_ms:
-                break
-            if (overlap := self.intervals[number].overlap_ms(span)) >= max(longest, 1):
-                best, longest = self.intervals[number], overlap
-        return best
-
-
-@dataclass(frozen=True)
-class _Voice:
-    """The tiers of one speaker, by role; those that name no speaker belong to each."""
-
-    speaker: str
-    tracks: Mapping[str, Sequence[_Track]]
-
-    def at(self, role: str, span: Interval) -> Interval | None:
-        """The interval of a role that lasts longest together with ``span``; None where none does."""
-        longest = (track.at(span) for track in self.tracks.get(role, ()))
-        return max((one for one in longest if one is not None), key=span.overlap_ms, default=None)
-
-    def spans(self) -> list[Interval]:
-        """Its utterances: intervals with words, and those of records that no words overlap, whose words are empty."""
-        words = [one for track in self.tracks.get(WORDS, ()) for one in track.intervals]
-        records = [one for track in self.tracks.get(TURN, ()) for one in track.intervals]
-        return words + [replace(one, value="") for one in records if self.at(WORDS, one) is None]
-
-
-def _voices(
-    content: AnnotationFile, patterns: Mapping[str, re.Pattern[str]], speakers: Mapping[str, str]
-) -> list[_Voice]:
-    """One voice per tier of words, or where there is none per tier of records: their texts may be empty in Praat."""
-    matches: dict[str, dict[str, list[_Track]]] = {}
-    shared: dict[str, list[_Track]] = {}
-    for tier in content.tiers:
-        for role, pattern in patterns.items():
-            if match := pattern.fullmatch(tier.name):
-                key = match.groupdict().get("speaker")
-                by_role = shared if key is None and role != WORDS else matches.setdefault(key or "", {})
-                by_role.setdefault(role, []).append(_Track(tier))
-    voices = []
-    for key, tracks in matches.items():
-        if WORDS not in tracks and TURN not in tracks:
-            continue
-        layered = _LAYER.fullmatch(key)
-        alone = layered[1] if layered is not None and layered[1] in matches else key
-        named = [track.speaker for role in (WORDS, TURN) for track in tracks.get(role, ())]
-        written = next((speaker for speaker in named if speaker is not None), alone)
-        voices.append(_Voice(person(speakers.get(written, written)) or NOBODY, {**shared, **tracks}))
-    return voices
-
-
 def _label_set(
     params: Params, contents: Iterable[AnnotationFile], patterns: Mapping[str, re.Pattern[str]]
 ) -> tuple[str, ...]:
@@ -252,13 +174,13 @@ class _Turn:
 class _File:
     """The utterances of one file; ``faults`` and ``findings`` on it."""
 
-    def __init__(self, path: Path, prefix: str, split: Split, content: AnnotationFile) -> None:
-        self.path, self._prefix, self._split, self._content = path, prefix, split, content
+    def __init__(self, path: Path, prefix: str, split: Split, content: AnnotationFile, clips: str | None) -> None:
+        self.path, self._prefix, self._split, self._content, self._folder = path, prefix, split, content, clips
         self.faults: list[str] = []
         self.findings: list[Finding] = []
         self._clips: dict[str, tuple[str, int] | None] = {}
 
-    def turns(self, voices: Sequence[_Voice], accepted: Mapping[str, str], taken: set[str]) -> list[_Turn]:
+    def turns(self, voices: Sequence[Voice], accepted: Mapping[str, str], taken: set[str]) -> list[_Turn]:
         """The utterances of all voices; ``taken``: ids that other files have, to which these are added."""
         if not voices:
             names = ", ".join(printable(tier.name, 40) for tier in self._content.tiers[:20])
@@ -283,7 +205,7 @@ class _File:
         self,
         number: int,
         span: Interval,
-        voice: _Voice,
+        voice: Voice,
         record: Record | None,
         before: Record | None,
         accepted: Mapping[str, str],
@@ -325,7 +247,7 @@ class _File:
             number += 1
         return id_
 
-    def _label(self, span: Interval, voice: _Voice, role: str, accepted: Mapping[str, str], where: str) -> str | None:
+    def _label(self, span: Interval, voice: Voice, role: str, accepted: Mapping[str, str], where: str) -> str | None:
         interval = voice.at(role, span)
         if interval is None or not interval.value.strip():
             return None
@@ -338,9 +260,9 @@ class _File:
             self.faults.append(f"{where}: {emotion.fault(interval.value, accepted)}")
         return label
 
-    def _check_tracks(self, spoken: Sequence[tuple[Interval, _Voice]]) -> None:
+    def _check_tracks(self, spoken: Sequence[tuple[Interval, Voice]]) -> None:
         """Findings on tiers that are empty, on intervals that overlap, and on labels of no utterance."""
-        spans: dict[_Track, list[Interval]] = {}
+        spans: dict[Track, list[Interval]] = {}
         for span, voice in spoken:
             for role in (WORDS, LABEL):
                 for track in voice.tracks.get(role, ()):
@@ -352,7 +274,7 @@ class _File:
             if track.overlaps:
                 reason = f"{track.overlaps} intervals of its tier {name} begin before an earlier one has ended."
                 self.findings.append(Finding("overlap", self.path.as_posix(), reason))
-            reached = _Track(Tier("", tuple(used)))
+            reached = Track(Tier("", tuple(used)))
             lost = [one for one in track.intervals if one.value.strip() and reached.at(one) is None]
             if lost:
                 first = f"'{printable(lost[0].value, 40)}' at {lost[0].onset_ms / 1000:.3f} s"
@@ -371,7 +293,7 @@ class _File:
             if self._clips[written] is None:
                 named = written or next((media.url for media in self._content.media), "")
                 reason = (
-                    f"There is no {printable(named)}."
+                    f"There is no {printable(named)}. Put it there, or set prepare.annotations.clips."
                     if named
                     else "It links no recording, and none beside it has its name."
                 )
@@ -382,11 +304,21 @@ class _File:
         linked = [(path, m.origin_ms) for m in self._content.media for path in _paths(m.url)]
         linked.sort(key=lambda one: Path(one[0]).suffix.lower() not in VIDEO)
         beside = [(f"{self.path.stem}{suffix}", 0) for suffix in (*VIDEO, *SOUND)]
-        for name, origin_ms in [*linked, *([(written, 0)] if written else []), *beside]:
-            path = os.path.normpath(self.path.parent / name)
+        names = [*linked, *([(written, 0)] if written else [])]
+        elsewhere = [(tail, origin_ms) for name, origin_ms in names for tail in self._tails(name)]
+        places: list[tuple[str | Path, int]] = [*names, *elsewhere, *beside]
+        for place, origin_ms in places:
+            path = os.path.normpath(self.path.parent / place)
             if os.path.isfile(path):  # noqa: PTH113  pathlib's raises for a name that is too long for the disk
                 return path, origin_ms
         return None
+
+    def _tails(self, name: str) -> list[Path]:
+        """The last parts of a path below the folder of clips, the longest first."""
+        parts = [part for part in Path(name).parts if part not in ("..", "/")]
+        if self._folder is None:
+            return []
+        return [Path(os.path.abspath(self._folder), *parts[first:]) for first in range(len(parts))]  # noqa: PTH100
 
     def _find(self, kind: str, reason: str, action: str = "leaves out") -> None:
         self.findings.append(Finding(kind, self.path.as_posix(), reason, action, needs_you=True))  # type: ignore[arg-type]
