@@ -1,21 +1,27 @@
-"""CPU time per frame of the video extraction, as ratios.
+"""CPU time per frame of an extraction, as ratios.
 
-    python -m benchmarks.extraction CLIP... [--heights 360 1080]
+    python -m benchmarks.extraction CLIP... [--heights 360 720 1080] [--task FILE --pose FILE] [--repeats 5]
 
-With --heights each clip is first encoded at these heights (H.264, without sound), in a folder that goes again.
+With --heights each clip is first encoded at these heights (H.264, the sound as it is), in a folder that goes again.
 
-Each clip is measured three ways in one process group, one thread each, start-up left out by a first pass:
-  user    the loop that one would write: OpenCV reads, MediaPipe Holistic looks at every frame
-  limit   PyAV decodes, the same two models look at the same frames as ours, nothing is kept
-  ours    the worker's own pass: one face on every frame, pose at 8 Hz, all columns computed, landmarks packed
+Each clip is measured these ways in one process, in turns, one thread each; start-up is left out by a first pass:
+  user    the loop that one would write: OpenCV reads, MediaPipe's FaceLandmarker with blendshapes and its full
+          PoseLandmarker look at every frame (see tasks_api.py for --task and --pose; without them it is left out)
+  user_4  the same with up to four faces
+  limit   PyAV decodes every frame to RGB, and the same networks as ours run as often as in ours_4 (mesh and pose), with
+          nothing around them
+  ours    the workers' own passes: one face on every frame, pose at 8 Hz, prosody where the clip has sound; all columns
+          computed, landmarks packed
   ours_4  the same with up to four faces followed, and the choice among them, which is the default of bemerc extract
-Ratios above 1 mean that ours is faster. Fixed settings: default params of face and pose but for the number of faces.
+The milliseconds are the least of the repeats, the ratios medians of those within one turn. Above 1: ours is faster.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,21 +32,26 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import av
 import cv2
-import mediapipe
 import numpy as np
 
+from bemerc.extraction.audio import prosody
+from bemerc.extraction.audio_pass import extract_audio_clips
 from bemerc.extraction.extractor_pool import ExtractorPool
 from bemerc.extraction.face import extractor
+from bemerc.extraction.face.detection import FaceTracker
 from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import file_identity
 from bemerc.extraction.jobs import Request, Task, extractor_spec
+from bemerc.extraction.networks.runtime import Network
 from bemerc.extraction.pose import body as pose
 from bemerc.extraction.store import Result
 from bemerc.extraction.video_pass import extract_video_clip
-from fits.mediapipe_graphs import BodyGraph, FaceMesh
+from bemerc.media.video import Video, probe
+from benchmarks import tasks_api
 
-PASSES = 3
+Way = Callable[[], None]
+RATIOS = (("user", "ours"), ("user_4", "ours_4"), ("user", "ours_4"), ("limit", "ours_4"))
 
 
 class Nowhere:
@@ -63,102 +74,163 @@ class Nowhere:
         raise error
 
 
-def user_loop(path: Path) -> Callable[[], None]:
-    holistic = mediapipe.solutions.holistic.Holistic(refine_face_landmarks=True)
+def user(path: Path, face: tasks_api.OnFrame, body: tasks_api.OnFrame) -> Way:
+    """The loop that one would write with the Tasks API."""
 
     def run() -> None:
-        capture = cv2.VideoCapture(str(path))
+        capture, number = cv2.VideoCapture(str(path)), 0
+        rate_hz = capture.get(cv2.CAP_PROP_FPS)
         while (read := capture.read())[0]:
-            holistic.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+            rgb = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+            face(rgb, number / rate_hz)
+            body(rgb, number / rate_hz)
+            number += 1
 
     return run
 
 
-def limit(path: Path) -> Callable[[], None]:
-    params, body = extractor.Params(), pose.Params()
-    mesh = FaceMesh(params.detection_confidence, params.tracking_confidence)
-    model = BodyGraph(body.detection_confidence, body.tracking_confidence)
+def limit(path: Path) -> Way:
+    """Decoding and bare networks."""
+    params = extractor.Params()
+    mesh = Network("face_landmarks_detector", ("Identity", "Identity_1"))
+    body = Network("pose_landmark_full", ("Identity", "Identity_1", "Identity_3"))
+    tracker = FaceTracker(params.faces, params.detection_confidence, params.tracking_confidence)
+    with Video(path) as video:
+        faces = [len(tracker(frame.rgb(), frame.timestamp_s)) for frame in video]
+    face, whole = np.zeros(mesh.shape[1:], np.uint8), np.zeros(body.shape[1:], np.uint8)
 
     def run() -> None:
-        mesh.reset()
-        model.reset()
         last = -1
         with av.open(str(path)) as container:
             container.streams.video[0].codec_context.thread_count = 1
-            for frame in container.decode(video=0):
-                rgb = np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
-                mesh(rgb, frame.time)
-                if int(frame.time * body.rate_hz + 1e-6) > last:
-                    model(rgb, frame.time)
-                    last = int(frame.time * body.rate_hz + 1e-6)
+            for frame, count in zip(container.decode(video=0), faces, strict=True):
+                np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
+                for _ in range(count):
+                    mesh.run(face)
+                slot = int(frame.time * pose.Params().rate_hz + 1e-6)
+                if slot > last:
+                    body.run(whole)
+                    last = slot
 
     return run
 
 
-def ours(path: Path, faces: int = 1) -> Callable[[], None]:
+def ours(path: Path, faces: int) -> Way:
+    """What a worker does with a clip."""
     params = extractor.Params(faces=faces)
-    extractors = ExtractorPool(
+    video = ExtractorPool(
         (extractor_spec("face", extractor.__name__, params), extractor_spec("pose", pose.__name__, pose.Params()))
     )
-    task = Task("", path, file_identity(path), (Request(Segment(), {"face": "", "pose": ""}),))
-    return lambda: extract_video_clip(task, extractors, Nowhere())
+    audio = ExtractorPool((extractor_spec("audio", prosody.__name__, prosody.Params()),))
+
+    def task(*modalities: str) -> Task:
+        return Task("", path, file_identity(path), (Request(Segment(), dict.fromkeys(modalities, "")),))
+
+    def run() -> None:
+        extract_video_clip(task("face", "pose"), video, Nowhere())
+        if probe(path).has_audio:
+            extract_audio_clips((task("audio"),), audio, Nowhere())
+
+    return run
 
 
-def ours_4(path: Path) -> Callable[[], None]:
-    return ours(path, 4)
+def cpu_s(ways: dict[str, Way], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each way, in turns, after a first pass of each."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, run in ways.items():
+            start = time.process_time()
+            run()
+            if turn:
+                times[name].append(time.process_time() - start)
+    return times
 
 
-def cpu_s(run: Callable[[], None]) -> float:
-    run()
-    times = []
-    for _ in range(PASSES):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
+def encoded(path: Path, height: int, folder: Path) -> Path:
+    """The clip at another height."""
+    made = folder / f"{path.stem}_{height}p.mp4"
+    with av.open(str(path)) as source, av.open(str(made), "w") as target:
+        shown, sound = source.streams.video[0], source.streams.best("audio")
+        rate = round(float(shown.average_rate))
+        stream = target.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "medium"})
+        stream.width, stream.height = 2 * round(shown.width * height / shown.height / 2), height
+        stream.pix_fmt = "yuv420p"
+        heard = None if sound is None else target.add_stream("aac", rate=sound.rate, layout=sound.layout.name)
+        for number, frame in enumerate(source.decode(video=0)):
+            scaled = frame.reformat(width=stream.width, height=height, format="yuv420p", interpolation="BICUBIC")
+            scaled.pts, scaled.time_base = number, 1 / Fraction(rate)
+            target.mux(stream.encode(scaled))
+        target.mux(stream.encode())
+        if heard is not None:
+            source.seek(0)
+            for frame in source.decode(sound):
+                target.mux(heard.encode(frame))
+            target.mux(heard.encode())
+    return made
+
+
+def machine() -> str:
+    """What the figures were taken on, as a sentence."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        flags = next(line for line in lines if line.startswith("flags")).split()
+        name += ", " + ("with" if "avx512f" in flags else "without") + " AVX-512"
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    theirs = f"mediapipe {tasks_api.release()}, " if tasks_api.is_installed() else ""
+    return (
+        f"{name}; {theirs}OpenCV {cv2.__version__}, numpy {np.__version__}, Python {platform.python_version()}; the "
+        f"machine's load {load}."
+    )
+
+
+def table(clips: list[Path], heights: list[int], task: Path | None, pose_file: Path | None, repeats: int) -> None:
+    """Print a row for each clip at each height."""
+    cv2.setNumThreads(1)
+    compared = task is not None and pose_file is not None
+    if compared and not tasks_api.is_installed():
+        print(f"user and user_4: {tasks_api.REMEDY}.")
+        compared = False
+    names = [*(("user", "user_4") if compared else ()), "limit", "ours", "ours_4"]
+    ratios = [(other, own) for other, own in RATIOS if other in names]
+    print(f"{machine()}\n")
+    heads = [*(f"{name}, ms" for name in names), *(f"{own} to {other}" for other, own in ratios)]
+    print(f"| clip | frames | {' | '.join(heads)} |\n| --- {'| ---: ' * (1 + len(heads))}|")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        theirs: list[tuple[str, tasks_api.OnFrame, tasks_api.OnFrame]] = []
+        if task is not None and pose_file is not None and compared:
+            pose_task = tasks_api.pose_task(pose_file, folder)
+            for name, faces in (("user", 1), ("user_4", 4)):
+                face = stack.enter_context(tasks_api.face_landmarker(task, faces))
+                theirs.append((name, face, stack.enter_context(tasks_api.pose_landmarker(pose_task))))
+        for path in clips:
+            for clip in [encoded(path, height, folder) for height in heights] or [path]:
+                ways = {name: user(clip, face, body) for name, face, body in theirs}
+                ways |= {"limit": limit(clip), "ours": ours(clip, 1), "ours_4": ours(clip, 4)}
+                _row(clip, cpu_s(ways, repeats), ratios)
+
+
+def _row(path: Path, times: dict[str, list[float]], ratios: list[tuple[str, str]]) -> None:
+    with av.open(str(path)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+        size = f"{container.streams.video[0].width}x{container.streams.video[0].height}"
+    cells = [f"{1000 * min(took) / frames:.2f}" for took in times.values()]
+    cells += [f"**{np.median(np.divide(times[other], times[own])):.2f}**" for other, own in ratios]
+    print(f"| {path.stem} {size} | {frames} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--heights", type=int, nargs="*", default=[])
+    parser.add_argument("--task", type=Path, help="face_landmarker.task")
+    parser.add_argument("--pose", type=Path, help="pose_landmarker_full.task, or the wheel of mediapipe 0.10.21")
+    parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    print(
-        "| clip | frames | user, ms | limit | ours | ours_4 | ours to user | ours_4 to user | ours to limit | ours_4 "
-        "to limit |"
-    )
-    print("| --- " + "| ---: " * 9 + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        for path in args.clips:
-            made = [encoded(path, height, Path(folder)) for height in args.heights]
-            for clip in made or [path]:
-                row(clip)
-
-
-def encoded(path: Path, height: int, folder: Path) -> Path:
-    """The clip's picture at another height."""
-    made = folder / f"{path.stem}_{height}p.mp4"
-    with av.open(str(path)) as source, av.open(str(made), "w") as target:
-        shown = source.streams.video[0]
-        stream = target.add_stream("libx264", rate=round(shown.average_rate), options={"crf": "23", "preset": "medium"})
-        stream.width, stream.height = 2 * round(shown.width * height / shown.height / 2), height
-        stream.pix_fmt = "yuv420p"
-        for number, frame in enumerate(source.decode(video=0)):
-            scaled = frame.reformat(width=stream.width, height=height, format="yuv420p", interpolation="BICUBIC")
-            scaled.pts, scaled.time_base = number, 1 / Fraction(round(shown.average_rate))
-            target.mux(stream.encode(scaled))
-        target.mux(stream.encode())
-    return made
-
-
-def row(path: Path) -> None:
-    with av.open(str(path)) as container:
-        frames = sum(1 for _ in container.decode(video=0))
-        size = f"{container.streams.video[0].width}x{container.streams.video[0].height}"
-    took = {make.__name__: 1000 * cpu_s(make(path)) / frames for make in (user_loop, limit, ours, ours_4)}
-    ratios = [took[other] / took[way] for other in ("user_loop", "limit") for way in ("ours", "ours_4")]
-    cells = [f"{ms:.2f}" for ms in took.values()] + [f"{ratio:.2f}" for ratio in ratios]
-    print(f"| {path.stem} {size} | {frames} | {' | '.join(cells)} |", flush=True)
+    table(args.clips, args.heights, args.task, args.pose, args.repeats)
 
 
 if __name__ == "__main__":

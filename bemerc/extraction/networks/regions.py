@@ -30,8 +30,8 @@ def to_frame(rect: Rect, size: tuple[int, int]) -> NDArray[np.float64]:
     width, height = size
     across, down = rect.width * width, rect.height * height
     cosine, sine = math.cos(rect.angle), math.sin(rect.angle)
-    turn = np.array([[cosine * across, -sine * down], [sine * across, cosine * down]])
-    return np.column_stack([turn, np.array([rect.x * width, rect.y * height]) - turn @ [0.5, 0.5]])
+    (a, b), (c, d) = (cosine * across, -sine * down), (sine * across, cosine * down)
+    return np.array([[a, b, rect.x * width - (a + b) / 2], [c, d, rect.y * height - (c + d) / 2]])
 
 
 def square(rect: Rect, size: tuple[int, int]) -> Rect:
@@ -57,8 +57,8 @@ def cut(
     """
     import cv2
 
-    inverse = np.vstack([matrix / [side, side, 1], [0, 0, 1]])
-    inverse[:2, 2] -= corner
+    (a, b, x), (c, d, y) = matrix.tolist()
+    inverse = np.array([[a / side, b / side, x - corner[0]], [c / side, d / side, y - corner[1]], [0, 0, 1]])
     # warpAffine rounds positions along a row, and costs the same.
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     border = cv2.BORDER_CONSTANT if black else cv2.BORDER_REPLICATE
