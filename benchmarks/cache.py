@@ -41,7 +41,7 @@ from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.pose import body
 from bemerc.extraction.store import Store
 
-HEAVY = {"av", "cv2", "mediapipe", "librosa", "torch", "transformers", "jax", "matplotlib", "tensorflow", "scipy"}
+HEAVY = {"av", "cv2", "ai_edge_litert", "librosa", "torch", "transformers", "jax", "matplotlib", "tensorflow", "scipy"}
 PASSES = 5
 EXTRACTORS = {"face": extractor, "pose": body, "audio": audio}
 WIDTHS = {"face": 112, "pose": 40, "audio": 24}

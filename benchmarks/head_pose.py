@@ -19,8 +19,7 @@ import numpy as np
 from bemerc.extraction.face import head_pose, mesh
 from fits.action_units import clip_landmarks
 from fits.face_warps import Look, Portrait, draw
-from fits.mediapipe_graphs import FaceMesh
-from fits.photographs import meshed, people
+from fits.photographs import Finder, meshed, people
 
 STEPS = (-15, -10, -5, 0, 5, 10, 15)
 
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--openface", type=Path, nargs=2, metavar=("CLIP", "CSV"))
     parser.add_argument("--people", type=int, default=20)
     args = parser.parse_args()
-    finder, rng = FaceMesh(0.5, 0.5), np.random.default_rng(0)
+    finder, rng = Finder(), np.random.default_rng(0)
     frontal = [
         p for p in people(args.faces) if np.abs(head_pose.pose_deg(mesh.align(p.landmarks[None]))[0, :2]).max() < 12
     ]

@@ -1,13 +1,14 @@
 """Missed faces, small ones above all.
 
-    python -m benchmarks.small_faces CLIP... [--every 3]
+    python -m benchmarks.small_faces CLIP... [--every 3] [--task FILE]
 
 The reference is a detector without a limit of time: the full-range model on the whole frame and on overlapping squares
 of a half, a third and a quarter of its longer side, at full size; a face counts where the short-range model confirms
 it at full size with a score of .75. Besides the clips as they are, each is shown small: a fourth, an eighth and a
 fourteenth as wide as a frame of 1280 x 720 pixels.
 
-mediapipe   MediaPipe's own face graph, one face, as its solutions run it
+mediapipe   MediaPipe's FaceLandmarker in video mode, one face; --task is its face_landmarker.task (left out without it
+            or without `pip install 'bemerc[mediapipe]'`)
 ours        the extractor's way, one face
 Misses are frames in which the reference has a face and the way has none; false are the reverse.
 """
@@ -15,6 +16,7 @@ Misses are frames in which the reference has a face and the way has none; false 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +30,7 @@ from bemerc.extraction.face.detection import FaceTracker
 from bemerc.extraction.face.tracking import is_same_face
 from bemerc.extraction.networks import WHOLE, FaceModels, Rect
 from bemerc.media.video import Video
-from fits.mediapipe_graphs import FaceMesh
+from benchmarks import tasks_api
 
 Picture = NDArray[np.uint8]
 SHRUNK = (1.0, 1 / 4, 1 / 8, 1 / 14)
@@ -84,48 +86,54 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--every", type=int, default=3, help="frames between two that the reference looks at")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
+    parser.add_argument("--task", type=Path, help="MediaPipe's face_landmarker.task")
     args = parser.parse_args()
+    if args.task is not None and not tasks_api.is_installed():
+        print(f"mediapipe: {tasks_api.REMEDY}.")
+        args.task = None
     print(
         "| clip | size | face, px | frames with a face | mediapipe misses | ours misses | false: ours | ours, ms a "
         "frame |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    totals: dict[bool, list[int]] = {}
+    totals: dict[bool, tuple[int, int | None, int]] = {}
     for path in args.clips:
         for scale in SHRUNK:
-            row = judge(path, scale, args.every, args.seconds)
+            row = judge(path, scale, args.every, args.seconds, args.task)
             if row is None:
                 continue
-            total = totals.setdefault(scale == 1.0, [0, 0, 0])
-            for i in range(3):
-                total[i] += row[i]
+            before = totals.get(scale == 1.0, (0, None if args.task is None else 0, 0))
+            missed = None if before[1] is None or row[1] is None else before[1] + row[1]
+            totals[scale == 1.0] = before[0] + row[0], missed, before[2] + row[2]
     for whole, (there, theirs, ours) in sorted(totals.items(), reverse=True):
         name = "all clips as they are" if whole else "all shrunk ones"
         print(f"| {name} | | | {there} | {_share(theirs, there)} | {_share(ours, there)} | | |")
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part} ({100 * part / whole:.1f} %)" if whole else "-"
+def _share(part: int | None, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.1f} %)" if whole and part is not None else "-"
 
 
-def judge(path: Path, scale: float, every: int, most_s: float) -> tuple[int, int, int] | None:
-    theirs, ours, models = FaceMesh(0.5, 0.5), FaceTracker(1, 0.5, 0.5), FaceModels(0.5)
+def judge(path: Path, scale: float, every: int, most_s: float, task: Path | None) -> tuple[int, int | None, int] | None:
+    """Print a clip's row; frames with a face, and those that each way misses."""
+    ours, models = FaceTracker(1, 0.5, 0.5), FaceModels(0.5)
     widths, theirs_have, ours_have, spent_s, shape = [], [], [], 0.0, (0, 0)
-    for i, (now_s, picture) in enumerate(frames(path, scale, most_s)):
-        theirs_have.append(theirs(picture, now_s) is not None)
-        start = time.process_time()
-        ours_have.append(bool(ours(picture, now_s)))
-        spent_s += time.process_time() - start
-        widths.append(has_face(models, picture) if i % every == 0 else np.nan)
-        shape = picture.shape[1], picture.shape[0]
-    for graph in (theirs, ours, models):
-        graph.close()
+    with contextlib.ExitStack() as stack:
+        theirs = None if task is None else stack.enter_context(tasks_api.face_landmarker(task, 1))
+        for i, (now_s, picture) in enumerate(frames(path, scale, most_s)):
+            theirs_have.append(theirs is not None and bool(theirs(picture, now_s).face_landmarks))
+            start = time.process_time()
+            ours_have.append(bool(ours(picture, now_s)))
+            spent_s += time.process_time() - start
+            widths.append(has_face(models, picture) if i % every == 0 else np.nan)
+            shape = picture.shape[1], picture.shape[0]
     width = np.array(widths)
     asked = np.isfinite(width)
     has, lacks = asked & (width > 0), asked & (width == 0)
     if scale < 1 and not has.any():
         return None
-    counts = int(has.sum()), int((has & ~np.array(theirs_have)).sum()), int((has & ~np.array(ours_have)).sum())
+    missed = None if task is None else int((has & ~np.array(theirs_have)).sum())
+    counts = int(has.sum()), missed, int((has & ~np.array(ours_have)).sum())
     false = int((lacks & np.array(ours_have)).sum())
     face = f"{np.median(width[has]):.0f}" if has.any() else "-"
     print(
