@@ -8,8 +8,8 @@ Each clip is measured these ways in one process, in turns, one thread each; star
   user    the loop that one would write: OpenCV reads, MediaPipe's FaceLandmarker with blendshapes and its full
           PoseLandmarker look at every frame (see tasks_api.py for --task and --pose; without them it is left out)
   user_4  the same with up to four faces
-  limit   PyAV decodes every frame to RGB, and the same networks as ours run as often as in ours_4 (mesh and pose), with
-          nothing around them
+  limit   PyAV decodes every frame to RGB, and the networks of ours run as often as there: the mesh for each of up to four
+          faces and the blendshapes of one, the body at 8 Hz; no detector, no crop, nothing computed from their outputs
   ours    the workers' own passes: one face on every frame, pose at 8 Hz, prosody where the clip has sound; all columns
           computed, landmarks packed
   ours_4  the same with up to four faces followed, and the choice among them, which is the default of bemerc extract
@@ -94,10 +94,12 @@ def limit(path: Path) -> Way:
     params = extractor.Params()
     mesh = Network("face_landmarks_detector", ("Identity", "Identity_1"))
     body = Network("pose_landmark_full", ("Identity", "Identity_1", "Identity_3"))
+    shapes = Network("face_blendshapes", ("StatefulPartitionedCall:0",))
     tracker = FaceTracker(params.faces, params.detection_confidence, params.tracking_confidence)
     with Video(path) as video:
         faces = [len(tracker(frame.rgb(), frame.timestamp_s)) for frame in video]
     face, whole = np.zeros(mesh.shape[1:], np.uint8), np.zeros(body.shape[1:], np.uint8)
+    points = np.random.default_rng(0).random(shapes.shape[1:])
 
     def run() -> None:
         last = -1
@@ -107,6 +109,8 @@ def limit(path: Path) -> Way:
                 np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
                 for _ in range(count):
                     mesh.run(face)
+                if count:
+                    shapes.run(points)
                 slot = int(frame.time * pose.Params().rate_hz + 1e-6)
                 if slot > last:
                     body.run(whole)
