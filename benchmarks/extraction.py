@@ -8,8 +8,8 @@ Each clip is measured these ways in one process, in turns, one thread each; star
   user    the loop that one would write: OpenCV reads, MediaPipe's FaceLandmarker with blendshapes and its full
           PoseLandmarker look at every frame (see tasks_api.py for --task and --pose; without them it is left out)
   user_4  the same with up to four faces
-  limit   PyAV decodes every frame to RGB, and the networks of ours run as often as there: the mesh for each of up to four
-          faces and the blendshapes of one, the body at 8 Hz; no detector, no crop, nothing computed from their outputs
+  limit   PyAV decodes every frame to RGB, and the networks that run in ours_4 run as often as there, on nothing: no crop,
+          nothing computed from their outputs, no sound
   ours    the workers' own passes: one face on every frame, pose at 8 Hz, prosody where the clip has sound; all columns
           computed, landmarks packed
   ours_4  the same with up to four faces followed, and the choice among them, which is the default of bemerc extract
@@ -27,18 +27,20 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc.extraction.audio import prosody
 from bemerc.extraction.audio_pass import extract_audio_clips
 from bemerc.extraction.extractor_pool import ExtractorPool
 from bemerc.extraction.face import extractor
-from bemerc.extraction.face.detection import FaceTracker
 from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import file_identity
@@ -47,7 +49,7 @@ from bemerc.extraction.networks.runtime import Network
 from bemerc.extraction.pose import body as pose
 from bemerc.extraction.store import Result
 from bemerc.extraction.video_pass import extract_video_clip
-from bemerc.media.video import Video, probe
+from bemerc.media.video import probe
 from benchmarks import tasks_api
 
 Way = Callable[[], None]
@@ -91,30 +93,24 @@ def user(path: Path, face: tasks_api.OnFrame, body: tasks_api.OnFrame) -> Way:
 
 def limit(path: Path) -> Way:
     """Decoding and bare networks."""
-    params = extractor.Params()
-    mesh = Network("face_landmarks_detector", ("Identity", "Identity_1"))
-    body = Network("pose_landmark_full", ("Identity", "Identity_1", "Identity_3"))
-    shapes = Network("face_blendshapes", ("StatefulPartitionedCall:0",))
-    tracker = FaceTracker(params.faces, params.detection_confidence, params.tracking_confidence)
-    with Video(path) as video:
-        faces = [len(tracker(frame.rgb(), frame.timestamp_s)) for frame in video]
-    face, whole = np.zeros(mesh.shape[1:], np.uint8), np.zeros(body.shape[1:], np.uint8)
-    points = np.random.default_rng(0).random(shapes.shape[1:])
+    networks: list[Network] = []
+    run_network = Network.run
+
+    def recorded(network: Network, *args: Any) -> list[NDArray[np.float32]]:
+        networks.append(network)
+        return run_network(network, *args)
+
+    with mock.patch.object(Network, "run", recorded):
+        ours(path, 4)()
+    inputs = {network: np.zeros(network.shape[1:], np.uint8) for network in networks}
 
     def run() -> None:
-        last = -1
         with av.open(str(path)) as container:
             container.streams.video[0].codec_context.thread_count = 1
-            for frame, count in zip(container.decode(video=0), faces, strict=True):
+            for frame in container.decode(video=0):
                 np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
-                for _ in range(count):
-                    mesh.run(face)
-                if count:
-                    shapes.run(points)
-                slot = int(frame.time * pose.Params().rate_hz + 1e-6)
-                if slot > last:
-                    body.run(whole)
-                    last = slot
+        for network in networks:
+            network.run(inputs[network], 1 / 255)
 
     return run
 
