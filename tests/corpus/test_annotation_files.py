@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,28 @@ def test_what_cannot_be_an_utterance_is_left_out_and_named(tmp_path: Path) -> No
         "links no recording",
     ):
         assert message in reasons(reading), message
+
+
+@pytest.mark.parametrize("suffix", [".eaf", ".TextGrid"])
+def test_mutated_files_end_in_sentences_with_their_name(tmp_path: Path, suffix: str) -> None:
+    spans = [(0, 1500, "oh no"), (3000, 4000, "yes")]
+    whole = eaf_text(("words@A", spans), ("label@A", spans[:1])) if suffix == ".eaf" else GRID.format("hi")
+    chance = random.Random(0)
+    path, refusals = tmp_path / f"file{suffix}", []
+    for _ in range(300):
+        data = bytearray(whole.encode())
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(data))
+            data[at : at + chance.randint(0, 30)] = chance.choice(
+                [b"", b'"', b"<", b"\0", b"9" * 20, b"1e308 ", b"\xff"]
+            )
+        path.write_bytes(bytes(data))
+        try:
+            read(tmp_path)
+        except CorpusError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(f"file{suffix}" in refusal for refusal in refusals)
 
 
 def test_labels_must_be_of_a_declared_set(tmp_path: Path) -> None:

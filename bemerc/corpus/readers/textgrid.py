@@ -102,7 +102,7 @@ class _Grid:
 
     def _count(self, of: str) -> int:
         value = self._number()
-        if value != int(value) or not 0 <= value <= len(self._source):
+        if not (0 <= value <= len(self._source) and value == int(value)):
             self._fail(f"the number of {of} should be here")
         return int(value)
 
