@@ -35,7 +35,8 @@ WRITERS = {"eaf": (eaf.write, ".eaf"), "textgrid": (textgrid.write, ".TextGrid")
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")), max_size=8).map(person)
 # What XML cannot hold becomes a replacement character, and Praat knows no text of blanks.
-WORDS = st.text(st.characters(codec="utf-8", exclude_characters="".join(map(chr, range(32)))), max_size=12)
+NOT_IN_XML = "".join({*map(chr, range(32)), "\ufffe", "\uffff"} - {*"\t\r\n"})
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters=NOT_IN_XML), max_size=12)
 LABEL = st.sampled_from([*LABELS, None])
 SPAN = st.one_of(
     st.tuples(st.none(), st.none()),
