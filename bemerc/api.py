@@ -23,6 +23,7 @@ from bemerc.pipeline.clips import Measured as Measured
 if TYPE_CHECKING:
     from bemerc.behavior.describe.description import Description
     from bemerc.evaluate.compare import Comparison
+    from bemerc.language.inputs.left_out import Choice
     from bemerc.language.predict.score_labels import MercModel
     from bemerc.pipeline.clip_predictions import Predicted
 
@@ -143,6 +144,7 @@ def predict(
     asr: str | None = None,
     teacher: str | None = None,
     backbone: str | None = None,
+    evidence: Choice | None = None,
 ) -> Predicted:
     """Clips (or caches) in, a probability for every label of the model out. Measures what is not measured yet.
 
@@ -151,6 +153,7 @@ def predict(
     caches   a folder of frame caches to use in place of clips
     teacher  the vision-language model, for a variant that reads a teacher's descriptions
     backbone where the model's backbone lies (a folder, or a name of the hub), if it is not found beside the model
+    evidence which parts of the input are left out, one at a time: bemerc.language.inputs.left_out.Choice(); None: none
 
     The tokens are made as the model's train had them. Raises BemercError: a folder that is no model, caches that lack
     columns which the model reads, nothing to judge.
@@ -167,6 +170,7 @@ def predict(
         asr=asr,
         teacher=teacher,
         backbone=backbone,
+        evidence=evidence,
     )
 
 

@@ -27,6 +27,7 @@ from bemerc.core.terminal import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bemerc.language.inputs.left_out import Choice
     from bemerc.language.predict.records import Prediction, Unlabelled
     from bemerc.pipeline.clip_predictions import Predicted
 
@@ -46,6 +47,15 @@ def predict(
     teacher: Teacher = None,
     backbone: Backbone = None,
     workers: Workers = 0,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Also how much face, body and voice each count for the label.")
+    ] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="With --evidence: brows, mouth, pitch and other groups, too.")
+    ] = False,
+    turns: Annotated[
+        int, typer.Option("--turns", metavar="N", min=0, help="With --evidence: each of the N latest past turns, too.")
+    ] = 0,
     params: ParamsFile = None,
     settings: Settings = None,
     json: AsJson = False,
@@ -56,25 +66,35 @@ def predict(
     video (talk.srt, talk.vtt), or from --asr; clips without any are judged by behavior alone, and one without words
     of which nothing was measured gets no label. Leaves predictions.jsonl and, for spreadsheets, utterances.csv in the
     out folder. Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are scored, into
-    results/predictions/VARIANT.jsonl.
+    results/predictions/VARIANT.jsonl. With --evidence (or --groups, --turns) every label is scored again with one part
+    of the input left out at a time, into evidence.jsonl beside them, or results/evidence/VARIANT.jsonl; `bemerc
+    evidence` shows it.
 
-    Example: bemerc predict clips --model models/merc/TVB
+    Example: bemerc predict clips --model models/merc/TVB --evidence
     """
+    from bemerc.language.inputs.left_out import Choice
+    from bemerc.language.predict.evidence import write_evidence
     from bemerc.language.predict.records import write_predictions
     from bemerc.pipeline import clip_predictions, clip_table, clips
 
     path, document = source_of(source, video_dir, caches), read_params(params, settings)
+    choice = Choice(groups, turns) if evidence or groups or turns else None
     if path is not None and clips.is_manifest(path) and caches is None:
-        _predict_corpus(path, model, document, out, backbone, json)
+        _predict_corpus(path, model, document, out, backbone, choice, json)
         return
     how: dict[str, Any] = {"caches": caches, "workers": workers, "asr": asr, "teacher": teacher, "backbone": backbone}
-    answer = clip_predictions.run(model, path, out, document, **how)
+    answer = clip_predictions.run(model, path, out, document, **how, evidence=choice)
     file = answer.folder / "predictions.jsonl"
     write_predictions(file, answer.predictions, answer.without)
+    counted = answer.folder / "evidence.jsonl"
+    if choice:
+        write_evidence(counted, answer.evidence)
+    else:
+        counted.unlink(missing_ok=True)  # of another run, which is not this one's
     labels = answer.predictions, answer.without
     table = clip_table.write(answer.folder, answer.measured, answer.descriptions, *labels)
     if json:
-        output.print_json(_json(answer, file, table))
+        output.print_json(_json(answer, file, table) | ({"evidence": str(counted)} if choice else {}))
         return
     output.print_reasons(answer.measured.not_transcribed)
     for line in prediction_lines(answer):
@@ -83,24 +103,39 @@ def predict(
         f"\n{len(answer.predictions)} predictions in {printable(file, 1000)}, with words and times for a spreadsheet in "
         f"{printable(table, 1000)}. They say what emotion people would perceive, not what one feels."
     )
+    if choice:
+        typer.echo(f"What each part counted for: bemerc evidence {printable(counted, 1000)}")
     if "sample" in answer.metadata.corpora:
         typer.echo("This model was trained on the embedded sample, a warped portrait: on real people it says nothing.")
 
 
 def _predict_corpus(
-    manifest: Path, model: Path, params: Any, out: Path | None, backbone: str | None, json: bool
+    manifest: Path,
+    model: Path,
+    params: Any,
+    out: Path | None,
+    backbone: str | None,
+    choice: "Choice | None",
+    json: bool,
 ) -> None:
     from dataclasses import asdict
 
+    from bemerc.language.predict.evidence import write_evidence
     from bemerc.pipeline import clips, predict
 
-    project = clips.project_of(manifest, params)
-    file = project.predictions(model.resolve().name) if out is None else out / f"{model.resolve().name}.jsonl"
-    predictions = predict.run(project, model, file, backbone)
+    project, name = clips.project_of(manifest, params), model.resolve().name
+    file = project.predictions(name) if out is None else out / f"{name}.jsonl"
+    counted = project.evidence(name) if out is None else out / "evidence" / f"{name}.jsonl"
+    predictions, evidence = predict.run(project, model, file, backbone, choice)
+    if choice:
+        write_evidence(counted, evidence)
     if json:
-        output.print_json({"predictions": [asdict(one) for one in predictions], "file": str(file)})
-    else:
-        typer.echo(f"{len(predictions)} predictions in {printable(file, 1000)}")
+        made = {"predictions": [asdict(one) for one in predictions], "file": str(file)}
+        output.print_json(made | ({"evidence": str(counted)} if choice else {}))
+        return
+    typer.echo(f"{len(predictions)} predictions in {printable(file, 1000)}")
+    if choice:
+        typer.echo(f"What each part counted for: bemerc evidence {printable(counted, 1000)}")
 
 
 def _json(answer: "Predicted", file: Path, table: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bemerc.core.errors import BemercError
 from bemerc.corpus.manifest import Manifest
 from bemerc.language.inputs import variants
 from bemerc.language.model.behavior_model import ModelMetadata, read_metadata
-from bemerc.language.predict import score_labels
+from bemerc.language.predict import ledger, score_labels
 from bemerc.language.predict.records import Prediction, Unlabelled
 from bemerc.pipeline import clip_descriptions, clips
 from bemerc.pipeline.clips import Measured
@@ -21,6 +21,8 @@ from bemerc.pipeline.project import Project
 
 if TYPE_CHECKING:
     from bemerc.behavior.describe.description import Description
+    from bemerc.language.inputs.left_out import Choice
+    from bemerc.language.predict.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Predicted:
     descriptions by rules, what face, body and voice do: utterance id -> Description
     measured     the utterances and their caches
     folder       where the files lie that were made on the way
+    evidence     the ledger of every prediction, where it was asked for
     """
 
     predictions: tuple[Prediction, ...]
@@ -41,6 +44,7 @@ class Predicted:
     descriptions: Mapping[str, Description]
     measured: Measured
     folder: Path
+    evidence: tuple[Evidence, ...] = ()
 
 
 def run(
@@ -54,6 +58,7 @@ def run(
     asr: str | None = None,
     teacher: str | None = None,
     backbone: str | None = None,
+    evidence: Choice | None = None,
 ) -> Predicted:
     """Measure what is not measured yet, and score the model's labels; ``model``: a folder, or one that is loaded.
 
@@ -76,11 +81,15 @@ def run(
     described = _described(project, measured, model, inputs, by_rules, teacher, backbone)
     with file.open_tokens(project.tokens) as tokens:
         loaded = loaded or score_labels.MercModel(model, backbone, scoring.device)
-        scored = loaded.score(measured.manifest, tokens, ("test",), scoring, described)
+        scored, counted = ledger.score_if_asked(
+            loaded, measured.manifest, tokens, ("test",), scoring, evidence, described
+        )
         # Descriptions are of face, body and voice together, whatever the model reads as tokens.
         reads = tuple(tokens.widths) if inputs.described else metadata.modalities
         labelled, without = _with_context(measured.manifest, scored, tokens, reads)
-    return Predicted(labelled, without, metadata, by_rules, measured, project.data)
+    ids = {one.id for one in labelled}
+    own = tuple(one for one in counted if one.id in ids)
+    return Predicted(labelled, without, metadata, by_rules, measured, project.data, own)
 
 
 def _with_context(

@@ -77,6 +77,10 @@ class Project:
         """Folder of a variant's model."""
         return self.models / "merc" / variant
 
+    def evidence(self, variant: str) -> Path:
+        """The ledgers of a variant's predictions."""
+        return self.results / "evidence" / f"{variant}.jsonl"
+
     def predictions(self, variant: str) -> Path:
         """A variant's predictions of dev and test."""
         return self.results / "predictions" / f"{variant}.jsonl"

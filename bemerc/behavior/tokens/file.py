@@ -188,6 +188,7 @@ class TokenFile(Closeable):
             self._offsets = {m: _check_values(file, m, shape) for m, shape in shapes.items()}
             self._masks = {m: file.whole(f"{m}/mask") for m in shapes}
         self._hidden_columns = {m: _indices(path, m, self.columns.get(m, ()), names) for m, names in hidden.items()}
+        self._indices: dict[tuple[Modality, tuple[str, ...]], Sequence[int]] = {}
         self._rows = {key: row for row, key in enumerate(self.ids)}
         self._file = os.open(path, os.O_RDONLY)
 
@@ -199,12 +200,17 @@ class TokenFile(Closeable):
 
     def __getitem__(self, key: str) -> dict[Modality, BehaviorTokens]:
         """The tokens of one utterance, as new arrays; KeyError where the file does not have the id."""
+        return {m: self.read(key, m) for m in self.widths}
+
+    def read(self, key: str, modality: Modality, without: Sequence[str] = ()) -> BehaviorTokens:
+        """The tokens of one utterance and modality, as new arrays; the columns ``without`` read as if nothing of them had been
+        measured. KeyError where the file does not have the id, CacheError where it does not have a column."""
         row = self._rows[key]
-        result = {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
-        for modality, columns in self._hidden_columns.items():
-            tokens = result[modality]
-            tokens.values[:, columns] = np.where(tokens.mask[:, None], self._unmeasured(modality)[columns], 0)
-        return result
+        tokens = BehaviorTokens(self._values(modality, row), self._masks[modality][row].copy())
+        hidden = [*self._hidden_columns.get(modality, ()), *self._indices_of(modality, tuple(without))]
+        if hidden:
+            tokens.values[:, hidden] = np.where(tokens.mask[:, None], self._unmeasured(modality)[hidden], 0)
+        return tokens
 
     def without(self, hidden: Mapping[Modality, Sequence[str]]) -> TokenFile:
         """The same file with these columns hidden: they read as if nothing of them had been measured.
@@ -218,7 +224,13 @@ class TokenFile(Closeable):
         mean = np.array(self.calibration.modalities[modality].mean)
         return mean if self.params["calibration"] == "none" else np.zeros_like(mean)
 
-    def _read(self, modality: Modality, row: int) -> NDArray[np.float32]:
+    def _indices_of(self, modality: Modality, names: tuple[str, ...]) -> Sequence[int]:
+        """Where these columns stand; kept, since the same ones are left out of many utterances."""
+        if (modality, names) not in self._indices:
+            self._indices[modality, names] = _indices(self.path, modality, self.columns[modality], names)
+        return self._indices[modality, names]
+
+    def _values(self, modality: Modality, row: int) -> NDArray[np.float32]:
         values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
         offset = self._offsets[modality] + row * values.nbytes
         if values.nbytes and os.preadv(self._file, [values.data], offset) != values.nbytes:

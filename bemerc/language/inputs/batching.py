@@ -121,7 +121,7 @@ def _behavior(
             raise ExampleError(
                 f"{place.utterance}: the token file has no behavior of this utterance. Run 'bemerc tokens' again."
             )
-        read = tokens[place.utterance][place.modality]
+        read = tokens.read(place.utterance, place.modality, place.without)
         pair = (np.zeros_like(read.values), np.zeros_like(read.mask)) if place.hidden else (read.values, read.mask)
         pairs_of.setdefault(place.modality, []).append(pair)
     return {m: (np.stack([v for v, _ in pairs]), np.stack([k for _, k in pairs])) for m, pairs in pairs_of.items()}

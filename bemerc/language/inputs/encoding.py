@@ -85,6 +85,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._nodes: dict[tuple[Part, bool], Node] = {}
         self._words: dict[str, tuple[int, ...]] = {}
+        self._targets: dict[tuple[str, bool], Node] = {}
         # A chat template opens with its own mark, and ends an answer with its own.
         self._begin = () if frame or tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
         self._newline = self._line_break()
@@ -96,27 +97,41 @@ class Encoder:
 
         Raises ExampleError with the id and both lengths where the target utterance alone does not fit.
         """
+        return replace(self.encode_answers(prompt, (prompt.target,), ended)[0], answer=answer)
+
+    def encode_answers(self, prompt: Prompt, answers: Sequence[str], ended: bool = True) -> list[Example]:
+        """As ``encode``, with each of the answers in place of the prompt's own; the prompt is encoded once."""
         framed = in_chat(prompt, self.frame) if self.frame else prompt
-        head, branch = self._node(framed.head, self._begin), self._node(framed.branch)
-        target = self._target(framed.target, ended)
+        head, branch = self._node(framed.head, self._begin), [self._node(part) for part in framed.branch_parts]
         turns = [self._node(part) for part in framed.history]
-        room = self.max_length - sum(len(node.ids) for node in (head, branch, target))
-        kept = _newest(turns, room)
-        if turns and not kept:
-            length = self.max_length - room + len(turns[-1].ids)
-            raise ExampleError(
-                f"{prompt.id}: the target utterance alone takes {length} tokens, but max_length is {self.max_length}. "
-                "Raise max_length, or take fewer behavior tokens."
-            )
-        return Example(prompt.id, (head, *kept, branch, target), answer)
+        room = self.max_length - sum(len(node.ids) for node in (head, *branch))
+        examples = []
+        for number, answer in enumerate(answers):
+            target = self._target(answer_in_chat(answer, self.frame) if self.frame else answer, ended)
+            kept = _newest(turns, room - len(target.ids))
+            if turns and not kept:
+                length = self.max_length - room + len(target.ids) + len(turns[-1].ids)
+                raise ExampleError(
+                    f"{prompt.id}: the target utterance alone takes {length} tokens, but max_length is {self.max_length}. "
+                    "Raise max_length, or take fewer behavior tokens."
+                )
+            examples.append(Example(prompt.id, (head, *kept, *branch, target), number))
+        return examples
+
+    def turns_that_fit(self, prompt: Prompt, answers: Sequence[str]) -> int:
+        """How many turns of the history are left before the longest of the answers. ExampleError as ``encode`` raises it."""
+        fewest = min(len(example.nodes) for example in self.encode_answers(prompt, answers))
+        return fewest - len(prompt.branch_parts) - 2
 
     def question(self, prompt: Prompt) -> Example:
         """The prompt without its answer, for a model that is to write one itself."""
         return Example(prompt.id, self.encode(prompt).nodes[:-1])
 
     def _target(self, text: str, ended: bool) -> Node:
-        ids = self._encode_words(text) + (self.end,) * ended
-        return Node(ids, (WORDS,) * len(ids), (), True)
+        if (text, ended) not in self._targets:
+            ids = self._encode_words(text) + (self.end,) * ended
+            self._targets[text, ended] = Node(ids, (WORDS,) * len(ids), (), True)
+        return self._targets[text, ended]
 
     def _node(self, part: Part, begin: tuple[int, ...] = ()) -> Node:
         key = (part, bool(begin))

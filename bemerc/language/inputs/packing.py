@@ -108,9 +108,16 @@ class _TreeBuilder:
         self.depths: list[int] = []  # where it begins on its path
         self.length = 0
         self.targets: list[tuple[int, int, int]] = []  # source, token, example
+        self.path: tuple[tuple[Node, ...], int] = (
+            (),
+            -1,
+        )  # of the latest example before its last node, and that path's end
 
     def added(self, example: Example) -> int:
         """How many positions longer the example would make the row."""
+        *before, last = example.nodes
+        if self.path[0] == tuple(before):  # another answer to the same question
+            return 0 if (self.path[1], last.inputs) in self.numbers else len(last.inputs.ids)
         parent: int | None = -1
         for depth, node in enumerate(example.nodes):
             parent = self.numbers.get((parent, node.inputs))
@@ -119,11 +126,15 @@ class _TreeBuilder:
         return 0
 
     def add(self, example: Example) -> None:
-        parent = -1
-        for node in example.nodes:
-            if node.target:
-                self._add_targets(len(self.examples), parent, node)
-            parent = self._add_node(parent, node)
+        *before, last = example.nodes
+        if self.path[0] != tuple(before):
+            end = -1
+            for node in before:
+                end = self._add_node(end, node)
+            self.path = tuple(before), end
+        if last.target:
+            self._add_targets(len(self.examples), self.path[1], last)
+        self._add_node(self.path[1], last)
         self.examples.append(example)
 
     def _add_node(self, parent: int, node: Node) -> int:

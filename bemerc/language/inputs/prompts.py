@@ -15,6 +15,7 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
@@ -86,12 +87,14 @@ class Placeholder:
 
     brief   two tokens that stand for all of them
     hidden  they read as if nothing had been measured
+    without token columns that read as if nothing of them had been measured
     """
 
     modality: Modality
     utterance: str
     brief: bool = False
     hidden: bool = False
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Prompt:
     history  one part per turn, oldest first; the last one is never dropped, the others from the oldest
     branch   what belongs to this utterance alone, up to the word before the answer
     target   the answer
+    splits   where the branch may be cut, so that another question shares what is before: indices of its placeholders
     """
 
     id: str
@@ -123,6 +127,12 @@ class Prompt:
     history: tuple[Part, ...]
     branch: Part
     target: str
+    splits: tuple[int, ...] = ()
+
+    @property
+    def branch_parts(self) -> tuple[Part, ...]:
+        """The branch, cut at ``splits``."""
+        return tuple(self.branch[start:stop] for start, stop in pairwise((0, *self.splits, len(self.branch))))
 
     @property
     def text(self) -> str:
@@ -174,7 +184,7 @@ def merc_prompt(
     )
     branch = (
         f"###\nThe last line, by {_name(turn)}: {_quoted(turn)}\n" if params.repeat_target_utterance else "###\n",
-        *(f"{SENTENCE_LEADS[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described),
+        *_sentences(described),
         *behavior(turn.id, modalities, joined=not params.repeat_target_utterance),
         "Emotion:" if params.repeat_target_utterance or not modalities else " Emotion:",
     )
@@ -221,6 +231,16 @@ def without_behavior(prompt: Prompt) -> Prompt:
     """
     branch = tuple(replace(of, hidden=True) if isinstance(of, Placeholder) else of for of in prompt.branch)
     return replace(prompt, id=f"{prompt.id}\0", branch=branch)
+
+
+def with_sentences(prompt: Prompt, own: Mapping[str, str], other: Mapping[str, str]) -> Prompt:
+    """The same question with the sentences ``other`` in place of its ``own``; slot -> sentence."""
+    first, rest = prompt.branch[:1], prompt.branch[1 + len(_sentences(own)) :]
+    return replace(prompt, branch=(*first, *_sentences(other), *rest), splits=())
+
+
+def _sentences(described: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{SENTENCE_LEADS[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described)
 
 
 def merc_head(labels: Sequence[str]) -> str:

@@ -102,6 +102,10 @@ class Variant:
         needed = {source for _, source in self.described}
         return tuple(source for source in SOURCES if source in needed)
 
+    def read(self, columns: Mapping[Modality, Sequence[str]]) -> dict[Modality, tuple[str, ...]]:
+        """The token columns that are of a cue that is on, of the modalities that are read."""
+        return {m: tuple(c for c in columns.get(m, ()) if self._reads(m, c)) for m in self.modalities}
+
     def hidden(self, columns: Mapping[Modality, Sequence[str]]) -> dict[Modality, tuple[str, ...]]:
         """The token columns that are of a cue that is off, of the modalities that are read."""
         hidden = {}

@@ -1,7 +1,8 @@
-"""Names of devices in params files: auto, cpu, cuda, cuda:N, spread."""
+"""Names of devices in params files (auto, cpu, cuda, cuda:N, spread), and what to do where a device's memory does not suffice."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -30,3 +31,15 @@ def device_faults(name: str) -> Iterator[str]:
     """What is wrong with a params file's ``device``."""
     if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+|spread", name):
         yield f"device: must be auto, cpu, cuda, cuda:N or spread, not {name!r}."
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """The GPU's memory, where it does not suffice, as a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            "The GPU's memory does not suffice for judging. Lower predict.batch or predict.row_tokens, or set "
+            "predict.device: spread or cpu."
+        ) from None

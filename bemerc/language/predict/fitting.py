@@ -60,4 +60,4 @@ def _fits(one: prompt.Prompt, labels: Sequence[str], encoder: encoding.Encoder) 
 
 
 def _encoded(one: prompt.Prompt, labels: Sequence[str], encoder: encoding.Encoder) -> list[encoding.Example]:
-    return [encoder.encode(replace(one, target=prompt.label_target(label))) for label in labels]
+    return encoder.encode_answers(one, [prompt.label_target(label) for label in labels])

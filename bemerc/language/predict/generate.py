@@ -14,6 +14,7 @@ from bemerc.core.progress import bar
 from bemerc.language.inputs import batching, packing
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.model import model_folder
+from bemerc.language.model.devices import enough_memory
 from bemerc.language.predict import score_labels
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def generate_descriptions(
     encoder = score_labels.encoder_for(loaded, score_labels.prompt_params(folder, metadata), loaded.max_length)
     slots_of: dict[str, dict[str, str]] = {id: dict.fromkeys(prompt.SLOTS, "") for id in ids}
     with (
-        score_labels.enough_memory(),
+        enough_memory(),
         torch.inference_mode(),
         bar("descriptions", len(ids) * len(prompt.SLOTS), "slots") as advance,
     ):

@@ -69,24 +69,24 @@ class ModalityGate:
         ]
         return dict(zip(ids, mixed(scores, evidence, self.gate, self.log_scale), strict=True))
 
-    def evidence(self, modality: Modality, utterances: Sequence[str | None], tokens: TokenFile) -> Floats:
+    def evidence(self, modality: Modality, places: Sequence[Placeholder | None], tokens: TokenFile) -> Floats:
         """(N, C) of one modality; 0 where an utterance has no behavior of it."""
-        features, present = features_of(modality, utterances, tokens)
+        features, present = features_of(modality, places, tokens)
         return (self.classifiers[modality].log_probs(features) - self.prior) * present[:, None]
 
 
-def behavior_in(prompt: Prompt) -> dict[Modality, str]:
-    """Modality -> the utterance whose behavior stands in the question."""
-    return {p.modality: p.utterance for p in prompt.branch if isinstance(p, Placeholder) and not p.brief}
+def behavior_in(prompt: Prompt) -> dict[Modality, Placeholder]:
+    """Modality -> the behavior that stands in the question, where it is not hidden."""
+    return {p.modality: p for p in prompt.branch if isinstance(p, Placeholder) and not p.brief and not p.hidden}
 
 
 def features_of(
-    modality: Modality, utterances: Sequence[str | None], tokens: TokenFile
+    modality: Modality, places: Sequence[Placeholder | None], tokens: TokenFile
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """(N, 2 D') mean and spread of an utterance's tokens, (N,) whether it has any."""
     rows, present = [], []
-    for utterance in utterances:
-        read = tokens[utterance][modality] if utterance is not None else None
+    for place in places:
+        read = tokens.read(place.utterance, modality, place.without) if place is not None else None
         there = read.values[read.mask].astype(np.float64) if read is not None else np.empty((0, 0))
         present.append(len(there) > 0)
         width = len(tokens.columns[modality])

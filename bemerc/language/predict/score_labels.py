@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -32,7 +32,7 @@ from bemerc.corpus.manifest import SPLITS, Dialogue, Manifest, Modality, Split
 from bemerc.language.inputs import batching, chat_template, encoding, packing, recombined, variants
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.model import attention_rows, behavior_model, model_folder
-from bemerc.language.model.devices import device_faults
+from bemerc.language.model.devices import device_faults, enough_memory
 from bemerc.language.predict import modality_gate, reallocate, reallocation_file, temperature
 from bemerc.language.predict.fitting import Asked, fitting
 from bemerc.language.predict.modes import Mode
@@ -67,6 +67,15 @@ class Params:
         if self.row_tokens < 0:
             yield f"row_tokens: must not be negative, not {self.row_tokens}."
         yield from device_faults(self.device)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a model reads: by which encoder, which token columns, and id -> slot -> sentence."""
+
+    encoder: encoding.Encoder
+    columns: Mapping[Modality, Sequence[str]]
+    sentences: Mapping[str, Mapping[str, str]]
 
 
 class MercModel:
@@ -118,6 +127,19 @@ class MercModel:
         trained on, or its descriptions are not there; StaleError where model or tokens were made from other splits than
         the manifest's.
         """
+        return self.score_with(manifest, tokens, splits, params, described, lambda asked, _: asked)[0]
+
+    def score_with(
+        self,
+        manifest: Manifest,
+        tokens: TokenFile,
+        splits: Sequence[Split],
+        params: Params,
+        described: variants.Described,
+        more: Callable[[Asked, Reads], Asked],
+    ) -> tuple[list[Prediction], dict[str, NDArray[np.float64]]]:
+        """Predictions as of ``score``, and id -> (C,) log-probabilities of all that ``more`` makes of the questions: these, and
+        further ones in the same trees, under ids of their own."""
         inputs, fingerprint = self._must_fit(manifest, tokens, splits, described)
         sentences = variants.sentences(inputs, described, [u.id for u in manifest.utterances])
 
@@ -126,13 +148,11 @@ class MercModel:
             return prompts(of, splits, self.labels, modalities, self._prompt, inputs.behavior_of, sentences)
 
         asked, notes = fitting(manifest, ask, self._encoder)
-        sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params)
+        read = tokens.without(inputs.hidden(tokens.columns))
+        logs = self._log_probs(more(asked, Reads(self._encoder, inputs.read(tokens.columns), sentences)), read, params)
         gold = {u.id: u.label for u in manifest.utterances}
-        made = [
-            prediction(id, gold[id], self.labels, temperature.scaled(s, self._temperature))
-            for id, s in sorted(sums.items())
-        ]
-        return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made]
+        made = [prediction(id, gold[id], self.labels, logs[id]) for id in sorted(one.id for one, _ in asked)]
+        return [replace(one, manifest=fingerprint, note=notes.get(one.id)) for one in made], logs
 
     def score_items(
         self,
@@ -159,8 +179,7 @@ class MercModel:
             return [(one, self.labels) for one in asked]
 
         asked, _ = fitting(manifest, ask, self._encoder, {item.id: item.voice_of for item in items})
-        sums = self._sums(asked, tokens.without(inputs.hidden(tokens.columns)), params, rule)
-        return {id: temperature.scaled(s, self._temperature) for id, s in sums.items()}
+        return self._log_probs(asked, tokens.without(inputs.hidden(tokens.columns)), params, rule)
 
     def must_give_rows(self) -> None:
         """Raise ModelError where no rule can read this model's attention."""
@@ -178,17 +197,18 @@ class MercModel:
         variants.must_be_described(metadata.variant, inputs, described, manifest, splits)
         return inputs, fingerprint
 
-    def _sums(
+    def _log_probs(
         self, asked: Asked, tokens: TokenFile, params: Params, rule: attention_rows.Rule | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Label scores; attention is moved where params ask for it, or as ``rule`` says."""
+        """Id -> (C,) log-probabilities of the labels, at the model's temperature; attention is moved where params ask for it, or as ``rule`` says."""
         with enough_memory():
             if rule or params.reallocate == "none":
                 sums = score_labels(self._lm, self._encoder, asked, tokens, params, rule=rule)
             else:
                 sums = reallocated(self._lm, self._encoder, asked, tokens, params, self.reallocation)
         _must_be_numbers(sums, self.folder)
-        return sums if self._gate is None else self._gate.combined(asked, sums, tokens)
+        sums = sums if self._gate is None else self._gate.combined(asked, sums, tokens)
+        return {id: temperature.scaled(of, self._temperature) for id, of in sums.items()}
 
     @property
     def _temperature(self) -> float:
@@ -282,18 +302,6 @@ def prompts(
     ]
 
 
-@contextlib.contextmanager
-def enough_memory() -> Iterator[None]:
-    """The GPU's memory, where it does not suffice, as a sentence."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise ModelError(
-            "The GPU's memory does not suffice for judging. Lower predict.batch or predict.row_tokens, or set "
-            "predict.device: spread or cpu."
-        ) from None
-
-
 def encoder_for(loaded: behavior_model.BehaviorModel, shape: prompt.Params, max_length: int) -> encoding.Encoder:
     """The encoder of a model's tokenizer, inside its chat template where params ask for it."""
     frame = chat_template.frame_of(loaded.tokenizer, loaded.params.name_or_path) if shape.template == "chat" else None
@@ -316,9 +324,9 @@ def score_labels(
     """
     ended = {labels: encoder.overlap(labels, prompt.label_target) for labels in {labels for _, labels in asked}}
     examples = [
-        encoder.encode(replace(one, target=prompt.label_target(label)), ended[labels], answer)
+        example
         for one, labels in asked
-        for answer, label in enumerate(labels)
+        for example in encoder.encode_answers(one, [prompt.label_target(label) for label in labels], ended[labels])
     ]
     sums = {one.id: np.full(len(labels), np.nan) for one, labels in asked}
     left = {one.id: len(labels) for one, labels in asked}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.corpus.manifest import Manifest, Modality, Utterance
+from bemerc.language.inputs.prompts import Placeholder
 from bemerc.language.predict import modality_gate
 from bemerc.language.predict.modality_gate import Classifier, Floats, ModalityGate
 from bemerc.language.predict.temperature import loss, scaled
@@ -43,7 +44,7 @@ def fit(
     made = ModalityGate(classifiers, prior, np.zeros((len(modalities), 3)), np.zeros(1))
     dev = [u for u in dev if u.id in sums]
     scores, gold = scaled(np.stack([sums[u.id] for u in dev]), 1.0), _codes(dev, manifest.labels)
-    evidence = [made.evidence(m, [u.id for u in dev], tokens) for m in modalities]
+    evidence = [made.evidence(m, [Placeholder(m, u.id) for u in dev], tokens) for m in modalities]
 
     def gated(used: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         return _gate(scores[used], [one[used] for one in evidence], gold[used])
@@ -74,7 +75,7 @@ def _classifier(
     modality: Modality, train: Sequence[Utterance], right: Codes, tokens: TokenFile, labels: int
 ) -> Classifier:
     """Logistic regression on train's utterances that have the modality; the decay with the smallest loss on left-out folds."""
-    features, present = modality_gate.features_of(modality, [u.id for u in train], tokens)
+    features, present = modality_gate.features_of(modality, [Placeholder(modality, u.id) for u in train], tokens)
     if not present.any():
         width = features.shape[1]
         return Classifier(np.zeros((labels, width)), np.zeros(labels), np.zeros(width), np.ones(width))
