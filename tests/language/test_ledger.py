@@ -159,7 +159,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def close(found: Mapping[str, float], expected: np.ndarray) -> None:
-    np.testing.assert_allclose(list(found.values()), expected, atol=2e-4)
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["llama3", "gemma2", "mose", "modality_gate"])
@@ -178,7 +178,7 @@ def test_a_cue_left_out_is_one_that_was_not_measured(world: World, kind: str) ->
             close(one.log_probs, whole[id])
             close(one.parts[part], absent[id])
     moved = [abs(one.counts()["face"]) for one in made.values()]
-    assert max(moved) > 2e-3  # else equality would say nothing
+    assert max(moved) > 1e-3  # else equality would say nothing
 
 
 @pytest.mark.parametrize("kind", ["llama3", "gemma2", "mose", "all turns"])
@@ -193,7 +193,7 @@ def test_a_turn_left_out_is_one_that_was_not_said(world: World, kind: str) -> No
         for id in after:
             close(made[id].parts[f"turn:{left.id}"], fresh[id])
             moved.append(abs(made[id].counts()[f"turn:{left.id}"]))
-    assert max(moved) > 2e-3
+    assert max(moved) > 1e-3
 
 
 def test_what_an_utterance_shows_is_left_out_of_its_own_line_too(world: World) -> None:
@@ -233,7 +233,7 @@ def test_a_changed_explanation_is_another_utterances_where_it_is_read(world: Wor
         fresh = world.fresh("rules", described={"rules": {**world.described, id: other}})
         close(one.parts["explanation"], fresh[id])
         moved.append(abs(one.counts()["explanation"]))
-    assert max(moved) > 2e-3
+    assert max(moved) > 1e-3
 
 
 def test_parts_are_those_that_the_model_reads(world: World) -> None:

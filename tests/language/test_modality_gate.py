@@ -147,7 +147,7 @@ def test_a_modality_that_nobody_has_adds_nothing(world: World) -> None:
     sums = {u.id: np.log([0.4, 0.3, 0.3]) for u in world.manifest.by_split("dev")}
     made, numbers = fit_gate.fit(world.manifest, Blank(), ("face",), sums)
     assert np.isfinite(numbers["head_loss"])
-    assert not made.evidence("face", list(sums), Blank()).any()
+    assert not made.evidence("face", [prompts.Placeholder("face", id) for id in sums], Blank()).any()
 
 
 @pytest.mark.parametrize("variant", ["T", "TV"])

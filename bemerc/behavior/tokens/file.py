@@ -200,17 +200,23 @@ class TokenFile(Closeable):
 
     def __getitem__(self, key: str) -> dict[Modality, BehaviorTokens]:
         """The tokens of one utterance, as new arrays; KeyError where the file does not have the id."""
-        return {m: self.read(key, m) for m in self.widths}
-
-    def read(self, key: str, modality: Modality, without: Sequence[str] = ()) -> BehaviorTokens:
-        """The tokens of one utterance and modality, as new arrays; the columns ``without`` read as if nothing of them had been
-        measured. KeyError where the file does not have the id, CacheError where it does not have a column."""
         row = self._rows[key]
-        tokens = BehaviorTokens(self._values(modality, row), self._masks[modality][row].copy())
-        hidden = [*self._hidden_columns.get(modality, ()), *self._indices_of(modality, tuple(without))]
-        if hidden:
-            tokens.values[:, hidden] = np.where(tokens.mask[:, None], self._unmeasured(modality)[hidden], 0)
+        result = {m: BehaviorTokens(self._read(m, row), self._masks[m][row].copy()) for m in self.widths}
+        for modality, columns in self._hidden_columns.items():
+            self._hide(result[modality], modality, columns)
+        return result
+
+    def read(self, key: str, modality: Modality, without: tuple[str, ...]) -> BehaviorTokens:
+        """The tokens of one utterance and modality; the columns ``without`` read as if nothing of them had been measured.
+        KeyError where the file does not have the id, CacheError where it does not have a column."""
+        tokens = self[key][modality]
+        if (modality, without) not in self._indices:  # the same columns are left out of many utterances
+            self._indices[modality, without] = _indices(self.path, modality, self.columns[modality], without)
+        self._hide(tokens, modality, self._indices[modality, without])
         return tokens
+
+    def _hide(self, tokens: BehaviorTokens, modality: Modality, columns: Sequence[int]) -> None:
+        tokens.values[:, columns] = np.where(tokens.mask[:, None], self._unmeasured(modality)[columns], 0)
 
     def without(self, hidden: Mapping[Modality, Sequence[str]]) -> TokenFile:
         """The same file with these columns hidden: they read as if nothing of them had been measured.
@@ -224,13 +230,7 @@ class TokenFile(Closeable):
         mean = np.array(self.calibration.modalities[modality].mean)
         return mean if self.params["calibration"] == "none" else np.zeros_like(mean)
 
-    def _indices_of(self, modality: Modality, names: tuple[str, ...]) -> Sequence[int]:
-        """Where these columns stand; kept, since the same ones are left out of many utterances."""
-        if (modality, names) not in self._indices:
-            self._indices[modality, names] = _indices(self.path, modality, self.columns[modality], names)
-        return self._indices[modality, names]
-
-    def _values(self, modality: Modality, row: int) -> NDArray[np.float32]:
+    def _read(self, modality: Modality, row: int) -> NDArray[np.float32]:
         values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
         offset = self._offsets[modality] + row * values.nbytes
         if values.nbytes and os.preadv(self._file, [values.data], offset) != values.nbytes:

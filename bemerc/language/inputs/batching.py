@@ -17,7 +17,7 @@ from bemerc.language.inputs.packing import Tree
 from bemerc.language.inputs.prompts import Placeholder
 
 if TYPE_CHECKING:
-    from bemerc.behavior.tokens.file import TokenFile
+    from bemerc.behavior.tokens.file import BehaviorTokens, TokenFile
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -121,10 +121,17 @@ def _behavior(
             raise ExampleError(
                 f"{place.utterance}: the token file has no behavior of this utterance. Run 'bemerc tokens' again."
             )
-        read = tokens.read(place.utterance, place.modality, place.without)
+        read = behavior_of(place, tokens)
         pair = (np.zeros_like(read.values), np.zeros_like(read.mask)) if place.hidden else (read.values, read.mask)
         pairs_of.setdefault(place.modality, []).append(pair)
     return {m: (np.stack([v for v, _ in pairs]), np.stack([k for _, k in pairs])) for m, pairs in pairs_of.items()}
+
+
+def behavior_of(place: Placeholder, tokens: TokenFile) -> BehaviorTokens:
+    """What was measured of a placeholder's utterance and modality, without the columns that it leaves out."""
+    if place.without:
+        return tokens.read(place.utterance, place.modality, place.without)
+    return tokens[place.utterance][place.modality]
 
 
 def batches(trees: Sequence[Tree], size: int, shuffle: np.random.Generator | None = None) -> Iterator[list[Tree]]:

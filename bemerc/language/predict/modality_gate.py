@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from bemerc.core.errors import ModelError
 from bemerc.corpus.manifest import Modality
+from bemerc.language.inputs.batching import behavior_of
 from bemerc.language.inputs.prompts import Placeholder, Prompt
 from bemerc.language.predict.temperature import scaled
 
@@ -86,7 +87,7 @@ def features_of(
     """(N, 2 D') mean and spread of an utterance's tokens, (N,) whether it has any."""
     rows, present = [], []
     for place in places:
-        read = tokens.read(place.utterance, modality, place.without) if place is not None else None
+        read = behavior_of(place, tokens) if place is not None else None
         there = read.values[read.mask].astype(np.float64) if read is not None else np.empty((0, 0))
         present.append(len(there) > 0)
         width = len(tokens.columns[modality])
