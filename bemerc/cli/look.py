@@ -91,6 +91,9 @@ def view(
         Path | None,
         typer.Option("--video", help="An MP4 with the overlay drawn in, subtitles beside it, in place of the page."),
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the page on this machine until Ctrl-C, in place of a file.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """One page for a conversation, to open in a browser.
@@ -127,7 +130,12 @@ def view(
             from bemerc.view import annotated
 
             result = annotated.write(found, video, options)
-            typer.echo(f"{printable_lines(result)}")
+            typer.echo(printable_lines(result))
+            return
+        if serve:
+            from bemerc.view import serve as server
+
+            server.run(found, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
             return
         page = build.write_page(found, out, options)
     if json:

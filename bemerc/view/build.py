@@ -38,12 +38,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Page:
-    """A page that was written: its file, its size, how many dialogues it holds, what it holds of people."""
+    """A page that was written: its file, its size, how many dialogues it holds, what it holds of people, and the videos
+    that it shows, where they are not in it."""
 
     file: Path
     bytes: int
     dialogues: int
     holds: tuple[str, ...]
+    videos: tuple[Path, ...]
 
 
 def selected(sources: Sources, ids: Sequence[str]) -> list[Dialogue]:
@@ -82,8 +84,10 @@ def collect(sources: Sources, options: Options, *, cuts: bool = True) -> list[Di
     return result
 
 
-def write_page(sources: Sources, out: Path, options: Options) -> Page:
+def write_page(sources: Sources, out: Path, options: Options, *, served: bool = False) -> Page:
     """Write the page ``out``, and videos that browsers do not play, or blurred ones, into a folder beside it.
+
+    served  a server hands out the videos, by media_files.served_name
 
     BemercError where an id is unknown or nothing was measured, DiskError where the disk refuses.
     """
@@ -94,7 +98,7 @@ def write_page(sources: Sources, out: Path, options: Options) -> Page:
             made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         videos = _videos(dialogues, made, options) if options.faces else []
         holds = tuple(_holds(dialogues, bool(videos), options))
-        entries = [{"src": None if options.embed else media_files.relative_url(v, out), "name": v.name} for v in videos]
+        entries = [{"src": _address(n, v, out, options, served), "name": v.name} for n, v in enumerate(videos)]
         index = {
             "dialogues": [_entry(d) for d in dialogues],
             "lists": lists.of(dialogues),
@@ -108,7 +112,14 @@ def write_page(sources: Sources, out: Path, options: Options) -> Page:
         title = dialogues[0].id if len(dialogues) == 1 else f"{len(dialogues)} dialogues"
         blocks = [dialogue.packed() for dialogue in dialogues]
         size = page_file.write(out, f"{title} - bemerc", index, blocks, videos if options.embed else ())
-    return Page(out, size, len(dialogues), holds)
+    return Page(out, size, len(dialogues), holds, () if options.embed else tuple(videos))
+
+
+def _address(number: int, video: Path, out: Path, options: Options, served: bool) -> str | None:
+    """Where the page finds a video; None where it is in the page."""
+    if options.embed:
+        return None
+    return media_files.served_name(number, video) if served else media_files.relative_url(video, out)
 
 
 def _entry(dialogue: DialogueData) -> dict[str, Any]:

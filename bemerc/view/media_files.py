@@ -45,3 +45,8 @@ def header(clip: Path) -> ClipHeader | None:
 def relative_url(file: Path, page: Path) -> str:
     """A file's address relative to the page's."""
     return quote(Path(os.path.relpath(file.absolute(), page.absolute().parent)).as_posix())
+
+
+def served_name(number: int, video: Path) -> str:
+    """A video's path on the server, below the page's."""
+    return f"videos/{number}{video.suffix.lower()}"

@@ -82,15 +82,17 @@ def _first(folders: Sequence[Path], name: str) -> Path | None:
 
 
 def _evidence_of(predictions: Path | None, folders: Sequence[Path]) -> Path | None:
-    """The evidence of these predictions: beside them or one folder up, first a file that bears their name."""
+    """The evidence of these predictions: in evidence/ under their name, beside their folder; else an evidence.jsonl
+    beside them or the caches, or another whose name ends with theirs."""
     if predictions is not None:
-        folders = [predictions.absolute().parent, predictions.absolute().parent.parent, *folders]
-    for folder in folders:
-        files = sorted(folder.glob("evidence*.jsonl"))
-        named = [file for file in files if predictions is not None and file.stem.endswith(predictions.stem)]
-        if files:
-            return (named or files)[0]
-    return None
+        own = predictions.absolute().parent
+        named = own.parent / "evidence" / predictions.name
+        if named.is_file():
+            return named
+        folders = [own, own.parent, *folders]
+    stem = "" if predictions is None else predictions.stem
+    found = [file for folder in folders for file in sorted(folder.glob("evidence*.jsonl"))]
+    return next((file for file in found if file.stem == "evidence" or (stem and file.stem.endswith(stem))), None)
 
 
 def _conflicts(path: Path) -> dict[str, ConflictItem]:

@@ -5,10 +5,15 @@ In headless Chromium by Playwright; without them these tests are skipped.
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,14 +122,14 @@ def browser() -> Iterator[Any]:
 class Opened:
     """A page in the browser, and what it asked for and complained of."""
 
-    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
+    def __init__(self, browser: Any, page: Path | str, **context: Any) -> None:
         self.page = browser.new_context(viewport={"width": 1300, "height": 900}, **context).new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.goto(file.absolute().as_uri())
+        self.page.goto(page if isinstance(page, str) else page.absolute().as_uri())
         self.page.wait_for_selector(".chart canvas")
         self.settle()
 
@@ -230,6 +235,30 @@ def test_no_faces_leaves_the_pictures_out_and_still_plays(browser: Any, world: P
     opened.page.wait_for_timeout(500)
     assert opened.time_s() > 0.1
     assert not opened.complaints
+
+
+def test_what_is_served_needs_the_token_and_the_hosts_name(browser: Any, world: Path) -> None:
+    command = [sys.executable, "-m", "bemerc", "view", str(world), "--serve", "-q"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    ) as run:
+        assert run.stdout is not None
+        address = run.stdout.readline().split()[1]
+        try:
+            opened = Opened(browser, address)
+            opened.seek(1.5)
+            assert (opened.stage().min(axis=2) > 160).any()  # the disc of the video
+            assert not opened.complaints
+            assert all(url.startswith((address, "blob:")) for url in opened.requests)
+            host, port = address.split("/")[2].split(":")
+            for path, name in (("/", address.split("/")[2]), (f"/{address.split('/')[3]}/", "evil.example")):
+                connection = http.client.HTTPConnection(host, int(port))
+                connection.request("GET", path, headers={"Host": name})
+                assert connection.getresponse().status == 404
+                connection.close()
+        finally:
+            run.send_signal(signal.SIGINT)
+    assert run.returncode == 130
 
 
 def test_blur_leaves_the_measured_face_alone(world: Path) -> None:

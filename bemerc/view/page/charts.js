@@ -148,9 +148,17 @@ class Charts {
     this.time = time;
     const [from, to] = this.range, length = to - from;
     if ((time < from || time > to) && length < this.dialogue.duration_s) { this.show(time - length * 0.1, time + length * 0.9); return; }
-    const turn = this.dialogue.utterances[turnAt(this.dialogue, time)];
-    for (const { plot, playhead, values, kind, names, unit } of this.heads) {
-      playhead.style.transform = `translateX(${plot.valToPos(time, "x")}px)`;
+    for (const { plot, playhead } of this.heads) playhead.style.transform = `translateX(${plot.valToPos(time, "x").toFixed(1)}px)`;
+    clearTimeout(this.later); // numbers that change sixty times a second are not read
+    const wait = 100 - (performance.now() - (this.written || 0));
+    if (wait > 0) this.later = setTimeout(() => this.writeValues(), wait); else this.writeValues();
+  }
+
+  // The values at the playhead.
+  writeValues() {
+    this.written = performance.now();
+    const { time } = this, turn = this.dialogue.utterances[turnAt(this.dialogue, time)];
+    for (const { values, kind, names, unit } of this.heads) {
       const near = kind && nearestRow(this.dialogue, kind, turn, time);
       values.forEach((value, n) => {
         const number = near && near.off < 0.2 ? this.dialogue.arrays[`${kind}.${names[n]}`][near.row] : null;

@@ -3,7 +3,11 @@
 const index = JSON.parse(document.getElementById("index").textContent);
 const ABSENT = -32768, STEPS = 16384;
 
-const bytesOf = (id) => Uint8Array.from(atob(document.getElementById(id).textContent), (c) => c.charCodeAt(0));
+function bytesOf(id) {
+  const text = atob(document.getElementById(id).textContent), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
 
 async function openDialogue(number) {
   const stream = new Blob([bytesOf(`dialogue${number}`)]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -24,7 +28,9 @@ function decode(buffer, start, how) {
 
 // A series with null where nothing was measured, as the charts want it.
 function series(steps, scale) {
-  return Array.from(steps, (step) => (step === ABSENT ? null : step * scale));
+  const values = new Array(steps.length);
+  for (let i = 0; i < steps.length; i++) values[i] = steps[i] === ABSENT ? null : steps[i] * scale;
+  return values;
 }
 
 // Rows of positions from differences, whose low bytes come first: {width, steps}.

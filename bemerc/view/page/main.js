@@ -6,10 +6,10 @@ let dialogue = null, shownTurn = -1;
 
 const charts = new Charts((time) => player.seek(time));
 const player = new Player((time) => {
-  playButton.textContent = player.playing ? "Pause" : "Play";
-  byId("clock").textContent = `${clock(time)} / ${clock(dialogue.duration_s)}`;
+  setText(playButton, player.playing ? "Pause" : "Play");
+  setText(byId("clock"), `${clock(time).slice(0, player.playing ? -1 : undefined)} / ${clock(dialogue.duration_s)}`);
   seekBar.value = String(time);
-  seekBar.setAttribute("aria-valuetext", clock(time));
+  seekBar.setAttribute("aria-valuetext", clock(time).slice(0, -3));
   charts.moveTo(time);
   const turn = turnAt(dialogue, time);
   if (turn !== shownTurn) {
@@ -18,6 +18,8 @@ const player = new Player((time) => {
     markCurrent(turn);
   }
 });
+
+function setText(place, text) { if (place.textContent !== text) place.textContent = text; }
 
 async function open(number, time = 0) {
   const opened = await openDialogue(number);

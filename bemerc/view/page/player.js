@@ -19,7 +19,11 @@ class Player {
     video.addEventListener("ended", () => this.atEnd());
     video.addEventListener("loadedmetadata", () => this.fit());
     video.addEventListener("seeked", () => { if (!this.calls) this.frame(video.currentTime); });
-    new ResizeObserver(() => this.draw()).observe(stage);
+    this.size = [0, 0];
+    new ResizeObserver(() => {
+      this.size = [overlay.clientWidth, overlay.clientHeight];
+      this.draw();
+    }).observe(stage);
     if (this.calls) this.listen();
     const tick = (now) => { this.tick(now); requestAnimationFrame(tick); };
     requestAnimationFrame(tick);
@@ -29,6 +33,7 @@ class Player {
     this.pause();
     this.dialogue = dialogue;
     this.segment = -1;
+    this.drawn = null;
     this.seek(0);
   }
 
@@ -142,23 +147,24 @@ class Player {
   // ---- overlay
 
   draw() {
-    const ratio = window.devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = overlay;
-    if (overlay.width !== Math.round(width * ratio) || overlay.height !== Math.round(height * ratio)) {
-      overlay.width = Math.round(width * ratio);
-      overlay.height = Math.round(height * ratio);
-    }
-    const context = overlay.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
     if (!this.dialogue || !this.current) return;
-    const exact = this.hasVideo, time = exact && this.shown !== null ? this.shown : this.time;
+    const time = this.hasVideo && this.shown !== null ? this.shown : this.time;
     const turn = this.dialogue.utterances[turnAt(this.dialogue, time)];
     const face = this.rowFor("face", turn, time), pose = this.rowFor("pose", turn, time);
+    const [width, height] = this.size, ratio = window.devicePixelRatio || 1;
+    const same = pose !== null && pose.off <= SAME_FRAME_S;
+    const drawn = [turn.id, face?.row, pose?.row, same, this.mesh, width, height, ratio].join();
+    if (drawn === this.drawn) return; // what is there is right already
+    this.drawn = drawn;
+    overlay.width = Math.round(width * ratio);
+    overlay.height = Math.round(height * ratio);
+    const context = overlay.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const seen = face !== null && this.measured(face);
     overlay.setAttribute("aria-label", seen ? "Face mesh of the frame on screen" : "No face measured in this frame");
     frameNote.textContent = this.note(turn, face, seen);
     if (!this.mesh) return;
-    if (pose) this.drawBody(context, pose.row, width, height, pose.off <= SAME_FRAME_S);
+    if (pose) this.drawBody(context, pose.row, width, height, same);
     if (seen) this.drawFace(context, face.row, width, height, turn);
   }
 
