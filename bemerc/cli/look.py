@@ -125,19 +125,19 @@ def view(
             ids = {id_ for cache in opened.values() for id_ in cache.ids}
             corpus = folder.from_ids(ids).manifest(features)
         beside = features if features.is_dir() else features.parent
-        found = sources.of(corpus, opened, beside, predictions, evidence)
+        read = sources.of(corpus, opened, beside, predictions, evidence)
         if video is not None:
             from bemerc.view import annotated
 
-            result = annotated.write(found, video, options)
+            result = annotated.write(read, video, options)
             typer.echo(printable_lines(result))
             return
         if serve:
             from bemerc.view import serve as server
 
-            server.run(found, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
+            server.run(read, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
             return
-        page = build.write_page(found, out, options)
+        page = build.write_page(read, out, options)
     if json:
         output.print_json(
             {"file": str(page.file), "bytes": page.bytes, "dialogues": page.dialogues, "holds": page.holds}

@@ -51,7 +51,7 @@ def _texts(folder: Path, corpus: str) -> Iterator[tuple[str, str]]:
         yield f"recipes/{recipe.name}", recipe.read_text(encoding="utf-8")
     yield VERSION_FILE, f"{_release()}\n"
     yield ".dvcignore", (FILES / "dvcignore").read_text(encoding="utf-8")
-    yield ".gitignore", "/data/\n/models/\n/results/\n*.h5\n"
+    yield ".gitignore", "/data/\n/models/\n/results/\n*.h5\n/page.html\n/page_videos/\n"
     scm = "" if _in_git(folder) else "    no_scm = true\n"
     yield ".dvc/config", (FILES / "dvc_config").read_text(encoding="utf-8") + scm
     yield ".dvc/.gitignore", "/config.local\n/tmp\n/cache\n"

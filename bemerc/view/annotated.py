@@ -135,14 +135,14 @@ def draw_lines(rgb: Rgb, points: Matrix, lines: tuple[tuple[int, ...], ...], col
 def _sound(data: DialogueData) -> NDArray[np.float32]:
     """(N,) the sound of all segments on the axis; empty where there is none."""
     total = np.zeros(round(data.header["duration_s"] * SAMPLE_RATE_HZ), np.float32)
-    found = False
+    has_sound = False
     for segment in data.segments:
         sound = np.empty(0, np.float32) if segment.clip is None else read_sound_of(segment.clip)
         first, at = round(segment.clip_start_s * SAMPLE_RATE_HZ), round(segment.start_s * SAMPLE_RATE_HZ)
         part = sound[first : first + round(segment.duration_s * SAMPLE_RATE_HZ)][: len(total) - at]
         total[at : at + len(part)] = part
-        found |= bool(len(part))
-    return total if found else np.empty(0, np.float32)
+        has_sound |= bool(len(part))
+    return total if has_sound else np.empty(0, np.float32)
 
 
 def _subtitles(data: DialogueData, out: Path) -> Recording:

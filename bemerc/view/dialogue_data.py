@@ -142,9 +142,9 @@ def _add_rows(
         arrays.add_positions("face.mesh", np.concatenate(meshes))
     if modality == "pose":
         for name, points in (("joints", joints_of), ("hands", hands_of)):
-            found = [points(f, t.utterance) for _, t, f in parts]
-            if all(one is not None for one in found):
-                arrays.add_positions(f"pose.{name}", np.concatenate([one for one in found if one is not None]))
+            positions = [points(f, t.utterance) for _, t, f in parts]
+            if all(one is not None for one in positions):
+                arrays.add_positions(f"pose.{name}", np.concatenate([one for one in positions if one is not None]))
 
 
 def mesh_of(cache: FrameCache, u: Utterance, face: Features) -> Matrix:

@@ -35,4 +35,4 @@ def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
         ("Target face uncertain", uncertain),
         ("Nothing measured", nothing),
     )
-    return [{"name": name, "count": len(found), "entries": found[:_LONGEST]} for name, found in lists if found]
+    return [{"name": name, "count": len(entries), "entries": entries[:_LONGEST]} for name, entries in lists if entries]

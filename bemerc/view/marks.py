@@ -20,9 +20,9 @@ def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
         what = "" if event.kind == "blink" else _phrases(event.units)
         marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], stamps[event.offset], what))
     for column, kind in phrases.OSCILLATIONS.items():
-        for swing in acts.oscillations(face, column):
-            middle = (stamps[swing.first] + stamps[swing.last]) / 2
-            marks.append(_mark(kind, stamps[swing.first], middle, stamps[swing.last], phrases.count(swing.count, kind)))
+        for one in acts.oscillations(face, column):
+            middle = (stamps[one.first] + stamps[one.last]) / 2
+            marks.append(_mark(kind, stamps[one.first], middle, stamps[one.last], phrases.count(one.count, kind)))
     return sorted(marks, key=lambda mark: float(mark["start_s"]))
 
 
@@ -32,14 +32,14 @@ def cuts(clip: Path, first_s: float, last_s: float) -> list[float]:
     from bemerc.media.video import CroppedFrame, Video
 
     detector = ShotDetector()
-    found = []
+    times_s = []
     with Video(clip) as video:
         for frame in video:
             if frame.timestamp_s > last_s:
                 break
             if detector(CroppedFrame(frame)) and frame.timestamp_s > first_s:
-                found.append(frame.timestamp_s)
-    return found
+                times_s.append(frame.timestamp_s)
+    return times_s
 
 
 def cut_mark(time_s: float) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.file()
         if path is None or not path.is_file():
-            self.send_error(HTTPStatus.NOT_FOUND)
+            self.send_error(404)
             return
         with path.open("rb") as file, contextlib.suppress(ConnectionError):  # a player that jumps hangs up
             self._send(file, path.stat().st_size, path.suffix.lower())

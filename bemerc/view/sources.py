@@ -91,8 +91,8 @@ def _evidence_of(predictions: Path | None, folders: Sequence[Path]) -> Path | No
             return named
         folders = [own, own.parent, *folders]
     stem = "" if predictions is None else predictions.stem
-    found = [file for folder in folders for file in sorted(folder.glob("evidence*.jsonl"))]
-    return next((file for file in found if file.stem == "evidence" or (stem and file.stem.endswith(stem))), None)
+    files = [file for folder in folders for file in sorted(folder.glob("evidence*.jsonl"))]
+    return next((file for file in files if file.stem == "evidence" or (stem and file.stem.endswith(stem))), None)
 
 
 def _conflicts(path: Path) -> dict[str, ConflictItem]:
