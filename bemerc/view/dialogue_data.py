@@ -19,11 +19,12 @@ from bemerc.behavior.describe.run import read_clip
 from bemerc.cache import Choice, Features, FrameCache
 from bemerc.core.errors import MachineError, MediaError
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
+from bemerc.language.predict.evidence import Evidence
 from bemerc.view import marks
 from bemerc.view.arrays import Arrays
 from bemerc.view.lines import BONES, FINGERS, LINES
 from bemerc.view.media_files import ClipHeader
-from bemerc.view.sources import Evidence, Sources
+from bemerc.view.sources import Sources
 from bemerc.view.time_axis import Place, Segment, lay_out
 
 MESH = tuple(sorted({point for line in LINES for point in line}))
@@ -275,4 +276,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence | None) -> dict[str, Any] | None:
-    return None if evidence is None else asdict(evidence)
+    if evidence is None:
+        return None
+    parts = [[part, list(left.values())] for part, left in evidence.parts.items()]
+    return {"labels": list(evidence.log_probs), "log_probs": list(evidence.log_probs.values()), "parts": parts}

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.cache import FrameCache
-from bemerc.core.errors import BemercError
-from bemerc.core.jsonfile import read_json_lines
-from bemerc.core.terminal import printable
 from bemerc.corpus.conflict import ConflictItem, read_conflict_set
 from bemerc.corpus.manifest import Manifest, Modality
+from bemerc.language.predict.evidence import Evidence, read_evidence
 from bemerc.language.predict.records import Prediction, read_predictions
-
-
-class EvidenceError(BemercError):
-    """A file of evidence is not what 'bemerc predict --evidence' writes."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """How an utterance's prediction depends on its parts.
-
-    labels     the label set
-    log_probs  log p of each label with everything
-    parts      (part, log p of each label with that part left out)
-    """
-
-    labels: tuple[str, ...]
-    log_probs: tuple[float, ...]
-    parts: tuple[tuple[str, tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,7 @@ def of(
         caches,
         {} if predictions is None else {one.id: one for one in read_predictions(predictions)},
         {} if descriptions is None else read_descriptions(descriptions),
-        {} if evidence is None else read_evidence(evidence),
+        {} if evidence is None else {one.id: one for one in read_evidence(evidence)},
         {} if conflicts is None else _conflicts(conflicts),
     )
 
@@ -98,26 +76,3 @@ def _evidence_of(predictions: Path | None, folders: Sequence[Path]) -> Path | No
 def _conflicts(path: Path) -> dict[str, ConflictItem]:
     items = read_conflict_set(path).items
     return {i.voice_of: i for i in items if i.way != "recombined" and i.label_voice != i.label_face}
-
-
-def read_evidence(path: Path) -> dict[str, Evidence]:
-    """Utterance id -> evidence. EvidenceError names the first line that is wrong."""
-    result = {}
-    for number, value in read_json_lines(path):
-        try:
-            labels = tuple(map(str, value["labels"]))
-            parts = tuple((str(one["part"]), _numbers(one["log_probs"], labels)) for one in value["parts"])
-            result[str(value["id"])] = Evidence(labels, _numbers(value["log_probs"], labels), parts)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise EvidenceError(
-                f"{printable(path)}, line {number}: evidence has id, labels, log_probs and parts with log_probs, one for "
-                "every label. Make it again with 'bemerc predict --evidence'."
-            ) from None
-    return result
-
-
-def _numbers(log_probs: Mapping[str, Any], labels: Sequence[str]) -> tuple[float, ...]:
-    values = tuple(float(log_probs[label]) for label in labels)
-    if not all(map(math.isfinite, values)):
-        raise ValueError("not finite")
-    return values
