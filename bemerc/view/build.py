@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,8 @@ from bemerc.view.dialogue_data import MESH, SIDES, DialogueData
 from bemerc.view.lines import BONES, FINGERS, LINES
 from bemerc.view.media_files import ClipHeader
 from bemerc.view.sources import Sources
+
+_MOST_HOURS = 2  # 90 MB without videos
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Page:
 
 
 def selected(sources: Sources, ids: Sequence[str]) -> list[Dialogue]:
-    """The dialogues with these ids; without ids, all of which a cache has an utterance. BemercError where none is."""
+    """The dialogues with these ids; without ids, all of which a cache has an utterance. BemercError where none is, and
+    where those are hours."""
     every = {dialogue.id: dialogue for dialogue in sources.manifest.dialogues()}
     if unknown := [id_ for id_ in ids if id_ not in every]:
         some = ", ".join(map(printable, list(every)[:5]))
@@ -63,7 +67,18 @@ def selected(sources: Sources, ids: Sequence[str]) -> list[Dialogue]:
             f"{printable(folder)}: none of its {len(sources.manifest.utterances)} utterances is in these caches. Name the clips "
             "that were measured with --video-dir, or the corpus with --manifest."
         )
+    hours = sum(_hours(u.id, sources) for dialogue in measured for u in dialogue.utterances)
+    if hours > _MOST_HOURS:
+        raise BemercError(
+            f"These are {len(measured)} dialogues of {hours:.1f} hours, and a page of more than {_MOST_HOURS} opens slowly. Name "
+            f"some with --dialogue, such as: {', '.join(printable(d.id) for d in measured[:5])}."
+        )
     return measured
+
+
+def _hours(id_: str, sources: Sources) -> float:
+    stated = (cache.duration_s(id_) for cache in sources.caches.values() if id_ in cache)
+    return next((value / 3600 for value in stated if math.isfinite(value)), 0.0)
 
 
 def clip_headers(manifest: Manifest, dialogues: Sequence[Dialogue]) -> dict[Path, ClipHeader | None]:

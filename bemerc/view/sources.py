@@ -60,13 +60,13 @@ def _first(folders: Sequence[Path], name: str) -> Path | None:
 
 
 def _evidence_of(predictions: Path | None, folders: Sequence[Path]) -> Path | None:
-    """The evidence of these predictions: in evidence/ under their name, beside their folder; else an evidence.jsonl
+    """The evidence of these predictions: in evidence/ under their name, beside them or their folder; else an evidence.jsonl
     beside them or the caches, or another whose name ends with theirs."""
     if predictions is not None:
         own = predictions.absolute().parent
-        named = own.parent / "evidence" / predictions.name
-        if named.is_file():
-            return named
+        for folder in (own, own.parent):
+            if (named := folder / "evidence" / predictions.name).is_file():
+                return named
         folders = [own, own.parent, *folders]
     stem = "" if predictions is None else predictions.stem
     files = [file for folder in folders for file in sorted(folder.glob("evidence*.jsonl"))]

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, pack_landmarks, write_cache
+from bemerc.cache import Features, open_cache, pack_landmarks, write_cache
 from bemerc.corpus.manifest import Utterance, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
@@ -31,6 +31,7 @@ from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
 from tests.cli.test_cli import bemerc
+from tests.clips import ffmpeg
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZE = (320, 240)
@@ -300,3 +301,31 @@ def test_the_video_has_every_frame_at_its_time_with_the_mesh_on_it(world: Path) 
 def test_what_is_not_there_is_said(world: Path) -> None:
     answer = bemerc("view", world, "--dialogue", "nobody", "--out", world / "x.html")
     assert (answer.returncode, "Traceback" in answer.stderr) == (1, False)
+    with open_cache(world / "face.h5") as cache:
+        write_cache(
+            world / "long" / "face.h5", modality="face", columns=cache.columns, rate="clip", extractor="x/1", params={},
+            clips=[(id_, cache[id_], 9000.0, None) for id_ in cache.ids], failures={},
+        )  # fmt: skip
+    answer = bemerc("view", world / "long", "--out", world / "x.html")
+    assert (answer.returncode, "--dialogue" in answer.stderr) == (1, True)  # seven hours
+    assert not (world / "x.html").exists()
+
+
+def test_a_clip_that_browsers_do_not_play_is_converted(browser: Any, world: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", world / "a b#1.mp4", "-c:v", "mpeg4", "-q:v", "3", "-an", "-r", "25", tmp_path / "d.avi")
+    with Video(tmp_path / "d.avi") as video:
+        stamps = np.array([frame.timestamp_s for frame in video])
+    columns = ("face_x", "face_y", "face_size")
+    values = np.full((len(stamps), 3), 0.5, np.float32)
+    rows = [("d", Features(values, stamps, columns), float(stamps[-1]) + 0.04, None)]
+    write_cache(
+        tmp_path / "features" / "face.h5", modality="face", columns=columns, rate="clip", extractor="x/1", params={},
+        clips=rows, failures={},
+    )  # fmt: skip
+    answer = bemerc("view", tmp_path / "features", "--video-dir", tmp_path / "d.avi", "--out", tmp_path / "page.html")
+    assert answer.returncode == 0, answer.stderr
+    assert [file.suffix for file in (tmp_path / "page_videos").iterdir()] == [".mp4"]
+    opened = Opened(browser, tmp_path / "page.html")
+    opened.seek(float(stamps[-1]) / 2)
+    assert (opened.stage().min(axis=2) > 160).any()
+    assert not opened.complaints

@@ -44,7 +44,7 @@ function ledger(dialogue, turn, seek) {
   const largest = Math.max(0.05, ...rows.map(({ gain }) => Math.abs(gain)));
   return [
     element("h3", {}, "Evidence"),
-    element("p", { class: "faint" }, `How much each part adds to log p(${names[best]}); below zero it speaks against it.`),
+    element("p", { class: "faint" }, `How much each part adds to log p(${names[best]}); below zero it speaks against it. After an arrow: the answer without it.`),
     element("table", { class: "bars" }, element("tbody", {}, ...rows.map(({ part, gain, now }) =>
       barRow(partName(dialogue, part, seek), gain, largest, `${gain > 0 ? "+" : ""}${gain.toFixed(2)}`,
         now !== names[best] ? ` \u2192 ${now}` : "", part.includes(":") && !part.startsWith("turn:"), true)))),
