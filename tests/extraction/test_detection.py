@@ -28,8 +28,7 @@ FPS, RATE_HZ = 25, 16_000
 
 @pytest.fixture(scope="module")
 def tracker() -> FaceTracker:
-    face_tracker = FaceTracker(4, 0.5, 0.5)
-    return face_tracker
+    return FaceTracker(4, 0.5, 0.5)
 
 
 def person(who: int, side: int, open_mouth: float = 0.0) -> Picture:
