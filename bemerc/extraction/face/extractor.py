@@ -91,7 +91,7 @@ def open_extractor(params: Params) -> FaceExtractor:
 class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
 
-    Set from outside: ``load_audio``, called at the end and only where it decides, gives the clip's waveform, (N,)
+    Set from outside: ``load_audio``, called at the end where the policy is ``speaking``, gives the clip's waveform, (N,)
     float32 mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film takes minutes). After
     ``finish``, ``landmarks`` holds the clip's packed points, or None where params do not keep them, and ``choice`` the
     selection of the target face, None where params track one face only.
@@ -148,7 +148,7 @@ class FaceExtractor:
 
     def _choose(self, timestamps_s: NDArray[np.float64], window: Window) -> Choice:
         tracks = self._faces.tracks(window)
-        audio = self.load_audio() if self.params.policy == "speaking" and len(tracks) > 1 else None
+        audio = self.load_audio() if self.params.policy == "speaking" and tracks else None
         return target_face.select(
             tracks, timestamps_s, self.params.policy, audio, self.params.least_score, self.heartbeat
         )

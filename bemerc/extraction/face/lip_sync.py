@@ -114,14 +114,14 @@ def speaking_llr(lip_cues: Sequence[tuple[Array, Array]], audio: Array) -> float
 
 
 def correlations(lip_cues: Sequence[tuple[Array, Array]], audio: Array) -> tuple[Array, float]:
-    """Correlations (lags, channels) of movements and audio, shrunk where the mouth hardly moves; and their seconds in
-    all."""
+    """Correlations (lags, channels) of movements and audio, shrunk where the mouth hardly moves; and the seconds that
+    they rest on: those of the frames in which the mouth was measured, not of the gaps between them."""
     spans = [(times_s, moved) for times_s, moved in lip_cues if len(times_s) >= _MIN_ROWS]
     if not spans:
         return np.zeros((len(LAGS_S), len(CHANNELS))), 0.0
     lagged = [_lagged_audio(audio, times_s) for times_s, _ in spans]
     by_pace = [_at_pace(spans, lagged, pace_s) for pace_s in PACES_S]
-    seconds = sum(float(times_s[-1] - times_s[0]) for times_s, _ in spans)
+    seconds = sum(len(times_s) * float(np.median(np.diff(times_s))) for times_s, _ in spans)
     return np.stack([by_pace[one.pace][one.measure, :, one.audio] for one in CHANNELS], axis=1), seconds
 
 

@@ -9,6 +9,7 @@ about the same colors) are scored together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,6 +27,11 @@ POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right
 
 # The log-likelihood ratio of an off-screen speaker, which a track is compared with: fitted by fits/target_face.py.
 OFF_SCREEN_LLR = -0.808
+# How much likelier than an off-screen voice somebody who is alone in the picture is to speak, before anything is heard
+# (log odds): on the clips of fits/target_face.py 5 in 100 lone speakers are marked uncertain then, 95 in 100 listeners.
+_ALONE_LLR = 1.5
+# Below this probability of speaking nobody in a shot is measured: the voice is another's.
+_NOBODY = 0.1
 # Two tracks are one person's where their colors differ by this part of what two people of the clip differ by.
 _SAME_PERSON = 0.5
 
@@ -69,7 +75,7 @@ def select(
     """Select the track that each span of the clip is measured on.
 
     waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` becomes ``largest``
-    least_score  below it the choice is marked uncertain; where only one face is visible, it never is
+    least_score  below it the choice is marked uncertain; where only one face is visible, it is judged by the voice alone
     heartbeat    called now and then, since a film takes a while
     """
     most_faces = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
@@ -80,7 +86,7 @@ def select(
     single_face = most_faces <= 1 and len(shots) <= 1
     by: Policy = "largest" if policy == "speaking" and (waveform is None or not waveform.any()) else policy
     llrs: dict[int, float] = {}
-    if by == "speaking" and waveform is not None and not single_face:
+    if by == "speaking" and waveform is not None:
         audio = lip_sync.audio_features(waveform, timestamps_s, heartbeat)
         for person in group_tracks_by_person(tracks, heartbeat):
             heartbeat()
@@ -88,13 +94,19 @@ def select(
             llrs |= dict.fromkeys((track.number for track in person), llr)
     spans: list[TrackSpan] = []
     for shot in shots:
-        scores = {track.number: 1.0 for track in shot} if single_face else _scores(shot, by, llrs)
+        scores = _scores_alone(shot, llrs) if single_face else _scores(shot, by, llrs)
         spans += _pick_non_overlapping(shot, scores)
     spans.sort(key=lambda span: span.first)
+    if by == "speaking" and not single_face:
+        spans = [span for span in spans if span.score >= _NOBODY] or spans
     score = _mean_score(spans)
-    return Choice(
-        policy, "alone" if single_face else by, most_faces, score, not single_face and score < least_score, tuple(spans)
-    )
+    return Choice(policy, "alone" if single_face else by, most_faces, score, score < least_score, tuple(spans))
+
+
+def _scores_alone(shot: Sequence[FaceTrack], llrs: dict[int, float]) -> dict[int, float]:
+    """Track number -> the probability that the only face speaks; 1 where nothing was heard that could say."""
+    log_odds = {track.number: llrs[track.number] - OFF_SCREEN_LLR + _ALONE_LLR for track in shot if llrs}
+    return {track.number: 1 / (1 + math.exp(-log_odds[track.number])) if llrs else 1.0 for track in shot}
 
 
 def _mean_score(spans: Sequence[TrackSpan]) -> float:
