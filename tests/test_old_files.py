@@ -84,7 +84,7 @@ def test_an_old_model_predicts_the_same(tmp_path: Path, variant: str, source: An
     with file.open_tokens(tmp_path / "old" / "tokens.h5") as tokens:
         described = variants.read_described(variants.read(PARAMS)[variant], OLD, manifest)
         folder, how = tmp_path / "old" / "merc" / variant, score_labels.Params(device="cpu")
-        predictions = score_labels.run(folder, manifest, tokens, ("test",), how, described)
+        predictions = score_labels.MercModel(folder).score(manifest, tokens, ("test",), how, described)
     before = records.read_predictions(OLD / "predictions" / f"{variant}.jsonl")
     assert [one.id for one in predictions] == [one.id for one in before]
     for new, old in zip(predictions, before, strict=True):

@@ -129,6 +129,8 @@ def _predict_corpus(
     predictions, evidence = predict.run(project, model, file, backbone, choice)
     if choice:
         write_evidence(counted, evidence)
+    else:
+        counted.unlink(missing_ok=True)
     if json:
         made = {"predictions": [asdict(one) for one in predictions], "file": str(file)}
         output.print_json(made | ({"evidence": str(counted)} if choice else {}))

@@ -21,6 +21,7 @@ from bemerc.language.inputs import prompts
 from bemerc.language.inputs.variants import LADDER
 from bemerc.language.model import model_folder
 from bemerc.language.predict import score_labels as scorer
+from bemerc.language.predict.evidence import read_evidence
 from bemerc.language.predict.records import write_predictions
 from bemerc.language.train import align, crossfit, merc
 from tests import toy_language as language
@@ -127,6 +128,12 @@ def test_the_command_prints_who_said_what_when(trained: tuple[Manifest, Path], t
     listed = json.loads(bemerc("predict", "clips", "--model", model, "--json", cwd=tmp_path).stdout)
     assert [one["label"] for one in listed["predictions"]] == [row["label"] for row in rows]
     assert (listed["predictions"][0]["speaker"], listed["without"]) == ("ANN", [])
+    counted = bemerc("predict", "clips", "--model", model, "--evidence", "--turns", "1", "--json", cwd=tmp_path)
+    evidence = read_evidence(tmp_path / json.loads(counted.stdout)["evidence"])
+    assert [one.label for one in evidence] == [row["label"] for row in rows]
+    assert {"explanation", "turn:talk/0000"} <= set(evidence[1].parts)
+    bemerc("predict", "clips", "--model", model, cwd=tmp_path)
+    assert not (tmp_path / "features" / "evidence.jsonl").exists()  # it was that of another run
 
 
 def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(

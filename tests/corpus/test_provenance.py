@@ -71,7 +71,9 @@ class Project:
     def predict(self) -> Path:
         manifest, out = read_manifest(self.data / "manifest.jsonl"), self.data.parent / "TVB.jsonl"
         with file.open_tokens(self.data / "tokens.h5") as read:
-            write_predictions(out, score_labels.run(self.models / "merc" / "TVB", manifest, read, ("dev", "test"), HOW))
+            write_predictions(
+                out, score_labels.MercModel(self.models / "merc" / "TVB").score(manifest, read, ("dev", "test"), HOW)
+            )
         return out
 
     def evaluate(self, predictions: Path) -> Result:

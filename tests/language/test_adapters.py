@@ -518,8 +518,10 @@ def test_align_and_merc_train_the_same_adapter(world: World, adapter: str, tmp_p
     align.run(world.manifest, world.tokens, said, {}, shape, short, tmp_path / "align")
     merc.run("TV", world.manifest, world.tokens, {}, tmp_path / "align", prompts.Params(), shape, short, tmp_path / "m")
     how = score_labels.Params(device="cpu")
-    scored = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), how)
-    alone = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), replace(how, row_tokens=0))
+    scored = score_labels.MercModel(tmp_path / "m").score(world.manifest, world.tokens, ("test",), how)
+    alone = score_labels.MercModel(tmp_path / "m").score(
+        world.manifest, world.tokens, ("test",), replace(how, row_tokens=0)
+    )
     for a, b in zip(scored, alone, strict=True):
         np.testing.assert_allclose(list(a.scores.values()), list(b.scores.values()), atol=1e-5)
     written = generate.generate_descriptions(tmp_path / "align", [scored[0].id], world.tokens, how, 3)

@@ -71,7 +71,7 @@ def changed(manifest: Manifest, split: str, **values: object) -> Manifest:
 
 
 def accuracy(world: World, folder: Path) -> float:
-    found = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW)
+    found = score_labels.MercModel(folder).score(world.manifest, world.tokens, ("test",), HOW)
     return float(np.mean([p.label == p.gold for p in found]))
 
 
@@ -139,7 +139,7 @@ def test_every_variant_trains_and_reads_what_it_says(world: World, tmp_path: Pat
     known = behavior_model.read_metadata(tmp_path / "m")
     assert known.modalities == modalities
     assert set(known.columns) == set(modalities)
-    found = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("dev", "test"), HOW)
+    found = score_labels.MercModel(tmp_path / "m").score(world.manifest, world.tokens, ("dev", "test"), HOW)
     assert [p.id for p in found] == sorted(u.id for u in world.manifest.utterances if u.split != "train")
     write_predictions(tmp_path / "p.jsonl", found)
     assert len(read_predictions(tmp_path / "p.jsonl")) == len(found)
@@ -167,7 +167,7 @@ def test_scores_are_the_labels_own_probabilities_one_prompt_each(world: World, t
                 one = encoder.encode(replace(asked, target=prompts.label_target(label)), ended=False)
                 batch = batching.collate(packing.pack_trees([one], 0), world.tokens)
                 sums.setdefault(asked.id, []).append(float(made.target_log_probs(batch).double().sum()))
-    for found in score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW):
+    for found in score_labels.MercModel(tmp_path / "m").score(world.manifest, world.tokens, ("test",), HOW):
         flat = np.array(sums[found.id]) / known.dev["temperature"]
         exact = np.exp(flat - np.logaddexp.reduce(flat))
         assert list(found.scores.values()) == pytest.approx(exact, abs=1e-5)
@@ -197,7 +197,8 @@ def test_a_label_that_begins_another_is_scored_with_the_mark_that_ends_it(world:
 def test_how_it_is_computed_changes_no_score(world: World, how: score_labels.Params) -> None:
     world.merc(world.folder / "same") if not (world.folder / "same").exists() else None
     usual, other = (
-        score_labels.run(world.folder / "same", world.manifest, world.tokens, ("test",), h) for h in (HOW, how)
+        score_labels.MercModel(world.folder / "same").score(world.manifest, world.tokens, ("test",), h)
+        for h in (HOW, how)
     )
     for a, b in zip(usual, other, strict=True):
         assert a.label == b.label
@@ -210,7 +211,7 @@ def test_predictions_of_scores_that_are_no_numbers_are_refused(world: World, tmp
     file = tmp_path / "m" / behavior_model.PROJECTORS
     save_file({name: torch.full_like(weight, 3e38) for name, weight in load_file(file).items()}, file)
     with pytest.raises(ModelError, match="are no numbers") as caught:
-        score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW)
+        score_labels.MercModel(tmp_path / "m").score(world.manifest, world.tokens, ("test",), HOW)
     assert world.manifest.by_split("test")[0].id in str(caught.value)
 
 
@@ -220,7 +221,7 @@ def test_an_endless_cue_costs_its_own_words_and_nobody_a_prediction(world: World
     words = "really love " * 6000
     endless = tuple(replace(u, text=words) if u.id == long else u for u in world.manifest.utterances)
     usual, found = (
-        {p.id: p for p in score_labels.run(tmp_path / "m", of, world.tokens, ("test",), HOW)}
+        {p.id: p for p in score_labels.MercModel(tmp_path / "m").score(of, world.tokens, ("test",), HOW)}
         for of in (world.manifest, replace(world.manifest, utterances=endless))
     )
     assert found.keys() == usual.keys()
@@ -243,7 +244,9 @@ def test_a_run_leaves_the_generators_of_random_numbers_alone(world: World, tmp_p
 
 def test_unlabelled_clips_get_predictions_without_gold(world: World, tmp_path: Path) -> None:
     world.merc(tmp_path / "m")
-    found = score_labels.run(tmp_path / "m", changed(world.manifest, "test", label=None), world.tokens, ("test",), HOW)
+    found = score_labels.MercModel(tmp_path / "m").score(
+        changed(world.manifest, "test", label=None), world.tokens, ("test",), HOW
+    )
     assert {p.gold for p in found} == {None}
 
 
@@ -283,9 +286,9 @@ def test_what_does_not_fit_is_a_sentence(world: World, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="merc starts from an align model, this one was trained for merc"):
         world.merc(tmp_path / "n", start=tmp_path / "m")
     with pytest.raises(ModelError, match="was trained to align, not to name emotions"):
-        score_labels.run(world.align, world.manifest, world.tokens, ("test",), HOW)
+        score_labels.MercModel(world.align).score(world.manifest, world.tokens, ("test",), HOW)
     with pytest.raises(ModelError, match="face tokens have 5 columns"):
-        score_labels.run(tmp_path / "m", world.manifest, other, ("test",), HOW)
+        score_labels.MercModel(tmp_path / "m").score(world.manifest, other, ("test",), HOW)
 
 
 def test_an_utterance_that_the_token_file_lacks_is_named(world: World, tmp_path: Path) -> None:
@@ -293,7 +296,7 @@ def test_an_utterance_that_the_token_file_lacks_is_named(world: World, tmp_path:
     lacking = language.write(tmp_path / "t.h5", few)
     world.merc(tmp_path / "m")
     with pytest.raises(encoding.ExampleError, match=r"made/test/d0_u\d: the token file has no behavior"):
-        score_labels.run(tmp_path / "m", world.manifest, lacking, ("test",), HOW)
+        score_labels.MercModel(tmp_path / "m").score(world.manifest, lacking, ("test",), HOW)
 
 
 def test_a_chat_template_is_used_where_there_is_one(world: World, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_what_cannot_be_is_a_sentence(project: Path, world: World, claim: str) -
     folder = project / "models/merc/TVB"
     rewrite(folder, CLAIMS[claim])
     with pytest.raises(BemercError):
-        score_labels.run(folder, world.manifest, world.tokens, ("test",), score_labels.Params(device="cpu"))
+        score_labels.MercModel(folder).score(world.manifest, world.tokens, ("test",), score_labels.Params(device="cpu"))
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "[]", "null", "", '{"schema_version": {}}'])

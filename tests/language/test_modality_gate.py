@@ -41,7 +41,7 @@ class World:
         return out
 
     def accuracy(self, folder: Path) -> float:
-        made = score_labels.run(folder, self.manifest, self.tokens, ("test",), HOW)
+        made = score_labels.MercModel(folder).score(self.manifest, self.tokens, ("test",), HOW)
         return float(np.mean([p.label == p.gold for p in made]))
 
 
@@ -184,7 +184,7 @@ def test_a_gate_that_does_not_fit_is_a_sentence(world: World, tmp_path: Path, ho
 def test_an_exported_model_keeps_its_gate(world: World, tmp_path: Path) -> None:
     export.run(world.trained, tmp_path / "out")
     before, after = (
-        score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW)
+        score_labels.MercModel(folder).score(world.manifest, world.tokens, ("test",), HOW)
         for folder in (world.trained, tmp_path / "out")
     )
     for a, b in zip(before, after, strict=True):

@@ -226,7 +226,9 @@ def test_memory_that_does_not_suffice_for_labels_is_a_sentence(world: World, tmp
         lambda module, given, out: full() if isinstance(module, projector.Projector) else None
     )
     with pytest.raises(ModelError, match=r"memory does not suffice .* Lower predict.batch or predict.row_tokens"):
-        score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), score_labels.Params(device="cpu"))
+        score_labels.MercModel(tmp_path / "m").score(
+            world.manifest, world.tokens, ("test",), score_labels.Params(device="cpu")
+        )
     hook.remove()
 
 

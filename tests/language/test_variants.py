@@ -201,7 +201,9 @@ def test_behavior_of_earlier_turns_is_read_and_a_dialogue_at_once_says_the_same(
     facts = world.merc(tmp_path / "m", replace(TVB, behavior_of=scope))
     assert facts.params["variant"]["behavior_of"] == scope
     at_once, alone = (
-        score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), replace(HOW, row_tokens=rows))
+        score_labels.MercModel(tmp_path / "m").score(
+            world.manifest, world.tokens, ("test",), replace(HOW, row_tokens=rows)
+        )
         for rows in (4096, 0)
     )
     for a, b in zip(at_once, alone, strict=True):
@@ -238,9 +240,11 @@ def test_sentences_stand_in_the_prompt_and_change_the_answer(world: World, tmp_p
     inputs = replace(TVB, description="rules", voice="none")
     facts = world.merc(tmp_path / "m", inputs, {"rules": world.said})
     assert "variant" in facts.params
-    one = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW, {"rules": world.said})
+    one = score_labels.MercModel(tmp_path / "m").score(
+        world.manifest, world.tokens, ("test",), HOW, {"rules": world.said}
+    )
     other = {id: replace(d, facial_expression="Brows lower.") for id, d in world.said.items()}
-    two = score_labels.run(tmp_path / "m", world.manifest, world.tokens, ("test",), HOW, {"rules": other})
+    two = score_labels.MercModel(tmp_path / "m").score(world.manifest, world.tokens, ("test",), HOW, {"rules": other})
     assert [p.scores for p in one] != [p.scores for p in two]
     said = variant.sentences(inputs, {"rules": world.said}, [one[0].id])
     asked = score_labels.prompts(

@@ -86,7 +86,7 @@ def models(out: Path) -> dict[str, Any]:
                 inputs,
                 known,
             )
-            found = score_labels.run(to, manifest, tokens, ("test",), how, known)
+            found = score_labels.MercModel(to).score(manifest, tokens, ("test",), how, known)
             records.write_predictions(out / "predictions" / f"{name}.jsonl", found)
     merc.keep_student(out / "align", out / "merc" / "student")
     for left in (*out.rglob("last"), *out.rglob("*.csv"), *out.rglob("*train_log.jsonl")):

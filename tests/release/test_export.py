@@ -51,7 +51,7 @@ class World:
             merc.run("TVB", *inputs.values(), None, None, shape, params, training, folder / "models" / name)
 
     def predict(self, folder: Path) -> list[Prediction]:
-        return score_labels.run(folder, self.manifest, self.tokens, ("test",), HOW)
+        return score_labels.MercModel(folder).score(self.manifest, self.tokens, ("test",), HOW)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,9 @@ def test_an_align_model_is_exported_along_and_predicts_the_same(world: World, tm
     outputs = []
     for folder in (trained, tmp_path / "out"):
         descriptions = generate.generate_descriptions(folder / variants.CROSSFIT, ids, world.tokens, HOW, 16)
-        predictions = score_labels.run(folder, world.manifest, world.tokens, ("test",), HOW, {"crossfit": descriptions})
+        predictions = score_labels.MercModel(folder).score(
+            world.manifest, world.tokens, ("test",), HOW, {"crossfit": descriptions}
+        )
         outputs.append((descriptions, [list(one.scores.values()) for one in predictions]))
     assert outputs[0][0] == outputs[1][0]
     np.testing.assert_allclose(outputs[0][1], outputs[1][1], atol=1e-4)

@@ -40,10 +40,10 @@ def score(
     parts: dict[str, list[str]] = {}
 
     def more(asked: Asked, reads: Reads) -> Asked:
-        made = list(_questions(asked, manifest, reads, choice))
+        made = list(questions(asked, manifest, reads, choice))
         for id, part, _ in made:
             parts.setdefault(id, []).extend([part] if part else [])
-        return [(one, model.labels) for one in _in_order(made)]
+        return [(one, model.labels) for one in in_order(made)]
 
     predictions, logs = model.score_with(manifest, tokens, splits, params, described, more)
 
@@ -75,7 +75,7 @@ def _id(utterance: str, part: str) -> str:
     return f"{utterance}\0{part}"
 
 
-def _questions(
+def questions(
     asked: Asked, manifest: Manifest, reads: Reads, choice: left_out.Choice
 ) -> Iterator[tuple[str, str, prompt.Prompt]]:
     """Utterance, part and the question without it; the part of a whole question is empty.
@@ -122,7 +122,7 @@ def _differ(own: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return set(own) == set(other) and own != other
 
 
-def _in_order(made: Sequence[tuple[str, str, prompt.Prompt]]) -> list[prompt.Prompt]:
+def in_order(made: Sequence[tuple[str, str, prompt.Prompt]]) -> list[prompt.Prompt]:
     """Questions whose histories begin alike side by side, as trees are packed."""
     begins: dict[prompt.Part, list[prompt.Prompt]] = {}
     for _, _, of in made:

@@ -227,19 +227,6 @@ class MercModel:
         self._reallocation = made
 
 
-def run(
-    folder: Path,
-    manifest: Manifest,
-    tokens: TokenFile,
-    splits: Sequence[Split],
-    params: Params,
-    described: variants.Described = variants.NOBODY,
-    backbone: str | None = None,
-) -> list[Prediction]:
-    """Load the model in ``folder`` and score: see ``MercModel``."""
-    return MercModel(folder, backbone, params.device).score(manifest, tokens, splits, params, described)
-
-
 def prompt_params(folder: Path, metadata: behavior_model.ModelMetadata) -> prompt.Params:
     """How the model's prompts were worded. ModelError where a trainer of one's own did not say so: guesses give wrong labels."""
     if "prompt" not in metadata.params:
