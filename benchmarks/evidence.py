@@ -65,11 +65,11 @@ def planted(made: Sequence[Evidence], truth: Mapping[str, Mapping[str, Any]]) ->
     """What is asked -> (dialogue, whether the side that shows the emotion counts for more than the other)."""
     answers: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for one in made:
-        known = truth[one.id]
-        if known["split"] != "test" or known["face"] == known["voice"]:
+        made_to_show = truth[one.id]
+        if made_to_show["split"] != "test" or made_to_show["face"] == made_to_show["voice"]:
             continue
         for side, other in (("face", "voice"), ("voice", "face")):
-            shown = known[side]
+            shown = made_to_show[side]
             if shown == SILENT:
                 continue
             counts = one.counts(shown)
