@@ -1,17 +1,21 @@
-# Two commands on a fresh machine: `make run` and `make test`. Both need Python 3.11 (or 3.12), make and git, nothing else.
+# Two commands on a fresh machine: `make run` and `make test`. Both need Python (3.11 to 3.14), make and git, nothing else.
 # The virtual environment is made once; what is in it follows pyproject.toml and constraints.txt.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# The newest that everything has wheels for. Each is started: a name may lead to no Python at all (pyenv's do).
+PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$name -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && command -v $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTHON_OLDEST ?= python3.11
+OLDEST := .venv-oldest
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Threads that wait must not spin: beside any other work on the machine a training step would take ten times as long.
 export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install run test test-all check format docs controls conflict smollm2 gpu-check ablation clean
+.PHONY: help install run test test-all test-oldest check format docs controls conflict smollm2 gpu-check ablation clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -19,7 +23,7 @@ help: ## this list
 install: $(STAMP) ## make .venv and install everything into it
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "bemerc needs Python 3.11 or 3.12 and found none. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "bemerc needs Python 3.11 or later and found none. On Debian or Ubuntu: sudo apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) bemerc/doctor.py --system
 	@# One that works is kept: a venv made over another Python's is a mixture of the two.
 	$(BIN)/python -c "import ssl" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
@@ -36,6 +40,15 @@ test: install ## the quick tests, offline
 
 test-all: install ## the slow tests too
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not gpu"
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON_OLDEST) bemerc/doctor.py --system
+	$(PYTHON_OLDEST) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable ".[dev,egemaps,parquet]"
+	@touch $@
+
+test-oldest: $(OLDEST)/.installed ## the quick tests with Python 3.11 and the oldest releases, in a .venv-oldest of its own
+	PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest -q -W default -n auto --dist loadfile
 
 check: install ## ruff, format, mypy
 	ruff check .

@@ -173,7 +173,7 @@ def window(manifest: Manifest, prompt_params: prompts.Params) -> sparse.csr_arra
 
 def _counted(manifest: Manifest, counter: CountVectorizer, documents: Sequence[Any]) -> sparse.csr_array:
     try:
-        counter.fit([documents[i] for i in np.flatnonzero(_rows(manifest, "train"))])
+        counter.fit([documents[i] for i in np.flatnonzero(_rows(manifest, "train")).tolist()])
     except ValueError:  # scikit-learn's only way to say that no word is left
         return sparse.csr_array((len(documents), 0))
     return sparse.csr_array(counter.transform(documents), dtype=np.float64)

@@ -89,4 +89,6 @@ def _diagonal(counts: NDArray[Any]) -> NDArray[Any]:
 
 def _divide(top: NDArray[Any], bottom: NDArray[Any], empty: float = 0.0) -> Floats:
     top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
-    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, empty), where=bottom != 0)
+    out: Floats = np.full(np.broadcast(top, bottom).shape, empty)
+    np.divide(top, bottom, out=out, where=bottom != 0)
+    return out

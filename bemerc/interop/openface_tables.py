@@ -242,7 +242,7 @@ def as_table(features: Features) -> Iterator[tuple[str, NDArray[np.float64]]]:
     every frame of some faces. AU45_c marks blinks, which are detected against the clip's own median.
     """
     frames = len(features.values)
-    valid = np.isfinite(features.values).any(axis=1)
+    valid = np.asarray(np.isfinite(features.values).any(axis=1))
     columns = {name: features.values[:, i].astype(np.float64) for i, name in enumerate(features.columns)}
     confidence = columns.get("confidence", columns.get("quality", np.ones(frames)))
     yield "frame", np.arange(1, frames + 1, dtype=np.float64)

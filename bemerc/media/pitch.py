@@ -96,7 +96,7 @@ def inside(at: NDArray[np.int64], samples: int) -> NDArray[np.bool_]:
 
 def constant_offset(sound: Samples) -> float:
     """The mean of all samples but digital silence where it is so large that it is the recorder's constant, else 0."""
-    mean = float(sound.sum(dtype=np.float64)) / max(1, np.count_nonzero(sound))
+    mean = float(sound.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(sound)))
     return mean if abs(mean) > _OFFSET else 0.0
 
 

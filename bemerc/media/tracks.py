@@ -104,7 +104,7 @@ def _voice_s(sound: NDArray[np.float32], alive: Callable[[], None]) -> float:
     rows = math.floor(len(sound) / SAMPLE_RATE_HZ * params.rate_hz)
     if not rows:
         return 0.0
-    pitch_hz, _ = track_pitch(sound, (np.arange(rows) + 0.5) / params.rate_hz, params, alive)
+    pitch_hz, _ = track_pitch(sound, (np.arange(rows, dtype=np.float64) + 0.5) / params.rate_hz, params, alive)
     step = round(_STEP_S * params.rate_hz)
     moved_st = np.abs(12 * np.log2(pitch_hz[step:] / pitch_hz[:-step]))
     return float(((moved_st > _SLOWEST_ST) & (moved_st < _FASTEST_ST)).sum() / params.rate_hz)

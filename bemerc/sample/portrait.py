@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc.core.errors import BemercError
 from bemerc.sample.face_geometry import (
@@ -111,6 +113,8 @@ FLOW_SCALES: dict[str, float] = {
 }  # fmt: skip
 FLOW_STEP = 4  # flows are smooth: one value per 4 x 4 output pixels
 
+Floats = NDArray[np.floating[Any]]
+
 
 @cache
 def portrait() -> Image:
@@ -144,7 +148,7 @@ def _suit(hsv: Image) -> Array:
     return share
 
 
-def _field(pushes: tuple[Push, ...], x: Array, y: Array) -> Array:
+def _field(pushes: tuple[Push, ...], x: Floats, y: Floats) -> Array:
     total = np.zeros((*x.shape, 2), np.float32)
     for push in pushes:
         across, below = (x - push.point[0]) / push.width, y - push.point[1]
@@ -233,7 +237,8 @@ def _grid(width: int, height: int, step: int, scale: float) -> tuple[Array, Arra
 
 def _head_distance(x: Array, y: Array) -> Array:
     (cx, cy), (rx, ry) = HEAD_CENTRE, HEAD_RADII
-    return np.hypot((x - cx) / rx, (y - cy) / ry).astype(np.float32)
+    distance: Array = np.hypot((x - cx) / rx, (y - cy) / ry).astype(np.float32)
+    return distance
 
 
 def _build(x: Array, y: Array) -> dict[str, Array]:
@@ -259,7 +264,7 @@ def _flows(x: Array, y: Array) -> dict[str, Array]:
     raised = (1 - _smooth(y, 150, 215)) * (1 - _smooth(distance, 0.85, 1.25))
     zero, high = np.zeros_like(x), np.clip((330 - y) / 200, 0, 1.4)
 
-    def flow(dx: Array, dy: Array) -> Array:
+    def flow(dx: Floats, dy: Floats) -> Array:
         return np.stack([dx, dy], axis=-1).astype(np.float32)
 
     return {

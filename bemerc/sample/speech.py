@@ -151,7 +151,8 @@ def _say(line: Line, machine: _Espeak, rng: np.random.Generator) -> NDArray[np.f
 def _retuned(sound: NDArray[np.int16], tune: float) -> NDArray[np.float64]:
     """The sound played ``tune`` times as fast: higher and shorter."""
     at = np.arange(0, len(sound) - 1, tune)
-    return np.interp(at, np.arange(len(sound)), sound.astype(np.float64)) / 32768
+    retuned: NDArray[np.float64] = np.interp(at, np.arange(len(sound)), sound.astype(np.float64)) / 32768
+    return retuned
 
 
 def _loud(sound: NDArray[np.float64], line: Line, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -65,7 +65,9 @@ def test_a_region_is_cut_from_a_part_of_the_frame_as_from_all_of_it() -> None:
         matrix = regions.to_frame(rect, size)
         left, top, right, bottom = box_around(rect, size) or pytest.fail("outside")
         part = regions.cut(whole[top:bottom, left:right], matrix, 64, corner=(left, top))
-        assert (part == regions.cut(whole, matrix, 64)).all()
+        difference = part.astype(int) - regions.cut(whole, matrix, 64)
+        assert np.abs(difference).max() <= 1  # OpenCV 5 rounds otherwise in a few of 10,000
+        assert (difference != 0).mean() < 0.002
 
 
 def test_points_of_a_region_are_where_its_pixels_are() -> None:

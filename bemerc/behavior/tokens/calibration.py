@@ -153,7 +153,7 @@ def calibrate(
     mean) / (n + prior), per column, n counting the turns in which the column was measured; then divided by train's
     deviation.
     """
-    mask = ~np.isnan(pooled).all(axis=2)
+    mask = ~np.asarray(np.isnan(pooled).all(axis=2))
     mean, deviation = np.array(fitted.mean), np.array(fitted.deviation)
     if mode == "none":
         return np.where(mask[:, :, None], np.where(np.isnan(pooled), mean, pooled), 0).astype(np.float32), mask

@@ -88,7 +88,7 @@ def kind_of(item: ConflictItem) -> str | None:
 def logs_of(system: System, ids: Sequence[str], needed: Mask, classes: int) -> Floats:
     """(S, N, C) log-probabilities, 0 where they are not needed. EvaluationError where they are no answers to the items."""
     logs = np.zeros((len(system.seeds), len(ids), classes))
-    wanted = [(i, ids[i]) for i in np.flatnonzero(needed)]
+    wanted = [(i, ids[i]) for i in np.flatnonzero(needed).tolist()]
     for seed, answers in enumerate(system.seeds):
         missing = [printable(id) for _, id in wanted if id not in answers]
         if missing:

@@ -108,4 +108,4 @@ class Egemaps:
             values = self._smile.process_signal(sound, SAMPLE_RATE_HZ).to_numpy(np.float32).copy()
         silent = values[:, len(SPECTRAL)] == 0
         values[silent, len(SPECTRAL) :] = np.nan
-        return Features(values, np.arange(len(values)) * _STEP_S + _MIDDLE_S, self._names)
+        return Features(values, np.arange(len(values), dtype=np.float64) * _STEP_S + _MIDDLE_S, self._names)

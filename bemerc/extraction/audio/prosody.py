@@ -77,7 +77,7 @@ class Prosody:
         names = columns(self.params)
         period_s = 1 / self.params.rate_hz
         count = max(1, int(len(waveform) / SAMPLE_RATE_HZ / period_s + 1e-9)) if len(waveform) else 0
-        timestamps_s = (np.arange(count) + 0.5) * period_s
+        timestamps_s = (np.arange(count, dtype=np.float64) + 0.5) * period_s
         values = np.empty((count, len(names)), np.float32)
         sound = _finite(waveform)
         if count:

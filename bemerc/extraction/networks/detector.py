@@ -60,7 +60,7 @@ class Detector:
         matrix = to_frame(square(region, size), size)
         low = self._spec.low
         raw, logits = self._network.run(cut(rgb, matrix, self._side, black=True), (1 - low) / 255, low)
-        scores = 1 / (1 + np.exp(-np.clip(logits[0, :, 0], -_MAX_LOGIT, _MAX_LOGIT)))
+        scores = np.asarray(1 / (1 + np.exp(-np.clip(logits[0, :, 0], -_MAX_LOGIT, _MAX_LOGIT))), np.float32)
         kept = np.flatnonzero(scores >= self._min_score)
         boxes, keypoints = _decode(raw[0, kept], self._anchors[kept], self._side)
         return [

@@ -53,7 +53,8 @@ def cut(
     or repeats the frame's edge.
 
     ``rgb`` may be a part of the frame that holds the region, with its left upper ``corner`` in the frame: the pixels
-    are the same. Pixel i of the result is at i / side of the region, as MediaPipe has it.
+    are the same (with OpenCV 5 to one grey level, in a few of 10,000). Pixel i of the result is at i / side of the region,
+    as MediaPipe has it.
     """
     import cv2
 

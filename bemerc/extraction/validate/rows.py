@@ -142,7 +142,7 @@ def _rate(cache: FrameCache, stamps: NDArray[np.float64], step_s: float) -> Iter
 
 
 def _values(rows: NDArray[np.float32], columns: Sequence[str]) -> Iterator[_Issue]:
-    infinite = np.isinf(rows).any(axis=0)
+    infinite = np.asarray(np.isinf(rows).any(axis=0))
     if infinite.any():
         names = [name for name, bad in zip(columns, infinite, strict=True) if bad]
         yield "infinite", f"Infinite numbers in {', '.join(names[:4])}; missing values are NaN in a cache.", "error"
@@ -163,7 +163,7 @@ def _range(column: str) -> tuple[float, float]:
 
 def _landmarks(cache: FrameCache, id_: str, rows: NDArray[np.float32]) -> Iterator[_Issue]:
     """A cache may keep no points of a few utterances; of one it keeps all or none."""
-    measured = np.isfinite(rows).any(axis=1)
+    measured = np.asarray(np.isfinite(rows).any(axis=1))
     with_points, without = 0, 0
     for first in range(0, len(rows), _BLOCK):  # points of a whole film are gigabytes
         packed = cache.packed_landmarks(id_, first, first + _BLOCK)

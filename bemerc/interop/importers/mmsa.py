@@ -204,7 +204,7 @@ def _mmsa_item(
 
 
 def _common_width(path: Path, key: str, tables: Sequence[Table]) -> int:
-    widths = {table.shape[1] for table in tables}
+    widths = {int(table.shape[1]) for table in tables}
     if len(widths) != 1:
         raise CacheError(
             f"{path}: utterances have {', '.join(map(str, sorted(widths)[:4]))} columns of {key}; one number is wanted."

@@ -43,7 +43,7 @@ class AttentionMaps:
     @property
     def k(self) -> int:
         """Behavior tokens per modality."""
-        return self.masses.shape[3] // len(MODALITIES)
+        return int(self.masses.shape[3]) // len(MODALITIES)
 
     def rho(self, sinks: Mapping[int, Sequence[int]] | None = None) -> Floats:
         """(P, layers, heads) the voice's share of the attention on behavior; NaN where a side is absent. ``sinks``: left out."""

@@ -7,10 +7,11 @@ argument of ours. It stays until the next batch, since checkpointed layers are c
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bemerc.core.errors import ModelError
@@ -82,7 +83,7 @@ def context_of(batch: Batch, device: torch.device) -> Context:
     text = (kind == TEXT) & ~batch.answer
     last = kind.shape[1] - 1 - text[:, ::-1].argmax(axis=1)
 
-    def here(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+    def here(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     return Context(
