@@ -168,8 +168,10 @@ def to_parquet(cache: FrameCache, out: Path) -> Exported:
     try:
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise BemercError("Parquet needs pyarrow: pip install 'bemerc[parquet]'. Or export to csv.") from None
+    except ImportError as error:  # it may be there and want another numpy
+        raise BemercError(
+            f"Parquet needs pyarrow ({error}): pip install 'bemerc[parquet]'. Or export to csv."
+        ) from None
     names = [name for name, _ in _columns(cache, _nothing(cache))] if len(cache) else []
     unreadable: dict[str, str] = {}
     schema = pyarrow.schema(
