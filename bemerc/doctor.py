@@ -6,7 +6,6 @@ alone; what only an installed bemerc can check is imported inside functions.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FREE_DISK_GB = 5
+OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python")
 INSTALL = 'pip install "bemerc[all,sample]"'
 # Package on the index, module name, and what does not work without it.
 LIBRARIES: tuple[tuple[str, str, str], ...] = (
@@ -28,7 +28,6 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     ("pyyaml", "yaml", "nothing works: params.yaml cannot be read"),
     ("av", "av", "no clip can be read"),
     ("ai-edge-litert", "ai_edge_litert", "no face and no pose"),
-    ("opencv-python", "cv2", "no face and no pose"),
     ("torch", "torch", "no training, no prediction, no speech encoder"),
     ("transformers", "transformers", "no training, no prediction, no speech encoder, no transcripts"),
     ("peft", "peft", "no training and no prediction"),
@@ -47,6 +46,7 @@ FITTED = ("action_units.npz", "average_face.npz", "lip_sync.npz")
 # Extras that most people do not need: the extra, its module, and what it is for.
 EXTRAS: tuple[tuple[str, str, str], ...] = (
     ("egemaps", "opensmile", "extract_audio.speech_backend: egemaps"),
+    ("mediapipe", "mediapipe", "comparing with MediaPipe, in tests and benchmarks"),
     ("parquet", "pyarrow", "bemerc cache export --to parquet"),
     ("quantize", "bitsandbytes", "model.quantize"),
     ("tensorboard", "tensorboard", "TensorBoard's curves"),
@@ -65,8 +65,7 @@ class Check:
 
 
 def system_checks() -> Iterator[Check]:
-    """What must be there before pip can help: the system, the Python version and the shared libraries that OpenCV
-    loads."""
+    """What must be there before pip can help: the system and Python."""
     posix = os.name == "posix"
     remedy = "" if posix else "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
     yield Check("system", posix, platform.system() or os.name, remedy)
@@ -78,9 +77,6 @@ def system_checks() -> Iterator[Check]:
         "there" if has_venv else "missing",
         "" if has_venv else "On Debian or Ubuntu: sudo apt-get install python3-venv",
     )
-    if sys.platform.startswith("linux"):
-        yield _shared_library("libGL.so.1", "libgl1", "mesa-libGL")
-        yield _shared_library("libgthread-2.0.so.0", "libglib2.0-0", "glib2")
 
 
 def checks(folder: Path) -> Iterator[Check]:
@@ -88,6 +84,7 @@ def checks(folder: Path) -> Iterator[Check]:
     yield from system_checks()
     for package, module, cost in LIBRARIES:
         yield _library(package, module, cost)
+    yield from _opencv()
     yield from _packaged_models()
     yield from _fitted()
     yield from _named(folder / "params.yaml")
@@ -103,17 +100,30 @@ def checks(folder: Path) -> Iterator[Check]:
     )
 
 
-def _shared_library(name: str, debian: str, fedora: str) -> Check:
+def _opencv() -> Iterator[Check]:
+    """Any build of OpenCV will do. Those with windows load libraries of the system, and fail without."""
+    if importlib.util.find_spec("cv2") is None:
+        yield Check(OPENCV[0], False, "missing", f"no face and no pose: {INSTALL}")
+        return
     try:
-        ctypes.CDLL(name)
-    except OSError:
-        return Check(
-            name,
-            False,
-            "missing",
-            f"OpenCV loads it. On Debian or Ubuntu: sudo apt-get install {debian}; on Fedora: sudo dnf install {fedora}",
+        import cv2
+    except ImportError as error:
+        other = (
+            f"pip uninstall opencv-python opencv-contrib-python; pip install --force-reinstall --no-deps {OPENCV[0]}"
         )
-    return Check(name, True, "there")
+        remedy = f"on Debian or Ubuntu: sudo apt-get install libgl1 libglib2.0-0; or the build without windows: {other}"
+        yield Check("OpenCV", False, str(error), remedy)
+        return
+    builds = [name for name in OPENCV if _is_installed(name)]
+    yield Check(", ".join(builds) or "OpenCV", True, str(cv2.__version__))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _library(package: str, module: str, cost: str) -> Check:
@@ -204,7 +214,7 @@ def _gpu() -> Check:
 
 
 def main() -> int:
-    """Name every missing system library at once; exit 1 if there is one."""
+    """Name everything that the system lacks at once; exit 1 if there is something."""
     missing = [check for check in system_checks() if not check.ok]
     for check in missing:
         print(f"{check.name}: {check.detail}. {check.remedy}", file=sys.stderr)
