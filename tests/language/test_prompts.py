@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Utterance
 from bemerc.language.inputs.prompts import (
     SLOTS,
+    BehaviorOf,
     Markup,
     Params,
     Placeholder,
@@ -21,6 +23,7 @@ from bemerc.language.inputs.prompts import (
     merc_prompt,
     read_label,
     read_slot,
+    without_behavior,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -73,6 +76,22 @@ def test_a_variant_holds_the_behavior_of_its_modalities_alone_and_of_the_target_
             p for part in (prompt.head, *prompt.history, prompt.branch) for p in part if isinstance(p, Placeholder)
         ]
         assert places == [Placeholder(m, "meld/train/dia0_utt2") for m in MODALITIES if m in modalities]
+
+
+@pytest.mark.parametrize("behavior_of", ["target", "same_speaker", "all"])
+def test_what_the_words_alone_say_shows_no_behavior_of_the_utterance(behavior_of: BehaviorOf) -> None:
+    """Not even in brief, in its own line; the turns before keep theirs."""
+    asked = merc_prompt(dialogue(), 2, LABELS, MODALITIES, Params(), behavior_of=behavior_of)
+    places = [
+        [
+            [p for p in part if isinstance(p, Placeholder)]
+            for part in (*prompt.history[:-1], prompt.history[-1] + prompt.branch)
+        ]
+        for prompt in (asked, without_behavior(asked))
+    ]
+    *before, own = zip(*places, strict=True)
+    assert all(kept == was for was, kept in before)
+    assert own[1] == [replace(p, hidden=True) for p in own[0]] != []
 
 
 def test_words_that_look_like_a_placeholder_stay_words() -> None:

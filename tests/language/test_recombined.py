@@ -21,6 +21,7 @@ from tests import toy_language as language
 from tests.toy_language import TRAINING
 
 HOW = score_labels.Params(device="cpu")
+BEHAVIOR_OF: tuple[prompts.BehaviorOf, ...] = ("target", "same_speaker")
 
 
 class World:
@@ -32,21 +33,14 @@ class World:
         self.tokens: TokenFile = language.write(folder / "tokens.h5", self.manifest)
         backbone: behavior_model.Params = language.build(folder / "backbone", self.manifest, language.READER)
         params = replace(TRAINING, epochs=8, adapter_lr=0.003, projector_lr=0.01, warmup=0.3)
-        self.inputs = replace(merc.variants.LADDER["TVB"], align=False)
-        merc.run(
-            "mine",
-            self.manifest,
-            self.tokens,
-            {},
-            None,
-            prompts.Params(),
-            backbone,
-            params,
-            folder / "m",
-            None,
-            self.inputs,
-        )
-        self.model = score_labels.MercModel(folder / "m")
+        self.models: dict[prompts.BehaviorOf, score_labels.MercModel] = {}
+        for of in BEHAVIOR_OF:
+            inputs, out = replace(merc.variants.LADDER["TVB"], align=False, behavior_of=of), folder / of
+            merc.run(
+                "mine", self.manifest, self.tokens, {}, None, prompts.Params(), backbone, params, out, None, inputs
+            )
+            self.models[of] = score_labels.MercModel(out)
+        self.model = self.models["target"]
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +68,21 @@ def test_an_item_that_is_an_utterance_has_its_scores(world: World) -> None:
         np.testing.assert_allclose(scores[one.id], softmax(one.scores), atol=1e-4)
 
 
-def test_a_recombined_item_reads_the_other_face_and_nothing_else_changes(world: World) -> None:
-    """As if the token file held the other's face and body under this utterance's name."""
+@pytest.mark.parametrize("behavior_of", BEHAVIOR_OF)
+def test_a_recombined_item_reads_the_other_face_and_nothing_else_changes(
+    world: World, behavior_of: prompts.BehaviorOf
+) -> None:
+    """As if the token file held the other's face and body under this utterance's name: where turns of the history show
+    their behavior, in its own line too."""
+    model = world.models[behavior_of]
     first, *others = world.manifest.by_split("test")
     other = next(
         u for u in others if (world.tokens[u.id]["face"].values != world.tokens[first.id]["face"].values).any()
     )
     swapped = {u.id: world.tokens[u.id] for u in world.manifest.utterances}
     swapped[first.id] = {**swapped[other.id], "audio": swapped[first.id]["audio"]}
-    expected = world.model.score(world.manifest, _Swapped(world.tokens, swapped), ("test",), HOW)
-    scores = world.model.score_items(world.manifest, world.tokens, [item(first, other), item(first, first)], HOW)
+    expected = model.score(world.manifest, _Swapped(world.tokens, swapped), ("test",), HOW)
+    scores = model.score_items(world.manifest, world.tokens, [item(first, other), item(first, first)], HOW)
     mixed, own = (scores[one.id] for one in (item(first, other), item(first, first)))
     np.testing.assert_allclose(mixed, softmax({p.id: p for p in expected}[first.id].scores), atol=1e-4)
     assert np.abs(mixed - own).max() > 1e-3

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bemerc.corpus.manifest import Modality
-from bemerc.language.inputs.prompts import Piece, Placeholder, Prompt
+from bemerc.language.inputs.prompts import Placeholder, Prompt, with_own_behavior
 
 EXPLANATION, TURN = "explanation", "turn:"
 # The modalities as prompts call them, and groups of their columns by the signal that a column is of; of FACS's units by where
@@ -77,13 +77,10 @@ def cues(read: Mapping[Modality, Sequence[str]], groups: bool) -> tuple[Cue, ...
 def without_cue(prompt: Prompt, cue: Cue) -> Prompt:
     """The same question with the cue of its utterance not measured, in the branch and in the utterance's own line."""
 
-    def left(piece: Piece) -> Piece:
-        if isinstance(piece, Placeholder) and piece.utterance == prompt.id and piece.modality == cue.modality:
-            return replace(piece, hidden=not cue.columns, without=cue.columns)
-        return piece
+    def left(of: Placeholder) -> Placeholder:
+        return replace(of, hidden=not cue.columns, without=cue.columns) if of.modality == cue.modality else of
 
-    history = (*prompt.history[:-1], tuple(map(left, prompt.history[-1])))
-    return replace(prompt, history=history, branch=tuple(map(left, prompt.branch)))
+    return with_own_behavior(prompt, left)
 
 
 def without_turns(prompt: Prompt, turns: Sequence[str], most: int) -> Iterator[tuple[str, Prompt]]:

@@ -224,13 +224,20 @@ def teacher_prompt(dialogue: Dialogue, index: int, times_s: Sequence[float], his
     return "\n\n".join([TEACHER_ROLE, context.rstrip(), objective, TEACHER_CONSTRAINT.format(keys=keys)])
 
 
-def without_behavior(prompt: Prompt) -> Prompt:
-    """The same question as if nothing had been measured of the utterance, under a name of its own: what the words alone say.
+def with_own_behavior(prompt: Prompt, change: Callable[[Placeholder], Placeholder]) -> Prompt:
+    """The same question with the behavior of its utterance changed: in the branch, and in the utterance's own line, where it
+    may stand in brief. The turns before stay, so that questions share them."""
 
-    The history stays, so that both share it.
-    """
-    branch = tuple(replace(of, hidden=True) if isinstance(of, Placeholder) else of for of in prompt.branch)
-    return replace(prompt, id=f"{prompt.id}\0", branch=branch)
+    def changed(part: Part) -> Part:
+        return tuple(change(p) if isinstance(p, Placeholder) and p.utterance == prompt.id else p for p in part)
+
+    history = (*prompt.history[:-1], changed(prompt.history[-1]))
+    return replace(prompt, history=history, branch=changed(prompt.branch))
+
+
+def without_behavior(prompt: Prompt) -> Prompt:
+    """The same question as if nothing had been measured of the utterance, under a name of its own: what the words alone say."""
+    return replace(with_own_behavior(prompt, lambda of: replace(of, hidden=True)), id=f"{prompt.id}\0")
 
 
 def with_sentences(prompt: Prompt, own: Mapping[str, str], other: Mapping[str, str]) -> Prompt:

@@ -12,7 +12,7 @@ from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.conflict import ConflictItem
 from bemerc.corpus.manifest import Manifest, Modality
-from bemerc.language.inputs.prompts import BehaviorOf, Params, Piece, Placeholder, Prompt, merc_prompt
+from bemerc.language.inputs.prompts import BehaviorOf, Params, Prompt, merc_prompt, with_own_behavior
 
 _VISIBLE = ("face", "pose")
 
@@ -28,7 +28,7 @@ def prompts_of(
 ) -> list[Prompt]:
     """A prompt per item, dialogue by dialogue, without a target; ``described``: item id -> slot -> sentence.
 
-    The history stays: what the speakers did before is as it was. CorpusError where the manifest lacks an item's utterance.
+    The turns before stay: what the speakers did there is as it was. CorpusError where the manifest lacks an item's utterance.
     """
     turns = {
         u.id: (dialogue, index) for dialogue in manifest.dialogues() for index, u in enumerate(dialogue.utterances)
@@ -52,12 +52,7 @@ def prompts_of(
 
 def recombine(prompt: Prompt, face_of: str) -> Prompt:
     """The same prompt with the face and body of the utterance ``face_of``."""
-
-    def taken(piece: Piece) -> Piece:
-        visible = isinstance(piece, Placeholder) and piece.modality in _VISIBLE and piece.utterance == prompt.id
-        return replace(piece, utterance=face_of) if isinstance(piece, Placeholder) and visible else piece
-
-    return replace(prompt, branch=tuple(taken(piece) for piece in prompt.branch))
+    return with_own_behavior(prompt, lambda of: replace(of, utterance=face_of) if of.modality in _VISIBLE else of)
 
 
 def sentences_of(
