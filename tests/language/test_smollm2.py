@@ -75,7 +75,7 @@ class Trained:
         return Project(Document(sections, "a test"), data=folder / "data", models=place / "models", results=place)
 
     def predict(self, model: Path, out: Path) -> tuple[Prediction, ...]:
-        return predict.run(self.project, model, out)
+        return predict.run(self.project, model, out)[0]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_no_epoch_is_the_model_as_it_is(trained: Trained, tmp_path: Path) -> Non
     project = Trained.of(tmp_path, replace(TRAINING, epochs=0), "chat")
     best = stage.run(project, "T")
     assert best.epoch == 0
-    answers = predict.run(project, project.merc("T"), tmp_path / "T.jsonl")
+    answers = predict.run(project, project.merc("T"), tmp_path / "T.jsonl")[0]
     assert len({round(one.scores["joy"], 3) for one in answers}) > 4
     assert trained.best.dev["loss"] < best.dev["loss"]
 
