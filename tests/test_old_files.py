@@ -24,9 +24,11 @@ from bemerc.corpus.manifest import read_manifest
 from bemerc.extraction import params as extraction
 from bemerc.extraction import recompute
 from bemerc.extraction.face import action_units, head_pose
+from bemerc.extraction.face import extractor as face_extractor
 from bemerc.extraction.fingerprint import WHOLE_CLIP
 from bemerc.extraction.jobs import extractor_spec
 from bemerc.extraction.store import Store
+from bemerc.extraction.validate import describe_cache
 from bemerc.language.inputs import prompts, variants
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import generate, records, score_labels
@@ -161,3 +163,16 @@ def test_of_an_older_mesh_angles_are_recomputed_and_action_units_are_named_as_ou
         np.testing.assert_allclose(
             after["speaker"].column("pose_yaw_deg"), before["speaker"].column("pose_yaw_deg"), atol=3
         )
+
+
+def test_what_an_older_release_measured_is_named_where_it_matters(caplog: pytest.LogCaptureFixture) -> None:
+    with open_cache(OLD / "caches" / "face.h5") as cache:
+        assert f"measures anew, by {face_extractor.VERSION}" in describe_cache(cache)
+        columns = calibration.token_columns((cache,))
+        zeros = (0.0,) * len(columns)
+        for extractor, warnings in ((cache.extractor, 0), (face_extractor.VERSION, 1)):
+            fitted = calibration.Statistics(extractor, columns, zeros, zeros)
+            calibration.check_fit({"face": cache}, calibration.Calibration({"face": fitted}))
+            assert len(caplog.records) == warnings
+    with open_cache(OLD / "caches" / "audio.h5") as cache:
+        assert "measures anew" not in describe_cache(cache)

@@ -7,6 +7,7 @@ in the same way on every split. A speaker's mean over all clips would contain tu
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from bemerc.core.jsonfile import JsonError, parse_json
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Utterance
 
+log = logging.getLogger(__name__)
 LIMIT = 6.0  # standard deviations; values are clipped there, since what lies further out is a measuring error
 Mode = Literal["causal", "global", "none"]
 Pooled = dict[Modality, NDArray[np.float32]]
@@ -125,14 +127,21 @@ def used_caches(caches: Caches, calibration: Calibration | None) -> Caches:
 
 
 def check_fit(caches: Caches, calibration: Calibration) -> None:
-    """CacheError where the caches give other token columns than the calibration has."""
+    """CacheError where the caches give other token columns than the calibration has; a warning where the columns are the
+    same and were measured by something else."""
     for modality, fitted in calibration.modalities.items():
         made_of = sources(modality, caches)
-        columns = token_columns(made_of)
+        columns, extractor = token_columns(made_of), " + ".join(cache.extractor for cache in made_of)
+        if made_of and columns == fitted.columns and extractor != fitted.extractor:
+            log.warning(
+                "%s: measured by %s, and the model learned from what %s measured: its answers may be off. Measure its "
+                "corpus again and train it again.",
+                *(modality, extractor, fitted.extractor),
+            )
         if made_of and columns != fitted.columns:
             differing = sorted(set(columns) ^ set(fitted.columns)) or ["their order"]
             raise CacheError(
-                f"{modality}: the cache (by {' + '.join(cache.extractor for cache in made_of)}) gives {len(columns)} "
+                f"{modality}: the cache (by {extractor}) gives {len(columns)} "
                 f"token columns, the calibration (by {fitted.extractor}) has {len(fitted.columns)}; they differ in "
                 f"{', '.join(differing[:4])}. Extract the clips with the extractor that the model was trained with (a "
                 "params file with the same extract_audio, say), or train again."

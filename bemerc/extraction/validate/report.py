@@ -14,6 +14,8 @@ import numpy as np
 from bemerc.cache import FrameCache, summary
 from bemerc.core.errors import BemercError, MachineError
 from bemerc.core.terminal import printable
+from bemerc.extraction.face import extractor as face_extractor
+from bemerc.extraction.pose import body
 
 _LISTED = 10
 # An encoder's hundreds of columns have no meaning one by one: a few stand for all.
@@ -99,6 +101,7 @@ def describe_cache(cache: FrameCache) -> str:
     lines = [
         f"{printable(cache.path, 1000)}: {cache.modality} of {totals['utterances']} utterances, {totals['hours']:.2f} hours",
         f"{totals['rows']} rows, {rate}, by {printable(cache.extractor)}, {totals['bytes'] / 1e6:.1f} MB{landmarks}",
+        *_outdated(cache),
         f"made with {printable(json.dumps(cache.params, sort_keys=True, ensure_ascii=False), 10_000)}",
         "",
         *_column_table(cache.columns, totals["columns"]),
@@ -113,6 +116,14 @@ def describe_cache(cache: FrameCache) -> str:
             lines.append(f"{kind}: {printable(id_)}: {printable(message, 1000)}")
         lines += [f"{kind}: {len(sentences) - _LISTED} more"] if len(sentences) > _LISTED else []
     return "\n".join(lines)
+
+
+def _outdated(cache: FrameCache) -> list[str]:
+    """A line where an earlier release's models measured what today's would measure otherwise."""
+    current = {"face": face_extractor.VERSION, "pose": body.VERSION}.get(cache.modality, "")
+    if not cache.extractor.startswith("mediapipe-") or cache.extractor.startswith(current):
+        return []
+    return [f"an earlier release measured it; `bemerc extract` measures anew, by {current}"]
 
 
 def _column_table(columns: Sequence[str], statistics: Mapping[str, Mapping[str, float]]) -> list[str]:
