@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from bemerc.cache import pack_landmarks, unpack_landmarks
 from bemerc.extraction.face import action_units, extractor, mesh
-from bemerc.extraction.networks import BLENDSHAPES, MESH_POINTS, BrokenTaskFile
+from bemerc.extraction.networks import BLENDSHAPES, MESH_POINTS, Blendshapes, BrokenTaskFile, runtime
 from tests.extraction.test_mesh import Array, batch, seen, turn
 
 NAMES = [f"AU{unit:02d}" for unit in action_units.UNITS]
@@ -123,3 +125,48 @@ def test_a_task_file_is_named_by_its_content_and_a_wrong_one_is_a_sentence(tmp_p
         extractor.open_extractor(params)
     file.write_bytes(b"another")
     assert len({before, extractor.version(params), extractor.version(extractor.Params())}) == 3
+
+
+MODELS = {
+    name: (runtime.FOLDER / f"{name}.tflite").read_bytes() for name in ("face_landmarks_detector", "face_blendshapes")
+}
+
+
+def task_file(path: Path, models: Mapping[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in models.items():
+            bundle.writestr(f"{name}.tflite", content)
+    return path
+
+
+def marked(path: Path, flag: int, method: int) -> Path:
+    """The zip with these bits in the headers of its first file: 1 says that it is encrypted; methods are of compression."""
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\1\2")
+    for at in (6, central + 8):
+        data[at] |= flag
+        data[at + 2] = method
+    path.write_bytes(data)
+    return path
+
+
+def test_a_task_file_with_the_packaged_models_measures_the_same(tmp_path: Path) -> None:
+    points = smile()[None]
+    own = Blendshapes(task_file(tmp_path / "own.task", MODELS))
+    np.testing.assert_array_equal(own(points), action_units.packaged_shapes()(points))
+
+
+def test_task_files_that_cannot_be_used_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    hand = (runtime.FOLDER / "hand_landmark_full.tflite").read_bytes()
+    files = [
+        task_file(tmp_path / "lacks", {name: MODELS[name] for name in ("face_landmarks_detector",)}),
+        task_file(tmp_path / "other_shapes", MODELS | {"face_landmarks_detector": hand}),
+        task_file(tmp_path / "other_names", MODELS | {"face_blendshapes": hand}),
+        task_file(tmp_path / "cut", MODELS | {"face_blendshapes": MODELS["face_blendshapes"][:9999]}),
+        task_file(tmp_path / "bomb", MODELS | {"face_landmarks_detector": bytes(runtime._MAX_BYTES + 1)}),
+        marked(task_file(tmp_path / "encrypted", MODELS), 1, zipfile.ZIP_DEFLATED),
+        marked(task_file(tmp_path / "compressed", MODELS), 0, 99),
+    ]
+    for file in files:
+        with pytest.raises(BrokenTaskFile):
+            extractor.open_extractor(extractor.Params(task=str(file)))
