@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.core.errors import BemercError
+from bemerc.core.errors import BemercError, MachineError, MediaError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 from bemerc.interop.annotations import webvtt
@@ -22,6 +23,9 @@ from bemerc.view.dialogue_data import JOINTS, MESH, DialogueData, Turn, hands_of
 from bemerc.view.encoding import Rgb, TimedFrame, read_sound_of, write_video
 from bemerc.view.lines import BONES, FINGERS, LINES
 from bemerc.view.sources import Sources
+from bemerc.view.time_axis import Segment
+
+log = logging.getLogger(__name__)
 
 # The colours of the page's overlay.
 _MESH, _BODY, _HAND = (142, 227, 255), (255, 179, 71), (255, 217, 160)
@@ -89,16 +93,25 @@ def _frames(data: DialogueData, layers: list[list[_Layer]], options: build.Optio
             if segment.clip is not None:
                 turns = [t for t in data.turns if data.segments[t.place.segment].clip == segment.clip]
                 painter = conversion.blur(turns) if options.blur else None
-                with Video(segment.clip) as video:
-                    for frame in video:
-                        shift_s = frame.timestamp_s - segment.clip_start_s
-                        if shift_s >= segment.duration_s:
-                            break
-                        if shift_s >= -1e-6:
-                            rgb = frame.rgb() if painter is None else painter(frame.rgb(), frame.timestamp_s)
-                            rgb = np.zeros_like(rgb) if not options.faces else rgb.copy()
-                            yield _painted(rgb, shift_s + segment.start_s, number, data, layers)
+                try:
+                    for shift_s, rgb in _frames_of(segment, segment.clip):
+                        rgb = rgb if painter is None else painter(rgb, shift_s + segment.clip_start_s)
+                        rgb = np.zeros_like(rgb) if not options.faces else rgb.copy()
+                        yield _painted(rgb, shift_s + segment.start_s, number, data, layers)
+                except (MediaError, MachineError) as error:
+                    log.warning("%s: not in the video, or not all of it. %s", segment.clip, error)
             advance(1)
+
+
+def _frames_of(segment: Segment, clip: Path) -> Iterator[TimedFrame]:
+    """The frames of a segment, at seconds from its beginning. MediaError where the clip cannot be read."""
+    with Video(clip) as video:
+        for frame in video:
+            shift_s = frame.timestamp_s - segment.clip_start_s
+            if shift_s >= segment.duration_s:
+                return
+            if shift_s >= -1e-6:
+                yield shift_s, frame.rgb()
 
 
 def _painted(rgb: Rgb, time_s: float, segment: int, data: DialogueData, layers: list[list[_Layer]]) -> TimedFrame:

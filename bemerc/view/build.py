@@ -21,6 +21,7 @@ from bemerc.view.media_files import ClipHeader
 from bemerc.view.sources import Sources
 
 _MOST_HOURS = 2  # 90 MB without videos
+_MOST_EMBEDDED_MB = 384  # in base64 half a gigabyte, which is the longest text that browsers hold
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def write_page(sources: Sources, out: Path, options: Options, *, served: bool = 
 
     served  a server hands out the videos, by media_files.served_name
 
-    BemercError where an id is unknown or nothing was measured, DiskError where the disk refuses.
+    BemercError where an id is unknown, nothing was measured or --embed is too much, DiskError where the disk refuses.
     """
     dialogues = collect(sources, options)
     with ExitStack() as stack:
@@ -112,6 +113,8 @@ def write_page(sources: Sources, out: Path, options: Options, *, served: bool = 
         if options.embed:
             made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         videos = _videos(dialogues, made, options) if options.faces else []
+        if options.embed:
+            _must_be_embeddable(videos)
         holds = tuple(_holds(dialogues, bool(videos), options))
         entries = [{"src": _address(n, v, out, options, served), "name": v.name} for n, v in enumerate(videos)]
         index = {
@@ -128,6 +131,16 @@ def write_page(sources: Sources, out: Path, options: Options, *, served: bool = 
         blocks = [dialogue.packed() for dialogue in dialogues]
         size = page_file.write(out, f"{title} - bemerc", index, blocks, videos if options.embed else ())
     return Page(out, size, len(dialogues), holds, () if options.embed else tuple(videos))
+
+
+def _must_be_embeddable(videos: Sequence[Path]) -> None:
+    """BemercError where the videos are larger than browsers open."""
+    size_mb = sum(video.stat().st_size for video in videos) / 1e6
+    if size_mb > _MOST_EMBEDDED_MB:
+        raise BemercError(
+            f"The videos have {size_mb:.0f} MB, and browsers open a page with up to {_MOST_EMBEDDED_MB} MB in it. Name some of "
+            "the dialogues with --dialogue, or leave out --embed: the videos stay beside the page then."
+        )
 
 
 def _address(number: int, video: Path, out: Path, options: Options, served: bool) -> str | None:

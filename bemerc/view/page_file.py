@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -39,20 +40,30 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
     """
     library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, SCRIPTS)) + "\n})();"
     style = "\n".join(map(_asset, _STYLES))
-    page = _asset("page.html").replace("{{title}}", escape(title)).replace("{{policy}}", _policy([library, own], style))
-    page = page.replace("{{licence}}", _asset(_LICENCE))
-    head, data_at, tail = page.partition("{{data}}")
+    places = {
+        "title": escape(title),
+        "policy": _policy([library, own], style),
+        "licence": _asset(_LICENCE),
+        "style": style,
+        "scripts": f"<script>{library}</script>\n<script>{own}</script>",
+    }
+    head, data_at, tail = _asset("page.html").partition("{{data}}")
     assert data_at, "the template has no place for the data"
     with replacing(out) as file:
-        file.write(head.replace("{{style}}", style).encode())
+        file.write(_filled(head, places).encode())
         file.write(f'<script type="application/json" id="index">{_json(index)}</script>\n'.encode())
         for number, block in enumerate(blocks):
             _write_data(file, f"dialogue{number}", [block])
         for number, video in enumerate(videos):
             with video.open("rb") as source:
                 _write_data(file, f"video{number}", iter(lambda: source.read(_ENCODE_BYTES), b""))
-        file.write(tail.replace("{{scripts}}", f"<script>{library}</script>\n<script>{own}</script>").encode())
+        file.write(_filled(tail, places).encode())
         return file.tell()
+
+
+def _filled(template: str, places: Mapping[str, str]) -> str:
+    """The template with each {{name}} replaced once: what is put in may itself look like a place."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: places[place[1]], template)
 
 
 def _policy(scripts: Sequence[str], style: str) -> str:

@@ -104,8 +104,6 @@ def _range(text: str, size: int) -> tuple[int, int]:
     if match is None or match.groups() == ("", ""):
         return 0, size - 1
     first, last = match.groups()
-    if not first:
-        return max(0, size - int(last)), size - 1
-    if int(first) >= size:
-        return 0, size - 1
-    return int(first), min(int(last or size - 1), size - 1)
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last), size - 1) if first and last else size - 1
+    return (start, end) if start <= end else (0, size - 1)

@@ -5,6 +5,7 @@ In headless Chromium by Playwright; without them these tests are skipped.
 
 from __future__ import annotations
 
+import html
 import http.client
 import io
 import json
@@ -23,10 +24,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, open_cache, pack_landmarks, write_cache
+from bemerc.cache import Choice, Features, TrackSpan, open_cache, pack_landmarks, write_cache
 from bemerc.corpus.manifest import Utterance, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
+from bemerc.view import page_file, serve
 from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
@@ -270,6 +272,17 @@ def test_what_is_served_needs_the_token_and_the_hosts_name(browser: Any, world: 
     assert run.returncode == 130
 
 
+def test_ranges_are_those_that_http_has() -> None:
+    """First and last byte; the whole file where a range names nothing that is there."""
+    whole = (0, 9)
+    ranges = {
+        "bytes=2-5": (2, 5), "bytes=2-": (2, 9), "bytes=-3": (7, 9), "bytes=-99": whole, "bytes=0-99": whole,
+        "bytes=5-2": whole, "bytes=-0": whole, "bytes=10-": whole, "bytes=-": whole, "bytes=0-1,4-5": whole, "": whole,
+    }  # fmt: skip
+    assert {text: serve._range(text, 10) for text in ranges} == ranges
+    assert serve._range("bytes=0-", 0) == (0, -1)
+
+
 def test_blur_leaves_the_measured_face_alone(world: Path) -> None:
     page = made(world, "blurred", "--blur")
     clip = next((world / "blurred_videos").glob("*.mp4"))
@@ -309,6 +322,54 @@ def test_what_is_not_there_is_said(world: Path) -> None:
     answer = bemerc("view", world / "long", "--out", world / "x.html")
     assert (answer.returncode, "--dialogue" in answer.stderr) == (1, True)  # seven hours
     assert not (world / "x.html").exists()
+
+
+@pytest.mark.parametrize("title", ["{{data}}", "{{scripts}}{{style}}", "{{nothing}} \\1 </title>"])
+def test_a_title_that_looks_like_a_place_of_the_template_is_a_title(tmp_path: Path, title: str) -> None:
+    page_file.write(tmp_path / "page.html", title, {}, [])
+    page_file.write(tmp_path / "plain.html", "title", {}, [])
+    expected = (tmp_path / "plain.html").read_text().replace("<title>title<", f"<title>{html.escape(title)}<")
+    assert (tmp_path / "page.html").read_text() == expected
+
+
+def test_a_broken_clip_costs_its_own_part_of_the_video(world: Path, tmp_path: Path) -> None:
+    shutil.copy(world / "a b#1.mp4", tmp_path / "b.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"no clip")
+    columns = ("face_x", "face_y", "face_size")
+    face = Features(np.full((5, 3), 0.5, np.float32), np.arange(5) / 10, columns)
+    write_cache(
+        tmp_path / "face.h5", modality="face", columns=columns, rate="clip", extractor="x/1", params={},
+        clips=[(id_, face, 0.5, None) for id_ in ("a", "b")], failures={},
+    )  # fmt: skip
+    answer = bemerc("view", tmp_path, "--video-dir", tmp_path, "--video", tmp_path / "out.mp4")
+    assert answer.returncode == 0, answer.stderr
+    assert "a.mp4" in answer.stderr
+    with Video(tmp_path / "out.mp4") as video:
+        assert next(iter(video)).timestamp_s >= 0.5
+
+
+def test_videos_that_no_browser_opens_in_a_page_are_refused(world: Path, tmp_path: Path) -> None:
+    for name in ("face.h5", "manifest.jsonl", "a b#1.mp4"):
+        shutil.copy(world / name, tmp_path)
+    os.truncate(tmp_path / "a b#1.mp4", 400_000_000)  # zeros, which lie nowhere
+    answer = bemerc("view", tmp_path, "--embed", "--out", tmp_path / "page.html")
+    assert (answer.returncode, "--dialogue" in answer.stderr) == (1, True), answer.stderr
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_lone_face_that_may_not_be_the_speakers_is_told_of(browser: Any, world: Path, tmp_path: Path) -> None:
+    for name in ("manifest.jsonl", "a b#1.mp4"):
+        shutil.copy(world / name, tmp_path)
+    with open_cache(world / "face.h5") as cache:
+        ids = list(cache.ids)
+        choice = Choice("speaking", "alone", 1, 0.2, True, (TrackSpan(0, 3, 0, 0.2, 1),))
+        write_cache(
+            tmp_path / "face.h5", modality="face", columns=cache.columns, rate="clip", extractor="x/1", params={},
+            clips=[(id_, cache[id_], cache.duration_s(id_), None) for id_ in ids], failures={},
+            choices=dict.fromkeys(ids, choice),
+        )  # fmt: skip
+    opened = Opened(browser, made(tmp_path, "doubt", "--no-faces"))
+    assert "score 0.20, which leaves it uncertain" in opened.page.inner_text("#turn")
 
 
 def test_a_clip_that_browsers_do_not_play_is_converted(browser: Any, world: Path, tmp_path: Path) -> None:

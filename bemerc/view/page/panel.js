@@ -89,9 +89,11 @@ function measured(dialogue, turn) {
 }
 
 function choiceText({ by, faces, score, uncertain, spans }) {
-  if (by === "alone") return faces ? "The only face was measured." : "No face was seen.";
+  if (!faces) return "No face was seen.";
+  const doubt = `score ${score.toFixed(2)}${uncertain ? ", which leaves it uncertain" : ""}`;
+  if (by === "alone") return `The only face was measured, ${doubt}.`;
   const numbers = [...new Set(spans.map((span) => span[2] + 1))].join(", ");
-  return `Up to ${faces} faces at a time; face ${numbers} was measured, chosen by ${by}, score ${score.toFixed(2)}${uncertain ? ", which leaves it uncertain" : ""}.`;
+  return `Up to ${faces} faces at a time; face ${numbers} was measured, chosen by ${by}, ${doubt}.`;
 }
 
 function showTranscript(dialogue, seek) {
