@@ -136,7 +136,10 @@ def replacing(path: Path, mode: int = PRIVATE, folder: Path | None = None) -> It
 @contextlib.contextmanager
 def replacing_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """The path of a partial file, for a library that opens files itself; it replaces ``path`` when the block ends
-    without an error. Parent folders are made. OSError where the disk refuses."""
+    without an error. Parent folders are made. OSError where the disk refuses, and where ``path`` is a device or a pipe,
+    which root would replace for every program of the machine."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "this is a device or a pipe, not a file")
     partial = partial_path(path, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

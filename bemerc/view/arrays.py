@@ -29,10 +29,11 @@ class Arrays:
         self._add(name, times_s.astype("<f8"), {"type": "f8"})
 
     def add_series(self, name: str, values: NDArray[np.floating[Any]]) -> None:
-        """A series (T,) in 65535 steps of its range, NaN kept."""
-        finite = np.abs(values[np.isfinite(values)])
-        scale = float(finite.max()) / _LARGEST if finite.size and finite.max() > 0 else 1.0
-        steps = np.where(np.isfinite(values), np.rint(np.nan_to_num(values) / scale), ABSENT)
+        """A series (T,) in 65535 steps of its range; NaN where it is not finite."""
+        finite = np.isfinite(values)
+        measured = np.where(finite, values, 0).astype(np.float64)
+        scale = float(np.abs(measured).max(initial=0)) / _LARGEST or 1.0
+        steps = np.where(finite, np.rint(measured / scale), ABSENT)
         self._add(name, steps.astype("<i2"), {"type": "i2", "scale": scale})
 
     def add_positions(self, name: str, points: NDArray[np.floating[Any]]) -> None:

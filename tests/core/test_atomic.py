@@ -78,6 +78,18 @@ def test_a_folder_in_the_way_is_a_sentence(tmp_path: Path) -> None:
         atomic.write_text(tmp_path / "a.json", "new")
 
 
+def test_a_device_or_a_pipe_stays_what_it_is(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(DiskError):
+            atomic.write_text(path, "new")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert link.is_symlink()
+    assert len([*tmp_path.iterdir()]) == 2
+
+
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     victim, link = tmp_path / "victim", tmp_path / "README.md"
     victim.write_text("mine")

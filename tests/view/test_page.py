@@ -28,7 +28,7 @@ from bemerc.cache import Choice, Features, TrackSpan, open_cache, pack_landmarks
 from bemerc.corpus.manifest import Utterance, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
-from bemerc.view import page_file, serve
+from bemerc.view import arrays, page_file, serve
 from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
@@ -322,6 +322,19 @@ def test_what_is_not_there_is_said(world: Path) -> None:
     answer = bemerc("view", world / "long", "--out", world / "x.html")
     assert (answer.returncode, "--dialogue" in answer.stderr) == (1, True)  # seven hours
     assert not (world / "x.html").exists()
+
+
+@pytest.mark.parametrize(
+    "values", [[0.5, -1, np.nan], [np.inf, 3e38, -np.inf], [1e-45, np.nan], [0, np.inf], [np.nan], []]
+)
+def test_a_series_keeps_what_is_finite(values: list[float]) -> None:
+    made, array = arrays.Arrays(), np.array(values, np.float32)
+    made.add_series("x", array)
+    steps, finite = np.frombuffer(made.block(), "<i2", len(array)), np.isfinite(array)
+    assert (steps[~finite] == arrays.ABSENT).all()
+    largest = float(np.abs(array[finite]).max(initial=0))
+    error = np.abs(steps[finite] * made.table["x"]["scale"] - array[finite])
+    assert (error <= largest / 65534 * 1.01).all()
 
 
 @pytest.mark.parametrize("title", ["{{data}}", "{{scripts}}{{style}}", "{{nothing}} \\1 </title>"])
