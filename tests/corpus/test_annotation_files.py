@@ -64,6 +64,15 @@ def test_tiers_of_other_names_become_speakers_words_and_labels(tmp_path: Path) -
     assert "1 labels of its tier K-mood overlap no words" in reasons(reading)
 
 
+def test_files_that_would_share_a_dialogue_are_two(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    for path in (tmp_path / "x.eaf", tmp_path / "test" / "x.eaf"):
+        path.write_text(eaf_text(("words@A", [(0, 1000, "hi")])), encoding="utf-8")
+    turns = read(tmp_path).utterances
+    assert [u.index for u in turns] == [0, 0]
+    assert sorted(u.dialogue for u in turns) == ["annotations/test/x", "annotations/test/x (2)"]
+
+
 def test_a_linked_recording_is_found_with_its_offset(tmp_path: Path) -> None:
     (tmp_path / "my film.mp4").touch()
     media = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///gone/my%20film.mp4" RELATIVE_MEDIA_URL="./my%20film.mp4" TIME_ORIGIN="250"/>'

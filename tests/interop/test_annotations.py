@@ -33,7 +33,8 @@ from tests.interop.test_exchange import face_cache
 LABELS = ("calm", "joy")
 WRITERS = {"eaf": (eaf.write, ".eaf"), "textgrid": (textgrid.write, ".TextGrid")}
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")), max_size=8).map(person)
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")), max_size=8).map(person)
+NAMES = st.one_of(TEXT, st.sampled_from(["A", "A (2)", "A (2) (1)", "A (2) (2)"]))  # second tiers end in " (2)"
 # What XML cannot hold becomes a replacement character, and Praat knows no text of blanks.
 NOT_IN_XML = "".join({*map(chr, range(32)), "\ufffe", "\uffff"} - {*"\t\r\n"})
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters=NOT_IN_XML), max_size=12)
@@ -59,7 +60,7 @@ def manifests(draw: st.DrawFn) -> tuple[Utterance, ...]:
             words = draw(WORDS.filter(lambda text: not text or bool(text.strip())))
             labels = [draw(LABEL) for _ in range(4)]
             id_, name = f"x/{split}/d{dialogue}u{index}", f"x/{split}/d{dialogue}"
-            place = (draw(NAMES.filter(lambda name: "(" not in name)), words, labels[0], split, clip, start_s, end_s)
+            place = (draw(NAMES), words, labels[0], split, clip, start_s, end_s)
             utterances.append(Utterance(id_, name, index, *place, crop, *labels[1:]))  # type: ignore[arg-type]
     return tuple(utterances)
 
@@ -90,6 +91,17 @@ def test_what_goes_out_comes_back(layout: str, utterances: tuple[Utterance, ...]
         folder = Path(name)
         exported(utterances, folder, layout)
         assert read_back(folder, labels=LABELS) == sorted(utterances, key=lambda u: u.id)
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_a_name_that_ends_like_a_second_tier_is_a_speaker_of_its_own(layout: str, tmp_path: Path) -> None:
+    names = ("A", "A", "A (2)", "A (2)", "A (2) (1)", "A (2) (2)")
+    utterances = [
+        Utterance(f"x/{n}", "x", n, name, f"words {n}", "joy", "test", "a.mp4", n / 10, n / 10 + 5)
+        for n, name in enumerate(names)
+    ]
+    exported(utterances, tmp_path, layout)
+    assert read_back(tmp_path, labels=LABELS) == utterances
 
 
 def talk(folder: Path) -> tuple[Utterance, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -74,9 +74,12 @@ def read(params: Params, name: str = "annotations") -> Reading:
     faults: list[str] = []
     turns: list[_Turn] = []
     taken: set[str] = set()
+    dialogues: set[str] = set()
     for path, content in contents.items():
         voices = voices_of(content, patterns, params.speakers)
-        one = _File(path, f"{name}/{_split(path, root)}/{_stem(path, root)}", _split(path, root), content, params.clips)
+        dialogue = _unlike(f"{name}/{_split(path, root)}/{_stem(path, root)}", dialogues)
+        dialogues.add(dialogue)
+        one = _File(path, dialogue, _split(path, root), content, params.clips)
         turns += one.turns(voices, accepted, taken)
         faults += one.faults
         findings += one.findings
@@ -132,6 +135,12 @@ def _content(path: Path, findings: list[Finding]) -> AnnotationFile | None:
 def _stem(path: Path, root: Path) -> str:
     parts = path.relative_to(root).with_suffix("").parts
     return unicodedata.normalize("NFC", "/".join(parts[1:] if parts[0] in SPLITS and len(parts) > 1 else parts))
+
+
+def _unlike(dialogue: str, others: Collection[str]) -> str:
+    """A dialogue's id, numbered where another file has it: one directly in the folder, and one in its folder test."""
+    numbered = (f"{dialogue} ({number})" for number in range(2, len(others) + 2))
+    return next(name for name in (dialogue, *numbered) if name not in others)
 
 
 def _split(path: Path, root: Path) -> Split:

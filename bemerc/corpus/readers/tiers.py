@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ WORDS, LABEL, TURN = "words", "label", "turn"
 TIERS: Mapping[str, str] = {role: f"{role}@{{speaker}}" for role in (WORDS, LABEL, *SIDE_LABELS, TURN)}
 # Characters that XML 1.0 cannot hold.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LAYER = re.compile(r"(.*) \([1-9]\d{0,3}\)", re.DOTALL)
 MAX_MS = 10**10  # as the times of a manifest
 
 
@@ -72,8 +73,15 @@ class AnnotationFile:
 
 
 def tier_name(role: str, speaker: str, layer: int = 1) -> str:
-    """The name of a tier; a second one of the same role and speaker, for what overlaps the first, ends in " (2)"."""
-    return f"{role}@{speaker}" + (f" ({layer})" if layer > 1 else "")
+    """The name of a tier; a second one of the same role and speaker, for what overlaps the first, ends in " (2)". The first one
+    of somebody whose own name ends like that ends in " (1)"; ``speaker_of`` is the way back."""
+    return f"{role}@{speaker}" + (f" ({layer})" if layer > 1 or _LAYER.fullmatch(speaker) else "")
+
+
+def speaker_of(named: str, others: Collection[str]) -> str:
+    """The speaker of a tier by what stands for the speaker in its name, and in the names of ``others``."""
+    layered = _LAYER.fullmatch(named)
+    return layered[1] if layered and (layered[1] in others or _LAYER.fullmatch(layered[1])) else named
 
 
 def clean(text: str) -> str:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from bemerc.corpus.manifest import NOBODY
-from bemerc.corpus.readers.tiers import TIERS, TURN, WORDS, AnnotationFile, Interval, Tier
+from bemerc.corpus.readers.tiers import TIERS, TURN, WORDS, AnnotationFile, Interval, Tier, speaker_of
 from bemerc.corpus.reading import person
 
 SPEAKER = "{speaker}"
-_LAYER = re.compile(r"(.*) \([1-9]\d{0,3}\)", re.DOTALL)
 _MOST_TRIED = 1000  # intervals of one tier that may overlap one span
 
 
@@ -82,9 +81,7 @@ def voices_of(
     for key, tracks in matches.items():
         if WORDS not in tracks and TURN not in tracks:
             continue
-        layered = _LAYER.fullmatch(key)
-        alone = layered[1] if layered is not None and layered[1] in matches else key
         named = [track.speaker for role in (WORDS, TURN) for track in tracks.get(role, ())]
-        written = next((speaker for speaker in named if speaker is not None), alone)
+        written = next((speaker for speaker in named if speaker is not None), speaker_of(key, matches))
         voices.append(Voice(person(speakers.get(written, written)) or NOBODY, {**shared, **tracks}))
     return voices
