@@ -163,8 +163,8 @@ def run(
     listing = store_dir / f"failed-{'-'.join(spec.modality for spec in specs)}.txt"
     modalities: set[str] = set()
     done: set[str] = set()
-    # Writing a cache finds, and removes, all damaged results of its modality at once.
-    for attempts_left in reversed(range(len(specs) + 2)):
+    damaged: set[Path] = set()
+    while True:
         plan = make_plan(jobs, specs, store, retry_failed=retry_failed and not modalities)
         modalities |= {*plan.modalities(specs)}
         limit = FailureLimit(len(jobs) - len(plan.absent), max_failed_share, listing)
@@ -178,9 +178,11 @@ def run(
                 m = spec.modality
                 write_modality(paths[m], spec, plan, store, by_modality[m].reasons(), existing[m])
             break
-        except DamagedError:
-            if not attempts_left:
+        except DamagedError as error:
+            # Damaged results were removed, all of a modality's at once or one. The same again: the disk spoils them.
+            if error.path in damaged:
                 raise
+            damaged.add(error.path)
     only = next(iter(modalities)) if len(modalities) == 1 < len(paths) else ""
     return replace(_outcome(paths, plan, without, done), only=only, seconds=time.monotonic() - start)
 
