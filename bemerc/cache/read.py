@@ -47,9 +47,11 @@ def caches_at(path: Path) -> dict[str, Path]:
         del caches["speech"]
     if not caches:
         names = ", ".join(f"{m}.h5" for m in KINDS)
-        raise CacheError(
-            f"{path}: there is no frame cache in this folder ({names}). 'bemerc extract' or 'bemerc cache import' makes them."
-        )
+        below = sorted({file.parent for kind in KINDS for file in path.glob(f"*/{kind}.h5")})
+        way = "'bemerc extract' or 'bemerc cache import' makes them."
+        if below:
+            way = f"Name one of its {len(below)} subfolders that has some, such as {', '.join(printable(one, 1000) for one in below[:3])}."
+        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). {way}")
     return caches
 
 

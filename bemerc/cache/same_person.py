@@ -18,6 +18,7 @@ from bemerc.cache import Features, FrameCache
 
 # A nose belongs to a face when it is within three quarters of the face's height of its middle.
 _REACH = 0.75
+OTHER_PERSON = "The body in view is not below the measured face, and was left out."
 _FACE, _NOSE = ("face_x", "face_y", "face_size"), ("nose_x", "nose_y")
 
 
@@ -25,14 +26,30 @@ def read(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> Features:
     """One utterance's features. Pose rows are NaN where the body is another person's; where no face is visible they
     follow the majority of the other rows. CacheError as the cache raises it."""
     features = caches[kind][id_]
+    masked = _masked(caches, kind, id_, features)
+    return features if masked is None else _without(features, masked)
+
+
+def left_out(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> str:
+    """Why ``read`` leaves nothing of what was measured; empty where it leaves something, or nothing was there."""
+    features = caches[kind][id_]
+    masked = _masked(caches, kind, id_, features)
+    if masked is None or not masked.any() or np.isfinite(_without(features, masked).values).any():
+        return ""
+    return OTHER_PERSON
+
+
+def _without(features: Features, masked: NDArray[np.bool_]) -> Features:
+    return replace(features, values=np.where(masked[:, None], np.float32(np.nan), features.values))
+
+
+def _masked(caches: Mapping[Any, FrameCache], kind: str, id_: str, features: Features) -> NDArray[np.bool_] | None:
+    """(T,) the rows of another person's body; None where nobody can tell."""
     if kind != "pose" or not has_several_faces(caches, id_):
-        return features
+        return None
     other = is_other_person(caches["face"][id_], features)
     decided = np.isfinite(other)
-    if not decided.any():
-        return features
-    masked = np.where(decided, other == 1, np.mean(other[decided]) > 0.5)
-    return replace(features, values=np.where(masked[:, None], np.float32(np.nan), features.values))
+    return np.where(decided, other == 1, np.mean(other[decided]) > 0.5) if decided.any() else None
 
 
 def has_several_faces(caches: Mapping[Any, FrameCache], id_: str) -> bool:

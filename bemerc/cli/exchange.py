@@ -40,7 +40,8 @@ def export(
     video_dir: ClipsDir = None,
     whole: Annotated[bool, typer.Option("--whole", help="For npy: one mean vector per utterance (UTT).")] = False,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="For eaf to long: a predictions file (JSON lines).")
+        Path | None,
+        typer.Option("--predictions", help="For eaf to long: a predictions.jsonl. Default: the one beside the caches."),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -92,19 +93,33 @@ def _annotations(
 ) -> None:
     """Write the layouts that have an axis of time."""
     from bemerc.cache import caches_at, open_cache
+    from bemerc.language.predict.records import predictions_beside
     from bemerc.pipeline import annotations
 
     if corpus is None:
         raise BemercError(f"{path}: whose words and clips are these? Name them with --manifest or --video-dir.")
+    folder = path if path.is_dir() else path.parent
+    predictions = predictions_beside(predictions, [folder, corpus.folder])
     with ExitStack() as stack:
         opened = [stack.enter_context(open_cache(file)) for file in caches_at(path).values()]
         caches = {cache.modality: cache for cache in opened}
         written = annotations.run(caches, corpus, out, to, predictions)  # type: ignore[arg-type]
     if json:
         files = {name: str(file) for name, file in written.files.items()}
-        output.print_json({"out": str(out), "files": files, "unreadable": dict(written.unreadable)})
+        counts = {"utterances": written.utterances, "words": written.words, "emotions": written.emotions}
+        output.print_json({"out": str(out), "files": files, "unreadable": dict(written.unreadable)} | counts)
     else:
         typer.echo(f"{written.utterances} utterances in {len(written.files)} recordings are in {printable(out, 1000)}")
+        if predictions is not None:
+            typer.echo(f"Predictions are those of {printable(predictions, 1000)}")
+        if not written.words:
+            typer.echo(
+                "No utterance has words: they come from subtitles beside a clip (talk.srt), or 'bemerc extract --asr'."
+            )
+        if not written.emotions:
+            typer.echo(
+                "None has a label or a prediction: 'bemerc predict' makes predictions, --predictions names others."
+            )
     if written.unreadable:
         raise BemercError("\n".join(written.unreadable.values()))
 

@@ -23,6 +23,7 @@ from bemerc.cli.options import (
     source_of,
 )
 from bemerc.core.terminal import printable
+from bemerc.corpus.corpora import caveat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,8 +106,8 @@ def predict(
     )
     if choice:
         typer.echo(f"What each part counted for: bemerc evidence {printable(counted, 1000)}")
-    if "sample" in answer.metadata.corpora:
-        typer.echo("This model was trained on the embedded sample, a warped portrait: on real people it says nothing.")
+    if limits := caveat(answer.metadata.corpora):
+        typer.echo(limits)
 
 
 def _predict_corpus(

@@ -13,6 +13,7 @@ from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.marks import marks
 from bemerc.behavior.describe.references import References
 from bemerc.cache import FrameCache, Kind
+from bemerc.cache.same_person import OTHER_PERSON
 from bemerc.core.errors import BemercError
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 from bemerc.interop.annotations import bids, eaf, long_form, textgrid, webvtt
@@ -26,11 +27,13 @@ _WRITERS = {"eaf": (eaf.write, ".eaf"), "textgrid": (textgrid.write, ".TextGrid"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: recording -> its file, or the folder or table of all; and of utterances whose rows could not be
-    read, why."""
+    """What was written: recording -> its file, or the folder or table of all; how many utterances there are, have words,
+    have a label or a prediction; and of utterances whose rows could not be read, why."""
 
     files: Mapping[str, Path]
     utterances: int
+    words: int
+    emotions: int
     unreadable: Mapping[str, str]
 
 
@@ -60,7 +63,10 @@ def run(
         files = {one.name: out for one in written}
     else:
         files = dict(_each(written, out, layout))
-    return Exported(files, len(ids), unreadable)
+    every = [one for recording in written for one in recording.utterances]
+    words = sum(bool(one.utterance.text.strip()) for one in every)
+    emotions = sum(one.utterance.label is not None or one.predicted is not None for one in every)
+    return Exported(files, len(ids), words, emotions, unreadable)
 
 
 def _each(written: list[Recording], out: Path, layout: str) -> Iterator[tuple[str, Path]]:
@@ -83,7 +89,8 @@ def _annotated(
     for turn in describer.turns(manifest, measured):
         u, prediction = turn.utterance, predictions.get(turn.utterance.id)
         has_rows = (m for m, cache in measured.items() if u.id in cache and cache.frames(u.id))
-        unreadable.update((u.id, turn.reasons[modality]) for modality in has_rows if modality in turn.reasons)
+        reasons = (turn.reasons.get(modality, OTHER_PERSON) for modality in has_rows)
+        unreadable.update((u.id, reason) for reason in reasons if reason != OTHER_PERSON)
         description = rules.describe(turn.clip, references, turn.earlier, reasons=turn.reasons)
         yield Annotated(
             u,

@@ -86,6 +86,7 @@ def run(
         )
         # Descriptions are of face, body and voice together, whatever the model reads as tokens.
         reads = tuple(tokens.widths) if inputs.described else metadata.modalities
+        scored = [replace(one, corpora=metadata.corpora) for one in scored]
         labelled, without = _with_context(measured.manifest, scored, tokens, reads)
     ids = {one.id for one in labelled}
     own = tuple(one for one in counted if one.id in ids)

@@ -18,7 +18,9 @@ from bemerc.behavior.describe.description import SLOTS
 from bemerc.behavior.describe.run import read_clip
 from bemerc.cache import Choice, Features, FrameCache
 from bemerc.core.errors import MachineError, MediaError
+from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
+from bemerc.language.inputs.left_out import whole_of
 from bemerc.language.predict.evidence import Evidence
 from bemerc.view import marks
 from bemerc.view.arrays import Arrays
@@ -252,6 +254,7 @@ def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> 
         "sentences": {} if description is None else {s: getattr(description, s) for s in SLOTS},
         "scores": None if prediction is None else prediction.scores,
         "predicted": None if prediction is None else prediction.label,
+        "caveat": "" if prediction is None else caveat(prediction.corpora or ()),
         "evidence": _evidence(sources.evidence.get(u.id)),
         "conflict": None if conflict is None else {"voice": conflict.label_voice, "face": conflict.label_face},
     }
@@ -278,5 +281,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
 def _evidence(evidence: Evidence | None) -> dict[str, Any] | None:
     if evidence is None:
         return None
-    parts = [[part, list(left.values())] for part, left in evidence.parts.items()]
+    whole = {part: of if (of := whole_of(part)) in evidence.parts else None for part in evidence.parts}
+    order = [one for part, of in whole.items() if of is None for one in (part, *(p for p in whole if whole[p] == part))]
+    parts = [[part, list(evidence.parts[part].values()), whole[part] is not None] for part in order]
     return {"labels": list(evidence.log_probs), "log_probs": list(evidence.log_probs.values()), "parts": parts}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, FrameCache, open_cache
+from bemerc.cache import Choice, Features, FrameCache, open_cache, same_person
 from bemerc.core.atomic import replacing
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
@@ -78,13 +78,15 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
 
 
 def _read(opened: Mapping[Modality, FrameCache], id_: str) -> tuple[dict[Modality, Features], list[str]]:
-    """The features that can be read, and sentences on those that cannot."""
+    """The features that can be read, without other people's bodies, and sentences on what is left out."""
     features: dict[Modality, Features] = {}
     broken = []
     for modality, cache in opened.items():
         if id_ in cache:
             try:
-                features[modality] = cache[id_]
+                features[modality] = same_person.read(opened, modality, id_)
+                if reason := same_person.left_out(opened, modality, id_):
+                    broken.append(f"{modality}: {reason.rstrip('.')}")
             except CacheError as error:
                 broken.append(str(error))
     return features, broken

@@ -7,6 +7,7 @@ from typing import Any
 
 from bemerc.view.dialogue_data import DialogueData
 
+_SURE = 0.7  # a wrong answer of a lower probability is no surprise
 _LONGEST = 200  # of a list: what comes after is seldom looked at
 
 
@@ -20,7 +21,8 @@ def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
             label, predicted = turn["label"], turn["predicted"]
             if label is not None and predicted is not None and label != predicted:
                 sure = turn["scores"][predicted]
-                wrong.append((-sure, entry | {"why": f"{label}, predicted {predicted} ({sure:.2f})"}))
+                if sure >= _SURE:
+                    wrong.append((-sure, entry | {"why": f"{label}, predicted {predicted} ({sure:.2f})"}))
             if turn["conflict"]:
                 sides = turn["conflict"]
                 disagree.append(entry | {"why": f"voice {sides['voice']}, face {sides['face']}"})
@@ -30,7 +32,10 @@ def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
             if lacking := [m for m in dialogue.header["modalities"] if not turn["covered"].get(m)]:
                 nothing.append(entry | {"why": ", ".join(lacking)})
     lists = (
-        ("Wrong and sure", [entry for _, entry in sorted(wrong, key=lambda pair: pair[0])]),
+        (
+            f"Wrong and sure: probability {_SURE} or more",
+            [entry for _, entry in sorted(wrong, key=lambda pair: pair[0])],
+        ),
         ("Face and voice disagree", disagree),
         ("Target face uncertain", uncertain),
         ("Nothing measured", nothing),

@@ -7,6 +7,7 @@ from typing import Any
 
 from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
 from bemerc.behavior.describe.acts import ClipFeatures
+from bemerc.behavior.signals import events
 
 
 def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
@@ -15,14 +16,15 @@ def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     if face is None or not len(face.values):
         return []
     stamps = face.timestamps_s + start_s
+    ends = stamps + events.frame_s(stamps)  # the last frame of an event is a part of it
     marks = []
     for event in micro_expressions.spot(face, rules.covered(clip)):
         what = "" if event.kind == "blink" else _phrases(event.units)
-        marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], stamps[event.offset], what))
+        marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], ends[event.offset], what))
     for column, kind in phrases.OSCILLATIONS.items():
         for one in acts.oscillations(face, column):
             middle = (stamps[one.first] + stamps[one.last]) / 2
-            marks.append(_mark(kind, stamps[one.first], middle, stamps[one.last], phrases.count(one.count, kind)))
+            marks.append(_mark(kind, stamps[one.first], middle, ends[one.last], phrases.count(one.count, kind)))
     return sorted(marks, key=lambda mark: float(mark["start_s"]))
 
 

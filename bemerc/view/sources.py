@@ -11,7 +11,7 @@ from bemerc.cache import FrameCache
 from bemerc.corpus.conflict import ConflictItem, read_conflict_set
 from bemerc.corpus.manifest import Manifest, Modality
 from bemerc.language.predict.evidence import Evidence, read_evidence
-from bemerc.language.predict.records import Prediction, read_predictions
+from bemerc.language.predict.records import Prediction, predictions_beside, read_predictions
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def of(
     BemercError where a file that is there cannot be read.
     """
     beside = list(dict.fromkeys([folder, manifest.folder]))
-    predictions = predictions or _first(beside, "predictions.jsonl")
+    predictions = predictions_beside(predictions, beside)
     descriptions = _first(beside, "descriptions.jsonl")
     conflicts = _first(beside, "conflict.jsonl")
     evidence = evidence or _evidence_of(predictions, beside)

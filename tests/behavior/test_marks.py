@@ -48,9 +48,9 @@ def test_the_target_face_and_where_it_changes() -> None:
     spans = (TrackSpan(0, 40, 2, 0.9, 2), TrackSpan(40, 70, 5, 0.6, 2), TrackSpan(75, 100, 6, 1.0, 1))
     tiers = by_tier(marks({"face": face()}, GENERAL, choice=Choice("speaking", "speaking", 2, 0.8, False, spans)))
     assert tiers["target face"] == [
-        (0.0, 1.6, "face 2, score 0.90"),
-        (1.6, 2.8, "face 5, score 0.60"),
-        (3.0, 4.0, "face 6, score 1.00"),
+        (0.0, 1.6, "face 3, score 0.90"),
+        (1.6, 2.8, "face 6, score 0.60"),
+        (3.0, 4.0, "face 7, score 1.00"),
     ]
     assert tiers["shot cut"] == [(1.6, 1.64, "shot cut")]
     beyond = Choice("speaking", "speaking", 2, 0.8, False, (TrackSpan(0, 400, 2, 0.9, 2),))
@@ -59,7 +59,12 @@ def test_the_target_face_and_where_it_changes() -> None:
 
 def test_speech_is_marked_between_pauses() -> None:
     pitch, energy = np.full(300, np.nan), np.full(300, -80.0)
-    for first, last in ((20, 100), (110, 150), (220, 280)):  # 0.1 s of silence is no pause
+    for first, last in (
+        (20, 100),
+        (110, 150),
+        (183, 185),
+        (220, 280),
+    ):  # 0.1 s of silence is no pause, 0.02 s of sound no speech
         pitch[first:last], energy[first:last] = 120.0, -20.0
     audio = Features(np.stack([pitch, energy], 1).astype(np.float32), np.arange(300) / 100, ("pitch_hz", "energy_db"))
     assert by_tier(marks({"audio": audio}, GENERAL)) == {"speech": [(0.2, 1.5, "speech"), (2.2, 2.8, "speech")]}

@@ -292,3 +292,10 @@ def test_the_summary_says_what_is_in_it(tmp_path: Path) -> None:
     assert first["mean"] == pytest.approx(np.nanmean(values[:, 0]), abs=1e-6)
     assert first["std"] == pytest.approx(np.nanstd(values[:, 0]), abs=1e-6)
     assert (first["min"], first["max"]) == (np.nanmin(values[:, 0]), np.nanmax(values[:, 0]))
+
+
+def test_a_folder_of_folders_of_caches_names_them(tmp_path: Path) -> None:
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "talk" / "face.h5").touch()
+    with pytest.raises(CacheError, match=str(tmp_path / "talk")):
+        caches_at(tmp_path)

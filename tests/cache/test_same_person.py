@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from bemerc.cache import Features
+from bemerc.behavior.describe.run import read_clip
+from bemerc.cache import Choice, Features, TrackSpan, open_cache, same_person, write_cache
 from bemerc.cache.same_person import is_other_person
 
 
@@ -29,3 +32,20 @@ def test_without_places_nobody_can_tell(names: tuple[str, ...]) -> None:
     body = Features(np.zeros((5, len(names)), np.float32), np.arange(5) / 25, names)
     assert np.isnan(is_other_person(body, pose([0.2, 0.2]))).all()
     assert np.isnan(is_other_person(face([]), pose([0.2]))).all()
+
+
+@pytest.mark.parametrize(("x", "left"), [([0.7] * 4, 0), ([0.7, 0.7, 0.2, 0.7], 1), ([np.nan] * 4, 0)])
+def test_a_body_that_is_all_anothers_is_no_absent_body(tmp_path: Path, x: list[float], left: int) -> None:
+    choice = Choice("speaking", "speaking", 2, 0.9, False, (TrackSpan(0, 8, 0, 0.9, 2),))
+    files = {}
+    for kind, rows, choices in (("face", face([0.2] * 8), {"a": choice}), ("pose", pose(x), {})):
+        files[kind] = tmp_path / f"{kind}.h5"
+        write_cache(
+            files[kind], modality=kind, columns=rows.columns, rate="clip", extractor="x/1", params={},  # type: ignore[arg-type]
+            clips=[("a", rows, 0.32, None)], failures={}, choices=choices,
+        )  # fmt: skip
+    with open_cache(files["face"]) as faces, open_cache(files["pose"]) as bodies:
+        clip, reasons = read_clip({"face": faces, "pose": bodies}, "a")
+    others = bool(np.isfinite(x).any()) and not left
+    assert ("pose" in clip, reasons.get("pose")) == (not others, same_person.OTHER_PERSON if others else None)
+    assert others or np.isfinite(clip["pose"].values[:, 0]).sum() == left

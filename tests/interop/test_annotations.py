@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -244,6 +245,25 @@ def test_prepare_trains_on_what_was_corrected(project: Path, monkeypatch: pytest
     manifest, findings = prepare.run(params, Path("manifest2.jsonl"))
     assert manifest.utterances == read_manifest(project / "manifest.jsonl").utterances
     assert not findings
+
+
+def test_predictions_are_those_beside_the_caches(project: Path) -> None:
+    shutil.copy(project / "p.jsonl", project / "cache" / "predictions.jsonl")
+    answer = bemerc("cache", "export", project / "cache", project / "out", "--to", "webvtt", "--json")
+    assert {key: json.loads(answer.stdout)[key] for key in ("utterances", "words", "emotions")} == {
+        "utterances": 3,
+        "words": 2,
+        "emotions": 2,
+    }
+    assert "[joy 0.75]" in (project / "out" / "x" / "train" / "t.vtt").read_text()
+
+
+def test_subtitles_without_a_word_are_no_silent_success(tmp_path: Path) -> None:
+    face_cache(tmp_path / "cache" / "face.h5", ("a",))
+    (tmp_path / "a.wav").touch()
+    answer = bemerc("cache", "export", tmp_path / "cache", tmp_path / "out", "--to", "webvtt", "--video-dir", tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert all(way in answer.stdout for way in ("--asr", "--predictions"))
 
 
 def test_the_command_says_what_it_lacks(project: Path) -> None:

@@ -25,6 +25,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, TrackSpan, open_cache, pack_landmarks, write_cache
+from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import Utterance, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
@@ -38,6 +39,7 @@ from tests.clips import ffmpeg
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZE = (320, 240)
 RADIUS = 40.0
+CORPORA = {"corpora": ["sample"]}
 EVIL = "</script><img src=x onerror=\"document.title='taken'\"> \u05e9\u05dc\u05d5\u05dd"
 NAMES = ("J\u00fcrgen", "\u738b\u5c0f\u660e", "<b>Eve</b>")
 
@@ -98,13 +100,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_manifest(folder / "manifest.jsonl", utterances, ("joy", "anger"), ("sample",))
     lines, evidence = [], []
     for n, id_ in enumerate(all_ids):
-        p = (0.9, 0.2, 0.6)[n]
+        p = (0.9, 0.2, 0.4)[n]
         scores = {"joy": p, "anger": 1 - p}
         best = max(scores, key=lambda label: scores[label])
-        lines.append({"id": id_, "gold": "joy", "label": best, "scores": scores, "description": None})
+        lines.append({"id": id_, "gold": "joy", "label": best, "scores": scores, "description": None} | CORPORA)
         parts = [
             {"part": part, "log_probs": {"joy": math.log(0.6), "anger": math.log(0.4)}}
-            for part in ("face", "face:brows", "turn:d/0")
+            for part in ("body", "face", "face:brows", "posture", "turn:d/0")
         ]
         evidence.append(
             {
@@ -230,10 +232,13 @@ def test_the_words_of_strangers_are_text(browser: Any, world: Path) -> None:
     assert opened.page.locator("main img, main b:has-text('Eve')").count() == 0
     arabic = opened.page.locator("#transcript bdi", has_text="world")
     assert arabic.evaluate("e => getComputedStyle(e).direction") == "rtl"
-    assert "Wrong and sure (1)" in opened.page.inner_text("#lists")
+    assert "0.7 or more (1)" in opened.page.inner_text("#lists")  # and not the wrong answer of 0.6
     opened.page.click("#lists button")
     assert abs(opened.time_s() - times_s()[-1] / 3) < 0.02
-    assert "brows" in opened.page.inner_text("#turn")
+    parts = opened.page.locator("#turn tr:has(button, th):has(svg) th").evaluate_all(
+        "them => them.map(t => [t.textContent, t.className])"
+    )
+    assert parts[2:6] == [["body", ""], ["posture", "inner"], ["face", ""], ["brows", "inner"]]
     assert not opened.complaints
 
 
@@ -246,6 +251,40 @@ def test_no_faces_leaves_the_pictures_out_and_still_plays(browser: Any, world: P
     opened.page.wait_for_timeout(500)
     assert opened.time_s() > 0.1
     assert not opened.complaints
+
+
+def test_a_prediction_comes_with_what_its_model_was_trained_on(browser: Any, world: Path) -> None:
+    opened = Opened(browser, made(world, "caveat", "--no-faces"))
+    assert caveat(("sample",)) in opened.page.inner_text("#turn")
+    assert not caveat(("meld",))
+
+
+def test_what_does_not_fit_on_the_left_is_pointed_to(browser: Any, world: Path) -> None:
+    opened = Opened(browser, made(world, "more", "--no-faces"))
+    opened.page.set_viewport_size({"width": 1300, "height": 1800})
+    opened.page.wait_for_timeout(300)
+    assert opened.page.locator("#more").is_hidden()
+    opened.page.set_viewport_size({"width": 1300, "height": 500})
+    opened.page.click("#more")
+    opened.page.wait_for_timeout(1500)
+    assert opened.page.locator("#left").evaluate("left => left.scrollTop") > 50
+
+
+def test_a_dialogue_without_a_body_keeps_the_margins_of_its_charts(browser: Any, world: Path, tmp_path: Path) -> None:
+    columns = ("lean_deg", "movement")
+    with open_cache(world / "face.h5") as faces:
+        rows = [(i, Features(np.full((9, 2), np.nan, np.float32), np.arange(9) / 9, columns), 1.0, None) for i in faces]
+    write_cache(
+        tmp_path / "pose.h5", modality="pose", columns=columns, rate="clip", extractor="x/1", params={}, clips=rows,
+        failures={},
+    )  # fmt: skip
+    for name in ("face.h5", "manifest.jsonl"):
+        shutil.copy(world / name, tmp_path / name)
+    opened = Opened(browser, made(tmp_path, "empty", "--no-faces"))
+    titles = opened.page.locator(".chart .head b").all_inner_texts()
+    places = opened.page.locator(".u-over").evaluate_all("them => them.map(t => t.getBoundingClientRect().left)")
+    assert {"Body, degrees", "Movement"} <= set(titles)
+    assert len({round(left) for left in places}) == 1
 
 
 def test_what_is_served_needs_the_token_and_the_hosts_name(browser: Any, world: Path) -> None:

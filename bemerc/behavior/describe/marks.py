@@ -96,7 +96,7 @@ def _choice(face: Features, choice: Choice | None) -> Iterator[Mark]:
     spans = [span for span in choice.spans if span.first < span.end <= len(face.values)] if choice is not None else []
     if choice is not None and (choice.faces > 1 or len(spans) > 1):
         for span in spans:
-            yield _mark(face, "target face", span.first, span.end - 1, f"face {span.track}, score {span.score:.2f}")
+            yield _mark(face, "target face", span.first, span.end - 1, f"face {span.track + 1}, score {span.score:.2f}")
     for before, span in itertools.pairwise(spans):
         if before.end == span.first:
             yield _mark(face, "shot cut", span.first, span.first, "shot cut")

@@ -106,13 +106,16 @@ def _in_turn(manifest: Manifest) -> list[Utterance]:
 def read_clip(caches: Caches, key: str) -> tuple[ClipFeatures, Reasons]:
     """One utterance's frames per modality, without other people's bodies; and why a modality is missing from them.
 
-    A clip without such a track has no frames; one that failed, or whose rows are damaged, counts as not measured.
+    A clip without such a track has no frames; one that failed, whose rows are damaged, or whose body
+    is another person's counts as not measured.
     """
     clip: dict[Modality, Features] = {}
     reasons: dict[Modality, str] = {}
     for modality in MODALITIES:
         try:
             reasons[modality] = _unmeasured(caches.get(modality), key)
+            if not reasons[modality]:
+                reasons[modality] = same_person.left_out(caches, modality, key)
             if not reasons[modality]:
                 clip[modality] = same_person.read(caches, modality, key)
         except CacheError as error:  # one damaged clip costs itself alone

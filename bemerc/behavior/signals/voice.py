@@ -23,6 +23,7 @@ SYLLABLE_WINDOW_S = 0.07
 # Less voiced time than this, or a smaller share of the loud time, is a click or a hum and not a voice.
 MIN_VOICED_S, MIN_VOICED_SHARE = 0.1, 0.15
 REFERENCE_HZ = 100.0
+MIN_SPEECH_S = 0.1  # between two pauses: a shorter sound is a click
 MIN_PAUSE_S = 0.3  # de Jong & Wempe (2009): shorter silences are no pauses
 
 
@@ -88,7 +89,7 @@ def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
 
 
 def speech(pitch_hz: Array, energy_db: Array, frame_s: float) -> list[Run]:
-    """The frames of each stretch of speech between pauses; none where there is no voice. ``height`` is its loudest dB."""
+    """The frames of each stretch of speech between pauses, at least 0.1 s long; none where there is no voice. ``height`` is its loudest dB."""
     if np.isnan(measure(pitch_hz, energy_db, frame_s).volume_db):
         return []
     stretches: list[Run] = []
@@ -98,7 +99,7 @@ def speech(pitch_hz: Array, energy_db: Array, frame_s: float) -> list[Run]:
             loudest = max(before, run, key=lambda one: one.height)
             run = Run(before.first, run.last, loudest.apex, loudest.height)
         stretches.append(run)
-    return stretches
+    return [run for run in stretches if (run.last - run.first + 1) * frame_s >= MIN_SPEECH_S]
 
 
 def syllable_nuclei(energy_db: Array, allowed: NDArray[np.bool_], frame_s: float) -> list[int]:

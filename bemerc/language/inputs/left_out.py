@@ -74,6 +74,14 @@ def cues(read: Mapping[Modality, Sequence[str]], groups: bool) -> tuple[Cue, ...
     return (*whole, *parts)
 
 
+def whole_of(part: str) -> str | None:
+    """The cue that a group of columns is of: face:brows -> face, posture -> body. None for whatever is no group."""
+    if part not in GROUPS:
+        return None
+    modality = NAMES[part.split(":")[0]]
+    return next(name for name, of in NAMES.items() if of == modality and name not in GROUPS)
+
+
 def without_cue(prompt: Prompt, cue: Cue) -> Prompt:
     """The same question with the cue of its utterance not measured, in the branch and in the utterance's own line."""
 

@@ -39,6 +39,7 @@ class Prediction:
     speaker, text, start_s, end_s  of the utterance, where people's own clips were predicted; seconds on the clip's clock
     unmeasured  modalities that the model reads and of which nothing was measured
     note        what else one should know, such as words that were left out
+    corpora     those that the model was trained on, where people's own clips were predicted
     """
 
     id: str
@@ -53,6 +54,7 @@ class Prediction:
     end_s: float | None = None
     unmeasured: tuple[str, ...] | None = None
     note: str | None = None
+    corpora: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "end_s": (int, float),
     "unmeasured": (list,),
     "note": (str,),
+    "corpora": (list,),
 }
+_NAMES = tuple(name for name, kinds in _KINDS.items() if kinds == (list,))
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], without: Iterable[Unlabelled] = ()) -> None:
@@ -113,6 +117,12 @@ def read_predictions(path: Path) -> tuple[Prediction, ...]:
     return tuple(sorted(read, key=lambda p: p.id))
 
 
+def predictions_beside(named: Path | None, folders: Iterable[Path]) -> Path | None:
+    """The predictions file that is named, else the predictions.jsonl of the first of these folders that has one."""
+    beside = (folder / "predictions.jsonl" for folder in folders)
+    return named or next((file for file in beside if file.is_file()), None)
+
+
 def best_label(scores: Mapping[str, float]) -> str:
     """The label with the highest score; the first one on a tie, so that equal runs give equal files."""
     return max(scores, key=lambda label: scores[label])
@@ -129,8 +139,8 @@ def _parse(where: str, value: Any) -> Prediction | None:
     if fault:
         raise PredictionError(f"{where}: {fault}")
     scores = {k: float(v) for k, v in value["scores"].items()}
-    unmeasured = tuple(value["unmeasured"]) if value.get("unmeasured") is not None else None
-    prediction = Prediction(**{**value, "scores": scores, "unmeasured": unmeasured})
+    names_of = {key: tuple(value[key]) for key in _NAMES if value.get(key) is not None}
+    prediction = Prediction(**{**value, "scores": scores, **names_of})
     faults = _faults(prediction)
     if faults:
         raise PredictionError("\n".join(f"{where}, {printable(prediction.id)}: {fault}" for fault in faults))
@@ -148,8 +158,9 @@ def _type_fault(value: Mapping[str, Any]) -> str | None:
     for name, kinds in _KINDS.items():
         if value.get(name) is not None and type(value[name]) not in kinds:
             return f"{name} must be {kinds[-1].__name__} or null."
-    if not all(isinstance(name, str) for name in value.get("unmeasured") or ()):
-        return "unmeasured must be a list of names."
+    for key in _NAMES:
+        if not all(isinstance(name, str) for name in value.get(key) or ()):
+            return f"{key} must be a list of names."
     return None
 
 

@@ -23,7 +23,7 @@ class Charts {
     this.add("Words", [], 46, { paint: (u) => this.paintWords(u) });
     this.add("Marks", this.markLegend(), 30, { paint: (u) => this.paintMarks(u) });
     if (dialogue.utterances.some((t) => t.choice && t.choice.faces > 1)) {
-      this.add("Measured face", [], 26, { paint: (u) => this.paintChoices(u) });
+      this.add("Measured face", this.faceLegend(), 26, { paint: (u) => this.paintChoices(u) });
     }
     const units = Object.keys(dialogue.arrays).filter((name) => /^face\.AU\d+/.test(name));
     if (units.length) this.add("Action units, 0 to 5", [], 11 * units.length + 8, { paint: (u) => this.paintUnits(u, units) });
@@ -95,7 +95,7 @@ class Charts {
     const options = {
       width: this.width(), height: height + (last ? 26 : 0), legend: { show: false }, padding: [4, 10, 2, 0],
       cursor: { y: false, sync: { key: "time" }, drag: { x: true, y: false, dist: 5, setScale: false }, points: { show: !strip, size: 5 } },
-      scales: { x: { time: false, min: 0, max: this.dialogue.duration_s }, y: strip ? { range: [0, 1] } : {} },
+      scales: { x: { time: false, min: 0, max: this.dialogue.duration_s }, y: { range: strip ? [0, 1] : valueRange } },
       series: [{}, ...(strip ? [{ paths: () => null, points: { show: false } }] : series)],
       axes: [
         { show: last, size: 26, font: "11px system-ui", stroke: faint, grid, ticks: grid, values: (_, ticks) => ticks.map((t) => (t < 60 ? `${+t.toFixed(2)} s` : clock(t).replace(/\.00$/, ""))) },
@@ -211,6 +211,16 @@ class Charts {
     });
   }
 
+  faceLegend() {
+    const tracks = this.dialogue.utterances.flatMap((turn) => (turn.choice ? turn.choice.spans.map((span) => span[2]) : []));
+    const faces = [...new Set(tracks)].sort((a, b) => a - b).map((track) => {
+      const dot = element("span", { class: "dot" });
+      dot.style.background = color(`c${track % COLORS}`);
+      return element("span", {}, dot, ` face ${track + 1}`);
+    });
+    return [...faces, element("span", { class: "faint" }, "the stronger the colour, the higher the score")];
+  }
+
   paintMarks(u) {
     this.clipped(u, (ctx, top, height, at, ratio) => {
       for (const mark of this.marks()) {
@@ -285,6 +295,8 @@ function paintRow(ctx, values, times, first, count, at, top, height, from, to) {
   }
 }
 
+// Of the values on screen; without any 0 to 1, as an axis without a range would lose its margin.
+const valueRange = (_, low, high) => (low === null || high === null ? [0, 1] : uPlot.rangeNum(low, high, 0.1, true));
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const rightToLeft = (text) => /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u.test(text);
 

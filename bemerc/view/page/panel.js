@@ -2,7 +2,7 @@
 
 const turnPlace = document.getElementById("turn"), transcript = document.getElementById("transcript");
 const SENTENCES = { facial_expression: "Face", body_language: "Body", posture: "Posture", voice: "Voice" };
-const KINDS = { face: "face", pose: "body", audio: "voice" };
+const KINDS = { face: "face", pose: "body", audio: "sound" };
 
 function showTurn(dialogue, number, seek) {
   const turn = dialogue.utterances[number];
@@ -32,7 +32,8 @@ function probabilities(turn) {
   if (!turn.scores) return [];
   const rows = Object.entries(turn.scores).sort((a, b) => b[1] - a[1])
     .map(([label, p]) => barRow(label, p, 1, p.toFixed(3), turn.label === label ? " (label)" : ""));
-  return [element("h3", {}, "Predicted probabilities"), element("table", { class: "bars" }, element("tbody", {}, ...rows))];
+  return [element("h3", {}, "Predicted probabilities"),
+    turn.caveat ? element("p", { class: "caveat" }, turn.caveat) : "", element("table", { class: "bars" }, element("tbody", {}, ...rows))];
 }
 
 // log p(label) with everything minus log p(label) with a part left out: what the part adds.
@@ -40,14 +41,14 @@ function ledger(dialogue, turn, seek) {
   if (!turn.evidence) return [];
   const { labels: names, log_probs: whole, parts } = turn.evidence;
   const best = whole.indexOf(Math.max(...whole));
-  const rows = parts.map(([part, without]) => ({ part, gain: whole[best] - without[best], now: names[without.indexOf(Math.max(...without))] }));
+  const rows = parts.map(([part, without, inner]) => ({ part, inner, gain: whole[best] - without[best], now: names[without.indexOf(Math.max(...without))] }));
   const largest = Math.max(0.05, ...rows.map(({ gain }) => Math.abs(gain)));
   return [
     element("h3", {}, "Evidence"),
     element("p", { class: "faint" }, `How much each part adds to log p(${names[best]}); below zero it speaks against it. After an arrow: the answer without it.`),
-    element("table", { class: "bars" }, element("tbody", {}, ...rows.map(({ part, gain, now }) =>
+    element("table", { class: "bars" }, element("tbody", {}, ...rows.map(({ part, gain, now, inner }) =>
       barRow(partName(dialogue, part, seek), gain, largest, `${gain > 0 ? "+" : ""}${gain.toFixed(2)}`,
-        now !== names[best] ? ` \u2192 ${now}` : "", part.includes(":") && !part.startsWith("turn:"), true)))),
+        now !== names[best] ? ` \u2192 ${now}` : "", inner, true)))),
   ];
 }
 
@@ -95,6 +96,14 @@ function choiceText({ by, faces, score, uncertain, spans }) {
   const numbers = [...new Set(spans.map((span) => span[2] + 1))].join(", ");
   return `Up to ${faces} faces at a time; face ${numbers} was measured, chosen by ${by}, ${doubt}.`;
 }
+
+// What does not fit below the player scrolls; a button says so.
+const left = document.getElementById("left"), more = document.getElementById("more");
+function showMore() { more.hidden = left.scrollHeight - left.scrollTop - left.clientHeight < 24; }
+more.addEventListener("click", () => left.scrollBy({ top: left.clientHeight * 0.6, behavior: "smooth" }));
+left.addEventListener("scroll", showMore);
+const heights = new ResizeObserver(showMore);
+for (const place of [left, turnPlace]) heights.observe(place);
 
 function showTranscript(dialogue, seek) {
   transcript.replaceChildren(...dialogue.utterances.map((turn) => {
