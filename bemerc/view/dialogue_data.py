@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.behavior.describe.description import SLOTS
+from bemerc.behavior.describe.description import SLOTS, Description
+from bemerc.behavior.describe.rules import NOT_LOOKED_FOR
 from bemerc.behavior.describe.run import read_clip
 from bemerc.cache import Choice, Features, FrameCache
 from bemerc.core.errors import MachineError, MediaError
@@ -251,13 +252,19 @@ def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> 
         "covered": {m: _share(turn.clip[m]) for m in MODALITIES if m in turn.clip},
         "choice": None if choice is None else _choice(choice),
         "marks": marks.of_clip(turn.clip, place.start_s),
-        "sentences": {} if description is None else {s: getattr(description, s) for s in SLOTS},
+        "sentences": {} if description is None else {s: _sentence(description, s) for s in SLOTS},
         "scores": None if prediction is None else prediction.scores,
         "predicted": None if prediction is None else prediction.label,
         "caveat": "" if prediction is None else caveat(prediction.corpora or ()),
         "evidence": _evidence(sources.evidence.get(u.id)),
         "conflict": None if conflict is None else {"voice": conflict.label_voice, "face": conflict.label_face},
     }
+
+
+def _sentence(description: Description, slot: str) -> str:
+    """The sentence of a slot, else why there is none of something that was looked for."""
+    reason = description.reasons.get(slot, NOT_LOOKED_FOR)
+    return getattr(description, slot) or ("" if reason == NOT_LOOKED_FOR else reason)
 
 
 def _notes(id_: str, caches: Mapping[Modality, FrameCache]) -> dict[str, str]:

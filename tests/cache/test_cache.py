@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Features, open_cache, pack_landmarks, summary, unpack_landmarks, write_cache
+from bemerc.cache import Features, caches_at, open_cache, pack_landmarks, summary, unpack_landmarks, write_cache
 from bemerc.core.atomic import partial_path
 from bemerc.core.errors import CacheError, DiskError
 

@@ -80,6 +80,7 @@ def test_predictions_and_their_comparison(trained: tuple[Manifest, Path], world:
     answer = predict(model, base / "clips", base / "features")
     assert [one.id for one in answer.predictions] == [u.id for u in manifest.utterances]
     assert all(sum(one.scores.values()) == pytest.approx(1) for one in answer.predictions)
+    assert {one.corpora for one in answer.predictions} == {answer.metadata.corpora}
     assert set(answer.metadata.labels) == {"joy", "anger"}
     gold = {u.id: u.label for u in manifest.utterances}
     judged = [dataclasses.replace(one, gold=gold[one.id]) for one in answer.predictions]
