@@ -10,6 +10,7 @@ from bemerc.behavior.describe.references import GENERAL
 from bemerc.behavior.signals import voice
 from bemerc.cache import Choice, Features
 from bemerc.cache.schema import TrackSpan
+from bemerc.view.marks import of_clip
 
 COLUMNS = ("AU12_r", "AU45_r", "pose_pitch_deg", "pose_yaw_deg")
 
@@ -76,3 +77,11 @@ def test_what_was_not_measured_has_no_marks() -> None:
     assert marks({"face": nothing}, GENERAL) == []
     assert marks({"face": Features(np.empty((0, len(COLUMNS)), np.float32), np.empty(0), COLUMNS)}, GENERAL) == []
     assert marks({}, GENERAL) == []
+
+
+def test_a_blink_of_one_frame_lasts_that_frame_on_the_page_too() -> None:
+    values = np.zeros((50, 1), np.float32)
+    values[20] = 3.0
+    blink = Features(values, np.arange(50) / 25, ("AU45_r",))
+    (mark,) = of_clip({"face": blink}, 1.0)
+    assert (mark["kind"], mark["start_s"], mark["end_s"]) == ("blink", 1.8, 1.84)
