@@ -66,7 +66,8 @@ def predict(
     Extracts, makes tokens as the model's training had them, and scores its labels. Words come from subtitles beside a
     video (talk.srt, talk.vtt), or from --asr; clips without any are judged by behavior alone, and one without words
     of which nothing was measured gets no label. Leaves predictions.jsonl and, for spreadsheets, utterances.csv in the
-    out folder. Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are scored, into
+    out folder; and descriptions.jsonl anew, its "slightly" and "strongly" by the people whom the model learned from.
+    Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are scored, into
     results/predictions/VARIANT.jsonl. With --evidence (or --groups, --turns) every label is scored again with one part
     of the input left out at a time, into evidence.jsonl beside them, or results/evidence/VARIANT.jsonl; `bemerc
     evidence` shows it.
@@ -104,6 +105,7 @@ def predict(
         f"\n{len(answer.predictions)} predictions in {printable(file, 1000)}, with words and times for a spreadsheet in "
         f"{printable(table, 1000)}. They say what emotion people would perceive, not what one feels."
     )
+    typer.echo("The sentences in descriptions.jsonl are now relative to the people whom the model learned from.")
     if choice:
         typer.echo(f"What each part counted for: bemerc evidence {printable(counted, 1000)}")
     if limits := caveat(answer.metadata.corpora):
