@@ -121,6 +121,9 @@ class Store:
                     path.unlink(missing_ok=True)
 
     def _write(self, path: Path, data: bytes) -> None:
+        if path.exists() and not path.is_file():  # in a store from somewhere else; atomic replaces files alone
+            with store_errors(self.folder):
+                path.unlink()
         with store_errors(self.folder), atomic.replacing(path, folder=self._partial) as file:
             file.write(data)
 
