@@ -25,10 +25,10 @@ def read(path: Path) -> Decoded:
     return decode(read_bytes(path))
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a text file; errors as of ``read``."""
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a text file of at most ``max_bytes``; errors as of ``read``."""
     try:
-        return regular_file.read_bytes(path, MAX_BYTES)
+        return regular_file.read_bytes(path, max_bytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise CorpusError(f"{printable(path)}: the file cannot be read ({reason}).") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -251,3 +252,11 @@ def test_settings_name_their_faults(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(CorpusError, match="no such folder"):
         read(tmp_path / "none")
+
+
+@pytest.mark.parametrize("suffix", [".eaf", ".TextGrid"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    with pytest.raises(CorpusError, match=r"pipe"):
+        (eaf if suffix == ".eaf" else textgrid).read(pipe)

@@ -13,10 +13,10 @@ from xml.parsers import expat
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
-from bemerc.corpus.readers.tiers import MAX_MS, AnnotationFile, Interval, Media, Tier
+from bemerc.corpus.readers.tiers import MAX_BYTES, MAX_MS, AnnotationFile, Interval, Media, Tier
+from bemerc.corpus.text import read_bytes
 
 SUFFIX = ".eaf"
-MAX_BYTES = 64 << 20
 MAX_ANNOTATIONS = 500_000
 _MAX_CHAIN = 20  # tiers below tiers
 _AGAIN = "Open it in ELAN and save it again, or leave it out."
@@ -25,13 +25,7 @@ _AGAIN = "Open it in ELAN and save it again, or leave it out."
 def read(path: Path) -> AnnotationFile:
     """The content of an .eaf file. CorpusError, with the line where there is one, where it is damaged, has entities, or
     counts time in frames."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CorpusError(f"{printable(path)}: it cannot be read ({error.strerror}).") from None
-    if len(data) > MAX_BYTES:
-        raise CorpusError(f"{printable(path)}: it is larger than {MAX_BYTES >> 20} MiB. Split it.")
+    data = read_bytes(path, MAX_BYTES)
     document = _Document(path)
     try:
         document.parser.Parse(data, True)

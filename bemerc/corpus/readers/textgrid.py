@@ -16,10 +16,10 @@ from typing import NoReturn
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.encodings import decode
-from bemerc.corpus.readers.tiers import MAX_MS, AnnotationFile, Interval, Tier
+from bemerc.corpus.readers.tiers import MAX_BYTES, MAX_MS, AnnotationFile, Interval, Tier
+from bemerc.corpus.text import read_bytes
 
 SUFFIX = ".textgrid"
-MAX_BYTES = 64 << 20
 _TOKEN = re.compile(
     r"""(?<!\S)(?:!.*|"(?P<text>[^"]*(?:""[^"]*)*)"|(?P<flag><\w+>)"""
     r"""|(?P<number>[-+]?\d{1,15}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,3})?))(?=\s|$)"""
@@ -29,13 +29,7 @@ _AGAIN = "Open it in Praat and save it again as a text file, or leave it out."
 
 def read(path: Path) -> AnnotationFile:
     """The content of a TextGrid. CorpusError, which says what was expected, where it is none or ends too early."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CorpusError(f"{printable(path)}: it cannot be read ({error.strerror}).") from None
-    if len(data) > MAX_BYTES:
-        raise CorpusError(f"{printable(path)}: it is larger than {MAX_BYTES >> 20} MiB. Split it.")
+    data = read_bytes(path, MAX_BYTES)
     if data.startswith(b"ooBinaryFile"):
         raise CorpusError(f"{printable(path)}: this is Praat's binary form. {_AGAIN}")
     return _Grid(path, decode(data).text).content()

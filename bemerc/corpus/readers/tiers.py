@@ -24,6 +24,7 @@ TIERS: Mapping[str, str] = {role: f"{role}@{{speaker}}" for role in (WORDS, LABE
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LAYER = re.compile(r"(.*) \([1-9]\d{0,3}\)", re.DOTALL)
 MAX_MS = 10**10  # as the times of a manifest
+MAX_BYTES = 64 << 20  # of an annotation file
 
 
 @dataclass(frozen=True)
