@@ -25,22 +25,17 @@ _FACE, _NOSE = ("face_x", "face_y", "face_size"), ("nose_x", "nose_y")
 def read(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> Features:
     """One utterance's features. Pose rows are NaN where the body is another person's; where no face is visible they
     follow the majority of the other rows. CacheError as the cache raises it."""
+    return read_with_reason(caches, kind, id_)[0]
+
+
+def read_with_reason(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> tuple[Features, str]:
+    """As ``read``; and why nothing is left of what was measured, empty where something is, or nothing was there."""
     features = caches[kind][id_]
     masked = _masked(caches, kind, id_, features)
-    return features if masked is None else _without(features, masked)
-
-
-def left_out(caches: Mapping[Any, FrameCache], kind: str, id_: str) -> str:
-    """Why ``read`` leaves nothing of what was measured; empty where it leaves something, or nothing was there."""
-    features = caches[kind][id_]
-    masked = _masked(caches, kind, id_, features)
-    if masked is None or not masked.any() or np.isfinite(_without(features, masked).values).any():
-        return ""
-    return OTHER_PERSON
-
-
-def _without(features: Features, masked: NDArray[np.bool_]) -> Features:
-    return replace(features, values=np.where(masked[:, None], np.float32(np.nan), features.values))
+    if masked is None:
+        return features, ""
+    left = replace(features, values=np.where(masked[:, None], np.float32(np.nan), features.values))
+    return left, OTHER_PERSON if masked.any() and not np.isfinite(left.values).any() else ""
 
 
 def _masked(caches: Mapping[Any, FrameCache], kind: str, id_: str, features: Features) -> NDArray[np.bool_] | None:

@@ -84,8 +84,8 @@ def _read(opened: Mapping[Modality, FrameCache], id_: str) -> tuple[dict[Modalit
     for modality, cache in opened.items():
         if id_ in cache:
             try:
-                features[modality] = same_person.read(opened, modality, id_)
-                if reason := same_person.left_out(opened, modality, id_):
+                features[modality], reason = same_person.read_with_reason(opened, modality, id_)
+                if reason:
                     broken.append(f"{modality}: {reason.rstrip('.')}")
             except CacheError as error:
                 broken.append(str(error))

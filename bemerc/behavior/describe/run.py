@@ -115,9 +115,9 @@ def read_clip(caches: Caches, key: str) -> tuple[ClipFeatures, Reasons]:
         try:
             reasons[modality] = _unmeasured(caches.get(modality), key)
             if not reasons[modality]:
-                reasons[modality] = same_person.left_out(caches, modality, key)
-            if not reasons[modality]:
-                clip[modality] = same_person.read(caches, modality, key)
+                features, reasons[modality] = same_person.read_with_reason(caches, modality, key)
+                if not reasons[modality]:
+                    clip[modality] = features
         except CacheError as error:  # one damaged clip costs itself alone
             reasons[modality] = str(error)
     return clip, {modality: reason for modality, reason in reasons.items() if reason}
