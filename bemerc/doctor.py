@@ -114,25 +114,21 @@ def _opencv() -> Iterator[Check]:
         remedy = f"on Debian or Ubuntu: sudo apt-get install libgl1 libglib2.0-0; or the build without windows: {other}"
         yield Check("OpenCV", False, str(error), remedy)
         return
-    builds = [name for name in OPENCV if _is_installed(name)]
+    builds = [name for name in OPENCV if _version(name) is not None]
     yield Check(", ".join(builds) or "OpenCV", True, str(cv2.__version__))
 
 
-def _is_installed(package: str) -> bool:
+def _version(package: str) -> str | None:
     try:
-        importlib.metadata.version(package)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _library(package: str, module: str, cost: str) -> Check:
     if importlib.util.find_spec(module) is None:
         return Check(package, False, "missing", f"{cost}: {INSTALL}")
-    try:
-        return Check(package, True, importlib.metadata.version(package))
-    except importlib.metadata.PackageNotFoundError:
-        return Check(package, True, "there, version unknown")
+    return Check(package, True, _version(package) or "there, version unknown")
 
 
 def _packaged_models() -> Iterator[Check]:

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import mesh
 from bemerc.extraction.face.head_pose import pose_deg
-from bemerc.extraction.networks import FaceModels, Rect, rect_around
+from bemerc.extraction.networks import MARGIN, FaceModels, Rect, rect_around
 from fits.face_warps import Portrait
 
 CROP = 384
 DRAWN = 224
 MIN_SCORE = 0.85  # of a detection: below it hands, dogs and records are taken for faces
 MAX_YAW = 40.0
-MARGIN = 1.5  # of a detection's region around its box
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ _RESTARTS = av.format.Flags.ts_discont.value
 _JITTER_S = 0.1
 _LONGEST_PAUSE_S = 3600.0
 
-# Tags that are no UTF-8 must not keep a clip from being read: before 19, PyAV refuses it unless told otherwise.
+# Tags that are no UTF-8 must not keep a clip from being read: before 19, PyAV refuses it unless asked to replace them.
 _OPENING = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 av.logging.set_level(av.logging.PANIC)

@@ -1,4 +1,4 @@
-"""Arrays of the page: quantised, differenced in time where that shrinks them, laid end to end for the browser to map.
+"""Arrays of the page: quantised, differenced in time where that shrinks them, joined end to end for the browser to map.
 
 A dialogue's arrays are one block of bytes and a table that says where each lies; page/data.js reads them.
 """

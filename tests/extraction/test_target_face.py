@@ -105,7 +105,7 @@ def test_a_shot_of_listeners_alone_is_nobodys() -> None:
 def test_a_mouth_in_few_frames_has_little_to_say() -> None:
     """Every sixth frame of a face is no better evidence than a sixth of the time."""
     voice, rows = speech(6, 1), range(150)
-    few = replace(track(1, range(0, 150, 6), 0.7, mouth=lips(voice, range(0, 150, 6))))  # type: ignore[arg-type]
+    few = track(1, range(0, 150, 6), 0.7, mouth=lips(voice, range(0, 150, 6)))
     whole = track(1, rows, 0.7, mouth=lips(voice, rows))
     scores = [
         select([track(0, rows, 0.2), one], stamps(rows), "speaking", wave(voice, 6), 0.7).score for one in (few, whole)

@@ -132,19 +132,21 @@ def check_fit(caches: Caches, calibration: Calibration) -> None:
     for modality, fitted in calibration.modalities.items():
         made_of = sources(modality, caches)
         columns, extractor = token_columns(made_of), " + ".join(cache.extractor for cache in made_of)
-        if made_of and columns == fitted.columns and extractor != fitted.extractor:
-            log.warning(
-                "%s: measured by %s, and the model learned from what %s measured: its answers may be off. Measure its "
-                "corpus again and train it again.",
-                *(modality, extractor, fitted.extractor),
-            )
-        if made_of and columns != fitted.columns:
+        if not made_of:
+            continue
+        if columns != fitted.columns:
             differing = sorted(set(columns) ^ set(fitted.columns)) or ["their order"]
             raise CacheError(
                 f"{modality}: the cache (by {extractor}) gives {len(columns)} "
                 f"token columns, the calibration (by {fitted.extractor}) has {len(fitted.columns)}; they differ in "
                 f"{', '.join(differing[:4])}. Extract the clips with the extractor that the model was trained with (a "
                 "params file with the same extract_audio, say), or train again."
+            )
+        if extractor != fitted.extractor:
+            log.warning(
+                "%s: measured by %s, and the model learned from what %s measured: its answers may be off. Measure its "
+                "corpus again and train it again.",
+                *(modality, extractor, fitted.extractor),
             )
 
 

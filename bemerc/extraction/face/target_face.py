@@ -27,7 +27,7 @@ POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right
 
 # The log-likelihood ratio of an off-screen speaker, which a track is compared with: fitted by fits/target_face.py.
 OFF_SCREEN_LLR = -0.808
-# How much likelier than an off-screen voice somebody who is alone in the picture is to speak, before anything is heard
+# How much likelier than an off-screen voice somebody who is alone in the picture is to speak, before the sound is used
 # (log odds): on the clips of fits/target_face.py 5 in 100 lone speakers are marked uncertain then, 95 in 100 listeners.
 _ALONE_LLR = 1.5
 # Below this probability of speaking nobody in a shot is measured: the voice is another's.
@@ -104,9 +104,10 @@ def select(
 
 
 def _scores_alone(shot: Sequence[FaceTrack], llrs: dict[int, float]) -> dict[int, float]:
-    """Track number -> the probability that the only face speaks; 1 where nothing was heard that could say."""
-    log_odds = {track.number: llrs[track.number] - OFF_SCREEN_LLR + _ALONE_LLR for track in shot if llrs}
-    return {track.number: 1 / (1 + math.exp(-log_odds[track.number])) if llrs else 1.0 for track in shot}
+    """Track number -> the probability that the only face speaks; 1 where there is no sound to judge it by."""
+    if not llrs:
+        return {track.number: 1.0 for track in shot}
+    return {t.number: 1 / (1 + math.exp(OFF_SCREEN_LLR - _ALONE_LLR - llrs[t.number])) for t in shot}
 
 
 def _mean_score(spans: Sequence[TrackSpan]) -> float:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from bemerc.extraction.networks import Rect
+from bemerc.extraction.networks import MARGIN, Rect
 
 # Two boxes are one face where they share this part of the smaller one, and are about as large or one lies in the other.
 _MIN_OVERLAP = 0.5
 _MIN_SIZE_RATIO = 0.5
-_MARGIN = 1.5  # a box is this much larger than the face in it
 # A lost face's number is kept for so long, and it is searched for at its place for so long.
 _KEEP_LOST_S = 2.0
 _SEARCH_LOST_S = 1.0
@@ -113,7 +112,7 @@ def is_same_face(a: Rect, b: Rect) -> bool:
     small, large = sorted((a, b), key=lambda rect: rect.width * rect.height)
     if overlap(a, b) <= _MIN_OVERLAP:
         return False
-    inside = abs(small.x - large.x) < large.width / _MARGIN / 2 and abs(small.y - large.y) < large.height / _MARGIN / 2
+    inside = abs(small.x - large.x) < large.width / MARGIN / 2 and abs(small.y - large.y) < large.height / MARGIN / 2
     return inside or small.width > _MIN_SIZE_RATIO * large.width
 
 

@@ -7,7 +7,7 @@ own releases carry no models any more, and its Tasks API follows faces by itself
 
 from bemerc.extraction.networks.body import POSE_POINTS, BodyPose
 from bemerc.extraction.networks.face import BLENDSHAPES, MESH_POINTS, Blendshapes
-from bemerc.extraction.networks.face_models import FaceDetection, FaceModels, rect_around
+from bemerc.extraction.networks.face_models import MARGIN, FaceDetection, FaceModels, rect_around
 from bemerc.extraction.networks.hands import HAND_POINTS, Hands
 from bemerc.extraction.networks.regions import WHOLE, Rect
 from bemerc.extraction.networks.runtime import BrokenTaskFile
@@ -15,6 +15,7 @@ from bemerc.extraction.networks.runtime import BrokenTaskFile
 __all__ = [
     "BLENDSHAPES",
     "HAND_POINTS",
+    "MARGIN",
     "MESH_POINTS",
     "POSE_POINTS",
     "WHOLE",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.networks.detector import BODY, Detector
 from bemerc.extraction.networks.filter import OneEuroFilter
-from bemerc.extraction.networks.regions import Rect, cut, project, to_frame
+from bemerc.extraction.networks.regions import Rect, cut, project, square_at, to_frame, upright
 from bemerc.extraction.networks.runtime import Network
 
 POSE_POINTS = 33
@@ -71,11 +71,8 @@ class BodyPose:
 def _roi_of(pair: NDArray[np.float64], size: tuple[int, int]) -> Rect:
     """The square around a body, upright in it: from the middle of its hips and a point on the circle around it, in
     pixels."""
-    (x, y), (right, down) = pair[0], pair[1] - pair[0]
-    side = _MARGIN * 2 * math.hypot(right, down)
-    angle = math.pi / 2 - math.atan2(-down, right)
-    angle -= 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
-    return Rect(x / size[0], y / size[1], side / size[0], side / size[1], angle)
+    (x, y), side = pair[0], _MARGIN * 2 * math.dist(*pair)
+    return square_at(x, y, side, upright(*pair), size)
 
 
 def _refined(points: NDArray[np.float64], heatmap: NDArray[np.float32]) -> NDArray[np.float64]:

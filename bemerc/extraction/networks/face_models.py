@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.networks.detector import FULL_RANGE, SHORT_RANGE, Detection, Detector
 from bemerc.extraction.networks.face import FaceLandmarks
-from bemerc.extraction.networks.regions import WHOLE, Rect
+from bemerc.extraction.networks.regions import WHOLE, Rect, square_at
 from bemerc.media.frame_view import ArrayFrame, Box, Crop, FrameView, as_frame_view
 
-_MARGIN = 1.5
+MARGIN = 1.5  # a face's region is this much larger than its box
 # Samples are taken between two pixels; and parts of a frame begin where a converter's stride does (media/).
 _MARGIN_PX = 2
 _GRID_PX = 32
@@ -75,10 +75,8 @@ class FaceModels:
 def _rect_of(face: Detection, size: tuple[int, int]) -> Rect:
     """The square that the landmarks need: half as large again as the box, turned with the eyes, as MediaPipe has it."""
     (left, top, right, bottom), (across, down) = face.box, face.keypoints[1] - face.keypoints[0]
-    width, height = size
-    side = _MARGIN * max(right - left, bottom - top)
-    middle = (left + right) / 2 / width, (top + bottom) / 2 / height
-    return Rect(*middle, side / width, side / height, math.atan2(down, across))
+    side = MARGIN * max(right - left, bottom - top)
+    return square_at((left + right) / 2, (top + bottom) / 2, side, math.atan2(down, across), size)
 
 
 def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
@@ -88,7 +86,7 @@ def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
     places = np.ascontiguousarray(landmarks[:, :2].T)
     (left, top), (right, bottom) = places.min(axis=1).tolist(), places.max(axis=1).tolist()
     across, down = (landmarks[_EYE_CORNERS[1], :2] - landmarks[_EYE_CORNERS[0], :2]).tolist()
-    side = _MARGIN * max((right - left) * width, (bottom - top) * height)
+    side = MARGIN * max((right - left) * width, (bottom - top) * height)
     angle = math.atan2(down * height, across * width)
     return Rect((left + right) / 2, (top + bottom) / 2, side / width, side / height, angle)
 

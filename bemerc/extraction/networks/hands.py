@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.extraction.networks.detector import PALM, Detection, Detector
-from bemerc.extraction.networks.regions import Rect, cut, project, to_frame
+from bemerc.extraction.networks.regions import Rect, cut, project, square_at, to_frame, upright
 from bemerc.extraction.networks.runtime import Network
 
 HAND_POINTS = 21
@@ -65,7 +65,7 @@ class Hands:
 def _rect_of_palm(palm: Detection, size: tuple[int, int]) -> Rect:
     """The square around a hand, from its palm: the wrist below the middle finger's first joint."""
     left, top, right, bottom = palm.box
-    angle = _upright(palm.keypoints[0], palm.keypoints[2])
+    angle = upright(palm.keypoints[0], palm.keypoints[2])
     return _moved(
         (left + right) / 2, (top + bottom) / 2, right - left, bottom - top, angle, size, _PALM_SHIFT, _PALM_MARGIN
     )
@@ -75,7 +75,7 @@ def _rect_of_hand(points: NDArray[np.float64], size: tuple[int, int]) -> Rect:
     """The square around a hand in the next frame, from its points in pixels."""
     palm = points[list(_PALM_POINTS)]
     knuckles = ((points[5] + points[13]) / 2 + points[9]) / 2
-    angle = _upright(points[0], knuckles)
+    angle = upright(points[0], knuckles)
     cosine, sine = math.cos(angle), math.sin(angle)
     turn = np.array([[cosine, sine], [-sine, cosine]])
     center = (palm.min(axis=0) + palm.max(axis=0)) / 2
@@ -86,20 +86,12 @@ def _rect_of_hand(points: NDArray[np.float64], size: tuple[int, int]) -> Rect:
     return _moved(x, y, width, height, angle, size, _HAND_SHIFT, _HAND_MARGIN)
 
 
-def _upright(below: NDArray[np.float64], above: NDArray[np.float64]) -> float:
-    """The angle by which a hand is turned from upright, clockwise."""
-    right, down = above - below
-    angle = math.pi / 2 - math.atan2(-down, right)
-    return angle - 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
-
-
 def _moved(
     x: float, y: float, width: float, height: float, angle: float, size: tuple[int, int], shift: float, margin: float
 ) -> Rect:
     """A square around (x, y), moved along its own upright by a ``shift`` of its height and enlarged by ``margin``."""
     x, y = x - math.sin(angle) * height * shift, y + math.cos(angle) * height * shift
-    side = margin * max(width, height)
-    return Rect(x / size[0], y / size[1], side / size[0], side / size[1], angle)
+    return square_at(x, y, margin * max(width, height), angle, size)
 
 
 def _iou(a: Rect, b: Rect) -> float:

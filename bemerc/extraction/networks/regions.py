@@ -41,6 +41,19 @@ def square(rect: Rect, size: tuple[int, int]) -> Rect:
     return replace(rect, width=side / width, height=side / height)
 
 
+def square_at(x: float, y: float, side: float, angle: float, size: tuple[int, int]) -> Rect:
+    """The square around (x, y) with this ``side``, all in pixels of a frame of ``size``."""
+    width, height = size
+    return Rect(x / width, y / height, side / width, side / height, angle)
+
+
+def upright(below: NDArray[np.float64], above: NDArray[np.float64]) -> float:
+    """The angle, clockwise in [-pi, pi), by which what reaches from one point up to another is turned from upright."""
+    right, down = above - below
+    angle = math.pi / 2 - math.atan2(-down, right)
+    return angle - 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
+
+
 def cut(
     rgb: NDArray[np.uint8],
     matrix: NDArray[np.float64],
