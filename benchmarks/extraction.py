@@ -155,17 +155,17 @@ def encoded(path: Path, height: int, folder: Path) -> Path:
         stream = target.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "medium"})
         stream.width, stream.height = 2 * round(shown.width * height / shown.height / 2), height
         stream.pix_fmt = "yuv420p"
-        heard = None if sound is None else target.add_stream("aac", rate=sound.rate, layout=sound.layout.name)
+        sound_track = None if sound is None else target.add_stream("aac", rate=sound.rate, layout=sound.layout.name)
         for number, frame in enumerate(source.decode(video=0)):
             scaled = frame.reformat(width=stream.width, height=height, format="yuv420p", interpolation="BICUBIC")
             scaled.pts, scaled.time_base = number, 1 / Fraction(rate)
             target.mux(stream.encode(scaled))
         target.mux(stream.encode())
-        if heard is not None:
+        if sound_track is not None:
             source.seek(0)
             for frame in source.decode(sound):
-                target.mux(heard.encode(frame))
-            target.mux(heard.encode())
+                target.mux(sound_track.encode(frame))
+            target.mux(sound_track.encode())
     return made
 
 
