@@ -13,7 +13,7 @@ from pathlib import Path
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.encodings import Decoded, decode
-from bemerc.corpus.text import read_bytes
+from bemerc.corpus.text import MAX_BYTES, read_bytes
 
 MAX_ROWS = 500_000
 
@@ -57,7 +57,7 @@ def read_table(path: Path) -> Table:
     that is missing, empty or a workbook, a duplicate column, cells below a column without a name, and an unclosed
     quote.
     """
-    raw = read_bytes(path)
+    raw = read_bytes(path, MAX_BYTES)
     if kind := _other_format(raw):
         raise CorpusError(
             f"{printable(path)}: this is {kind}, whatever its name says. Save it from the spreadsheet as CSV UTF-8 and name that file."

@@ -22,10 +22,10 @@ _STRAIGHT = str.maketrans(CURLY)
 def read(path: Path) -> Decoded:
     """Decode a file; CorpusError when it is not there, cannot be read, is no regular file or is larger than
     MAX_BYTES."""
-    return decode(read_bytes(path))
+    return decode(read_bytes(path, MAX_BYTES))
 
 
-def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The bytes of a text file of at most ``max_bytes``; errors as of ``read``."""
     try:
         return regular_file.read_bytes(path, max_bytes)
