@@ -1,8 +1,8 @@
 """A training in a process of its own, to be killed or to be one of several: python -m tests.train_alone WORLD OUT SECONDS
 
-WORLD holds a backbone and tokens.h5 as test_train.py makes them; SECONDS is how long a step is made to take at least;
+SIGTERM ends it with code 143. WORLD holds a backbone and tokens.h5 as test_train.py makes them; SECONDS is how long a step is made to take at least;
 --sharded lays the weights over the processes, as the environment says that a launcher makes of a config; --gated trains an
-adapter with gates.
+adapter with gates; --seldom writes no checkpoint in the first minute, where else each step is followed by one.
 """
 
 import sys
@@ -15,6 +15,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from bemerc.behavior.tokens import file
+from bemerc.cli.app import TERMINATED
+from bemerc.core import stopping
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.language.inputs import packing, prompts
 from bemerc.language.model import behavior_model, model_folder
@@ -56,10 +58,15 @@ def fit(world: Path, out: Path, seconds: float = 0.0, gated: bool = False) -> lo
 
 def main() -> None:
     world, out, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-    checkpoint.CHECKPOINT_S = 0.0
+    stopping.listen()
+    if "--seldom" not in sys.argv:
+        checkpoint.CHECKPOINT_S = 0.0
     if "--sharded" in sys.argv:
         shard()
-    fit(world, out, seconds, "--gated" in sys.argv)
+    try:
+        fit(world, out, seconds, "--gated" in sys.argv)
+    except stopping.Terminated:
+        sys.exit(TERMINATED)
 
 
 def shard() -> None:

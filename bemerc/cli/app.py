@@ -14,14 +14,13 @@ import typer
 from typer.core import TyperGroup
 
 from bemerc.cli.options import unread_settings
+from bemerc.core import stopping
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable_lines
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 EXIT_CODES = """Exit codes, of every command: 0 done; 1 not done, or only in part, and the reason is printed; 2 the
-command line is wrong; 130 interrupted with Ctrl-C."""
-# Modules of Python's own that Windows does not have.
-POSIX_ONLY = ("fcntl", "resource")
+command line is wrong; 130 interrupted with Ctrl-C; 143 stopped by SIGTERM, as clusters do at the end of the time."""
 # Options of earlier releases, which are read for one release more.
 RENAMED = {"--student": "--align"}
 CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
@@ -49,25 +48,24 @@ class ErrorHandlingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; BemercError -> its sentence and exit 1, Ctrl-C -> a sentence and exit 130."""
+        stopping.listen()
         try:
             with logging_to_stderr() if ctx.parent is None else nullcontext():
                 return self._invoke(ctx)
         except BemercError as error:
             typer.echo(printable_lines(error), err=True)
             raise typer.Exit(FAILED) from None
-        except KeyboardInterrupt:
-            typer.echo("\nInterrupted. What was finished is kept; the same command goes on from there.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            stopped = isinstance(error, stopping.Terminated)
+            why = "Stopped (SIGTERM)" if stopped else "Interrupted"
+            typer.echo(f"\n{why}. What was finished is kept; the same command goes on from there.", err=True)
+            raise typer.Exit(TERMINATED if stopped else INTERRUPTED) from None
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] == "bemerc":
                 raise
-            if error.name in POSIX_ONLY:
-                sentence = "bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it)."
-            else:
-                from bemerc.doctor import INSTALL
+            from bemerc.doctor import INSTALL
 
-                sentence = f"{error.name} is not installed: {INSTALL}. See `bemerc doctor`."
-            typer.echo(sentence, err=True)
+            typer.echo(f"{error.name} is not installed: {INSTALL}. See `bemerc doctor`.", err=True)
             raise typer.Exit(FAILED) from None
 
     def _invoke(self, ctx: Any) -> Any:

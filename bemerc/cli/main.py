@@ -1,5 +1,6 @@
 """The command line ``bemerc``: its commands, in the order in which data passes through them."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from bemerc.cli.app import EXIT_CODES, App, ErrorHandlingGroup
 from bemerc.cli.cache import cache_app
 from bemerc.cli.conflict import conflict_app
 from bemerc.cli.pretrained import model_app
+from bemerc.core.errors import BemercError
 
 ORDER = (
     "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "view", "tokens", "describe", "model", "backbone", "train", "crossfit",
@@ -56,6 +58,8 @@ def start(
     """Emotion recognition in conversation from cached behavior tokens: extract once, then tune an LLM."""
     if context.invoked_subcommand is None:
         typer.echo(START)
+    elif sys.platform == "win32" and context.invoked_subcommand != "doctor":
+        raise BemercError("bemerc runs on Linux and macOS; on Windows, in WSL (the Linux that comes with it).")
 
 
 def main(*arguments: str) -> None:

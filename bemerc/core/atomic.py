@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import hashlib
 import logging
 import os
 import re
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from bemerc.core.errors import DiskError
+from bemerc.core.processes import is_alive, machine, start_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ def disk(path: Path, doing: str = "cannot be written") -> Iterator[None]:
 def partial_path(path: Path, folder: Path | None = None) -> Path:
     """A temporary name for ``path``, in its own folder or in ``folder`` on the same disk, that names this process."""
     pid = os.getpid()
-    name = f".{path.name}.{_machine()}-{pid}-{_start(pid)}.{secrets.token_hex(4)}.partial"
+    name = f".{path.name}.{machine()}-{pid}-{start_of(pid)}.{secrets.token_hex(4)}.partial"
     return (folder or path.parent) / name
 
 
@@ -73,9 +71,9 @@ def sweep_partials(folder: Path, *, other_machines: bool = False) -> None:
 
 
 def _is_abandoned(path: Path, name: re.Match[str], other_machines: bool) -> bool:
-    if name["machine"] in (_machine(), None) and not _is_alive(int(name["pid"]), name["start"]):
+    if name["machine"] in (machine(), None) and not is_alive(int(name["pid"]), name["start"]):
         return name["machine"] is not None or other_machines or _age_s(path) > 3600
-    return name["machine"] not in (_machine(), None) and (other_machines or _age_s(path) > _ABANDONED_AFTER_S)
+    return name["machine"] not in (machine(), None) and (other_machines or _age_s(path) > _ABANDONED_AFTER_S)
 
 
 def _age_s(path: Path) -> float:
@@ -83,35 +81,6 @@ def _age_s(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except OSError:  # another process was quicker
         return 0.0
-
-
-@functools.cache
-def _machine() -> str:
-    """Eight hex digits for the scope in which process ids are unique: the host, and on Linux the container."""
-    try:
-        space = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        space = ""
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
-
-
-_machine()  # now: asked for the first time while /proc cannot be read, a process would be another machine to itself
-
-
-def _is_alive(pid: int, start: str | None) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno == errno.EPERM and start in (None, _start(pid))
-    return start in (None, _start(pid))
-
-
-def _start(pid: int) -> str:
-    """When a process started, in clock ticks since boot, or "0" where there is no /proc: ids alone are reused."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "0"
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from bemerc.extraction.face import openface
 from bemerc.extraction.failures import FailureLimit, Unmeasured, combined, unmeasured
 from bemerc.extraction.hash_cache import FileHashCache, UnreadableFile, file_identity
 from bemerc.extraction.jobs import ExtractorSpec, Job, WorkerSetup, batch_size, extractor_spec
-from bemerc.extraction.locks import ClipLocks
+from bemerc.extraction.leases import Leases
 from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import Plan, make_plan
@@ -233,8 +233,8 @@ def _extract(
     workers = min(1 if clips_per_worker > 1 else workers, len(plan.tasks))
     total = sum(len(task.requests) for task in plan.tasks)
     with (
-        ClipLocks(store.folder) as locks,
-        WorkerPool(setup, store, locks, workers, clip_timeout_s, clips_per_worker) as pool,
+        Leases(store.folder) as leases,
+        WorkerPool(setup, store, leases, workers, clip_timeout_s, clips_per_worker) as pool,
         bar(f"Measuring {' and '.join(plan.modalities(specs))}", total, "utterances") as advance,
     ):
         pool.run(plan.tasks, advance)

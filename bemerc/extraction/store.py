@@ -91,6 +91,8 @@ class Store:
     def sweep(self) -> None:
         """Remove partial files of killed processes. Where landmarks must not be kept, those of other machines too."""
         drop_all = not self.keeps_landmarks
+        with contextlib.suppress(OSError):
+            (self.folder / "claims").unlink(missing_ok=True)  # the lock file of earlier releases
         atomic.sweep_partials(self._partial, other_machines=drop_all)
         with contextlib.suppress(OSError):
             for path in self._partial.iterdir():

@@ -24,7 +24,8 @@ from bemerc.extraction.worker_status import STATUS
 
 def main() -> None:
     """Serve until the pipe closes, which it does when the caller ends, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # for the caller, who ends the workers
+        signal.signal(stop, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))
     try:
         _serve(connection)

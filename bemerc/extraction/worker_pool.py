@@ -24,7 +24,7 @@ from bemerc.core.closeable import Closeable
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.terminal import printable
 from bemerc.extraction.jobs import Request, Task, WorkerSetup
-from bemerc.extraction.locks import ClipLocks
+from bemerc.extraction.leases import STALE_S, Leases
 from bemerc.extraction.store import Store
 from bemerc.extraction.worker_process import WorkerProcess
 from bemerc.extraction.worker_status import DECODING
@@ -41,7 +41,9 @@ _MOST_BAD_STARTS = 3
 _MOST_DEATHS = 4
 # Sound is decoded a second beyond an utterance's end.
 _BEYOND_S = 1.5
-# When all that is left is locked by other processes, that is logged after so long, and then now and then.
+# When all that is left is in work elsewhere, the leases are looked at ever more rarely, down to this.
+_RAREST_LOOK_S = 5.0
+# That is logged after so long, and then now and then.
 _FIRST_NOTICE_S, _NEXT_NOTICE_S = 10.0, 600.0
 # A process that dies of a signal needs a moment to write its core before the system reports the signal.
 _DYING_S = 10.0
@@ -58,20 +60,21 @@ class WorkerPool(Closeable):
         self,
         setup: WorkerSetup,
         store: Store,
-        locks: ClipLocks,
+        leases: Leases,
         workers: int,
         clip_timeout_s: float,
         batch_size: int = 1,
     ) -> None:
         self.lost: dict[str, str] = {}
         self.done: set[str] = set()
-        self._setup, self._store, self._locks = setup, store, locks
+        self._setup, self._store, self._leases = setup, store, leases
         self._most_workers, self._timeout_s, self._batch_size = workers, clip_timeout_s, batch_size
         self._workers: list[WorkerProcess] = []
         self._queue: deque[Task] = deque()
         self._advance: Callable[[int], None] = lambda _: None
         self._bad_starts = 0
         self._last_tick = time.monotonic()
+        self._next_look, self._looks_in_vain = 0.0, 0
         self._waited_s, self._next_notice_s = 0.0, _FIRST_NOTICE_S
 
     def close(self) -> None:
@@ -89,6 +92,7 @@ class WorkerPool(Closeable):
         self._advance = advance
         self._last_tick = time.monotonic()
         while self._queue or any(worker.tasks for worker in self._workers):
+            self._leases.beat()
             self._hand_out()
             busy = {worker.connection: worker for worker in self._workers if worker.tasks}
             if not busy:
@@ -116,33 +120,42 @@ class WorkerPool(Closeable):
                 self._on_worker_death(worker, reason, hung=True)
 
     def _wait_for_others(self, passed_s: float) -> None:
-        """All that is left is locked by other processes. Log which ones: they may be stopped, or hang."""
+        """All that is left is in work in other processes. Log which ones: they may hang."""
         self._waited_s += passed_s
         if self._queue and self._waited_s > self._next_notice_s:
             self._next_notice_s += _NEXT_NOTICE_S
-            pids = sorted({pid for task in self._queue if (pid := self._locks.holder(task.clip_hash)) is not None})
-            who = f"process {', '.join(map(str, pids))} of this machine" if pids else "a process of another machine"
+            holders = sorted({holder for task in self._queue if (holder := self._leases.holder(task.clip_hash))})
             log.warning(
-                "Waiting for %s, which works on the remaining %d clips (such as '%s'). If it is stopped or hangs, end it: "
-                "they are then extracted here.",
-                who,
+                "Waiting for %s, at work on the remaining %d clips (such as '%s'). What gives no sign of life for %g s is "
+                "extracted here; if one hangs, end it.",
+                ", ".join(holders) or "another process",
                 len(self._queue),
                 printable(self._queue[0].path.name),
+                STALE_S,
             )
 
     def _hand_out(self) -> None:
         for worker in [worker for worker in self._workers if not worker.tasks and worker.is_dead()]:
             self._workers.remove(worker)
             worker.end()
+        if time.monotonic() < self._next_look:
+            return
         free = [worker for worker in self._workers if not worker.tasks]
         while free or len(self._workers) < self._most_workers:
             tasks = self._next_batch()
             if not tasks:
+                self._wait_to_look_again()
                 return
             if not free:
                 self._workers.append(WorkerProcess(self._setup))
                 free = self._workers[-1:]
             free.pop().give(tasks)
+
+    def _wait_to_look_again(self) -> None:
+        """Many processes that all wait for the last clips must not keep a shared disk busy."""
+        if self._queue:
+            self._looks_in_vain += 1
+            self._next_look = time.monotonic() + min(_RAREST_LOOK_S, _POLL_S * self._looks_in_vain)
 
     def _next_batch(self) -> tuple[Task, ...]:
         """The next tasks for one worker. Clips that may have crashed a worker are first in the queue and come alone."""
@@ -157,22 +170,30 @@ class WorkerPool(Closeable):
         return tuple(tasks)
 
     def _next_task(self) -> Task | None:
-        """Lock the next clip that no other process holds; its task, less what was finished since it was planned."""
+        """Lease the next clip that no other process has; its task, less what was finished since it was planned."""
         for _ in range(len(self._queue)):
-            task = self._queue.popleft()
-            if not self._locks.acquire(task.clip_hash):
+            task = self._unfinished(self._queue.popleft())
+            if task.requests and not self._leases.acquire(task.clip_hash):
                 self._queue.append(task)
                 continue
-            requests = tuple(request for request in map(self._unfinished, task.requests) if request.keys)
-            self._advance(len(task.requests) - len(requests))
-            if requests:
-                self._waited_s, self._next_notice_s = 0.0, _FIRST_NOTICE_S
-                return replace(task, requests=requests)
-            self._locks.release(task.clip_hash)
+            if task.requests:
+                task = self._unfinished(task)  # finished between the two looks, and then released
+                if task.requests:
+                    self._looks_in_vain = 0
+                    self._waited_s, self._next_notice_s = 0.0, _FIRST_NOTICE_S
+                    return task
+                self._leases.release(task.clip_hash)
         return None
 
-    def _unfinished(self, request: Request) -> Request:
-        return replace(request, keys={m: key for m, key in request.keys.items() if not self._store.state(m, key)})
+    def _unfinished(self, task: Task) -> Task:
+        """The task less the results that the store has by now."""
+        missing = (
+            replace(request, keys={m: key for m, key in request.keys.items() if not self._store.state(m, key)})
+            for request in task.requests
+        )
+        requests = tuple(request for request in missing if request.keys)
+        self._advance(len(task.requests) - len(requests))
+        return replace(task, requests=requests)
 
     def _receive(self, worker: WorkerProcess) -> None:
         try:
@@ -188,7 +209,7 @@ class WorkerPool(Closeable):
             self._bad_starts = 0
         elif kind == "end":
             for task in worker.take_back():
-                self._locks.release(task.clip_hash)
+                self._leases.release(task.clip_hash)
         elif kind == "done":
             task, request, lost = rest
             self.lost |= lost
@@ -198,9 +219,10 @@ class WorkerPool(Closeable):
     def _on_worker_death(self, worker: WorkerProcess, reason: str, *, hung: bool = False) -> None:
         """Queue the unfinished requests of a dead worker again; of several clips each is tried again alone."""
         self._workers.remove(worker)
+        self._next_look = 0.0
         tasks = worker.take_back()
         for task in tasks:
-            self._locks.release(task.clip_hash)
+            self._leases.release(task.clip_hash)
         if not worker.ready:
             self._bad_starts += 1
             if hung or worker.exit_code >= 0 or self._bad_starts > _MOST_BAD_STARTS:  # not killed: something is missing

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bemerc.core import atomic
+from bemerc.core import atomic, processes
 from bemerc.core.errors import DiskError
 
 
@@ -22,7 +22,7 @@ def test_files_of_a_folder_are_replaced_together_and_others_stay(tmp_path: Path)
     (folder / "last").mkdir()
     (folder / "card.md").write_text("mine")
     (folder / "a.json").write_text("old")
-    dead = tmp_path / f".model.{atomic._machine()}-999999999-1.abcd1234.partial"
+    dead = tmp_path / f".model.{processes.machine()}-999999999-1.abcd1234.partial"
     dead.mkdir()
     with pytest.raises(FileNotFoundError), atomic.replacing_files(folder, "b.json") as partial:
         (partial / "nowhere" / "a.json").write_text("half")
@@ -103,7 +103,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 HALF = """
 import os, sys, time
 from pathlib import Path
-from bemerc.core import atomic
+from bemerc.core import atomic, processes
 with atomic.replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a training, in a process of its own: what goes on afterwards is the training that nobody killed."""
+"""kill -9, or SIGTERM, in the middle of a training, in a process of its own: what goes on afterwards is the training that nobody killed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,31 @@ def steps(out: Path) -> int:
     return log.read_text().count('"step"') if log.is_file() else 0
 
 
-def command(world: Path, out: Path, seconds: float) -> list[str]:
-    return [sys.executable, "-m", "tests.train_alone", str(world), str(out), str(seconds)]
+def command(world: Path, out: Path, seconds: float, *options: str) -> list[str]:
+    return [sys.executable, "-m", "tests.train_alone", str(world), str(out), str(seconds), *options]
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_sigterm_leaves_a_checkpoint_of_the_last_step(tmp_path: Path) -> None:
+    world = tmp_path / "world"
+    language.write(world_file(world), language.manifest())
+    language.build(world / "backbone", language.manifest())
+    slow = subprocess.Popen(command(world, tmp_path / "cut", 0.3, "--seldom"))
+    while steps(tmp_path / "cut") < 3:
+        assert slow.poll() is None
+        time.sleep(0.02)
+    assert not (tmp_path / "cut.checkpoint").exists()
+    os.kill(slow.pid, signal.SIGTERM)
+    assert slow.wait() == train_alone.TERMINATED
+    assert (tmp_path / "cut.checkpoint").is_file()
+    done = steps(tmp_path / "cut")
+    subprocess.run(command(world, tmp_path / "cut", 0), check=True)
+    assert 3 <= done < steps(tmp_path / "cut") == 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_process_goes_on_bit_for_bit(tmp_path: Path, ending: signal.Signals) -> None:
     world = tmp_path / "world"
     language.write(world_file(world), language.manifest())
     language.build(world / "backbone", language.manifest())
@@ -35,8 +54,8 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
     while steps(tmp_path / "cut") < 7:
         assert slow.poll() is None
         time.sleep(0.02)
-    os.kill(slow.pid, signal.SIGKILL)
-    assert slow.wait() == -signal.SIGKILL
+    os.kill(slow.pid, ending)
+    assert slow.wait() in (-signal.SIGKILL, train_alone.TERMINATED)
     assert 7 <= steps(tmp_path / "cut") < 15
     assert (tmp_path / "cut.checkpoint").is_file()
     subprocess.run(command(world, tmp_path / "cut", 0), check=True)

@@ -533,7 +533,10 @@ def finish(tmp_path: Path, out: str, pause_s: float) -> list[str]:
     return words.splitlines()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+slow_signal = [pytest.param(ending, marks=pytest.mark.slow) for ending in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, *slow_signal])
 def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, ending: signal.Signals) -> None:
     jobs = clips(tmp_path / "clips", 6)
     first = start(tmp_path, "out", 0.05)
@@ -610,7 +613,7 @@ def test_who_holds_what_one_waits_for_is_named(tmp_path: Path, monkeypatch: pyte
     outcome = extract(jobs, tmp_path / "two", slow, store=tmp_path / "store")
     holder.communicate(timeout=60)
     assert outcome.complete == 2
-    assert f"process {holder.pid} of this machine" in caplog.text
+    assert f"process {holder.pid} of " in caplog.text
 
 
 def wait_for(condition: object, seconds: float = 30.0) -> None:

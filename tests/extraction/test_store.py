@@ -1,4 +1,4 @@
-"""The extraction store: keys, atomic results, cached hashes, clip locks."""
+"""The extraction store: keys, atomic results, cached hashes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from bemerc.extraction.errors import DamagedError, StoreError, UnreadableError
 from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, Segment, fingerprint
 from bemerc.extraction.hash_cache import FileHashCache, UnreadableFile, file_identity
-from bemerc.extraction.locks import ClipLocks
 from bemerc.extraction.store import Result, Store
 
 COLUMNS = ("a", "b")
@@ -415,39 +414,3 @@ def test_a_hash_cache_that_is_a_folder_costs_time_only(tmp_path: Path) -> None:
     content = cached_hash(store, path)
     assert len(content) == 64
     assert FileHashCache(store.folder).lookup(path, file_identity(path)) is None
-
-
-HOLD = """
-import sys
-from pathlib import Path
-from bemerc.extraction.locks import ClipLocks
-with ClipLocks(Path(sys.argv[1])) as locks:
-    print(locks.acquire(sys.argv[2]), flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_lock_holds_against_others_and_ends_with_its_process(tmp_path: Path) -> None:
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path), KEY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout is not None
-    assert other.stdout.readline().strip() == "True"
-    with ClipLocks(tmp_path) as locks:
-        assert not locks.acquire(KEY)
-        assert locks.holder(KEY) == (other.pid if sys.platform.startswith("linux") else None)
-        assert locks.acquire("cd" + KEY[2:])
-        assert locks.holder("cd" + KEY[2:]) is None
-        other.kill()
-        other.communicate()
-        assert locks.acquire(KEY)
-        assert locks.acquire(KEY)
-        locks.release(KEY)
-        assert acquired_elsewhere(tmp_path) == "False"
-        locks.release(KEY)
-        assert acquired_elsewhere(tmp_path) == "True"
-
-
-def acquired_elsewhere(folder: Path) -> str:
-    command = [sys.executable, "-c", HOLD, str(folder), KEY]
-    return subprocess.run(command, input="", capture_output=True, text=True, check=True).stdout.strip()

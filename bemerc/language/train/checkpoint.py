@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from bemerc.core import atomic
+from bemerc.core import atomic, stopping
 from bemerc.core.errors import DiskError, ModelError
 from bemerc.language.inputs import batching
 from bemerc.language.train.ema import EMA, overwrite, unsharded
@@ -88,8 +88,8 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def due(self) -> bool:
-        """Whether the last save is more than CHECKPOINT_S ago."""
-        return time.monotonic() - self.saved >= CHECKPOINT_S
+        """Whether the last save is more than CHECKPOINT_S ago, or SIGTERM says that it is the last chance."""
+        return stopping.arrived() or time.monotonic() - self.saved >= CHECKPOINT_S
 
     def save(self, state: State) -> None:
         """Write the checkpoint; where the disk is full, the last good one stays and ModelError says so."""

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 
-from bemerc.core import atomic
+from bemerc.core import atomic, stopping
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import Advance, bar, silent
 from bemerc.core.renames import formerly
@@ -224,7 +224,8 @@ class _Run:
         """Epoch after epoch, until there are enough or dev has not improved for too long."""
         with self._bar(what) as advance:
             while self.state.epoch < self.params.epochs and not self._over():
-                self._epoch(advance)
+                with stopping.deferred():  # to the end of a step, which a checkpoint can follow
+                    self._epoch(advance)
                 self._close_epoch(score)
                 self._save()
             if self.params.epochs == 0:
@@ -277,6 +278,7 @@ class _Run:
             advance(sum(map(len, group)), f"loss {loss:.2f}")
             if due:
                 self._save()
+                stopping.check()
 
     def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
         """This process's share of a step, in its parts, each with the weight of its targets that count.
