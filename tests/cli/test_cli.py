@@ -221,7 +221,7 @@ def test_names_reach_the_terminal_as_text(tmp_path: Path) -> None:
 
 
 def test_windows_is_a_sentence(tmp_path: Path) -> None:
-    program = "import sys; from bemerc.cli.main import main; sys.platform = 'win32'; main()"
+    program = "from types import SimpleNamespace; from bemerc.cli import main; main.sys = SimpleNamespace(platform='win32'); main.main()"
     write_clip(tmp_path / "a.mp4", 0.2)
     command = [sys.executable, "-c", program, "extract", "--video-dir", str(tmp_path)]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

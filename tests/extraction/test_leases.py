@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,12 +41,12 @@ class Clock:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The first entry is the machine that records name from now on; none = this one."""
     name: list[str] = []
     here = module.machine()
     monkeypatch.setattr(module, "machine", lambda: name[0] if name else here)
-    yield name
+    return name
 
 
 def remote(folder: Path, elsewhere: list[str], clock: Clock, name: str = "0badcafe") -> Leases:
