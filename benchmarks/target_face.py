@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from bemerc.extraction.face import extractor, target_face
 from bemerc.extraction.face.action_units import UNITS
+from bemerc.extraction.face.clip_faces import ClipFaces
 from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
 from bemerc.extraction.face.target_face import FaceTrack
 from bemerc.media.video import Video
@@ -113,7 +114,7 @@ def make(kind: str, number: int, talker: Talker, photographs: Sequence[Portrait]
         sounds[-1] = _room_sound(path, spoken[count].sound, work)
     with Video(path) as video:
         finder = extractor.FaceTracker(4, 0.5, 0.5)
-        tracks, stamps, shown = extractor._ClipFaces(), [], (1, 1)
+        tracks, stamps, shown = ClipFaces(), [], (1, 1)
         for frame in video:
             picture = frame.rgb()
             shown = picture.shape[1], picture.shape[0]

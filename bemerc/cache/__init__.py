@@ -18,6 +18,8 @@ itself.
     choices/{ids, json}       the choice of the target face, where one was selected; see Choice
     landmarks   (sumT, P, 3) int16 and landmarks_scale (sumT, 4) float32, where the extractor keeps raw points:
                 point = landmarks * landmarks_scale[:, 3] + landmarks_scale[:, :3]; -32768 stands for NaN
+    others/     rows of other people in the same pictures, where they are kept: ids (utterance#name), offsets, values ...
+                again, of the frames in which each was detected and not measured as the target
     sha256      (N,)      of what each utterance holds, and the attribute sha256 of everything else; see checksum.py
 """
 
@@ -26,24 +28,29 @@ from bemerc.cache.schema import (
     KINDS,
     MOST_HZ,
     NO_TRACK,
+    OTHER,
     SCHEMA,
     SCHEMA_VERSION,
     Choice,
     Features,
     Kind,
+    Other,
     PackedLandmarks,
     TrackSpan,
+    id_of_other,
     pack_landmarks,
+    split_other,
     unpack_landmarks,
 )
 from bemerc.cache.state import CacheState, state_of
 from bemerc.cache.summary import summary, totals
-from bemerc.cache.write import write_cache, write_nothing
+from bemerc.cache.write import Others, write_cache, write_nothing
 
 __all__ = [
     "KINDS",
     "MOST_HZ",
     "NO_TRACK",
+    "OTHER",
     "SCHEMA",
     "SCHEMA_VERSION",
     "CacheState",
@@ -51,12 +58,16 @@ __all__ = [
     "Features",
     "FrameCache",
     "Kind",
+    "Other",
+    "Others",
     "PackedLandmarks",
     "TrackSpan",
     "caches_at",
     "clock_fault",
+    "id_of_other",
     "open_cache",
     "pack_landmarks",
+    "split_other",
     "state_of",
     "summary",
     "totals",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from bemerc.cache import checksum
 from bemerc.cache.guard import GuardedFile, h5_errors
+from bemerc.cache.read_checks import check_head, check_shapes, params_of, rate_of
 from bemerc.cache.schema import (
     KINDS,
     MOST_HZ,
+    OTHERS,
     PAIRS,
     SCHEMA,
     SCHEMA_VERSION,
@@ -22,11 +24,11 @@ from bemerc.cache.schema import (
     Features,
     Kind,
     PackedLandmarks,
+    split_other,
     unpack_landmarks,
 )
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError
-from bemerc.core.jsonfile import parse_json
 from bemerc.core.terminal import printable
 
 if TYPE_CHECKING:
@@ -68,6 +70,10 @@ def open_guarded(path: Path) -> GuardedFile:
     return GuardedFile(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
 
 
+def _row_datasets(landmarks: bool) -> tuple[str, ...]:
+    return ("values", "timestamps_s", *(("landmarks", "landmarks_scale") if landmarks else ()))
+
+
 def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
     """Open and check a frame cache. Use it in a ``with`` block.
 
@@ -90,35 +96,39 @@ class FrameCache(Closeable):
 
     modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
     (id -> SHA-256 of its clip or file), choices (id -> Choice of a target face), contents; has_checksums: False in caches
-    of an earlier bemerc
+    of an earlier bemerc; others: the same of other people in these pictures, by ids of ``id_of_other``, None where only
+    the target's rows are kept; group: "", or the group of such a cache
     """
 
-    def __init__(self, path: Path, file: GuardedFile, modality: Kind | None) -> None:
-        self.path = path
+    def __init__(self, path: Path, file: GuardedFile, modality: Kind | None, group: str = "") -> None:
+        self.path, self.group = path, group
         self._file = file
         check_head(file, modality)
         self.modality: Kind = file.attribute("modality")
         self.extractor = file.text("extractor")
         self._params_text = file.text("params", 1 << 20)
-        self.params = _params(file, self._params_text)
+        self.params = params_of(file, self._params_text)
         self.contents = file.text("contents")
-        self.rate: Literal["clip"] | float = _rate(file)
-        self.columns = file.strings("columns", _MOST_COLUMNS)
-        self.ids = file.strings("ids")
-        self._offsets: NDArray[np.int64] = file.array("offsets", np.dtype(np.int64))
-        self._duration_s: NDArray[np.float64] = file.array("duration_s", np.dtype(np.float64))
+        self.rate: Literal["clip"] | float = rate_of(file)
+        self.columns = file.strings(f"{group}columns", _MOST_COLUMNS)
+        self.ids = file.strings(f"{group}ids")
+        self._offsets: NDArray[np.int64] = file.array(f"{group}offsets", np.dtype(np.int64))
+        self._duration_s: NDArray[np.float64] = file.array(f"{group}duration_s", np.dtype(np.float64))
         self._pairs = {
-            name: file.pairs(name, second) for name, second in PAIRS.items() if name in file or name in _ALWAYS
+            name: file.pairs(f"{group}{name}", second)
+            for name, second in PAIRS.items()
+            if f"{group}{name}" in file or name in _ALWAYS
         }
         self.failures, self.notes = self._pairs["failures"], self._pairs["notes"]
         self.sources = self._pairs.get("sources", {})
         self.choices = {id_: Choice.from_json(text) for id_, text in self._pairs.get("choices", {}).items()}
         self.has_checksums = checksum.DATASET in file or file.attribute(checksum.ATTRIBUTE) is not None
-        self._checksums = file.strings(checksum.DATASET) if self.has_checksums else ()
+        self._checksums = file.strings(f"{group}{checksum.DATASET}") if self.has_checksums else ()
         self._position = {id_: i for i, id_ in enumerate(self.ids)}
-        self.has_landmarks = "landmarks" in file
-        self._datasets = {name: file.dataset(name) for name in _row_datasets(self.has_landmarks)}
-        _check_shapes(self)
+        self.has_landmarks = f"{group}landmarks" in file
+        self._datasets = {name: file.dataset(f"{group}{name}") for name in _row_datasets(self.has_landmarks)}
+        check_shapes(self, AGAIN)
+        self.others = FrameCache(path, file, modality, f"{OTHERS}/") if not group and OTHERS in file else None
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
@@ -166,6 +176,17 @@ class FrameCache(Closeable):
     def duration_s(self, id_: str) -> float:
         """The utterance's true length in seconds, NaN where the clip could not be read."""
         return float(self._duration_s[self._at(id_)])
+
+    def others_of(self, id_: str) -> tuple[str, ...]:
+        """The ids, in ``others``, of other people during one utterance; none where only the target's rows are kept."""
+        return self._others.get(id_, ()) if self.others is not None else ()
+
+    @cached_property
+    def _others(self) -> dict[str, tuple[str, ...]]:
+        ids: dict[str, list[str]] = {}
+        for other in self.others.ids if self.others is not None else ():
+            ids.setdefault(split_other(other)[0], []).append(other)
+        return {id_: tuple(listed) for id_, listed in ids.items()}
 
     def frames(self, id_: str) -> int:
         """T of one utterance, without reading it."""
@@ -215,8 +236,14 @@ class FrameCache(Closeable):
             return True
         head = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "modality": self.modality, "rate": self.rate}
         head |= {"extractor": self.extractor, "params": self._params_text, "contents": self.contents}
-        digest = checksum.of_head(head, self.columns, self.ids, self._checksums, self._pairs)
+        pairs = self._pairs | ({} if self.others is None else self.others._covered())
+        digest = checksum.of_head(head, self.columns, self.ids, self._checksums, pairs)
         return bool(digest == self._file.attribute(checksum.ATTRIBUTE))
+
+    def _covered(self) -> dict[str, dict[str, str]]:
+        """What of a group the checksum of the whole cache covers."""
+        own = {f"{OTHERS}/{name}": texts for name, texts in self._pairs.items()}
+        return {OTHERS: dict(zip(self.ids, self._checksums, strict=True)), **own}
 
     def _read(self, name: str, id_: str, rows: slice) -> NDArray[Any]:
         with h5_errors(self.path, f"the rows of '{printable(id_)}' cannot be read", AGAIN):
@@ -244,85 +271,3 @@ def clock_fault(timestamps_s: NDArray[np.float64]) -> str:
     if len(steps) > 3 and len(steps) > MOST_HZ * (timestamps_s[-1] - timestamps_s[0]) * 1.01:
         return f"They are {len(steps) / (timestamps_s[-1] - timestamps_s[0]):.4g} a second, and {MOST_HZ} is the most."
     return ""
-
-
-# ----------------------------------------------------------------------------------------------------------- checks
-
-
-def _row_datasets(landmarks: bool) -> tuple[str, ...]:
-    return ("values", "timestamps_s", *(("landmarks", "landmarks_scale") if landmarks else ()))
-
-
-def check_head(file: GuardedFile, modality: Kind | None) -> None:
-    """CacheError unless the file says that it is a frame cache of this schema (and of ``modality``)."""
-    if file.attribute("schema") != SCHEMA:
-        raise CacheError(
-            f"{file.path}: this HDF5 file is not a frame cache (its schema is {printable(file.attribute('schema'))!r}, not {SCHEMA!r})."
-        )
-    version = file.attribute("schema_version")
-    if version != SCHEMA_VERSION:
-        raise CacheError(
-            f"{file.path}: this cache has schema version {printable(version)}; this bemerc reads version {SCHEMA_VERSION}. Extract it "
-            "again, which reads the clips anew."
-        )
-    missing = [n for n in ("modality", "rate", "extractor", "params", "contents") if file.attribute(n) is None]
-    if missing:
-        raise file.damaged(f"this cache lacks the attributes {', '.join(missing)}.")
-    actual = file.attribute("modality")
-    if actual not in KINDS:
-        raise CacheError(f"{file.path}: the modality {printable(actual)!r} is none of {', '.join(KINDS)}.")
-    if modality is not None and actual != modality:
-        raise CacheError(
-            f"{file.path}: this cache holds {actual}, and {modality} is wanted here. Name the {modality} cache."
-        )
-
-
-def _params(file: GuardedFile, text: str) -> dict[str, Any]:
-    params = parse_json(text, "its params")
-    if not isinstance(params, dict):
-        raise file.damaged("its params are no mapping.")
-    return params
-
-
-def _rate(file: GuardedFile) -> Literal["clip"] | float:
-    rate = file.attribute("rate")
-    if rate == "clip":
-        return "clip"
-    if isinstance(rate, str) or not (math.isfinite(rate) and 0 < rate <= MOST_HZ):
-        raise file.damaged(f"its rate is {printable(rate)}; it is 'clip' or more than 0 and at most {MOST_HZ} Hz.")
-    return float(rate)
-
-
-def _check_shapes(cache: FrameCache) -> None:
-    offsets, values, stamps = cache._offsets, cache._datasets["values"], cache._datasets["timestamps_s"]
-    n, total = len(cache.ids), values.shape[0] if values.ndim else 0
-    faults = []
-    if len(cache._position) != n or list(cache.ids) != sorted(cache.ids):
-        faults.append("the ids are not unique and sorted")
-    if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
-        faults.append(f"{len(offsets)} offsets do not divide {total} rows among {n} ids")
-    if len(cache._duration_s) != n:
-        faults.append(f"{len(cache._duration_s)} durations for {n} ids")
-    if cache.has_checksums and len(cache._checksums) != n:
-        faults.append(f"{len(cache._checksums)} checksums for {n} ids")
-    if values.ndim != 2 or values.dtype != np.dtype("<f4") or values.shape[1] != len(cache.columns):
-        faults.append(f"values of {values.dtype} {values.shape} for {len(cache.columns)} columns")
-    if len(set(cache.columns)) != len(cache.columns):
-        faults.append("two columns share a name")
-    if stamps.shape != (total,) or stamps.dtype != np.dtype("<f8"):
-        faults.append(f"timestamps of {stamps.dtype} {stamps.shape} for {total} rows")
-    if not {*cache.failures, *cache.notes, *cache.sources, *cache.choices} <= set(cache._position):
-        faults.append("failures, notes, sources or choices of ids that are not in the cache")
-    if cache.has_landmarks:
-        faults += _landmark_faults(cache, total)
-    if faults:
-        raise CacheError(f"{cache.path}: this cache contradicts itself: {'; '.join(faults)}. {AGAIN}")
-
-
-def _landmark_faults(cache: FrameCache, total: int) -> list[str]:
-    points, scale = cache._datasets["landmarks"], cache._datasets["landmarks_scale"]
-    if points.ndim != 3 or points.shape[0] != total or points.shape[2] != 3 or points.dtype != np.dtype("<i2"):
-        return [f"landmarks of {points.dtype} {points.shape} for {total} rows"]
-    if scale.shape != (total, 4) or scale.dtype != np.dtype("<f4"):
-        return [f"landmark scales of {scale.dtype} {scale.shape} for {total} rows"]
-    return []

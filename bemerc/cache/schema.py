@@ -25,6 +25,11 @@ KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")
 # No camera and no extractor gives more rows a second; what sizes its work by the step between rows is bounded by it.
 MOST_HZ = 1000
 
+# Between an utterance's id and the name of somebody else in it: the id of that person's rows.
+OTHER = "#"
+# The group of a cache with their rows.
+OTHERS = "others"
+
 # Failures that are properties of the clip, not errors: it has no such track.
 NO_TRACK = frozenset({"The clip has no sound track.", "The clip has no video track."})
 
@@ -134,6 +139,33 @@ class Choice:
         )
         score, uncertain = float(fields["score"]), bool(fields["uncertain"])
         return Choice(str(fields["policy"]), str(fields["by"]), int(fields["faces"]), score, uncertain, spans)
+
+
+@dataclass(frozen=True)
+class Other:
+    """Somebody else in an utterance's picture than the target face.
+
+    name       of that person within the utterance: a number, or a participant's name; without OTHER
+    features   the frames in which that face was detected and not measured as the target's, on the utterance's clock
+    landmarks  of the same frames; None where none are kept
+    choice     its spans are this person's tracks, with their scores; frame numbers as in the target's choice
+    """
+
+    name: str
+    features: Features
+    landmarks: PackedLandmarks | None = None
+    choice: Choice | None = None
+
+
+def id_of_other(utterance: str, name: str) -> str:
+    """The id of somebody else's rows during an utterance."""
+    return f"{utterance}{OTHER}{name}"
+
+
+def split_other(id_: str) -> tuple[str, str]:
+    """The inverse: (utterance, name)."""
+    utterance, _, name = id_.rpartition(OTHER)
+    return utterance, name
 
 
 def pack_landmarks(landmarks: NDArray[np.float32]) -> PackedLandmarks:

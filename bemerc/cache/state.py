@@ -44,7 +44,8 @@ def state_of(path: Path) -> CacheState:
         return CacheState(origin, "" if origin == "imported" else f"{path}: it is no cache that 'bemerc extract' made.")
     try:
         with open_cache(path) as cache:
-            damaged = next((id_ for id_ in cache if not cache.is_as_written(id_)), None)
+            parts = [cache] if cache.others is None else [cache, cache.others]
+            damaged = next((id_ for part in parts for id_ in part if not part.is_as_written(id_)), None)
             if damaged is not None or not cache.head_is_as_written():
                 of = f"the rows of '{damaged}'" if damaged is not None else "its attributes, failures or notes"
                 return CacheState("damaged", f"{path}: {of} are not what was written.")

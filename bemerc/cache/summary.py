@@ -33,6 +33,8 @@ def totals(cache: FrameCache) -> dict[str, Any]:
         "landmarks": cache.has_landmarks,
         "several_faces": sum(choice.by != "alone" for choice in cache.choices.values()),
         "uncertain_faces": sum(choice.uncertain for choice in cache.choices.values()),
+        "others": 0 if cache.others is None else len(cache.others),
+        "other_rows": 0 if cache.others is None else int(cache.others._offsets[-1]),
         "bytes": cache.path.stat().st_size,
     }
 

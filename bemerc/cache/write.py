@@ -6,7 +6,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import checksum
+from bemerc.cache.datasets import GrowingRows, strings
 from bemerc.cache.schema import (
     NO_POINT,
+    OTHERS,
     PAIRS,
     SCHEMA,
     SCHEMA_VERSION,
@@ -25,11 +28,22 @@ from bemerc.cache.schema import (
     Kind,
     PackedLandmarks,
     pack_landmarks,
+    split_other,
 )
 from bemerc.core.atomic import PRIVATE, disk, replacing_path, sweep_partials
 
-_CHUNK_BYTES = 1 << 16
 _Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
+
+
+@dataclass(frozen=True)
+class Others:
+    """Other people in the utterances' pictures: as the arguments of ``write_cache``, by ids of ``id_of_other``, in
+    the order of (utterance, name)."""
+
+    clips: Iterable[_Row]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
 def write_cache(
@@ -45,6 +59,7 @@ def write_cache(
     notes: Mapping[str, str] | None = None,
     sources: Mapping[str, str] | None = None,
     choices: Mapping[str, Choice] | None = None,
+    others: Others | None = None,
     contents: str = "",
 ) -> None:
     """Write one frame cache atomically. Memory does not grow with the corpus.
@@ -54,6 +69,7 @@ def write_cache(
     notes     id -> what is missing or odd; may be filled while ``clips`` is consumed
     sources   id -> SHA-256 of its clip or file
     choices   id -> choice of the target face; may be filled while ``clips`` is consumed
+    others    other people in the same pictures, who are written after ``clips``
     contents  a hash of what the cache was made of, by which a later run sees that there is nothing to do
 
     The same arguments give the same bytes. DiskError if the disk refuses; ids out of order fail an assertion.
@@ -83,6 +99,8 @@ def write_cache(
             pairs |= {"choices": {id_: choice.as_json() for id_, choice in choices.items()}} if choices else {}
             for name, texts in pairs.items():
                 _pairs(file, name, PAIRS[name], texts)
+            if others is not None:
+                pairs |= _write_others(file.create_group(OTHERS), tuple(columns), others, output)
             file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
         output.raise_error()
         os.fsync(output.fileno())
@@ -134,14 +152,33 @@ class _DeferredErrors(io.FileIO):
             yield row
 
 
-def _in_order(clips: Iterable[_Row], failures: Mapping[str, str], columns: tuple[str, ...]) -> Iterator[_Row]:
-    """The clips in order, with the failed ids among them as utterances without rows."""
+def _write_others(
+    group: h5py.Group, columns: tuple[str, ...], others: Others, output: _DeferredErrors
+) -> dict[str, Mapping[str, str]]:
+    """Write the group of other people; returns what of it the cache's own checksum covers."""
+    rows = output.until_error(_in_order(others.clips, others.failures, columns, split_other))
+    ids, sums = _write_body(group, columns, rows)
+    choices = {id_: choice.as_json() for id_, choice in others.choices.items()}
+    pairs = {"failures": others.failures, "notes": others.notes, "choices": choices}
+    for name, texts in pairs.items():
+        _pairs(group, name, PAIRS[name], texts)
+    covered = {f"{OTHERS}/{name}": texts for name, texts in pairs.items()}
+    return {OTHERS: dict(zip(ids, sums, strict=True)), **covered}
+
+
+def _in_order(
+    clips: Iterable[_Row],
+    failures: Mapping[str, str],
+    columns: tuple[str, ...],
+    key: Callable[[str], Any] = str,
+) -> Iterator[_Row]:
+    """The clips in order of ``key(id)``, with the failed ids among them as utterances without rows."""
     nothing = Features(np.zeros((0, len(columns)), np.float32), np.zeros(0), columns)
-    waiting = sorted(failures, reverse=True)
+    waiting = sorted(failures, key=key, reverse=True)
     last = None
     for row in clips:
-        assert last is None or last < row[0], f"{row[0]} comes after {last}"
-        while waiting and waiting[-1] < row[0]:
+        assert last is None or key(last) < key(row[0]), f"{row[0]} comes after {last}"
+        while waiting and key(waiting[-1]) < key(row[0]):
             yield waiting.pop(), nothing, math.nan, None
         assert not waiting or waiting[-1] != row[0], f"{row[0]} has features and a failure"
         last = row[0]
@@ -150,15 +187,15 @@ def _in_order(clips: Iterable[_Row], failures: Mapping[str, str], columns: tuple
 
 
 def _write_body(
-    file: h5py.File,
+    file: h5py.Group,
     columns: tuple[str, ...],
     rows: Iterator[_Row],
 ) -> tuple[list[str], list[str]]:
     """Write everything that has a row per frame or utterance; returns the ids and their checksums."""
-    values = _Rows(file, "values", (len(columns),), np.dtype(np.float32), np.nan)
-    timestamps = _Rows(file, "timestamps_s", (), np.dtype(np.float64), np.nan)
-    points = _Rows(file, "landmarks", None, np.dtype(np.int16), NO_POINT)
-    scale = _Rows(file, "landmarks_scale", (4,), np.dtype(np.float32), np.nan)
+    values = GrowingRows(file, "values", (len(columns),), np.dtype(np.float32), np.nan)
+    timestamps = GrowingRows(file, "timestamps_s", (), np.dtype(np.float64), np.nan)
+    points = GrowingRows(file, "landmarks", None, np.dtype(np.int16), NO_POINT)
+    scale = GrowingRows(file, "landmarks_scale", (4,), np.dtype(np.float32), np.nan)
     ids: list[str] = []
     sums: list[str] = []
     durations: list[float] = []
@@ -181,94 +218,21 @@ def _write_body(
     if points.used:
         points.close(offsets[-1])
         scale.close(offsets[-1])
-    _strings(file, "ids", ids)
-    _strings(file, "columns", columns)
+    strings(file, "ids", ids)
+    strings(file, "columns", columns)
     file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
     file.create_dataset("duration_s", data=np.asarray(durations, np.float64))
-    _strings(file, checksum.DATASET, sums)
+    strings(file, checksum.DATASET, sums)
     return ids, sums
 
 
 def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) -> None:
     group = file.create_group(name)
-    _strings(group, "ids", sorted(texts))
-    _strings(group, second, [texts[id_] for id_ in sorted(texts)])
+    strings(group, "ids", sorted(texts))
+    strings(group, second, [texts[id_] for id_ in sorted(texts)])
 
 
 def _check_row(id_: str, features: Features, columns: tuple[str, ...]) -> None:
     assert features.columns == columns, f"{id_}: the columns are not the cache's"
     assert features.values.shape == (len(features.timestamps_s), len(columns)), f"{id_}: {features.values.shape} values"
     assert features.values.dtype == np.float32, f"{id_}: values must be float32"
-
-
-class _Rows:
-    """A dataset that grows: rows are gathered until they fill chunks, so that each chunk is compressed once."""
-
-    def __init__(
-        self, file: h5py.File, name: str, inner: tuple[int, ...] | None, dtype: np.dtype[Any], fill: float | np.int16
-    ) -> None:
-        self.file, self.name, self.inner, self.dtype, self.fill = file, name, inner, dtype, fill
-        self.dataset: Any = None
-        self.pending: list[NDArray[Any]] = []
-        self.start = self.end = 0
-
-    @property
-    def used(self) -> bool:
-        return self.dataset is not None
-
-    def append(self, rows: NDArray[Any]) -> None:
-        self.put(self.end, rows)
-
-    def put(self, at: int, rows: NDArray[Any]) -> None:
-        """Rows that begin at ``at``; a gap before them reads as the fill value."""
-        dataset = self._open(rows.shape[1:])
-        if at != self.end:
-            self._flush(whole_chunks=False)
-            self.start = self.end = at
-        self.pending.append(rows)
-        self.end += len(rows)
-        if self.end - self.start >= 4 * dataset.chunks[0]:
-            self._flush(whole_chunks=True)
-
-    def close(self, length: int) -> None:
-        dataset = self._open(self.inner or ())
-        self._flush(whole_chunks=False)
-        if dataset.chunks is not None:
-            dataset.resize(length, axis=0)
-
-    def _open(self, inner: tuple[int, ...]) -> Any:
-        if self.dataset is None:
-            if 0 in inner:  # no columns, so no rows: HDF5 has no chunks of nothing
-                self.dataset = self.file.create_dataset(self.name, shape=(0, *inner), dtype=self.dtype)
-                return self.dataset
-            row_bytes = max(1, math.prod(inner)) * self.dtype.itemsize
-            self.dataset = self.file.create_dataset(
-                self.name,
-                shape=(0, *inner),
-                maxshape=(None, *inner),
-                chunks=(min(4096, max(16, _CHUNK_BYTES // row_bytes)), *(max(1, n) for n in inner)),
-                dtype=self.dtype,
-                fillvalue=self.fill,
-                compression="gzip",
-                compression_opts=4,
-                shuffle=True,
-            )
-        return self.dataset
-
-    def _flush(self, *, whole_chunks: bool) -> None:
-        if not self.pending:
-            return
-        rows = np.concatenate(self.pending)
-        end = self.end - self.end % self.dataset.chunks[0] if whole_chunks else self.end
-        self.dataset.resize(end, axis=0)
-        self.dataset[self.start : end] = rows[: end - self.start]
-        self.pending = [rows[end - self.start :]]
-        self.start = end
-
-
-def _strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    """Fixed-length UTF-8: unlike variable-length strings these read at once and give the same bytes each time."""
-    encoded = [text.encode() for text in texts]
-    dtype = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
-    packing = {"compression": "gzip", "compression_opts": 4} if encoded else {}
-    group.create_dataset(name, data=np.array(encoded, dtype=dtype), **packing)

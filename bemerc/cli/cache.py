@@ -76,6 +76,10 @@ def _short(cache: "FrameCache") -> list[str]:
     if about["several_faces"]:
         doubt = f"in {about['uncertain_faces']} it is uncertain which is the speaker's"
         lines.append(f"  several faces in {about['several_faces']} utterances; {doubt}")
+    if cache.others is not None:
+        lines.append(
+            f"  others in sight, not measured as the target: {about['others']}, with {about['other_rows']} rows"
+        )
     for what, reasons in (("without rows", cache.failures), ("with a note", cache.notes)):
         if reasons:
             id_, reason = min(reasons.items())

@@ -50,6 +50,10 @@ def extract(
         int | None,
         typer.Option("--faces", min=1, help="Faces followed at a time; 1 is enough, and faster, for one person."),
     ] = None,
+    keep: Annotated[
+        Literal["target", "all"] | None,
+        typer.Option("--keep", help="all: the rows of everybody in sight, all the time; default: of the target alone."),
+    ] = None,
     hands: Annotated[
         bool | None, typer.Option("--hands/--no-hands", help="Measure hands too: 21 points each.", show_default=False)
     ] = None,
@@ -86,7 +90,7 @@ def extract(
 
     path = source_of(source, video_dir)
     assert path is not None
-    flags = {"face.policy": policy, "face.faces": faces, "pose.hands": hands}
+    flags = {"face.policy": policy, "face.faces": faces, "face.keep": keep, "pose.hands": hands}
     wanted = [f"extract_video.{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     measured = api.extract(
         path,

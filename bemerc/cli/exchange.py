@@ -49,7 +49,8 @@ def export(
 
     csv: OUT/ID.csv for each utterance, with OpenFace's column names. parquet: all in the file OUT. npy: OUT/ID.npy of
     (T, D), as MERTools reads them. mmsa: the file OUT. Of a folder of caches csv, parquet and npy are written per
-    modality, below OUT. Where a manifest (or the one above the caches) or --video-dir says who said what and when,
+    modality, below OUT; where caches keep everybody in sight, the others' rows in others/ beside the target's, as
+    ID#2, ID#3 (parquet: OUT.others.parquet). Where a manifest (or the one above the caches) or --video-dir says who said what and when,
     OUT/utterances.csv lists it.
 
     On the axis of time, with words, labels, predictions, descriptions and behavior: eaf (ELAN), textgrid (Praat) and
@@ -79,6 +80,9 @@ def export(
                 if to == "parquet" and path.is_dir():
                     target = target.with_suffix(".parquet")
                 written[cache.modality] = (_export(cache, target, to, whole), target)
+                if cache.others is not None:
+                    beside = target.with_suffix(".others.parquet") if to == "parquet" else target / "others"
+                    written[f"{cache.modality} of others in sight"] = (_export(cache.others, beside, to, whole), beside)
         if corpus is not None:
             files_of = {id_: file for exported, _ in written.values() for id_, file in exported.files.items()}
             exporters.to_utterances(corpus, files_of, (out if out.is_dir() else out.parent) / "utterances.csv")

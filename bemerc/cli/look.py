@@ -32,7 +32,8 @@ def inspect(
 
     The picture has a frame with landmarks, action units over time, head and body, pitch and energy. The frame comes
     from the clips in --video-dir, cues of subtitles included, or from those of a manifest. With --json the
-    utterance's values in place of a picture: columns, seconds, rows.
+    utterance's values in place of a picture: columns, seconds, rows. ID#2 is person 2 of utterance ID, where a cache
+    keeps everybody in sight.
 
     Example: bemerc inspect features/face.h5 talk_01 --video-dir clips
     """
@@ -59,7 +60,9 @@ def inspect(
 
 
 def _frames(cache: Any, id_: str) -> dict[str, Any]:
-    """An utterance's rows for programs. CacheError where the cache does not have it."""
+    """An utterance's rows for programs, or those of somebody else in it. CacheError where the cache does not have it."""
+    if cache.others is not None and id_ in cache.others:
+        cache = cache.others
     features = cache[id_]
     about = {"id": id_, "modality": cache.modality, "columns": list(features.columns)}
     about |= {"failure": cache.failures.get(id_), "note": cache.notes.get(id_)}

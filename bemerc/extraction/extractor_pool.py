@@ -9,7 +9,7 @@ An extractor is a module that ``jobs.extractor_spec`` names; it has
 
 A video extractor has ``reset()``, then per frame either ``frame(rgb, timestamp_s)`` or ``view(frame_view,
 timestamp_s)``, then ``finish() -> Features``; optional attributes are set or read: ``heartbeat``, ``load_audio``,
-``landmarks``, ``choice``. An audio extractor has ``reset()`` and ``clip(waveform) -> Features``, or
+``landmarks``, ``choice``, ``others``. An audio extractor has ``reset()`` and ``clip(waveform) -> Features``, or
 ``clips(waveforms)`` for batches.
 """
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, FrameCache, PackedLandmarks, open_cache, write_cache
+from bemerc.cache import Features, FrameCache, Others, PackedLandmarks, open_cache, write_cache
 from bemerc.core.errors import CacheError
 from bemerc.core.hashing import sha256
 from bemerc.core.progress import bar
@@ -90,7 +90,8 @@ def run(path: Path, out: Path | None, task: Path | None = None) -> Recomputed:
                 for _ in rows:
                     pass
             else:
-                _write(out, path, cache, params, rows, {**cache.failures, **unreadable})
+                others = None if cache.others is None else _others(cache.others, shapes, names)
+                _write(out, path, cache, params, rows, {**cache.failures, **unreadable}, others)
         outdated = tuple(name for name in COLUMNS if name not in names)
         return Recomputed(len(ids), differences, unreadable, outdated, cache.extractor)
 
@@ -158,6 +159,14 @@ def _rows(
         advance(1)
 
 
+def _others(cache: FrameCache, shapes: action_units.Shapes, names: tuple[str, ...]) -> Others:
+    """The rows of other people, recomputed too; damaged ones are left out."""
+    lost = _unreadable(cache)
+    ids = [id_ for id_ in cache if id_ not in lost]
+    rows = _rows(cache, ids, shapes, dict.fromkeys(names, math.nan), lambda _: None)
+    return Others(rows, choices={id_: choice for id_, choice in cache.choices.items() if id_ not in lost})
+
+
 def _larger(so_far: float, difference: NDArray[np.float32]) -> float:
     distances = np.abs(difference[np.isfinite(difference)])
     return max(0.0 if math.isnan(so_far) else so_far, float(distances.max())) if distances.size else so_far
@@ -170,6 +179,7 @@ def _write(
     params: extractor.Params,
     rows: Iterator[_Row],
     failures: Mapping[str, str],
+    others: Others | None,
 ) -> None:
     """``imported``: it was made of a cache, not of clips, so nothing that hashes clips takes it for extracted."""
     version = extractor.version(params) if _computable(cache) == COLUMNS else cache.extractor
@@ -187,5 +197,6 @@ def _write(
         notes=cache.notes,
         sources=cache.sources,
         choices=cache.choices,
+        others=others,
         contents=hashlib.sha256(json.dumps([version, recorded], sort_keys=True).encode()).hexdigest(),
     )

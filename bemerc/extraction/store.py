@@ -1,6 +1,6 @@
 """The extraction store: one small file per utterance and modality, so that nothing is extracted twice.
 
-    MODALITY/ab/KEY.npz             features: values, timestamps_s, duration_s, note, and landmarks and choice of a face
+    MODALITY/ab/KEY.npz             features: values, timestamps_s, duration_s, note; landmarks and choice of a face; others
     MODALITY/ab/KEY.DECODER.json    why the clip has no features; only valid for the decoder version in its name
 
 KEY is a fingerprint of everything that the numbers depend on (bemerc.extraction.fingerprint), so changed params or
@@ -29,15 +29,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, PackedLandmarks
+from bemerc.cache import Choice, Features, Other, PackedLandmarks
 from bemerc.core import atomic
 from bemerc.core.jsonfile import MAX_LINE_BYTES, JsonError, parse_json
 from bemerc.core.progress import bar
+from bemerc.extraction import other_faces
 from bemerc.extraction.errors import DamagedError, UnreadableError, check_regular, store_errors
 from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, decoder_version
 
 _LANDMARKS = ("points", "scale")
+_RAW_POINTS = {*_LANDMARKS, *other_faces.LANDMARKS}
 # What reading an archive raises that a failing disk has changed.
 _DAMAGE = (
     *(ValueError, KeyError, TypeError, EOFError, NotImplementedError),
@@ -54,6 +56,7 @@ class Result:
 
     note    a sentence on what is missing or odd; empty where nothing is
     choice  which face was measured, where the extractor selected one
+    others  other people in the picture, where their rows are kept
     """
 
     features: Features
@@ -61,6 +64,7 @@ class Result:
     landmarks: PackedLandmarks | None = None
     note: str = ""
     choice: Choice | None = None
+    others: tuple[Other, ...] = ()
 
 
 class Store:
@@ -151,9 +155,9 @@ class Store:
         try:
             check_regular(path)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                if not set(_LANDMARKS) & set(arrays.files):
+                if not _RAW_POINTS & set(arrays.files):
                     return False
-                kept = {name: _array(arrays, name) for name in arrays.files if name not in _LANDMARKS}
+                kept = {name: _array(arrays, name) for name in arrays.files if name not in _RAW_POINTS}
         except FileNotFoundError:  # another process was quicker
             return False
         except _DAMAGE:
@@ -224,7 +228,7 @@ def _encoded(result: Result | Failure) -> bytes:
         arrays |= dict(zip(_LANDMARKS, (result.landmarks.points, result.landmarks.scale), strict=True))
     if result.choice is not None:
         arrays["choice"] = np.frombuffer(result.choice.as_json().encode(), np.uint8)
-    return _zipped(arrays)
+    return _zipped(arrays | other_faces.to_arrays(result.others))
 
 
 def _zipped(arrays: Mapping[str, Any]) -> bytes:
@@ -256,4 +260,5 @@ def _from_arrays(arrays: Any, columns: tuple[str, ...]) -> Result:
         landmarks,
         _text(arrays, "note"),
         Choice.from_json(_text(arrays, "choice")) if "choice" in arrays else None,
+        other_faces.from_arrays({name: _array(arrays, name) for name in other_faces.NAMES if name in arrays}, columns),
     )

@@ -109,7 +109,7 @@ class _ActiveUtterance:
                 outcomes[modality] = error
                 continue
             landmarks, choice = getattr(extractor, "landmarks", None), getattr(extractor, "choice", None)
-            outcomes[modality] = Result(features, duration_s, landmarks, note, choice)
+            outcomes[modality] = Result(features, duration_s, landmarks, note, choice, getattr(extractor, "others", ()))
         return outcomes
 
     def free_extractors(self) -> None:

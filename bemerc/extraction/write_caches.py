@@ -13,7 +13,9 @@ from bemerc.cache import (
     CacheState,
     Choice,
     Features,
+    Others,
     PackedLandmarks,
+    id_of_other,
     state_of,
     write_cache,
     write_nothing,
@@ -53,6 +55,7 @@ def write_modality(
             notes=notes,
             sources=sources,
             choices=choices,
+            others=_others(spec, keys, store) if spec.recorded_params.get("keep") == "all" else None,
             contents=contents,
         )
 
@@ -81,6 +84,23 @@ def _results(
         yield id_, result.features, result.duration_s, result.landmarks
     if damaged is not None:
         raise damaged
+
+
+def _others(spec: ExtractorSpec, keys: Mapping[str, str], store: Store) -> Others:
+    """Other people in the utterances' pictures. The results are read a second time, since their rows follow the
+    targets'."""
+    choices: dict[str, Choice] = {}
+
+    def rows() -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
+        for id_, key in keys.items():
+            result = store.result(spec.modality, key, spec.columns)
+            for other in sorted(result.others, key=lambda other: other.name):
+                name = id_of_other(id_, other.name)
+                if other.choice is not None:
+                    choices[name] = other.choice
+                yield name, other.features, result.duration_s, other.landmarks
+
+    return Others(rows(), choices=choices)
 
 
 def contents_digest(

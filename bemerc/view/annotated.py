@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.cache import Features, FrameCache
 from bemerc.core.errors import BemercError, MachineError, MediaError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
@@ -19,16 +20,17 @@ from bemerc.interop.annotations.recordings import Annotated, Recording
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.video import Video
 from bemerc.view import build, conversion
-from bemerc.view.dialogue_data import JOINTS, MESH, DialogueData, Turn, hands_of, joints_of, mesh_of
+from bemerc.view.dialogue_data import DialogueData, Turn
 from bemerc.view.encoding import Rgb, TimedFrame, read_sound_of, write_video
 from bemerc.view.lines import BONES, FINGERS, LINES
+from bemerc.view.positions import JOINTS, MESH, hands_of, joints_of, mesh_of
 from bemerc.view.sources import Sources
 from bemerc.view.time_axis import Segment
 
 log = logging.getLogger(__name__)
 
 # The colours of the page's overlay.
-_MESH, _BODY, _HAND = (142, 227, 255), (255, 179, 71), (255, 217, 160)
+_MESH, _BODY, _HAND, _OTHER = (142, 227, 255), (255, 179, 71), (255, 217, 160), (190, 190, 190)
 _NEAR_S = {"face": 0.025, "pose": 0.1}
 _HAND_POINTS = 21
 Matrix = NDArray[np.float64]
@@ -76,11 +78,19 @@ def _layers(turn: Turn, sources: Sources) -> list[_Layer]:
         for points, lines, color in ((joints_of(pose, turn.utterance), bones, _BODY), (hands_of(pose, turn.utterance), fingers, _HAND)):  # fmt: skip
             if points is not None:
                 layers.append(_Layer(pose.timestamps_s + at, _pairs(points), lines, color, _NEAR_S["pose"]))
-    if face is not None and len(face.values) and sources.caches["face"].landmark_points > max(MESH):
-        points = _pairs(mesh_of(sources.caches["face"], turn.utterance, face))
-        lines = tuple(tuple(MESH.index(i) for i in line) for line in LINES)
-        layers.append(_Layer(face.timestamps_s + at, points, lines, _MESH, _NEAR_S["face"]))
+    cache = sources.caches.get("face")
+    if cache is not None and face is not None and len(face.values) and cache.landmark_points > max(MESH):
+        layers.append(_mesh_layer(cache, turn, face, turn.utterance.id, _MESH))
+        for id_ in cache.others_of(turn.utterance.id):
+            assert cache.others is not None
+            layers.append(_mesh_layer(cache.others, turn, cache.others[id_], id_, _OTHER))
     return layers
+
+
+def _mesh_layer(cache: FrameCache, turn: Turn, face: Features, id_: str, color: tuple[int, int, int]) -> _Layer:
+    points = _pairs(mesh_of(cache, turn.utterance, face, id_))
+    lines = tuple(tuple(MESH.index(i) for i in line) for line in LINES)
+    return _Layer(face.timestamps_s + turn.place.start_s, points, lines, color, _NEAR_S["face"])
 
 
 def _pairs(points: Matrix) -> Matrix:

@@ -15,9 +15,10 @@ from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Dialogue, Manifest
 from bemerc.view import dialogue_data, lists, media_files, page_file
-from bemerc.view.dialogue_data import MESH, SIDES, DialogueData
+from bemerc.view.dialogue_data import DialogueData
 from bemerc.view.lines import BONES, FINGERS, LINES
 from bemerc.view.media_files import ClipHeader
+from bemerc.view.positions import MESH, SIDES
 from bemerc.view.sources import Sources
 
 _MOST_HOURS = 2  # 90 MB without videos

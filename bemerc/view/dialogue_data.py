@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.behavior.describe.rules import NOT_LOOKED_FOR
@@ -23,17 +22,13 @@ from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
 from bemerc.language.inputs.left_out import whole_of
 from bemerc.language.predict.evidence import Evidence
-from bemerc.view import marks
+from bemerc.view import marks, others_data
 from bemerc.view.arrays import Arrays
-from bemerc.view.lines import BONES, FINGERS, LINES
 from bemerc.view.media_files import ClipHeader
+from bemerc.view.positions import JOINTS, MESH, frame_size, hands_of, joints_of, mesh_of
 from bemerc.view.sources import Sources
 from bemerc.view.time_axis import Place, Segment, lay_out
 
-MESH = tuple(sorted({point for line in LINES for point in line}))
-JOINTS = tuple(dict.fromkeys(name for bone in BONES for name in bone))
-SIDES = ("left", "right")
-_HAND_POINTS = 1 + max(max(finger) for finger in FINGERS)
 # The columns that are drawn as curves, or say where the face is; action units besides.
 CURVES: Mapping[Modality, tuple[str, ...]] = {
     "face": (
@@ -43,7 +38,6 @@ CURVES: Mapping[Modality, tuple[str, ...]] = {
     "pose": ("lean_deg", "sway_deg", "shoulder_tilt_deg", "movement", "hands_movement"),
     "audio": ("pitch_hz", "energy_db"),
 }  # fmt: skip
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -86,13 +80,14 @@ def collect(
     arrays, rows = Arrays(), [dict[str, tuple[int, int]]() for _ in turns]
     for modality in MODALITIES:
         _add_rows(arrays, modality, turns, rows, sources.caches)
+    others = others_data.add(arrays, [(t.utterance, t.place.start_s) for t in turns], sources.caches.get("face"))
     cut_marks = list(_cuts(segments)) if cuts else []
     header = {
         "id": dialogue.id,
         "modalities": list(sources.caches),
         "duration_s": max((place.end_s for place in places), default=0.0),
         "segments": [_segment(s, turns, number, headers, sources.caches) for number, s in enumerate(segments)],
-        "utterances": [_turn(t, sources, r) for t, r in zip(turns, rows, strict=True)],
+        "utterances": [_turn(t, sources, r) | {"others": o} for t, r, o in zip(turns, rows, others, strict=True)],
         "cuts": cut_marks,
         "arrays": arrays.table,
         "joints": list(JOINTS),
@@ -149,58 +144,6 @@ def _add_rows(
             positions = [points(f, t.utterance) for _, t, f in parts]
             if all(one is not None for one in positions):
                 arrays.add_positions(f"pose.{name}", np.concatenate([one for one in positions if one is not None]))
-
-
-def mesh_of(cache: FrameCache, u: Utterance, face: Features) -> Matrix:
-    """(T, 2 P) x and y of the drawn landmarks as fractions of the whole frame."""
-    landmarks = cache.landmarks(u.id)
-    size = None if landmarks is None else frame_size(landmarks, face)
-    if landmarks is None or size is None:
-        return np.full((len(face.values), 2 * len(MESH)), np.nan)
-    points = landmarks[:, list(MESH), :2].astype(np.float64) / size
-    return _in_frame(points, u).reshape(len(points), -1)
-
-
-def frame_size(landmarks: NDArray[np.float32], face: Features) -> tuple[float, float] | None:
-    """Width and height in pixels of the frame that landmarks (T, P, 3) lie in, from the place of the face, which is kept
-    as fractions; None where no frame tells."""
-    if not {"face_x", "face_size"} <= {*face.columns}:
-        return None
-    low, high = landmarks[..., :2].min(axis=1).astype(np.float64), landmarks[..., :2].max(axis=1).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        widths = (low + high)[:, 0] / 2 / face.column("face_x")
-        heights = (high - low)[:, 1] / face.column("face_size")
-    widths, heights = (values[np.isfinite(values) & (values > 0)] for values in (widths, heights))
-    return (float(np.median(widths)), float(np.median(heights))) if widths.size and heights.size else None
-
-
-def joints_of(pose: Features, u: Utterance) -> Matrix | None:
-    """(T, 2 J) joints as fractions of the whole frame, NaN where one is not visible; None without such columns."""
-    if not all(f"{name}_{axis}" in pose.columns for name in JOINTS for axis in ("x", "y")):
-        return None
-    points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in JOINTS]).transpose(2, 0, 1)
-    positions = points.astype(np.float64)
-    for number, name in enumerate(JOINTS):
-        if f"{name}_visibility" in pose.columns:
-            positions[~(pose.column(f"{name}_visibility") >= 0.5), number] = np.nan
-    return _in_frame(positions, u).reshape(len(positions), -1)
-
-
-def hands_of(pose: Features, u: Utterance) -> Matrix | None:
-    """(T, 84) both hands' points as fractions of the whole frame; None where hands were not measured."""
-    if "left_hand_00_x" not in pose.columns:
-        return None
-    names = [f"{side}_hand_{i:02d}" for side in SIDES for i in range(_HAND_POINTS)]
-    points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in names]).transpose(2, 0, 1)
-    return _in_frame(points.astype(np.float64), u).reshape(points.shape[0], -1)
-
-
-def _in_frame(points: Matrix, u: Utterance) -> Matrix:
-    """Points (T, P, 2) in fractions of an utterance's crop -> of the whole frame."""
-    if u.crop is None:
-        return points
-    left, top, right, bottom = u.crop
-    return np.asarray(points * (right - left, bottom - top) + (left, top))
 
 
 # ------------------------------------------------------------------------------------------------------------------ JSON

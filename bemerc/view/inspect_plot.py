@@ -6,7 +6,7 @@ comes from the clip, where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, FrameCache, open_cache, same_person
+from bemerc.cache import Choice, Features, FrameCache, open_cache, same_person, split_other
 from bemerc.core.atomic import replacing
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
@@ -25,6 +25,7 @@ from bemerc.view.lines import BONES, FINGERS, LINES, POINT, VISIBLE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_SAME_FRAME_S = 0.004
 _FACE, _BODY, _SOUND, _PALE = "#2f6fb5", "#d9822b", "#4a8f5c", "#b8b8b8"
 
 
@@ -34,12 +35,14 @@ class PlotData:
 
     features   modality -> the utterance's features
     landmarks  (1, P, 3) the mesh's landmarks in the frame
+    others     (P, 3) each, those of other people in it
     frame      (H, W, 3) RGB, on which they are drawn
     """
 
     features: Mapping[Modality, Features]
     landmarks: NDArray[np.float32] | None = None
     frame: NDArray[np.uint8] | None = None
+    others: Sequence[NDArray[np.float32]] = ()
 
 
 def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifest | None = None) -> str:
@@ -50,6 +53,9 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
     """
     with ExitStack() as stack:
         opened = {m: stack.enter_context(open_cache(caches[m], m)) for m in MODALITIES if m in caches}
+        utterance = id_
+        if "face" in opened and (others := opened["face"].others) is not None and id_ in others:
+            opened, utterance = {"face": others}, split_other(id_)[0]
         if not any(id_ in cache for cache in opened.values()):
             ids = next((cache.ids for cache in opened.values()), ())
             some = ", ".join(map(printable, ids[:5]))
@@ -68,13 +74,35 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
             reason = "; ".join(lost) or "it has no row in any cache"
             raise CacheError(f"Of '{id_}' there is nothing to draw. {reason[0].upper()}{reason[1:]}.")
         lost += [_describe_choice(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
-    time_s = _time_s(features, at)
-    frame = _frame(id_, manifest, time_s) if manifest is not None and time_s is not None else None
-    draw(id_, PlotData(features, landmarks, frame), at, out)
+        time_s = _time_s(features, at)
+        around = _others(opened["face"], id_, time_s) if "face" in opened and time_s is not None else {}
+        lost += [_describe_other(name, opened["face"]) for name in around]
+    frame = _frame(utterance, manifest, time_s) if manifest is not None and time_s is not None else None
+    draw(id_, PlotData(features, landmarks, frame, [*around.values()]), at, out)
     parts = [f"{out}: {id_}", *_coverage({m: f for m, f in features.items() if m not in failed}), *lost]
     if manifest is not None and frame is None:
         parts.append(f"{manifest.folder} has no clip of it")
     return "; ".join(parts) + "."
+
+
+def _others(face: FrameCache, id_: str, time_s: float) -> dict[str, NDArray[np.float32]]:
+    """The landmarks (P, 3) of everybody else in the frame at ``time_s``, by their ids; none where none are kept."""
+    meshes = {}
+    for other in face.others_of(id_) if face.others is not None and face.others.has_landmarks else ():
+        assert face.others is not None
+        stamps = face.others[other].timestamps_s
+        at = int(np.abs(stamps - time_s).argmin()) if len(stamps) else 0
+        if len(stamps) and abs(stamps[at] - time_s) < _SAME_FRAME_S:
+            landmarks = face.others.landmarks(other, at, at + 1)
+            assert landmarks is not None
+            meshes[other] = landmarks[0]
+    return meshes
+
+
+def _describe_other(id_: str, face: FrameCache) -> str:
+    choice = face.others.choices.get(id_) if face.others is not None else None
+    score = "" if choice is None else f" (score {choice.score:.2f})"
+    return f"beside it {printable(id_)}{score}"
 
 
 def _read(opened: Mapping[Modality, FrameCache], id_: str) -> tuple[dict[Modality, Features], list[str]]:
@@ -171,6 +199,8 @@ def _draw_person(axes: Axes, data: PlotData, at: int | None) -> None:
         points = data.landmarks[0]
         for line in LINES:
             axes.plot(*points[list(line), :2].T, color=_FACE, linewidth=0.9)
+            for other in data.others:
+                axes.plot(*other[list(line), :2].T, color=_PALE, linewidth=0.7)
     if pose is not None and time_s is not None and len(pose.values):
         # Keypoints are fractions of the frame; without a frame, 16:9 is the most likely shape.
         _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, data)

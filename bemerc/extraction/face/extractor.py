@@ -10,25 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, PackedLandmarks, pack_landmarks, unpack_landmarks
+from bemerc.cache import Choice, Features, Other, PackedLandmarks, pack_landmarks, unpack_landmarks
 from bemerc.core.hashing import sha256
 from bemerc.core.renames import formerly
-from bemerc.extraction.face import action_units, head_pose, lip_sync, target_face
-from bemerc.extraction.face.crops import Colors, Grey
-from bemerc.extraction.face.detection import FaceTracker, TrackedFace
+from bemerc.extraction.face import action_units, head_pose, target_face
+from bemerc.extraction.face.clip_faces import ClipFaces
+from bemerc.extraction.face.detection import FaceTracker
 from bemerc.extraction.face.mesh import align
-from bemerc.extraction.face.target_face import FaceTrack, Policy
+from bemerc.extraction.face.target_face import Policy
 from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
 MODELS = "mediapipe-face-landmarker-1"  # MediaPipe's release of the mesh that action units are fitted to
 VERSION = f"{MODELS}/10"
-_PACK_FRAMES = 32  # faces that are packed at once, which costs half as much
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
 
@@ -43,6 +42,8 @@ class Params:
     least_score           below this score (0 to 1) of the target face the utterance is marked uncertain
     detection_confidence  a face is detected when the detector's score is at least this
     tracking_confidence   a face is lost when the mesh's confidence falls below this
+    keep                  target: the rows of the target face | all: those of every other face beside them, for views of a
+                          conversation and for listeners
     landmarks             keep the raw points in the cache (they can identify people)
     task                  a face_landmarker.task of MediaPipe, whose landmark and blendshape models are then used; null for
                           the packaged ones, which are those of its release 1
@@ -53,18 +54,22 @@ class Params:
     least_score: float = 0.7
     detection_confidence: float = 0.5
     tracking_confidence: float = 0.5
+    keep: Literal["target", "all"] = "target"
     landmarks: bool = True
     task: str | None = field(default=None, metadata=formerly("blendshapes"))
 
     def recorded(self) -> dict[str, Any]:
         """The params for store keys and caches: of the model's file only the name, since ``version`` has its hash and a
-        cache that is handed on should name no folder of yours."""
-        return asdict(self) | ({"task": Path(self.task).name} if self.task is not None else {})
+        cache that is handed on should name no folder of yours; ``keep`` only where it keeps more than ever was kept."""
+        named = asdict(self) | ({"task": Path(self.task).name} if self.task is not None else {})
+        return {name: value for name, value in named.items() if (name, value) != ("keep", "target")}
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
         if not 1 <= self.faces <= 16:
             yield f"faces: {self.faces} must lie between 1 and 16."
+        if self.keep == "all" and self.faces == 1:
+            yield "keep: all keeps the faces beside the target's, and faces: 1 tracks none; set faces to 2 or more."
         for name in ("least_score", "detection_confidence", "tracking_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
@@ -93,14 +98,15 @@ class FaceExtractor:
 
     Set from outside: ``load_audio``, called at the end where the policy is ``speaking``, gives the clip's waveform, (N,)
     float32 mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film takes minutes). After
-    ``finish``, ``landmarks`` holds the clip's packed points, or None where params do not keep them, and ``choice`` the
-    selection of the target face, None where params track one face only.
+    ``finish``, ``landmarks`` holds the clip's packed points, or None where params do not keep them, ``choice`` the
+    selection of the target face, None where params track one face only, and ``others`` the other faces where they are kept.
     """
 
     def __init__(self, params: Params) -> None:
         self.params = params
         self.landmarks: PackedLandmarks | None = None
         self.choice: Choice | None = None
+        self.others: tuple[Other, ...] = ()
         self.load_audio: Callable[[], NDArray[np.float32] | None] = lambda: None
         self.heartbeat: Callable[[], None] = lambda: None
         task = None if params.task is None else Path(params.task)
@@ -114,7 +120,7 @@ class FaceExtractor:
         self._clear()
 
     def _clear(self) -> None:
-        self._faces = _ClipFaces()
+        self._faces = ClipFaces()
         self._timestamps_s: list[float] = []
         self._sizes: list[tuple[int, int]] = []
 
@@ -134,101 +140,36 @@ class FaceExtractor:
         names = columns(self.params)
         timestamps_s = np.array(self._timestamps_s, np.float64)
         self.landmarks = self.choice = None
+        self.others = ()
         if not len(timestamps_s):
             if self.params.landmarks:
                 self.landmarks = pack_landmarks(np.empty((0, MESH_POINTS, 3), np.float32))
             return Features(np.empty((0, len(names)), np.float32), timestamps_s, names)
         window = Window(self._sizes)
-        if self.params.faces > 1:
-            self.choice = self._choose(timestamps_s, window)
+        people = self._select(timestamps_s, window) if self.params.faces > 1 else {}
         packed, presence = self._faces.selected(self.choice, window)
         self.landmarks = packed if self.params.landmarks else None
         values = measure_packed(packed, window.size, presence, self._shapes, self.heartbeat)
+        self.others = tuple(self._other(number, person, timestamps_s, window) for number, person in people.items())
         return Features(values, timestamps_s, names)
 
-    def _choose(self, timestamps_s: NDArray[np.float64], window: Window) -> Choice:
+    def _select(self, timestamps_s: NDArray[np.float64], window: Window) -> dict[int, Choice]:
+        """Select the target face; returns the other people whose rows are to be kept."""
         tracks = self._faces.tracks(window)
         audio = self.load_audio() if self.params.policy == "speaking" and tracks else None
-        return target_face.select(
-            tracks, timestamps_s, self.params.policy, audio, self.params.least_score, self.heartbeat
-        )
+        how = self.params.policy, audio, self.params.least_score, self.heartbeat
+        self.choice, scores = target_face.select_and_score(tracks, timestamps_s, *how)
+        return target_face.others(tracks, self.choice, scores, self.heartbeat) if self.params.keep == "all" else {}
+
+    def _other(self, number: int, person: Choice, timestamps_s: NDArray[np.float64], window: Window) -> Other:
+        """The rows of somebody else: the frames in which that face was detected."""
+        rows, packed, presence = self._faces.of_tracks({span.track for span in person.spans}, window)
+        values = _measure_with_gaps(rows, packed, window.size, presence, self._shapes, self.heartbeat)
+        features = Features(values, timestamps_s[rows], columns(self.params))
+        return Other(str(number), features, packed if self.params.landmarks else None, person)
 
     def close(self) -> None:
         """Nothing to free: the models are memory of this process."""
-
-
-class _ClipFaces:
-    """All faces of a clip: landmarks packed some at a time, 2.9 KB each, and 0.8 KB for the selection, which is not
-    stored."""
-
-    def __init__(self) -> None:
-        self._unpacked: list[NDArray[np.float32]] = []
-        self._points: list[NDArray[np.int16]] = []
-        self._scales: list[NDArray[np.float32]] = []
-        self._presence: list[float] = []
-        self._positions: list[tuple[int, int, int, int]] = []  # row, shot, view, track
-        self._measures: list[NDArray[np.float32]] = []  # left, right, height, and the mouth's four, (n, 7) each
-        self._mouths: list[Grey] = []
-        self._heads: list[Colors] = []
-
-    def add(self, row: int, shot: int, view: int, face: TrackedFace) -> None:
-        self._unpacked.append(face.landmarks)
-        self._presence.append(face.presence)
-        self._positions.append((row, shot, view, face.track))
-        self._mouths.append(face.mouth)
-        self._heads.append(face.head)
-        if len(self._unpacked) == _PACK_FRAMES:
-            self._pack()
-
-    def _pack(self) -> None:
-        if not self._unpacked:
-            return
-        landmarks = np.stack(self._unpacked)
-        packed = pack_landmarks(landmarks)
-        self._points.extend(packed.points)
-        self._scales.extend(packed.scale)
-        low, high = landmarks[:, :, :2].min(axis=1), landmarks[:, :, :2].max(axis=1)
-        self._measures.append(
-            np.column_stack([low[:, 0], high[:, 0], high[:, 1] - low[:, 1], lip_sync.mouth(landmarks)])
-        )
-        self._unpacked = []
-
-    def tracks(self, window: Window) -> list[FaceTrack]:
-        """The tracks to select from, by growing number."""
-        self._pack()
-        positions = np.array(self._positions, np.int64).reshape(-1, 4)
-        measures = (
-            np.concatenate([np.empty((0, 7)), *self._measures]).astype(np.float64) * window.scale[positions[:, 0], None]
-        )
-        left, right, height = measures[:, :3].T
-        middle, (width, frame_height) = (left + right) / 2 + window.corner[positions[:, 0], 0], window.size
-        x, area = middle / width, (right - left) * height / (width * frame_height)
-        tracks = []
-        order = np.argsort(positions[:, 3], kind="stable")
-        numbers, starts = np.unique(positions[order, 3], return_index=True)
-        for number, of_track in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
-            rows, shot, view = positions[of_track, 0], int(positions[of_track[0], 1]), int(positions[of_track[0], 2])
-            mouths, heads = (np.stack([crops[i] for i in of_track]) for crops in (self._mouths, self._heads))
-            movements = lip_sync.movements(measures[of_track, 3:])
-            tracks.append(FaceTrack(number, shot, view, rows, x[of_track], area[of_track], movements, mouths, heads))
-        return tracks
-
-    def selected(self, choice: Choice | None, window: Window) -> tuple[PackedLandmarks, NDArray[np.float32]]:
-        """Per frame the landmarks of the target face in pixels of the window, and the mesh's confidence in it; without
-        a choice those of any face."""
-        self._pack()
-        frames = len(window.sizes)
-        empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
-        points, scale = np.repeat(empty.points, frames, axis=0), np.repeat(empty.scale, frames, axis=0)
-        presence = np.full(frames, np.nan, np.float32)
-        selected = {stretch.track for stretch in choice.spans} if choice is not None else None
-        for i, (row, _, _, track) in enumerate(self._positions):
-            if selected is None or track in selected:
-                points[row], scale[row], presence[row] = self._points[i], self._scales[i], self._presence[i]
-        # Points are stored as steps from an origin: scaling and moving these scales and moves all.
-        scale *= window.scale[:, None].astype(np.float32)
-        scale[:, :2] += window.corner.astype(np.float32)
-        return PackedLandmarks(points, scale), presence
 
 
 def measure_packed(
@@ -249,6 +190,26 @@ def measure_packed(
         points = unpack_landmarks(PackedLandmarks(packed.points[block], packed.scale[block]))
         parts.append(measure(points, frame_size, presence[block], shapes)[start - before : end - before])
     return np.concatenate(parts)
+
+
+def _measure_with_gaps(
+    rows: NDArray[np.int64],
+    packed: PackedLandmarks,
+    frame_size: tuple[int, int],
+    presence: NDArray[np.float32],
+    shapes: action_units.Shapes,
+    heartbeat: Callable[[], None],
+) -> NDArray[np.float32]:
+    """``measure_packed`` of some frames of a clip, whose numbers are ``rows``: a face that is back after a gap took no
+    step in it."""
+    before_gap = np.flatnonzero(np.diff(rows) > 1) + 1
+    empty = pack_landmarks(np.full((1, MESH_POINTS, 3), np.nan, np.float32))
+    points, scale = (
+        np.insert(getattr(packed, name), before_gap, getattr(empty, name), axis=0) for name in ("points", "scale")
+    )
+    filled = np.insert(presence, before_gap, np.float32(np.nan))
+    values = measure_packed(PackedLandmarks(points, scale), frame_size, filled, shapes, heartbeat)
+    return np.delete(values, before_gap + np.arange(len(before_gap)), axis=0)
 
 
 def measure(

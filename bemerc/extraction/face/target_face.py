@@ -10,8 +10,9 @@ about the same colors) are scored together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -78,6 +79,18 @@ def select(
     least_score  below it the choice is marked uncertain; where only one face is visible, it is judged by the voice alone
     heartbeat    called now and then, since a film takes a while
     """
+    return select_and_score(tracks, timestamps_s, policy, waveform, least_score, heartbeat)[0]
+
+
+def select_and_score(
+    tracks: Sequence[FaceTrack],
+    timestamps_s: Array,
+    policy: Policy,
+    waveform: NDArray[np.float32] | None,
+    least_score: float,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> tuple[Choice, dict[int, float]]:
+    """As ``select``, with the score of every track beside it: track number -> 0 to 1."""
     most_faces = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
     by_shot: dict[int, list[FaceTrack]] = {}
     for track in tracks:
@@ -93,14 +106,39 @@ def select(
             llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
             llrs |= dict.fromkeys((track.number for track in person), llr)
     spans: list[TrackSpan] = []
+    scores: dict[int, float] = {}
     for shot in shots:
-        scores = _scores_alone(shot, llrs) if single_face else _scores(shot, by, llrs)
+        scores |= _scores_alone(shot, llrs) if single_face else _scores(shot, by, llrs)
         spans += _pick_non_overlapping(shot, scores)
     spans.sort(key=lambda span: span.first)
     if by == "speaking" and not single_face:
         spans = [span for span in spans if span.score >= _NOBODY] or spans
     score = _mean_score(spans)
-    return Choice(policy, "alone" if single_face else by, most_faces, score, score < least_score, tuple(spans))
+    choice = Choice(policy, "alone" if single_face else by, most_faces, score, score < least_score, tuple(spans))
+    return choice, scores
+
+
+def others(
+    tracks: Sequence[FaceTrack],
+    choice: Choice,
+    scores: Mapping[int, float],
+    heartbeat: Callable[[], None] = lambda: None,
+) -> dict[int, Choice]:
+    """Everybody whose face is in the clip and not measured as the target's: number of the person, from 1 in the order of
+    appearance -> that person's tracks with their scores. The policy, and whether the choice is uncertain, are the
+    target's."""
+    measured = {span.track for span in choice.spans}
+    in_shot = Counter(track.shot for track in tracks)
+    people = {}
+    for number, person in enumerate(group_tracks_by_person(tracks, heartbeat), start=1):
+        spans = tuple(
+            TrackSpan(int(t.rows[0]), int(t.rows[-1]) + 1, t.number, scores[t.number], in_shot[t.shot])
+            for t in person
+            if t.number not in measured
+        )
+        if spans:
+            people[number] = replace(choice, score=_mean_score(spans), spans=spans)
+    return people
 
 
 def _scores_alone(shot: Sequence[FaceTrack], llrs: dict[int, float]) -> dict[int, float]:

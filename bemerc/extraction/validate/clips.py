@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bemerc.cache import FrameCache
+from bemerc.cache import FrameCache, id_of_other
 from bemerc.core.errors import CacheError, MediaError
 from bemerc.core.progress import bar
 from bemerc.corpus.manifest import Manifest
@@ -151,5 +151,10 @@ def _is_same(cache: FrameCache, id_: str, stored: Result) -> bool:
     ]
     if stored.landmarks is not None and landmarks is not None and len(landmarks.points):
         pairs += [(stored.landmarks.points, landmarks.points), (stored.landmarks.scale, landmarks.scale)]
+    ours = {id_of_other(id_, other.name): other for other in stored.others}
+    if cache.others is not None:
+        if {*ours} != {*cache.others_of(id_)}:
+            return False
+        pairs += [(other.features.values, cache.others.unchecked(name).values) for name, other in ours.items()]
     same = stored.note == cache.notes.get(id_, "") and stored.choice == cache.choices.get(id_)
     return same and all(np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f") for ours, theirs in pairs)

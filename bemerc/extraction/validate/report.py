@@ -109,6 +109,9 @@ def describe_cache(cache: FrameCache) -> str:
     if totals["several_faces"]:
         doubt = f"; the target face is uncertain in {totals['uncertain_faces']}"
         lines += ["", f"several faces: a target face was selected in {totals['several_faces']} utterances{doubt}"]
+    if cache.others is not None:
+        names = ", ".join(map(printable, cache.others.ids[:5])) + (" ..." if totals["others"] > 5 else "")
+        lines += ["", f"others in sight: {totals['others']}, with {totals['other_rows']} rows: {names}"]
     more = f" and {len(cache) - 5} more" if len(cache) > 5 else ""
     lines += ["", "utterances: " + ", ".join(map(printable, cache.ids[:5])) + more]
     for kind, sentences in (("without rows", cache.failures), ("note", cache.notes)):

@@ -43,6 +43,7 @@ def check_rows(cache: FrameCache, also: Sequence[Issue] = ()) -> Report:
             except CacheError as error:  # a chunk whose bytes are damaged
                 issues.append(Issue(id_, "unreadable", str(error), "error"))
             advance(1)
+    issues += _others(cache)
     totals: dict[str, Any] = {}
     if not any(issue.kind == "unreadable" for issue in issues):
         totals = summary(cache)
@@ -51,6 +52,7 @@ def check_rows(cache: FrameCache, also: Sequence[Issue] = ()) -> Report:
     return Report(str(cache.path), totals, tuple(all_nan), tuple(ordered))
 
 
+_CHANGED = "Its rows, duration or landmarks are not what was written: they were damaged or changed."
 # Kind, message and severity of an issue.
 _Issue = tuple[str, str, Literal["error", "warning"]]
 
@@ -59,11 +61,7 @@ def _utterance(cache: FrameCache, id_: str) -> Iterator[_Issue]:
     features, duration_s = cache.unchecked(id_), cache.duration_s(id_)
     rows, stamps = features.values, features.timestamps_s
     if not cache.is_as_written(id_):
-        yield (
-            "checksum",
-            "Its rows, duration or landmarks are not what was written: they were damaged or changed.",
-            "error",
-        )
+        yield "checksum", _CHANGED, "error"
     if id_ in cache.notes:
         yield "note", cache.notes[id_], "warning"
     if id_ in cache.failures:
@@ -83,6 +81,23 @@ def _utterance(cache: FrameCache, id_: str) -> Iterator[_Issue]:
         yield from _landmarks(cache, id_, rows)
     if id_ in cache.choices:
         yield from _choice(cache.choices[id_], len(rows))
+
+
+def _others(cache: FrameCache) -> Iterator[Issue]:
+    """Rows of other people, who are in sight for a part of an utterance only."""
+    others = cache.others
+    for id_ in others or ():
+        assert others is not None
+        try:
+            features = others.unchecked(id_)
+            faults: list[_Issue] = [] if others.is_as_written(id_) else [("checksum", _CHANGED, "error")]
+            if fault := clock_fault(features.timestamps_s):
+                faults.append(("timestamps", fault, "error"))
+            faults += _values(features.values, features.columns)
+            faults += _landmarks(others, id_, features.values) if others.has_landmarks else ()
+        except CacheError as error:
+            faults = [("unreadable", str(error), "error")]
+        yield from (Issue(id_, *fault) for fault in faults)
 
 
 def _choice(choice: Choice, rows: int) -> Iterator[_Issue]:

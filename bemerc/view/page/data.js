@@ -67,10 +67,14 @@ function lastAtOrBefore(times, time, first = 0, end = times.length) {
 function nearestRow(dialogue, kind, turn, time) {
   const span = turn && turn.rows[kind], times = dialogue.arrays[`${kind}.time`];
   if (!span || !span[1]) return null;
-  const [first, count] = span;
-  let row = Math.max(first, lastAtOrBefore(times, time, first, first + count));
-  if (row + 1 < first + count && times[row + 1] - time < Math.abs(time - times[row])) row += 1;
+  const row = nearestIn(times, ...span, time);
   return { row, off: Math.abs(times[row] - time) };
+}
+
+// Of ``count`` rows from ``first`` the one nearest to a time.
+function nearestIn(times, first, count, time) {
+  const row = Math.max(first, lastAtOrBefore(times, time, first, first + count));
+  return row + 1 < first + count && times[row + 1] - time < Math.abs(time - times[row]) ? row + 1 : row;
 }
 
 // The utterance at a time: of those that overlap the one that began last; in a pause the one before.

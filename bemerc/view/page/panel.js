@@ -81,6 +81,7 @@ function sentences(turn) {
 function measured(dialogue, turn) {
   const made = [element("h3", {}, "Measured")];
   if (turn.choice) made.push(element("p", {}, choiceText(turn.choice)));
+  if (turn.others.length) made.push(element("p", {}, othersText(turn.others)));
   const shares = dialogue.modalities.map((kind) => `${KINDS[kind]} ${Math.round(100 * (turn.covered[kind] ?? 0))} %`);
   made.push(element("p", { class: "faint" }, `Of the frames: ${shares.join(", ")}.`));
   for (const texts of [turn.reasons, turn.notes]) {
@@ -95,6 +96,12 @@ function choiceText({ by, faces, score, uncertain, spans }) {
   if (by === "alone") return `The only face was measured, ${doubt}.`;
   const numbers = [...new Set(spans.map((span) => span[2] + 1))].join(", ");
   return `Up to ${faces} faces at a time; face ${numbers} was measured, chosen by ${by}, ${doubt}.`;
+}
+
+// Everybody in sight who was not measured as the target.
+function othersText(others) {
+  const each = others.map(({ name, share, score }) => `${name} in ${Math.round(100 * (share ?? 0))} % of the frames${score === null ? "" : `, score ${score.toFixed(2)}`}`);
+  return `Also in sight: ${each.join("; ")}.`;
 }
 
 // What does not fit below the player scrolls; a button says so.

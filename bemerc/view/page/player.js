@@ -153,19 +153,37 @@ class Player {
     const face = this.rowFor("face", turn, time), pose = this.rowFor("pose", turn, time);
     const [width, height] = this.size, ratio = window.devicePixelRatio || 1;
     const same = pose !== null && pose.off <= SAME_FRAME_S;
-    const drawn = [turn.id, face?.row, pose?.row, same, this.mesh, width, height, ratio].join();
+    const drawn = [turn.id, face?.row, pose?.row, this.othersAt(turn, time).map(({ row }) => row), same, this.mesh, width, height, ratio].join();
     if (drawn === this.drawn) return; // what is there is right already
     this.drawn = drawn;
     overlay.width = Math.round(width * ratio);
     overlay.height = Math.round(height * ratio);
     const context = overlay.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const seen = face !== null && this.measured(face);
+    const seen = face !== null && this.measured(face), others = this.othersAt(turn, time);
     overlay.setAttribute("aria-label", seen ? "Face mesh of the frame on screen" : "No face measured in this frame");
     frameNote.textContent = this.note(turn, face, seen);
     if (!this.mesh) return;
     if (pose) this.drawBody(context, pose.row, width, height, same);
-    if (seen) this.drawFace(context, face.row, width, height, turn);
+    for (const { row, name, score } of others) {
+      const style = { kind: "others", tint: "#c9c9c9", rim: "#c9c9c9", dash: [2, 4], label: `${name}${scoreText(score)}` };
+      this.drawFace(context, row, width, height, turn, style);
+    }
+    if (!seen) return;
+    const unsure = turn.choice?.uncertain;
+    const label = others.length ? `measured${scoreText(scoreAt(turn, face.row))}` : "";
+    const style = { kind: "face", tint: "#8ee3ff", rim: unsure ? "#e69f00" : "#ffffff", dash: unsure ? [6, 4] : [], label };
+    this.drawFace(context, face.row, width, height, turn, style);
+  }
+
+  // The others in sight in this very frame: their rows in ``others.*``, names and scores.
+  othersAt(turn, time) {
+    const times = this.dialogue.arrays["others.time"], there = [];
+    for (const { rows: [first, count], name, score } of turn.others) {
+      const row = nearestIn(times, first, count, time);
+      if (Math.abs(times[row] - time) <= 0.025) there.push({ row, name, score });
+    }
+    return there;
   }
 
   rowFor(kind, turn, time) {
@@ -186,20 +204,25 @@ class Player {
     return seen ? "" : "No face was found in this frame.";
   }
 
-  drawFace(context, row, width, height, turn) {
-    const { arrays } = this.dialogue, mesh = arrays["face.mesh"];
+  // One face in its style: which arrays it is in, colours of mesh and box, a label above it.
+  drawFace(context, row, width, height, turn, { kind, tint, rim, dash, label }) {
+    const { arrays } = this.dialogue, mesh = arrays[`${kind}.mesh`];
     const lines = mesh ? index.lines.map((line) => line.map((i) => point(mesh, row, i))) : [];
-    strokeAll(context, lines, width, height, "#8ee3ff", 1.1);
-    const [x, y, size] = ["face_x", "face_y", "face_size"].map((name) => arrays[`face.${name}`]?.[row] ?? null);
+    strokeAll(context, lines, width, height, tint, 1.1);
+    const [x, y, size] = ["face_x", "face_y", "face_size"].map((name) => arrays[`${kind}.${name}`]?.[row] ?? null);
     if (x === null || y === null) return;
     const [l, t, r, b] = turn.crop || [0, 0, 1, 1], cw = (r - l) * width, ch = (b - t) * height;
     const half = (size * ch) / 2 * 1.12, halfX = half * 0.86;
     const left = l * width + x * cw - halfX, top = t * height + y * ch - half;
     context.lineWidth = 3; context.strokeStyle = "#000a"; context.strokeRect(left, top, 2 * halfX, 2 * half);
-    context.lineWidth = 1.5; context.strokeStyle = turn.choice?.uncertain ? "#e69f00" : "#ffffff";
-    context.setLineDash(turn.choice?.uncertain ? [6, 4] : []);
+    context.lineWidth = 1.5; context.strokeStyle = rim;
+    context.setLineDash(dash);
     context.strokeRect(left, top, 2 * halfX, 2 * half);
     context.setLineDash([]);
+    if (!label) return;
+    context.font = "12px system-ui, sans-serif"; context.lineJoin = "round";
+    context.lineWidth = 3; context.strokeStyle = "#000c"; context.strokeText(label, left, top - 5);
+    context.fillStyle = rim; context.fillText(label, left, top - 5);
   }
 
   drawBody(context, row, width, height, same) {
@@ -215,6 +238,14 @@ class Player {
     }
     context.globalAlpha = 1;
   }
+}
+
+const scoreText = (score) => score === null || score === undefined ? "" : `, ${score.toFixed(2)}`;
+
+// The score of the target face in a row of the dialogue: that of the span of frames in which it lies.
+function scoreAt(turn, row) {
+  const frame = row - turn.rows.face[0], span = turn.choice?.spans.find(([first, end]) => first <= frame && frame < end);
+  return span ? span[3] : null;
 }
 
 function point({ width, steps }, row, number) {
