@@ -1,10 +1,10 @@
 """Precision and recall of the micro-expression spotter.
 
-    python -m benchmarks.micro_expressions [--data data ...] [--clips DIR]
+    python -m benchmarks.micro_expressions [--data data ...] [--features DIR]
 
---data   folders of the pipeline (with sample/truth.jsonl and cache/face.h5): precision, recall, and how well the frames fit.
-         The units are computed anew from the stored landmarks, so that an older cache will do.
---clips  a folder of real videos: spotted events per minute. They have no annotation, so all count as false alarms.
+--data      folders that `dvc repro` made on the embedded sample: spotted events against the planted ones.
+--features  a folder of caches of real videos (bemerc extract): spotted events per minute. They have no annotation, so
+            all count as false alarms.
 
 A spotted event counts as right where it overlaps a planted one.
 """
@@ -14,19 +14,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc.behavior.describe import micro_expressions
-from bemerc.behavior.describe.micro_expressions import Event
+from bemerc.behavior.describe.micro_expressions import Clip, Event
+from bemerc.behavior.describe.run import read_clip
 from bemerc.behavior.signals.events import frame_s
 from bemerc.cache import Features, open_cache
-from bemerc.extraction.face import extractor as face
+from bemerc.corpus.manifest import MODALITIES
 from bemerc.extraction.face.action_units import COLUMNS, from_landmarks
-from bemerc.media.video import Video
 
 
 @dataclass
@@ -67,45 +69,48 @@ class Count:
         )
 
 
-def planted_clips(data: Path) -> Iterator[tuple[Features, list[dict[str, Any]]]]:
+def planted_clips(data: Path) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
+    """The clips of a sample, their action units as this version measures them, and their planted bursts."""
     lines = (data / "sample" / "truth.jsonl").read_text(encoding="utf-8").splitlines()
     truth = {row["id"]: row["events"] for row in map(json.loads, lines)}
-    with open_cache(data / "cache" / "face.h5", "face") as cache:
-        for id_ in cache.ids:
-            stored, landmarks = cache[id_], cache.landmarks(id_)
-            if landmarks is not None:
-                stored = Features(from_landmarks(landmarks), stored.timestamps_s, COLUMNS)
-            yield stored, [event for event in truth[id_] if event["kind"] == "micro_expression"]
+    for id_, clip, landmarks in clips(data / "cache"):
+        face = Features(from_landmarks(landmarks), clip["face"].timestamps_s, COLUMNS)
+        yield {**clip, "face": face}, [event for event in truth[id_] if event["kind"] == "micro_expression"]
 
 
-def real_clips(folder: Path) -> Iterator[tuple[str, Features]]:
-    extractor = face.open_extractor(face.Params())
-    for path in sorted(folder.iterdir()):
-        extractor.reset()
-        with Video(path) as video:
-            for frame in video:
-                extractor.frame(frame.rgb(), frame.timestamp_s)
-        yield path.name, extractor.finish()
+def clips(caches: Path) -> Iterator[tuple[str, Clip, NDArray[np.float32]]]:
+    """Id, frames and landmarks of each clip of a folder of caches that has a face."""
+    with ExitStack() as stack:
+        opened = {m: stack.enter_context(open_cache(caches / f"{m}.h5", m)) for m in MODALITIES}
+        for id_ in opened["face"].ids:
+            clip, _ = read_clip(opened, id_)
+            landmarks = opened["face"].landmarks(id_)
+            if "face" in clip and landmarks is not None:
+                yield id_, clip, landmarks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="*", default=[Path("data")])
-    parser.add_argument("--clips", type=Path)
+    parser.add_argument("--features", type=Path)
     args = parser.parse_args()
     for data in args.data:
-        count = Count()
+        counts = {"with the voice": Count(), "without it": Count()}
         for clip, planted in planted_clips(data):
-            minutes = len(clip.timestamps_s) * frame_s(clip.timestamps_s) / 60
-            count.add(micro_expressions.micro_expressions(clip), planted, minutes)
-        print(f"{data}: {count.sentence()}", flush=True)
+            minutes = len(clip["face"].timestamps_s) * frame_s(clip["face"].timestamps_s) / 60
+            silent: Clip = {"face": clip["face"]}
+            for count, heard in zip(counts.values(), (clip, silent), strict=True):
+                count.add(micro_expressions.micro_expressions(heard), planted, minutes)
+        for name, count in counts.items():
+            print(f"{data}, {name}: {count.sentence()}", flush=True)
     total, minutes = 0, 0.0
-    for name, clip in real_clips(args.clips) if args.clips else ():
-        face_s = float(np.isfinite(clip.values[:, 0]).sum()) * frame_s(clip.timestamps_s)
+    for name, clip, _ in clips(args.features) if args.features else ():
+        face = clip["face"]
+        face_s = float(np.isfinite(face.values[:, 0]).sum()) * frame_s(face.timestamps_s)
         events = micro_expressions.spot(clip)
         bursts = [event for event in events if event.kind == "micro-expression"]
         total, minutes = total + len(bursts), minutes + face_s / 60
-        named = ", ".join(f"{event.unit[:4]} at {clip.timestamps_s[event.apex]:.2f} s" for event in bursts)
+        named = ", ".join(f"{event.unit[:4]} at {face.timestamps_s[event.apex]:.2f} s" for event in bursts)
         print(f"{name}: {face_s:.1f} s with a face, {len(events) - len(bursts)} blinks, spotted: {named or 'nothing'}")
     if minutes:
         print(f"{total} spotted in {minutes:.2f} minutes of real video: {total / minutes:.1f} per minute")

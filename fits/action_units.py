@@ -1,19 +1,22 @@
 """Fit bemerc/extraction/face/average_face.npz and action_units.npz, and print how good they are.
 
-    python -m fits.action_units --faces DIR --clips DIR [--work DIR] [--per-face 70]
+    python -m fits.action_units --faces DIR --clips DIR --openface DIR [--work DIR] [--per-face 70]
 
---faces holds pictures of people (any number in one picture), --clips a few videos with a face. About 15 minutes on one
-core; what is slow (warping) is kept in --work.
+--faces holds pictures of people (any number in one picture), --clips a few videos with a face, --openface OpenFace 2's
+table of one or more of them (NAME.openface2.csv). About 20 minutes on one core; what is slow (warping) is kept in --work.
 
 1. Every face is found, cut out and meshed; their average, made symmetric, is the average face.
-2. Each person is warped by known action units (fits/face_warps.py), at four sizes, with noise, and meshed again.
-3. A ridge regression over all points learns the planted intensities, from how each face differs from its own rest and a
-   little from how people differ; it is blended with the blendshape model's scores, and put on a scale from 0 to 5.
+2. Each person is warped by known action units and turned (fits/face_warps.py), at several sizes, with noise, and meshed
+   again.
+3. A ridge regression over all points learns what the blendshape model's scores leave of the planted intensities, from
+   how each face differs from its own rest and a little from how people differ.
+4. The scale is OpenFace's, by the frames of its tables; the zero that of people at rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,26 +49,62 @@ TEACHERS = {
     28: ("mouthRollLower", "mouthRollUpper"),
     45: ("eyeBlinkLeft", "eyeBlinkRight"),
 }
-SHARE = 0.3  # of the shapes in a blended unit
-RIDGE = 10.0
-BETWEEN = 0.1  # weight of how people differ, against how each moves: it teaches that a broad mouth is no smile
+SHARE = 0.3  # of an intensity that is left to the shapes in a blended unit
+RIDGE = 3.0
+BETWEEN = 0.3  # weight of how people differ, against how each moves: it teaches that a broad mouth is no smile
 LIPS_PART = 0.8  # of AU26 that parts the lips, where the warp moves AU26 alone
-TOP = 4.0  # what a fully planted movement, or the most expressive 2 % of real frames, shall read
-REST_PERCENTILE = 35
+HIGHEST_REST = 90  # percentile of people's resting faces: what a clip never goes below counts as rest up to here
+GAINS = np.exp(np.arange(-3.0, 2.5, 0.1))
+SLACK = (1.1, 0.03)  # of two scales that agree with OpenFace about as well (times, plus) the larger is taken
+
+# A resting face by the blendshape model: these scores lie below the limits.
+_MOUTH = (
+    (("mouthSmileLeft", "mouthSmileRight"), 0.2),
+    (("jawOpen",), 0.1),
+    (("mouthUpperUpLeft", "mouthUpperUpRight"), 0.2),
+    (("mouthShrugLower",), 0.15),
+)
+_BROWS = ((("browInnerUp",), 0.05), (("browOuterUpLeft", "browOuterUpRight"), 0.1))
+_EYES = ((("eyeBlinkLeft", "eyeBlinkRight"), 0.35), (("eyeSquintLeft", "eyeSquintRight"), 0.6))
+NEUTRAL = {
+    **dict.fromkeys((6, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28), _MOUTH),
+    **dict.fromkeys((1, 2), _BROWS),
+    4: ((("browDownLeft", "browDownRight"), 0.3),),
+    **dict.fromkeys((5, 7, 45), _EYES),
+}
 
 
 # ------------------------------------------------------------------------------------------------------------- people
 
 
+def compared(clips: Path, tables: Path) -> list[tuple[Array, Array]]:
+    """Of each clip with a table of OpenFace: points (T, 478, 3) and OpenFace's intensities (T, 18) of the same frames,
+    NaN in units that it does not measure and in frames in which it has no face; frames without our mesh are left out."""
+    result = []
+    for path in sorted(clips.iterdir()):
+        table = tables / f"{path.stem}.openface2.csv"
+        if path.is_file() and table.is_file():
+            landmarks, rows = clip_landmarks(path), _openface(table)
+            frames = min(len(landmarks), len(rows))
+            face = mesh.align(landmarks[:frames])
+            seen = np.isfinite(face.scale)
+            result.append((face.points[seen], rows[:frames][seen]))
+    return result
+
+
 def clip_landmarks(path: Path) -> NDArray[np.float32]:
-    """(T, 478, 3) in pixels, the frames with a face of one clip."""
-    finder, frames_with_face = Finder(), []
+    """(T, 478, 3) in pixels, every frame of one clip, NaN where there is no face."""
+    finder, missing = Finder(), np.full((MESH_POINTS, 3), np.nan, np.float32)
     with Video(path) as video:
-        for frame in video:
-            landmarks = finder(frame.rgb())
-            if landmarks is not None:
-                frames_with_face.append(landmarks)
-    return np.array(frames_with_face, np.float32).reshape(-1, MESH_POINTS, 3)
+        detected = [finder(frame.rgb()) for frame in video]
+    return np.array([missing if one is None else one for one in detected], np.float32)
+
+
+def _openface(path: Path) -> Array:
+    with path.open(newline="") as file:
+        rows = [{name.strip(): value for name, value in row.items()} for row in csv.DictReader(file)]
+    values = [[float(row.get(column, "nan")) for column in action_units.COLUMNS] for row in rows]
+    return np.asarray(np.where(np.array([float(row["success"]) > 0 for row in rows])[:, None], values, np.nan))
 
 
 def average(landmarks: NDArray[np.float32]) -> Array:
@@ -95,45 +134,50 @@ def mirrored(face: Array) -> NDArray[np.intp]:
 # ---------------------------------------------------------------------------------------------------------- intensities
 
 
-def fit_units(made: Warps, mirror: NDArray[np.intp], real: list[Array]) -> dict[str, NDArray[np.generic]]:
-    """The points' and shapes' weights and the rest: action_units.npz. ``real`` are clips' points."""
-    flat = (made.points - mesh.average_face())[:, :, :2].reshape(len(made.points), -1)
-    wanted = made.intensities.copy()
-    parts, drops = UNITS.index(25), UNITS.index(26)
-    wanted[:, parts] = np.minimum(5, wanted[:, parts] + LIPS_PART * wanted[:, drops])
-    weights = _ridge(flat, wanted, made, mirror)
-    teach = np.zeros((len(BLENDSHAPES), len(UNITS)))
-    for unit, names in TEACHERS.items():
-        for name in names:
-            teach[BLENDSHAPES.index(name), UNITS.index(unit)] = 1 / len(names)
-    share = np.where(teach.any(axis=0), SHARE, 0)
+def fit_units(
+    made: Warps, mirror: NDArray[np.intp], compared: list[tuple[Array, Array]]
+) -> dict[str, NDArray[np.generic]]:
+    """action_units.npz: the points' and shapes' weights, the usual rest, and how far above it people rest.
+
+    compared  points (T, 478, 3) of clips, and OpenFace's intensities (T, 18) of the same frames, NaN where it has none
+    """
     shapes = action_units.packaged_shapes()(made.points)
-    moved, taught = (_own_change(values, made) for values in (flat @ weights, shapes @ teach))
-    weights = weights * (1 - share) / moved.std(axis=0)
-    teach = teach * share / np.maximum(taught.std(axis=0), 0.03)
+    weights, teach = _regression(made, shapes, mirror)
 
     def raw(points: Array) -> Array:
         change = (points - mesh.average_face())[:, :, :2].reshape(len(points), -1)
         return np.asarray(change @ weights + action_units.packaged_shapes()(points) @ teach)
 
-    rest, gain = _scale(raw, made, real)
+    usual, highest = _rests(raw(made.points), shapes, made)
+    gain = openface_gain([(raw(points), wanted) for points, wanted in compared], highest)
     return {
         "points": (weights * gain).reshape(-1, 2, len(UNITS)).astype(np.float16),
         "blend": (teach * gain).astype(np.float32),
-        "rest": (rest * gain).astype(np.float32),
+        "rest": (usual * gain).astype(np.float32),
+        "highest_rest": ((highest - usual) * gain).astype(np.float32),
     }
 
 
-def _ridge(flat: Array, wanted: Array, made: Warps, mirror: NDArray[np.intp]) -> Array:
-    """Each face against its own rest, beside each against the average face with a small weight; and all mirrored."""
-    level = flat - np.mean(
-        [flat[made.rest & (made.person == who)].mean(axis=0) for who in np.unique(made.person)], axis=0
-    )
-    change = _own_change(flat, made)
-    rows = [change, _flip(change, mirror), BETWEEN * level, BETWEEN * _flip(level, mirror)]
-    answers = [wanted, wanted, *[BETWEEN * (wanted - wanted.mean(axis=0))] * 2]
-    x, y = np.concatenate(rows), np.concatenate(answers)
-    return np.asarray(np.linalg.solve(x.T @ x + 2 * RIDGE * np.eye(x.shape[1]), x.T @ y))
+def _regression(made: Warps, shapes: Array, mirror: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Weights of the points (956, 18) and of the shapes (52, 18): each face against its own rest, beside each against
+    the average of people with a small weight; and all mirrored."""
+    wanted = made.intensities.copy()
+    parts, drops = UNITS.index(25), UNITS.index(26)
+    wanted[:, parts] = np.minimum(5, wanted[:, parts] + LIPS_PART * wanted[:, drops])
+    teach = np.zeros((len(BLENDSHAPES), len(UNITS)))
+    for unit, names in TEACHERS.items():
+        for name in names:
+            teach[BLENDSHAPES.index(name), UNITS.index(unit)] = 1 / len(names)
+    scores = _own_change(shapes, made) @ teach
+    teach = teach * SHARE * (scores * wanted).sum(axis=0) / np.maximum((scores**2).sum(axis=0), 1e-9)
+    flat = (made.points - mesh.average_face())[:, :, :2].reshape(len(made.points), -1)
+    people_rest = [flat[made.rest & (made.person == who)].mean(axis=0) for who in np.unique(made.person)]
+    level, change = BETWEEN * (flat - np.mean(people_rest, axis=0)), _own_change(flat, made)
+    left = wanted - _own_change(shapes, made) @ teach
+    between = BETWEEN * (wanted - wanted.mean(axis=0))
+    x = np.concatenate([change, _flip(change, mirror), level, _flip(level, mirror)])
+    y = np.concatenate([left, left, between, between])
+    return np.asarray(np.linalg.solve(x.T @ x + 2 * RIDGE * np.eye(x.shape[1]), x.T @ y)), teach
 
 
 def _flip(flat: Array, mirror: NDArray[np.intp]) -> Array:
@@ -147,20 +191,38 @@ def _own_change(values: Array, made: Warps) -> Array:
     return values - np.array([rests[who] for who in made.person])
 
 
-def _scale(raw: Callable[[Array], Array], made: Warps, real: list[Array]) -> tuple[Array, Array]:
-    """Where rest lies and how much one intensity is, from the warps' answers to one unit alone and from real clips."""
-    values = raw(made.points)
-    change = _own_change(values, made)
-    alone = (made.intensities > 0).sum(axis=1) == 1
-    full = np.empty(len(UNITS))
+def _rests(values: Array, shapes: Array, made: Warps) -> tuple[Array, Array]:
+    """Per unit where people's faces rest, of those who are at rest: the median, and the highest but for a tenth."""
+    usual, highest = np.empty(len(UNITS)), np.empty(len(UNITS))
+    for number, unit in enumerate(UNITS):
+        rests = []
+        for who in np.unique(made.person):
+            rows = made.rest & (made.person == who)
+            scores = shapes[rows].mean(axis=0)
+            if all(np.mean([scores[BLENDSHAPES.index(name)] for name in names]) < top for names, top in NEUTRAL[unit]):
+                rests.append(values[rows, number].mean())
+        usual[number], highest[number] = np.percentile(rests, (50, HIGHEST_REST))
+    return usual, highest
+
+
+def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
+    """Per unit the factor from our raw values (T, 18) to OpenFace's (T, 18): the largest of those that agree about best.
+
+    A unit that OpenFace does not measure gets the others' usual spread.
+    """
+    gain = np.full(len(UNITS), np.nan)
     for unit in range(len(UNITS)):
-        rows = alone & (made.intensities[:, unit] > 2)
-        full[unit] = (change[rows, unit] / made.intensities[rows, unit]).mean() * 5
-    real_values = [raw(points) for points in real]
-    rests = [values[made.rest & (made.person == who)].mean(axis=0) for who in np.unique(made.person)]
-    rest = np.percentile([*rests, *(np.percentile(t, 30, axis=0) for t in real_values)], REST_PERCENTILE, axis=0)
-    high = np.percentile(np.concatenate([*real_values, values[made.rest]]), 98, axis=0) - rest
-    return rest, TOP / np.maximum(full * TOP / 5, high)
+        away = [
+            raw[:, unit] - min(np.percentile(raw[:, unit], action_units.REST_PERCENTILE), highest[unit])
+            for raw, _ in clips
+        ]
+        wanted = [openface[:, unit] for _, openface in clips]
+        x, y = np.concatenate(away), np.concatenate(wanted)
+        if np.isfinite(y).any():
+            errors = np.array([np.nanmean(np.abs(action_units.squeezed(factor * x) - y)) for factor in GAINS])
+            gain[unit] = GAINS[errors <= max(errors.min() * SLACK[0], errors.min() + SLACK[1])].max()
+    spread = np.concatenate([raw for raw, _ in clips]).std(axis=0)
+    return np.asarray(np.where(np.isfinite(gain), gain, np.nanmedian(gain * spread) / spread))
 
 
 # -------------------------------------------------------------------------------------------------------------- quality
@@ -210,10 +272,8 @@ def main() -> None:
         PACKAGE / "average_face.npz", points=average(np.array([p.landmarks for p in persons])).astype(np.float32)
     )
     mesh.average_face.cache_clear()
-    clips = {path.name: clip_landmarks(path) for path in sorted(args.clips.iterdir()) if path.is_file()}
-    real = {name: mesh.align(points).points for name, points in clips.items() if len(points) >= 20}
     made = _kept(args.work / "warps.npz", lambda: warps(persons, args.per_face, args.seed))
-    numbers = fit_units(made, mirrored(mesh.average_face()), list(real.values()))
+    numbers = fit_units(made, mirrored(mesh.average_face()), compared(args.clips, args.openface))
     np.savez_compressed(PACKAGE / "action_units.npz", **numbers)
     action_units.fitted.cache_clear()
     on_another_portrait(args.seed)
@@ -231,6 +291,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True, help="folder of pictures with people")
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos with a face")
+    parser.add_argument("--openface", type=Path, required=True, help="folder of OpenFace 2's tables of some of them")
     parser.add_argument("--work", type=Path, default=Path("build/action_units"), help="what is slow is kept here")
     parser.add_argument("--per-face", type=int, default=70, help="mixtures of units per person")
     parser.add_argument("--seed", type=int, default=2)

@@ -9,11 +9,13 @@ edges, are moved by maps of their own. Sizes are guesses from looking at faces, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.extraction.face import mesh
 from bemerc.extraction.face.action_units import UNITS
 
 Floats = NDArray[np.float32]
@@ -55,6 +57,12 @@ MOVES: dict[int, tuple[tuple[str, float, float, float, float], ...]] = {
     26: (("jaw", 0, 0.20, 0.30, 0.22),),
     28: (("upper_lip", 0, 0.05, 0.16, 0.05), ("lower_lip", 0, -0.06, 0.16, 0.06)),
 }
+# The face's outline, and rings around it: how many times as far out, how far behind it, how much of a turn they follow.
+OVAL = [
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+]
+RINGS = ((1.25, 0.075, 1.0), (1.6, 0.175, 0.8), (2.4, 0.2, 0.25), (4.5, 0.2, 0.0))
 DARK = (45, 18, 18)  # the inside of a mouth
 
 
@@ -256,24 +264,65 @@ def rotation(yaw: float, pitch: float) -> NDArray[np.float64]:
     return np.asarray(shake @ nod)
 
 
-def _turned(portrait: Portrait, yaw: float, pitch: float, cells: int = 36) -> Floats:
-    """Turn the mesh in depth and carry the picture along: where each point came from. Good for small angles."""
+def _turned(portrait: Portrait, yaw: float, pitch: float) -> Floats:
+    """Turn the head in depth: where each pixel of the picture came from. Good up to about 40 degrees.
+
+    The mesh and rings around it are triangles; the nearest triangle over a pixel says where it came from. The head around the face turns along,
+    the picture's edge stays where it is.
+    """
+    flat, solid = _with_rings(portrait)
+    along = np.concatenate([np.ones(len(portrait.points)), *(np.full(len(OVAL), along) for _, _, along in RINGS)])
+    there = solid + along[:, None] * (solid @ rotation(yaw, pitch).T - solid)
+    which = _nearest_triangle(portrait, there)
+    shown = which >= 0
+    corners = _triangles()[which[shown]]
+    first, sides = there[corners[:, 0], :2], there[corners[:, 1:], :2] - there[corners[:, :1], :2]
+    determinant = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]
+    away = portrait.grid[shown] - first
+    shares = (
+        np.stack(
+            [
+                away[:, 0] * sides[:, 1, 1] - away[:, 1] * sides[:, 1, 0],
+                away[:, 1] * sides[:, 0, 0] - away[:, 0] * sides[:, 0, 1],
+            ],
+            axis=1,
+        )
+        / np.where(np.abs(determinant) < 1e-9, 1e-9, determinant)[:, None]
+    )
+    was = portrait.grid.copy()
+    old = flat[corners[:, 1:]] - flat[corners[:, :1]]
+    was[shown] = flat[corners[:, 0]] + np.einsum("nk,nki->ni", np.clip(shares, -0.2, 1.2), old)
+    return was
+
+
+def _with_rings(portrait: Portrait) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mesh's points and the rings' in the picture (N, 2), and in depth (N, 3); depth 0 lies at the ears."""
     depth = (portrait.landmarks[:, 2] - portrait.landmarks[[127, 356], 2].mean()) / portrait.unit
     solid = np.column_stack([portrait.points, depth])
-    there = solid @ rotation(yaw, pitch).T
-    by, to = (there - solid)[:, :2], there[:, :2]
-    low, high = (getattr(portrait.grid.reshape(-1, 2), side)(axis=0) for side in ("min", "max"))
-    columns, rows = (np.linspace(low[i], high[i], cells) for i in (0, 1))
-    coarse = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-    square = ((coarse[:, None] - to[None]) ** 2).sum(axis=-1)
-    near = np.exp(-square / (2 * 0.08**2)) + 1e-9
-    flow = (near @ by) / near.sum(axis=1, keepdims=True)
-    flow *= np.exp(-np.maximum(np.sqrt(square.min(axis=1)) - 0.1, 0) / 0.4)[:, None]
-    place = (portrait.grid - low) / (high - low) * (cells - 1)
-    fine = cv2.remap(
-        flow.reshape(cells, cells, 2).astype(np.float32),
-        place[..., 0].astype(np.float32),
-        place[..., 1].astype(np.float32),
-        cv2.INTER_LINEAR,
+    middle, oval = solid[OVAL].mean(axis=0), solid[OVAL]
+    rings = [middle + (oval - middle) * out for out, _, _ in RINGS]
+    for ring, (_, back, _) in zip(rings, RINGS, strict=True):
+        ring[:, 2] = oval[:, 2] + back
+    solid = np.concatenate([solid, *rings])
+    return solid[:, :2], solid
+
+
+@cache
+def _triangles() -> NDArray[np.intp]:
+    """(M, 3) triangles of the average face's points and the rings around it."""
+    from scipy.spatial import Delaunay
+
+    face = mesh.average_face()[:, :2]
+    middle = face[OVAL].mean(axis=0)
+    return np.asarray(
+        Delaunay(np.concatenate([face, *(middle + (face[OVAL] - middle) * out for out, _, _ in RINGS)])).simplices
     )
-    return (portrait.grid - fine).astype(np.float32)
+
+
+def _nearest_triangle(portrait: Portrait, there: NDArray[np.float64]) -> NDArray[np.int32]:
+    """(H, W) the number of the triangle that is seen at each pixel, -1 where there is none."""
+    pixels = there[:, :2] @ portrait.axes * portrait.unit + portrait.origin
+    corners, which = np.round(pixels * 16).astype(np.int32), np.full(portrait.grid.shape[:2], -1, np.int32)
+    for number in np.argsort(-there[_triangles(), 2].mean(axis=1)):  # the nearest is painted last
+        cv2.fillConvexPoly(which, corners[_triangles()[number]], int(number), lineType=cv2.LINE_8, shift=4)
+    return which

@@ -34,7 +34,8 @@ class Warps:
 
 
 def warps(persons: list[Person], per_face: int, seed: int) -> Warps:
-    """At rest four times, each unit alone once, and ``per_face`` mixtures of every person, seen through the mesh."""
+    """At rest four times, each unit alone once, turned at rest, and ``per_face`` mixtures of every person, seen through
+    the mesh."""
     rng, finder = np.random.default_rng(seed), Finder(0.3)
     landmarks, planted, person_of, rest = [], [], [], []
     for number, person in enumerate(persons):
@@ -54,6 +55,12 @@ def warps(persons: list[Person], per_face: int, seed: int) -> Warps:
 
 
 REST = Look(jitter=0)
+# Yaw and pitch in degrees: a head that turns must move no unit.
+TURNS = [
+    *((yaw, 0.0) for yaw in (-35.0, -25.0, -15.0, 15.0, 25.0, 35.0)),
+    *((0.0, pitch) for pitch in (-20.0, -10.0, 10.0, 20.0)),
+    *((yaw, pitch) for yaw in (-20.0, 20.0) for pitch in (-12.0, 12.0)),
+]
 
 
 def _orders(per_face: int, rng: np.random.Generator) -> list[tuple[Array, Look, float]]:
@@ -62,17 +69,20 @@ def _orders(per_face: int, rng: np.random.Generator) -> list[tuple[Array, Look, 
         alone = np.zeros(len(UNITS))
         alone[unit] = rng.uniform(2, 5)
         orders.append((alone, Look(soft_lids=rng.random() < 0.5), rng.uniform(0.4, 1)))
+    orders += [
+        (np.zeros(len(UNITS)), Look(jitter=0, yaw=yaw, pitch=pitch), rng.uniform(0.5, 1)) for yaw, pitch in TURNS
+    ]
     for _ in range(per_face):
         orders.append((_mixture(rng), random_look(rng), rng.uniform(0.35, 1)))
     return orders
 
 
 def random_look(rng: np.random.Generator) -> Look:
-    """Sometimes another head, sometimes turned by some degrees, sometimes with soft lids."""
+    """Sometimes another head, sometimes turned, sometimes with soft lids."""
     return Look(
         identity=int(rng.integers(1, 10**6)) if rng.random() < 0.3 else 0,
-        yaw=rng.normal(0, 8) if rng.random() < 0.6 else 0,
-        pitch=rng.normal(0, 6) if rng.random() < 0.6 else 0,
+        yaw=float(np.clip(rng.normal(0, 14), -35, 35)) if rng.random() < 0.6 else 0,
+        pitch=float(np.clip(rng.normal(0, 8), -20, 20)) if rng.random() < 0.6 else 0,
         soft_lids=rng.random() < 0.5,
     )
 

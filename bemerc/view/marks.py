@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
+from bemerc.behavior.describe import acts, micro_expressions, phrases
 from bemerc.behavior.describe.acts import ClipFeatures
 from bemerc.behavior.signals import events
 
@@ -18,7 +18,7 @@ def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     stamps = face.timestamps_s + start_s
     ends = stamps + events.frame_s(stamps)  # the last frame of an event is a part of it
     marks = []
-    for event in micro_expressions.spot(face, rules.covered(clip)):
+    for event in micro_expressions.spot(clip):
         what = "" if event.kind == "blink" else _phrases(event.units)
         marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], ends[event.offset], what))
     for column, kind in phrases.OSCILLATIONS.items():

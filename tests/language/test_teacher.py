@@ -97,7 +97,7 @@ def test_frames_are_evenly_spread_over_the_utterance(tmp_path: Path) -> None:
 
 def test_answers_are_asked_for_once_more_merged_dropped_and_counted(tmp_path: Path) -> None:
     of = corpus(tmp_path)
-    bad = '{"facial_expression": "She smiles. Lips part.", "body_language": "Nods."}'
+    bad = '{"facial_expression": "She is cheerful. Lips part.", "body_language": "Nods."}'
     corrected = '{"facial_expression": "Lips part slightly.", "body_language": "Nods.", "posture": "Upright."}'
     written = Written(f"```json\n{GOOD}\n```", bad, corrected, "no", "still no")
     voices = {u.id: "Volume high." for u in of.utterances}
@@ -112,7 +112,7 @@ def test_answers_are_asked_for_once_more_merged_dropped_and_counted(tmp_path: Pa
     assert [len(talk) for talk in written.talks] == [1, 1, 3, 1, 3]
     assert written.pictures == [2] * 5
     assert written.talks[2][1] == bad
-    assert "the keys posture are missing or empty; it names emotions or moods (smiles)" in written.talks[2][2]
+    assert "the keys posture are missing or empty; it names emotions or moods (cheerful)" in written.talks[2][2]
 
 
 def test_a_sentence_of_the_first_answer_stays_where_the_second_has_none(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
@@ -130,6 +130,14 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """The browser; what a test leaves open would go on drawing."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 class Opened:
@@ -288,7 +296,9 @@ def test_a_dialogue_without_a_body_keeps_the_margins_of_its_charts(browser: Any,
 
 
 def test_what_is_served_needs_the_token_and_the_hosts_name(browser: Any, world: Path) -> None:
-    command = [sys.executable, "-m", "bemerc", "view", str(world), "--serve", "-q"]
+    # A test run in the background ignores the signal, and its children would.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bemerc.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "view", str(world), "--serve", "-q"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     ) as run:

@@ -8,7 +8,7 @@ The rules are ours.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions
 from bemerc.behavior.describe.phrases import Act
 from bemerc.behavior.describe.references import Item, Level, Measures, References, level, reach, rest
 from bemerc.behavior.describe.series import any_measured, duration_s, series_of
+from bemerc.behavior.describe.speaking import without_speech
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
@@ -69,7 +70,7 @@ class BriefAct:
         return self._overlaps(other) and not self.is_all_of(other)
 
     def _overlaps(self, other: DetectedAct) -> bool:
-        return other.item == self.item and bool(other.active[self.run.apex])
+        return other.item.column == self.item.column and bool(other.active[self.run.apex])
 
 
 # ------------------------------------------------------------------------------------------------------------ at rest
@@ -77,7 +78,7 @@ class BriefAct:
 
 def levels(clip: ClipFeatures) -> Levels:
     """Column -> where it may rest in this clip: what later turns of the speaker are judged against."""
-    return {item.column: level(series, item.intensity) for item, series in _items_of(clip)}
+    return {item.column: level(series, item.intensity) for item, series in _items_of(without_speech(clip))}
 
 
 def rests(own: Levels, earlier: Sequence[Levels], references: References) -> Measures:
@@ -90,14 +91,14 @@ def rests(own: Levels, earlier: Sequence[Levels], references: References) -> Mea
 
 def reached(clip: ClipFeatures, at_rest: Measures) -> Measures:
     """Item key -> how far it went from rest: what References are fitted on."""
-    return {item.key: reach(_away(series, item, at_rest)) for item, series in _items_of(clip)}
+    return {item.key: reach(_away(series, item, at_rest)) for item, series in _items_of(without_speech(clip))}
 
 
 # ---------------------------------------------------------------------------------------------------------------- acts
 
 
 def detect(frames: Features, items: Sequence[Item], at_rest: Measures, references: References) -> list[DetectedAct]:
-    """The acts of these items, strongest first."""
+    """The acts of these items, first those that are certain and strong."""
     acts: list[tuple[float, DetectedAct]] = []
     for item in items:
         if item.column not in frames.columns:
@@ -108,8 +109,28 @@ def detect(frames: Features, items: Sequence[Item], at_rest: Measures, reference
         if height >= max(limits[0], NOISE_MULTIPLE * _median_step(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1
-            acts.append((height / limits[1], DetectedAct(item, _act(item.phrase, strength, active, frames), active)))
+            acts.append(
+                (
+                    item.trust * height / limits[1],
+                    DetectedAct(item, _act(item.phrase, strength, active, frames), active),
+                )
+            )
     return [act for _, act in sorted(acts, key=lambda pair: -pair[0])]
+
+
+def join(detected: Sequence[DetectedAct]) -> list[DetectedAct]:
+    """The acts with those of phrases.JOINED that overlap made one, in the place of the earlier one."""
+    result = list(detected)
+    for (leading, following), phrase in phrases.JOINED.items():
+        pair = [one for one in result if one.item.column in (leading, following)]
+        if len(pair) == 2 and (pair[0].active & pair[1].active).any():
+            lead = next(one for one in pair if one.item.column == leading)
+            both = DetectedAct(
+                lead.item, replace(lead.act, phrase=phrase), lead.active | pair[0].active | pair[1].active
+            )
+            result[result.index(pair[0])] = both
+            result.remove(pair[1])
+    return result
 
 
 def _median_step(series: Array) -> float:
@@ -131,16 +152,16 @@ def _third(moment_s: float, frames: Features) -> int:
     return min(2, int(3 * (moment_s - start) / max(duration_s(frames), 1e-9)))
 
 
-def brief_acts(face: Features, covered: NDArray[np.bool_] | None = None) -> list[BriefAct]:
-    """Micro-expressions, the clearest first, by the unit that stands out most. covered: see micro_expressions.py."""
+def brief_acts(clip: ClipFeatures) -> list[BriefAct]:
+    """Micro-expressions of a clip with a face, the clearest first, by the unit that stands out most."""
     items = {item.column: item for item in phrases.UNITS}
     return [
         BriefAct(
             items[event.unit],
             events.Run(event.onset, event.offset, event.apex, event.units[event.unit]),
-            _third(float(face.timestamps_s[event.apex]), face),
+            _third(float(clip["face"].timestamps_s[event.apex]), clip["face"]),
         )
-        for event in micro_expressions(face, covered)
+        for event in micro_expressions(clip)
         if event.unit in items
     ]
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bemerc.behavior.describe import acts, phrases, rules
+from bemerc.behavior.describe import acts, phrases
 from bemerc.behavior.describe.acts import ClipFeatures, Levels
 from bemerc.behavior.describe.micro_expressions import spot
 from bemerc.behavior.describe.references import Item, References
 from bemerc.behavior.describe.series import series_of
+from bemerc.behavior.describe.speaking import without_speech
 from bemerc.behavior.signals import events, voice
 from bemerc.cache import Choice, Features
 
@@ -48,8 +48,9 @@ def marks(
     result: list[Mark] = []
     face, pose, audio = clip.get("face"), clip.get("pose"), clip.get("audio")
     if face is not None and len(face.values):
-        result += [*_choice(face, choice), *_events(face, rules.covered(clip)), *_oscillations(face)]
-    for frames, items in ((face, phrases.UNITS + phrases.HEAD), (pose, phrases.HANDS + phrases.TRUNK)):
+        result += [*_choice(face, choice), *_events(face, clip), *_oscillations(face)]
+    settled = without_speech(clip).get("face")
+    for frames, items in ((settled, phrases.UNITS + phrases.HEAD), (pose, phrases.HANDS + phrases.TRUNK)):
         if frames is not None and len(frames.values):
             for act in acts.detect(frames, items, at_rest, references):
                 result += _acts(frames, act)
@@ -65,8 +66,8 @@ def _mark(frames: Features, tier: str, first: int, last: int, value: str) -> Mar
     return Mark(tier, float(stamps[first]), float(stamps[last]) + events.frame_s(stamps), value)
 
 
-def _events(face: Features, covered: NDArray[np.bool_] | None) -> Iterator[Mark]:
-    for event in spot(face, covered):
+def _events(face: Features, clip: ClipFeatures) -> Iterator[Mark]:
+    for event in spot(clip):
         units = " ".join(unit.removesuffix("_r") for unit in event.units)
         value = event.kind if event.kind == "blink" else f"{units} {event.score:.1f}"
         yield _mark(face, event.kind, event.onset, event.offset, value)

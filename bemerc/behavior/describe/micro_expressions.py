@@ -3,7 +3,8 @@
 A micro-expression is a brief peak (40 to 500 ms) of an action unit. Its score is its height over the unit's noise in
 this clip and around this moment: the median distance from the running median, and the tremble from frame to frame. A
 fixed threshold would miss those of a still face and give hundreds for a lively one. Units that peak together are one
-event. The rule is ours; benchmarks/micro_expressions.py measures how often it is right.
+event. What else makes brief peaks is left out: blinks, syllables (speaking.py), a hand at the face, a head that turns,
+a blurred or half hidden face, a cut. The rule is ours; benchmarks/micro_expressions.py measures how often it is right.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.describe.gestures import covered
 from bemerc.behavior.describe.series import series_of
+from bemerc.behavior.describe.speaking import without_speech
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.events import Run
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
+from bemerc.corpus.manifest import Modality
 
+Clip = Mapping[Modality, Features]
 Array = NDArray[np.float64]
 
 MIN_HEIGHT = 0.3  # of an intensity
@@ -28,6 +33,12 @@ MIN_SCORE = 4.0
 NOISE_FLOOR = 0.1  # of an intensity: no unit is less noisy
 NEAR_S = 1.0  # before and after a peak: where a hand covers the mouth everything is noisy
 EDGE = 0.25  # onset and offset lie where this share of the height is reached
+# Of the face around a peak, EDGE_FRAMES more on either side: it turns by less, is measured as well as this, and does not
+# leap to another place, as with a cut.
+TURN_DEG = {"pose_pitch_deg": 4.0, "pose_yaw_deg": 5.0, "pose_roll_deg": 5.0}
+LEAST_QUALITY = 0.5
+LEAP = {"face_x": 0.1, "face_y": 0.1, "face_size": 0.1}  # from frame to frame, of the picture
+EDGE_FRAMES = 2
 # Lids move with every blink, and lips press, part and round with every syllable; that is no micro-expression.
 EXCLUDED_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28, 45)}
 
@@ -53,9 +64,12 @@ class Event:
         return next(iter(self.units))
 
 
-def spot(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event]:
-    """Micro-expressions and blinks of one clip, in the order of their onsets. covered as in micro_expressions."""
-    result = micro_expressions(face, covered)
+def spot(clip: Clip) -> list[Event]:
+    """Micro-expressions and blinks of one clip, in the order of their onsets; none without a face."""
+    face = clip.get("face")
+    if face is None or not len(face.values):
+        return []
+    result = micro_expressions(clip)
     closing = series_of(face, "AU45_r") if "AU45_r" in face.columns else np.empty(0)
     for run in blinks(face):
         height = float(closing[run.apex] - np.nanmedian(closing))
@@ -63,13 +77,10 @@ def spot(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event
     return sorted(result, key=lambda event: (event.onset, event.kind))
 
 
-def micro_expressions(face: Features, covered: NDArray[np.bool_] | None = None) -> list[Event]:
-    """The micro-expressions of one clip, the clearest first. Peaks during a blink are left out.
-
-    covered  (T,) frames in which a hand is at the face, where hands were measured: the mesh guesses behind it, so peaks
-             there are left out
-    """
-    if events.frame_s(face.timestamps_s) <= 0:
+def micro_expressions(clip: Clip) -> list[Event]:
+    """The micro-expressions of one clip, the clearest first. Voice and hands are heeded where the clip has them."""
+    face = without_speech(clip).get("face")
+    if face is None or events.frame_s(face.timestamps_s) <= 0:
         return []
     blinking = blinks(face)
     peaks = [
@@ -79,8 +90,25 @@ def micro_expressions(face: Features, covered: NDArray[np.bool_] | None = None) 
         for score, run in _peaks(series_of(face, column), events.frame_s(face.timestamps_s))
         if not any(blink.first - 1 <= run.apex <= blink.last + 1 for blink in blinking)
     ]
+    hand = covered(face, clip.get("pose"))
     result = [_event(face, group) for group in _groups(peaks) if group[0][0] >= MIN_SCORE]
-    return [event for event in result if covered is None or not covered[event.onset : event.offset + 1].any()]
+    return [
+        event
+        for event in result
+        if not _in_doubt(face, event) and (hand is None or not hand[event.onset : event.offset + 1].any())
+    ]
+
+
+def _in_doubt(face: Features, event: Event) -> bool:
+    """Whether the head turns, the face leaps or is badly measured around an event."""
+    around = slice(max(0, event.onset - EDGE_FRAMES), event.offset + EDGE_FRAMES + 1)
+
+    def series(name: str) -> Array:
+        return measured(series_of(face, name)[around]) if name in face.columns else np.empty(0)
+
+    turns = (np.ptp(angles) >= most for name, most in TURN_DEG.items() if (angles := series(name)).size)
+    leaps = (np.abs(np.diff(series(name))).max(initial=0) >= most for name, most in LEAP.items())
+    return bool((series("quality") < LEAST_QUALITY).any() or any(turns) or any(leaps))
 
 
 Peak = tuple[float, str, Run]  # score, column, frames
@@ -159,9 +187,10 @@ def blinks(face: Features) -> list[Run]:
 # ----------------------------------------------------------------------------------------------------------------- file
 
 
-def to_line(id_: str, face: Features, covered: NDArray[np.bool_] | None = None) -> str:
-    """One line of events.jsonl: id, and each event's kind, onset_s, apex_s, offset_s, units and score."""
-    stamps = face.timestamps_s
+def to_line(id_: str, clip: Clip) -> str:
+    """One line of events.jsonl of a clip with a face: id, and each event's kind, onset_s, apex_s, offset_s, units and
+    score."""
+    stamps = clip["face"].timestamps_s
     entries = [
         {
             "kind": event.kind,
@@ -171,6 +200,6 @@ def to_line(id_: str, face: Features, covered: NDArray[np.bool_] | None = None) 
             "units": {unit.removesuffix("_r"): round(height, 2) for unit, height in event.units.items()},
             "score": round(event.score, 1),
         }
-        for event in spot(face, covered)
+        for event in spot(clip)
     ]
     return json.dumps({"id": id_, "events": entries}, ensure_ascii=False)

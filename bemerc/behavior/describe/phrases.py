@@ -2,8 +2,7 @@
 
 Sentences are built of few, regular pieces (what, how strongly, when), so that a small language model can learn them
 and they can be scored, which free prose cannot. Units are named as by MER-Factory, reworded to what is visible; no
-word names an emotion (a test checks that against a lexicon). Left and right are those of the picture, those of hands
-the person's own.
+word names an emotion (a test checks that against a lexicon). Left and right are the person's own.
 """
 
 from __future__ import annotations
@@ -43,39 +42,43 @@ class Act:
     brief: bool = False
 
 
-def _unit(number: int, phrase: str) -> Item:
+def _unit(number: int, phrase: str, trust: float) -> Item:
     # 0.8 of 5 is MER-Factory's threshold; 1.6 and 2.6 are ours.
-    return Item(f"AU{number:02d}_r", 1, phrase, True, (0.8, 1.6, 2.6))
+    return Item(f"AU{number:02d}_r", 1, phrase, True, (0.8, 1.6, 2.6), trust)
 
 
 def _both(column: str, rising: str, falling: str, least: tuple[float, float, float]) -> tuple[Item, Item]:
     return Item(column, 1, rising, False, least), Item(column, -1, falling, False, least)
 
 
+# The last number: agreement with OpenFace on people who were not fitted on, in tenths (docs/measurements/action_units.md).
 UNITS: tuple[Item, ...] = (
-    _unit(1, "inner brows raised"),
-    _unit(2, "outer brows raised"),
-    _unit(4, "brows lowered"),
-    _unit(5, "upper lids raised"),
-    _unit(6, "cheeks raised"),
-    _unit(7, "lids tightened"),
-    _unit(9, "nose wrinkled"),
-    _unit(10, "upper lip raised"),
-    _unit(12, "lip corners pulled up"),
-    _unit(14, "cheeks dimpled"),
-    _unit(15, "lip corners pulled down"),
-    _unit(17, "chin raised"),
-    _unit(20, "lips stretched"),
-    _unit(23, "lips tightened"),
-    _unit(25, "lips parted"),
-    _unit(26, "jaw dropped"),
-    _unit(28, "lips sucked in"),
+    _unit(1, "inner brows raised", 0.8),
+    _unit(2, "outer brows raised", 0.6),
+    _unit(4, "brows lowered", 0.6),
+    _unit(5, "upper lids raised", 0.4),
+    _unit(6, "cheeks raised", 0.8),
+    _unit(7, "lids tightened", 0.3),
+    _unit(9, "nose wrinkled", 0.3),
+    _unit(10, "upper lip raised", 0.6),
+    _unit(12, "lip corners pulled up", 1.0),
+    _unit(14, "cheeks dimpled", 0.6),
+    _unit(15, "lip corners pulled down", 0.5),
+    _unit(17, "chin raised", 0.6),
+    _unit(20, "lips stretched", 0.3),
+    _unit(23, "lips tightened", 0.4),
+    _unit(25, "lips parted", 0.9),
+    _unit(26, "jaw dropped", 0.6),
+    _unit(28, "lips sucked in", 0.3),
 )
+# Two units that move together have one phrase, and the first one's strength and time.
+JOINED = {("AU12_r", "AU06_r"): "smiling", ("AU01_r", "AU02_r"): "brows raised"}
+# Columns grow to the picture's right, which is the person's left.
 HEAD: tuple[Item, ...] = (
-    *_both("pose_yaw_deg", "head turned right", "head turned left", (5.0, 10.0, 20.0)),
+    *_both("pose_yaw_deg", "head turned left", "head turned right", (5.0, 10.0, 20.0)),
     *_both("pose_pitch_deg", "head lowered", "head raised", (5.0, 10.0, 18.0)),
-    *_both("pose_roll_deg", "head tilted right", "head tilted left", (4.0, 8.0, 16.0)),
-    *_both("gaze_x_deg", "gaze to the right", "gaze to the left", (10.0, 18.0, 27.0)),
+    *_both("pose_roll_deg", "head tilted left", "head tilted right", (4.0, 8.0, 16.0)),
+    *_both("gaze_x_deg", "gaze to the left", "gaze to the right", (10.0, 18.0, 27.0)),
     *_both("gaze_y_deg", "gaze lowered", "gaze raised", (10.0, 18.0, 27.0)),
 )
 OSCILLATIONS = {"pose_pitch_deg": "nod", "pose_yaw_deg": "head shake"}
@@ -85,9 +88,9 @@ HANDS: tuple[Item, ...] = (
 )
 TRUNK: tuple[Item, ...] = (
     *_both("lean_deg", "leaning forward", "leaning back", (5.0, 10.0, 18.0)),
-    *_both("sway_deg", "leaning right", "leaning left", (6.0, 11.0, 18.0)),
+    *_both("sway_deg", "leaning left", "leaning right", (6.0, 11.0, 18.0)),
     *_both("slump", "slumping", "sitting up", (0.08, 0.16, 0.3)),
-    *_both("shoulder_tilt_deg", "right shoulder lowered", "left shoulder lowered", (6.0, 11.0, 18.0)),
+    *_both("shoulder_tilt_deg", "left shoulder lowered", "right shoulder lowered", (6.0, 11.0, 18.0)),
 )
 ITEMS = UNITS + HEAD + HANDS + TRUNK
 

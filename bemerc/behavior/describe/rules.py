@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bemerc.behavior.describe import acts, gestures, phrases
 from bemerc.behavior.describe.acts import ClipFeatures, Levels
@@ -24,6 +23,7 @@ from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.behavior.describe.micro_expressions import blinks
 from bemerc.behavior.describe.references import GENERAL, Item, Measures, References
 from bemerc.behavior.describe.series import any_measured, duration_s, mean_of, series_of
+from bemerc.behavior.describe.speaking import without_speech
 from bemerc.behavior.signals import events, voice
 from bemerc.cache import Features
 from bemerc.corpus.manifest import MODALITIES, Modality
@@ -39,7 +39,7 @@ Reasons = Mapping[Modality, str]
 class Params:
     """params.yaml: describe.
 
-    items    how many acts a sentence names at most, strongest first
+    items    how many acts a sentence names at most, what is certain and strong first
     min_s    clips shorter than this are not described (SpeechCueLLM: 0.5)
     source   the descriptions that align is trained on: rules | teacher
     teacher  a vision-language model, by name or folder, that describes every clip too (language/teacher); None: none
@@ -72,7 +72,7 @@ def describe(
     at_rest = acts.rests(acts.levels(clip), earlier, references)
     face, pose, audio = (clip.get(m) for m in MODALITIES)
     sentences = {
-        "facial_expression": _face(face, covered(clip), at_rest, references, params),
+        "facial_expression": _face(clip, at_rest, references, params),
         "body_language": _body(face, pose, at_rest, references, params),
         "posture": _posture(pose, at_rest, references, params),
         "voice": _voice(audio, references, params),
@@ -103,20 +103,15 @@ def _measured_voice(audio: Features) -> voice.Voice:
     return voice.measure(pitch, energy, events.frame_s(audio.timestamps_s))
 
 
-def covered(clip: ClipFeatures) -> NDArray[np.bool_] | None:
-    """(T,) frames of the face at which a hand is at it; None without a face or without hands' columns."""
-    return gestures.covered(clip["face"], clip.get("pose")) if "face" in clip else None
-
-
-def _face(
-    face: Features | None, covered: NDArray[np.bool_] | None, at_rest: Measures, references: References, params: Params
-) -> str:
+def _face(clip: ClipFeatures, at_rest: Measures, references: References, params: Params) -> str:
+    face = clip.get("face")
     if face is None:
         return ""
     problem = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
     if problem:
         return problem
-    detected, brief = acts.detect(face, phrases.UNITS, at_rest, references), acts.brief_acts(face, covered)
+    settled = without_speech(clip)["face"]
+    detected, brief = acts.join(acts.detect(settled, phrases.UNITS, at_rest, references)), acts.brief_acts(clip)
     lasting = [one.act for one in detected if not any(short.is_all_of(one) for short in brief)]
     separate = [short for short in brief if not any(short.is_part_of(one) for one in detected)]
     brief_phrases = [phrases.brief_act(short.item.phrase, short.time) for short in separate]

@@ -44,9 +44,7 @@ def run(
         references = trained or fit(manifest, caches)
         write_descriptions(out, _describe_all(manifest, caches, references, params))
         clips = ((u.id, read_clip(caches, u.id)[0]) for u in sorted(manifest.utterances, key=lambda u: u.id))
-        events = [
-            micro_expressions.to_line(key, clip["face"], rules.covered(clip)) for key, clip in clips if "face" in clip
-        ]
+        events = [micro_expressions.to_line(key, clip) for key, clip in clips if "face" in clip]
     write_lines(out.with_name(EVENTS), events)
     return references
 

@@ -1,7 +1,7 @@
 """A clip's voice in five numbers: volume, its variation, pitch, its variation, and speaking rate.
 
 Volume is measured over the frames in which somebody speaks, so that the silence around the words does not count; pitch
-over the voiced frames; the rate from syllable nuclei over speaking time. The five measures are SpeechCueLLM's, their
+over the voiced frames among the loud ones; the rate from syllable nuclei over speaking time. The five measures are SpeechCueLLM's, their
 computation is ours. The behavior tokens and the voice sentence share them.
 """
 
@@ -18,6 +18,7 @@ from bemerc.behavior.signals.statistics import measured
 Array = NDArray[np.float64]
 
 SPEAKING_RANGE_DB = 25.0  # frames this far below the clip's loud frames are a pause
+PITCH_RANGE_DB = 15.0  # frames further below have the pitch of a hum, of music, of the room
 SYLLABLE_DIP_DB = 2.0  # de Jong & Wempe (2009): a nucleus stands this far above the dips beside it
 SYLLABLE_WINDOW_S = 0.07
 # Less voiced time than this, or a smaller share of the loud time, is a click or a hum and not a voice.
@@ -33,8 +34,8 @@ class Voice:
 
     volume_db            mean energy while speaking
     volume_variation_db  standard deviation of the energy while speaking
-    pitch_st             mean pitch of the voiced frames, semitones
-    pitch_variation_st   standard deviation of the pitch of the voiced frames, semitones
+    pitch_st             mean pitch of the loud voiced frames, semitones
+    pitch_variation_st   standard deviation of the pitch of the loud voiced frames, semitones
     rate_hz              syllable nuclei per second of speaking time
     """
 
@@ -61,8 +62,11 @@ def speaking(energy_db: Array) -> NDArray[np.bool_]:
     energies = measured(energy_db)
     if not energies.size:
         return np.zeros(len(energy_db), bool)
-    loud = np.quantile(energies, 0.95)
-    return np.asarray(energy_db >= loud - SPEAKING_RANGE_DB)
+    return np.asarray(energy_db >= _loud_db(energy_db) - SPEAKING_RANGE_DB)
+
+
+def _loud_db(energy_db: Array) -> float:
+    return float(np.quantile(measured(energy_db), 0.95))
 
 
 def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
@@ -78,7 +82,7 @@ def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
         return NOT_MEASURED
     volume = energy_db[loud]
     nuclei = syllable_nuclei(energy_db, loud & _near(voiced, frame_s), frame_s)
-    melody = _without_octave_errors(pitch[voiced])
+    melody = _without_octave_errors(pitch[voiced & (energy_db >= _loud_db(energy_db) - PITCH_RANGE_DB)])
     return Voice(
         float(volume.mean()),
         float(volume.std()),

@@ -1,10 +1,14 @@
-"""Action-unit intensities from the aligned mesh: OpenFace's seventeen and AU28, 0 to 5, uncalibrated.
+"""Action-unit intensities from the aligned mesh: OpenFace's seventeen and AU28, 0 to 5.
 
 Every unit is a weighted sum over all points of the face, fitted by fits/action_units.py to warped faces with given
-movements (a new unit is a name in UNITS and a fit), so that it responds to its own unit and not to the others (one distance per unit would: a frown lowers what raised brows lift). It
-is blended with MediaPipe's blendshape scores of the same points. Nothing is
-smoothed over frames, so a burst of two frames keeps its height. A person's resting face is not subtracted; that is
-calibration, done later. docs/measurements/action_units.md has the accuracy per unit.
+movements (a new unit is a name in UNITS and a fit), so that it responds to its own unit and not to the others (one
+distance per unit would: a frown lowers what raised brows lift), nor to a turn of the head. It is blended with
+MediaPipe's blendshape scores of the same points. Nothing is smoothed over frames, so a burst of two frames keeps its
+height.
+
+0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames, as far as people
+rest that high. A movement held through the whole clip stays one where it is larger than that.
+docs/measurements/action_units.md has zero, scale and accuracy per unit.
 """
 
 from __future__ import annotations
@@ -24,28 +28,46 @@ Shapes = Callable[[Array], NDArray[np.float32]]  # aligned points (T, 478, 3), n
 COLUMNS: tuple[str, ...] = tuple(f"AU{unit:02d}_r" for unit in UNITS)
 
 
+REST_PERCENTILE = 20
+# As many frames' worth has the usual face's rest beside the clip's own: a clip of few frames says little about it.
+USUAL_FRAMES = 15
+HIDDEN_DEG = 60.0  # from here on half of the face is out of sight
+_KNEE = 6.0  # of squeezed(); the higher, the sharper
+
+
 def from_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Landmarks (T, 478, 3) in pixels -> (T, 18) float32 in [0, 5], NaN rows where there is no face."""
-    return intensities(align(landmarks))
+    """Landmarks (T, 478, 3) of one clip in pixels -> (T, 18) float32 in [0, 5], NaN rows where there is no face."""
+    return intensities(linear(align(landmarks)))
 
 
-def intensities(face: Aligned, shapes: Shapes | None = None) -> NDArray[np.float32]:
-    """(T, 18) float32 in [0, 5], in the order of COLUMNS; NaN rows where there is no face.
+def linear(face: Aligned, shapes: Shapes | None = None) -> Array:
+    """(T, 18) in the order of COLUMNS, how far each frame is above the usual person's rest, of any sign; NaN rows where
+    there is no face, or one turned away by more than HIDDEN_DEG.
 
     shapes  computes the blendshapes; the packaged model where it is None
     """
-    units = np.full((len(face.points), len(UNITS)), np.nan, np.float32)
-    valid = np.isfinite(face.scale)
-    if valid.any():
-        units[valid] = _squeezed(linear(face.points[valid], shapes))
-    return units
+    weights, blend, usual, _ = fitted()
+    raw = np.full((len(face.points), len(UNITS)), np.nan)
+    seen = face.rotation[:, 2, 2] >= np.cos(np.radians(HIDDEN_DEG))
+    if seen.any():
+        points = face.points[seen]
+        moved = (points - average_face())[:, :, :2].reshape(len(points), -1)
+        raw[seen] = moved @ weights + (shapes or packaged_shapes())(points) @ blend - usual
+    return raw
 
 
-def linear(points: Array, shapes: Shapes | None = None) -> Array:
-    """Aligned points (T, 478, 3), no NaN -> (T, 18) intensities before they are squeezed into [0, 5]."""
-    weights, blend, rest = fitted()
-    moved = (points - average_face())[:, :, :2].reshape(len(points), -1)
-    return np.asarray(moved @ weights + (shapes or packaged_shapes())(points) @ blend - rest)
+def intensities(raw: Array) -> NDArray[np.float32]:
+    """``linear`` values (T, 18) of all frames of one clip -> (T, 18) float32 in [0, 5], above the person's own rest."""
+    return squeezed(raw - rest(raw)).astype(np.float32)
+
+
+def rest(raw: Array) -> Array:
+    """(18,) where this person rests, from ``linear`` values (T, 18) of one clip; zeros where nothing was measured."""
+    measured = raw[np.isfinite(raw).all(axis=1)]
+    if not len(measured):
+        return np.zeros(len(UNITS))
+    own = np.percentile(measured, REST_PERCENTILE, axis=0) * len(measured) / (len(measured) + USUAL_FRAMES)
+    return np.asarray(np.minimum(own, fitted()[3]))
 
 
 @cache
@@ -54,14 +76,16 @@ def packaged_shapes() -> Blendshapes:
     return Blendshapes()
 
 
-def _squeezed(raw: Array) -> Array:
-    """Into [0, 5] without corners: a resting face near 0 keeps small movements that a hard floor would cut off."""
-    return np.asarray(np.logaddexp(0, raw) - np.logaddexp(0, raw - 5))
+def squeezed(raw: Array) -> Array:
+    """Into [0, 5] with a soft floor: rest reads near 0, and small movements about it are not cut off."""
+    return np.asarray(np.minimum(np.logaddexp(0, _KNEE * raw) / _KNEE, 5))
 
 
 @cache
-def fitted() -> tuple[Array, Array, Array]:
-    """Weights of the points (956, 18), weights of the 52 shapes (52, 18), and the resting face's sum (18,)."""
+def fitted() -> tuple[Array, Array, Array, Array]:
+    """Weights of the points (956, 18), weights of the 52 shapes (52, 18), the usual person's rest (18,), and how far
+    above it a clip's rest may lie (18,)."""
+    names = ("points", "blend", "rest", "highest_rest")
     with np.load(str(files("bemerc.extraction.face") / "action_units.npz")) as file:
-        points, blend, rest = (np.asarray(file[name], np.float64) for name in ("points", "blend", "rest"))
-    return points.reshape(-1, len(UNITS)), blend, rest
+        points, blend, usual, highest = (np.asarray(file[name], np.float64) for name in names)
+    return points.reshape(-1, len(UNITS)), blend, usual, highest

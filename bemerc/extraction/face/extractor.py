@@ -179,8 +179,9 @@ def measure_packed(
     shapes: action_units.Shapes | None = None,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """``measure`` of stored points, in blocks of frames, so that memory does not grow with the clip. ``heartbeat`` is
-    called with each."""
+    """All columns of a clip, (T, D): stored points, in pixels of a frame of ``frame_size`` (width, height), and the
+    mesh's presence (T,). In blocks of frames, so that memory does not grow with the clip; ``heartbeat`` is called with
+    each. shapes as in action_units."""
     frames, parts = len(packed.points), []
     for start in range(0, frames, _BLOCK):
         heartbeat()
@@ -188,8 +189,11 @@ def measure_packed(
         before, end = max(0, start - 1), min(frames, start + _BLOCK)
         block = slice(before, end + 1)
         points = unpack_landmarks(PackedLandmarks(packed.points[block], packed.scale[block]))
-        parts.append(measure(points, frame_size, presence[block], shapes)[start - before : end - before])
-    return np.concatenate(parts)
+        parts.append(_measure(points, frame_size, presence[block], shapes)[start - before : end - before])
+    values = np.concatenate(parts)
+    units = slice(0, len(action_units.COLUMNS))  # above the person's rest, which only the whole clip shows
+    values[:, units] = action_units.intensities(values[:, units])
+    return values.astype(np.float32)
 
 
 def _measure_with_gaps(
@@ -212,24 +216,23 @@ def _measure_with_gaps(
     return np.delete(values, before_gap + np.arange(len(before_gap)), axis=0)
 
 
-def measure(
+def _measure(
     landmarks: NDArray[np.float32],
     frame_size: tuple[int, int],
     presence: NDArray[np.float32],
-    shapes: action_units.Shapes | None = None,
-) -> NDArray[np.float32]:
-    """All columns of a clip: landmarks (T, 478, 3) in pixels of a frame of ``frame_size`` (width, height), presence
-    (T,) -> (T, D) float32. shapes as in action_units."""
+    shapes: action_units.Shapes | None,
+) -> NDArray[np.float64]:
+    """The columns of some frames: landmarks (T, 478, 3), presence (T,) -> (T, D), the action units linear."""
     face = align(landmarks)
     return np.column_stack(
         [
-            action_units.intensities(face, shapes),
+            action_units.linear(face, shapes),
             head_pose.pose_deg(face),
             head_pose.gaze_deg(face),
             _place(landmarks, frame_size),
             head_pose.quality(face, landmarks, frame_size, presence),
         ]
-    ).astype(np.float32)
+    )
 
 
 def _place(landmarks: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Words that name emotions, moods, and the faces and voices called after them: what a description of behavior may not hold.
 
-A description is what align learns to say and what stage 2 may read; a word such as "smile" or "upset" in it would be the
+A description is what align learns to say and what stage 2 may read; a word such as "cheerful" or "upset" in it would be the
 answer, or a guess at it, under the name of a measurement. The rules' sentences are held to this list by a test, a
 teacher's by teacher.py. The list is ours.
 """
@@ -179,8 +179,6 @@ EMOTIONAL = frozenset(
         "shout",
         "shy",
         "sigh",
-        "smile",
-        "smiling",
         "smirk",
         "sneer",
         "sob",

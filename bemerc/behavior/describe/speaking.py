@@ -1,0 +1,56 @@
+"""A mouth that talks moves without any expression: what is left of its units while the voice speaks.
+
+A smile or a frown lasts longer than a syllable, so that while somebody speaks the units of the mouth are described by
+their median over a second; open lips and jaws are not described at all. The rule is ours. Without a voice, or without
+its cache, nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.behavior.describe.series import series_of
+from bemerc.behavior.signals import events, voice
+from bemerc.cache import Features
+from bemerc.corpus.manifest import Modality
+
+# Units that syllables move: cheeks and nose follow the lips.
+MOUTH = tuple(f"AU{unit:02d}_r" for unit in (6, 9, 10, 12, 14, 15, 17, 20, 23, 28))
+OPENING = ("AU25_r", "AU26_r")
+SETTLED_S = 1.0
+_AROUND_S = 0.15  # the mouth opens before the sound and closes after it
+
+
+def without_speech(clip: Mapping[Modality, Features]) -> Mapping[Modality, Features]:
+    """A clip whose face has, while the voice speaks, the mouth's units as they last, and none of OPENING (NaN)."""
+    face, talking = clip.get("face"), speaking(clip)
+    if face is None or not talking.any():
+        return clip
+    values, reach = face.values.copy(), max(1, round(SETTLED_S / 2 / events.frame_s(face.timestamps_s)))
+    for name in MOUTH:
+        if name in face.columns:
+            series = series_of(face, name)
+            settled = np.where(np.isfinite(series), events.running_median(series, reach), np.nan)
+            values[talking, face.columns.index(name)] = settled[talking]
+    for name in OPENING:
+        if name in face.columns:
+            values[talking, face.columns.index(name)] = np.nan
+    return {**clip, "face": replace(face, values=values)}
+
+
+def speaking(clip: Mapping[Modality, Features]) -> NDArray[np.bool_]:
+    """(T,) frames of the face in which the clip's voice speaks; (0,) without a face."""
+    face, audio = clip.get("face"), clip.get("audio")
+    talking = np.zeros(0 if face is None else len(face.timestamps_s), bool)
+    if face is None or audio is None or len(talking) < 2 or not {"pitch_hz", "energy_db"} <= set(audio.columns):
+        return talking
+    if len(audio.timestamps_s):
+        step_s = events.frame_s(audio.timestamps_s)
+        for run in voice.speech(series_of(audio, "pitch_hz"), series_of(audio, "energy_db"), step_s):
+            first_s, last_s = audio.timestamps_s[[run.first, run.last]] + (-_AROUND_S, _AROUND_S)
+            talking |= (face.timestamps_s >= first_s) & (face.timestamps_s <= last_s)
+    return talking
