@@ -53,9 +53,12 @@ SHARE = 0.3  # of an intensity that is left to the shapes in a blended unit
 RIDGE = 3.0
 BETWEEN = 0.3  # weight of how people differ, against how each moves: it teaches that a broad mouth is no smile
 LIPS_PART = 0.8  # of AU26 that parts the lips, where the warp moves AU26 alone
-HIGHEST_REST = 90  # percentile of people's resting faces: what a clip never goes below counts as rest up to here
+# A movement that lasts through a clip is taken for the person's rest, but not above this percentile of people's resting
+# faces, for units of which mouths at rest differ little. (Brows do not: rims of glasses read as brows raised to 3.)
+HIGHEST_REST = 90
+HELD = (6, 10, 12, 14, 20, 25, 26)
 GAINS = np.exp(np.arange(-3.0, 2.5, 0.1))
-SLACK = (1.1, 0.03)  # of two scales that agree with OpenFace about as well (times, plus) the larger is taken
+SLACK = (1.05, 0.03)  # of two scales that agree with OpenFace about as well (times, plus) the larger is taken
 
 # A resting face by the blendshape model: these scores lie below the limits.
 _MOUTH = (
@@ -192,7 +195,8 @@ def _own_change(values: Array, made: Warps) -> Array:
 
 
 def _rests(values: Array, shapes: Array, made: Warps) -> tuple[Array, Array]:
-    """Per unit where people's faces rest, of those who are at rest: the median, and the highest but for a tenth."""
+    """Per unit where people's faces rest, of those who are at rest: the median, and the highest but for a tenth
+    (infinite where it is not used)."""
     usual, highest = np.empty(len(UNITS)), np.empty(len(UNITS))
     for number, unit in enumerate(UNITS):
         rests = []
@@ -202,6 +206,8 @@ def _rests(values: Array, shapes: Array, made: Warps) -> tuple[Array, Array]:
             if all(np.mean([scores[BLENDSHAPES.index(name)] for name in names]) < top for names, top in NEUTRAL[unit]):
                 rests.append(values[rows, number].mean())
         usual[number], highest[number] = np.percentile(rests, (50, HIGHEST_REST))
+        if unit not in HELD:
+            highest[number] = np.inf
     return usual, highest
 
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Features, PackedLandmarks, open_cache, pack_landmarks, unpack_landmarks, write_cache
+from bemerc.cache import Features, PackedLandmarks, open_cache, pack_landmarks, write_cache
 from bemerc.core.errors import CacheError
 from bemerc.extraction import recompute
 from bemerc.extraction.face import extractor
@@ -36,7 +36,7 @@ def face_cache(path: Path, *, landmarks: bool = True, off: float = 0.0) -> Path:
     clips = []
     for id_, frames in (("a", 20), ("b", 30), ("c", 0)):
         packed = points(len(clips), max(frames, 1))
-        values = extractor.measure(unpack_landmarks(packed), SIZE, np.full(max(frames, 1), 0.9, np.float32))[:frames]
+        values = extractor.measure_packed(packed, SIZE, np.full(max(frames, 1), 0.9, np.float32))[:frames]
         values[:, NAMES.index("AU12_r")] += off if id_ == "a" else 0
         clips.append((id_, Features(values, np.arange(frames) / 25, NAMES), frames / 25, packed if landmarks else None))
     write_cache(
@@ -73,7 +73,7 @@ def test_blocks_of_frames_change_no_bit(monkeypatch: pytest.MonkeyPatch, block: 
     packed = points(3)
     packed.scale[7:, :2] += 300
     presence = np.linspace(0.5, 1, 20, dtype=np.float32)
-    whole = extractor.measure(unpack_landmarks(packed), SIZE, presence)
+    whole = extractor.measure_packed(packed, SIZE, presence)
     monkeypatch.setattr(extractor, "_BLOCK", block)
     np.testing.assert_array_equal(extractor.measure_packed(packed, SIZE, presence), whole)
 

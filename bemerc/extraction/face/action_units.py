@@ -6,8 +6,9 @@ distance per unit would: a frown lowers what raised brows lift), nor to a turn o
 MediaPipe's blendshape scores of the same points. Nothing is smoothed over frames, so a burst of two frames keeps its
 height.
 
-0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames, as far as people
-rest that high. A movement held through the whole clip stays one where it is larger than that.
+0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames. A smile, lips or a
+jaw held through the whole clip are still told from rest, where they go further than mouths at rest do; brows and lids
+that are held are not.
 docs/measurements/action_units.md has zero, scale and accuracy per unit.
 """
 
@@ -78,13 +79,14 @@ def packaged_shapes() -> Blendshapes:
 
 def squeezed(raw: Array) -> Array:
     """Into [0, 5] with a soft floor: rest reads near 0, and small movements about it are not cut off."""
-    return np.asarray(np.minimum(np.logaddexp(0, _KNEE * raw) / _KNEE, 5))
+    softplus = np.maximum(raw, 0) + np.log1p(np.exp(-_KNEE * np.abs(raw))) / _KNEE
+    return np.asarray(np.minimum(softplus, 5))
 
 
 @cache
 def fitted() -> tuple[Array, Array, Array, Array]:
     """Weights of the points (956, 18), weights of the 52 shapes (52, 18), the usual person's rest (18,), and how far
-    above it a clip's rest may lie (18,)."""
+    above it a clip's rest may lie (18,), infinite for some units."""
     names = ("points", "blend", "rest", "highest_rest")
     with np.load(str(files("bemerc.extraction.face") / "action_units.npz")) as file:
         points, blend, usual, highest = (np.asarray(file[name], np.float64) for name in names)
