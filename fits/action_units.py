@@ -87,7 +87,7 @@ def compared(clips: Path, tables: Path) -> list[tuple[Array, Array]]:
     for path in sorted(clips.iterdir()):
         table = tables / f"{path.stem}.openface2.csv"
         if path.is_file() and table.is_file():
-            landmarks, rows = clip_landmarks(path), _openface(table)
+            landmarks, rows = clip_landmarks(path), read_openface(table)
             frames = min(len(landmarks), len(rows))
             face = mesh.align(landmarks[:frames])
             seen = np.isfinite(face.scale)
@@ -103,7 +103,8 @@ def clip_landmarks(path: Path) -> NDArray[np.float32]:
     return np.array([missing if one is None else one for one in detected], np.float32)
 
 
-def _openface(path: Path) -> Array:
+def read_openface(path: Path) -> Array:
+    """(T, 18) the intensities of OpenFace's table, NaN in units that it does not have and frames without success."""
     with path.open(newline="") as file:
         rows = [{name.strip(): value for name, value in row.items()} for row in csv.DictReader(file)]
     values = [[float(row.get(column, "nan")) for column in action_units.COLUMNS] for row in rows]
