@@ -226,7 +226,9 @@ def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
         wanted = [openface[:, unit] for _, openface in clips]
         x, y = np.concatenate(away), np.concatenate(wanted)
         if np.isfinite(y).any():
-            errors = np.array([np.nanmean(np.abs(action_units.squeezed(factor * x) - y)) for factor in GAINS])
+            errors = np.array(
+                [np.nanmean(np.abs(action_units.intensities(factor * x, np.zeros(1)) - y)) for factor in GAINS]
+            )
             gain[unit] = GAINS[errors <= max(errors.min() * SLACK[0], errors.min() + SLACK[1])].max()
     spread = np.concatenate([raw for raw, _ in clips]).std(axis=0)
     return np.asarray(np.where(np.isfinite(gain), gain, np.nanmedian(gain * spread) / spread))

@@ -26,7 +26,7 @@ from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 
 _ANGLES = (*head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS)
 _Row = tuple[str, Features, float, PackedLandmarks]
-COLUMNS = (*action_units.COLUMNS, *_ANGLES)
+COLUMNS = (*action_units.COLUMNS, *_ANGLES, *action_units.REST_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,19 @@ def run(path: Path, out: Path | None, task: Path | None = None) -> Recomputed:
             else:
                 others = None if cache.others is None else _others(cache.others, shapes, names)
                 _write(out, path, cache, params, rows, {**cache.failures, **unreadable}, others)
-        outdated = tuple(name for name in COLUMNS if name not in names)
+        outdated = tuple(name for name in _written(cache) if name in COLUMNS and name not in names)
         return Recomputed(len(ids), differences, unreadable, outdated, cache.extractor)
 
 
 def _computable(cache: FrameCache) -> tuple[str, ...]:
     """The columns that the cache's landmarks give: action units only where their mesh is the one of the fit."""
     return COLUMNS if cache.extractor.startswith(extractor.MODELS) else _ANGLES
+
+
+def _written(cache: FrameCache) -> tuple[str, ...]:
+    """The new cache's columns: extraction's, as far as they can be computed or are stored."""
+    computed = _computable(cache)
+    return tuple(name for name in extractor.columns(extractor.Params()) if name in computed or name in cache.columns)
 
 
 def _unreadable(cache: FrameCache) -> dict[str, str]:
@@ -121,7 +127,9 @@ def _check(path: Path, cache: FrameCache) -> None:
         )
     computed = _computable(cache)
     missing = [
-        name for name in extractor.columns(extractor.Params()) if name not in cache.columns and name not in computed
+        name
+        for name in extractor.columns(extractor.Params())
+        if name not in cache.columns and name not in (*computed, *action_units.REST_COLUMNS)
     ]
     if missing:
         raise CacheError(
@@ -136,7 +144,7 @@ def _rows(
     differences: dict[str, float],
     advance: Callable[[int], None],
 ) -> Iterator[_Row]:
-    names = extractor.columns(extractor.Params())
+    names, all_names = _written(cache), extractor.columns(extractor.Params())
     for id_ in ids:
         stored, packed = cache[id_], cache.packed_landmarks(id_)
         assert packed is not None
@@ -150,7 +158,7 @@ def _rows(
             advance(1)
             continue
         measured = extractor.measure_packed(packed, (1, 1), np.ones(len(packed.points), np.float32), shapes)
-        new = {name: series for name, series in zip(names, measured.T, strict=True) if name in differences}
+        new = {name: series for name, series in zip(all_names, measured.T, strict=True) if name in differences}
         for name, series in new.items():
             if name in stored.columns:
                 differences[name] = _larger(differences[name], series - stored.column(name))
@@ -188,7 +196,7 @@ def _write(
     write_cache(
         out,
         modality="face",
-        columns=extractor.columns(params),
+        columns=_written(cache),
         rate=cache.rate,
         extractor=version,
         params=recorded,

@@ -120,6 +120,11 @@ def _mel(columns: Sequence[str]) -> list[str]:
 def _signals(values: NDArray[np.float32], timestamps_s: Array, columns: Sequence[str]) -> Mapping[str, Array]:
     finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
     signals = {name: finite[:, i] for i, name in enumerate(columns)}
+    # Extraction takes a person's rest in the clip from their units; whether that is the person or the mood is for the
+    # calibration to say, which knows the speaker's other clips.
+    for name in columns:
+        if f"rest_{name.removesuffix('_r')}" in columns:
+            signals[name] = signals[name] + signals[f"rest_{name.removesuffix('_r')}"]
     if set(SHOULDERS) <= set(columns):
         signals |= _shoulders(signals)
     if set(PROSODY) <= set(columns):

@@ -27,18 +27,21 @@ from bemerc.extraction.networks import Blendshapes
 UNITS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 Shapes = Callable[[Array], NDArray[np.float32]]  # aligned points (T, 478, 3), no NaN -> (T, 52)
 COLUMNS: tuple[str, ...] = tuple(f"AU{unit:02d}_r" for unit in UNITS)
+# Where the person rests in the clip, above where people usually do: added to AUxx_r it gives what was measured.
+REST_COLUMNS: tuple[str, ...] = tuple(f"rest_AU{unit:02d}" for unit in UNITS)
 
 
 REST_PERCENTILE = 20
 # As many frames' worth has the usual face's rest beside the clip's own: a clip of few frames says little about it.
 USUAL_FRAMES = 15
 HIDDEN_DEG = 60.0  # from here on half of the face is out of sight
-_KNEE = 6.0  # of squeezed(); the higher, the sharper
+_KNEE = 6.0  # the higher, the sharper the floor at 0
 
 
 def from_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Landmarks (T, 478, 3) of one clip in pixels -> (T, 18) float32 in [0, 5], NaN rows where there is no face."""
-    return intensities(linear(align(landmarks)))
+    raw = linear(align(landmarks))
+    return intensities(raw, rest(raw)).astype(np.float32)
 
 
 def linear(face: Aligned, shapes: Shapes | None = None) -> Array:
@@ -57,9 +60,14 @@ def linear(face: Aligned, shapes: Shapes | None = None) -> Array:
     return raw
 
 
-def intensities(raw: Array) -> NDArray[np.float32]:
-    """``linear`` values (T, 18) of all frames of one clip -> (T, 18) float32 in [0, 5], above the person's own rest."""
-    return squeezed(raw - rest(raw)).astype(np.float32)
+def intensities(raw: Array, at_rest: Array) -> Array:
+    """``linear`` values (T, 18) -> (T, 18) in [0, 5], above the person's ``rest`` (18,).
+
+    With a soft floor: rest reads near 0, and small movements about it are not cut off.
+    """
+    above = raw - at_rest
+    softplus = np.maximum(above, 0) + np.log1p(np.exp(-_KNEE * np.abs(above))) / _KNEE
+    return np.asarray(np.minimum(softplus, 5))
 
 
 def rest(raw: Array) -> Array:
@@ -75,12 +83,6 @@ def rest(raw: Array) -> Array:
 def packaged_shapes() -> Blendshapes:
     """The packaged blendshape model."""
     return Blendshapes()
-
-
-def squeezed(raw: Array) -> Array:
-    """Into [0, 5] with a soft floor: rest reads near 0, and small movements about it are not cut off."""
-    softplus = np.maximum(raw, 0) + np.log1p(np.exp(-_KNEE * np.abs(raw))) / _KNEE
-    return np.asarray(np.minimum(softplus, 5))
 
 
 @cache

@@ -27,7 +27,7 @@ from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
 MODELS = "mediapipe-face-landmarker-1"  # MediaPipe's release of the mesh that action units are fitted to
-VERSION = f"{MODELS}/11"
+VERSION = f"{MODELS}/12"
 PLACE_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
 
@@ -85,7 +85,8 @@ def version(params: Params) -> str:
 def columns(params: Params) -> tuple[str, ...]:
     """The names of the face columns, in order."""
     del params
-    return (*action_units.COLUMNS, *head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS, *PLACE_COLUMNS, "quality")
+    measured = (*action_units.COLUMNS, *head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS, *PLACE_COLUMNS, "quality")
+    return (*measured, *action_units.REST_COLUMNS)
 
 
 def open_extractor(params: Params) -> FaceExtractor:
@@ -192,8 +193,10 @@ def measure_packed(
         parts.append(_measure(points, frame_size, presence[block], shapes)[start - before : end - before])
     values = np.concatenate(parts)
     units = slice(0, len(action_units.COLUMNS))  # above the person's rest, which only the whole clip shows
-    values[:, units] = action_units.intensities(values[:, units])
-    return values.astype(np.float32)
+    raw = values[:, units]
+    rest = action_units.rest(raw)
+    values[:, units] = action_units.intensities(raw, rest)
+    return np.column_stack([values, np.where(np.isfinite(raw), rest, np.nan)]).astype(np.float32)
 
 
 def _measure_with_gaps(
@@ -222,7 +225,8 @@ def _measure(
     presence: NDArray[np.float32],
     shapes: action_units.Shapes | None,
 ) -> NDArray[np.float64]:
-    """The columns of some frames: landmarks (T, 478, 3), presence (T,) -> (T, D), the action units linear."""
+    """The columns of some frames but for the rest's: landmarks (T, 478, 3), presence (T,) -> (T, 27), the action units
+    linear."""
     face = align(landmarks)
     return np.column_stack(
         [

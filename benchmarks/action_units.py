@@ -1,0 +1,111 @@
+"""Action units against OpenFace, at rest, and while a head turns: the tables of docs/measurements/action_units.md.
+
+    python -m benchmarks.action_units --clips DIR --openface DIR [--data data]
+
+--openface  folder of OpenFace 2's tables (NAME.openface2.csv) of some of the clips
+--data      a folder that `dvc repro` made on the embedded sample, whose intensities are known
+
+Per unit: the mean where OpenFace reads below 0.1 (rest), mean absolute difference and r over all frames; how far it
+moves while a portrait that is in no fit turns from -30 to 30 degrees and nods from -20 to 20 without any expression;
+r with the planted intensities of the sample within clips, and with each speaker's mean taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import open_cache
+from bemerc.corpus.manifest import read_manifest
+from bemerc.extraction.face.action_units import COLUMNS, UNITS, from_landmarks
+from bemerc.sample.truth import read_intensities
+from benchmarks.control_measures import unit_agreement
+from fits.action_units import clip_landmarks, read_openface
+from fits.face_warps import Look, Portrait, draw
+from fits.photographs import CROP, Finder, meshed
+
+Array = NDArray[np.float64]
+REST = 0.1
+
+
+def against_openface(clips: Path, tables: Path) -> None:
+    for path in sorted(clips.iterdir()):
+        table = tables / f"{path.stem}.openface2.csv"
+        if not path.is_file() or not table.is_file():
+            continue
+        ours, theirs = from_landmarks(clip_landmarks(path)).astype(np.float64), read_openface(table)
+        frames = min(len(ours), len(theirs))
+        ours, theirs = ours[:frames], theirs[:frames]
+        print(f"{path.name}: {frames} frames; unit, mean, OpenFace's, at its rest, absolute difference, r")
+        differences = []
+        for column, unit in enumerate(UNITS):
+            x, y = ours[:, column], theirs[:, column]
+            both = np.isfinite(x) & np.isfinite(y)
+            if both.any():
+                difference = np.abs(x - y)[both].mean()
+                differences.append(difference)
+                at_rest = x[both & (y < REST)]
+                resting = f"{at_rest.mean():.2f}" if at_rest.size else ""
+                r = np.corrcoef(x[both], y[both])[0, 1]
+                print(f"AU{unit:02d} {x[both].mean():.2f} {y[both].mean():.2f} {resting} {difference:.2f} {r:.2f}")
+        print(f"mean absolute difference {np.mean(differences):.2f}, {sum(d <= 0.5 for d in differences)} up to .5")
+
+
+def while_turning() -> None:
+    from skimage import data
+
+    finder = Finder()
+    crop = cv2.resize(data.astronaut()[:360, 60:420], (CROP, CROP), interpolation=cv2.INTER_LINEAR)
+    landmarks = meshed(finder, [crop] * 4)
+    assert landmarks is not None, "the portrait has a face"
+    portrait, still = Portrait(crop, landmarks), np.zeros(len(UNITS))
+    for name, angles in (("yaw", np.linspace(-30, 30, 41)), ("pitch", np.linspace(-20, 20, 41))):
+        finder.reset()
+        turned = [
+            finder(draw(portrait, still, Look(jitter=0, **{name: float(angle)}), np.random.default_rng(0)))
+            for angle in angles
+        ]
+        units = from_landmarks(np.array([one for one in turned if one is not None], np.float32))
+        moved = np.ptp(units, axis=0)
+        print(f"moved by a {name}:", " ".join(f"{c[:4]} {m:.2f}" for c, m in zip(COLUMNS, moved, strict=True)))
+
+
+def on_the_sample(data: Path) -> None:
+    truth = read_intensities(data / "sample")
+    speakers = {u.id: u.speaker for u in read_manifest(data / "manifest.jsonl").utterances}
+    with open_cache(data / "cache" / "face.h5", "face") as face:
+        names = [name for name in next(iter(truth.values())).unit_names if f"{name}_r" in COLUMNS]
+        columns = [COLUMNS.index(f"{name}_r") for name in names]
+        pairs = []
+        for id_ in face.ids:
+            landmarks = face.landmarks(id_)
+            assert landmarks is not None
+            planted = np.stack([truth[id_].unit(name) for name in names], axis=1).astype(np.float64)
+            seen = np.isfinite(landmarks).all(axis=(1, 2))
+            pairs.append((from_landmarks(landmarks)[:, columns].astype(np.float64)[seen], planted[seen]))
+        agreement = unit_agreement(pairs, [speakers[id_] for id_ in face.ids])
+    stored, own = np.diag(agreement.stored), np.diag(agreement.pooled)
+    print("sample: unit, as stored, within speakers, within clips")
+    for row in zip(names, stored, own, agreement.within, strict=True):
+        print(f"{row[0]} {row[1]:.2f} {row[2]:.2f} {row[3]:.2f}")
+    print(f"median {np.median(stored):.2f} {np.median(own):.2f} {np.nanmedian(agreement.within):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--openface", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    args = parser.parse_args()
+    against_openface(args.clips, args.openface)
+    while_turning()
+    if args.data is not None:
+        on_the_sample(args.data)
+
+
+if __name__ == "__main__":
+    main()
