@@ -83,6 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(tmp_path_factory.mktemp("smollm2"))
 
 
+@pytest.mark.slow
 def test_it_learns_words_alone_without_a_token_file(trained: Trained, tmp_path: Path) -> None:
     assert not trained.project.tokens.exists()
     assert not trained.project.references.exists()
@@ -92,6 +93,7 @@ def test_it_learns_words_alone_without_a_token_file(trained: Trained, tmp_path: 
     assert right > 0.5  # by chance a quarter
 
 
+@pytest.mark.slow
 def test_an_export_gives_the_same_label_probabilities_in_plain_transformers(trained: Trained, tmp_path: Path) -> None:
     """Nothing of bemerc between: the prompt as text, the tokenizer's own call, the model's own logits."""
     export.run(trained.folder, tmp_path / "out")
@@ -123,6 +125,7 @@ def answer_log_prob(lm: torch.nn.Module, tokenizer: object, asked: str, answer: 
     return float(sum(logits[first + at, token] for at, token in enumerate(reply)))
 
 
+@pytest.mark.slow
 def test_no_epoch_is_the_model_as_it_is(trained: Trained, tmp_path: Path) -> None:
     """Zero-shot in the chat template: judged on dev and saved like a trained one, with weights that add nothing."""
     (tmp_path / "data").mkdir()
@@ -135,6 +138,7 @@ def test_no_epoch_is_the_model_as_it_is(trained: Trained, tmp_path: Path) -> Non
     assert trained.best.dev["loss"] < best.dev["loss"]
 
 
+@pytest.mark.slow
 def test_bfloat16_says_nearly_the_same(trained: Trained) -> None:
     exact, rounded = (
         model_folder.build(replace(MODEL, dtype=dtype), {}, 8).eval()  # type: ignore[arg-type]
