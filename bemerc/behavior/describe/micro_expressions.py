@@ -28,9 +28,12 @@ from bemerc.corpus.manifest import Modality
 Clip = Mapping[Modality, Features]
 Array = NDArray[np.float64]
 
-MIN_HEIGHT = 0.3  # of an intensity
-MIN_SCORE = 4.0
-NOISE_FLOOR = 0.1  # of an intensity: no unit is less noisy
+# What a unit changes by from frame to frame, in the median over real clips: units with a small scale show small bursts.
+TREMBLE = {"AU01_r": 0.076, "AU02_r": 0.019, "AU04_r": 0.023, "AU06_r": 0.093, "AU09_r": 0.008, "AU10_r": 0.099}
+TREMBLE |= {"AU12_r": 0.072, "AU15_r": 0.030, "AU20_r": 0.028}
+MIN_HEIGHT = 4.0  # times TREMBLE
+MIN_SCORE = 6.0
+NOISE_FLOOR = 1.3  # times TREMBLE: no unit is less noisy
 NEAR_S = 1.0  # before and after a peak: where a hand covers the mouth everything is noisy
 EDGE = 0.25  # onset and offset lie where this share of the height is reached
 # Of the face around a peak, EDGE_FRAMES more on either side: it turns by less, is measured as well as this, and does not
@@ -39,8 +42,6 @@ TURN_DEG = {"pose_pitch_deg": 4.0, "pose_yaw_deg": 5.0, "pose_roll_deg": 5.0}
 LEAST_QUALITY = 0.5
 LEAP = {"face_x": 0.1, "face_y": 0.1, "face_size": 0.1}  # from frame to frame, of the picture
 EDGE_FRAMES = 2
-# Lids move with every blink, and lips press, part and round with every syllable; that is no micro-expression.
-EXCLUDED_UNITS = {f"AU{unit:02d}_r" for unit in (5, 7, 14, 17, 23, 25, 26, 28, 45)}
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def micro_expressions(clip: Clip) -> list[Event]:
     peaks = [
         (score, column, run)
         for column in face.columns
-        if column.startswith("AU") and column not in EXCLUDED_UNITS
-        for score, run in _peaks(series_of(face, column), events.frame_s(face.timestamps_s))
+        if column in TREMBLE  # the others' bursts are blinks and syllables
+        for score, run in _peaks(series_of(face, column), events.frame_s(face.timestamps_s), TREMBLE[column])
         if not any(blink.first - 1 <= run.apex <= blink.last + 1 for blink in blinking)
     ]
     hand = covered(face, clip.get("pose"))
@@ -114,7 +115,7 @@ def _in_doubt(face: Features, event: Event) -> bool:
 Peak = tuple[float, str, Run]  # score, column, frames
 
 
-def _peaks(series: Array, step_s: float) -> list[tuple[float, Run]]:
+def _peaks(series: Array, step_s: float, tremble: float) -> list[tuple[float, Run]]:
     """(score, frames) of the brief peaks of one unit's intensity (T,)."""
     if np.isfinite(series).sum() < 3:
         return []
@@ -122,11 +123,11 @@ def _peaks(series: Array, step_s: float) -> list[tuple[float, Run]]:
     clip_noise = _noise(series, away)
     near = max(1, round(NEAR_S / step_s))
     result = []
-    for run in events.brief_peaks(series, step_s, MIN_HEIGHT):
+    for run in events.brief_peaks(series, step_s, MIN_HEIGHT * tremble):
         around = slice(max(0, run.first - near), run.last + near + 1)
         beside = away[around].copy()
         beside[run.first - around.start : run.last + 1 - around.start] = np.nan
-        result.append((run.height / (max(clip_noise, _noise(series[around], beside)) + NOISE_FLOOR), run))
+        result.append((run.height / (max(clip_noise, _noise(series[around], beside)) + NOISE_FLOOR * tremble), run))
     return result
 
 
