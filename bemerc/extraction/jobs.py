@@ -124,6 +124,7 @@ class Task:
     clip_hash      its SHA-256, by which processes lock it
     alone          it was with a worker that died, so it is not handed out beside others again
     worker_deaths  how many workers died over it since one of its segments was last finished
+    losses         how many machines went away while it was measured there
     """
 
     clip_hash: str
@@ -132,11 +133,12 @@ class Task:
     requests: tuple[Request, ...]
     alone: bool = False
     worker_deaths: int = 0
+    losses: int = 0
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """The first message to a worker: the folder of the store, and what it extracts."""
+    """The first message to a worker: the folder of the store (None: send results to the pool), and what it extracts."""
 
-    store: Path
+    store: Path | None
     specs: tuple[ExtractorSpec, ...]

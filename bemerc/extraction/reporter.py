@@ -1,4 +1,4 @@
-"""A worker's reports: results into the store and a message to the pool; its heartbeat and status."""
+"""A worker's reports: results into the store, or to the pool, and a message to the pool; its heartbeat and status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RequestOutcome = Result | Failure | MachineError
 class Reporter:
     """Reports on the tasks that ``begin`` names, whose requests are identified by their identity as objects."""
 
-    def __init__(self, connection: Connection, store: Store, status: mmap.mmap) -> None:
+    def __init__(self, connection: Connection, store: Store | None, status: mmap.mmap) -> None:
         self._connection, self._store, self._status = connection, store, status
         self._last_beat = 0.0
         self._sending = threading.Lock()  # tracks are decoded in threads, each of which sends heartbeats
@@ -65,6 +65,8 @@ class Reporter:
         for modality, outcome in outcomes.items():
             if isinstance(outcome, MachineError):
                 lost[request.keys[modality]] = str(outcome)
+            elif self._store is None:
+                self._send("result", modality, request.keys[modality], outcome)
             else:
                 self._store.put(modality, request.keys[modality], outcome)
         self._send("done", task, at, lost)

@@ -18,6 +18,7 @@ from bemerc.core.cpu import usable_cores
 from bemerc.core.errors import BemercError
 from bemerc.core.progress import bar
 from bemerc.extraction.audio import egemaps, prosody, speech_encoder
+from bemerc.extraction.engine import Engine, RayWorkers, Workers
 from bemerc.extraction.errors import DamagedError
 from bemerc.extraction.face import extractor as face
 from bemerc.extraction.face import openface
@@ -31,6 +32,7 @@ from bemerc.extraction.plan import Plan, make_plan
 from bemerc.extraction.pose import body
 from bemerc.extraction.store import Store
 from bemerc.extraction.worker_pool import WorkerPool
+from bemerc.extraction.worker_process import ProcessEngine
 from bemerc.extraction.write_caches import replaceable, write_modality
 
 # One worker needs some 400 MB on long 1080p clips.
@@ -42,7 +44,7 @@ def extract_video(
     out_dir: Path,
     store_dir: Path,
     params: VideoParams,
-    workers: int = 0,
+    workers: Workers = 0,
     *,
     retry_failed: bool = False,
 ) -> Outcome:
@@ -67,7 +69,7 @@ def extract_audio(
     out_dir: Path,
     store_dir: Path,
     params: AudioParams,
-    workers: int = 0,
+    workers: Workers = 0,
     *,
     retry_failed: bool = False,
 ) -> Outcome:
@@ -81,7 +83,7 @@ def extract_speech(
     out_dir: Path,
     store_dir: Path,
     params: AudioParams,
-    workers: int = 0,
+    workers: Workers = 0,
     *,
     retry_failed: bool = False,
 ) -> Outcome | None:
@@ -125,7 +127,7 @@ def _run_section(
     out_dir: Path,
     store_dir: Path,
     params: VideoParams | AudioParams,
-    workers: int,
+    workers: Workers,
     retry_failed: bool,
 ) -> Outcome:
     limits = params.max_failed_share, params.clip_timeout_s
@@ -137,7 +139,7 @@ def run(
     specs: tuple[ExtractorSpec, ...],
     out_dir: Path,
     store_dir: Path,
-    workers: int = 0,
+    workers: Workers = 0,
     max_failed_share: float = 0.1,
     clip_timeout_s: float = 120.0,
     *,
@@ -145,7 +147,7 @@ def run(
 ) -> Outcome:
     """Extract what the store lacks and write one cache per spec.
 
-    workers       processes; 0 = one per core, 8 at most
+    workers       processes (0 = one per core, 8 at most), or a Ray cluster
     retry_failed  delete the stored failures of these utterances, and try them again
 
     Results of the store that turn out damaged are extracted anew. Raises MediaError when more than ``max_failed_share``
@@ -169,7 +171,7 @@ def run(
         modalities |= {*plan.modalities(specs)}
         limit = FailureLimit(len(jobs) - len(plan.absent), max_failed_share, listing)
         limit.check(plan.failures, plan.retryable)
-        lost = _extract(plan, specs, store, workers or min(_MOST_WORKERS, usable_cores()), clip_timeout_s, done)
+        lost = _extract(plan, specs, store, workers, clip_timeout_s, done)
         try:
             by_modality = {spec.modality: unmeasured(spec, plan, store, lost) for spec in specs}
             without = combined(by_modality.values())
@@ -220,7 +222,7 @@ def _extract(
     plan: Plan,
     specs: tuple[ExtractorSpec, ...],
     store: Store,
-    workers: int,
+    workers: Workers,
     clip_timeout_s: float,
     done: set[str],
 ) -> dict[str, str]:
@@ -228,15 +230,24 @@ def _extract(
     were extracted here are added to ``done``."""
     if not plan.tasks:
         return {}
-    setup = WorkerSetup(store.folder.absolute(), specs)
-    clips_per_worker = max(map(batch_size, specs))
-    workers = min(1 if clips_per_worker > 1 else workers, len(plan.tasks))
     total = sum(len(task.requests) for task in plan.tasks)
     with (
         Leases(store.folder) as leases,
-        WorkerPool(setup, store, leases, workers, clip_timeout_s, clips_per_worker) as pool,
+        _engine(workers, specs, store, len(plan.tasks)) as engine,
+        WorkerPool(engine, store, leases, clip_timeout_s) as pool,
         bar(f"Measuring {' and '.join(plan.modalities(specs))}", total, "utterances") as advance,
     ):
         pool.run(plan.tasks, advance)
     done |= pool.done
     return pool.lost
+
+
+def _engine(workers: Workers, specs: tuple[ExtractorSpec, ...], store: Store, tasks: int) -> Engine:
+    """Where the work is done. BemercError where Ray is asked for and is not there."""
+    if isinstance(workers, RayWorkers):
+        from bemerc.extraction.ray_engine import RayEngine
+
+        return RayEngine(WorkerSetup(None, specs), workers, tasks)
+    clips_per_worker = max(map(batch_size, specs))
+    most = 1 if clips_per_worker > 1 else workers or min(_MOST_WORKERS, usable_cores())
+    return ProcessEngine(WorkerSetup(store.folder.absolute(), specs), min(most, tasks), clips_per_worker)

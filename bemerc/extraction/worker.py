@@ -42,7 +42,8 @@ def _serve(connection: Connection) -> None:
         connection.send(("stop", str(error)))
         return
     connection.send(("ready",))
-    reporter = Reporter(connection, Store(setup.store), mmap.mmap(int(sys.argv[2]), STATUS.size))
+    store = None if setup.store is None else Store(setup.store)
+    reporter = Reporter(connection, store, mmap.mmap(int(sys.argv[2]), STATUS.size))
     extractors.heartbeat = reporter.heartbeat
     audio = all(spec.modality in ("audio", "speech") for spec in setup.specs)
     while True:

@@ -16,17 +16,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from multiprocessing.connection import wait
 
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.terminal import printable
+<<<<<<< HEAD
 from bemerc.extraction.jobs import Request, Task, WorkerSetup
 from bemerc.extraction.leases import STALE_S, Leases
+=======
+from bemerc.extraction.engine import Engine, Worker
+from bemerc.extraction.jobs import Request, Task
+from bemerc.extraction.locks import ClipLocks
+>>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
 from bemerc.extraction.store import Store
-from bemerc.extraction.worker_process import WorkerProcess
 from bemerc.extraction.worker_status import DECODING
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,8 @@ _LONGEST_TICK_S = 2.0
 _MOST_BAD_STARTS = 3
 # Workers that may die over one clip without a result in between: then it is no single utterance's fault.
 _MOST_DEATHS = 4
+# How often a clip is tried again whose worker's machine went away. One that fills every machine's memory must end.
+_MOST_LOSSES = 6
 # Sound is decoded a second beyond an utterance's end.
 _BEYOND_S = 1.5
 # When all that is left is in work elsewhere, the leases are looked at ever more rarely, down to this.
@@ -50,12 +56,13 @@ _DYING_S = 10.0
 
 
 class WorkerPool(Closeable):
-    """Up to ``workers`` processes that hold ``batch_size`` tasks each; use it in a ``with`` block, which ends them all.
+    """The workers of an engine, at work on tasks; use it in a ``with`` block, which ends them all.
 
     After ``run``, ``done`` holds the keys of the results that were extracted here, not by another process, and ``lost``
     maps a key to the reason why there is no result this time: a worker died over it, or the machine was at fault.
     """
 
+<<<<<<< HEAD
     def __init__(
         self,
         setup: WorkerSetup,
@@ -70,6 +77,13 @@ class WorkerPool(Closeable):
         self._setup, self._store, self._leases = setup, store, leases
         self._most_workers, self._timeout_s, self._batch_size = workers, clip_timeout_s, batch_size
         self._workers: list[WorkerProcess] = []
+=======
+    def __init__(self, engine: Engine, store: Store, locks: ClipLocks, clip_timeout_s: float) -> None:
+        self.lost: dict[str, str] = {}
+        self.done: set[str] = set()
+        self._engine, self._store, self._locks, self._timeout_s = engine, store, locks, clip_timeout_s
+        self._workers: list[Worker] = []
+>>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
         self._queue: deque[Task] = deque()
         self._advance: Callable[[int], None] = lambda _: None
         self._bad_starts = 0
@@ -94,13 +108,13 @@ class WorkerPool(Closeable):
         while self._queue or any(worker.tasks for worker in self._workers):
             self._leases.beat()
             self._hand_out()
-            busy = {worker.connection: worker for worker in self._workers if worker.tasks}
+            busy = [worker for worker in self._workers if worker.tasks]
             if not busy:
                 time.sleep(_POLL_S)
-                self._wait_for_others(self._tick_s())
+                self._notice_waiting(self._tick_s())
                 continue
-            for connection in wait(list(busy), _POLL_S):
-                self._receive(busy[connection])  # type: ignore[index]
+            for worker in self._engine.wait(busy, _POLL_S):
+                self._receive(worker)
             self._end_silent_workers(self._tick_s())
 
     def _tick_s(self) -> float:
@@ -119,12 +133,26 @@ class WorkerPool(Closeable):
                 reason = f"its worker gave no sign of life for {limit_s:g} s and was stopped."
                 self._on_worker_death(worker, reason, hung=True)
 
+<<<<<<< HEAD
     def _wait_for_others(self, passed_s: float) -> None:
         """All that is left is in work in other processes. Log which ones: they may hang."""
         self._waited_s += passed_s
         if self._queue and self._waited_s > self._next_notice_s:
             self._next_notice_s += _NEXT_NOTICE_S
             holders = sorted({holder for task in self._queue if (holder := self._leases.holder(task.clip_hash))})
+=======
+    def _notice_waiting(self, passed_s: float) -> None:
+        """Nothing can be handed out: log, now and then, what has to come first."""
+        self._waited_s += passed_s
+        if not self._queue or self._waited_s <= self._next_notice_s:
+            return
+        self._next_notice_s += _NEXT_NOTICE_S
+        if lacking := self._engine.lacks():
+            log.warning("Waiting for %s.", lacking)
+        else:  # all that is left is locked by other processes, which may be stopped, or hang
+            pids = sorted({pid for task in self._queue if (pid := self._locks.holder(task.clip_hash)) is not None})
+            who = f"process {', '.join(map(str, pids))} of this machine" if pids else "a process of another machine"
+>>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
             log.warning(
                 "Waiting for %s, at work on the remaining %d clips (such as '%s'). What gives no sign of life for %g s is "
                 "extracted here; if one hangs, end it.",
@@ -141,13 +169,13 @@ class WorkerPool(Closeable):
         if time.monotonic() < self._next_look:
             return
         free = [worker for worker in self._workers if not worker.tasks]
-        while free or len(self._workers) < self._most_workers:
+        while free or self._engine.can_start(len(self._workers)):
             tasks = self._next_batch()
             if not tasks:
                 self._wait_to_look_again()
                 return
             if not free:
-                self._workers.append(WorkerProcess(self._setup))
+                self._workers.append(self._engine.start())
                 free = self._workers[-1:]
             free.pop().give(tasks)
 
@@ -160,7 +188,7 @@ class WorkerPool(Closeable):
     def _next_batch(self) -> tuple[Task, ...]:
         """The next tasks for one worker. Clips that may have crashed a worker are first in the queue and come alone."""
         tasks: list[Task] = []
-        while len(tasks) < self._batch_size and not (
+        while len(tasks) < self._engine.batch_size and not (
             tasks and (tasks[0].alone or (self._queue and self._queue[0].alone))
         ):
             task = self._next_task()
@@ -195,9 +223,9 @@ class WorkerPool(Closeable):
         self._advance(len(task.requests) - len(requests))
         return replace(task, requests=requests)
 
-    def _receive(self, worker: WorkerProcess) -> None:
+    def _receive(self, worker: Worker) -> None:
         try:
-            kind, *rest = worker.connection.recv()
+            kind, *rest = worker.receive()
         except (EOFError, ConnectionResetError):
             self._on_worker_death(worker, worker.end(_DYING_S))
             return
@@ -215,14 +243,23 @@ class WorkerPool(Closeable):
             self.lost |= lost
             self.done |= {*worker.finish(task, request).keys.values()} - {*lost}
             self._advance(1)
+        elif kind == "result":  # of a worker that does not see the store
+            self._store.put(*rest)
 
-    def _on_worker_death(self, worker: WorkerProcess, reason: str, *, hung: bool = False) -> None:
+    def _on_worker_death(self, worker: Worker, reason: str, *, hung: bool = False) -> None:
         """Queue the unfinished requests of a dead worker again; of several clips each is tried again alone."""
         self._workers.remove(worker)
         self._next_look = 0.0
         tasks = worker.take_back()
         for task in tasks:
+<<<<<<< HEAD
             self._leases.release(task.clip_hash)
+=======
+            self._locks.release(task.clip_hash)
+        if worker.vanished:
+            self._queue.extendleft(self._after_loss(worker, tasks, reason))
+            return
+>>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
         if not worker.ready:
             self._bad_starts += 1
             if hung or worker.exit_code >= 0 or self._bad_starts > _MOST_BAD_STARTS:  # not killed: something is missing
@@ -238,6 +275,22 @@ class WorkerPool(Closeable):
             again = (replace(task, requests=requests, alone=True) for task, requests in reversed(unfinished))
             self._queue.extendleft(again)
 
+    def _after_loss(self, worker: Worker, tasks: tuple[Task, ...], reason: str) -> Iterator[Task]:
+        """What a worker was at that its machine took away: each clip is tried again alone, a few times."""
+        for i, task in enumerate(tasks):
+            unfinished = worker.open_requests(i)
+            if not unfinished:
+                continue
+            if task.losses < _MOST_LOSSES:
+                yield replace(task, requests=unfinished, alone=True, losses=task.losses + 1)
+            else:
+                self._give_up(unfinished, f"{reason} It was tried {_MOST_LOSSES + 1} times.")
+
+    def _give_up(self, requests: tuple[Request, ...], reason: str) -> None:
+        for request in requests:
+            self.lost |= dict.fromkeys(request.keys.values(), f"While it was measured, {reason}")
+        self._advance(len(requests))
+
     def _retry_rest(self, task: Task, unfinished: tuple[Request, ...], status: tuple[int, float], reason: str) -> None:
         """Give up the request that a worker died over, and queue the rest of its clip."""
         at, decoded_s = status
@@ -252,9 +305,7 @@ class WorkerPool(Closeable):
                 given_up = ()
         gone = {*map(id, given_up)}
         rest = tuple(request for request in unfinished if id(request) not in gone)
-        for request in given_up:
-            self.lost |= dict.fromkeys(request.keys.values(), f"While it was measured, {reason}")
-        self._advance(len(given_up))
+        self._give_up(given_up, reason)
         if rest:
             self._queue.appendleft(replace(task, requests=rest, alone=True, worker_deaths=deaths))
 

@@ -1,4 +1,4 @@
-"""One worker process as the pool sees it: the pipe to it, its tasks, its status and its exit."""
+"""Worker processes of this machine: the pipe to each, its status and its exit."""
 
 from __future__ import annotations
 
@@ -8,34 +8,45 @@ import signal
 import subprocess
 import sys
 import tempfile
-from multiprocessing.connection import Connection, Pipe
-from typing import IO
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import IO, Any
 
 from bemerc.core.terminal import printable
-from bemerc.extraction.jobs import Request, Task, WorkerSetup
-from bemerc.extraction.worker_status import DECODING, STATUS
+from bemerc.extraction.engine import Engine, Worker
+from bemerc.extraction.jobs import Task, WorkerSetup
+from bemerc.extraction.worker_status import STATUS
 
 # The pool is the parallel part; libraries that start threads of their own only get into each other's way.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-class WorkerProcess:
-    """A running ``python -m bemerc.extraction.worker``.
+class ProcessEngine(Engine):
+    """Up to ``workers`` processes of this machine, which hold ``batch_size`` clips each."""
 
-    ready      whether it has opened its extractors
-    silent_s   seconds since its last message, as the pool counts them
-    status     once it has ended: what it was doing, see bemerc.extraction.worker_status
-    exit_code  once it has ended: negative for a signal
-    """
+    def __init__(self, setup: WorkerSetup, workers: int, batch_size: int = 1) -> None:
+        self._setup, self._workers, self.batch_size = setup, workers, batch_size
+
+    def close(self) -> None:
+        """Nothing is held beside the workers."""
+
+    def can_start(self, running: int) -> bool:
+        return running < self._workers
+
+    def start(self) -> WorkerProcess:
+        return WorkerProcess(self._setup)
+
+    def wait(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
+        by_connection = {worker.connection: worker for worker in workers if isinstance(worker, WorkerProcess)}
+        return [by_connection[connection] for connection in wait(list(by_connection), timeout_s)]  # type: ignore[index]
+
+
+class WorkerProcess(Worker):
+    """A running ``python -m bemerc.extraction.worker``; see ``Worker``."""
 
     def __init__(self, setup: WorkerSetup) -> None:
+        super().__init__()
         self.connection, remote = Pipe()
-        self.ready = False
-        self.tasks: tuple[Task, ...] = ()
-        self.silent_s = 0.0
-        self.exit_code = 0
-        self.status = (DECODING, 0.0)
-        self._open: dict[tuple[int, int], Request] = {}
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed when the worker is
         self._status_file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  the same
         self._status_file.write(STATUS.pack(*self.status))
@@ -44,11 +55,7 @@ class WorkerProcess:
         remote.close()
         self._send(setup)
 
-    def give(self, tasks: tuple[Task, ...]) -> None:
-        """Hand over tasks."""
-        self.tasks = tasks
-        self._open = {(i, at): request for i, task in enumerate(tasks) for at, request in enumerate(task.requests)}
-        self.silent_s = 0.0
+    def send(self, tasks: tuple[Task, ...]) -> None:
         self._send(tasks)
 
     def _send(self, message: WorkerSetup | tuple[Task, ...]) -> None:
@@ -56,25 +63,14 @@ class WorkerProcess:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(message)
 
-    def finish(self, task: int, request: int) -> Request:
-        """Mark one request of a task as done, both by their index; returns it."""
-        return self._open.pop((task, request))
-
-    def open_requests(self, task: int) -> tuple[Request, ...]:
-        """The requests of a task that are not done."""
-        return tuple(request for (i, _), request in self._open.items() if i == task)
-
-    def take_back(self) -> tuple[Task, ...]:
-        """Take its tasks from the worker; returns them."""
-        tasks, self.tasks = self.tasks, ()
-        return tasks
+    def receive(self) -> tuple[Any, ...]:
+        message: tuple[Any, ...] = self.connection.recv()
+        return message
 
     def is_dead(self) -> bool:
-        """Whether the process has ended by itself."""
         return self._process.poll() is not None
 
     def end(self, grace_s: float = 0.0) -> str:
-        """Kill the process unless it ends by itself within ``grace_s``; how it ended, as the end of a sentence."""
         self.connection.close()
         try:
             self.exit_code = self._process.wait(grace_s)
