@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from bemerc.cache import open_cache as open_cache
 from bemerc.core import config
 from bemerc.core.errors import BemercError
+from bemerc.extraction.engine import RayWorkers
 from bemerc.pipeline import clips
 from bemerc.pipeline.clips import Measured as Measured
 
@@ -48,6 +49,8 @@ def extract(
     asr: str | None = None,
     landmarks: bool | None = None,
     retry_failed: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
 ) -> Measured:
     """Measure face, body and voice of every clip of ``source``, once, into frame caches in ``out``.
 
@@ -55,10 +58,12 @@ def extract(
     out           folder of the caches; None = features, features/NAME for a single clip, cache/ beside a manifest
     params        a params.yaml, of which extract_video and extract_audio are read; None = the defaults
     only          video: face and body alone; audio: sound alone
-    workers       processes; 0 = one per core
+    workers       worker processes; 0 = one per core
     asr           a Whisper (name or folder) that transcribes videos without subtitles
     landmarks     keep raw points of faces, which can identify people; None = as for ``out`` before, else as in params
     retry_failed  try the clips again that failed before
+    engine        local: processes of this machine; ray: processes on the nodes of a Ray cluster
+    ray_address   HOST:PORT of the cluster; None = RAY_ADDRESS, else a new one on this machine
 
     Interrupted work goes on where it stopped. Raises BemercError; a clip that cannot be measured is no error: it
     stands in ``outcomes`` and in the caches with its reason. Of a prepared corpus ``max_failed_share`` of the clips
@@ -67,12 +72,14 @@ def extract(
     for name, path in (("source", source), ("out", out)):
         if path is not None and not str(path):
             raise BemercError(f"{name} is empty, as a shell's unset variable is. Name the folder; '.' is this one.")
+    if ray_address is not None and engine != "ray":
+        raise BemercError("An address of a Ray cluster is named, and the engine is local: add --engine ray.")
     return clips.extract(
         Path(source),
         _path(out),
         _source(params),
         only=only,
-        workers=workers,
+        workers=RayWorkers(workers, ray_address) if engine == "ray" else workers,
         asr=asr,
         landmarks=landmarks,
         retry_failed=retry_failed,

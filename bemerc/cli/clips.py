@@ -70,6 +70,18 @@ def extract(
     ] = None,
     asr: Asr = None,
     workers: Workers = 0,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", envvar="BEMERC_ENGINE", help="Work on this machine, or on a Ray cluster."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            help="The cluster's head. Default: RAY_ADDRESS, else a new cluster on this machine.",
+        ),
+    ] = None,
     retry_failed: RetryFailed = False,
     params: ParamsFile = None,
     settings: Settings = None,
@@ -101,6 +113,8 @@ def extract(
         asr=asr,
         landmarks=landmarks,
         retry_failed=retry_failed,
+        engine=engine,
+        ray_address=ray_address,
     )
     folder = clips.project_of(path, "", out).cache_dir
     table = None if clips.is_manifest(path) else clip_table.write(folder, measured)

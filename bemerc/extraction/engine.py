@@ -20,7 +20,7 @@ class RayWorkers:
     """Workers on a Ray cluster.
 
     count    how many; 0 = as many as its nodes have cores, those that join later included
-    address  of the cluster (HOST:PORT); None = RAY_ADDRESS, else the cluster of this machine, else a new one on it
+    address  of the cluster (HOST:PORT); None = RAY_ADDRESS, else a new one on this machine
     """
 
     count: int = 0

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 _MEMORY_BYTES = 700 * 2**20
 _ENCODER_BYTES = 3 * 2**30
 _ENDING_S = 5.0
+_CONNECT_S = 10.0
 # What ends before it has started is one thing too many on a cluster where nodes come and go.
 _MOST_FAILED_STARTS = 20
 
@@ -173,17 +175,29 @@ def _connect(address: str | None) -> Callable[[], None]:
     if ray.is_initialized():  # a notebook's own connection
         return lambda: None
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    named = address or os.environ.get("RAY_ADDRESS")
+    named = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
-        ray.init(address=named or "auto", **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if named is not None or not isinstance(error, ConnectionError):
-            raise BemercError(
-                f"No connection to the Ray cluster {printable(named or 'of this machine', 200)}: {_last_line(error)} See "
-                "'ray status' there; the address is HOST:PORT of its head node, and its Ray and Python are the same as here."
-            ) from None
-        ray.init(include_dashboard=False, num_cpus=usable_cores(), **quiet)
+        _check_answers(named)
+        if named == "local":
+            ray.init(address="local", include_dashboard=False, num_cpus=usable_cores(), **quiet)
+        else:
+            ray.init(address=named, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _last_line(error)
+        raise BemercError(
+            f"No connection to the Ray cluster {printable(named, 200)} ({reason.rstrip('.')}). The address is HOST:PORT of its "
+            "head node (see 'ray status' there), and Ray and Python must be the same as here."
+        ) from None
     return ray.shutdown  # type: ignore[no-any-return]
+
+
+def _check_answers(address: str) -> None:
+    """OSError or ValueError where nothing answers at HOST:PORT: Ray itself would try for many minutes."""
+    if address not in ("auto", "local"):
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        if not (host and port.isdecimal()):
+            raise ValueError("it is no HOST:PORT")
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
 
 
 def _needs(specs: Sequence[ExtractorSpec]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from bemerc.corpus.reading import Reading
 from bemerc.pipeline.project import Project
 
 if TYPE_CHECKING:
+    from bemerc.extraction.engine import Workers
     from bemerc.extraction.outcome import Outcome
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def extract(
     params: Source,
     *,
     only: Only | None = None,
-    workers: int = 0,
+    workers: Workers = 0,
     asr: str | None = None,
     landmarks: bool | None = None,
     retry_failed: bool = False,

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from bemerc.corpus.manifest import Manifest
 from bemerc.extraction import run as extraction
+from bemerc.extraction.engine import Workers
 from bemerc.extraction.jobs import jobs_from_manifest
 from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import AudioParams
@@ -26,11 +27,11 @@ def params_of(project: Project) -> AudioParams:
 
 
 def run(
-    project: Project, manifest: Manifest, workers: int = 0, *, retry_failed: bool = False, tolerant: bool = False
+    project: Project, manifest: Manifest, workers: Workers = 0, *, retry_failed: bool = False, tolerant: bool = False
 ) -> tuple[Outcome, ...]:
     """Measure the sound of every clip: prosody, and then what ``extract_audio.speech_backend`` names.
 
-    workers   processes; 0 = one per core
+    workers   processes (0 = one per core), or a Ray cluster
     tolerant  for clips of no corpus: any number may fail, and without a speech backend there is no speech.h5. Else
               ``extract_audio.max_failed_share`` of them may, else BemercError is raised, and an empty one is left
     """

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from bemerc.corpus.manifest import Manifest
 from bemerc.extraction import run as extraction
+from bemerc.extraction.engine import Workers
 from bemerc.extraction.jobs import jobs_from_manifest
 from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import VideoParams
@@ -19,7 +20,7 @@ from bemerc.pipeline.project import Project
 def run(
     project: Project,
     manifest: Manifest,
-    workers: int = 0,
+    workers: Workers = 0,
     *,
     retry_failed: bool = False,
     landmarks: bool | None = None,
@@ -27,7 +28,7 @@ def run(
 ) -> Outcome:
     """Measure face and body of every clip.
 
-    workers    processes; 0 = one per core
+    workers    processes (0 = one per core), or a Ray cluster
     landmarks  keep raw points of faces, which can identify people; None = as the params say
     tolerant   any number of clips may fail; else ``extract_video.max_failed_share`` of them, or BemercError is raised
     """
