@@ -22,14 +22,9 @@ from dataclasses import replace
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.terminal import printable
-<<<<<<< HEAD
-from bemerc.extraction.jobs import Request, Task, WorkerSetup
-from bemerc.extraction.leases import STALE_S, Leases
-=======
 from bemerc.extraction.engine import Engine, Worker
 from bemerc.extraction.jobs import Request, Task
-from bemerc.extraction.locks import ClipLocks
->>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
+from bemerc.extraction.leases import STALE_S, Leases
 from bemerc.extraction.store import Store
 from bemerc.extraction.worker_status import DECODING
 
@@ -62,28 +57,11 @@ class WorkerPool(Closeable):
     maps a key to the reason why there is no result this time: a worker died over it, or the machine was at fault.
     """
 
-<<<<<<< HEAD
-    def __init__(
-        self,
-        setup: WorkerSetup,
-        store: Store,
-        leases: Leases,
-        workers: int,
-        clip_timeout_s: float,
-        batch_size: int = 1,
-    ) -> None:
+    def __init__(self, engine: Engine, store: Store, leases: Leases, clip_timeout_s: float) -> None:
         self.lost: dict[str, str] = {}
         self.done: set[str] = set()
-        self._setup, self._store, self._leases = setup, store, leases
-        self._most_workers, self._timeout_s, self._batch_size = workers, clip_timeout_s, batch_size
-        self._workers: list[WorkerProcess] = []
-=======
-    def __init__(self, engine: Engine, store: Store, locks: ClipLocks, clip_timeout_s: float) -> None:
-        self.lost: dict[str, str] = {}
-        self.done: set[str] = set()
-        self._engine, self._store, self._locks, self._timeout_s = engine, store, locks, clip_timeout_s
+        self._engine, self._store, self._leases, self._timeout_s = engine, store, leases, clip_timeout_s
         self._workers: list[Worker] = []
->>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
         self._queue: deque[Task] = deque()
         self._advance: Callable[[int], None] = lambda _: None
         self._bad_starts = 0
@@ -133,14 +111,6 @@ class WorkerPool(Closeable):
                 reason = f"its worker gave no sign of life for {limit_s:g} s and was stopped."
                 self._on_worker_death(worker, reason, hung=True)
 
-<<<<<<< HEAD
-    def _wait_for_others(self, passed_s: float) -> None:
-        """All that is left is in work in other processes. Log which ones: they may hang."""
-        self._waited_s += passed_s
-        if self._queue and self._waited_s > self._next_notice_s:
-            self._next_notice_s += _NEXT_NOTICE_S
-            holders = sorted({holder for task in self._queue if (holder := self._leases.holder(task.clip_hash))})
-=======
     def _notice_waiting(self, passed_s: float) -> None:
         """Nothing can be handed out: log, now and then, what has to come first."""
         self._waited_s += passed_s
@@ -149,10 +119,8 @@ class WorkerPool(Closeable):
         self._next_notice_s += _NEXT_NOTICE_S
         if lacking := self._engine.lacks():
             log.warning("Waiting for %s.", lacking)
-        else:  # all that is left is locked by other processes, which may be stopped, or hang
-            pids = sorted({pid for task in self._queue if (pid := self._locks.holder(task.clip_hash)) is not None})
-            who = f"process {', '.join(map(str, pids))} of this machine" if pids else "a process of another machine"
->>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
+        else:  # all that is left is in work in other processes, which may hang
+            holders = sorted({holder for task in self._queue if (holder := self._leases.holder(task.clip_hash))})
             log.warning(
                 "Waiting for %s, at work on the remaining %d clips (such as '%s'). What gives no sign of life for %g s is "
                 "extracted here; if one hangs, end it.",
@@ -252,14 +220,10 @@ class WorkerPool(Closeable):
         self._next_look = 0.0
         tasks = worker.take_back()
         for task in tasks:
-<<<<<<< HEAD
             self._leases.release(task.clip_hash)
-=======
-            self._locks.release(task.clip_hash)
         if worker.vanished:
             self._queue.extendleft(self._after_loss(worker, tasks, reason))
             return
->>>>>>> aa220f7 (Where workers run is an engine of its own: processes of this machine, or actors of a Ray cluster)
         if not worker.ready:
             self._bad_starts += 1
             if hung or worker.exit_code >= 0 or self._bad_starts > _MOST_BAD_STARTS:  # not killed: something is missing

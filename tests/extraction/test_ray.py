@@ -1,6 +1,6 @@
 """Extraction on a Ray cluster of several nodes on this machine: the same bytes, whatever is killed meanwhile.
 
-    python -m pytest -m ray
+python -m pytest -m ray
 """
 
 from __future__ import annotations
