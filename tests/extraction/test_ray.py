@@ -102,6 +102,13 @@ def meanwhile(happen: Callable[[], None], log: Path, finished: int = 1) -> threa
     return thread
 
 
+def vanish(node: Any) -> None:
+    """kill -9 of all that Ray has on a node, as where a spot instance is taken away."""
+    for kind in node.all_processes.values():
+        for info in kind:
+            info.process.kill()
+
+
 def test_same_bytes_as_on_one_machine(
     jobs: list[Job], plain: bytes, cluster: Any, nodes: list[Any], tmp_path: Path
 ) -> None:
@@ -137,9 +144,9 @@ def test_a_node_that_goes_and_one_that_comes(
     log = tmp_path / "log.txt"
 
     def swap() -> None:
-        cluster.remove_node(nodes[0], allow_graceful=False)
-        cluster.remove_node(nodes[1], allow_graceful=False)
         nodes.append(cluster.add_node(num_cpus=1))
+        for node in nodes[:2]:
+            vanish(node)
 
     thread = meanwhile(swap, log)
     outcome = on_cluster(jobs, tmp_path, cluster, spec(log=str(log), pause_s=0.1))
