@@ -12,6 +12,7 @@ where a byte differs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 COMMAND = "import sys; from bemerc.cli.main import app; app(sys.argv[1:])"
 WAYS = ("worker", "actor", "node", "command")
@@ -34,19 +36,26 @@ class Cluster:
         from ray.cluster_utils import Cluster as RayCluster
 
         self._cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
+        self._nodes = [self._join() for _ in range(2)]
 
     @property
     def address(self) -> str:
         return str(self._cluster.address)
 
     def swap(self, draw: random.Random) -> None:
-        """Another node comes, and one of the two goes without a word."""
+        """One of the two nodes goes without a word, and another joins."""
         node = self._nodes.pop(draw.randrange(2))
         for kind in node.all_processes.values():
             for info in kind:
                 info.process.kill()
-        self._nodes.append(self._cluster.add_node(num_cpus=1))
+        self._nodes.append(self._join())
+
+    def _join(self, tries: int = 5) -> Any:
+        """On a machine that is busy with other things a node may take longer to start than Ray waits."""
+        for _ in range(tries - 1):
+            with contextlib.suppress(Exception):
+                return self._cluster.add_node(num_cpus=1)
+        return self._cluster.add_node(num_cpus=1)
 
     def close(self) -> None:
         self._cluster.shutdown()
