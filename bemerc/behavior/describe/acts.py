@@ -106,7 +106,7 @@ def detect(frames: Features, items: Sequence[Item], at_rest: Measures, reference
         away = _away(_plausible_series(frames, item.column), item, at_rest)
         limits = references.reaches.get(item.key, item.least)
         height = reach(away)
-        if height >= max(limits[0], NOISE_MULTIPLE * _median_step(away)):
+        if height >= max(limits[0] / item.trust, NOISE_MULTIPLE * _median_step(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1
             acts.append(

@@ -51,25 +51,25 @@ def _both(column: str, rising: str, falling: str, least: tuple[float, float, flo
     return Item(column, 1, rising, False, least), Item(column, -1, falling, False, least)
 
 
-# The last number: agreement with OpenFace on people who were not fitted on, in tenths (docs/measurements/action_units.md).
+# The last number is how far a unit is to be trusted on real people (docs/measurements/action_units.md).
 UNITS: tuple[Item, ...] = (
     _unit(1, "inner brows raised", 0.8),
     _unit(2, "outer brows raised", 0.6),
-    _unit(4, "brows lowered", 0.6),
-    _unit(5, "upper lids raised", 0.4),
+    _unit(4, "brows lowered", 0.7),
+    _unit(5, "upper lids raised", 0.3),
     _unit(6, "cheeks raised", 0.8),
-    _unit(7, "lids tightened", 0.3),
-    _unit(9, "nose wrinkled", 0.3),
+    _unit(7, "lids tightened", 0.2),
+    _unit(9, "nose wrinkled", 0.2),
     _unit(10, "upper lip raised", 0.6),
     _unit(12, "lip corners pulled up", 1.0),
     _unit(14, "cheeks dimpled", 0.6),
     _unit(15, "lip corners pulled down", 0.5),
-    _unit(17, "chin raised", 0.6),
+    _unit(17, "chin raised", 0.3),
     _unit(20, "lips stretched", 0.3),
-    _unit(23, "lips tightened", 0.4),
+    _unit(23, "lips tightened", 0.3),
     _unit(25, "lips parted", 0.9),
     _unit(26, "jaw dropped", 0.6),
-    _unit(28, "lips sucked in", 0.3),
+    _unit(28, "lips sucked in", 0.2),
 )
 # Two units that move together have one phrase, and the first one's strength and time.
 JOINED = {("AU12_r", "AU06_r"): "smiling", ("AU01_r", "AU02_r"): "brows raised"}
