@@ -90,8 +90,8 @@ def compared(clips: Path, tables: Path) -> list[tuple[Array, Array]]:
             landmarks, rows = clip_landmarks(path), read_openface(table)
             frames = min(len(landmarks), len(rows))
             face = mesh.align(landmarks[:frames])
-            seen = np.isfinite(face.scale)
-            result.append((face.points[seen], rows[:frames][seen]))
+            measured = np.isfinite(face.scale)
+            result.append((face.points[measured], rows[:frames][measured]))
     return result
 
 

@@ -52,11 +52,11 @@ def linear(face: Aligned, shapes: Shapes | None = None) -> Array:
     """
     weights, blend, usual, _ = fitted()
     raw = np.full((len(face.points), len(UNITS)), np.nan)
-    seen = face.rotation[:, 2, 2] >= np.cos(np.radians(HIDDEN_DEG))
-    if seen.any():
-        points = face.points[seen]
+    visible = face.rotation[:, 2, 2] >= np.cos(np.radians(HIDDEN_DEG))
+    if visible.any():
+        points = face.points[visible]
         moved = (points - average_face())[:, :, :2].reshape(len(points), -1)
-        raw[seen] = moved @ weights + (shapes or packaged_shapes())(points) @ blend - usual
+        raw[visible] = moved @ weights + (shapes or packaged_shapes())(points) @ blend - usual
     return raw
 
 
