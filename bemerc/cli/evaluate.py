@@ -27,9 +27,9 @@ def evaluate(
     ] = None,
     data: DataDir = Path("data"),
     models: ModelsDir = Path("models"),
-    out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, plots/ and report.md.")] = Path(
-        "results"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for metrics.json, plots/, report.md and report.html.")
+    ] = Path("results"),
     show: Annotated[bool, typer.Option("--show", help="Print the metrics that are there, and judge nothing.")] = False,
     params: ParamsFile = None,
     settings: Settings = None,
@@ -55,7 +55,7 @@ def evaluate(
         output.print_json(metrics)
         return
     typer.echo(report_text.format_table(metrics))
-    typer.echo(f"The report is in {out / 'report.md'}")
+    typer.echo(f"The report is in {out / 'report.md'}, to look at in {out / 'report.html'}")
 
 
 def compare(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bemerc.core import atomic
@@ -18,39 +19,49 @@ from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.language.predict.records import Prediction
 
 
-def write(path: Path, manifest: Manifest, predictions: Mapping[str, Sequence[Prediction]]) -> int:
-    """Write the table for the variants ``predictions`` (name -> predictions); returns how many utterances are in it.
+@dataclass(frozen=True)
+class Mistake:
+    """An utterance that some variant labelled wrongly; ``answers``: variant -> its prediction, where it has one."""
 
-    Rows are sorted by the confidence of the last variant's mistake: where it is wrong and sure, look at label and
-    behavior.
-    """
-    rows = sorted(_wrong(manifest, predictions), key=lambda row: (-row[1], row[0].id))
+    utterance: Utterance
+    answers: Mapping[str, Prediction]
+    confidence: float
+
+
+def wrong(manifest: Manifest, predictions_of: Mapping[str, Sequence[Prediction]]) -> list[Mistake]:
+    """The mistakes on test, sorted by the last variant's confidence in its own: where it is wrong and sure, look at
+    label and behavior. 0 where that variant is right."""
+    by_id = {name: {p.id: p for p in predictions} for name, predictions in predictions_of.items()}
+    return sorted(_wrong(manifest, by_id), key=lambda one: (-one.confidence, one.utterance.id))
+
+
+def _wrong(manifest: Manifest, by_id: Mapping[str, Mapping[str, Prediction]]) -> Iterator[Mistake]:
+    for utterance in manifest.by_split("test"):
+        answers = {name: of[utterance.id] for name, of in by_id.items() if utterance.id in of}
+        if utterance.label is None or all(p.label == utterance.label for p in answers.values()):
+            continue
+        last = answers.get(list(by_id)[-1])
+        confidence = last.scores[last.label] if last is not None and last.label != utterance.label else 0.0
+        yield Mistake(utterance, answers, confidence)
+
+
+def write(path: Path, manifest: Manifest, predictions: Mapping[str, Sequence[Prediction]]) -> int:
+    """Write the table for the variants ``predictions`` (name -> predictions); returns how many utterances are in it."""
+    mistakes = wrong(manifest, predictions)
     with io.StringIO(newline="") as text:
         table = csv.writer(text)
         table.writerow([cell(name) for name in _head(predictions)])
-        for utterance, _, cells in rows:
-            table.writerow([cell(name) for name in (*_about(utterance), *cells)])
+        for one in mistakes:
+            gold = one.utterance.label or ""
+            cells = [value for name in predictions for value in _cells_of(one.answers.get(name), gold)]
+            table.writerow([cell(name) for name in (*_about(one.utterance), *cells)])
         atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
-    return len(rows)
+    return len(mistakes)
 
 
 def _head(variants: Iterable[str]) -> list[str]:
     columns = [f"{name}{suffix}" for name in variants for suffix in ("", "_confidence", "_p_gold")]
     return ["id", "dialogue", "turn", "speaker", "text", "gold", *columns]
-
-
-def _wrong(
-    manifest: Manifest, predictions_of: Mapping[str, Sequence[Prediction]]
-) -> Iterator[tuple[Utterance, float, list[str]]]:
-    """(utterance, the last variant's confidence in a wrong label or 0, cells of every variant)."""
-    answers = [{p.id: p for p in predictions} for predictions in predictions_of.values()]
-    for utterance in manifest.by_split("test"):
-        row = [predictions.get(utterance.id) for predictions in answers]
-        if utterance.label is None or all(p is None or p.label == utterance.label for p in row):
-            continue
-        last = row[-1]
-        confidence = last.scores[last.label] if last is not None and last.label != utterance.label else 0.0
-        yield utterance, confidence, [cell for p in row for cell in _cells_of(p, utterance.label)]
 
 
 def _cells_of(prediction: Prediction | None, gold: str) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""Write an evaluation's files: metrics.json, plot files for DVC, plots, mistakes.csv and report.md.
+"""Write an evaluation's files: metrics.json, plot files for DVC, plots, mistakes.csv, report.md and report.html.
 
 Numbers come from results.py, sentences from report_text.py, plots from plots.py. The same inputs give the same bytes,
 plots included, so that a second run changes nothing for DVC.
@@ -19,7 +19,7 @@ from bemerc.behavior.tokens import file, words_alone
 from bemerc.cache import open_cache
 from bemerc.core import atomic
 from bemerc.corpus.manifest import read_manifest
-from bemerc.evaluate import evaluation, mistakes, plots, test_access, test_set
+from bemerc.evaluate import evaluation, mistakes, plots, report_page, test_access, test_set
 from bemerc.evaluate.conflict import summary
 from bemerc.evaluate.formatting import METRIC_TITLES
 from bemerc.evaluate.report_text import markdown, title
@@ -39,8 +39,8 @@ def run(
     epochs: Mapping[str, Path] | None = None,
     face_cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the variants and their baselines on test; write metrics.json, plots/, mistakes.csv and report.md to
-    ``out``, and the access to test to test_access.jsonl.
+    """Evaluate the variants and their baselines on test; write metrics.json, plots/, mistakes.csv, report.md and
+    report.html to ``out``, and the access to test to test_access.jsonl.
 
     predictions    variant -> its predictions file, for every one of ``params.variants``
     tokens_path    the token file, for the regressions on behavior; where there is none they are left out
@@ -62,7 +62,10 @@ def run(
     draw(out / "plots", results, curves)
     mistakes.write(out / "mistakes.csv", manifest, predictions_of)
     atomic.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2, allow_nan=False) + "\n", atomic.PUBLIC)
-    atomic.write_text(out / "report.md", markdown(results, bool(curves), before, conflict), atomic.PUBLIC)
+    text = markdown(results, bool(curves), before, conflict)
+    atomic.write_text(out / "report.md", text, atomic.PUBLIC)
+    # Strangers' words are in it, as in mistakes.csv.
+    atomic.write_text(out / "report.html", report_page.page(text, out, manifest, predictions_of))
     return metrics
 
 
