@@ -33,7 +33,7 @@ _MMSA_KEYS: dict[Kind, str] = {"face": "vision", "pose": "pose", "audio": "audio
 _MMSA_SPLITS = {"train": "train", "dev": "valid", "test": "test"}
 # MMSA pads every utterance to the longest: one mis-cut clip of minutes makes a file of gigabytes.
 _MOST_BYTES = 2 << 30
-_NO_PRESENCE = """left out: intensities here are uncalibrated, and what counts as present depends on the person; OpenFace's own
+_NO_PRESENCE = """left out: half of the units are too weak for a threshold (docs/measurements/action_units.md); OpenFace's own
              comes from a classifier. AU45_c is 1 in the frames of a blink"""
 _NOTE = """Written by bemerc from {path} ({extractor}).
 
@@ -45,7 +45,7 @@ Characters of an id that a file's name cannot hold stand in it as % and two digi
 _NOTE_FACE = """
 Columns as OpenFace 2 calls them; success is 1 where a face was detected; angles are radians.
 confidence   {confidence}
-AUxx_r       0 to 5, uncalibrated; AU28_r does not exist in OpenFace and is left out
+AUxx_r       0 to 5, 0 is the person at rest in the clip; AU28_r does not exist in OpenFace and is left out
 AUxx_c       {presence}
 pose_R*      of the face as seen along the camera's line to it; OpenFace corrects for perspective with an assumed lens
 """

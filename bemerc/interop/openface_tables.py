@@ -238,7 +238,7 @@ def as_table(features: Features) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Face frames (T, D) as OpenFace's columns, name and (T,) values, in its order; NaN where no face was detected.
 
     ``confidence`` is our ``quality`` where OpenFace's own is not in the cache. ``AUxx_c`` is OpenFace's own where the
-    cache has it, and else left out: OpenFace's threshold of 1 on our uncalibrated intensities called units present in
+    cache has it, and else left out: OpenFace's threshold of 1 on our intensities, before they had a zero, called units present in
     every frame of some faces. AU45_c marks blinks, which are detected against the clip's own median.
     """
     frames = len(features.values)
