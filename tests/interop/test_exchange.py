@@ -207,7 +207,7 @@ def test_a_csv_of_ours_has_openfaces_names_and_says_what_is_ours(tmp_path: Path)
     }
     about = (tmp_path / "csv" / "README.txt").read_text(encoding="utf-8")
     assert "not OpenFace's confidence" in about
-    assert "uncalibrated" in about
+    assert "0 is the person at rest" in about
 
 
 def test_parts_of_a_long_clip_get_their_rows(tmp_path: Path) -> None:

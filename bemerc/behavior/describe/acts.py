@@ -105,8 +105,10 @@ def detect(frames: Features, items: Sequence[Item], at_rest: Measures, reference
             continue
         away = _away(_plausible_series(frames, item.column), item, at_rest)
         limits = references.reaches.get(item.key, item.least)
+        # Train's own clips say what is much of a weak unit; without them only much of it is believed.
+        least = limits[0] if item.key in references.reaches else limits[0] / item.trust
         height = reach(away)
-        if height >= max(limits[0] / item.trust, NOISE_MULTIPLE * _median_step(away)):
+        if height >= max(least, NOISE_MULTIPLE * _median_step(away)):
             active = events.smooth(away) >= min(max(height / 2, limits[0]), height)
             strength = int(np.searchsorted(limits, height, side="right")) - 1
             acts.append(
