@@ -223,6 +223,18 @@ class BehaviorModel(nn.Module):
                 self.adapter.current.context = context.written()
         return [_until(row, end) for row in written.tolist()]
 
+    def extend(self, batch: Batch, kept: Mapping[str, Any], keep: int = 1) -> tuple[Tensor, dict[str, Any]]:
+        """Read on: (keep, V) log-probabilities of what follows each of the last ``keep`` positions of ``batch``, one row of
+        text, read behind what ``kept`` holds; and what holds both, for the next call. ``kept``: {} at the start.
+
+        Not for adapters that know modalities apart, whose gates look at whole blocks.
+        """
+        with self._one_at_a_time:
+            words = self._embed(self._here(batch.input_ids), self._here(batch.modality), batch)
+            out = self.lm(inputs_embeds=words, use_cache=True, logits_to_keep=keep, **kept)
+            cache = "cache" if "cache" in out else "past_key_values"  # its name before transformers 5.24
+            return out.logits[0].float().log_softmax(-1), {cache: out[cache]}
+
     def merge(self) -> None:
         """Put the adapter into the backbone's weights, in memory: the same up to rounding, and no second way to compute.
 

@@ -35,6 +35,7 @@ from bemerc.language.model import attention_rows, behavior_model, model_folder
 from bemerc.language.model.devices import device_faults, enough_memory
 from bemerc.language.predict import modality_gate, reallocate, reallocation_file, temperature
 from bemerc.language.predict.fitting import Asked, fitting
+from bemerc.language.predict.kept_history import KeptHistory
 from bemerc.language.predict.modes import Mode
 from bemerc.language.predict.records import Prediction
 
@@ -99,6 +100,7 @@ class MercModel:
         self.folder, self.labels = folder, self.metadata.labels
         self._gate = modality_gate.read(folder, self.metadata)
         self._reallocation: reallocation_file.Reallocation | None = None
+        self._kept: KeptHistory | None = None
         self._lm.merge()
         self._prompt = prompt_params(folder, self.metadata)
         own = int(self.metadata.params.get("merc", {}).get("max_length", self._lm.max_length))
@@ -181,6 +183,14 @@ class MercModel:
         asked, _ = fitting(manifest, ask, self._encoder, {item.id: item.voice_of for item in items})
         return self._log_probs(asked, tokens.without(inputs.hidden(tokens.columns)), params, rule)
 
+    def keep_history(self) -> None:
+        """From here on, what was computed of a dialogue is kept for its next utterance, for a conversation that goes on.
+
+        Adapters that know modalities apart compute it anew: their gates look at whole blocks.
+        """
+        if self._lm.adapter is None:
+            self._kept = KeptHistory(self._lm, self._encoder)
+
     def must_give_rows(self) -> None:
         """Raise ModelError where no rule can read this model's attention."""
         self._lm.must_give_rows()
@@ -202,7 +212,9 @@ class MercModel:
     ) -> dict[str, NDArray[np.float64]]:
         """Id -> (C,) log-probabilities of the labels, at the model's temperature; attention is moved where params ask for it, or as ``rule`` says."""
         with enough_memory():
-            if rule or params.reallocate == "none":
+            if self._kept is not None and rule is None and params.reallocate == "none":
+                sums = self._kept.score(asked, tokens)
+            elif rule or params.reallocate == "none":
                 sums = score_labels(self._lm, self._encoder, asked, tokens, params, rule=rule)
             else:
                 sums = reallocated(self._lm, self._encoder, asked, tokens, params, self.reallocation)
