@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "language": {"behavior", "corpus", "media"},
     "evaluate": {"behavior", "cache", "corpus", "language", "sample"},
     "release": {"corpus", "evaluate", "language"},
+    "live": {"behavior", "cache", "corpus", "extraction", "language", "media", "view"},
     "view": {"behavior", "cache", "corpus", "extraction", "interop", "language", "media"},
 }
 # What people call, and may take from every folder.

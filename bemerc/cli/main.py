@@ -5,7 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bemerc.cli import clips, conflict_attention, corpus, evaluate, evidence, exchange, look, predict, project, train
+from bemerc.cli import (
+    clips,
+    conflict_attention,
+    corpus,
+    evaluate,
+    evidence,
+    exchange,
+    live,
+    look,
+    predict,
+    project,
+    train,
+)
 from bemerc.cli.app import EXIT_CODES, App, ErrorHandlingGroup
 from bemerc.cli.cache import cache_app
 from bemerc.cli.conflict import conflict_app
@@ -14,7 +26,7 @@ from bemerc.core.errors import BemercError
 
 ORDER = (
     "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "view", "tokens", "describe", "model", "backbone", "train", "crossfit",
-    "predict", "evidence", "evaluate", "conflict", "compare", "card", "export", "doctor",
+    "predict", "live", "evidence", "evaluate", "conflict", "compare", "card", "export", "doctor",
 )  # fmt: skip
 START = """bemerc: faces, bodies and voices in videos, and emotions by a language model.
   your own clips:  bemerc extract CLIPS, bemerc describe CLIPS  (folder, video)
@@ -31,7 +43,7 @@ class Commands(ErrorHandlingGroup):
 
 
 app = App(invoke_without_command=True, epilog=EXIT_CODES, group=Commands)
-for part in (project, corpus, clips, look, train, predict, evidence, evaluate):
+for part in (project, corpus, clips, look, train, predict, live, evidence, evaluate):
     part.register(app)
 exchange.register(cache_app)
 conflict_attention.register(conflict_app)

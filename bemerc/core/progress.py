@@ -40,7 +40,7 @@ def bar(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
 
     Nothing is shown where warnings of the package are switched off, as ``bemerc -q`` does.
     """
-    if not logging.getLogger("bemerc").isEnabledFor(logging.WARNING):
+    if _Hidden.depth or not logging.getLogger("bemerc").isEnabledFor(logging.WARNING):
         yield silent
     elif sys.stderr.isatty():
         with _live(what, total, unit, done) as advance:
@@ -48,6 +48,22 @@ def bar(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
     else:
         with _plain(what, total, unit, done) as advance:
             yield advance
+
+
+class _Hidden:
+    """How many want no bars, in whatever thread."""
+
+    depth = 0
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Within it no bar is shown, in any thread: what goes on all the time makes no progress."""
+    _Hidden.depth += 1
+    try:
+        yield
+    finally:
+        _Hidden.depth -= 1
 
 
 @contextmanager

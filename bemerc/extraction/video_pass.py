@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,14 @@ from bemerc.media.video import CroppedFrame, Frame, Video
 def extract_video_clip(task: Task, extractors: ExtractorPool, reporter: Reporter) -> None:
     """Decode the clip once; utterances begin and end as their times come. Results go to ``reporter``."""
     waiting = sorted(task.requests, key=lambda request: request.segment.start_s or 0.0, reverse=True)
-    active: list[_ActiveUtterance] = []
+    active: list[ActiveUtterance] = []
     audio = LazyAudio(task.path, reporter.heartbeat, extractors.track)
     try:
         with Video(task.path) as video:
             for frame in video:
                 reporter.heartbeat()
                 while waiting and (waiting[-1].segment.start_s or 0.0) <= frame.timestamp_s:
-                    active.append(_ActiveUtterance(waiting.pop(), extractors, audio))
+                    active.append(ActiveUtterance(waiting.pop(), extractors, audio))
                 active = _finish_ended(active, frame.timestamp_s, video.losses, reporter)
                 active = [utterance for utterance in active if _process(utterance, frame, reporter)]
                 if not waiting and not active:
@@ -51,12 +52,12 @@ def extract_video_clip(task: Task, extractors: ExtractorPool, reporter: Reporter
         reporter.failed(request, starts_too_late(request.segment, video.duration_s))
 
 
-class _ActiveUtterance:
+class ActiveUtterance:
     """An utterance that is on screen: its extractors, and when each takes its next frame."""
 
-    def __init__(self, request: Request, extractors: ExtractorPool, audio: LazyAudio) -> None:
+    def __init__(self, request: Request, extractors: ExtractorPool, audio: Waveforms) -> None:
         self.request, self._pool, self._audio = request, extractors, audio
-        self._extractors = {modality: extractors.take(modality) for modality in request.keys}
+        self.extractors = {modality: extractors.take(modality) for modality in request.keys}
         self._slots: dict[str, int] = {}
 
     @property
@@ -71,7 +72,7 @@ class _ActiveUtterance:
         """Hand the frame to the extractors whose turn it is. Its pixels are converted only if there is one, and all of
         them only for extractors without ``view``."""
         now_s = frame.timestamp_s - self.start_s
-        due = [self._extractors[modality] for modality in self._extractors if self._is_due(modality, now_s)]
+        due = [self.extractors[modality] for modality in self.extractors if self._is_due(modality, now_s)]
         if not due:
             return
         view = CroppedFrame(frame, self.request.segment.crop)
@@ -96,7 +97,7 @@ class _ActiveUtterance:
     def results(self, duration_s: float, note: str) -> dict[str, RequestOutcome]:
         """Finish all extractors: modality -> result, or why there is none."""
         outcomes: dict[str, RequestOutcome] = {}
-        for modality, extractor in self._extractors.items():
+        for modality, extractor in self.extractors.items():
             self._pool.heartbeat()
             if hasattr(extractor, "load_audio"):  # which face is the speaker's may depend on it
                 extractor.load_audio = lambda: self._audio.waveform(self.request.segment)
@@ -114,8 +115,15 @@ class _ActiveUtterance:
 
     def free_extractors(self) -> None:
         """Put the extractors back for the next utterance."""
-        for modality, extractor in self._extractors.items():
+        for modality, extractor in self.extractors.items():
             self._pool.put_back(modality, extractor)
+
+
+class Waveforms(Protocol):
+    """The sound of a clip, or of what is being recorded."""
+
+    def waveform(self, segment: Segment) -> NDArray[np.float32] | None:
+        """The samples of a segment; None where there is no sound."""
 
 
 class LazyAudio:
@@ -137,8 +145,8 @@ class LazyAudio:
 
 
 def _finish_ended(
-    active: list[_ActiveUtterance], now_s: float, losses: Losses, reporter: Reporter
-) -> list[_ActiveUtterance]:
+    active: list[ActiveUtterance], now_s: float, losses: Losses, reporter: Reporter
+) -> list[ActiveUtterance]:
     """Finish the utterances whose end has come; returns the others."""
     remaining = []
     for utterance in active:
@@ -149,14 +157,14 @@ def _finish_ended(
     return remaining
 
 
-def _finish(utterance: _ActiveUtterance, end_s: float, losses: Losses, reporter: Reporter) -> None:
+def _finish(utterance: ActiveUtterance, end_s: float, losses: Losses, reporter: Reporter) -> None:
     reporter.extracting(utterance.request)
     results = utterance.results(end_s - utterance.start_s, losses_note(losses, utterance.request.segment))
     reporter.done(utterance.request, results)
     utterance.free_extractors()
 
 
-def _process(utterance: _ActiveUtterance, frame: Frame, reporter: Reporter) -> bool:
+def _process(utterance: ActiveUtterance, frame: Frame, reporter: Reporter) -> bool:
     """Whether the utterance goes on after this frame; a crop that leaves nothing of the frame ends it."""
     reporter.extracting(utterance.request)
     try:

@@ -85,12 +85,12 @@ def work_of(source: Path | None, caches: Path | None, out: Path | None, params: 
 def describe_by_rules(project: Project, measured: Measured, model: Path | None) -> dict[str, Description]:
     """The rules' descriptions, also in descriptions.jsonl; references are those of ``model``, else general ones."""
     file = project.data / variants.FILES["rules"]
-    references = None if model is None else _references(model)
+    references = None if model is None else references_of(model)
     describer.run(measured.manifest, measured.caches, file, project.load("describe", rules.Params), references)
     return dict(read_descriptions(file))
 
 
-def _references(model: Path) -> References | None:
+def references_of(model: Path) -> References | None:
     """What is usual in the model's train, where its folder says so."""
     import json
 

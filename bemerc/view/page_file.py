@@ -20,7 +20,9 @@ from typing import IO, Any
 
 from bemerc.core.atomic import replacing
 
-SCRIPTS = ("data.js", "player.js", "charts.js", "panel.js", "main.js")
+SCRIPTS = ("parts.js", "data.js", "player.js", "charts.js", "panel.js", "main.js")
+LIVE_SCRIPTS = ("parts.js", "live.js")
+NONE = "'none'"
 _LIBRARY, _STYLES = "uPlot.iife.min.js", ("uPlot.min.css", "page.css")
 _LICENCE = "uPlot.LICENSE.txt"
 _ENCODE_BYTES = 3 << 18  # a multiple of three, so that pieces of base64 join
@@ -28,7 +30,12 @@ _ENCODE_BYTES = 3 << 18  # a multiple of three, so that pieces of base64 join
 
 @cache
 def _asset(name: str) -> str:
-    return files("bemerc.view").joinpath("page", name).read_text(encoding="utf-8")
+    return asset_path(name).read_text(encoding="utf-8")
+
+
+def asset_path(name: str) -> Path:
+    """A file of the pages."""
+    return Path(str(files("bemerc.view"))) / "page" / name
 
 
 def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes], videos: Iterable[Path] = ()) -> int:
@@ -38,15 +45,7 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
     blocks  the dialogues' data (DialogueData.packed), in the order of the index
     videos  files that become part of the page, in the order of the index
     """
-    library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, SCRIPTS)) + "\n})();"
-    style = "\n".join(map(_asset, _STYLES))
-    places = {
-        "title": escape(title),
-        "policy": _policy([library, own], style),
-        "licence": _asset(_LICENCE),
-        "style": style,
-        "scripts": f"<script>{library}</script>\n<script>{own}</script>",
-    }
+    places = _places(title, SCRIPTS)
     head, data_at, tail = _asset("page.html").partition("{{data}}")
     assert data_at, "the template has no place for the data"
     with replacing(out) as file:
@@ -61,16 +60,39 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
         return file.tell()
 
 
+def write_live(out: Path, title: str, index: dict[str, Any], socket: str) -> None:
+    """Write the page of a conversation that goes on, which may connect to ``socket`` (an address) and to nothing else."""
+    places = _places(title, LIVE_SCRIPTS, socket)
+    places["data"] = f'<script type="application/json" id="index">{_json(index | {"socket": socket})}</script>'
+    with replacing(out) as file:
+        file.write(_filled(_asset("live.html"), places).encode())
+
+
+def _places(title: str, scripts: Sequence[str], socket: str = "") -> dict[str, str]:
+    """What a template's places are filled with, but for its data."""
+    library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, scripts)) + "\n})();"
+    style = "\n".join(map(_asset, _STYLES))
+    return {
+        "title": escape(title),
+        "policy": _policy([library, own], style, socket),
+        "licence": _asset(_LICENCE),
+        "style": style,
+        "scripts": f"<script>{library}</script>\n<script>{own}</script>",
+    }
+
+
 def _filled(template: str, places: Mapping[str, str]) -> str:
     """The template with each {{name}} replaced once: what is put in may itself look like a place."""
     return re.sub(r"\{\{(\w+)\}\}", lambda place: places[place[1]], template)
 
 
-def _policy(scripts: Sequence[str], style: str) -> str:
-    allowed = " ".join(f"'{_hash(script)}'" for script in scripts)
+def _policy(scripts: Sequence[str], style: str, socket: str) -> str:
+    """What the page may do. With a ``socket`` it may connect there, and load scripts from where it is from (sound is
+    taken by one of its own)."""
+    allowed = " ".join([*(f"'{_hash(script)}'" for script in scripts), *(["'self'"] if socket else [])])
     return (
         f"default-src 'none'; script-src {allowed}; style-src '{_hash(style)}'; media-src 'self' file: blob:; "
-        "img-src data: blob:; connect-src 'none'; base-uri 'none'; form-action 'none'"
+        f"img-src data: blob:; connect-src {socket or NONE}; base-uri 'none'; form-action 'none'"
     )
 
 

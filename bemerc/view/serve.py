@@ -18,7 +18,7 @@ from bemerc.view.sources import Sources
 
 HOST = "127.0.0.1"
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
-_TYPES = {".html": "text/html; charset=utf-8", ".webm": "video/webm"}
+_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".webm": "video/webm"}
 _CHUNK = 1 << 16
 
 
@@ -32,10 +32,18 @@ def run(sources: Sources, options: build.Options, ready: Callable[[str], None]) 
             running.serve_forever()
 
 
+def new_token() -> str:
+    """What nobody can guess, and whoever knows it may have the page."""
+    return secrets.token_urlsafe(24)
+
+
 @contextlib.contextmanager
-def server(files: dict[str, Path]) -> Iterator[tuple[ThreadingHTTPServer, str]]:
-    """A server of these files (path below the token -> file) on a free port, and the address of the path ""."""
-    token = secrets.token_urlsafe(24)
+def server(files: dict[str, Path], token: str = "") -> Iterator[tuple[ThreadingHTTPServer, str]]:
+    """A server of these files (path below the token -> file) on a free port, and the address of the path "".
+
+    ``token``: one that was made before; empty: a new one.
+    """
+    token = token or new_token()
 
     class Handler(_Handler):
         def file(self) -> Path | None:

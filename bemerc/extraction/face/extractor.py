@@ -20,7 +20,7 @@ from bemerc.core.hashing import sha256
 from bemerc.core.renames import formerly
 from bemerc.extraction.face import action_units, head_pose, target_face
 from bemerc.extraction.face.clip_faces import ClipFaces
-from bemerc.extraction.face.detection import FaceTracker
+from bemerc.extraction.face.detection import FaceTracker, TrackedFace
 from bemerc.extraction.face.mesh import align
 from bemerc.extraction.face.target_face import Policy
 from bemerc.extraction.networks import MESH_POINTS, Blendshapes
@@ -96,6 +96,7 @@ def open_extractor(params: Params) -> FaceExtractor:
 
 class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
+    ``faces`` holds those of the latest frame.
 
     Set from outside: ``load_audio``, called at the end where the policy is ``speaking``, gives the clip's waveform, (N,)
     float32 mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film takes minutes). After
@@ -121,6 +122,7 @@ class FaceExtractor:
         self._clear()
 
     def _clear(self) -> None:
+        self.faces: list[TrackedFace] = []
         self._faces = ClipFaces()
         self._timestamps_s: list[float] = []
         self._sizes: list[tuple[int, int]] = []
@@ -132,7 +134,8 @@ class FaceExtractor:
     def view(self, view: FrameView, timestamp_s: float) -> None:
         """As ``frame``; of most frames only the region around the faces is converted."""
         self._sizes.append(view.size)
-        for face in self._tracker(view, timestamp_s):
+        self.faces = self._tracker(view, timestamp_s)
+        for face in self.faces:
             self._faces.add(len(self._timestamps_s), self._tracker.shot, self._tracker.view, face)
         self._timestamps_s.append(timestamp_s)
 

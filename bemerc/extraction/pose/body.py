@@ -95,8 +95,8 @@ def open_extractor(params: Params) -> PoseExtractor:
 
 
 class PoseExtractor:
-    """``reset()``, then ``frame()`` for the frames taken of one clip in order, then ``finish()``; again for the
-    next."""
+    """``reset()``, then ``frame()`` for the frames taken of one clip in order, then ``finish()``; again for the next.
+    ``keypoints``: (33, 4) of the latest frame, None where there is no body."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -112,6 +112,7 @@ class PoseExtractor:
         self._clear()
 
     def _clear(self) -> None:
+        self.keypoints: NDArray[np.float32] | None = None
         self._keypoints: list[NDArray[np.float32]] = []
         self._hand_points: list[NDArray[np.float32]] = []
         self._timestamps_s: list[float] = []
@@ -120,7 +121,7 @@ class PoseExtractor:
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
         self._sizes.append((rgb.shape[1], rgb.shape[0]))
-        keypoints = self._model(rgb, timestamp_s)
+        self.keypoints = keypoints = self._model(rgb, timestamp_s)
         self._keypoints.append(keypoints if keypoints is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
         if self._hands is not None:
             self._hand_points.append(hands.left_and_right(self._hands(rgb, timestamp_s)))

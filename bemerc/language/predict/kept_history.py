@@ -55,7 +55,9 @@ class KeptHistory:
 
     def _move_to(self, path: tuple[Node, ...], id: str, tokens: TokenFile) -> torch.Tensor:
         """(V,) log-probabilities of what follows the path; what is kept ends with it afterwards."""
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._nodes, path, strict=False)))
+        same = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._nodes, path, strict=False))
+        )
         same = min(same, len(path) - 1)  # the last node's logits are not kept
         if not self._crop(sum(len(node.ids) for node in self._nodes[same:])):
             same = 0

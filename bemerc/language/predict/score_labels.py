@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -120,16 +120,18 @@ class MercModel:
         splits: Sequence[Split],
         params: Params,
         described: variants.Described = variants.NOBODY,
+        only: Collection[str] | None = None,
     ) -> list[Prediction]:
         """Predictions for every labelled or unlabelled utterance of ``splits``, in id order.
 
         described  descriptions by source, where the model's variant reads any
+        only       ids of the utterances that are asked about, the others being history; None: all
 
         Words that do not fit the model are cut, with a note. Raises ModelError where the tokens are not of the kind it was
         trained on, or its descriptions are not there; StaleError where model or tokens were made from other splits than
         the manifest's.
         """
-        return self.score_with(manifest, tokens, splits, params, described, lambda asked, _: asked)[0]
+        return self.score_with(manifest, tokens, splits, params, described, lambda asked, _: asked, only)[0]
 
     def score_with(
         self,
@@ -139,6 +141,7 @@ class MercModel:
         params: Params,
         described: variants.Described,
         more: Callable[[Asked, Reads], Asked],
+        only: Collection[str] | None = None,
     ) -> tuple[list[Prediction], dict[str, NDArray[np.float64]]]:
         """Predictions as of ``score``, and id -> (C,) log-probabilities of all that ``more`` makes of the questions: these, and
         further ones in the same trees, under ids of their own."""
@@ -147,7 +150,7 @@ class MercModel:
 
         def ask(of: Manifest) -> Asked:
             modalities = self.metadata.modalities
-            return prompts(of, splits, self.labels, modalities, self._prompt, inputs.behavior_of, sentences)
+            return prompts(of, splits, self.labels, modalities, self._prompt, inputs.behavior_of, sentences, only)
 
         asked, notes = fitting(manifest, ask, self._encoder)
         read = tokens.without(inputs.hidden(tokens.columns))
@@ -284,8 +287,10 @@ def prompts(
     shape: prompt.Params,
     behavior_of: prompt.BehaviorOf = "target",
     described: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    only: Collection[str] | None = None,
 ) -> list[tuple[prompt.Prompt, tuple[str, ...]]]:
-    """Every utterance of the splits with the labels to score, dialogue by dialogue; ``described``: id -> slot -> sentence."""
+    """Every utterance of the splits with the labels to score, dialogue by dialogue; ``described``: id -> slot -> sentence;
+    ``only``: ids of those that are asked about, None: all."""
 
     def asked(dialogue: Dialogue, index: int) -> prompt.Prompt:
         sentences = described.get(dialogue.utterances[index].id, {})
@@ -297,7 +302,7 @@ def prompts(
         (asked(dialogue, index), tuple(labels))
         for dialogue in manifest.dialogues()
         for index, utterance in enumerate(dialogue.utterances)
-        if utterance.split in splits
+        if utterance.split in splits and (only is None or utterance.id in only)
     ]
 
 

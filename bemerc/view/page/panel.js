@@ -60,18 +60,6 @@ function partName(dialogue, part, seek) {
   return element("button", { type: "button", onclick: () => seek(turn.start_s) }, words(`${turn.speaker}: ${turn.text}`));
 }
 
-function barRow(name, value, largest, text, note = "", inner = false, signed = false) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), bar = document.createElementNS(svg.namespaceURI, "rect");
-  svg.setAttribute("viewBox", "0 0 100 10"); svg.setAttribute("preserveAspectRatio", "none"); svg.setAttribute("aria-hidden", "true");
-  const share = Math.min(1, Math.abs(value) / largest) * (signed ? 50 : 100);
-  bar.setAttribute("x", String(signed ? (value < 0 ? 50 - share : 50) : 0)); bar.setAttribute("y", "1");
-  bar.setAttribute("width", String(Math.max(0.4, share))); bar.setAttribute("height", "8");
-  bar.setAttribute("fill", color(value < 0 ? "bad" : "good"));
-  svg.append(bar);
-  return element("tr", {}, element("th", { scope: "row", class: inner ? "inner" : "" }, name, note),
-    element("td", { class: "bar" }, svg), element("td", {}, text));
-}
-
 function sentences(turn) {
   const rows = Object.entries(turn.sentences).filter(([, text]) => text)
     .map(([slot, text]) => element("p", {}, element("b", {}, `${SENTENCES[slot] || slot}: `), text));

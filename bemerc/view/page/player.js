@@ -252,19 +252,3 @@ function point({ width, steps }, row, number) {
   const at = row * width + 2 * number;
   return steps[at] === ABSENT ? null : [steps[at] / STEPS, steps[at + 1] / STEPS];
 }
-
-// Lines of points (null ends a line), with a dark rim that shows them on any picture.
-function strokeAll(context, lines, width, height, tint, thickness) {
-  context.beginPath();
-  for (const line of lines) {
-    let down = false;
-    for (const at of line) {
-      if (at === null) { down = false; continue; }
-      if (down) context.lineTo(at[0] * width, at[1] * height); else context.moveTo(at[0] * width, at[1] * height);
-      down = true;
-    }
-  }
-  context.lineJoin = context.lineCap = "round";
-  context.strokeStyle = "#0009"; context.lineWidth = thickness + 1.6; context.stroke();
-  context.strokeStyle = tint; context.lineWidth = thickness; context.stroke();
-}

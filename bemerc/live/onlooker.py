@@ -1,0 +1,74 @@
+"""What is seen in a frame at once: faces, body, and the units of the largest face.
+
+While an utterance is measured, its own extractors tell; between utterances, and while one catches up with frames that
+waited, a tracker that never ends.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.cache import pack_landmarks
+from bemerc.extraction.face import extractor as face
+from bemerc.extraction.face.detection import FaceTracker, TrackedFace
+from bemerc.extraction.networks import Blendshapes, BodyPose
+from bemerc.extraction.params import VideoParams
+from bemerc.media.video import CroppedFrame
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame that was measured.
+
+    size       width and height in pixels
+    faces      all faces that are followed
+    keypoints  (33, 4) of the body, from this frame or one shortly before; None where there is none
+    utterance  number of the utterance that it belongs to, None between utterances
+    """
+
+    time_s: float
+    size: tuple[int, int]
+    faces: tuple[TrackedFace, ...]
+    keypoints: NDArray[np.float32] | None
+    utterance: int | None = None
+
+    @property
+    def main(self) -> TrackedFace | None:
+        """The largest face, which stands for the measured one until the utterance's end has shown who speaks."""
+        return max(self.faces, key=lambda one: float(np.ptp(one.landmarks[:, :2], axis=0).prod()), default=None)
+
+
+class Onlooker:
+    """Follows faces and body through all frames."""
+
+    def __init__(self, params: VideoParams) -> None:
+        of_face, of_body = params.face, params.pose
+        task = None if of_face.task is None else Path(of_face.task)
+        self._tracker = FaceTracker(of_face.faces, of_face.detection_confidence, of_face.tracking_confidence, task)
+        self._shapes = Blendshapes(task)
+        self._body = BodyPose(of_body.detection_confidence, of_body.tracking_confidence)
+        self._rate_hz, self._slot = of_body.rate_hz, -1
+        self._keypoints: NDArray[np.float32] | None = None
+
+    def look(self, frame: Any, utterance: int | None) -> Seen:
+        """Measure a frame (media.video.Frame, or what is like one)."""
+        view = CroppedFrame(frame)
+        if (slot := math.floor(frame.timestamp_s * self._rate_hz)) > self._slot:
+            self._slot, self._keypoints = slot, self._body(view.rgb(), frame.timestamp_s)
+        faces = tuple(self._tracker(view, frame.timestamp_s))
+        return Seen(frame.timestamp_s, frame.size, faces, self._keypoints, utterance)
+
+    def units(self, seen: Seen) -> NDArray[np.float32] | None:
+        """(D,) the face columns of the largest face, as the extractor has them, but for the quality, which there depends
+        on the next frame too; None without a face."""
+        if (main := seen.main) is None:
+            return None
+        packed = pack_landmarks(main.landmarks[None])
+        presence = np.array([main.presence], np.float32)
+        return np.asarray(face.measure_packed(packed, seen.size, presence, self._shapes)[0])
