@@ -58,7 +58,7 @@ class Labeller:
 
     def read(self, utterance: Utterance, caches: Caches) -> None:
         """Pool the frames of the next utterance. CacheError where they are not what the model learned from."""
-        kinds: dict[Kind, FrameCache] = {**caches}
+        kinds: dict[Kind, FrameCache] = {kind: cache for kind, cache in caches.items()}
         if not self._utterances:
             check_fit(kinds, self._calibration)
         pooled = file.pool(_manifest([utterance]), kinds, self._params)
