@@ -33,8 +33,8 @@ from bemerc.live.onlooker import Seen
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.view import page_file, serve
 from bemerc.view.arrays import POSITION_STEPS
-from bemerc.view.dialogue_data import JOINTS, MESH
 from bemerc.view.lines import BONES, LINES, VISIBLE
+from bemerc.view.positions import JOINTS, MESH
 
 log = logging.getLogger(__name__)
 NO_WEBSOCKETS = 'The page needs the library websockets: pip install "bemerc[live]".'

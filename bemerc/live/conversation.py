@@ -76,7 +76,6 @@ class Conversation:
         self.figures = Figures()
         self._measuring, self._listener, self._now = measuring, listener, now
         self._turns, self._labeller, self._recogniser = turns, labeller, recogniser
-        self._columns = turns.specs["face"].columns
         self._session = Session(measuring.pool, measuring.onlooker, cutter, self._began, self._ended)
         self._jobs: queue.SimpleQueue[tuple[Ended | str, float] | None] = queue.SimpleQueue()
         self._last: Turn | None = None
@@ -136,7 +135,7 @@ class Conversation:
         self.figures.frames += 1
         if not self._listener.shows_itself:
             self.figures.overlay_s.append(latency_s)
-        self._listener.event(events.frame(seen, self._columns, units, picture.number, latency_s))
+        self._listener.event(events.frame(seen, units, picture.number, latency_s))
 
     def _hear(self, sound: Sound) -> None:
         if sound.start_s is not None and len(gap := self._session.sound.missing_before(sound.start_s)):

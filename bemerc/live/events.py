@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.language.predict.records import Prediction, Unlabelled
@@ -18,11 +15,8 @@ from bemerc.live.sound import Voice
 Event = dict[str, Any]
 
 
-def frame(
-    seen: Seen, columns: Sequence[str], units: NDArray[np.float32] | None, number: int, latency_s: float
-) -> Event:
+def frame(seen: Seen, face: Mapping[str, float], number: int, latency_s: float) -> Event:
     """A frame that was measured: the columns of the largest face, how many faces there are."""
-    values = {} if units is None else dict(zip(columns, map(_rounded, units.tolist()), strict=True))
     return {
         "event": "frame",
         "number": number,
@@ -30,7 +24,7 @@ def frame(
         "utterance": seen.utterance,
         "faces": len(seen.faces),
         "body": seen.keypoints is not None,
-        "face": values or None,
+        "face": {name: _rounded(value) for name, value in face.items()} or None,
         "latency_ms": round(1000 * latency_s, 1),
     }
 

@@ -7,6 +7,7 @@ waited, a tracker that never ends.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import pack_landmarks
+from bemerc.cache import pack_landmarks, unpack_landmarks
+from bemerc.extraction.face import action_units
 from bemerc.extraction.face import extractor as face
 from bemerc.extraction.face.detection import FaceTracker, TrackedFace
 from bemerc.extraction.networks import Blendshapes, BodyPose
 from bemerc.extraction.params import VideoParams
 from bemerc.media.video import CroppedFrame
+
+_REST_FRAMES = 1800  # a minute, within which a face shows where it rests
+_REST_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,10 @@ class Onlooker:
         self._body = BodyPose(of_body.detection_confidence, of_body.tracking_confidence)
         self._rate_hz, self._slot = of_body.rate_hz, -1
         self._keypoints: NDArray[np.float32] | None = None
+        self._columns = face.columns(of_face)
+        self._raw: deque[NDArray[np.float64]] = deque(maxlen=_REST_FRAMES)
+        self._rest = np.zeros(len(action_units.COLUMNS))
+        self._measured = 0
 
     def look(self, frame: Any, utterance: int | None) -> Seen:
         """Measure a frame (media.video.Frame, or what is like one)."""
@@ -64,11 +73,20 @@ class Onlooker:
         faces = tuple(self._tracker(view, frame.timestamp_s))
         return Seen(frame.timestamp_s, frame.size, faces, self._keypoints, utterance)
 
-    def units(self, seen: Seen) -> NDArray[np.float32] | None:
-        """(D,) the face columns of the largest face, as the extractor has them, but for the quality, which there depends
-        on the next frame too; None without a face."""
+    def units(self, seen: Seen) -> dict[str, float]:
+        """The face columns of the largest face by name, but for the rest's; empty without a face.
+
+        They are the extractor's, with two that there depend on what is yet to come: units stand above where the face
+        rested in the last minute, and quality knows no next frame.
+        """
         if (main := seen.main) is None:
-            return None
-        packed = pack_landmarks(main.landmarks[None])
-        presence = np.array([main.presence], np.float32)
-        return np.asarray(face.measure_packed(packed, seen.size, presence, self._shapes)[0])
+            return {}
+        points = unpack_landmarks(pack_landmarks(main.landmarks[None]))
+        values = face.measure_frames(points, seen.size, np.array([main.presence], np.float32), self._shapes)
+        units = slice(0, len(action_units.COLUMNS))
+        self._raw.append(values[0, units].copy())
+        self._measured += 1
+        if self._measured % _REST_EVERY == 1:
+            self._rest = action_units.rest(np.array(self._raw))
+        values[:, units] = action_units.intensities(values[:, units], self._rest)
+        return dict(zip(self._columns, values[0].tolist(), strict=False))

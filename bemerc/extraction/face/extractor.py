@@ -193,7 +193,7 @@ def measure_packed(
         before, end = max(0, start - 1), min(frames, start + _BLOCK)
         block = slice(before, end + 1)
         points = unpack_landmarks(PackedLandmarks(packed.points[block], packed.scale[block]))
-        parts.append(_measure(points, frame_size, presence[block], shapes)[start - before : end - before])
+        parts.append(measure_frames(points, frame_size, presence[block], shapes)[start - before : end - before])
     values = np.concatenate(parts)
     units = slice(0, len(action_units.COLUMNS))  # above the person's rest, which only the whole clip shows
     raw = values[:, units]
@@ -222,7 +222,7 @@ def _measure_with_gaps(
     return np.delete(values, before_gap + np.arange(len(before_gap)), axis=0)
 
 
-def _measure(
+def measure_frames(
     landmarks: NDArray[np.float32],
     frame_size: tuple[int, int],
     presence: NDArray[np.float32],
