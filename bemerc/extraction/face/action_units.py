@@ -32,8 +32,8 @@ REST_COLUMNS: tuple[str, ...] = tuple(f"rest_AU{unit:02d}" for unit in UNITS)
 
 
 REST_PERCENTILE = 20
-# As many frames' worth has the usual face's rest beside the clip's own: a clip of few frames says little about it.
-USUAL_FRAMES = 15
+# So many frames of the usual face at rest are added: a clip of one or two frames says little about its person.
+USUAL_FRAMES = 3
 HIDDEN_DEG = 60.0  # from here on half of the face is out of sight
 _KNEE = 6.0  # the higher, the sharper the floor at 0
 
