@@ -42,7 +42,7 @@ class Others:
 
     clips: Iterable[_Row]
     failures: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
@@ -159,7 +159,7 @@ def _write_others(
     rows = output.until_error(_in_order(others.clips, others.failures, columns, split_other))
     ids, sums = _write_body(group, columns, rows)
     choices = {id_: choice.as_json() for id_, choice in others.choices.items()}
-    pairs = {"failures": others.failures, "notes": others.notes, "choices": choices}
+    pairs = {"failures": others.failures, "notes": {}, "sources": others.sources, "choices": choices}
     for name, texts in pairs.items():
         _pairs(group, name, PAIRS[name], texts)
     covered = {f"{OTHERS}/{name}": texts for name, texts in pairs.items()}

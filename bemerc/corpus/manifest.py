@@ -27,6 +27,12 @@ MODALITIES: tuple[Modality, ...] = ("face", "pose", "audio")
 # Fields of Utterance with the emotion of one modality alone, where people labelled each; face stands for face and body.
 SIDE_LABELS = ("label_text", "label_voice", "label_face")
 
+# Fields of Utterance that a recording with participants.csv has; a manifest's line has only those that are there.
+PARTICIPANTS = ("sound", "track", "listeners")
+_EXTRAS = (*SIDE_LABELS, *PARTICIPANTS)
+# Between an utterance's id and a listener's name.
+LISTENER_MARK = "#"
+
 # The speaker of turns without a name. They may be several people, so they are never calibrated on earlier turns.
 NOBODY = ""
 
@@ -44,6 +50,9 @@ class Utterance:
     crop     (left, top, right, bottom) as fractions of the frame, None = all of it
     label_text, label_voice, label_face  what the words, the voice, and face and body show, each on its own, where
              people labelled them so; a manifest's line has only those that are there
+    sound    file with this speaker's own sound, a path as ``clip``; None = the clip's sound
+    track    number, from 1, of the sound track that is this speaker's own; None = the one with a voice
+    listeners  everybody else's name and crop, where they have parts of the picture of their own
     """
 
     id: str
@@ -60,6 +69,9 @@ class Utterance:
     label_text: str | None = None
     label_voice: str | None = None
     label_face: str | None = None
+    sound: str | None = None
+    track: int | None = None
+    listeners: tuple[tuple[str, tuple[float, float, float, float]], ...] | None = None
 
     def all_labels(self) -> tuple[str, ...]:
         """The label and those of single modalities, as far as there are any."""
@@ -99,6 +111,10 @@ class Manifest:
     def clip_path(self, utterance: Utterance) -> Path | None:
         """Where the clip of ``utterance`` lies, or None where the corpus has no clip for it."""
         return None if utterance.clip is None else self.folder / utterance.clip
+
+    def sound_path(self, utterance: Utterance) -> Path | None:
+        """The file with the speaker's own sound, or None where it is the clip's."""
+        return None if utterance.sound is None else self.folder / utterance.sound
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence[str], corpora: Sequence[str]) -> None:
@@ -153,6 +169,8 @@ LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
 _AGAIN = "Run 'bemerc prepare' again."
 # Limits of an index and of a time.
 _MAX_TURNS, _MAX_SECONDS = 10**6, 10**7
+# The most sound tracks and people of one recording.
+_MAX_TRACKS = 1000
 
 
 def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -169,45 +187,66 @@ def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return lists[0], lists[1]
 
 
-_KEYS = frozenset(field.name for field in fields(Utterance)) - frozenset(SIDE_LABELS)
+_KEYS = frozenset(field.name for field in fields(Utterance)) - frozenset(_EXTRAS)
 
 
 def _line(utterance: Utterance) -> dict[str, Any]:
-    """An utterance as a line holds it: a modality without a label of its own is not named, so that the manifest of a
-    corpus without such labels has the bytes that it always had."""
+    """An utterance as a line holds it: a modality without a label of its own is not named, nor a sound, so that the
+    manifest of a corpus without such has the bytes that it always had."""
     return {key: value for key, value in asdict(utterance).items() if key in _KEYS or value is not None}
 
 
 def _utterance(path: Path, number: int, value: Any) -> Utterance:
     if fault := _fault(value):
         raise CorpusError(f"{printable(path)}, line {number}: {fault} {_AGAIN}")
-    crop = value.pop("crop")
-    return Utterance(**value, crop=None if crop is None else tuple(crop))
+    crop, listeners = value.pop("crop"), value.pop("listeners", None)
+    others = None if listeners is None else tuple((name, tuple(place)) for name, place in listeners)
+    return Utterance(**value, crop=None if crop is None else tuple(crop), listeners=others)
 
 
-_OPTIONAL = ("label", "clip", *SIDE_LABELS)
+_OPTIONAL = ("label", "clip", "sound", *SIDE_LABELS)
 
 
 def _fault(value: Any) -> str | None:
     """A sentence on what is wrong with a line of a manifest; None where it is an utterance."""
     if not isinstance(value, dict):
         return "must be a JSON object."
-    keys = value.keys() - frozenset(SIDE_LABELS)
+    keys = value.keys() - frozenset(_EXTRAS)
     if keys != _KEYS:
         return f"unknown or missing keys {printable(', '.join(sorted(keys ^ _KEYS)))}."
     for key in ("id", "dialogue", "speaker", "text", *_OPTIONAL):
         written, longest = value.get(key), LONGEST_TEXT if key == "text" else _LONGEST_NAME
         if not (written is None and key in _OPTIONAL) and (not isinstance(written, str) or len(written) > longest):
             return f"{key} must be text of at most {longest} characters{' or null' * (key in _OPTIONAL)}."
-        if written == "" and key in ("id", "dialogue", "clip"):
+        if written == "" and key in ("id", "dialogue", "clip", "sound"):
             return f"{key} is empty."
-    if "\0" in (value["clip"] or "") or "\0" in value["id"]:
-        return "a zero stands in its id or clip."
+    if any("\0" in (value.get(key) or "") for key in ("id", "clip", "sound")):
+        return "a zero stands in its id, clip or sound."
     if value["split"] not in SPLITS:
         return f"split must be one of {', '.join(SPLITS)}, not {printable(repr(value['split']), 40)}."
     if type(value["index"]) is not int or not 0 <= value["index"] < _MAX_TURNS:
         return f"index must be a whole number from 0, not {printable(repr(value['index']), 40)}."
-    return _segment_fault(value["start_s"], value["end_s"], value["crop"])
+    track, listeners = value.get("track"), value.get("listeners")
+    if track is not None and (type(track) is not int or not 1 <= track < _MAX_TRACKS):
+        return f"track must be the number of a sound track, from 1, not {printable(repr(track), 40)}."
+    return _segment_fault(value["start_s"], value["end_s"], value["crop"]) or _listeners_fault(listeners)
+
+
+def _listeners_fault(listeners: Any) -> str | None:
+    """What is wrong with the listeners of a line: they are pairs of a name and a crop."""
+    if listeners is None:
+        return None
+    pairs = isinstance(listeners, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 for p in listeners)
+    if not pairs or len(listeners) > _MAX_TRACKS:
+        return "listeners must be pairs of a name and a crop."
+    for name, crop in listeners:
+        if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or LISTENER_MARK in name or "\0" in name:
+            return f"a listener's name must be text without {LISTENER_MARK}, not {printable(repr(name), 40)}."
+        if fault := _segment_fault(None, None, list(crop) if isinstance(crop, list | tuple) else 0):
+            return fault
+    if len({name for name, _ in listeners}) < len(listeners):
+        return "two listeners have one name."
+    return None
 
 
 def _segment_fault(start_s: Any, end_s: Any, crop: Any) -> str | None:

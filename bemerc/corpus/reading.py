@@ -163,10 +163,14 @@ def relocated(utterances: Iterable[Utterance], folder: Path) -> tuple[Utterance,
     Links are not followed, so that the manifest is the same wherever they point to.
     """
     base = os.path.abspath(folder)  # noqa: PTH100  Path.resolve() would follow links
+
+    def moved(path: str | None) -> str | None:
+        if path is None or os.path.isabs(path):  # noqa: PTH117
+            return path
+        return Path(os.path.relpath(os.path.abspath(path), base)).as_posix()  # noqa: PTH100
+
     return tuple(
-        u
-        if u.clip is None or os.path.isabs(u.clip)  # noqa: PTH117
-        else replace(u, clip=Path(os.path.relpath(os.path.abspath(u.clip), base)).as_posix())  # noqa: PTH100
+        u if u.clip == (clip := moved(u.clip)) and u.sound is None else replace(u, clip=clip, sound=moved(u.sound))
         for u in utterances
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,13 @@ def extract_audio_clips(tasks: tuple[Task, ...], extractors: ExtractorPool, repo
     """Decode several tracks side by side; utterances gather up to a limit, for an extractor that takes batches.
     A single task is extracted one utterance at a time. Results go to ``reporter``."""
     single = len(tasks) == 1
+    parts = [part for task in tasks for part in _by_track(task, extractors.track)]
     batch: list[_Cut] = []
     with ThreadPoolExecutor(_DECODERS) as pool:
-        for first in range(0, len(tasks), _DECODERS):
-            group = tasks[first : first + _DECODERS]
-            sounds = pool.map(lambda task: _decode(task, reporter.heartbeat, extractors.track), group)
-            for task, sound in zip(group, sounds, strict=True):
+        for first in range(0, len(parts), _DECODERS):
+            group = parts[first : first + _DECODERS]
+            sounds = pool.map(lambda part: _decode(part[0], reporter.heartbeat, part[1]), group)
+            for (task, _), sound in zip(group, sounds, strict=True):
                 for cut in _cuts(task, sound, reporter):
                     batch.append(cut)
                     if single or sum(len(cut.waveform) for cut in batch) > _BATCH_SAMPLES:
@@ -55,6 +56,13 @@ def extract_audio_clips(tasks: tuple[Task, ...], extractors: ExtractorPool, repo
                         batch = []
     reporter.extracting(None)
     _extract(batch, extractors, reporter)
+
+
+def _by_track(task: Task, track: Track) -> Iterator[tuple[Task, Track]]:
+    """The task in parts, each of one sound track; ``track``: of requests that name none."""
+    for own in dict.fromkeys(request.segment.track for request in task.requests):
+        requests = tuple(request for request in task.requests if request.segment.track == own)
+        yield replace(task, requests=requests), own or track
 
 
 def _decode(task: Task, heartbeat: Callable[[], None], track: Track) -> Sound | MediaError | MachineError:

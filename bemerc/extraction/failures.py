@@ -45,6 +45,11 @@ class Unmeasured:
         """All of them."""
         return self.absent | self.failures | self.retryable
 
+    def without(self, ids: Collection[str]) -> Unmeasured:
+        """Those of other ids than these."""
+        kinds = (self.failures, self.retryable, self.absent)
+        return Unmeasured(*({id_: reason for id_, reason in kind.items() if id_ not in ids} for kind in kinds))
+
 
 def unmeasured(spec: ExtractorSpec, plan: Plan, store: Store, lost: Mapping[str, str]) -> Unmeasured:
     """Those of one modality; ``lost``: store key -> reason, of this run. DamagedError, when all were looked at, where a

@@ -20,11 +20,22 @@ WITHOUT_LANDMARKS = ".bare"
 @dataclass(frozen=True)
 class Segment:
     """A segment of a clip: seconds from its start, and a crop (left, top, right, bottom) as fractions of the frame.
-    None = all of it. The field names are part of the fingerprint."""
+    None = all of it. The field names are part of the fingerprint.
+
+    track  number of the sound track that belongs to it; None: that of the params
+    sound  SHA-256 of another file whose sound belongs to it; None: the clip's own
+    """
 
     start_s: float | None = None
     end_s: float | None = None
     crop: tuple[float, float, float, float] | None = None
+    track: int | None = None
+    sound: str | None = None
+
+    def as_key(self) -> dict[str, Any]:
+        """For the fingerprint: a sound of its own is named only where there is one."""
+        own_sound = ("track", "sound")
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in own_sound}
 
 
 WHOLE_CLIP = Segment()
@@ -38,7 +49,14 @@ def fingerprint(
     Leaving out landmarks changes no number: a result without them has the key of the one with them, and a suffix.
     """
     bare = params.get("landmarks") is False
-    parts = [decoding, clip_hash, asdict(segment), modality, version, {**params, "landmarks": True} if bare else params]
+    parts = [
+        decoding,
+        clip_hash,
+        segment.as_key(),
+        modality,
+        version,
+        {**params, "landmarks": True} if bare else params,
+    ]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return digest[:40] + (WITHOUT_LANDMARKS if bare else "")
 

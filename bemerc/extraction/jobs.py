@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from bemerc.cache import Kind
+from bemerc.cache import Kind, id_of_other
 from bemerc.core.config import to_mapping
 from bemerc.corpus.manifest import Manifest
 from bemerc.corpus.readers import folder
@@ -21,16 +21,33 @@ Track = Literal["auto"] | int
 
 @dataclass(frozen=True)
 class Job:
-    """One utterance: its id, its clip (None where the corpus has none), and its segment of the clip."""
+    """One utterance, or a listener in it: its id, its clip (None where the corpus has none), and its segment of the clip.
+
+    sound     another file that holds the sound of the speaker alone; None: the clip's sound
+    listener  whether it is of somebody else than the utterance's speaker: its id is one of ``cache.id_of_other``
+    """
 
     id: str
     path: Path | None
     segment: Segment = WHOLE_CLIP
+    sound: Path | None = None
+    listener: bool = False
+
+    def of_sound(self) -> Job:
+        """The same for what measures the sound alone: of the file that holds it."""
+        if self.sound is None:
+            return self
+        return replace(self, path=self.sound, sound=None, segment=replace(self.segment, crop=None))
 
 
-def jobs_from_manifest(manifest: Manifest) -> list[Job]:
-    """One job per utterance, sorted by id."""
-    jobs = [Job(u.id, manifest.clip_path(u), Segment(u.start_s, u.end_s, u.crop)) for u in manifest.utterances]
+def jobs_from_manifest(manifest: Manifest, *, listeners: bool = False) -> list[Job]:
+    """One job per utterance, sorted by id. ``listeners``: and one for everybody else with a part of the picture."""
+    jobs = []
+    for u in manifest.utterances:
+        path, sound = manifest.clip_path(u), manifest.sound_path(u)
+        jobs.append(Job(u.id, path, Segment(u.start_s, u.end_s, u.crop, u.track), sound))
+        for name, crop in u.listeners or () if listeners else ():
+            jobs.append(Job(id_of_other(u.id, name), path, Segment(u.start_s, u.end_s, crop), None, listener=True))
     return sorted(jobs, key=lambda job: job.id)
 
 
@@ -111,10 +128,12 @@ def batch_size(spec: ExtractorSpec) -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """One segment of a clip, and the modalities wanted of it with the store keys of their results."""
+    """One segment of a clip, and the modalities wanted of it with the store keys of their results; ``sound``: the file
+    that ``segment.sound`` is the hash of."""
 
     segment: Segment
     keys: dict[str, str]
+    sound: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bemerc.core.progress import bar
@@ -30,6 +30,7 @@ class Plan:
     retryable    id -> reason, where the disk did not give the clip this time
     absent       id -> reason, where there is no clip
     tasks        what the store lacks, one task per clip, largest file first
+    listeners    ids, among all of these, that are of listeners and no utterances
     """
 
     keys: Mapping[str, Mapping[str, str]]
@@ -38,11 +39,13 @@ class Plan:
     retryable: Mapping[str, str]
     absent: Mapping[str, str]
     tasks: Sequence[Task]
+    listeners: Collection[str] = frozenset()
 
     @property
     def utterances(self) -> int:
         """How many utterances there are in all."""
-        return len(self.keys) + len(self.failures) + len(self.retryable) + len(self.absent)
+        every = len(self.keys) + len(self.failures) + len(self.retryable) + len(self.absent)
+        return every - len(self.listeners)
 
     def modalities(self, specs: Iterable[ExtractorSpec]) -> list[str]:
         """The modalities of which anything is to be extracted."""
@@ -53,36 +56,41 @@ class Plan:
 def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store, *, retry_failed: bool = False) -> Plan:
     """Hash the clips (by the store's hash cache) and look up every result. ``retry_failed`` drops stored failures
     first."""
-    files = _hashes({job.path for job in jobs if job.path is not None}, FileHashCache(store.folder))
+    paths = {path for job in jobs for path in (job.path, job.sound) if path is not None}
+    files = _hashes(paths, FileHashCache(store.folder))
     keys: dict[str, dict[str, str]] = {}
     clip_hashes: dict[str, str] = {}
     failures: dict[str, str] = {}
     retryable: dict[str, str] = {}
     absent: dict[str, str] = {}
-    clips: dict[str, tuple[Path, FileIdentity, dict[Segment, dict[str, str]]]] = {}
+    clips: dict[str, tuple[Path, FileIdentity, dict[Segment, Request]]] = {}
     for job in jobs:
         error = segment_error(job.segment)
         if job.path is None:
             absent[job.id] = "The corpus has no clip for it."
             continue
-        file = files[job.path]
+        file, sound = files[job.path], None if job.sound is None else files[job.sound]
         if error is not None:
             failures[job.id] = error
         elif isinstance(file, UnreadableFile):
             (retryable if file.retryable else failures)[job.id] = file.reason
+        elif isinstance(sound, UnreadableFile):
+            (retryable if sound.retryable else failures)[job.id] = f"The speaker's own sound: {sound.reason}"
         else:
             identity, clip_hash = file
+            segment = job.segment if sound is None else replace(job.segment, sound=sound[1])
             clip_hashes[job.id] = clip_hash
-            keys[job.id] = {spec.modality: spec.key(clip_hash, job.segment) for spec in specs}
+            keys[job.id] = {spec.modality: spec.key(clip_hash, segment) for spec in specs}
             missing = _missing(keys[job.id], store, retry_failed)
             if missing:
-                clips.setdefault(clip_hash, (job.path, identity, {}))[2][job.segment] = missing
+                request = Request(segment, missing, job.sound)
+                clips.setdefault(clip_hash, (job.path, identity, {}))[2][segment] = request
     tasks = [
-        Task(clip_hash, path, identity, tuple(Request(*segment) for segment in segments.items()))
-        for clip_hash, (path, identity, segments) in clips.items()
+        Task(clip_hash, path, identity, tuple(requests.values()))
+        for clip_hash, (path, identity, requests) in clips.items()
     ]
     tasks.sort(key=lambda task: (-task.identity.size, task.clip_hash))
-    return Plan(keys, clip_hashes, failures, retryable, absent, tasks)
+    return Plan(keys, clip_hashes, failures, retryable, absent, tasks, {job.id for job in jobs if job.listener})
 
 
 def _missing(keys: Mapping[str, str], store: Store, retry_failed: bool) -> dict[str, str]:

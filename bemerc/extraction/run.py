@@ -75,7 +75,7 @@ def extract_audio(
 ) -> Outcome:
     """Prosody: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
     spec = extractor_spec("audio", prosody.__name__, params.audio, params.track)
-    return _run_section(jobs, (spec,), out_dir, store_dir, params, workers, retry_failed)
+    return _run_section([job.of_sound() for job in jobs], (spec,), out_dir, store_dir, params, workers, retry_failed)
 
 
 def extract_speech(
@@ -96,7 +96,7 @@ def extract_speech(
     else:
         encoder = _resolve_encoder(params.encoder, FileHashCache(Store(store_dir).folder))
         spec = extractor_spec("speech", speech_encoder.__name__, encoder, params.track)
-    return _run_section(jobs, (spec,), out_dir, store_dir, params, workers, retry_failed)
+    return _run_section([job.of_sound() for job in jobs], (spec,), out_dir, store_dir, params, workers, retry_failed)
 
 
 def check_speech(params: AudioParams) -> None:
@@ -169,12 +169,13 @@ def run(
     while True:
         plan = make_plan(jobs, specs, store, retry_failed=retry_failed and not modalities)
         modalities |= {*plan.modalities(specs)}
-        limit = FailureLimit(len(jobs) - len(plan.absent), max_failed_share, listing)
-        limit.check(plan.failures, plan.retryable)
+        without = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent)).without(plan.listeners)
+        limit = FailureLimit(plan.utterances - len(without.absent), max_failed_share, listing)
+        limit.check(without.failures, without.retryable)
         lost = _extract(plan, specs, store, workers, clip_timeout_s, done)
         try:
             by_modality = {spec.modality: unmeasured(spec, plan, store, lost) for spec in specs}
-            without = combined(by_modality.values())
+            without = combined(by_modality.values()).without(plan.listeners)
             limit.check(without.failures, without.retryable)
             for spec in specs:
                 m = spec.modality
@@ -201,7 +202,8 @@ def _outcome(paths: Mapping[str, Path], plan: Plan, without: Unmeasured, done: s
             for id_, note in cache.notes.items():
                 if id_ not in no_features and note not in notes.setdefault(id_, []):
                     notes[id_].append(note)
-    segments = {tuple(keys.values()) for id_, keys in plan.keys.items() if id_ not in no_features}
+    utterances = (id_ for id_ in plan.keys if id_ not in no_features and id_ not in plan.listeners)
+    segments = {tuple(plan.keys[id_].values()) for id_ in utterances}
     measured = sum(not done.isdisjoint(keys) for keys in segments)
     return Outcome(
         paths=paths,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +99,7 @@ class ActiveUtterance:
         for modality, extractor in self.extractors.items():
             self._pool.heartbeat()
             if hasattr(extractor, "load_audio"):  # which face is the speaker's may depend on it
-                extractor.load_audio = lambda: self._audio.waveform(self.request.segment)
+                extractor.load_audio = lambda: self._audio.waveform(self.request)
             try:
                 features = checked(extractor.finish(), self._pool.specs[modality])
             except MediaError as error:  # this modality alone could not be measured
@@ -127,21 +126,26 @@ class Waveforms(Protocol):
 
 
 class LazyAudio:
-    """The audio of the clip whose frames are processed: decoded when it is first asked for, once for all utterances."""
+    """The audio of the clip whose frames are processed, or a speaker's own: each track is decoded when it is first asked
+    for, once for all utterances."""
 
     def __init__(self, path: Path, heartbeat: Callable[[], None], track: Track = "auto") -> None:
         self._path, self._heartbeat, self._track = path, heartbeat, track
-        self._decoded = False
-        self._sound: Sound | None = None
+        self._sounds: dict[tuple[Path, Track], Sound | None] = {}
 
-    def waveform(self, segment: Segment) -> NDArray[np.float32] | None:
-        """The samples of a segment of the clip; None where there is no audio that can be decoded. MachineError where
+    def waveform(self, request: Request) -> NDArray[np.float32] | None:
+        """The samples that belong to a request; None where there is no audio that can be decoded. MachineError where
         there may be some: the target face would else be selected without it, for good."""
-        if not self._decoded:
-            with contextlib.suppress(MediaError):
-                self._sound = read_sound(self._path, None, self._heartbeat, self._track)
-            self._decoded = True
-        return None if self._sound is None else self._sound.cut(segment.start_s, segment.end_s)
+        segment = request.segment
+        track: Track = segment.track or (self._track if request.sound is None else "auto")
+        source = request.sound or self._path, track
+        if source not in self._sounds:
+            try:
+                self._sounds[source] = read_sound(source[0], None, self._heartbeat, track)
+            except MediaError:
+                self._sounds[source] = None
+        sound = self._sounds[source]
+        return None if sound is None else sound.cut(segment.start_s, segment.end_s)
 
 
 def _finish_ended(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bemerc.cache import (
     Others,
     PackedLandmarks,
     id_of_other,
+    split_other,
     state_of,
     write_cache,
     write_nothing,
@@ -25,7 +27,7 @@ from bemerc.core.progress import bar
 from bemerc.extraction.errors import DamagedError
 from bemerc.extraction.jobs import ExtractorSpec
 from bemerc.extraction.plan import Plan
-from bemerc.extraction.store import Store
+from bemerc.extraction.store import Result, Store
 
 
 def write_modality(
@@ -35,11 +37,15 @@ def write_modality(
 
     reasons  id -> why an utterance has no features
     """
-    keys = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
-    sources = {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)}
-    contents = contents_digest(spec.version, spec.recorded_params, keys, reasons, sources)
+    every = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
+    hashes = {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)}
+    contents = contents_digest(spec.version, spec.recorded_params, every, reasons, hashes)
     if existing.kind == "sound" and existing.contents == contents and path.exists():
         return
+    (keys, listeners), (sources, clips), (failures, lost) = (_parted(of, plan) for of in (every, hashes, reasons))
+    others = None
+    if clips or lost or spec.recorded_params.get("keep") == "all":
+        others = _others(spec, keys, listeners, Others((), lost, clips), store)
     notes: dict[str, str] = {}
     choices: dict[str, Choice] = {}
     with bar(f"Writing {path.name}", len(keys), "utterances") as advance:
@@ -51,11 +57,11 @@ def write_modality(
             extractor=spec.version,
             params=spec.recorded_params,
             clips=_results(spec, keys, store, notes, choices, advance),
-            failures=reasons,
+            failures=failures,
             notes=notes,
             sources=sources,
             choices=choices,
-            others=_others(spec, keys, store) if spec.recorded_params.get("keep") == "all" else None,
+            others=others,
             contents=contents,
         )
 
@@ -86,21 +92,49 @@ def _results(
         raise damaged
 
 
-def _others(spec: ExtractorSpec, keys: Mapping[str, str], store: Store) -> Others:
-    """Other people in the utterances' pictures. The results are read a second time, since their rows follow the
-    targets'."""
+def _parted(texts: Mapping[str, str], plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """id -> text of the utterances, and of the listeners."""
+    listeners = {id_: text for id_, text in texts.items() if id_ in plan.listeners}
+    return {id_: text for id_, text in texts.items() if id_ not in listeners}, listeners
+
+
+def _others(
+    spec: ExtractorSpec,
+    keys: Mapping[str, str],
+    listeners: Mapping[str, str],
+    about: Others,
+    store: Store,
+) -> Others:
+    """Other people during the utterances: those in the same picture, whose results are read a second time, since their
+    rows follow the targets'; and listeners with a part of the picture of their own. id -> store key of both; ``about``: failures and sources of the latter."""
     choices: dict[str, Choice] = {}
+    of_utterance: dict[str, list[str]] = {}
+    for id_ in listeners:
+        of_utterance.setdefault(split_other(id_)[0], []).append(id_)
 
     def rows() -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
-        for id_, key in keys.items():
-            result = store.result(spec.modality, key, spec.columns)
-            for other in sorted(result.others, key=lambda other: other.name):
-                name = id_of_other(id_, other.name)
-                if other.choice is not None:
-                    choices[name] = other.choice
-                yield name, other.features, result.duration_s, other.landmarks
+        for utterance in sorted({*keys, *of_utterance}):
+            found = dict(_in_picture(utterance, keys, spec, store))
+            for id_ in of_utterance.get(utterance, ()):
+                found[id_] = store.result(spec.modality, listeners[id_], spec.columns)
+            for id_ in sorted(found, key=split_other):
+                result = found[id_]
+                if result.choice is not None:
+                    choices[id_] = result.choice
+                yield id_, result.features, result.duration_s, result.landmarks
 
-    return Others(rows(), choices=choices)
+    return replace(about, clips=rows(), choices=choices)
+
+
+def _in_picture(
+    utterance: str, keys: Mapping[str, str], spec: ExtractorSpec, store: Store
+) -> Iterator[tuple[str, Result]]:
+    """Everybody else in one utterance's picture."""
+    if utterance in keys:
+        result = store.result(spec.modality, keys[utterance], spec.columns)
+        for other in result.others:
+            about = Result(other.features, result.duration_s, other.landmarks, choice=other.choice)
+            yield id_of_other(utterance, other.name), about
 
 
 def contents_digest(

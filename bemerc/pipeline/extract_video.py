@@ -37,6 +37,6 @@ def run(
         params = replace(params, max_failed_share=1.0)
     if landmarks is not None:
         params = replace(params, face=replace(params.face, landmarks=landmarks))
-    jobs = jobs_from_manifest(manifest)
+    jobs = jobs_from_manifest(manifest, listeners=params.face_backend == "mesh" and params.face.keep == "all")
     where = project.cache_dir, project.store_dir
     return extraction.extract_video(jobs, *where, params, workers, retry_failed=retry_failed)

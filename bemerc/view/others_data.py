@@ -11,7 +11,7 @@ from bemerc.cache import Features, FrameCache, split_other
 from bemerc.corpus.manifest import Utterance
 from bemerc.view.arrays import Arrays
 from bemerc.view.lines import LINES
-from bemerc.view.positions import mesh_of
+from bemerc.view.positions import crop_of, mesh_of
 
 _PLACES = ("face_x", "face_y", "face_size")
 Other = dict[str, Any]
@@ -19,7 +19,7 @@ Other = dict[str, Any]
 
 def add(arrays: Arrays, turns: Sequence[tuple[Utterance, float]], face: FrameCache | None) -> list[list[Other]]:
     """The rows of everybody else end to end, as arrays ``others.*``; per turn (utterance, start in seconds) its people:
-    name, score, the tracks (first frame, end, number, score), and which rows are theirs (first, count)."""
+    name, score, the tracks (first frame, end, number, score), which rows are theirs (first, count), in which crop."""
     people: list[list[Other]] = [[] for _ in turns]
     others = None if face is None else face.others
     if face is None or others is None:
@@ -31,7 +31,8 @@ def add(arrays: Arrays, turns: Sequence[tuple[Utterance, float]], face: FrameCac
             features = others[id_]
             if len(features.values):
                 parts.append((u, start_s, id_, features))
-                people[number].append(_about(others, id_, face.frames(u.id)) | {"rows": [at, len(features.values)]})
+                about = {"rows": [at, len(features.values)], "crop": crop_of(u, id_)}
+                people[number].append(_about(others, id_, face.frames(u.id)) | about)
                 at += len(features.values)
     if parts:
         arrays.add_times("others.time", np.concatenate([f.timestamps_s + start_s for _, start_s, _, f in parts]))

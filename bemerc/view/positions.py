@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, FrameCache
+from bemerc.cache import Features, FrameCache, split_other
+from bemerc.corpus.crops import Crop
 from bemerc.corpus.manifest import Utterance
 from bemerc.view.lines import BONES, FINGERS, LINES
 
@@ -24,7 +25,7 @@ def mesh_of(cache: FrameCache, u: Utterance, face: Features, id_: str = "") -> M
     if landmarks is None or size is None:
         return np.full((len(face.values), 2 * len(MESH)), np.nan)
     points = landmarks[:, list(MESH), :2].astype(np.float64) / size
-    return _in_frame(points, u).reshape(len(points), -1)
+    return _in_frame(points, crop_of(u, id_)).reshape(len(points), -1)
 
 
 def frame_size(landmarks: NDArray[np.float32], face: Features) -> tuple[float, float] | None:
@@ -49,7 +50,7 @@ def joints_of(pose: Features, u: Utterance) -> Matrix | None:
     for number, name in enumerate(JOINTS):
         if f"{name}_visibility" in pose.columns:
             positions[~(pose.column(f"{name}_visibility") >= 0.5), number] = np.nan
-    return _in_frame(positions, u).reshape(len(positions), -1)
+    return _in_frame(positions, u.crop).reshape(len(positions), -1)
 
 
 def hands_of(pose: Features, u: Utterance) -> Matrix | None:
@@ -58,12 +59,17 @@ def hands_of(pose: Features, u: Utterance) -> Matrix | None:
         return None
     names = [f"{side}_hand_{i:02d}" for side in SIDES for i in range(_HAND_POINTS)]
     points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in names]).transpose(2, 0, 1)
-    return _in_frame(points.astype(np.float64), u).reshape(points.shape[0], -1)
+    return _in_frame(points.astype(np.float64), u.crop).reshape(points.shape[0], -1)
 
 
-def _in_frame(points: Matrix, u: Utterance) -> Matrix:
-    """Points (T, P, 2) in fractions of an utterance's crop -> of the whole frame."""
-    if u.crop is None:
+def crop_of(u: Utterance, id_: str) -> Crop | None:
+    """The part of the picture in which an utterance's rows were measured, or those of somebody else in it (``id_``)."""
+    return dict(u.listeners or ()).get(split_other(id_)[1], u.crop) if id_ else u.crop
+
+
+def _in_frame(points: Matrix, crop: Crop | None) -> Matrix:
+    """Points (T, P, 2) in fractions of a crop -> of the whole frame."""
+    if crop is None:
         return points
-    left, top, right, bottom = u.crop
+    left, top, right, bottom = crop
     return np.asarray(points * (right - left, bottom - top) + (left, top))

@@ -17,10 +17,10 @@ from typing import Literal
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
+from bemerc.corpus.crops import CROPS
 from bemerc.corpus.encodings import Decoded
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import Split, Utterance
-from bemerc.corpus.readers.table import CROPS
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, renumbered, stop_at
 from bemerc.corpus.text import is_broken
 from bemerc.corpus.text import read as read_text

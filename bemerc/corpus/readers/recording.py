@@ -17,11 +17,11 @@ from typing import Literal
 from bemerc.core.errors import CorpusError, MachineError, MediaError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
-from bemerc.corpus.delimited import read_table
-from bemerc.corpus.manifest import NOBODY, SPLITS, Split, Utterance
-from bemerc.corpus.readers import folder, subtitle_files, subtitles, table
+from bemerc.corpus.manifest import SPLITS, Split, Utterance
+from bemerc.corpus.readers import cue_table, folder, participants, subtitle_files, subtitles, table
+from bemerc.corpus.readers.participants import Participants
 from bemerc.corpus.readers.subtitles import Cue
-from bemerc.corpus.reading import Finding, Reading, person, stop_at
+from bemerc.corpus.reading import Finding, Reading, stop_at
 from bemerc.corpus.text import is_broken
 
 __all__ = ["Cue", "Params", "from_cues", "read_all", "read_cues", "read_dir", "without_cues"]
@@ -29,8 +29,6 @@ __all__ = ["Cue", "Params", "from_cues", "read_all", "read_cues", "read_dir", "w
 SUBTITLES = subtitles.SUFFIXES
 TABLES = (".csv", ".tsv")
 SUFFIXES = (*SUBTITLES, *TABLES)
-TABLE_NEEDED = ("start_s", "end_s", "text")
-TABLE_OPTIONAL = ("speaker", "label")
 ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or have it transcribed (--asr MODEL, prepare.recording.asr)."
 # Of a folder's clips, those up to Whisper's window are turns of the folder's dialogue; longer ones are recordings,
 # which are dialogues of their own. (Ours.)
@@ -72,7 +70,7 @@ def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
     """
     root = Path(params.folder)
     labels = emotion.label_set(params.labels) if params.labels is not None else ()
-    videos, cues_of, findings = _paired(root, SUFFIXES, "recording")
+    videos, cues_of, people, findings = _paired(root, SUFFIXES, "recording")
     utterances: list[Utterance] = []
     faults: list[str] = []
     for video in videos:
@@ -90,7 +88,8 @@ def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
         utterances += dialogue.utterances
         findings += [*cue_findings, *dialogue.findings]
     stop_at(faults, findings=findings)
-    return Reading("recording", tuple(utterances), labels, tuple(findings))
+    placed, doubts = people.placed(utterances)
+    return Reading("recording", placed, labels, (*findings, *doubts))
 
 
 def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
@@ -100,7 +99,7 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
     Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
     a CSV beside a clip may be anything; one that lists utterances is a finding.
     """
-    clips, cues_of, findings = _paired(directory, SUBTITLES)
+    clips, cues_of, people, findings = _paired(directory, SUBTITLES)
     cues_by_id: dict[str, tuple[Cue, ...]] = {}
     words: dict[str, str] = {}
     for clip in clips:
@@ -138,7 +137,8 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
         utterances += (
             cued.utterances if clip.id in alone else [replace(u, dialogue=clip.dialogue) for u in cued.utterances]
         )
-    return Reading("", _in_order(utterances), findings=tuple(findings))
+    placed, doubts = people.placed(_in_order(utterances))
+    return Reading("", placed, findings=(*findings, *doubts))
 
 
 def _in_order(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
@@ -153,7 +153,7 @@ def _in_order(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
 
 def without_cues(directory: Path, suffixes: Sequence[str] = SUBTITLES) -> list[Path]:
     """The clips of a folder without subtitles, which may be transcribed."""
-    clips, cues_of, _ = _paired(directory, suffixes)
+    clips, cues_of, _, _ = _paired(directory, suffixes)
     return [path for clip in clips if (path := Path(clip.clip or "")) not in cues_of]
 
 
@@ -218,7 +218,7 @@ def read_cues(
     if suffix not in TABLES:
         raise CorpusError(f"{printable(path)}: cues must end in {', '.join(SUFFIXES)}, not '{printable(suffix)}'.")
     label_faults: list[str] = []
-    cues, findings = _table_cues(path, labels, label_faults)
+    cues, findings = cue_table.read(path, labels, label_faults)
     if faults is None:
         stop_at(label_faults)
     else:
@@ -231,9 +231,10 @@ def read_cues(
 
 def _paired(
     directory: Path, suffixes: Sequence[str], name: str = ""
-) -> tuple[tuple[Utterance, ...], dict[Path, Path], list[Finding]]:
-    """The clips of a folder, clip -> file of cues, and findings on everything that is left out."""
-    listing = folder.listed(directory)
+) -> tuple[tuple[Utterance, ...], dict[Path, Path], Participants, list[Finding]]:
+    """The clips of a folder, clip -> file of cues, who is where in them, and findings on everything that is left
+    out."""
+    listing, people = _with_participants(folder.listed(directory), directory)
     cues_of, findings = subtitle_files.pair(listing.clips, listing.others, suffixes)
     tables = [path for path in listing.others if path.suffix.lower() in TABLES and TABLES[0] not in suffixes]
     tables = [path for path in tables if table.lists_utterances(path)]
@@ -250,61 +251,23 @@ def _paired(
     ]
     unread = folder.unread(directory, rest) if directory.is_dir() else []
     clips = folder.reading(listing, name).utterances
-    return clips, cues_of, [*listing.findings, *findings, *unread]
+    return clips, cues_of, people, [*listing.findings, *findings, *unread]
+
+
+def _with_participants(listing: folder.Listing, directory: Path) -> tuple[folder.Listing, Participants]:
+    """The tables of participants in a folder, or beside a single clip; and the listing without them and without the files
+    of one person's sound."""
+    tables = [path for path in listing.others if path.name == participants.NAME]
+    if directory.is_file() and (beside := directory.with_name(participants.NAME)).is_file():
+        tables, listing = [beside], replace(listing, clips=tuple(folder.listed(directory.parent).clips))
+    people = participants.read(tables, listing.clips)
+    clips = tuple(clip for clip in listing.clips if clip not in people.sounds)
+    if directory.is_file():
+        clips = (directory,)
+    others = tuple(path for path in listing.others if path not in tables)
+    return replace(listing, clips=clips, others=others), people
 
 
 def _split(path: Path, root: Path) -> Split:
     top = path.relative_to(root).parts[0]
     return next((split for split in SPLITS if split == top), "test")
-
-
-# ---- tables
-
-
-def _table_cues(path: Path, labels: Sequence[str], faults: list[str]) -> tuple[list[Cue], list[Finding]]:
-    contents = read_table(path)
-    columns = TABLE_NEEDED + TABLE_OPTIONAL
-    column_faults = [f"line 1: the column '{c}' is missing." for c in TABLE_NEEDED if c not in contents.columns]
-    column_faults += [f"line 1: the column '{printable(c)}' is unknown." for c in contents.columns if c not in columns]
-    stop_at(
-        [f"{printable(path)}, {fault}" for fault in column_faults],
-        f"A table of cues has the columns {', '.join(TABLE_NEEDED)}, and may have {', '.join(TABLE_OPTIONAL)}.",
-    )
-    findings = [_left_out(path, line, why) for line, why in contents.misshapen.items()]
-    if reason := contents.decoded.describe_odd_lines():
-        findings.append(Finding("encoding", path.as_posix(), reason))
-    accepted = emotion.names(labels)
-    cues = [_table_cue(path, row.line, row.cells, accepted, faults, findings) for row in contents.rows]
-    return [cue for cue in cues if cue is not None], findings
-
-
-def _table_cue(
-    path: Path,
-    line: int,
-    cells: Mapping[str, str],
-    accepted: Mapping[str, str],
-    faults: list[str],
-    findings: list[Finding],
-) -> Cue | None:
-    written = cells.get("label", "").strip()
-    label = emotion.canonical(written, accepted) if written else None
-    if written and not accepted:
-        faults.append(
-            f"{printable(path)}, line {line}: there is a label, but no label set is declared; set prepare.recording.labels."
-        )
-    elif written and label is None:
-        faults.append(f"{printable(path)}, line {line}: {emotion.fault(written, accepted)}")
-    start_s, end_s = subtitles.seconds(cells["start_s"]), subtitles.seconds(cells["end_s"])
-    if start_s is None or end_s is None:
-        column = "start_s" if start_s is None else "end_s"
-        reason = f"{column} must be seconds or h:mm:ss, not '{printable(cells[column], 40)}'."
-    elif end_s <= start_s:
-        reason = f"The cue ends at {end_s:g} s, which is not after its start, {start_s:g} s."
-    else:
-        return Cue(start_s, end_s, cells["text"], person(cells.get("speaker", "")) or NOBODY, label, line)
-    findings.append(_left_out(path, line, reason))
-    return None
-
-
-def _left_out(path: Path, line: int, reason: str) -> Finding:
-    return Finding("row", f"{path.as_posix()}, line {line}", reason, "leaves out", needs_you=True)

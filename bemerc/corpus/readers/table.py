@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
+from bemerc.corpus.crops import read_crop
 from bemerc.corpus.delimited import Row, Table, read_table
 from bemerc.corpus.encodings import decode
 from bemerc.corpus.manifest import SIDE_LABELS, Split, Utterance
@@ -35,7 +36,6 @@ _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-CROPS = {"left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _turn(
     start_s, end_s = (_seconds(column, cell.get(column, ""), table.delimiter, wrong) for column in ("start_s", "end_s"))
     if start_s is not None and end_s is not None and end_s <= start_s:
         wrong.append(f"end_s = {end_s:g} is not after start_s = {start_s:g}.")
-    crop = _crop(cell.get("crop", ""), wrong)
+    crop = read_crop(cell.get("crop", ""), wrong)
     findings += [Finding("cell", f"{table.path}, line {row.line}", why, "keeps without video", True) for why in wrong]
     if blank := sorted(column for column in cell if cell[column] != row.cells[column]):
         reason = f"{', '.join(blank)}: '{row.cells[blank[0]].strip()}' is taken for a blank cell."
@@ -245,27 +245,6 @@ def _seconds(column: str, written: str, delimiter: str, faults: list[str]) -> fl
         faults.append(f"{column} must be seconds from the clip's start, not '{printable(written, 40)}'.")
         return None
     return value
-
-
-def _crop(written: str, faults: list[str]) -> tuple[float, float, float, float] | None:
-    words = re.split(r"[\s;]+", written.strip().lower())
-    if words == [""]:
-        return None
-    if len(words) == 1 and words[0] in CROPS:
-        return CROPS[words[0]]
-    if len(words) != 4:
-        words = re.split(r"[\s,;]+", written.strip())
-    try:
-        left, top, right, bottom = (float(word.replace(",", ".")) for word in words)
-    except ValueError:
-        left = top = right = bottom = math.nan
-    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
-        return left, top, right, bottom
-    faults.append(
-        "crop must be left, right, or four fractions 'left top right bottom' with 0 <= left < right <= 1, "
-        f"not '{printable(written, 40)}'."
-    )
-    return None
 
 
 def _clashes(table: Table, turns: Iterable[_Turn]) -> list[str]:

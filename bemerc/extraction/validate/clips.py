@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ def check_against_clips(cache: FrameCache, manifest: Manifest, store_dir: Path |
             "It does not say from which clips it was extracted. Run the extraction again; nothing is extracted anew."
         )
         return [Issue("", "source", message, "warning")]
-    jobs = {job.id: job for job in jobs_from_manifest(manifest)}
-    paths = sorted({job.path for job in jobs.values() if job.path is not None and job.id in cache})
+    jobs = {job.id: job for job in _jobs(cache, manifest)}
+    used = [job for job in jobs.values() if job.id in cache or job.listener]
+    paths = sorted({path for job in used for path in (job.path, job.sound) if path is not None})
     with bar("Hashing clips", len(paths), "clips") as advance:
         hashes = hash_files(paths, advance)
     issues = [
         Issue(id_, "missing", "The manifest has it and the cache does not. Extract again.", "error")
-        for id_ in sorted(set(jobs) - set(cache.ids))
+        for id_ in sorted({id_ for id_, job in jobs.items() if not job.listener} - set(cache.ids))
     ]
     for id_ in cache:
         if id_ in jobs:
@@ -51,7 +53,21 @@ def check_against_clips(cache: FrameCache, manifest: Manifest, store_dir: Path |
         issues += _check_hash_cache(store, paths, hashes)
     for id_ in cache:
         issues += _check_frames(cache, jobs[id_]) if id_ in jobs else ()
-    return issues + _check_fingerprint(cache, {id_: jobs[id_].segment for id_ in cache if id_ in jobs}, store)
+    segments = {job.id: _segment(job, hashes) for job in used}
+    return issues + _check_fingerprint(cache, segments, store)
+
+
+def _jobs(cache: FrameCache, manifest: Manifest) -> list[Job]:
+    """The jobs that a cache was made by."""
+    listeners = cache.modality in ("face", "pose") and cache.others is not None
+    jobs = jobs_from_manifest(manifest, listeners=listeners)
+    return jobs if cache.modality in ("face", "pose") else [job.of_sound() for job in jobs]
+
+
+def _segment(job: Job, hashes: Mapping[Path, HashedFile | UnreadableFile]) -> Segment:
+    """A job's segment, with the hash of the sound that it names."""
+    sound = None if job.sound is None else hashes[job.sound]
+    return replace(job.segment, sound=sound[1]) if isinstance(sound, tuple) else job.segment
 
 
 def _check_clip(cache: FrameCache, job: Job, hashes: Mapping[Path, HashedFile | UnreadableFile]) -> Iterator[Issue]:
@@ -94,7 +110,7 @@ def _check_frames(cache: FrameCache, job: Job) -> Iterator[Issue]:
 
 def _check_fingerprint(cache: FrameCache, segments: Mapping[str, Segment], store: Store | None) -> list[Issue]:
     """The cache's fingerprint computed anew from what it records, and its rows against the store's."""
-    if set(cache.sources) - set(segments):
+    if set(_sources(cache)) - set(segments):
         return []  # utterances that the manifest lost have an issue already; their segment of the clip is lost too
     version = next(
         (n for n in range(DECODING, 0, -1) if _digest(cache, _keys(cache, segments, n)) == cache.contents), None
@@ -113,18 +129,29 @@ def _check_fingerprint(cache: FrameCache, segments: Mapping[str, Segment], store
 
 def _keys(cache: FrameCache, segments: Mapping[str, Segment], decoding: int) -> dict[str, str]:
     """id -> store key."""
-    ids = [id_ for id_ in sorted(cache.sources) if id_ not in cache.failures]
+    sources, failures = _sources(cache), _failures(cache)
     extractor = cache.modality, cache.extractor, cache.params, decoding
-    return {id_: fingerprint(cache.sources[id_], segments[id_], *extractor) for id_ in ids}
+    return {id_: fingerprint(sources[id_], segments[id_], *extractor) for id_ in sorted(sources) if id_ not in failures}
 
 
 def _digest(cache: FrameCache, keys: Mapping[str, str]) -> str:
-    return contents_digest(cache.extractor, cache.params, keys, cache.failures, cache.sources)
+    return contents_digest(cache.extractor, cache.params, keys, _failures(cache), _sources(cache))
+
+
+def _sources(cache: FrameCache) -> Mapping[str, str]:
+    """id -> hash of its clip, of the utterances and of listeners with a part of the picture of their own."""
+    return {**cache.sources, **(cache.others.sources if cache.others is not None else {})}
+
+
+def _failures(cache: FrameCache) -> Mapping[str, str]:
+    return {**cache.failures, **(cache.others.failures if cache.others is not None else {})}
 
 
 def _check_store(cache: FrameCache, keys: Mapping[str, str], store: Store) -> list[Issue]:
     issues, missing = [], 0
     for id_, key in keys.items():
+        if id_ not in cache:  # a listener's rows have a checksum
+            continue
         if store.state(cache.modality, key) is not Result:
             missing += 1
             continue
@@ -153,7 +180,7 @@ def _is_same(cache: FrameCache, id_: str, stored: Result) -> bool:
         pairs += [(stored.landmarks.points, landmarks.points), (stored.landmarks.scale, landmarks.scale)]
     ours = {id_of_other(id_, other.name): other for other in stored.others}
     if cache.others is not None:
-        if {*ours} != {*cache.others_of(id_)}:
+        if not {*ours} <= {*cache.others_of(id_)}:
             return False
         pairs += [(other.features.values, cache.others.unchecked(name).values) for name, other in ours.items()]
     same = stored.note == cache.notes.get(id_, "") and stored.choice == cache.choices.get(id_)

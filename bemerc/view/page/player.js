@@ -165,23 +165,23 @@ class Player {
     frameNote.textContent = this.note(turn, face, seen);
     if (!this.mesh) return;
     if (pose) this.drawBody(context, pose.row, width, height, same);
-    for (const { row, name, score } of others) {
-      const style = { kind: "others", tint: "#c9c9c9", rim: "#c9c9c9", dash: [2, 4], label: `${name}${scoreText(score)}` };
-      this.drawFace(context, row, width, height, turn, style);
+    for (const { row, name, score, crop } of others) {
+      const style = { kind: "others", crop, tint: "#c9c9c9", rim: "#c9c9c9", dash: [2, 4], label: `${name}${scoreText(score)}` };
+      this.drawFace(context, row, width, height, style);
     }
     if (!seen) return;
     const unsure = turn.choice?.uncertain;
     const label = others.length ? `measured${scoreText(scoreAt(turn, face.row))}` : "";
-    const style = { kind: "face", tint: "#8ee3ff", rim: unsure ? "#e69f00" : "#ffffff", dash: unsure ? [6, 4] : [], label };
-    this.drawFace(context, face.row, width, height, turn, style);
+    const style = { kind: "face", crop: turn.crop, tint: "#8ee3ff", rim: unsure ? "#e69f00" : "#ffffff", dash: unsure ? [6, 4] : [], label };
+    this.drawFace(context, face.row, width, height, style);
   }
 
   // The others in sight in this very frame: their rows in ``others.*``, names and scores.
   othersAt(turn, time) {
     const times = this.dialogue.arrays["others.time"], there = [];
-    for (const { rows: [first, count], name, score } of turn.others) {
+    for (const { rows: [first, count], name, score, crop } of turn.others) {
       const row = nearestIn(times, first, count, time);
-      if (Math.abs(times[row] - time) <= 0.025) there.push({ row, name, score });
+      if (Math.abs(times[row] - time) <= 0.025) there.push({ row, name, score, crop });
     }
     return there;
   }
@@ -205,13 +205,13 @@ class Player {
   }
 
   // One face in its style: which arrays it is in, colours of mesh and box, a label above it.
-  drawFace(context, row, width, height, turn, { kind, tint, rim, dash, label }) {
+  drawFace(context, row, width, height, { kind, crop, tint, rim, dash, label }) {
     const { arrays } = this.dialogue, mesh = arrays[`${kind}.mesh`];
     const lines = mesh ? index.lines.map((line) => line.map((i) => point(mesh, row, i))) : [];
     strokeAll(context, lines, width, height, tint, 1.1);
     const [x, y, size] = ["face_x", "face_y", "face_size"].map((name) => arrays[`${kind}.${name}`]?.[row] ?? null);
     if (x === null || y === null) return;
-    const [l, t, r, b] = turn.crop || [0, 0, 1, 1], cw = (r - l) * width, ch = (b - t) * height;
+    const [l, t, r, b] = crop || [0, 0, 1, 1], cw = (r - l) * width, ch = (b - t) * height;
     const half = (size * ch) / 2 * 1.12, halfX = half * 0.86;
     const left = l * width + x * cw - halfX, top = t * height + y * ch - half;
     context.lineWidth = 3; context.strokeStyle = "#000a"; context.strokeRect(left, top, 2 * halfX, 2 * half);

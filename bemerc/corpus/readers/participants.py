@@ -1,0 +1,199 @@
+"""Who is where in recordings of several people: ``participants.csv`` beside them, a row per person and layout.
+
+    recording,speaker,tile,audio,start_s,end_s
+    call.mp4,Ann,0 0 0.5 1,ann.wav,,
+    call.mp4,Ben,0.5 0 1 1,2,,600
+    call.mp4,Ben,0 0.5 1 1,2,600,
+
+tile: a part of the picture (left, right, four fractions), or auto or blank: Ann's face is the one of the whole picture
+whose mouth moves with her sound, wherever it is. audio: a file with that person's own sound, or the number of a sound
+track of the recording; blank: the recording's. start_s, end_s: from when to when a row holds; blank: from its beginning,
+to its end.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import inf
+from pathlib import Path
+
+from bemerc.core.terminal import printable
+from bemerc.corpus.crops import Crop, read_crop
+from bemerc.corpus.delimited import read_table
+from bemerc.corpus.manifest import LISTENER_MARK, Utterance
+from bemerc.corpus.readers import subtitles
+from bemerc.corpus.reading import Finding, person, stop_at
+
+NAME = "participants.csv"
+NEEDED = ("recording", "speaker")
+OPTIONAL = ("tile", "audio", "start_s", "end_s")
+_AGAIN = "Correct the table and run the same command again."
+# An utterance may reach this far into another layout: cues are seldom exact.
+_SLACK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Place:
+    """One row: where somebody is from ``start_s`` to ``end_s`` of a recording, and the sound that is theirs."""
+
+    line: int
+    recording: Path
+    speaker: str
+    crop: Crop | None
+    sound: Path | None
+    track: int | None
+    start_s: float
+    end_s: float
+
+    def overlap_s(self, u: Utterance) -> float:
+        """How much of an utterance lies in it; negative: how far it is away."""
+        return min(self.end_s, inf if u.end_s is None else u.end_s) - max(self.start_s, u.start_s or 0.0)
+
+
+@dataclass(frozen=True)
+class Participants:
+    """The rows of all tables of a folder by recording, and the files with somebody's own sound."""
+
+    places: Mapping[Path, tuple[Place, ...]]
+    sounds: frozenset[Path] = frozenset()
+
+    def placed(self, utterances: Iterable[Utterance]) -> tuple[tuple[Utterance, ...], list[Finding]]:
+        """The utterances with their speakers' parts of the picture and sounds, and with the listeners' parts; findings on
+        speakers without a row and on utterances in which the layout changes, which have the whole picture."""
+        result, findings = [], dict[str, Finding]()
+        for u in utterances:
+            places = self.places.get(Path(u.clip)) if u.clip else None
+            if places:
+                own = _of(u.speaker, places, u)
+                doubt = _doubt(u, own, places)
+                if doubt is None:
+                    u = replace(u, listeners=_listeners(u, places), crop=own.crop if own is not None else None)
+                else:
+                    findings.setdefault(doubt.id, doubt)
+                if own is not None:
+                    u = replace(u, track=own.track, sound=None if own.sound is None else str(own.sound))
+            result.append(u)
+        return tuple(result), [*findings.values()]
+
+
+def _of(speaker: str, places: Sequence[Place], u: Utterance) -> Place | None:
+    """The row that holds for most of an utterance."""
+    own = [place for place in places if place.speaker == speaker and place.overlap_s(u) > 0]
+    return max(own, key=lambda place: place.overlap_s(u), default=None)
+
+
+def _listeners(u: Utterance, places: Sequence[Place]) -> tuple[tuple[str, Crop], ...] | None:
+    """Everybody else with a part of the picture of their own."""
+    names = dict.fromkeys(place.speaker for place in places if place.speaker != u.speaker)
+    found = {name: place.crop for name in names if (place := _of(name, places, u)) is not None}
+    return tuple((name, crop) for name, crop in found.items() if crop is not None) or None
+
+
+def _doubt(u: Utterance, own: Place | None, places: Sequence[Place]) -> Finding | None:
+    """Why no part of the picture is this utterance's, all through; it is measured in the whole picture then."""
+    recording = places[0].recording
+    if own is None:
+        who = printable(u.speaker) or "A speaker without a name"
+        reason = f"{who} has no row for {recording.name} in {NAME}, so the whole picture and its sound are measured. Add a row."
+        return Finding("participants", f"{recording.as_posix()}: {who}", reason, "keeps, repaired", needs_you=True)
+    first_s, last_s = u.start_s or 0.0, inf if u.end_s is None else u.end_s
+    if own.start_s - first_s <= _SLACK_S and (own.end_s == inf or last_s - own.end_s <= _SLACK_S):
+        return None
+    at_s = own.end_s if own.end_s < last_s else own.start_s
+    reason = f"The layout changes at {at_s:g} s, within it: of the whole picture the face is measured that moves with the sound."
+    return Finding("layout", u.id, reason, "keeps, repaired")
+
+
+def read(tables: Iterable[Path], clips: Iterable[Path]) -> Participants:
+    """The tables of this name among a folder's files. CorpusError with every wrong row, its number and what to do."""
+    by_folder: dict[Path, list[Path]] = {}
+    for clip in clips:
+        by_folder.setdefault(clip.parent, []).append(clip)
+    places: dict[Path, tuple[Place, ...]] = {}
+    for path in tables:
+        for place in _rows(path, by_folder.get(path.parent, [])):
+            places[place.recording] = (*places.get(place.recording, ()), place)
+    sounds = {place.sound for listed in places.values() for place in listed if place.sound is not None}
+    return Participants(places, frozenset(sounds - places.keys()))
+
+
+def _rows(path: Path, clips: Sequence[Path]) -> list[Place]:
+    table = read_table(path)
+    where, known = printable(path), NEEDED + OPTIONAL
+    faults = [f"{where}, line 1: the column '{c}' is missing." for c in NEEDED if c not in table.columns]
+    faults += [f"{where}, line 1: the column '{printable(c)}' is unknown." for c in table.columns if c not in known]
+    stop_at(faults, f"A table of participants has the columns {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}.")
+    faults = list(table.faults)
+    rows = []
+    for row in table.rows:
+        wrong: list[str] = []
+        rows.append(_place(row.line, row.cells, path.parent, clips, wrong))
+        faults += [f"{where}, line {row.line}: {fault}" for fault in wrong]
+    places = [place for place in rows if place is not None]
+    for a, b in combinations(places, 2):
+        if (a.recording, a.speaker) == (b.recording, b.speaker) and min(a.end_s, b.end_s) > max(a.start_s, b.start_s):
+            times = "give each row its start_s and end_s"
+            faults.append(
+                f"{where}, line {b.line}: line {a.line} has {printable(a.speaker)} at the same time; {times}."
+            )
+    stop_at(faults, _AGAIN)
+    return places
+
+
+def _place(line: int, cells: Mapping[str, str], folder: Path, clips: Sequence[Path], faults: list[str]) -> Place | None:
+    written = {column: cells.get(column, "").strip() for column in NEEDED + OPTIONAL}
+    speaker = person(written["speaker"])
+    if not speaker or LISTENER_MARK in speaker:
+        faults.append(f"speaker must be the name that the subtitles have, without {LISTENER_MARK}.")
+    recording = _recording(written["recording"], clips, faults)
+    tile = "" if written["tile"].lower() == "auto" else written["tile"]
+    crop = read_crop(tile, faults, "tile (or auto)")
+    sound, track = _audio(written["audio"], folder, faults)
+    start_s, end_s = _time(written, "start_s", 0.0, faults), _time(written, "end_s", inf, faults)
+    if not faults and end_s <= start_s:
+        faults.append(f"end_s {end_s:g} is not after start_s {start_s:g}.")
+    if faults or recording is None:
+        return None
+    return Place(line, recording, speaker, crop, sound, track, start_s, end_s)
+
+
+def _recording(written: str, clips: Sequence[Path], faults: list[str]) -> Path | None:
+    name = unicodedata.normalize("NFC", written)
+    matches = [c for c in clips if name in (unicodedata.normalize("NFC", n) for n in (c.name, c.stem))]
+    exact = [c for c in matches if unicodedata.normalize("NFC", c.name) == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    what = (
+        "several files beside the table have this name; write it with its ending"
+        if matches
+        else "no video beside the table has this name"
+    )
+    faults.append(f"recording '{printable(written, 60)}': {what}.")
+    return None
+
+
+def _audio(written: str, folder: Path, faults: list[str]) -> tuple[Path | None, int | None]:
+    if not written:
+        return None, None
+    if written.isascii() and written.isdigit():
+        if int(written) < 1:
+            faults.append("audio must be a file, or the number of a sound track, from 1.")
+        return None, int(written)
+    path = folder / written
+    if "\0" in written or not path.is_file():
+        faults.append(f"audio '{printable(written, 60)}': there is no such file beside the table.")
+        return None, None
+    return path, None
+
+
+def _time(written: Mapping[str, str], column: str, absent: float, faults: list[str]) -> float:
+    if not written[column]:
+        return absent
+    time_s = subtitles.seconds(written[column])
+    if time_s is None:
+        faults.append(f"{column} must be seconds or h:mm:ss, not '{printable(written[column], 40)}'.")
+        return absent
+    return time_s
