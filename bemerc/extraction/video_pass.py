@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,8 @@ def extract_video_clip(task: Task, extractors: ExtractorPool, reporter: Reporter
     """Decode the clip once; utterances begin and end as their times come. Results go to ``reporter``."""
     waiting = sorted(task.requests, key=lambda request: request.segment.start_s or 0.0, reverse=True)
     active: list[ActiveUtterance] = []
-    audio = LazyAudio(task.path, reporter.heartbeat, extractors.track)
+    own = {request.segment.sound: request.sound for request in task.requests if request.sound is not None}
+    audio = LazyAudio(task.path, reporter.heartbeat, extractors.track, own)
     try:
         with Video(task.path) as video:
             for frame in video:
@@ -99,7 +101,7 @@ class ActiveUtterance:
         for modality, extractor in self.extractors.items():
             self._pool.heartbeat()
             if hasattr(extractor, "load_audio"):  # which face is the speaker's may depend on it
-                extractor.load_audio = lambda: self._audio.waveform(self.request)
+                extractor.load_audio = lambda: self._audio.waveform(self.request.segment)
             try:
                 features = checked(extractor.finish(), self._pool.specs[modality])
             except MediaError as error:  # this modality alone could not be measured
@@ -127,18 +129,24 @@ class Waveforms(Protocol):
 
 class LazyAudio:
     """The audio of the clip whose frames are processed, or a speaker's own: each track is decoded when it is first asked
-    for, once for all utterances."""
+    for, once for all utterances. ``own``: by its hash, the file of a sound that is another than the clip's."""
 
-    def __init__(self, path: Path, heartbeat: Callable[[], None], track: Track = "auto") -> None:
-        self._path, self._heartbeat, self._track = path, heartbeat, track
+    def __init__(
+        self,
+        path: Path,
+        heartbeat: Callable[[], None],
+        track: Track = "auto",
+        own: Mapping[str | None, Path] = MappingProxyType({}),
+    ) -> None:
+        self._path, self._heartbeat, self._track, self._own = path, heartbeat, track, own
         self._sounds: dict[tuple[Path, Track], Sound | None] = {}
 
-    def waveform(self, request: Request) -> NDArray[np.float32] | None:
-        """The samples that belong to a request; None where there is no audio that can be decoded. MachineError where
+    def waveform(self, segment: Segment) -> NDArray[np.float32] | None:
+        """The samples that belong to a segment of the clip; None where there is no audio that can be decoded. MachineError where
         there may be some: the target face would else be selected without it, for good."""
-        segment = request.segment
-        track: Track = segment.track or (self._track if request.sound is None else "auto")
-        source = request.sound or self._path, track
+        own = self._own.get(segment.sound)
+        track: Track = segment.track or (self._track if own is None else "auto")
+        source = own or self._path, track
         if source not in self._sounds:
             try:
                 self._sounds[source] = read_sound(source[0], None, self._heartbeat, track)
