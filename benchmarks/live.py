@@ -5,7 +5,8 @@
 
 A clip with a face and a voice is played over and over: as a file at real speed, and through Chromium's fake camera and
 microphone into the page. Several --model are measured one after the other. --write puts the table into docs/live.md.
-Nothing else may run meanwhile.
+Nothing else may run meanwhile. A model that reads words alone gets words: the file's subtitles, an utterance every 4 s;
+no page then.
 """
 
 from __future__ import annotations
@@ -44,8 +45,24 @@ def of_file(model: Path, clip: Path, minutes: float, folder: Path) -> dict[str, 
     ffmpeg(
         "-stream_loop", "-1", "-i", clip, "-t", str(60 * minutes), "-vf", "scale=-2:480", "-pix_fmt", "yuv420p", long
     )
+    if reads_words_alone(model):
+        long.with_suffix(".vtt").write_text(subtitles(60 * minutes), encoding="utf-8")
     out, err = live(long, "--model", model).communicate()
     return summary(out, err)
+
+
+def reads_words_alone(model: Path) -> bool:
+    return not json.loads((model / "metadata.json").read_text(encoding="utf-8"))["modalities"]
+
+
+def subtitles(seconds: float) -> str:
+    starts = range(0, int(seconds) - 4, 4)
+    words = ("I did not expect that.", "Well, what can you do about it, honestly?", "No. Not again, please.")
+    cues = [
+        f"00:{s // 60:02d}:{s % 60:02d}.000 --> 00:{s // 60:02d}:{s % 60 + 3:02d}.000\n<v {'AB'[s // 4 % 2]}>{words[s // 4 % 3]}\n"
+        for s in starts
+    ]
+    return "WEBVTT\n\n" + "\n".join(cues)
 
 
 def summary(out: str, err: str) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def main() -> None:
     print(HEAD, flush=True)
     for model in options.model:
         for where in ("file", "page"):
-            if options.only not in (None, where):
+            if options.only not in (None, where) or (where == "page" and reads_words_alone(model)):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 given = (model.resolve(), options.clip.resolve())

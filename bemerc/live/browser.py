@@ -127,14 +127,20 @@ class _Talk:
         try:
             self._converse()
         except BemercError as error:
-            log.warning("%s", error)
-            self._tell({"event": "error", "text": str(error)})
+            self._fail(error)
         finally:
             self._busy.release()
 
+    def _fail(self, error: BemercError) -> None:
+        log.warning("%s", error)
+        self._tell({"event": "error", "text": str(error)})
+
     def _converse(self) -> None:
-        message = next(iter(self._connection), None)
-        if message is None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            message = self._connection.recv()
+        except ConnectionClosed:
             return
         sound = bool(_parsed(message).get("sound"))
         listener = Listener(self._tell, self._look, lambda: self._tell({"event": "next"}), shows_itself=True)
@@ -144,12 +150,16 @@ class _Talk:
             receiving.start()
             try:
                 conversation.run(self._inbox)
+            except BemercError as error:  # told before the connection is closed, which ends the other thread
+                self._fail(error)
             finally:
                 self._connection.close()
                 receiving.join()
 
     def _receive(self) -> None:
         """Messages of the page into the inbox, until it stops or goes."""
+        from websockets.exceptions import ConnectionClosed
+
         error: BemercError | None = None
         try:
             for message in self._connection:
@@ -157,6 +167,8 @@ class _Talk:
                     self._inbox.put(self._recorded(message))
                 elif not self._heard(_parsed(message)):
                     break
+        except ConnectionClosed:  # a page that was killed
+            pass
         except BemercError as fault:
             error = fault
         self._inbox.put(End(self._latest_s, error))
