@@ -22,7 +22,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("kept"))
 
 
-@pytest.mark.parametrize("family", ["llama3", "gemma3", "mistral window"])
+@pytest.mark.parametrize("family", ["llama3", "mistral window"])
 @pytest.mark.parametrize("behavior_of", ["target", "all"])
 def test_the_scores_are_those_of_the_whole_dialogue(world: World, family: str, behavior_of: prompts.BehaviorOf) -> None:
     model = world.model(world.family(family))

@@ -40,20 +40,20 @@ class Instant:
         self.time_s += seconds
 
 
-def make(path: Path, sound: bool = True) -> Path:
-    """The clip."""
+def make(path: Path, sound: bool = True, seconds: float = LENGTH_S) -> Path:
+    """The clip, or its first ``seconds``."""
     face = portrait()
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = 256, 256, "yuv420p"
         audio = container.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono") if sound else None
-        for i in range(round(LENGTH_S * FPS)):
+        for i in range(round(seconds * FPS)):
             frame = av.VideoFrame.from_ndarray(np.roll(face, round(6 * np.sin(i / 3)), axis=1), format="rgb24")
             frame.pts = i
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            samples = (32767 * voice()).astype(np.int16)
+            samples = (32767 * voice(seconds)).astype(np.int16)
             block = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
             block.sample_rate = SAMPLE_RATE_HZ
             container.mux(audio.encode(block))

@@ -155,16 +155,16 @@ def test_a_pause_that_goes_on_costs_no_frame(clip: Path, played: Played) -> None
 
 
 def test_without_sound_all_is_one_utterance(tmp_path: Path) -> None:
-    played = Played(make(tmp_path / "mute.mkv", sound=False))
+    played = Played(make(tmp_path / "mute.mkv", False, 1.0))
     (event,) = played.of("utterance")
-    assert (event["start_s"], event["end_s"], event["label"]) == (0.0, 4.4, None)
+    assert (event["start_s"], event["end_s"], event["label"]) == (0.0, 1.0, None)
     assert not played.of("voice")
 
 
 def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
     for setup, path in (
         (MEASURED, tmp_path / "none.mp4"),
-        (replace(MEASURED, model=tmp_path), make(tmp_path / "a.mkv")),
+        (replace(MEASURED, model=tmp_path), make(tmp_path / "a.mkv", seconds=0.2)),
     ):
         with pytest.raises(BemercError) as caught:
             live.play_file(setup, path, lambda event: None, clock=Instant())
