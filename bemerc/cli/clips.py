@@ -83,6 +83,15 @@ def extract(
         ),
     ] = None,
     retry_failed: RetryFailed = False,
+    slurm: Annotated[
+        int | None,
+        typer.Option("--slurm", min=1, metavar="N", help="Measure nothing; print a job script for N tasks of SLURM."),
+    ] = None,
+    partition: Annotated[str | None, typer.Option("--partition", help="With --slurm: the partition.")] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option("--sbatch", metavar="KEY=VALUE", help="With --slurm: an option of sbatch, such as time=4:00:00."),
+    ] = None,
     params: ParamsFile = None,
     settings: Settings = None,
     json: AsJson = False,
@@ -102,6 +111,11 @@ def extract(
 
     path = source_of(source, video_dir)
     assert path is not None
+    if slurm is not None:
+        _print_job_script(slurm, workers, [*([f"partition={partition}"] if partition else []), *(sbatch or [])])
+        return
+    if partition or sbatch:
+        raise typer.BadParameter("--partition and --sbatch say how a job of SLURM runs: add --slurm N")
     flags = {"face.policy": policy, "face.faces": faces, "face.keep": keep, "pose.hands": hands}
     wanted = [f"extract_video.{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     measured = api.extract(
@@ -123,6 +137,15 @@ def extract(
         return
     _print_extracted(measured)
     _print_next(measured, path, folder, table)
+
+
+def _print_job_script(tasks: int, workers: int, options: list[str]) -> None:
+    import sys
+
+    from bemerc.cli import slurm
+
+    command = slurm.command_of(sys.argv[1:], ("--slurm", "--partition", "--sbatch"))
+    typer.echo(slurm.job_script(command, tasks, workers, options))
 
 
 def _yaml(value: object) -> str:

@@ -13,11 +13,12 @@ change late), both store the same bytes under the same name.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,15 @@ from bemerc.core.processes import is_alive, machine, start_of
 from bemerc.core.terminal import printable
 from bemerc.extraction.errors import store_errors
 
+log = logging.getLogger(__name__)
+
 BEAT_S = 5.0
 # NFS may show a file as it was up to a minute ago.
 STALE_S = 90.0
 # Between two looks at most so much counts as silence: the observer itself may have been frozen, the other one with it.
 _LONGEST_LOOK_S = 10.0
 _RECORD_BYTES = 200
+_POLL_S = 0.5
 # Files of other machines, by the disk's own clock, when nobody asks for their clips any more.
 _ABANDONED_AFTER_S = 86_400.0
 
@@ -120,6 +124,20 @@ class Leases(Closeable):
                 (self._folder / name).unlink(missing_ok=True)
         if name in self._copies:
             os.close(self._copies.pop(name))
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[bool]:
+        """Hold a lease while the block runs, once the others have given it back; whether it was theirs before."""
+        waited_s = 0.0
+        while not self.acquire(name):
+            if not waited_s:
+                log.info("Waiting for %s.", self.holder(name) or "another process")
+            time.sleep(_POLL_S)
+            waited_s += _POLL_S
+        try:
+            yield waited_s > 0
+        finally:
+            self.release(name)
 
     def beat(self) -> None:
         """Give a sign of life, at most every few seconds. To be called more often than ``STALE_S`` while leases are

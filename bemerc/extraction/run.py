@@ -7,12 +7,14 @@ process imports no perception library.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bemerc.cache import open_cache
+from bemerc.cache import CacheState, open_cache, state_of
 from bemerc.core import atomic
 from bemerc.core.cpu import usable_cores
 from bemerc.core.errors import BemercError
@@ -166,28 +168,44 @@ def run(
     modalities: set[str] = set()
     done: set[str] = set()
     damaged: set[Path] = set()
-    while True:
-        plan = make_plan(jobs, specs, store, retry_failed=retry_failed and not modalities)
-        modalities |= {*plan.modalities(specs)}
-        without = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent)).without(plan.listeners)
-        limit = FailureLimit(plan.utterances - len(without.absent), max_failed_share, listing)
-        limit.check(without.failures, without.retryable)
-        lost = _extract(plan, specs, store, workers, clip_timeout_s, done)
-        try:
-            by_modality = {spec.modality: unmeasured(spec, plan, store, lost) for spec in specs}
-            without = combined(by_modality.values()).without(plan.listeners)
+    with Leases(store.folder) as leases:
+        while True:
+            plan = make_plan(jobs, specs, store, retry_failed=retry_failed and not modalities)
+            modalities |= {*plan.modalities(specs)}
+            without = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent)).without(plan.listeners)
+            limit = FailureLimit(plan.utterances - len(without.absent), max_failed_share, listing)
             limit.check(without.failures, without.retryable)
-            for spec in specs:
-                m = spec.modality
-                write_modality(paths[m], spec, plan, store, by_modality[m].reasons(), existing[m])
-            break
-        except DamagedError as error:
-            # Damaged results were removed, all of a modality's at once or one. The same again: the disk spoils them.
-            if error.path in damaged:
-                raise
-            damaged.add(error.path)
+            lost = _extract(plan, specs, store, leases, workers, clip_timeout_s, done)
+            try:
+                by_modality = {spec.modality: unmeasured(spec, plan, store, lost) for spec in specs}
+                without = combined(by_modality.values()).without(plan.listeners)
+                limit.check(without.failures, without.retryable)
+                for spec in specs:
+                    m = spec.modality
+                    _write(paths[m], spec, plan, store, leases, by_modality[m].reasons(), existing[m])
+                break
+            except DamagedError as error:
+                # Damaged results were removed, all of a modality's at once or one. The same again: the disk spoils them.
+                if error.path in damaged:
+                    raise
+                damaged.add(error.path)
     only = next(iter(modalities)) if len(modalities) == 1 < len(paths) else ""
     return replace(_outcome(paths, plan, without, done), only=only, seconds=time.monotonic() - start)
+
+
+def _write(
+    path: Path,
+    spec: ExtractorSpec,
+    plan: Plan,
+    store: Store,
+    leases: Leases,
+    reasons: Mapping[str, str],
+    existing: CacheState,
+) -> None:
+    """Write a cache. Of several processes that finish together one writes it, the others wait and find it written."""
+    name = f"write-{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]}"
+    with leases.held(name) as waited:
+        write_modality(path, spec, plan, store, reasons, state_of(path) if waited else existing, leases.beat)
 
 
 def _outcome(paths: Mapping[str, Path], plan: Plan, without: Unmeasured, done: set[str]) -> Outcome:
@@ -224,6 +242,7 @@ def _extract(
     plan: Plan,
     specs: tuple[ExtractorSpec, ...],
     store: Store,
+    leases: Leases,
     workers: Workers,
     clip_timeout_s: float,
     done: set[str],
@@ -234,7 +253,6 @@ def _extract(
         return {}
     total = sum(len(task.requests) for task in plan.tasks)
     with (
-        Leases(store.folder) as leases,
         _engine(workers, specs, store, len(plan.tasks)) as engine,
         WorkerPool(engine, store, leases, clip_timeout_s) as pool,
         bar(f"Measuring {' and '.join(plan.modalities(specs))}", total, "utterances") as advance,

@@ -31,11 +31,18 @@ from bemerc.extraction.store import Result, Store
 
 
 def write_modality(
-    path: Path, spec: ExtractorSpec, plan: Plan, store: Store, reasons: Mapping[str, str], existing: CacheState
+    path: Path,
+    spec: ExtractorSpec,
+    plan: Plan,
+    store: Store,
+    reasons: Mapping[str, str],
+    existing: CacheState,
+    beat: Callable[[], None],
 ) -> None:
     """Write the cache of one modality, unless the ``existing`` file is sound and made of the same results.
 
     reasons  id -> why an utterance has no features
+    beat     called with every utterance: a sign of life
     """
     every = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
     hashes = {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)}
@@ -48,7 +55,12 @@ def write_modality(
         others = _others(spec, keys, listeners, Others((), lost, clips), store)
     notes: dict[str, str] = {}
     choices: dict[str, Choice] = {}
-    with bar(f"Writing {path.name}", len(keys), "utterances") as advance:
+    with bar(f"Writing {path.name}", len(keys), "utterances") as shown:
+
+        def advance(count: int) -> None:
+            beat()
+            shown(count)
+
         write_cache(
             path,
             modality=spec.modality,
