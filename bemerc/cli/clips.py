@@ -83,6 +83,9 @@ def extract(
         ),
     ] = None,
     retry_failed: RetryFailed = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Time a few clips and say what all will cost; keep nothing.")
+    ] = False,
     slurm: Annotated[
         int | None,
         typer.Option("--slurm", min=1, metavar="N", help="Measure nothing; print a job script for N tasks of SLURM."),
@@ -118,10 +121,14 @@ def extract(
         raise typer.BadParameter("--partition and --sbatch say how a job of SLURM runs: add --slurm N")
     flags = {"face.policy": policy, "face.faces": faces, "face.keep": keep, "pose.hands": hands}
     wanted = [f"extract_video.{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
+    document = read_params(params, [*(settings or ()), *wanted])
+    if estimate:
+        _print_estimate(path, out, document, only, json)
+        return
     measured = api.extract(
         path,
         out,
-        params=read_params(params, [*(settings or ()), *wanted]),
+        params=document,
         only=only,
         workers=workers,
         asr=asr,
@@ -137,6 +144,16 @@ def extract(
         return
     _print_extracted(measured)
     _print_next(measured, path, folder, table)
+
+
+def _print_estimate(source: Path, out: Path | None, params: Any, only: Any, json: bool) -> None:
+    from bemerc.pipeline import clip_estimate
+
+    result = clip_estimate.run(source, out, params, only)
+    if json:
+        output.print_json(result.as_json())
+        return
+    typer.echo(result.in_words())
 
 
 def _print_job_script(tasks: int, workers: int, options: list[str]) -> None:
