@@ -12,6 +12,7 @@ from bemerc.cli import (
     evaluate,
     evidence,
     exchange,
+    forget,
     live,
     look,
     predict,
@@ -26,7 +27,7 @@ from bemerc.core.errors import BemercError
 
 ORDER = (
     "init", "sample", "corpus", "prepare", "extract", "cache", "inspect", "view", "tokens", "describe", "model", "backbone", "train", "crossfit",
-    "predict", "live", "evidence", "evaluate", "conflict", "compare", "card", "export", "doctor",
+    "predict", "live", "evidence", "evaluate", "conflict", "compare", "card", "export", "forget", "doctor",
 )  # fmt: skip
 START = """bemerc: faces, bodies and voices in videos, and emotions by a language model.
   your own clips:  bemerc extract CLIPS, bemerc describe CLIPS  (folder, video)
@@ -43,7 +44,7 @@ class Commands(ErrorHandlingGroup):
 
 
 app = App(invoke_without_command=True, epilog=EXIT_CODES, group=Commands)
-for part in (project, corpus, clips, look, train, predict, live, evidence, evaluate):
+for part in (project, corpus, clips, look, train, predict, live, evidence, evaluate, forget):
     part.register(app)
 exchange.register(cache_app)
 conflict_attention.register(conflict_app)

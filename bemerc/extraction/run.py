@@ -54,15 +54,10 @@ def extract_video(
 
     Where landmarks are not to be kept, the store records that, and those of earlier runs are removed from it first.
     """
-    if params.face_backend == "mesh":
-        face_spec = extractor_spec("face", face.__name__, params.face, params.track)
-    else:
-        face_spec = extractor_spec("face", openface.__name__, params.openface)
     store = Store(store_dir)
     store.set_landmarks(params.face.landmarks)
     dropped = 0 if params.face.landmarks else store.drop_landmarks("face")
-    specs = (face_spec, extractor_spec("pose", body.__name__, params.pose))
-    outcome = _run_section(jobs, specs, out_dir, store_dir, params, workers, retry_failed)
+    outcome = _run_section(jobs, video_specs(params), out_dir, store_dir, params, workers, retry_failed)
     return replace(outcome, dropped_landmarks=dropped)
 
 
@@ -76,8 +71,8 @@ def extract_audio(
     retry_failed: bool = False,
 ) -> Outcome:
     """Prosody: ``audio.h5`` in ``out_dir``. Raises as ``run`` does."""
-    spec = extractor_spec("audio", prosody.__name__, params.audio, params.track)
-    return _run_section([job.of_sound() for job in jobs], (spec,), out_dir, store_dir, params, workers, retry_failed)
+    sound = [job.of_sound() for job in jobs]
+    return _run_section(sound, (_audio_spec(params),), out_dir, store_dir, params, workers, retry_failed)
 
 
 def extract_speech(
@@ -91,14 +86,39 @@ def extract_speech(
 ) -> Outcome | None:
     """What ``speech_backend`` names: ``speech.h5`` in ``out_dir``; None where it is none. Raises as ``run`` does, and
     BemercError where the encoder or openSMILE is missing."""
+    spec = _speech_spec(params, store_dir)
+    if spec is None:
+        return None
+    sound = [job.of_sound() for job in jobs]
+    return _run_section(sound, (spec,), out_dir, store_dir, params, workers, retry_failed)
+
+
+def video_specs(params: VideoParams) -> tuple[ExtractorSpec, ...]:
+    """What is measured of pictures."""
+    if params.face_backend == "mesh":
+        face_spec = extractor_spec("face", face.__name__, params.face, params.track)
+    else:
+        face_spec = extractor_spec("face", openface.__name__, params.openface)
+    return face_spec, extractor_spec("pose", body.__name__, params.pose)
+
+
+def audio_specs(params: AudioParams, store_dir: Path) -> tuple[ExtractorSpec, ...]:
+    """What is measured of sound. BemercError where the encoder or openSMILE is missing."""
+    speech = _speech_spec(params, store_dir)
+    return _audio_spec(params), *([speech] if speech else [])
+
+
+def _audio_spec(params: AudioParams) -> ExtractorSpec:
+    return extractor_spec("audio", prosody.__name__, params.audio, params.track)
+
+
+def _speech_spec(params: AudioParams, store_dir: Path) -> ExtractorSpec | None:
     if params.speech_backend == "none":
         return None
     if params.speech_backend == "egemaps":
-        spec = extractor_spec("speech", egemaps.__name__, egemaps.Params(), params.track)
-    else:
-        encoder = _resolve_encoder(params.encoder, FileHashCache(Store(store_dir).folder))
-        spec = extractor_spec("speech", speech_encoder.__name__, encoder, params.track)
-    return _run_section([job.of_sound() for job in jobs], (spec,), out_dir, store_dir, params, workers, retry_failed)
+        return extractor_spec("speech", egemaps.__name__, egemaps.Params(), params.track)
+    encoder = _resolve_encoder(params.encoder, FileHashCache(Store(store_dir).folder))
+    return extractor_spec("speech", speech_encoder.__name__, encoder, params.track)
 
 
 def check_speech(params: AudioParams) -> None:

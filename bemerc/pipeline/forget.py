@@ -1,0 +1,193 @@
+"""Forget a person or a clip: what was made of it is removed, and what is left is listed (``bemerc forget``).
+
+Caches and tokens are removed whole: without the person they are made again from the store, and nothing is measured.
+Tables and JSON lines lose the lines that concern the person; other files that name one of the utterances are removed.
+A result in the store has no name in it: what is not one of the others' results, by the settings of today and of the
+caches, may be the person's and is removed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bemerc.cache import caches_at, open_cache, state_of
+from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable
+from bemerc.corpus import prepare
+from bemerc.corpus.manifest import Manifest, Utterance, read_manifest, write_manifest
+from bemerc.corpus.reading import renumbered
+from bemerc.extraction import run as extraction
+from bemerc.extraction.fingerprint import Segment, fingerprint
+from bemerc.extraction.forget import forget_results
+from bemerc.extraction.jobs import jobs_from_manifest
+from bemerc.extraction.params import AudioParams, VideoParams
+from bemerc.extraction.plan import make_plan
+from bemerc.extraction.store import Store
+from bemerc.pipeline import dvc_cache, mentions
+from bemerc.pipeline.project import Project
+
+DVC = Path(".dvc")
+
+
+@dataclass
+class Forgotten:
+    """What was removed, or would be.
+
+    utterances  ids that are forgotten
+    removed     files that are gone
+    shortened   file -> how many lines were taken out of it
+    results     results that were removed from the store
+    objects     files that were removed from DVC's cache
+    left        what is left of the person, in sentences
+    """
+
+    utterances: tuple[str, ...]
+    removed: list[Path] = field(default_factory=list)
+    shortened: dict[Path, int] = field(default_factory=dict)
+    results: int = 0
+    objects: list[Path] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def run(project: Project, whom: str, *, really: bool) -> Forgotten:
+    """Forget ``whom``: a speaker, an utterance by its id, or a clip by its path in the manifest or its file name.
+
+    really  False: only find out what would be done
+
+    The manifest is changed last, so that an interrupted run can be repeated. BemercError where nobody has that name.
+    """
+    manifest = read_manifest(project.manifest_file)
+    gone = matching(manifest, whom)
+    ids = {u.id for u in gone}
+    rest = [u for u in manifest.utterances if u.id not in ids]
+    speaker = whom if any(u.speaker == whom for u in gone) else ""
+    done = Forgotten(tuple(sorted(ids)))
+    clips = _paths(manifest, gone) - _paths(manifest, rest)
+    names = ids | {u.clip for u in gone if u.clip and manifest.folder / u.clip in clips}
+    if project.store_dir.is_dir():
+        done.results, hashes = _forget_results(project, manifest, ids, really)
+        names |= hashes
+    for path in _files(project):
+        _forget_file(path, names, speaker, clips, done, really)
+    if any(u.split == "train" for u in gone) and project.references.is_file():  # statistics of train
+        done.removed.append(project.references)
+        if really:
+            project.references.unlink()
+    done.objects = dvc_cache.objects_with(DVC, names, speaker, clips)
+    done.shortened[project.manifest_file] = len(gone)
+    done.left = list(_left(project, manifest, gone, clips))
+    if really:
+        for path in done.objects:
+            path.unlink(missing_ok=True)
+        write_manifest(project.manifest_file, renumbered(rest), manifest.labels, manifest.corpora)
+    return done
+
+
+def matching(manifest: Manifest, whom: str) -> list[Utterance]:
+    """The utterances that a name means; BemercError where there are none."""
+    gone = [u for u in manifest.utterances if whom in (u.speaker, u.id, u.clip, u.clip and Path(u.clip).name)]
+    if not gone:
+        people = sorted({u.speaker for u in manifest.utterances if u.speaker})
+        some = ", ".join(printable(name, 40) for name in people[:20]) or "not known"
+        raise BemercError(
+            f"'{printable(whom)}' is no speaker, no utterance and no clip of {manifest.folder}. The speakers are: {some}."
+        )
+    return gone
+
+
+def _paths(manifest: Manifest, utterances: Sequence[Utterance]) -> set[Path]:
+    return {path for u in utterances if (path := manifest.clip_path(u)) is not None}
+
+
+def _forget_results(project: Project, manifest: Manifest, ids: set[str], really: bool) -> tuple[int, set[str]]:
+    """Remove from the store what is not the others'; how many results, and the hashes of clips that nobody else is
+    in."""
+    specs = (
+        *extraction.video_specs(project.load("extract_video", VideoParams)),
+        *extraction.audio_specs(project.load("extract_audio", AudioParams), project.store_dir),
+    )
+    plan = make_plan(jobs_from_manifest(manifest), specs, Store(project.store_dir))
+    keys = {key for id_, of in plan.keys.items() if id_ not in ids for key in of.values()}
+    hashes = dict(plan.clip_hashes)
+    for path in _caches(project):
+        with open_cache(path) as cache:
+            hashes = {**cache.sources, **hashes}
+            for u in manifest.utterances:
+                if u.id in hashes and u.id not in ids:
+                    segment = Segment(u.start_s, u.end_s, u.crop)
+                    keys.add(fingerprint(hashes[u.id], segment, cache.modality, cache.extractor, cache.params))
+    theirs = {*hashes.values()} - {digest for id_, digest in hashes.items() if id_ not in ids}
+    return forget_results(project.store_dir, keys, really=really), theirs
+
+
+def _caches(project: Project) -> list[Path]:
+    files = caches_at(project.cache_dir).values() if project.cache_dir.is_dir() else ()
+    return [path for path in files if state_of(path).kind == "sound"]
+
+
+def _files(project: Project) -> Iterator[Path]:
+    """Files that were made of the corpus: not the corpus itself, not the store's results, not the models."""
+    params = project.load("prepare", prepare.Params)
+    corpora = [prepare.place(params, name).absolute() for name in prepare.READERS]
+    store = project.store_dir.absolute()
+    found = {path for top in (project.data, project.cache_dir, project.results) for path in top.rglob("*")}
+    for path in sorted(found - {project.manifest_file}):
+        place = path.absolute()
+        is_result = place.is_relative_to(store) and place.parent != store
+        of_corpus = any(place.is_relative_to(corpus) for corpus in corpora)
+        if path.is_file() and not path.is_symlink() and not is_result and not of_corpus:
+            yield path
+
+
+def _forget_file(path: Path, names: set[str], speaker: str, clips: set[Path], done: Forgotten, really: bool) -> None:
+    if mentions.is_by_line(path):
+        lines = mentions.without_lines(path, {*names, *([speaker] if speaker else [])}, really=really)
+        if lines:
+            done.shortened[path] = lines
+        return
+    if not mentions.mentions(path, names, speaker) and not _is_of(path, clips):
+        return
+    if path.suffix == ".h5" and state_of(path).kind == "imported":
+        done.shortened[path] = len(names)
+        if really:
+            mentions.without_rows(path, names)
+        return
+    done.removed.append(path)
+    if really:
+        path.unlink(missing_ok=True)
+
+
+def _is_of(path: Path, clips: set[Path]) -> bool:
+    """Whether a file is a transcript of one of the clips: it has the clip's name, and a key."""
+    return path.suffix == ".vtt" and any(path.name.startswith(f"{clip.stem}.") for clip in clips)
+
+
+def _left(project: Project, manifest: Manifest, gone: Sequence[Utterance], clips: set[Path]) -> Iterator[str]:
+    there = sorted(path for path in clips if path.exists())
+    if there:
+        yield (
+            f"The clips themselves, {len(there)}, such as {printable(there[0], 200)}, and what the corpus's own files say: "
+            "delete them there, or name the ids in prepare.leave_out; else `bemerc prepare` brings them back."
+        )
+    elif gone:
+        yield "What the corpus's own files say: name the ids in prepare.leave_out, else `bemerc prepare` brings them back."
+    shared = _paths(manifest, gone) - clips
+    if shared:
+        yield f"{len(shared)} clips that others speak in too, such as {printable(min(shared), 200)}, and their transcripts."
+    splits = {split: sum(u.split == split for u in gone) for split in ("train", "dev", "test")}
+    for folder in sorted({path.parent for path in project.models.rglob("*.safetensors") if path.parent.name != "last"}):
+        if splits["train"]:
+            yield f"{folder}: a model that was trained on {splits['train']} utterances of theirs. Train it again."
+        elif splits["dev"]:
+            yield f"{folder}: a model that was chosen by {splits['dev']} utterances of theirs among others. Train it again."
+    if (project.results / "metrics.json").is_file():
+        yield f"{project.results}: numbers and pictures over all utterances, theirs among them. Evaluate again."
+    if any(u.dialogue in {one.dialogue for one in gone} for u in manifest.utterances if u not in gone):
+        yield "Predictions of others' turns, which were made with their words as history; and their name in others' words."
+    if dvc_cache.has_remote(DVC):
+        yield "Copies that DVC has pushed to a remote: `dvc gc --workspace --cloud`."
+    if Path(".git").exists():
+        yield "Former versions of files that git tracks (results/): git's history keeps them."
+    yield "Whatever was copied or exported elsewhere: pages, tables, annotated videos, released models."

@@ -1,0 +1,119 @@
+"""Which files mention utterances or people, and files without the lines that do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from bemerc.behavior.tokens.file import open_tokens
+from bemerc.cache import open_cache, write_cache
+from bemerc.core import atomic
+from bemerc.core.errors import BemercError, CacheError
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+# Tables and JSON lines, which can lose lines and stay what they are.
+_BY_LINE = (".jsonl", ".csv", ".txt")
+
+
+def is_by_line(path: Path) -> bool:
+    """Whether a file can lose lines and stay what it is."""
+    return path.suffix in _BY_LINE
+
+
+def mentions(path: Path, ids: Collection[str], speaker: str = "") -> bool:
+    """Whether a file's content names one of these utterances or clips, or, as JSON does, the speaker. A file that
+    cannot be read is an OSError."""
+    with path.open("rb") as file:
+        start = file.read(len(_HDF5))
+    if start == _HDF5:
+        return not _ids_of(path).isdisjoint(ids)
+    content = path.read_bytes()
+    if speaker and any(f'"speaker": {_json(speaker, ascii)}'.encode() in content for ascii in (True, False)):
+        return True
+    spellings = {spelling.encode() for id_ in ids for spelling in (id_, _json(id_, True)[1:-1])}
+    return any(one in content and re.search(rb"(?<!\w)" + re.escape(one) + rb"(?!\w)", content) for one in spellings)
+
+
+def _json(text: str, ascii: bool) -> str:
+    return json.dumps(text, ensure_ascii=ascii)
+
+
+def _ids_of(path: Path) -> set[str]:
+    try:
+        with open_cache(path) as cache:
+            return {*cache.ids}
+    except CacheError:
+        pass
+    try:
+        with open_tokens(path) as tokens:
+            return {*tokens.ids}
+    except BemercError:
+        return set()
+
+
+def without_lines(path: Path, names: Collection[str], *, really: bool) -> int:
+    """Take the lines out of a file that have one of these names as a value, or a cell; returns how many they are."""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    kept, lines = _table(text, names) if path.suffix == ".csv" else _lines(text, names, path.suffix)
+    if lines and really:
+        atomic.write_bytes(path, kept.encode("utf-8", errors="surrogateescape"), path.stat().st_mode & 0o777)
+    return lines
+
+
+def _table(text: str, names: Collection[str]) -> tuple[str, int]:
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    kept = [row for row in rows if not any(cell in names for cell in row)]
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows(kept)
+    return out.getvalue(), len(rows) - len(kept)
+
+
+def _lines(text: str, names: Collection[str], suffix: str) -> tuple[str, int]:
+    lines = text.splitlines(keepends=True)
+    holds = _line_names if suffix == ".jsonl" else _words_name
+    kept = [line for line in lines if not holds(line, names)]
+    return "".join(kept), len(lines) - len(kept)
+
+
+def _words_name(line: str, names: Collection[str]) -> bool:
+    return any(part.strip() in names for part in line.split("\t"))
+
+
+def _line_names(line: str, names: Collection[str]) -> bool:
+    try:
+        return _names(json.loads(line), names)
+    except ValueError:
+        return any(name in line for name in names)
+
+
+def _names(value: Any, names: Collection[str]) -> bool:
+    """Whether a name stands anywhere in a JSON value, as a key or as a text."""
+    if isinstance(value, dict):
+        return any(_names(part, names) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(_names(part, names) for part in value)
+    return isinstance(value, str) and value in names
+
+
+def without_rows(path: Path, ids: Collection[str]) -> None:
+    """Write an imported cache again without some utterances; one that was extracted is made again from the store."""
+    with open_cache(path) as cache:
+        kept = [id_ for id_ in cache.ids if id_ not in ids and id_ not in cache.failures]
+        write_cache(
+            path,
+            modality=cache.modality,
+            columns=cache.columns,
+            rate=cache.rate,
+            extractor=cache.extractor,
+            params=cache.params,
+            clips=((id_, cache[id_], cache.duration_s(id_), cache.packed_landmarks(id_)) for id_ in kept),
+            failures={id_: reason for id_, reason in cache.failures.items() if id_ not in ids},
+            notes={id_: note for id_, note in cache.notes.items() if id_ not in ids},
+            sources={id_: digest for id_, digest in cache.sources.items() if id_ not in ids},
+            choices={id_: choice for id_, choice in cache.choices.items() if id_ not in ids},
+        )

@@ -1,0 +1,159 @@
+"""``bemerc forget``: nothing of a person is left in what was made, and nobody else loses anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bemerc import api
+from bemerc.cache import open_cache, write_cache
+from bemerc.cli.main import app
+from bemerc.core.errors import BemercError
+from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
+from bemerc.pipeline import forget
+from bemerc.pipeline.project import Project
+from tests.clips import write_clip
+
+SPEAKERS = {"a_0": "Ada", "a_1": "Bo", "a_2": "Ada", "b_0": "Bo", "b_1": "Cy"}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose sound is measured, with tables and lines about its utterances."""
+    folder = tmp_path_factory.mktemp("project")
+    utterances = []
+    for i, (id_, speaker) in enumerate(SPEAKERS.items()):
+        write_clip(folder / "data" / "corpus" / f"{id_}.mp4", 0.4 + i / 10)
+        dialogue, index = id_.split("_")
+        words = f"{speaker} speaks, and a_11 is no name."
+        utterances.append(Utterance(id_, dialogue, int(index), speaker, words, "joy", "train", f"corpus/{id_}.mp4"))
+    write_manifest(folder / "data" / "manifest.jsonl", utterances, ("joy",), ("folder",))
+    api.extract(folder / "data" / "manifest.jsonl", only="audio")
+    lines = [{"id": id_, "scores": {"joy": 1.0}} for id_ in SPEAKERS] + [{"of": ["b_0", "b_1"]}, {"of": ["b_0", "a_2"]}]
+    for name in ("data/descriptions.jsonl", "results/predictions/TVB.jsonl"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "results" / "mistakes.csv").write_text("".join(f'{id_},"said, it"\r\n' for id_ in SPEAKERS))
+    (folder / "results" / "report.md").write_text("The worst are a_0 and b_0.")
+    (folder / "results" / "other.md").write_text("The worst are a_01 and b_0.")
+    (folder / "data" / "references.json").write_text("{}")
+    (folder / "params.yaml").write_text("prepare: {folder: {folder: data/corpus}}\n")
+    return folder
+
+
+@pytest.fixture
+def project(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    shutil.copytree(measured, tmp_path / "project", copy_function=shutil.copy2)
+    monkeypatch.chdir(tmp_path / "project")
+    return Project(Path("params.yaml"))
+
+
+def objects(*contents: bytes) -> list[Path]:
+    """Files in DVC's cache."""
+    paths = []
+    for content in contents:
+        digest = hashlib.md5(content).hexdigest()
+        path = Path(".dvc/cache/files/md5") / digest[:2] / digest[2:]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        paths.append(path)
+    return paths
+
+
+def test_a_speaker_is_forgotten_and_nobody_is_measured_again(project: Project) -> None:
+    video, cache, theirs, others = objects(
+        Path("data/corpus/a_0.mp4").read_bytes(),
+        Path("data/cache/audio.h5").read_bytes(),
+        b'{"id": "a_2"}\n',
+        b'{"id": "b_0"}\n',
+    )
+    before = Path("data/manifest.jsonl").read_bytes()
+    looked = forget.run(project, "Ada", really=False)
+    assert Path("data/manifest.jsonl").read_bytes() == before
+    done = forget.run(project, "Ada", really=True)
+    assert looked == done
+    assert done.utterances == ("a_0", "a_2")
+    assert done.results == 2
+    assert {*done.objects} == {video, cache, theirs}
+    assert [path.exists() for path in (video, cache, theirs, others)] == [False, False, False, True]
+    rest = read_manifest(project.manifest_file).utterances
+    assert [(u.id, u.index) for u in rest] == [("a_1", 0), ("b_0", 0), ("b_1", 1)]
+    for made in ("data/descriptions.jsonl", "results/predictions/TVB.jsonl"):
+        assert [json.loads(line).get("id") for line in Path(made).read_text().splitlines()] == [
+            "a_1",
+            "b_0",
+            "b_1",
+            None,
+        ]
+    assert Path("results/mistakes.csv").read_text().count("\n") == 3
+    assert not Path("results/report.md").exists()
+    assert Path("results/other.md").exists()
+    assert not project.references.exists()
+    assert any("a_0.mp4" in sentence for sentence in done.left)
+    assert api.extract(project.manifest_file, only="audio").outcomes[0].measured == 0
+
+
+def test_the_caches_afterwards_are_those_of_a_corpus_without_the_person(project: Project) -> None:
+    forget.run(project, "Ada", really=True)
+    api.extract(project.manifest_file, only="audio")
+    shutil.copytree("data/corpus", "fresh/corpus")
+    shutil.copy("data/manifest.jsonl", "fresh")
+    api.extract("fresh/manifest.jsonl", only="audio")
+    assert Path("fresh/cache/audio.h5").read_bytes() == (project.cache_dir / "audio.h5").read_bytes()
+
+
+@pytest.mark.parametrize("whom", ["b_1", "corpus/b_1.mp4", "b_1.mp4", "Cy"])
+def test_an_utterance_by_its_id_and_a_clip_by_its_name(project: Project, whom: str) -> None:
+    assert forget.run(project, whom, really=True).utterances == ("b_1",)
+    assert len(list(project.store_dir.glob("audio/*/*.npz"))) == 4
+
+
+def test_results_of_settings_that_are_gone_may_be_anybodys(project: Project) -> None:
+    strange = project.store_dir / "audio" / "00" / f"{0:040x}.npz"
+    strange.parent.mkdir(exist_ok=True)
+    strange.write_bytes(b"of whom?")
+    assert forget.run(project, "Cy", really=True).results == 2
+    assert not strange.exists()
+
+
+def test_an_imported_cache_keeps_the_others(project: Project) -> None:
+    path = project.cache_dir / "audio.h5"
+    with open_cache(path) as cache:
+        rows = {id_: cache[id_].values.copy() for id_ in cache.ids}
+        write_cache(
+            path,
+            modality="audio",
+            columns=cache.columns,
+            rate=cache.rate,
+            extractor="opensmile-import/1",
+            params={},
+            clips=[(id_, cache[id_], cache.duration_s(id_), None) for id_ in cache.ids],
+            failures={},
+            sources=cache.sources,
+        )
+    forget.run(project, "Ada", really=True)
+    with open_cache(path) as cache:
+        assert list(cache.ids) == ["a_1", "b_0", "b_1"]
+        assert {*cache.sources} == {"a_1", "b_0", "b_1"}
+        assert all((cache[id_].values == rows[id_]).all() for id_ in cache.ids)
+
+
+def test_nobody_of_that_name(project: Project) -> None:
+    with pytest.raises(BemercError):
+        forget.run(project, "Eve", really=True)
+
+
+def test_the_command_does_nothing_until_it_is_told_to(project: Project) -> None:
+    before = project.manifest_file.read_bytes()
+    answer = CliRunner().invoke(app, ["forget", "Ada"], catch_exceptions=False)
+    assert answer.exit_code == 0
+    assert "--yes" in answer.output
+    assert project.manifest_file.read_bytes() == before
+    answer = CliRunner().invoke(app, ["forget", "Ada", "--yes", "--json"], catch_exceptions=False)
+    assert json.loads(answer.stdout)["utterances"] == ["a_0", "a_2"]
+    assert project.manifest_file.read_bytes() != before
