@@ -9,7 +9,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,14 +52,14 @@ HashedFile = tuple[FileIdentity, str]
 
 
 class FileHashCache:
-    """SHA-256 of files by their identity, in the file ``contents.jsonl`` of a store.
+    """SHA-256 of files by their identity, in the file ``contents.jsonl`` of a store, or in one of another name.
 
     The file is append-only, so processes that share it at worst hash a clip twice. It holds a hash of each path, not
     the path, because folders have people's names in them. A cache that cannot be read or written costs time only.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "contents.jsonl"
+    def __init__(self, folder: Path, name: str = "contents.jsonl") -> None:
+        self._path = folder / name
         self._entries: dict[str, tuple[FileIdentity, str]] = {}
         try:
             check_regular(self._path)
@@ -94,16 +94,21 @@ class FileHashCache:
     ) -> dict[Path, HashedFile | UnreadableFile]:
         """Hash files and add them to the cache; see the function ``hash_files``."""
         hashes = hash_files(paths, advance)
-        lines = []
-        for path, result in hashes.items():
-            if not isinstance(result, UnreadableFile) and time.time() - result[0].mtime_ns / 1e9 > _TICK_S:
-                lines.append(_line(_cache_key(path), *result))
+        self.add({path: result for path, result in hashes.items() if not isinstance(result, UnreadableFile)})
+        return hashes
+
+    def add(self, hashes: Mapping[Path, HashedFile]) -> None:
+        """Add files that were not changed just now."""
+        lines = [
+            _line(_cache_key(path), identity, digest)
+            for path, (identity, digest) in hashes.items()
+            if time.time() - identity.mtime_ns / 1e9 > _TICK_S
+        ]
         if lines:
             with contextlib.suppress(OSError):
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
                 with os.fdopen(os.open(self._path, flags, atomic.PRIVATE), "w", encoding="utf-8") as file:
                     file.writelines(lines)
-        return hashes
 
 
 def hash_files(paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Path, HashedFile | UnreadableFile]:

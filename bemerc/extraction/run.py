@@ -35,7 +35,7 @@ from bemerc.extraction.pose import body
 from bemerc.extraction.store import Store
 from bemerc.extraction.worker_pool import WorkerPool
 from bemerc.extraction.worker_process import ProcessEngine
-from bemerc.extraction.write_caches import replaceable, write_modality
+from bemerc.extraction.write_caches import quickly_replaceable, write_modality
 
 # One worker needs some 400 MB on long 1080p clips.
 _MOST_WORKERS = 8
@@ -180,8 +180,8 @@ def run(
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
     paths: dict[str, Path] = {spec.modality: out_dir / f"{spec.modality}.h5" for spec in specs}
-    existing = {modality: replaceable(path) for modality, path in paths.items()}
     store = Store(store_dir)
+    existing = {modality: quickly_replaceable(path, store) for modality, path in paths.items()}
     store.sweep()
     atomic.sweep_partials(out_dir, other_machines=not store.keeps_landmarks)
     listing = store_dir / f"failed-{'-'.join(spec.modality for spec in specs)}.txt"

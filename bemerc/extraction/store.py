@@ -16,6 +16,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import re
 import time
 import tokenize
@@ -72,6 +73,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._root = str(folder)
         self._partial = folder / "partial"
         self._no_landmarks = folder / "no-landmarks"
         with store_errors(folder):
@@ -108,9 +110,9 @@ class Store:
     def state(self, modality: str, key: str) -> type[Result] | type[Failure] | None:
         """Whether there is a result, or a failure by this version of the decoder; None = still to be extracted."""
         with store_errors(self.folder):
-            if self._result_path(modality, key).exists():
+            if _exists(self._result(modality, key)):
                 return Result
-            return Failure if self._failure_path(modality, key).exists() else None
+            return Failure if _exists(self._failure(modality, key)) else None
 
     def put(self, modality: str, key: str, result: Result | Failure) -> None:
         """Store a result or a failure under its key. StoreError if the disk refuses; the store is unchanged then."""
@@ -179,12 +181,31 @@ class Store:
         with _reading(path), path.open("rb") as file:
             return _parse_failure(parse_json(file.read(MAX_LINE_BYTES), "a failure"))
 
+    def _result(self, modality: str, key: str) -> str:
+        return f"{self._root}/{modality}/{key[:2]}/{key}.npz"
+
+    def _failure(self, modality: str, key: str) -> str:
+        """The same with and without landmarks."""
+        return f"{self._root}/{modality}/{key[:2]}/{key.removesuffix(WITHOUT_LANDMARKS)}.{decoder_version()}.json"
+
     def _result_path(self, modality: str, key: str) -> Path:
-        return self.folder / f"{modality}/{key[:2]}/{key}.npz"
+        return Path(self._result(modality, key))
 
     def _failure_path(self, modality: str, key: str) -> Path:
-        """The same with and without landmarks."""
-        return self.folder / f"{modality}/{key[:2]}/{key.removesuffix(WITHOUT_LANDMARKS)}.{decoder_version()}.json"
+        return Path(self._failure(modality, key))
+
+
+def _exists(path: str) -> bool:
+    """As Path.exists, and quicker: a plan asks it of every clip."""
+    try:
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from bemerc.cache import (
 from bemerc.core.errors import CacheError
 from bemerc.core.progress import bar
 from bemerc.extraction.errors import DamagedError
+from bemerc.extraction.hash_cache import FileHashCache, file_identity
 from bemerc.extraction.jobs import ExtractorSpec
 from bemerc.extraction.plan import Plan
 from bemerc.extraction.store import Result, Store
@@ -170,6 +171,20 @@ def replaceable(path: Path) -> CacheState:
             f"{path}: extracting would replace this file, which was not made by 'bemerc extract'. Move it, or name another "
             f"folder. ({state.reason})"
         )
+    return state
+
+
+def quickly_replaceable(path: Path, store: Store) -> CacheState:
+    """As ``replaceable``; a file that was found sound before and has not changed since is not read again. What a disk
+    spoils without a trace, ``bemerc cache validate`` finds."""
+    known = FileHashCache(store.folder, "sound.jsonl")
+    identity = file_identity(path) if path.is_file() else None
+    contents = None if identity is None else known.lookup(path, identity)
+    if contents is not None:
+        return CacheState("sound", "", contents)
+    state = replaceable(path)
+    if state.kind == "sound" and identity is not None and file_identity(path) == identity:
+        known.add({path: (identity, state.contents)})
     return state
 
 

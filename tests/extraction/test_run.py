@@ -461,6 +461,27 @@ def test_a_killed_run_leaves_no_landmarks(tmp_path: Path) -> None:
     assert not strange.exists()
 
 
+def test_a_cache_that_was_found_sound_is_not_read_again_until_it_changes(tmp_path: Path) -> None:
+    jobs, out = clips(tmp_path / "clips", 2), tmp_path / "out"
+    extract(jobs, out, pose())
+    path, sound = out / "pose.h5", (out / "pose.h5").read_bytes()
+    an_hour_ago = path.stat().st_mtime_ns - 3_600_000_000_000
+    os.utime(path, ns=(an_hour_ago, an_hour_ago))
+    extract(jobs, out, pose())  # it reads every row, and notes that
+    with h5py.File(path) as file:
+        at = file["values"].id.get_chunk_info(0).byte_offset + 20
+    spoilt = bytearray(sound)
+    spoilt[at] ^= 255
+    with path.open("r+b") as file:
+        file.write(spoilt)
+    os.utime(path, ns=(an_hour_ago, an_hour_ago))  # as a disk spoils it, without a trace
+    extract(jobs, out, pose())
+    assert path.read_bytes() == spoilt
+    os.utime(path)
+    extract(jobs, out, pose())
+    assert path.read_bytes() == sound
+
+
 def test_all_damaged_pieces_are_measured_anew_in_the_same_run(tmp_path: Path) -> None:
     jobs, out = clips(tmp_path / "clips", 5), tmp_path / "out"
     (tmp_path / "clips" / "text.mp4").write_text("no pictures here\n" * 30)
