@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from typer.testing import CliRunner
 from bemerc import api
 from bemerc.cache import open_cache, write_cache
 from bemerc.cli.main import app
-from bemerc.core.errors import BemercError
+from bemerc.core.errors import BemercError, CorpusError
+from bemerc.corpus import pseudonyms
 from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
 from bemerc.pipeline import forget
 from bemerc.pipeline.project import Project
@@ -157,3 +159,26 @@ def test_the_command_does_nothing_until_it_is_told_to(project: Project) -> None:
     answer = CliRunner().invoke(app, ["forget", "Ada", "--yes", "--json"], catch_exceptions=False)
     assert json.loads(answer.stdout)["utterances"] == ["a_0", "a_2"]
     assert project.manifest_file.read_bytes() != before
+
+
+def test_a_person_is_found_by_name_where_the_manifest_has_pseudonyms(project: Project) -> None:
+    manifest = read_manifest(project.manifest_file)
+    table = project.data / pseudonyms.NAME
+    written = pseudonyms.applied(manifest.utterances, table)
+    assert sorted({u.speaker for u in written}) == ["P001", "P002", "P003"]
+    assert table.stat().st_mode & 0o777 == 0o600
+    assert pseudonyms.applied(manifest.utterances, table) == written, "names keep their pseudonyms"
+    write_manifest(project.manifest_file, written, manifest.labels, manifest.corpora)
+    assert forget.run(project, "Ada", really=True).utterances == ("a_0", "a_2")
+    assert sorted(pseudonyms.read(table)) == ["Bo", "Cy"]
+    others = [u for u in manifest.utterances if u.speaker != "Ada"]
+    more = pseudonyms.applied([*others, replace(others[0], id="c", speaker="Dee")], table)
+    assert more[-1].speaker not in {u.speaker for u in more[:-1]}
+    assert [u.speaker for u in more[:-1]] == [u.speaker for u in written if u.id not in ("a_0", "a_2")]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"Ada": "Bo"}', "{", '{"Ada": 1}'])
+def test_what_is_no_table_of_pseudonyms(tmp_path: Path, content: str) -> None:
+    (tmp_path / "p.json").write_text(content)
+    with pytest.raises(CorpusError):
+        pseudonyms.read(tmp_path / "p.json")

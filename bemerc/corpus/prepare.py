@@ -16,6 +16,7 @@ from pathlib import Path
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as label_sets
+from bemerc.corpus import pseudonyms
 from bemerc.corpus.corpora import CORPORA
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
 from bemerc.corpus.readers import annotation_files, ch_sims, folder, iemocap, meld, recording, table
@@ -32,6 +33,7 @@ class Params:
     without_video  ids that keep their words and go without video
     leave_out      ids that are left out altogether; the turns of their dialogue close ranks
     words_alone    accept a corpus of which not one clip is found
+    pseudonyms     write P001, P002, ... for speakers; pseudonyms.json beside the manifest has their names
     """
 
     corpora: tuple[str, ...] = ("sample",)
@@ -40,6 +42,7 @@ class Params:
     without_video: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
     words_alone: bool = False
+    pseudonyms: bool = False
     sample: meld.Params = field(default_factory=lambda: meld.Params(folder="data/sample"))
     meld: meld.Params = field(default_factory=meld.Params)
     iemocap: iemocap.Params = field(default_factory=iemocap.Params)
@@ -78,6 +81,8 @@ def run(
     readings = [read(params, name, transcripts) for name in params.corpora]
     labels, utterances = joined(readings, params)
     stop_at(unlearnable(labels, utterances, params))
+    if params.pseudonyms:
+        utterances = pseudonyms.applied(utterances, out.parent / pseudonyms.NAME)
     write_manifest(out, relocated(utterances, out.parent), labels, params.corpora)
     findings = [finding for reading in readings for finding in reading.findings if finding.needs_you]
     return read_manifest(out), (*findings, *shared_clips(utterances))

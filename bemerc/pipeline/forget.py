@@ -15,7 +15,7 @@ from pathlib import Path
 from bemerc.cache import caches_at, open_cache, state_of
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
-from bemerc.corpus import prepare
+from bemerc.corpus import prepare, pseudonyms
 from bemerc.corpus.manifest import Manifest, Utterance, read_manifest, write_manifest
 from bemerc.corpus.reading import renumbered
 from bemerc.extraction import run as extraction
@@ -52,13 +52,15 @@ class Forgotten:
 
 
 def run(project: Project, whom: str, *, really: bool) -> Forgotten:
-    """Forget ``whom``: a speaker, an utterance by its id, or a clip by its path in the manifest or its file name.
+    """Forget ``whom``: a speaker (by name or pseudonym), an utterance by its id, or a clip by its path in the manifest or its file name.
 
     really  False: only find out what would be done
 
     The manifest is changed last, so that an interrupted run can be repeated. BemercError where nobody has that name.
     """
     manifest = read_manifest(project.manifest_file)
+    table = pseudonyms.read(project.data / pseudonyms.NAME)
+    whom = table.get(whom, whom)
     gone = matching(manifest, whom)
     ids = {u.id for u in gone}
     rest = [u for u in manifest.utterances if u.id not in ids]
@@ -78,9 +80,14 @@ def run(project: Project, whom: str, *, really: bool) -> Forgotten:
     done.objects = dvc_cache.objects_with(DVC, names, speaker, clips)
     done.shortened[project.manifest_file] = len(gone)
     done.left = list(_left(project, manifest, gone, clips))
+    if speaker in table.values():
+        done.shortened[project.data / pseudonyms.NAME] = 1
     if really:
         for path in done.objects:
             path.unlink(missing_ok=True)
+        if speaker in table.values():
+            others = {name: pseudonym for name, pseudonym in table.items() if pseudonym != speaker}
+            pseudonyms.write(project.data / pseudonyms.NAME, others)
         write_manifest(project.manifest_file, renumbered(rest), manifest.labels, manifest.corpora)
     return done
 
@@ -133,7 +140,7 @@ def _files(project: Project) -> Iterator[Path]:
     corpora = [prepare.place(params, name).absolute() for name in prepare.READERS]
     store = project.store_dir.absolute()
     found = {path for top in (project.data, project.cache_dir, project.results) for path in top.rglob("*")}
-    for path in sorted(found - {project.manifest_file}):
+    for path in sorted(found - {project.manifest_file, project.data / pseudonyms.NAME}):
         place = path.absolute()
         is_result = place.is_relative_to(store) and place.parent != store
         of_corpus = any(place.is_relative_to(corpus) for corpus in corpora)
