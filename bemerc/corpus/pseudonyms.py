@@ -17,16 +17,24 @@ NAME = "pseudonyms.json"
 
 
 def applied(utterances: Sequence[Utterance], file: Path) -> tuple[Utterance, ...]:
-    """The utterances with P001, P002, ... for speakers. A name keeps its pseudonym; new names get theirs in an order drawn by
+    """The utterances with P001, P002, ... for speakers and listeners. A name keeps its pseudonym; new names get theirs in an order drawn by
     chance, and are added to ``file``, which its owner alone can read. CorpusError where that is no such table."""
     table = {**read(file)}
-    new = sorted({u.speaker for u in utterances if u.speaker} - table.keys())
+    everybody = {
+        name for u in utterances for name in (u.speaker, *(listener for listener, _ in u.listeners or ())) if name
+    }
+    new = sorted(everybody - table.keys())
     secrets.SystemRandom().shuffle(new)
     first = max((int(name[1:]) for name in table.values()), default=0) + 1
     table |= {name: f"P{number:03d}" for number, name in enumerate(new, first)}
     if new:
         write(file, table)
-    return tuple(replace(u, speaker=table[u.speaker]) if u.speaker else u for u in utterances)
+    return tuple(_renamed(u, table) for u in utterances)
+
+
+def _renamed(utterance: Utterance, table: Mapping[str, str]) -> Utterance:
+    listeners = utterance.listeners and tuple((table[name], crop) for name, crop in utterance.listeners)
+    return replace(utterance, speaker=table.get(utterance.speaker, utterance.speaker), listeners=listeners)
 
 
 def read(file: Path) -> Mapping[str, str]:

@@ -8,20 +8,20 @@ caches, may be the person's and is removed too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from bemerc.cache import caches_at, open_cache, state_of
+from bemerc.cache import OTHER, caches_at, open_cache, split_other, state_of
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
 from bemerc.corpus import prepare, pseudonyms
 from bemerc.corpus.manifest import Manifest, Utterance, read_manifest, write_manifest
 from bemerc.corpus.reading import renumbered
 from bemerc.extraction import run as extraction
-from bemerc.extraction.fingerprint import Segment, fingerprint
 from bemerc.extraction.forget import forget_results
-from bemerc.extraction.jobs import jobs_from_manifest
+from bemerc.extraction.jobs import ExtractorSpec, jobs_from_manifest
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import make_plan
 from bemerc.extraction.store import Store
@@ -63,13 +63,13 @@ def run(project: Project, whom: str, *, really: bool) -> Forgotten:
     whom = table.get(whom, whom)
     gone = matching(manifest, whom)
     ids = {u.id for u in gone}
-    rest = [u for u in manifest.utterances if u.id not in ids]
+    rest = [_without_listener(u, whom) for u in manifest.utterances if u.id not in ids]
     speaker = whom if any(u.speaker == whom for u in gone) else ""
     done = Forgotten(tuple(sorted(ids)))
     clips = _paths(manifest, gone) - _paths(manifest, rest)
     names = ids | {u.clip for u in gone if u.clip and manifest.folder / u.clip in clips}
     if project.store_dir.is_dir():
-        done.results, hashes = _forget_results(project, manifest, ids, really)
+        done.results, hashes = _forget_results(project, manifest, ids, speaker, really)
         names |= hashes
     for path in _files(project):
         _forget_file(path, names, speaker, clips, done, really)
@@ -92,6 +92,12 @@ def run(project: Project, whom: str, *, really: bool) -> Forgotten:
     return done
 
 
+def _without_listener(utterance: Utterance, name: str) -> Utterance:
+    if utterance.listeners is None:
+        return utterance
+    return replace(utterance, listeners=tuple(one for one in utterance.listeners if one[0] != name))
+
+
 def matching(manifest: Manifest, whom: str) -> list[Utterance]:
     """The utterances that a name means; BemercError where there are none."""
     gone = [u for u in manifest.utterances if whom in (u.speaker, u.id, u.clip, u.clip and Path(u.clip).name)]
@@ -108,25 +114,49 @@ def _paths(manifest: Manifest, utterances: Sequence[Utterance]) -> set[Path]:
     return {path for u in utterances if (path := manifest.clip_path(u)) is not None}
 
 
-def _forget_results(project: Project, manifest: Manifest, ids: set[str], really: bool) -> tuple[int, set[str]]:
+def _forget_results(
+    project: Project, manifest: Manifest, ids: set[str], speaker: str, really: bool
+) -> tuple[int, set[str]]:
     """Remove from the store what is not the others'; how many results, and the hashes of clips that nobody else is
     in."""
-    specs = (
-        *extraction.video_specs(project.load("extract_video", VideoParams)),
-        *extraction.audio_specs(project.load("extract_audio", AudioParams), project.store_dir),
-    )
-    plan = make_plan(jobs_from_manifest(manifest), specs, Store(project.store_dir))
-    keys = {key for id_, of in plan.keys.items() if id_ not in ids for key in of.values()}
-    hashes = dict(plan.clip_hashes)
+
+    def gone(id_: str) -> bool:
+        """Whether rows are of a forgotten utterance, or of the person as a listener."""
+        utterance, name = split_other(id_) if OTHER in id_ else (id_, "")
+        return utterance in ids or id_ in ids or bool(speaker and name == speaker)
+
+    pictures = jobs_from_manifest(manifest, listeners=True)
+    sounds = [job.of_sound() for job in pictures if not job.listener]
+    audio = project.load("extract_audio", AudioParams)
+    wanted = [(pictures, extraction.video_specs(project.load("extract_video", VideoParams)))]
+    wanted += [(sounds, (spec,)) for spec in extraction.audio_specs(audio, project.store_dir)]
+    keys: set[str] = set()
+    theirs, others = set[str](), set[str]()
     for path in _caches(project):
         with open_cache(path) as cache:
-            hashes = {**cache.sources, **hashes}
-            for u in manifest.utterances:
-                if u.id in hashes and u.id not in ids:
-                    segment = Segment(u.start_s, u.end_s, u.crop)
-                    keys.add(fingerprint(hashes[u.id], segment, cache.modality, cache.extractor, cache.params))
-    theirs = {*hashes.values()} - {digest for id_, digest in hashes.items() if id_ not in ids}
+            spec = ExtractorSpec(cache.modality, "", _Recorded(cache.params), cache.extractor, cache.columns)
+            jobs = pictures if cache.modality in ("face", "pose") else sounds
+            wanted.append((jobs, (spec,)))
+            for job in jobs:  # their clips may be gone
+                if job.id in cache.sources and not (job.path and job.path.exists()) and not gone(job.id):
+                    keys.add(spec.key(cache.sources[job.id], job.segment))
+    for jobs, specs in wanted:
+        plan = make_plan(jobs, specs, Store(project.store_dir))
+        keys |= {key for id_, of in plan.keys.items() if not gone(id_) for key in of.values()}
+        for id_, digest in plan.clip_hashes.items():
+            (theirs if gone(id_) else others).add(digest)
+    theirs -= others
     return forget_results(project.store_dir, keys, really=really), theirs
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """Params as a cache has them."""
+
+    mapping: Mapping[str, Any]
+
+    def recorded(self) -> Mapping[str, Any]:
+        return self.mapping
 
 
 def _caches(project: Project) -> list[Path]:
@@ -180,6 +210,8 @@ def _left(project: Project, manifest: Manifest, gone: Sequence[Utterance], clips
         )
     elif gone:
         yield "What the corpus's own files say: name the ids in prepare.leave_out, else `bemerc prepare` brings them back."
+    if project.load("extract_video", VideoParams).face.keep == "all":
+        yield "Their face in the store's results of others' utterances, where they were in the picture (face.keep: all)."
     shared = _paths(manifest, gone) - clips
     if shared:
         yield f"{len(shared)} clips that others speak in too, such as {printable(min(shared), 200)}, and their transcripts."
