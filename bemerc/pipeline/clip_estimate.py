@@ -180,6 +180,8 @@ def _written(folder: Path) -> tuple[int, int, int]:
 
 
 def _duration(hours: float) -> str:
+    if hours < 0.1 / 60:
+        return "under 0.1 minutes"
     if hours < 1:
         return f"{hours * 60:.1f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
