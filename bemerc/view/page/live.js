@@ -243,12 +243,12 @@ const curves = {
       const series = Object.keys(names).map((name, n) => ({ stroke: color(`c${n}`), width: 1.4, points: { show: name === "pitch_hz", size: 3 }, spanGaps: false }));
       const axis = { stroke: color("faint"), grid: { stroke: color("line"), width: 1 }, font: "11px system-ui" };
       const scales = { x: { time: false }, y: at ? {} : { range: [0, 5] } };
-      const plot = new uPlot({ width: Math.max(240, place.clientWidth), height: 110, legend: { show: false }, cursor: { show: false },
+      const plot = new uPlot({ width: Math.max(240, place.clientWidth), height: at === CURVES.length - 1 ? 140 : 110, padding: [8, 16, 4, 0], legend: { show: false }, cursor: { show: false },
         scales, series: [{}, ...series], axes: [{ ...axis, show: at === CURVES.length - 1 }, { ...axis, size: 64 }],
         hooks: { drawClear: [(u) => this.mark(u)] } }, [[0], ...series.map(() => [null])], chart);
       return { plot, kind, names: Object.keys(names) };
     });
-    new ResizeObserver(() => this.plots.forEach(({ plot }) => plot.setSize({ width: Math.max(240, place.clientWidth), height: 110 }))).observe(place);
+    new ResizeObserver(() => this.plots.forEach(({ plot }) => plot.setSize({ width: Math.max(240, place.clientWidth), height: plot.height }))).observe(place);
     setInterval(() => this.draw(), 200);
   },
   // Where utterances begin.
