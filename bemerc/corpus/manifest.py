@@ -30,8 +30,9 @@ SIDE_LABELS = ("label_text", "label_voice", "label_face")
 # Fields of Utterance that a recording with participants.csv has; a manifest's line has only those that are there.
 PARTICIPANTS = ("sound", "track", "listeners")
 _EXTRAS = (*SIDE_LABELS, *PARTICIPANTS)
-# Between an utterance's id and a listener's name.
+# Between an utterance's id and a listener's name; and what tokens and descriptions of the listener are called.
 LISTENER_MARK = "#"
+LISTENER = "listener"
 
 # The speaker of turns without a name. They may be several people, so they are never calibrated on earlier turns.
 NOBODY = ""
@@ -77,6 +78,11 @@ class Utterance:
         """The label and those of single modalities, as far as there are any."""
         every = (self.label, self.label_text, self.label_voice, self.label_face)
         return tuple(label for label in every if label is not None)
+
+
+def listener_id(utterance: str) -> str:
+    """The id of the tokens and descriptions of an utterance's listener."""
+    return f"{utterance}{LISTENER_MARK}{LISTENER}"
 
 
 @dataclass(frozen=True)

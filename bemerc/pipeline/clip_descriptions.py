@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bemerc.behavior.describe import rules
+from bemerc.behavior.describe import listener_descriptions, rules
 from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import Description, read_descriptions, write_descriptions
 from bemerc.behavior.describe.references import References
@@ -85,8 +85,10 @@ def work_of(source: Path | None, caches: Path | None, out: Path | None, params: 
 def describe_by_rules(project: Project, measured: Measured, model: Path | None) -> dict[str, Description]:
     """The rules' descriptions, also in descriptions.jsonl; references are those of ``model``, else general ones."""
     file = project.data / variants.FILES["rules"]
-    references = None if model is None else references_of(model)
-    describer.run(measured.manifest, measured.caches, file, project.load("describe", rules.Params), references)
+    trained = None if model is None else references_of(model)
+    params = project.load("describe", rules.Params)
+    references = describer.run(measured.manifest, measured.caches, file, params, trained)
+    listener_descriptions.add(measured.manifest, measured.caches, file, references, params)
     return dict(read_descriptions(file))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +32,15 @@ def write(
     """Write utterances.csv into ``folder`` and return its path.
 
     Columns: id, dialogue, turn, start_s, end_s, speaker, text; label and one p_LABEL per label where there are
-    predictions; sentences where there are descriptions; quality and uncertain of the face; unmeasured and note of
-    predictions.
+    predictions; sentences where there are descriptions; quality and uncertain of the face; what listeners did, where
+    everybody's faces are kept; unmeasured and note of predictions.
     """
     columns: Columns = {}
     if predictions or without:
         columns |= _labels(predictions)
     if descriptions is not None:
         columns["sentences"] = {id_: " ".join(one.sentences()) for id_, one in descriptions.items()}
-    columns |= _face(measured)
+    columns |= _face(measured) | _listeners(measured)
     if predictions or without:
         columns |= _notes(predictions, without)
     path = folder / NAME
@@ -75,3 +76,31 @@ def _face(measured: Measured) -> Columns:
                 if "quality" in frames.columns and len(frames.values):
                     quality[id_] = f"{np.nan_to_num(frames.column('quality')).mean():.3f}"
     return {"quality": quality, "uncertain": uncertain}
+
+
+def _listeners(measured: Measured) -> Columns:
+    """What the listeners did, where caches keep everybody in sight: a column per field of ``Listening``; no columns
+    elsewhere."""
+    from bemerc.behavior.describe.listening import Listening, listening
+
+    path = measured.caches.get("face")
+    if path is None:
+        return {}
+    names = {field.name: "listener" if field.name == "name" else _column(field.name) for field in fields(Listening)}
+    columns: Columns = {name: {} for name in names.values()}
+    with open_cache(path, "face") as cache:
+        if cache.others is None:
+            return {}
+        for id_ in (u.id for u in measured.manifest.utterances if u.id in cache):
+            try:
+                did = listening(cache, id_)
+            except CacheError:
+                continue
+            for field, name in names.items() if did is not None else ():
+                value = getattr(did, field)
+                columns[name][id_] = f"{value:.3f}" if isinstance(value, float) else value
+    return columns
+
+
+def _column(field: str) -> str:
+    return field if field.endswith("synchrony") else f"listener_{field}"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bemerc.behavior.describe import description, rules
+from bemerc.behavior.describe import description, listener_descriptions, rules
 from bemerc.behavior.describe import run as describer
 from bemerc.cache import Kind
 from bemerc.core import atomic
@@ -31,6 +31,7 @@ def run(project: Project) -> Taught | None:
     params, manifest = project.load("describe", rules.Params), read_manifest(project.manifest_file)
     out = project.data / variants.FILES["rules"]
     references = describer.run(manifest, caches, out, params)
+    listener_descriptions.add(manifest, caches, out, references, params)
     atomic.write_text(project.references, references.to_json() + "\n", atomic.PUBLIC)
     if params.teacher is None:
         description.write_descriptions(project.data / variants.FILES["teacher"], {})

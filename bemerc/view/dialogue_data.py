@@ -19,7 +19,7 @@ from bemerc.behavior.describe.run import read_clip
 from bemerc.cache import Choice, Features, FrameCache
 from bemerc.core.errors import MachineError, MediaError
 from bemerc.corpus.corpora import caveat
-from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
+from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance, listener_id
 from bemerc.language.inputs.left_out import whole_of
 from bemerc.language.predict.evidence import Evidence
 from bemerc.view import marks, others_data
@@ -179,7 +179,6 @@ def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> 
     prediction = sources.predictions.get(u.id)
     conflict = sources.conflicts.get(u.id)
     choice = sources.caches["face"].choices.get(u.id) if "face" in sources.caches else None
-    description = sources.descriptions.get(u.id)
     return {
         "id": u.id,
         "speaker": u.speaker or (prediction.speaker if prediction else "") or "",
@@ -195,13 +194,22 @@ def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> 
         "covered": {m: _share(turn.clip[m]) for m in MODALITIES if m in turn.clip},
         "choice": None if choice is None else _choice(choice),
         "marks": marks.of_clip(turn.clip, place.start_s),
-        "sentences": {} if description is None else {s: _sentence(description, s) for s in SLOTS},
+        "sentences": _sentences(sources, u.id),
         "scores": None if prediction is None else prediction.scores,
         "predicted": None if prediction is None else prediction.label,
         "caveat": "" if prediction is None else caveat(prediction.corpora or ()),
         "evidence": _evidence(sources.evidence.get(u.id)),
         "conflict": None if conflict is None else {"voice": conflict.label_voice, "face": conflict.label_face},
     }
+
+
+def _sentences(sources: Sources, id_: str) -> dict[str, str]:
+    """Slot -> sentence of an utterance, and what its listener does where that was described."""
+    own, listener = (sources.descriptions.get(one) for one in (id_, listener_id(id_)))
+    sentences = {} if own is None else {slot: _sentence(own, slot) for slot in SLOTS}
+    if listener is not None:
+        sentences["listener"] = f"{listener.facial_expression} {listener.body_language}".strip()
+    return sentences
 
 
 def _sentence(description: Description, slot: str) -> str:

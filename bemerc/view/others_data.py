@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from bemerc.behavior.describe.listening import listening
 from bemerc.cache import Features, FrameCache, split_other
 from bemerc.corpus.manifest import Utterance
 from bemerc.view.arrays import Arrays
@@ -19,7 +21,7 @@ Other = dict[str, Any]
 
 def add(arrays: Arrays, turns: Sequence[tuple[Utterance, float]], face: FrameCache | None) -> list[list[Other]]:
     """The rows of everybody else end to end, as arrays ``others.*``; per turn (utterance, start in seconds) its people:
-    name, score, the tracks (first frame, end, number, score), which rows are theirs (first, count), in which crop."""
+    name, score, the tracks (first frame, end, number, score), which rows are theirs (first, count), in which crop, and what the listener did."""
     people: list[list[Other]] = [[] for _ in turns]
     others = None if face is None else face.others
     if face is None or others is None:
@@ -27,11 +29,14 @@ def add(arrays: Arrays, turns: Sequence[tuple[Utterance, float]], face: FrameCac
     parts: list[tuple[Utterance, float, str, Features]] = []
     at = 0
     for number, (u, start_s) in enumerate(turns):
+        did = listening(face, u.id) if u.id in face else None
         for id_ in face.others_of(u.id):
             features = others[id_]
             if len(features.values):
                 parts.append((u, start_s, id_, features))
-                about = {"rows": [at, len(features.values)], "crop": crop_of(u, id_)}
+                listened = did is not None and did.name == split_other(id_)[1]
+                about: Other = {"did": asdict(did) if did is not None and listened else None}
+                about |= {"rows": [at, len(features.values)], "crop": crop_of(u, id_)}
                 people[number].append(_about(others, id_, face.frames(u.id)) | about)
                 at += len(features.values)
     if parts:

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.behavior.tokens import pooling
+from bemerc.behavior.tokens import listeners, pooling
 from bemerc.behavior.tokens.calibration import (
     Caches,
     Mode,
@@ -45,7 +45,7 @@ from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import parse_json
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
-from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
+from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, listener_id
 
 SCHEMA = "bemerc-tokens"
 SCHEMA_VERSION = 1
@@ -100,12 +100,17 @@ def run(
         pooled = pool(manifest, caches, params)
         fitted = calibration or fit(manifest, caches, pooled)
         check_fit(caches, fitted)
+        listening = listeners.pool(manifest, caches, fitted, params.k)
     tokens = {}
     for modality, statistics in fitted.modalities.items():
         unmeasured = np.full((len(manifest.utterances), params.k, len(statistics.columns)), np.nan, np.float32)
         rows = pooled.get(modality, unmeasured)
         tokens[modality] = calibrate(manifest, rows, statistics, params.calibration, params.prior)
-    write_tokens(out, [u.id for u in manifest.utterances], tokens, fitted, params)
+    ids = [u.id for u in manifest.utterances]
+    if listening:
+        ids += [listener_id(id_) for id_ in ids]
+        tokens = listeners.added(manifest, tokens, listening, fitted, params.calibration)
+    write_tokens(out, ids, tokens, fitted, params)
     return fitted
 
 

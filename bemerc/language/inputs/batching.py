@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.corpus.manifest import Modality
+from bemerc.corpus.manifest import Modality, listener_id
 from bemerc.language.inputs.encoding import WORDS, ExampleError
 from bemerc.language.inputs.packing import Tree
 from bemerc.language.inputs.prompts import Placeholder
@@ -117,6 +117,11 @@ def _behavior(
 ) -> dict[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     pairs_of: dict[Modality, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {}
     for place in places:
+        if tokens is not None and place.utterance not in tokens and place.utterance.endswith(listener_id("")):
+            raise ExampleError(
+                f"{place.utterance}: the token file has no listeners, which this variant reads. Extract with "
+                "extract_video.face.keep: all, then run 'bemerc tokens' again."
+            )
         if tokens is None or place.utterance not in tokens:
             raise ExampleError(
                 f"{place.utterance}: the token file has no behavior of this utterance. Run 'bemerc tokens' again."

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from bemerc.core.renames import formerly
-from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance
+from bemerc.corpus.manifest import LISTENER, MODALITIES, Dialogue, Modality, Utterance, listener_id
 
 # What a reader of a rendered prompt sees where behavior tokens will stand, and the word that introduces them.
 MARKS: dict[Modality, str] = {"face": "<face>", "pose": "<pose>", "audio": "<audio>"}
@@ -32,6 +32,12 @@ SENTENCE_LEADS: dict[str, str] = {
     "body_language": "Body language",
     "posture": "Posture",
     "voice": "Speech",
+}
+
+# The same of the listener, who is seen and not heard.
+LISTENER_LEADS = {
+    f"{LISTENER}_{slot}": f"Listener's {SENTENCE_LEADS[slot].lower()}"
+    for slot in ("facial_expression", "body_language", "posture")
 }
 
 # Slots of a description -> what the align prompt asks for, and the modality without which nobody could answer.
@@ -106,7 +112,7 @@ class Markup:
 
 Piece = str | Markup | Placeholder
 Part = tuple[Piece, ...]
-BehaviorOf = Literal["target", "same_speaker", "all"]
+BehaviorOf = Literal["target", "same_speaker", "all", "partner"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -174,10 +180,11 @@ def merc_prompt(
 ) -> Prompt:
     """Ask for the emotion of turn ``index``; the target is its label, or empty where the corpus has none.
 
-    behavior_of  of which turns of the history there is behavior, in brief
+    behavior_of  of which turns of the history there is behavior, in brief; partner: of none, and of the listener during
+                 the turn in question
     described  slot -> sentence about the turn in question
     """
-    turn = dialogue.utterances[index]
+    turn, partner = dialogue.utterances[index], behavior_of == "partner"
     first = history_start(index, params)
     history = tuple(
         _turn(u, modalities, _shows_behavior(u, turn, behavior_of)) for u in dialogue.utterances[first : index + 1]
@@ -186,6 +193,7 @@ def merc_prompt(
         f"###\nThe last line, by {_name(turn)}: {_quoted(turn)}\n" if params.repeat_target_utterance else "###\n",
         *_sentences(described),
         *behavior(turn.id, modalities, joined=not params.repeat_target_utterance),
+        *(partner_behavior(turn.id, modalities, not params.repeat_target_utterance) if partner else ()),
         "Emotion:" if params.repeat_target_utterance or not modalities else " Emotion:",
     )
     return Prompt(turn.id, (merc_head(labels),), history, branch, label_target(turn.label) if turn.label else "")
@@ -247,7 +255,8 @@ def with_sentences(prompt: Prompt, own: Mapping[str, str], other: Mapping[str, s
 
 
 def _sentences(described: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(f"{SENTENCE_LEADS[slot]}: {_one_line(described[slot])}\n" for slot in SLOTS if slot in described)
+    leads = {slot: SENTENCE_LEADS[slot] for slot in SLOTS} | LISTENER_LEADS
+    return tuple(f"{lead}: {_one_line(described[slot])}\n" for slot, lead in leads.items() if slot in described)
 
 
 def merc_head(labels: Sequence[str]) -> str:
@@ -276,6 +285,17 @@ def behavior(id: str, modalities: Sequence[Modality], joined: bool = False) -> P
             pieces += [f" {LEADS[modality]}:" if pieces else f"{LEADS[modality]}:", Placeholder(modality, id)]
         elif modality in modalities:
             pieces += [f"{LEADS[modality]}:", Placeholder(modality, id), "\n"]
+    return tuple(pieces)
+
+
+def partner_behavior(id: str, modalities: Sequence[Modality], joined: bool = False) -> Part:
+    """The behavior of the listener during a turn, who does not speak; as ``behavior`` writes the speaker's."""
+    before, after = (" ", ()) if joined else ("", ("\n",))
+    pieces: list[Piece] = []
+    for modality in MODALITIES:
+        if modality in modalities and modality != "audio":
+            lead = f"{before}Listener's {LEADS[modality].lower()}:"
+            pieces += [lead, Placeholder(modality, listener_id(id)), *after]
     return tuple(pieces)
 
 

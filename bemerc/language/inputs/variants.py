@@ -22,7 +22,7 @@ from bemerc.core.config import from_mapping, read_document, read_section, to_map
 from bemerc.core.errors import ConfigError, ModelError
 from bemerc.core.renames import current_path, formerly
 from bemerc.corpus import provenance
-from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Split
+from bemerc.corpus.manifest import LISTENER, MODALITIES, Manifest, Modality, Split, listener_id
 
 Source = Literal["rules", "teacher", "crossfit"]
 Described = Mapping[Source, Mapping[str, Description]]
@@ -53,7 +53,8 @@ class Variant:
     voice        none | tokens | sentence: SpeechCueLLM's, of the five measures by train's quantiles
     face, body, posture  whether behavior tokens tell of facial movement; of head, gaze, hands and movement; of the trunk
     behavior_of  target: behavior of the utterance in question alone | same_speaker: of this speaker's earlier turns too |
-                 all: of every turn (a turn of the history has two tokens per modality)
+                 all: of every turn (a turn of the history has two tokens per modality) | partner: of the listener during
+                 the utterance too, face and body
     description  sentences of the cues that are on: none | rules | teacher | crossfit, the same source on all splits
     align        start from the align model, else from the bare backbone
     """
@@ -62,7 +63,7 @@ class Variant:
     face: bool
     body: bool
     posture: bool
-    behavior_of: Literal["target", "same_speaker", "all"] = field(metadata=formerly("whose"))
+    behavior_of: Literal["target", "same_speaker", "all", "partner"] = field(metadata=formerly("whose"))
     description: Literal["none", "rules", "teacher", "crossfit"] = field(
         metadata=formerly(values={"student": "crossfit"})
     )
@@ -72,6 +73,8 @@ class Variant:
         """What is wrong with these values together, a sentence each."""
         if self.behavior_of != "target" and not self.modalities:
             yield f"behavior_of: '{self.behavior_of}' adds behavior tokens of other turns, but no cue is read as tokens."
+        if self.behavior_of == "partner" and set(self.modalities) == {"audio"}:
+            yield "behavior_of: 'partner' adds the listener's face and body, but neither face, body nor posture is on."
         if self.description != "none" and not self.described:
             yield f"description: '{self.description}', but neither voice, face, body nor posture is on: there is nothing to describe."
 
@@ -210,6 +213,10 @@ def sentences(inputs: Variant, described: Described, ids: Sequence[str]) -> dict
             text = getattr(described[source][id], slot) if id in described.get(source, {}) else ""
             if text and not (inputs.voice == "sentence" and text in (NO_VOICE, TOO_SHORT.format("voice"))):
                 by_id[id][slot] = text
+            if inputs.behavior_of == "partner" and slot != "voice":
+                listener = described[source].get(listener_id(id))
+                if listener is not None and getattr(listener, slot):
+                    by_id[id][f"{LISTENER}_{slot}"] = getattr(listener, slot)
     return by_id
 
 

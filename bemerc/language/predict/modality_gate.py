@@ -77,8 +77,9 @@ class ModalityGate:
 
 
 def behavior_in(prompt: Prompt) -> dict[Modality, Placeholder]:
-    """Modality -> the behavior that stands in the question, where it is not hidden."""
-    return {p.modality: p for p in prompt.branch if isinstance(p, Placeholder) and not p.brief and not p.hidden}
+    """Modality -> the speaker's behavior that stands in the question, where it is not hidden."""
+    places = [p for p in prompt.branch if isinstance(p, Placeholder) and not p.brief and not p.hidden]
+    return {p.modality: p for p in reversed(places)}  # the listener's comes after it
 
 
 def features_of(

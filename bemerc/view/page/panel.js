@@ -1,7 +1,7 @@
 // What is known of the utterance at this moment, the transcript, and the lists of where to look first.
 
 const turnPlace = document.getElementById("turn"), transcript = document.getElementById("transcript");
-const SENTENCES = { facial_expression: "Face", body_language: "Body", posture: "Posture", voice: "Voice" };
+const SENTENCES = { facial_expression: "Face", body_language: "Body", posture: "Posture", voice: "Voice", listener: "Listener" };
 const KINDS = { face: "face", pose: "body", audio: "sound" };
 
 function showTurn(dialogue, number, seek) {
@@ -89,7 +89,15 @@ function choiceText({ by, faces, score, uncertain, spans }) {
 // Everybody in sight who was not measured as the target.
 function othersText(others) {
   const each = others.map(({ name, share, score }) => `${name} in ${Math.round(100 * (share ?? 0))} % of the frames${score === null ? "" : `, score ${score.toFixed(2)}`}`);
-  return `Also in sight: ${each.join("; ")}.`;
+  const listened = others.map(({ name, did }) => did ? ` ${name} listened: ${didText(did)}.` : "");
+  return `Also in sight: ${each.join("; ")}.${listened.join("")}`;
+}
+
+function didText({ nods, shakes, smiles, smile_synchrony: lips, smile_pseudosynchrony: lipsChance, head_synchrony: head, head_pseudosynchrony: headChance }) {
+  const counts = [[nods, "nod"], [shakes, "head shake"], [smiles, "smile"]].map(([n, what]) => `${n} ${what}${n === 1 ? "" : "s"}`);
+  const together = [["heads", head, headChance], ["lip corners", lips, lipsChance]].filter(([, r]) => r !== null)
+    .map(([what, r, chance]) => `${what} ${r.toFixed(2)} (${chance.toFixed(2)} by chance)`);
+  return `${counts.join(", ")}${together.length ? `; synchrony with the speaker: ${together.join(", ")}` : ""}`;
 }
 
 // What does not fit below the player scrolls; a button says so.
