@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON_OLDEST ?= python3.11
 OLDEST := .venv-oldest
+EXTRAS ?= train,pipeline
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Threads that wait must not spin: beside any other work on the machine a training step would take ten times as long.
 export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install run test test-all test-oldest check format docs controls conflict smollm2 gpu-check ablation clean
+.PHONY: help install run test test-all test-oldest check format docs wheelhouse controls conflict smollm2 gpu-check ablation clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -62,6 +63,10 @@ format: install ## let ruff mend what it can
 docs: install ## the documentation as a site, in build/docs; a link that leads nowhere is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+wheelhouse: install ## wheels/ for a machine without internet, of the same system and Python; EXTRAS=train,pipeline
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --constraint constraints.txt --wheel-dir wheels ".[$(EXTRAS)]"
+	@echo "Copy wheels/ there; then: pip install --no-index --find-links wheels 'bemerc[$(EXTRAS)]'"
 
 controls: install ## is behavior worth anything, and is nothing leaking: 3 x 3 seeds, about an hour
 	$(BIN)/python -m benchmarks.controls
