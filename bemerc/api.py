@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from bemerc.cache import open_cache as open_cache
 from bemerc.core import config
 from bemerc.core.errors import BemercError
+from bemerc.core.objects import Url, is_url
 from bemerc.extraction.engine import RayWorkers
 from bemerc.pipeline import clips
 from bemerc.pipeline.clips import Measured as Measured
@@ -54,7 +55,8 @@ def extract(
 ) -> Measured:
     """Measure face, body and voice of every clip of ``source``, once, into frame caches in ``out``.
 
-    source        a folder of clips, a single clip, or the manifest.jsonl of a prepared corpus
+    source        a folder of clips, a single clip (either by the URL of an object store too: s3://, gs://), or the
+                  manifest.jsonl of a prepared corpus
     out           folder of the caches; None = features, features/NAME for a single clip, cache/ beside a manifest
     params        a params.yaml, of which extract_video and extract_audio are read; None = the defaults
     only          video: face and body alone; audio: sound alone
@@ -75,7 +77,7 @@ def extract(
     if ray_address is not None and engine != "ray":
         raise BemercError("An address of a Ray cluster is named, and the engine is local: add --engine ray.")
     return clips.extract(
-        Path(source),
+        Url.parse(source) if isinstance(source, str) and is_url(source) else Path(source),
         _path(out),
         _source(params),
         only=only,

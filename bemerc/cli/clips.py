@@ -11,6 +11,8 @@ from bemerc.cli.options import (
     AsJson,
     Asr,
     Caches,
+    ClipSource,
+    ClipSourceDir,
     OutDir,
     ParamsFile,
     RetryFailed,
@@ -19,10 +21,12 @@ from bemerc.cli.options import (
     Teacher,
     VideoDir,
     Workers,
+    place_of,
     read_params,
     source_of,
 )
 from bemerc.core.errors import BemercError
+from bemerc.core.objects import Url
 from bemerc.core.terminal import printable
 
 if TYPE_CHECKING:
@@ -39,8 +43,8 @@ def register(app: App) -> None:
 
 
 def extract(
-    source: Source = None,
-    video_dir: VideoDir = None,
+    source: ClipSource = None,
+    video_dir: ClipSourceDir = None,
     out: OutDir = None,
     policy: Annotated[
         Literal["speaking", "largest", "longest", "left", "right"] | None,
@@ -112,8 +116,9 @@ def extract(
     from bemerc import api
     from bemerc.pipeline import clip_table, clips
 
-    path = source_of(source, video_dir)
-    assert path is not None
+    given = source_of(source, video_dir)
+    assert given is not None
+    path = place_of(given)
     if slurm is not None:
         _print_job_script(slurm, workers, [*([f"partition={partition}"] if partition else []), *(sbatch or [])])
         return
@@ -126,7 +131,7 @@ def extract(
         _print_estimate(path, out, document, only, json)
         return
     measured = api.extract(
-        path,
+        given if isinstance(path, Url) else path,
         out,
         params=document,
         only=only,
@@ -195,7 +200,7 @@ def _print_extracted(measured: "Measured") -> None:
         typer.echo("What failed is not tried again; to do so, after a repair, add --retry-failed.")
 
 
-def _print_next(measured: "Measured", source: Path, folder: Path, table: Path | None) -> None:
+def _print_next(measured: "Measured", source: Path | Url, folder: Path, table: Path | None) -> None:
     """What to look at, as commands to copy."""
     from shlex import join
 
@@ -203,7 +208,7 @@ def _print_next(measured: "Measured", source: Path, folder: Path, table: Path | 
         typer.echo(f"Words and times:  {printable(table, 1000)}")
     typer.echo(f"What is in them:  {join(['bemerc', 'cache', 'info', str(folder)])}")
     face = measured.caches.get("face")
-    if face is not None:
+    if face is not None and isinstance(source, Path):
         shown = next(iter(_drawable(measured)), "ID")
         option = "--manifest" if table is None else "--video-dir"
         clips = source.parent if source.is_file() and table is not None else source

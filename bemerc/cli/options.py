@@ -1,19 +1,37 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+from bemerc.core.objects import Url, is_url
 
 if TYPE_CHECKING:
     from bemerc.core.config import Document
 
 
+T = TypeVar("T")
+
+
 def path_of(text: str | Path) -> Path:
     """A path as it was given. An empty one is a shell's unset variable, and would be the folder that one is in."""
-    if not str(text):
+    text = text_of(str(text))
+    if is_url(text):
+        raise typer.BadParameter("only 'bemerc extract' reads from an object store; measure there, then name --caches")
+    return Path(text.removeprefix("file://"))
+
+
+def text_of(text: str) -> str:
+    """A path or URL as it was given, which is not empty."""
+    if not text:
         raise typer.BadParameter("it is empty, as an unset variable is; for the folder that you are in write '.'")
-    return Path(text)
+    return text
+
+
+def place_of(text: str) -> Path | Url:
+    """A path of this machine, or the URL of what lies in an object store."""
+    return Url.parse(text) if is_url(text) else Path(text.removeprefix("file://"))
 
 
 Source = Annotated[
@@ -28,6 +46,19 @@ Source = Annotated[
 VideoDir = Annotated[
     Path | None,
     typer.Option("--video-dir", parser=path_of, metavar="PATH", help="Folder of clips: another way to write SOURCE."),
+]
+ClipSource = Annotated[
+    str | None,
+    typer.Argument(
+        parser=text_of,
+        metavar="SOURCE",
+        help="A folder of clips, a single clip (s3:// and gs:// too), or a manifest.jsonl. A subfolder is a dialogue.",
+        show_default=False,
+    ),
+]
+ClipSourceDir = Annotated[
+    str | None,
+    typer.Option("--video-dir", parser=text_of, metavar="PATH", help="Folder of clips: another way to write SOURCE."),
 ]
 OutDir = Annotated[
     Path | None,
@@ -102,7 +133,7 @@ def unread_settings() -> list[str]:
     return sections
 
 
-def source_of(source: Path | None, video_dir: Path | None, caches: Path | None = None) -> Path | None:
+def source_of(source: T | None, video_dir: T | None, caches: Path | None = None) -> T | None:
     """What is measured: SOURCE or --video-dir; None where --caches stands for it."""
     if source is not None and video_dir is not None:
         raise typer.BadParameter("name SOURCE or --video-dir, not both")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from bemerc.core import atomic
 from bemerc.core.errors import CorpusError
 from bemerc.core.jsonfile import JsonError, read_json_lines
+from bemerc.core.objects import is_url
 from bemerc.core.terminal import printable
 
 Split = Literal["train", "dev", "test"]
@@ -115,7 +116,12 @@ class Manifest:
         return tuple(u for u in self.utterances if u.split == split)
 
     def clip_path(self, utterance: Utterance) -> Path | None:
-        """Where the clip of ``utterance`` lies, or None where the corpus has no clip for it."""
+        """Where the clip of ``utterance`` lies, or None where the corpus has no clip for it. CorpusError where it lies in an
+        object store."""
+        if utterance.clip is not None and is_url(utterance.clip):
+            raise CorpusError(
+                f"{printable(utterance.clip, 1000)}: this clip lies in an object store; copy it to this machine."
+            )
         return None if utterance.clip is None else self.folder / utterance.clip
 
     def sound_path(self, utterance: Utterance) -> Path | None:

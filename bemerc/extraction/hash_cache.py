@@ -18,6 +18,7 @@ from bemerc.core import atomic
 from bemerc.core.errors import DiskError
 from bemerc.core.hashing import sha256
 from bemerc.core.jsonfile import JsonError, parse_json
+from bemerc.core.objects import Url
 from bemerc.core.terminal import printable
 from bemerc.extraction.errors import check_regular
 
@@ -84,7 +85,7 @@ class FileHashCache:
         self._entries[_hashed_path(key) if is_path else key] = (FileIdentity(*numbers), digest)
         return is_path
 
-    def lookup(self, path: Path, identity: FileIdentity) -> str | None:
+    def lookup(self, path: Path | Url, identity: FileIdentity) -> str | None:
         """The hash of ``path`` if the file was hashed before and has this identity since."""
         cached, digest = self._entries.get(_cache_key(path), (None, ""))
         return digest if cached == identity else None
@@ -97,7 +98,7 @@ class FileHashCache:
         self.add({path: result for path, result in hashes.items() if not isinstance(result, UnreadableFile)})
         return hashes
 
-    def add(self, hashes: Mapping[Path, HashedFile]) -> None:
+    def add(self, hashes: Mapping[Path, HashedFile] | Mapping[Url, HashedFile]) -> None:
         """Add files that were not changed just now."""
         lines = [
             _line(_cache_key(path), identity, digest)
@@ -143,8 +144,8 @@ def _line(key: str, identity: FileIdentity, digest: str) -> str:
     return json.dumps([key, *asdict(identity).values(), digest]) + "\n"
 
 
-def _cache_key(path: Path) -> str:
-    return _hashed_path(os.path.abspath(path))  # noqa: PTH100  no link is followed
+def _cache_key(path: Path | Url) -> str:
+    return _hashed_path(path.text if isinstance(path, Url) else os.path.abspath(path))  # noqa: PTH100  no link is followed
 
 
 def _hashed_path(path: str) -> str:

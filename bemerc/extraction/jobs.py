@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from bemerc.cache import Kind, id_of_other
 from bemerc.core.config import to_mapping
-from bemerc.corpus.manifest import Manifest
+from bemerc.core.objects import Url, is_url
+from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.corpus.readers import folder
 from bemerc.extraction.fingerprint import WHOLE_CLIP, Segment, fingerprint
 from bemerc.extraction.hash_cache import FileIdentity
@@ -28,7 +29,7 @@ class Job:
     """
 
     id: str
-    path: Path | None
+    path: Path | Url | None
     segment: Segment = WHOLE_CLIP
     sound: Path | None = None
     listener: bool = False
@@ -44,11 +45,17 @@ def jobs_from_manifest(manifest: Manifest, *, listeners: bool = False) -> list[J
     """One job per utterance, sorted by id. ``listeners``: and one for everybody else with a part of the picture."""
     jobs = []
     for u in manifest.utterances:
-        path, sound = manifest.clip_path(u), manifest.sound_path(u)
+        path, sound = _clip(manifest, u), manifest.sound_path(u)
         jobs.append(Job(u.id, path, Segment(u.start_s, u.end_s, u.crop, u.track), sound))
         for name, crop in u.listeners or () if listeners else ():
             jobs.append(Job(id_of_other(u.id, name), path, Segment(u.start_s, u.end_s, crop), None, listener=True))
     return sorted(jobs, key=lambda job: job.id)
+
+
+def _clip(manifest: Manifest, utterance: Utterance) -> Path | Url | None:
+    if utterance.clip is not None and is_url(utterance.clip):
+        return Url.parse(utterance.clip)
+    return manifest.clip_path(utterance)
 
 
 def jobs_from_folder(video_dir: Path) -> list[Job]:
@@ -144,6 +151,7 @@ class Task:
     alone          it was with a worker that died, so it is not handed out beside others again
     worker_deaths  how many workers died over it since one of its segments was last finished
     losses         how many machines went away while it was measured there
+    url            where it lies, if that is an object store; ``path`` is then its copy, once there is one
     """
 
     clip_hash: str
@@ -153,6 +161,7 @@ class Task:
     alone: bool = False
     worker_deaths: int = 0
     losses: int = 0
+    url: Url | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bemerc.core.objects import Url
 from bemerc.core.progress import bar
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import (
@@ -63,7 +64,7 @@ def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store,
     failures: dict[str, str] = {}
     retryable: dict[str, str] = {}
     absent: dict[str, str] = {}
-    clips: dict[str, tuple[Path, FileIdentity, dict[Segment, Request]]] = {}
+    clips: dict[str, tuple[Path | Url, FileIdentity, dict[Segment, Request]]] = {}
     for job in jobs:
         error = segment_error(job.segment)
         if job.path is None:
@@ -86,11 +87,17 @@ def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store,
                 request = Request(segment, missing, job.sound)
                 clips.setdefault(clip_hash, (job.path, identity, {}))[2][segment] = request
     tasks = [
-        Task(clip_hash, path, identity, tuple(requests.values()))
+        _task(clip_hash, path, identity, tuple(requests.values()))
         for clip_hash, (path, identity, requests) in clips.items()
     ]
     tasks.sort(key=lambda task: (-task.identity.size, task.clip_hash))
     return Plan(keys, clip_hashes, failures, retryable, absent, tasks, {job.id for job in jobs if job.listener})
+
+
+def _task(clip_hash: str, clip: Path | Url, identity: FileIdentity, requests: tuple[Request, ...]) -> Task:
+    if isinstance(clip, Url):
+        return Task(clip_hash, Path(clip.name), identity, requests, url=clip)
+    return Task(clip_hash, clip, identity, requests)
 
 
 def _missing(keys: Mapping[str, str], store: Store, retry_failed: bool) -> dict[str, str]:
@@ -101,8 +108,34 @@ def _missing(keys: Mapping[str, str], store: Store, retry_failed: bool) -> dict[
     return {modality: key for modality, key in keys.items() if store.state(modality, key) is None}
 
 
-def _hashes(paths: Collection[Path], cache: FileHashCache) -> dict[Path, HashedFile | UnreadableFile]:
+def _hashes(clips: Collection[Path | Url], cache: FileHashCache) -> Mapping[Path | Url, HashedFile | UnreadableFile]:
     """Each clip's identity and hash, or why it cannot be read."""
+    remote = {clip for clip in clips if isinstance(clip, Url)}
+    local = {clip for clip in clips if not isinstance(clip, Url)}
+    return dict((*_local_hashes(local, cache).items(), *(_remote_hashes(remote, cache).items() if remote else ())))
+
+
+def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, HashedFile | UnreadableFile]:
+    from bemerc.extraction import remote_clips
+
+    hashes: dict[Url, HashedFile | UnreadableFile] = {}
+    new = []
+    for url, identity in sorted(remote_clips.identities(urls).items(), key=lambda item: item[0].text):
+        if isinstance(identity, UnreadableFile):
+            hashes[url] = identity
+        elif clip_hash := cache.lookup(url, identity):
+            hashes[url] = identity, clip_hash
+        else:
+            new.append(url)
+    if new:
+        with bar("Fetching and hashing clips", len(new), "clips") as advance:
+            hashed = remote_clips.hash_clips(new, advance)
+        cache.add({url: result for url, result in hashed.items() if not isinstance(result, UnreadableFile)})
+        hashes |= hashed
+    return hashes
+
+
+def _local_hashes(paths: Collection[Path], cache: FileHashCache) -> dict[Path, HashedFile | UnreadableFile]:
     hashes: dict[Path, HashedFile | UnreadableFile] = {}
     new = []
     for path in sorted(paths):

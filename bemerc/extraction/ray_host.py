@@ -53,6 +53,9 @@ class RayHost:
         """Hand over tasks; the first messages."""
         present = []
         for task in tasks:
+            if task.url is not None:
+                present.append(task)
+                continue
             try:
                 here = file_identity(task.path)
             except OSError as error:

@@ -58,7 +58,8 @@ class Reporter:
     def done(self, request: Request, outcomes: dict[str, RequestOutcome]) -> None:
         """Store a request's results by modality, unless the clip's file has changed meanwhile."""
         task, at = self._index[id(request)]
-        if _identity_now(self._tasks[task].path) != self._tasks[task].identity:
+        unread = all(isinstance(outcome, MachineError) for outcome in outcomes.values())
+        if not unread and _identity_now(self._tasks[task].path) != self._tasks[task].identity:
             changed = MachineError("The clip changed while it was read. Run the same command again.")
             outcomes = dict.fromkeys(outcomes, changed)
         lost: dict[str, str] = {}

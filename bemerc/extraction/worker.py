@@ -7,15 +7,17 @@ catches an unexpected error: it ends the process. Perception libraries are impor
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import signal
 import sys
 from multiprocessing.connection import Connection
 
-from bemerc.core.errors import BemercError
+from bemerc.core.errors import BemercError, MachineError
 from bemerc.extraction.audio_pass import extract_audio_clips
 from bemerc.extraction.extractor_pool import ExtractorPool
 from bemerc.extraction.jobs import Task, WorkerSetup
+from bemerc.extraction.remote_clips import on_this_machine
 from bemerc.extraction.reporter import Reporter
 from bemerc.extraction.store import Store
 from bemerc.extraction.video_pass import extract_video_clip
@@ -48,17 +50,37 @@ def _serve(connection: Connection) -> None:
     audio = all(spec.modality in ("audio", "speech") for spec in setup.specs)
     while True:
         tasks: tuple[Task, ...] = connection.recv()
-        reporter.begin(tasks)
         try:
-            if audio:
-                extract_audio_clips(tasks, extractors, reporter)
-            else:
-                for task in tasks:
-                    extract_video_clip(task, extractors, reporter)
+            with contextlib.ExitStack() as copies:
+                tasks = _fetched(tasks, reporter, copies)
+                if audio:
+                    extract_audio_clips(tasks, extractors, reporter)
+                else:
+                    for task in tasks:
+                        extract_video_clip(task, extractors, reporter)
         except BemercError as error:  # not the clip's fault: the store cannot be written
             connection.send(("stop", str(error)))
             return
         connection.send(("end",))
+
+
+def _fetched(tasks: tuple[Task, ...], reporter: Reporter, copies: contextlib.ExitStack) -> tuple[Task, ...]:
+    """Begin the tasks: those whose clips are here, or could be fetched from their object store. The others are reported."""
+    reporter.begin(tasks)
+    fetched, here = list[Task](), list[Task]()
+    errors: dict[int, MachineError] = {}
+    for i, task in enumerate(tasks):
+        try:
+            fetched.append(copies.enter_context(on_this_machine(task, reporter.heartbeat)))
+            here.append(fetched[-1])
+        except MachineError as error:
+            fetched.append(task)
+            errors[i] = error
+    reporter.begin(tuple(fetched))
+    for i, fault in errors.items():
+        for request in tasks[i].requests:
+            reporter.failed(request, fault)
+    return tuple(here)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bemerc.cache import KINDS, Kind, caches_at, open_cache
 from bemerc.core.config import Source
 from bemerc.core.errors import BemercError, CacheError
+from bemerc.core.objects import Url
 from bemerc.corpus.manifest import Manifest, read_manifest
 from bemerc.corpus.readers import folder, recording
 from bemerc.corpus.reading import Reading
@@ -46,21 +47,21 @@ class Measured:
     repaired: Mapping[str, str] = field(default_factory=dict)
 
 
-def is_manifest(source: Path) -> bool:
+def is_manifest(source: Path | Url) -> bool:
     """Whether a source names a prepared corpus and not clips."""
-    return source.suffix.lower() == ".jsonl"
+    return isinstance(source, Path) and source.suffix.lower() == ".jsonl"
 
 
-def project_of(source: Path, params: Source, out: Path | None = None) -> Project:
+def project_of(source: Path | Url, params: Source, out: Path | None = None) -> Project:
     """Where the caches of a source lie.
 
     A manifest's: in cache/ beside it, as the other files of its project. A folder's: in features/; a single clip's: in
     features/NAME, so that one clip's do not replace another's. ``out``: another folder for the caches.
     """
-    if is_manifest(source):
+    if isinstance(source, Path) and is_manifest(source):
         store = None if out is None else out / "store"
         return Project(params, data=source.parent, cache=out, store=store)
-    if out is None and source.is_file():
+    if out is None and isinstance(source, Path) and source.is_file():
         out, store = FEATURES / source.stem, FEATURES / "store"
     else:
         out = out or FEATURES
@@ -69,7 +70,7 @@ def project_of(source: Path, params: Source, out: Path | None = None) -> Project
 
 
 def extract(
-    source: Path,
+    source: Path | Url,
     out: Path | None,
     params: Source,
     *,
@@ -79,18 +80,20 @@ def extract(
     landmarks: bool | None = None,
     retry_failed: bool = False,
 ) -> Measured:
-    """Measure the clips of ``source``: a folder, a single clip, or a manifest.jsonl. See ``bemerc.api.extract``."""
+    """Measure the clips of ``source``: a folder, a single clip, either by URL too, or a manifest.jsonl. See ``bemerc.api.extract``."""
     from bemerc.pipeline import extract_audio, extract_video
 
     project, prepared = project_of(source, params, out), is_manifest(source)
     reading, not_transcribed = Reading("", ()), dict[Path, str]()
     audio = extract_audio.params_of(project)
-    if prepared:
+    if isinstance(source, Path) and prepared:
         manifest = read_manifest(source)
-    else:
+    elif isinstance(source, Path):
         manifest, not_transcribed, reading = read_clips(source, asr, project.data, audio.track)
-        if landmarks is None and _drops_landmarks(project):
-            landmarks = False
+    else:
+        manifest, reading = _read_remote(source, asr)
+    if not prepared and landmarks is None and _drops_landmarks(project):
+        landmarks = False
     log.info("%s: %d utterances, into %s", source, len(manifest.utterances), project.cache_dir)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     how = {"retry_failed": retry_failed, "tolerant": not prepared}
@@ -103,6 +106,20 @@ def extract(
     left_out, repaired = reading.by_action("leaves out"), reading.by_action("keeps, repaired")
     caches = {kind: paths.get(kind) for kind in KINDS}
     return Measured(manifest, caches, tuple(outcomes), not_transcribed, left_out, repaired)
+
+
+def _read_remote(source: Url, asr: str | None) -> tuple[Manifest, Reading]:
+    from bemerc.pipeline import remote_folder
+
+    if asr is not None:
+        raise BemercError(
+            "--asr transcribes clips of this machine; of an object store they are read with their subtitles."
+        )
+    if source.scheme == "memory":
+        raise BemercError(
+            f"{source}: what lies in one process's memory is not seen by the workers. Name s3://, gs:// or a folder."
+        )
+    return remote_folder.read(source)
 
 
 def _drops_landmarks(project: Project) -> bool:

@@ -8,7 +8,7 @@ there may be a table with start_s, end_s, text, speaker, label, or a transcript 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -92,11 +92,21 @@ def read_all(params: Params, transcripts: Transcripts = NONE) -> Reading:
     return Reading("recording", placed, labels, (*findings, *doubts))
 
 
-def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
+def is_long(path: Path) -> bool:
+    """Whether a clip is a recording by itself and no turn; False where it cannot be read."""
+    from bemerc.media.container import length_s  # only where there are transcripts: a decoder is heavy
+
+    try:
+        return length_s(path) > TURN_S
+    except (MediaError, MachineError):
+        return False
+
+
+def read_dir(directory: Path, transcripts: Transcripts = NONE, is_long: Callable[[Path], bool] = is_long) -> Reading:
     """Read a folder of clips, or a single clip: a folder is one dialogue, with a turn per clip, or per cue where there
     are subtitles beside it. A recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
 
-    Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
+    ``is_long`` says which clips are recordings. Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
     a CSV beside a clip may be anything; one that lists utterances is a finding.
     """
     clips, cues_of, people, findings = _paired(directory, SUBTITLES)
@@ -114,11 +124,11 @@ def read_dir(directory: Path, transcripts: Transcripts = NONE) -> Reading:
             findings.append(Finding("subtitles", cues.as_posix(), f"{error}", "leaves out", needs_you=True))
             continue
         findings += cue_findings
-        if is_transcript and not _is_long(path):
+        if is_transcript and not is_long(path):
             words[clip.id] = " ".join(cue.text for cue in parsed)
         else:
             cues_by_id[clip.id] = parsed
-    alone = {clip.id for clip in clips if clip.id in cues_by_id and _is_long(Path(clip.clip or ""))}
+    alone = {clip.id for clip in clips if clip.id in cues_by_id and is_long(Path(clip.clip or ""))}
     folders = {clip.id.rpartition("/")[0] for clip in clips}
     dialogues = {clip.dialogue for clip in clips if clip.id not in alone}
     utterances: list[Utterance] = []
@@ -163,15 +173,6 @@ def _no_cues(path: Path, asr: str | None) -> Finding:
         return Finding("missing", path.as_posix(), reason, "leaves out", needs_you=True)
     reason = f"There are no subtitles for it: prepare has {asr} transcribe it, and keeps it if a word is heard."
     return Finding("missing", path.as_posix(), reason, "leaves out")
-
-
-def _is_long(path: Path) -> bool:
-    from bemerc.media.container import length_s  # only where there are transcripts: a decoder is heavy
-
-    try:
-        return length_s(path) > TURN_S
-    except (MediaError, MachineError):
-        return False
 
 
 def from_cues(

@@ -11,6 +11,7 @@ import numpy as np
 
 from bemerc.cache import FrameCache, id_of_other
 from bemerc.core.errors import CacheError, MediaError
+from bemerc.core.objects import Url
 from bemerc.core.progress import bar
 from bemerc.corpus.manifest import Manifest
 from bemerc.extraction.fingerprint import DECODING, Segment, fingerprint
@@ -36,13 +37,17 @@ def check_against_clips(cache: FrameCache, manifest: Manifest, store_dir: Path |
         return [Issue("", "source", message, "warning")]
     jobs = {job.id: job for job in _jobs(cache, manifest)}
     used = [job for job in jobs.values() if job.id in cache or job.listener]
-    paths = sorted({path for job in used for path in (job.path, job.sound) if path is not None})
+    remote = sum(isinstance(job.path, Url) for job in used)
+    paths = sorted({path for job in used for path in (job.path, job.sound) if isinstance(path, Path)})
     with bar("Hashing clips", len(paths), "clips") as advance:
         hashes = hash_files(paths, advance)
     issues = [
         Issue(id_, "missing", "The manifest has it and the cache does not. Extract again.", "error")
         for id_ in sorted({id_ for id_, job in jobs.items() if not job.listener} - set(cache.ids))
     ]
+    if remote:
+        message = f"{remote} clips lie in an object store and were not looked at: check a copy of them."
+        issues.append(Issue("", "clip", message, "warning"))
     for id_ in cache:
         if id_ in jobs:
             issues += _check_clip(cache, jobs[id_], hashes)
@@ -72,7 +77,7 @@ def _segment(job: Job, hashes: Mapping[Path, HashedFile | UnreadableFile]) -> Se
 
 def _check_clip(cache: FrameCache, job: Job, hashes: Mapping[Path, HashedFile | UnreadableFile]) -> Iterator[Issue]:
     """The clip's hash against the one that the cache records."""
-    file = hashes[job.path] if job.path is not None else None
+    file = hashes[job.path] if isinstance(job.path, Path) else None
     if isinstance(file, UnreadableFile) and job.id in cache.sources:
         yield Issue(job.id, "clip", f"{file.reason} It was extracted from a clip that could be read.", "error")
     elif isinstance(file, tuple) and file[1] != cache.sources.get(job.id):
@@ -97,7 +102,7 @@ def _check_frames(cache: FrameCache, job: Job) -> Iterator[Issue]:
     from bemerc.media.listing import listed_frames  # imports PyAV
 
     rows = cache.frames(job.id)
-    if cache.rate != "clip" or cache.modality not in ("face", "pose") or not rows or job.path is None:
+    if cache.rate != "clip" or cache.modality not in ("face", "pose") or not rows or not isinstance(job.path, Path):
         return
     try:
         listed = listed_frames(job.path, job.segment.start_s, job.segment.end_s)
