@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from bemerc.cache import open_cache as open_cache
 from bemerc.core import config
 from bemerc.core.errors import BemercError
-from bemerc.core.objects import Url, is_url
+from bemerc.core.objects import place
 from bemerc.extraction.engine import RayWorkers
 from bemerc.pipeline import clips
 from bemerc.pipeline.clips import Measured as Measured
@@ -57,7 +57,7 @@ def extract(
 
     source        a folder of clips, a single clip (either by the URL of an object store too: s3://, gs://), or the
                   manifest.jsonl of a prepared corpus
-    out           folder of the caches; None = features, features/NAME for a single clip, cache/ beside a manifest
+    out           folder of the caches, or its URL in an object store; None = features, features/NAME for a single clip, cache/ beside a manifest
     params        a params.yaml, of which extract_video and extract_audio are read; None = the defaults
     only          video: face and body alone; audio: sound alone
     workers       worker processes; 0 = one per core
@@ -77,8 +77,8 @@ def extract(
     if ray_address is not None and engine != "ray":
         raise BemercError("An address of a Ray cluster is named, and the engine is local: add --engine ray.")
     return clips.extract(
-        Url.parse(source) if isinstance(source, str) and is_url(source) else Path(source),
-        _path(out),
+        place(source),
+        None if out is None else place(out),
         _source(params),
         only=only,
         workers=RayWorkers(workers, ray_address) if engine == "ray" else workers,

@@ -14,6 +14,7 @@ from bemerc.cli.options import (
     ClipSource,
     ClipSourceDir,
     OutDir,
+    OutPlace,
     ParamsFile,
     RetryFailed,
     Settings,
@@ -21,12 +22,11 @@ from bemerc.cli.options import (
     Teacher,
     VideoDir,
     Workers,
-    place_of,
     read_params,
     source_of,
 )
 from bemerc.core.errors import BemercError
-from bemerc.core.objects import Url
+from bemerc.core.objects import Url, place
 from bemerc.core.terminal import printable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def register(app: App) -> None:
 def extract(
     source: ClipSource = None,
     video_dir: ClipSourceDir = None,
-    out: OutDir = None,
+    out: OutPlace = None,
     policy: Annotated[
         Literal["speaking", "largest", "longest", "left", "right"] | None,
         typer.Option("--policy", help="Whose face is measured where several are seen; default: who is speaking."),
@@ -114,11 +114,11 @@ def extract(
     Example: bemerc extract clips --out features
     """
     from bemerc import api
-    from bemerc.pipeline import clip_table, clips
+    from bemerc.pipeline import clip_table, clips, remote_out
 
     given = source_of(source, video_dir)
     assert given is not None
-    path = place_of(given)
+    path, there = place(given), None if out is None else place(out)
     if slurm is not None:
         _print_job_script(slurm, workers, [*([f"partition={partition}"] if partition else []), *(sbatch or [])])
         return
@@ -128,10 +128,12 @@ def extract(
     wanted = [f"extract_video.{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     document = read_params(params, [*(settings or ()), *wanted])
     if estimate:
-        _print_estimate(path, out, document, only, json)
+        if isinstance(path, Url) or isinstance(there, Url):
+            raise typer.BadParameter("--estimate times clips of this machine: name a folder with some of them")
+        _print_estimate(path, there, document, only, json)
         return
     measured = api.extract(
-        given if isinstance(path, Url) else path,
+        given,
         out,
         params=document,
         only=only,
@@ -142,13 +144,16 @@ def extract(
         engine=engine,
         ray_address=ray_address,
     )
-    folder = clips.project_of(path, "", out).cache_dir
+    folder = clips.project_of(path, "", clips.local_out(there)).cache_dir
     table = None if clips.is_manifest(path) else clip_table.write(folder, measured)
+    urls = remote_out.publish(folder, there) if isinstance(there, Url) else []
     if json:
         output.print_json(_extracted_json(measured, table))
         return
     _print_extracted(measured)
     _print_next(measured, path, folder, table)
+    if urls:
+        typer.echo(f"In the object store: {', '.join(map(str, urls))}")
 
 
 def _print_estimate(source: Path, out: Path | None, params: Any, only: Any, json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bemerc.core.objects import Url, is_url
+from bemerc.core.objects import is_url
 
 if TYPE_CHECKING:
     from bemerc.core.config import Document
@@ -27,11 +27,6 @@ def text_of(text: str) -> str:
     if not text:
         raise typer.BadParameter("it is empty, as an unset variable is; for the folder that you are in write '.'")
     return text
-
-
-def place_of(text: str) -> Path | Url:
-    """A path of this machine, or the URL of what lies in an object store."""
-    return Url.parse(text) if is_url(text) else Path(text.removeprefix("file://"))
 
 
 Source = Annotated[
@@ -67,6 +62,15 @@ OutDir = Annotated[
         parser=path_of,
         metavar="PATH",
         help="Folder for what is made. Default: features, features/NAME for a single clip.",
+    ),
+]
+OutPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        parser=text_of,
+        metavar="PATH",
+        help="Folder for what is made (s3:// and gs:// too). Default: features, features/NAME for a single clip.",
     ),
 ]
 ClipsDir = Annotated[Path | None, typer.Option("--video-dir", help="Where the clips lie, for words and pictures.")]

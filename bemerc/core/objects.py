@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooSlow
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from bemerc.core.errors import BemercError, MachineError
@@ -93,6 +93,12 @@ class Url:
 def is_url(text: str) -> bool:
     """Whether a text names objects, and not a path of this machine (file:// does)."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None and not text.startswith("file://")
+
+
+def place(given: str | Path) -> Path | Url:
+    """What a text names: a path of this machine, or what lies in an object store."""
+    text = str(given)
+    return Url.parse(text) if isinstance(given, str) and is_url(text) else Path(text.removeprefix("file://"))
 
 
 @dataclass(frozen=True)

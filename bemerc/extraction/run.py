@@ -32,6 +32,7 @@ from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import Plan, make_plan
 from bemerc.extraction.pose import body
+from bemerc.extraction.remote_store import store_at
 from bemerc.extraction.store import Store
 from bemerc.extraction.worker_pool import WorkerPool
 from bemerc.extraction.worker_process import ProcessEngine
@@ -54,7 +55,7 @@ def extract_video(
 
     Where landmarks are not to be kept, the store records that, and those of earlier runs are removed from it first.
     """
-    store = Store(store_dir)
+    store = store_at(store_dir)
     store.set_landmarks(params.face.landmarks)
     dropped = 0 if params.face.landmarks else store.drop_landmarks("face")
     outcome = _run_section(jobs, video_specs(params), out_dir, store_dir, params, workers, retry_failed)
@@ -180,7 +181,7 @@ def run(
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
     start = time.monotonic()
     paths: dict[str, Path] = {spec.modality: out_dir / f"{spec.modality}.h5" for spec in specs}
-    store = Store(store_dir)
+    store = store_at(store_dir)
     existing = {modality: quickly_replaceable(path, store) for modality, path in paths.items()}
     store.sweep()
     atomic.sweep_partials(out_dir, other_machines=not store.keeps_landmarks)

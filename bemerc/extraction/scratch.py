@@ -83,8 +83,12 @@ def of_this_machine() -> Scratch:
             raise ValueError
     except ValueError:
         raise BemercError(f"BEMERC_SCRATCH_GB is '{given}'; it must be a number of gigabytes, such as 20.") from None
-    folder = os.environ.get("BEMERC_SCRATCH") or Path(tempfile.gettempdir(), f"bemerc-{os.getuid()}")
-    return Scratch(Path(folder), int(limit * 1e9))
+    return Scratch(root(), int(limit * 1e9))
+
+
+def root() -> Path:
+    """The scratch folder's path."""
+    return Path(os.environ.get("BEMERC_SCRATCH") or Path(tempfile.gettempdir(), f"bemerc-{os.getuid()}"))
 
 
 def _suffix(url: Url) -> str:

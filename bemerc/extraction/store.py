@@ -120,6 +120,12 @@ class Store:
         self._write(path, _encoded(result))
         self.drop_failures(modality, key, but=path)
 
+    def publish(self, modality: str, key: str) -> None:
+        """A result was finished by a worker. (Here nothing is left to do; see remote_store.py.)"""
+
+    def flush(self) -> None:
+        """Return when everything that is finished is where it is kept."""
+
     def drop_failures(self, modality: str, key: str, but: Path | None = None) -> None:
         """Delete the stored failures of a key, of every decoder version, except the file ``but``."""
         current = self._failure_path(modality, key)

@@ -209,7 +209,10 @@ class WorkerPool(Closeable):
         elif kind == "done":
             task, request, lost = rest
             self.lost |= lost
-            self.done |= {*worker.finish(task, request).keys.values()} - {*lost}
+            finished = worker.finish(task, request).keys
+            self.done |= {*finished.values()} - {*lost}
+            for modality, key in finished.items():
+                self._store.publish(modality, key)
             self._advance(1)
         elif kind == "result":  # of a worker that does not see the store
             self._store.put(*rest)

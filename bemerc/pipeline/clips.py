@@ -69,9 +69,20 @@ def project_of(source: Path | Url, params: Source, out: Path | None = None) -> P
     return Project(params, data=out, cache=out, store=store)
 
 
+def local_out(out: Path | Url | None) -> Path | None:
+    """The folder of this machine in which what is made is written. BemercError where there cannot be one."""
+    if not isinstance(out, Url):
+        return out
+    if out.scheme == "memory":
+        raise BemercError(f"{out}: what lies in a process's memory is gone with it. Name s3://, gs:// or a folder.")
+    from bemerc.pipeline import remote_out
+
+    return remote_out.folder_of(out)
+
+
 def extract(
     source: Path | Url,
-    out: Path | None,
+    out: Path | Url | None,
     params: Source,
     *,
     only: Only | None = None,
@@ -81,8 +92,10 @@ def extract(
     retry_failed: bool = False,
 ) -> Measured:
     """Measure the clips of ``source``: a folder, a single clip, either by URL too, or a manifest.jsonl. See ``bemerc.api.extract``."""
-    from bemerc.pipeline import extract_audio, extract_video
+    from bemerc.pipeline import extract_audio, extract_video, remote_out
 
+    there = out if isinstance(out, Url) else None
+    out = local_out(out)
     project, prepared = project_of(source, params, out), is_manifest(source)
     reading, not_transcribed = Reading("", ()), dict[Path, str]()
     audio = extract_audio.params_of(project)
@@ -102,6 +115,8 @@ def extract(
         outcomes.append(extract_video.run(project, manifest, workers, landmarks=landmarks, **how))
     if only != "video":
         outcomes += extract_audio.run(project, manifest, workers, **how)
+    if there is not None and out is not None:
+        remote_out.publish(out, there)
     paths = {kind: path for outcome in outcomes for kind, path in outcome.paths.items()}
     left_out, repaired = reading.by_action("leaves out"), reading.by_action("keeps, repaired")
     caches = {kind: paths.get(kind) for kind in KINDS}
@@ -125,9 +140,9 @@ def _read_remote(source: Url, asr: str | None) -> tuple[Manifest, Reading]:
 def _drops_landmarks(project: Project) -> bool:
     """Whether landmarks were switched off for these caches before. The store remembers it; an earlier release's did
     not, and its cache tells."""
-    from bemerc.extraction.store import Store
+    from bemerc.extraction.remote_store import store_at
 
-    if project.store_dir.is_dir() and not Store(project.store_dir).keeps_landmarks:
+    if project.store_dir.is_dir() and not store_at(project.store_dir).keeps_landmarks:
         return True
     try:
         with open_cache(project.cache_dir / "face.h5", "face") as cache:
