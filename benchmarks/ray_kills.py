@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,7 @@ class Cluster:
     """A head without cores and two nodes with one each."""
 
     def __init__(self) -> None:
-        from ray.cluster_utils import Cluster as RayCluster
-
-        self._cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self._cluster = _patiently(_head)
         self._nodes = [self._join() for _ in range(2)]
 
     @property
@@ -50,15 +49,25 @@ class Cluster:
                 info.process.kill()
         self._nodes.append(self._join())
 
-    def _join(self, tries: int = 5) -> Any:
-        """On a machine that is busy with other things a node may take longer to start than Ray waits."""
-        for _ in range(tries - 1):
-            with contextlib.suppress(Exception):
-                return self._cluster.add_node(num_cpus=1)
-        return self._cluster.add_node(num_cpus=1)
+    def _join(self) -> Any:
+        return _patiently(lambda: self._cluster.add_node(num_cpus=1))
 
     def close(self) -> None:
         self._cluster.shutdown()
+
+
+def _head() -> Any:
+    from ray.cluster_utils import Cluster as RayCluster
+
+    return RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+
+
+def _patiently(start: Callable[[], Any], tries: int = 10) -> Any:
+    """On a machine that is busy with other things a node may take longer to start than the 30 s that Ray waits."""
+    for _ in range(tries - 1):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
 
 
 def workers() -> list[tuple[int, int]]:
