@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,6 +38,7 @@ _MEMORY_BYTES = 700 * 2**20
 _ENCODER_BYTES = 3 * 2**30
 _ENDING_S = 5.0
 _CONNECT_S = 10.0
+_LOOK_S = 1.0
 # What ends before it has started is one thing too many on a cluster where nodes come and go.
 _MOST_FAILED_STARTS = 20
 
@@ -55,6 +57,7 @@ class RayEngine(Engine):
         self._starting: dict[Any, Any] = {}  # reference to its facts -> actor
         self._started: list[Any] = []
         self._failed_starts = 0
+        self._next_look, self._last_room = 0.0, 0
 
     def close(self) -> None:
         for actor in (*self._starting.values(), *self._started):
@@ -94,10 +97,15 @@ class RayEngine(Engine):
         return f"a node of the Ray cluster with room for a worker ({need}); free in all of it now: {free or 'nothing'}"
 
     def _room(self) -> int:
-        """How many workers the nodes that are there now have room for, if nothing else runs."""
+        """How many workers the nodes that are there have room for, if nothing else runs; looked up now and then."""
+        if time.monotonic() < self._next_look:
+            return self._last_room
+        self._next_look = time.monotonic() + _LOOK_S
         amounts = _amounts(self._needs)
         nodes = [_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-        return sum(min(int(node.get(name, 0) / amount) for name, amount in amounts.items()) for node in nodes)
+        fitting = (min(int(node.get(name, 0) / amount) for name, amount in amounts.items()) for node in nodes)
+        self._last_room = sum(fitting)
+        return self._last_room
 
     def _look_for_started(self) -> None:
         if not self._starting:

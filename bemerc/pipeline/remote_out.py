@@ -21,6 +21,7 @@ _RECORD = "uploaded.json"
 def folder_of(out: Url) -> Path:
     """The folder that stands before ``out``, with its caches as they are there: one that was imported is not replaced
     unseen. Raises ObjectError, DiskError."""
+    scratch.of_this_machine()  # made, and nobody else's
     folder = scratch.root() / f"out-{hashlib.sha256(out.text.encode()).hexdigest()[:16]}"
     with atomic.disk(folder, "cannot be made"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
