@@ -46,6 +46,10 @@ def read(source: Url) -> tuple[Manifest, Reading]:
         reading = recording.read_dir(clip, is_long=is_long)
         manifest = reading.manifest(mirror)
         findings += [_renamed(finding, str(mirror), str(folder)) for finding in reading.findings]
+    if any(u.sound is not None for u in manifest.utterances):
+        raise CorpusError(
+            f"{folder}: the speakers' own sound files (participants.csv) are read from a folder of this machine; copy it."
+        )
     utterances = tuple(
         u if u.clip is None else replace(u, clip=(folder / Path(u.clip).relative_to(mirror).as_posix()).text)
         for u in manifest.utterances
