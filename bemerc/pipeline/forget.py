@@ -138,7 +138,8 @@ def _forget_results(
             jobs = pictures if cache.modality in ("face", "pose") else sounds
             wanted.append((jobs, (spec,)))
             for job in jobs:  # their clips may be gone
-                if job.id in cache.sources and not (job.path and job.path.exists()) and not gone(job.id):
+                here = isinstance(job.path, Path) and job.path.exists()
+                if job.id in cache.sources and not here and not gone(job.id):
                     keys.add(spec.key(cache.sources[job.id], job.segment))
     for jobs, specs in wanted:
         plan = make_plan(jobs, specs, Store(project.store_dir))
