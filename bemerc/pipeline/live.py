@@ -116,9 +116,8 @@ def play_file(
     ``every_frame``: none is dropped, and the file waits where this machine is too slow. MediaError where the file cannot be read.
     """
     clock = clock or recorded.RealClock()
-    track = setup.params.load("extract_video", VideoParams).track
-    sound = recorded.read_sound(path, track)
     utterances = _subtitles(path)
+    sound = recorded.read_sound(path, setup.params.load("extract_video", VideoParams).track)
     cutter: Cutter
     if utterances:
         cutter = ByCues(utterances)
