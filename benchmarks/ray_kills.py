@@ -125,7 +125,8 @@ class Trial:
                 process.communicate()
                 continue
             words, errors = process.communicate()
-            assert process.returncode == 0, errors.decode(errors="replace")
+            assert process.returncode == 0, (process.returncode, errors.decode(errors="replace"))
+            assert words.startswith(b"{"), (words, errors.decode(errors="replace"))
             if not any(outcome["retryable"] for outcome in json.loads(words)["measured"]):
                 break
             self.retried += 1

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -184,6 +185,9 @@ def _connect(address: str | None) -> Callable[[], None]:
         return lambda: None
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     named = address or os.environ.get("RAY_ADDRESS") or "local"
+    connected = contextlib.ExitStack()
+    # What dies on a node Ray prints on the standard output, which is for what the command prints, JSON say.
+    connected.enter_context(contextlib.redirect_stdout(sys.stderr))
     try:
         _check_answers(named)
         if named == "local":
@@ -191,12 +195,14 @@ def _connect(address: str | None) -> Callable[[], None]:
         else:
             ray.init(address=named, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
+        connected.close()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else _last_line(error)
         raise BemercError(
             f"No connection to the Ray cluster {printable(named, 200)} ({reason.rstrip('.')}). The address is HOST:PORT of its "
             "head node (see 'ray status' there), and Ray and Python must be the same as here."
         ) from None
-    return ray.shutdown  # type: ignore[no-any-return]
+    connected.callback(ray.shutdown)
+    return connected.close
 
 
 def _check_answers(address: str) -> None:
