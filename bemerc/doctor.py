@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FREE_DISK_GB = 5
 OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python")
@@ -199,14 +200,26 @@ def _gpu() -> Check:
     import torch
 
     if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        return Check("GPU", True, f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+        return _cuda(torch)
     if shutil.which("nvidia-smi") is not None and torch.version.cuda is None:
         detail = f"this machine has one, and torch {torch.__version__} was built without CUDA"
         return Check(
             "GPU", False, detail, "training and encoders run on the CPU: pip install a torch with CUDA (pytorch.org)"
         )
     return Check("GPU", True, "none: the embedded backbone trains on the CPU, a 7B one wants a GPU")
+
+
+def _cuda(torch: Any) -> Check:
+    """What training needs to know of the GPUs: how many, memory (all and free), bfloat16, 4 and 8 bits."""
+    properties = torch.cuda.get_device_properties(0)
+    count, free = torch.cuda.device_count(), torch.cuda.mem_get_info(0)[0] / 1e9
+    parts = [
+        f"{count} x {properties.name}" if count > 1 else properties.name,
+        f"{properties.total_memory / 1e9:.0f} GB, {free:.0f} free",
+        "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16: set model.dtype to float16",
+        "bitsandbytes" if importlib.util.find_spec("bitsandbytes") else "no bitsandbytes (model.quantize)",
+    ]
+    return Check("GPU", True, ", ".join(parts))
 
 
 def main() -> int:

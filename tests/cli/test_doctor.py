@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +73,17 @@ def test_the_command_ends_with_one_where_something_is_missing(tmp_path: Path) ->
     missing = bemerc("doctor", cwd=tmp_path)
     assert missing.returncode == 1
     assert "MISSING OpenFace" in missing.stdout
+
+
+@pytest.mark.parametrize(("count", "bf16"), [(1, True), (4, False)])
+def test_a_gpu_is_described_by_what_training_asks_of_it(count: int, bf16: bool) -> None:
+    cuda = SimpleNamespace(
+        get_device_properties=lambda _: SimpleNamespace(name="H", total_memory=80_000_000_000),
+        device_count=lambda: count,
+        mem_get_info=lambda _: (71_000_000_000, 80_000_000_000),
+        is_bf16_supported=lambda: bf16,
+    )
+    check = doctor._cuda(SimpleNamespace(cuda=cuda))
+    assert check.ok
+    assert check.detail.startswith(f"{'4 x ' if count > 1 else ''}H, 80 GB, 71 free, ")
+    assert ("no bfloat16" in check.detail) is not bf16
