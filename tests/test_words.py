@@ -36,7 +36,7 @@ def names(path: Path) -> Iterator[tuple[int, str]]:
 
 def words(name: str) -> set[str]:
     """``FrameSight._is_found`` -> {frame, sight, is, found}."""
-    ours = name.replace("NotFound", "")  # FileNotFoundError and its kin are Python's
+    ours = re.sub("NotFound|NOT_FOUND", "", name)  # FileNotFoundError and its kin are Python's
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", ours)}
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 from bemerc.cache.read import FrameCache
 from bemerc.cache.schema import Features, Kind
 
-Seen = Literal["face", "pose", "audio"]  # as corpus.manifest.Modality, of which listeners have the first two
-SEEN: tuple[Seen, ...] = ("face", "pose")
+Visual = Literal["face", "pose", "audio"]  # as corpus.manifest.Modality, of which listeners have the first two
+VISUAL: tuple[Visual, ...] = ("face", "pose")
 # Somebody who is in sight for less of the utterance is a passer-by.
 _LEAST_SHARE = 0.5
 
@@ -26,14 +26,14 @@ def listener_of(face: FrameCache, id_: str) -> str | None:
     return longest if longest is not None and rows[longest] >= max(1, least) else None
 
 
-def features_of(caches: Mapping[Kind, FrameCache], id_: str) -> dict[Seen, Features]:
+def features_of(caches: Mapping[Kind, FrameCache], id_: str) -> dict[Visual, Features]:
     """Modality -> the rows of an utterance's listener: the face, and the body where a tile of their own was measured;
     empty without a listener. CacheError for damaged rows."""
     face = caches.get("face")
     listener = None if face is None else listener_of(face, id_)
-    found: dict[Seen, Features] = {}
-    for modality in SEEN if listener is not None else ():
+    measured: dict[Visual, Features] = {}
+    for modality in VISUAL if listener is not None else ():
         others = caches[modality].others if modality in caches else None
         if listener is not None and others is not None and listener in others and others.frames(listener):
-            found[modality] = others[listener]
-    return found
+            measured[modality] = others[listener]
+    return measured

@@ -61,22 +61,24 @@ def live(
 
     Example: bemerc live --serve --model models/merc/TVB
     """
-    from bemerc.pipeline import live as door
+    from bemerc.pipeline import live as run_live
     from bemerc.pipeline.project import Project
 
     if [file is not None, camera is not None, serve].count(True) != 1:
         raise typer.BadParameter("name FILE, --camera 0 or --serve, one of them")
     if every_frame and file is None:
         raise BemercError("--every-frame is for a FILE: a camera does not wait.")
-    setup = door.Setup(Project(read_params(params, settings)), model, backbone, asr, speaker)
+    setup = run_live.Setup(Project(read_params(params, settings)), model, backbone, asr, speaker)
     tell = _print_json if json else _print_line
     if serve:
-        door.serve(setup, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it.", err=json), tell)
+        run_live.serve(
+            setup, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it.", err=json), tell
+        )
     elif file is not None:
-        door.play_file(setup, file, tell, every_frame)
+        run_live.play_file(setup, file, tell, every_frame)
     else:
         assert camera is not None
-        door.record(setup, camera, microphone, tell, _read_cues)
+        run_live.record(setup, camera, microphone, tell, _read_cues)
 
 
 def _print_json(event: dict[str, Any]) -> None:

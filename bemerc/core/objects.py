@@ -113,9 +113,11 @@ def listed(url: Url) -> dict[str, ObjectInfo]:
     """All objects below a URL, by their name below it; empty where there are none."""
     files = _files(url.scheme)
     path = files._strip_protocol(url.text)
-    found = _tried(url, lambda: files.find(path, detail=True)) or {}
+    entries = _tried(url, lambda: files.find(path, detail=True)) or {}
     prefix = f"{path}/"
-    return {name.removeprefix(prefix): _info(entry) for name, entry in sorted(found.items()) if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): _info(entry) for name, entry in sorted(entries.items()) if name.startswith(prefix)
+    }
 
 
 def info(url: Url, heartbeat: Callable[[], None] = lambda: None) -> ObjectInfo | None:

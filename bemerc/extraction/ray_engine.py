@@ -79,9 +79,9 @@ class RayEngine(Engine):
 
     def wait(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         ours = [worker for worker in workers if isinstance(worker, RayWorker)]
-        heard: list[Worker] = [worker for worker in ours if worker.has_message()]
-        if heard:
-            return heard
+        with_message: list[Worker] = [worker for worker in ours if worker.has_message()]
+        if with_message:
+            return with_message
         by_answer = {worker.answer: worker for worker in ours}
         ready, _ = ray.wait(list(by_answer), num_returns=len(by_answer), timeout=0.0)
         if not ready:

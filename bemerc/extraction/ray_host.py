@@ -59,7 +59,7 @@ class RayHost:
             try:
                 here = file_identity(task.path)
             except OSError as error:
-                return [("stop", _unseen(task, error.strerror or str(error)))]
+                return [("stop", _unreadable(task, error.strerror or str(error)))]
             # Some shared disks number their files anew on every machine.
             same = (here.size, here.mtime_ns) == (task.identity.size, task.identity.mtime_ns)
             present.append(replace(task, identity=here) if same else task)
@@ -82,7 +82,7 @@ class RayHost:
         return ENDED, reason, self._process.exit_code, self._process.status
 
 
-def _unseen(task: Task, reason: str) -> str:
+def _unreadable(task: Task, reason: str) -> str:
     return (
         f"The node {platform.node()} does not see the clip {printable(task.path, 1000)} ({reason}). Every node must see the "
         "clips under the same path: put them on a shared disk, or name them by the URL of an object store. What was "

@@ -29,17 +29,17 @@ def identities(urls: Collection[Url]) -> dict[Url, FileIdentity | UnreadableFile
     folders: dict[Url, list[Url]] = defaultdict(list)
     for url in urls:
         folders[url.parent].append(url)
-    found: dict[Url, FileIdentity | UnreadableFile] = {}
+    identities: dict[Url, FileIdentity | UnreadableFile] = {}
     single: list[Url] = []
     for folder, inside in folders.items():
         if len(inside) < _LISTED:
             single += inside
             continue
         there = objects.listed(folder)
-        found |= {url: _identity(url, there.get(url.name)) for url in inside}
+        identities |= {url: _identity(url, there.get(url.name)) for url in inside}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found |= dict(zip(single, pool.map(_look_up, single), strict=True))
-    return found
+        identities |= dict(zip(single, pool.map(_look_up, single), strict=True))
+    return identities
 
 
 def hash_clips(urls: Collection[Url], advance: Callable[[int], None]) -> dict[Url, HashedFile | UnreadableFile]:

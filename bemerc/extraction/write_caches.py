@@ -127,11 +127,11 @@ def _others(
 
     def rows() -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
         for utterance in sorted({*keys, *of_utterance}):
-            found = dict(_in_picture(utterance, keys, spec, store))
+            in_picture = dict(_in_picture(utterance, keys, spec, store))
             for id_ in of_utterance.get(utterance, ()):
-                found[id_] = store.result(spec.modality, listeners[id_], spec.columns)
-            for id_ in sorted(found, key=split_other):
-                result = found[id_]
+                in_picture[id_] = store.result(spec.modality, listeners[id_], spec.columns)
+            for id_ in sorted(in_picture, key=split_other):
+                result = in_picture[id_]
                 if result.choice is not None:
                     choices[id_] = result.choice
                 yield id_, result.features, result.duration_s, result.landmarks
@@ -177,14 +177,14 @@ def replaceable(path: Path) -> CacheState:
 def quickly_replaceable(path: Path, store: Store) -> CacheState:
     """As ``replaceable``; a file that was found sound before and has not changed since is not read again. What a disk
     spoils without a trace, ``bemerc cache validate`` finds."""
-    known = FileHashCache(store.folder, "sound.jsonl")
+    checked = FileHashCache(store.folder, "sound.jsonl")
     identity = file_identity(path) if path.is_file() else None
-    contents = None if identity is None else known.lookup(path, identity)
+    contents = None if identity is None else checked.lookup(path, identity)
     if contents is not None:
         return CacheState("sound", "", contents)
     state = replaceable(path)
     if state.kind == "sound" and identity is not None and file_identity(path) == identity:
-        known.add({path: (identity, state.contents)})
+        checked.add({path: (identity, state.contents)})
     return state
 
 

@@ -29,7 +29,7 @@ from bemerc.live.camera import RgbFrame
 from bemerc.live.conversation import Conversation, Listener
 from bemerc.live.figures import Figures
 from bemerc.live.inbox import Cue, End, Inbox, Picture, Sound
-from bemerc.live.onlooker import Seen
+from bemerc.live.onlooker import Observed
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.view import page_file, serve
 from bemerc.view.arrays import POSITION_STEPS
@@ -165,7 +165,7 @@ class _Talk:
             for message in self._connection:
                 if isinstance(message, bytes):
                     self._inbox.put(self._recorded(message))
-                elif not self._heard(_parsed(message)):
+                elif not self._take_message(_parsed(message)):
                     break
         except ConnectionClosed:  # a page that was killed
             pass
@@ -190,7 +190,7 @@ class _Talk:
         frame = RgbFrame(np.ascontiguousarray(rgba[:, :, :3]), self._latest_s)
         return Picture(frame, time.monotonic() - max(0.0, age_s), number)
 
-    def _heard(self, message: dict[str, Any]) -> bool:
+    def _take_message(self, message: dict[str, Any]) -> bool:
         """Take in what the page says; whether it goes on."""
         if message.get("type") == "cue":
             self._inbox.put(Cue(str(message.get("text", "")).strip()[:LONGEST_TEXT]))
@@ -198,8 +198,8 @@ class _Talk:
             self._figures.overlay_s.append(float(message["latency_ms"]) / 1000)
         return message.get("type") != "stop"
 
-    def _look(self, seen: Seen, number: int) -> None:
-        self._tell({"event": "look", "number": number, **_positions(seen)})
+    def _look(self, observed: Observed, number: int) -> None:
+        self._tell({"event": "look", "number": number, **_positions(observed)})
 
     def _tell(self, event: dict[str, Any]) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -218,22 +218,25 @@ def _parsed(message: str | bytes) -> dict[str, Any]:
     return value
 
 
-def _positions(seen: Seen) -> dict[str, Any]:
+def _positions(observed: Observed) -> dict[str, Any]:
     """Boxes and lines of a frame, in steps of its width and height."""
-    size = np.array(seen.size, np.float64)
+    size = np.array(observed.size, np.float64)
     faces = []
-    for face in seen.faces:
+    for face in observed.faces:
         points = face.landmarks[:, :2] / size
         box = [*points.min(axis=0), *points.max(axis=0)]
         faces.append(
-            {"box": _steps(np.array(box)), "mesh": _steps(points[list(MESH)].ravel()) if face is seen.main else None}
+            {
+                "box": _steps(np.array(box)),
+                "mesh": _steps(points[list(MESH)].ravel()) if face is observed.main else None,
+            }
         )
     joints = None
-    if seen.keypoints is not None:
-        visible = seen.keypoints[_JOINTS, 3:] >= VISIBLE
-        joints = _steps(np.where(visible, seen.keypoints[_JOINTS, :2], np.nan).ravel())
-    main = next((n for n, face in enumerate(seen.faces) if face is seen.main), None)
-    return {"time_s": round(seen.time_s, 3), "faces": faces, "main": main, "joints": joints}
+    if observed.keypoints is not None:
+        visible = observed.keypoints[_JOINTS, 3:] >= VISIBLE
+        joints = _steps(np.where(visible, observed.keypoints[_JOINTS, :2], np.nan).ravel())
+    main = next((n for n, face in enumerate(observed.faces) if face is observed.main), None)
+    return {"time_s": round(observed.time_s, 3), "faces": faces, "main": main, "joints": joints}
 
 
 def _steps(fractions: NDArray[np.floating[Any]]) -> list[int | None]:

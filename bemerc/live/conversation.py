@@ -20,7 +20,7 @@ from bemerc.live.cuts import Cut, Cutter
 from bemerc.live.figures import Figures
 from bemerc.live.inbox import Cue, End, Inbox, Picture, PictureEnd, Sound
 from bemerc.live.labelling import Labeller
-from bemerc.live.onlooker import Onlooker, Seen
+from bemerc.live.onlooker import Observed, Onlooker
 from bemerc.live.session import Ended, Session
 from bemerc.live.sound import VOICE_EVERY_S, voice_at
 from bemerc.live.turns import Turn, Turns
@@ -33,14 +33,14 @@ class Listener:
     """Who is told, from two threads.
 
     event         gets every event
-    seen          gets every frame that was measured, with its picture's number, before its units are computed
+    observed      gets every frame that was measured, with its picture's number, before its units are computed
     taken         a frame was taken to be measured: the next one may come
     measured      gets every utterance that was measured
     shows_itself  whether it counts itself when a frame is on screen; else that is when ``event`` is called
     """
 
     event: Callable[[events.Event], None]
-    seen: Callable[[Seen, int], None] = lambda seen, number: None
+    observed: Callable[[Observed, int], None] = lambda observed, number: None
     taken: Callable[[], None] = lambda: None
     measured: Callable[[Turn], None] = lambda turn: None
     shows_itself: bool = False
@@ -128,14 +128,14 @@ class Conversation:
 
     def _see(self, picture: Picture) -> None:
         self._listener.taken()
-        seen = self._session.see(picture.frame)
-        self._listener.seen(seen, picture.number)
-        units = self._measuring.onlooker.units(seen)
+        observed = self._session.see(picture.frame)
+        self._listener.observed(observed, picture.number)
+        units = self._measuring.onlooker.units(observed)
         latency_s = self._now() - picture.captured_s
         self.figures.frames += 1
         if not self._listener.shows_itself:
             self.figures.overlay_s.append(latency_s)
-        self._listener.event(events.frame(seen, units, picture.number, latency_s))
+        self._listener.event(events.frame(observed, units, picture.number, latency_s))
 
     def _hear(self, sound: Sound) -> None:
         if sound.start_s is not None and len(gap := self._session.sound.missing_before(sound.start_s)):

@@ -9,21 +9,21 @@ from typing import Any
 
 from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.language.predict.records import Prediction, Unlabelled
-from bemerc.live.onlooker import Seen
+from bemerc.live.onlooker import Observed
 from bemerc.live.sound import Voice
 
 Event = dict[str, Any]
 
 
-def frame(seen: Seen, face: Mapping[str, float], number: int, latency_s: float) -> Event:
+def frame(observed: Observed, face: Mapping[str, float], number: int, latency_s: float) -> Event:
     """A frame that was measured: the columns of the largest face, how many faces there are."""
     return {
         "event": "frame",
         "number": number,
-        "time_s": round(seen.time_s, 4),
-        "utterance": seen.utterance,
-        "faces": len(seen.faces),
-        "body": seen.keypoints is not None,
+        "time_s": round(observed.time_s, 4),
+        "utterance": observed.utterance,
+        "faces": len(observed.faces),
+        "body": observed.keypoints is not None,
         "face": {name: _rounded(value) for name, value in face.items()} or None,
         "latency_ms": round(1000 * latency_s, 1),
     }

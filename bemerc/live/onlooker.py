@@ -28,7 +28,7 @@ _REST_EVERY = 10
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """A frame that was measured.
 
     size       width and height in pixels
@@ -65,24 +65,24 @@ class Onlooker:
         self._rest = np.zeros(len(action_units.COLUMNS))
         self._measured = 0
 
-    def look(self, frame: Any, utterance: int | None) -> Seen:
+    def look(self, frame: Any, utterance: int | None) -> Observed:
         """Measure a frame (media.video.Frame, or what is like one)."""
         view = CroppedFrame(frame)
         if (slot := math.floor(frame.timestamp_s * self._rate_hz)) > self._slot:
             self._slot, self._keypoints = slot, self._body(view.rgb(), frame.timestamp_s)
         faces = tuple(self._tracker(view, frame.timestamp_s))
-        return Seen(frame.timestamp_s, frame.size, faces, self._keypoints, utterance)
+        return Observed(frame.timestamp_s, frame.size, faces, self._keypoints, utterance)
 
-    def units(self, seen: Seen) -> dict[str, float]:
+    def units(self, observed: Observed) -> dict[str, float]:
         """The face columns of the largest face by name, but for the rest's; empty without a face.
 
         They are the extractor's, with two that there depend on what is yet to come: units stand above where the face
         rested in the last minute, and quality knows no next frame.
         """
-        if (main := seen.main) is None:
+        if (main := observed.main) is None:
             return {}
         points = unpack_landmarks(pack_landmarks(main.landmarks[None]))
-        values = face.measure_frames(points, seen.size, np.array([main.presence], np.float32), self._shapes)
+        values = face.measure_frames(points, observed.size, np.array([main.presence], np.float32), self._shapes)
         units = slice(0, len(action_units.COLUMNS))
         self._raw.append(values[0, units].copy())
         self._measured += 1

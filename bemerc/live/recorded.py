@@ -49,23 +49,23 @@ def play(path: Path, sound: audio.Sound | None, inbox: Inbox, clock: Clock) -> N
     """Put the frames of a file into ``inbox``, each when its time has come, after the sound up to it. Returns at its end,
     or when nobody takes any more."""
     waveform = np.empty(0, np.float32) if sound is None else sound.waveform
-    start_s, heard, end_s = clock.now(), 0, 0.0
+    start_s, sent, end_s = clock.now(), 0, 0.0
     try:
         with Video(path) as video:
             for number, frame in enumerate(video):
                 due_s = start_s + frame.timestamp_s
                 if (wait_s := due_s - clock.now()) > 0:
                     clock.sleep(wait_s)
-                upto = max(heard, round(frame.timestamp_s * SAMPLE_RATE_HZ))
-                if heard < len(waveform):
-                    inbox.put(Sound(waveform[heard:upto]))
-                heard = upto
+                upto = max(sent, round(frame.timestamp_s * SAMPLE_RATE_HZ))
+                if sent < len(waveform):
+                    inbox.put(Sound(waveform[sent:upto]))
+                sent = upto
                 inbox.put(Picture(frame, due_s, number))
                 if inbox.closed:
                     return
         end_s = video.duration_s
         inbox.put(PictureEnd(end_s))
-        inbox.put(Sound(waveform[heard:]))
+        inbox.put(Sound(waveform[sent:]))
         if sound is not None:
             end_s = max(end_s, len(waveform) / SAMPLE_RATE_HZ)
     except (MediaError, OSError) as error:

@@ -22,7 +22,7 @@ from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.jobs import Request
 from bemerc.extraction.video_pass import ActiveUtterance
 from bemerc.live.cuts import LOOK_BACK_S, Cut, Cutter
-from bemerc.live.onlooker import Onlooker, Seen
+from bemerc.live.onlooker import Observed, Onlooker
 from bemerc.live.sound import SoundTrack
 
 _AT_ONCE = 3  # frames that are measured for one that comes, while an utterance catches up
@@ -72,7 +72,7 @@ class Session:
         self._follow(self._cutter.hear(samples))
         self.sound.forget(min([self.sound.end_s, *(u.cut.start_s for u in self._open.values())]) - LOOK_BACK_S)
 
-    def see(self, frame: Any) -> Seen:
+    def see(self, frame: Any) -> Observed:
         """Measure a frame (media.video.Frame, or what is like one)."""
         self._follow(self._cutter.reach(frame.timestamp_s))
         self._recent.append(frame)
@@ -84,7 +84,7 @@ class Session:
             if utterance.work(self._cutter.settled_s(utterance.cut.number), _AT_ONCE):
                 latest = utterance
         number = max(self._open, default=None)
-        return self._onlooker.look(frame, number) if latest is None else latest.seen(frame)
+        return self._onlooker.look(frame, number) if latest is None else latest.observed(frame)
 
     def cue(self, text: str = "") -> bool:
         """The utterance has ended, says somebody, who may know its words; whether one was going on."""
@@ -135,10 +135,10 @@ class _Utterance:
             self.measured.process(self.waiting.popleft())
         return not self.waiting
 
-    def seen(self, frame: Any) -> Seen:
+    def observed(self, frame: Any) -> Observed:
         """What its extractors saw in the frame that they measured last."""
         face, body = (self.measured.extractors[modality] for modality in ("face", "pose"))
-        return Seen(frame.timestamp_s, frame.size, tuple(face.faces), body.keypoints, self.cut.number)
+        return Observed(frame.timestamp_s, frame.size, tuple(face.faces), body.keypoints, self.cut.number)
 
 
 class _OwnSound:

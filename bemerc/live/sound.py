@@ -77,6 +77,6 @@ def voice_at(track: SoundTrack, params: prosody.Params) -> Voice:
     features = prosody.Prosody(params).clip(waveform)
     latest = features.timestamps_s > len(waveform) / SAMPLE_RATE_HZ - VOICE_EVERY_S
     pitch = features.column("pitch_hz")[latest]
-    heard = pitch[np.isfinite(pitch)]
+    voiced = pitch[np.isfinite(pitch)]
     energy = float(features.column("energy_db")[latest].mean())
-    return Voice(track.end_s, energy, float(np.median(heard)) if len(heard) else None)
+    return Voice(track.end_s, energy, float(np.median(voiced)) if len(voiced) else None)

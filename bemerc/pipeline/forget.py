@@ -170,8 +170,8 @@ def _files(project: Project) -> Iterator[Path]:
     params = project.load("prepare", prepare.Params)
     corpora = [prepare.place(params, name).absolute() for name in prepare.READERS]
     store = project.store_dir.absolute()
-    found = {path for top in (project.data, project.cache_dir, project.results) for path in top.rglob("*")}
-    for path in sorted(found - {project.manifest_file, project.data / pseudonyms.NAME}):
+    files = {path for top in (project.data, project.cache_dir, project.results) for path in top.rglob("*")}
+    for path in sorted(files - {project.manifest_file, project.data / pseudonyms.NAME}):
         place = path.absolute()
         is_result = place.is_relative_to(store) and place.parent != store
         of_corpus = any(place.is_relative_to(corpus) for corpus in corpora)

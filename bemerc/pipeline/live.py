@@ -213,14 +213,14 @@ def page(setup: Setup, tell: Tell) -> Iterator[str]:
     from bemerc.live import browser
 
     loaded = None if setup.model is None else load(setup, setup.model)
-    told = _listener(tell).event
+    report = _listener(tell).event
 
     @contextlib.contextmanager
     def begin(sound: bool, listener: Listener) -> Iterator[Conversation]:
         cutter: Cutter = BySilence(setup.speaker) if sound else ByCueAlone(setup.speaker)
 
         def event(one: dict[str, Any]) -> None:
-            told(one)
+            report(one)
             listener.event(one)
 
         with conversation(setup, "live", cutter, replace(listener, event=event), loaded) as going_on:

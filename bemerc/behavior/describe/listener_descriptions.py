@@ -10,7 +10,7 @@ from bemerc.behavior.describe import rules
 from bemerc.behavior.describe.description import Description, read_descriptions, write_descriptions
 from bemerc.behavior.describe.references import References
 from bemerc.cache import FrameCache, Kind, open_cache
-from bemerc.cache.listener import SEEN, features_of
+from bemerc.cache.listener import VISUAL, features_of
 from bemerc.core.errors import CacheError
 from bemerc.corpus.manifest import Manifest, listener_id
 
@@ -23,7 +23,7 @@ def add(
     CorpusError where there are no descriptions, DiskError where the disk refuses.
     """
     with ExitStack() as stack:
-        paths = {kind: path for kind in SEEN if (path := cache_paths.get(kind)) is not None}
+        paths = {kind: path for kind in VISUAL if (path := cache_paths.get(kind)) is not None}
         caches: dict[Kind, FrameCache] = {
             kind: stack.enter_context(open_cache(path, kind)) for kind, path in paths.items()
         }

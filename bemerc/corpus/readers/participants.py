@@ -88,8 +88,8 @@ def _of(speaker: str, places: Sequence[Place], u: Utterance) -> Place | None:
 def _listeners(u: Utterance, places: Sequence[Place]) -> tuple[tuple[str, Crop], ...] | None:
     """Everybody else with a part of the picture of their own."""
     names = dict.fromkeys(place.speaker for place in places if place.speaker != u.speaker)
-    found = {name: place.crop for name in names if (place := _of(name, places, u)) is not None}
-    return tuple((name, crop) for name, crop in found.items() if crop is not None) or None
+    crops = {name: place.crop for name in names if (place := _of(name, places, u)) is not None}
+    return tuple((name, crop) for name, crop in crops.items() if crop is not None) or None
 
 
 def _doubt(u: Utterance, own: Place | None, places: Sequence[Place]) -> Finding | None:
@@ -122,9 +122,9 @@ def read(tables: Iterable[Path], clips: Iterable[Path]) -> Participants:
 
 def _rows(path: Path, clips: Sequence[Path]) -> list[Place]:
     table = read_table(path)
-    where, known = printable(path), NEEDED + OPTIONAL
+    where, allowed = printable(path), NEEDED + OPTIONAL
     faults = [f"{where}, line 1: the column '{c}' is missing." for c in NEEDED if c not in table.columns]
-    faults += [f"{where}, line 1: the column '{printable(c)}' is unknown." for c in table.columns if c not in known]
+    faults += [f"{where}, line 1: the column '{printable(c)}' is unknown." for c in table.columns if c not in allowed]
     stop_at(faults, f"A table of participants has the columns {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}.")
     faults = list(table.faults)
     rows = []
