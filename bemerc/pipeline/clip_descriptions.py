@@ -99,7 +99,7 @@ def references_of(model: Path) -> References | None:
     from bemerc.language.model.behavior_model import read_metadata
 
     saved = read_metadata(model).references
-    return References.from_json(json.dumps(saved)) if "rest" in saved else None  # else it learned from words alone
+    return References.from_json(json.dumps(saved)) if saved and "rest" in saved else None  # else words alone
 
 
 def ask_teacher(project: Project, measured: Measured, teacher: str) -> Taught:
