@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 NO_WEBSOCKETS = 'The page needs the library websockets: pip install "bemerc[live]".'
 FRAME, SOUND, FRAME_HEAD, SOUND_HEAD = 1, 2, 32, 16
 _MOST_PIXELS, _MOST_SAMPLES = 1920 * 1080, SAMPLE_RATE_HZ
+_AHEAD_S = 60.0  # a page's clock that is further ahead is none: the sound would be filled up to there
+_OLDEST_S = 600.0  # the same for how long ago something was
 _MOST_BYTES = 4 * _MOST_PIXELS + FRAME_HEAD
 _HEAD = np.dtype("<u4, <u4, <f8, <f8, <u2, <u2, <u4")
 _JOINTS = [KEYPOINTS.index(name) for name in JOINTS]
@@ -117,6 +119,7 @@ class _Talk:
     def __init__(self, connection: Any, begin: Begin, busy: threading.Lock) -> None:
         self._connection, self._begin, self._busy = connection, begin, busy
         self._inbox, self._latest_s = Inbox(), 0.0
+        self._start_s = time.monotonic()
         self._figures = Figures()
 
     def run(self) -> None:
@@ -160,7 +163,7 @@ class _Talk:
         """Messages of the page into the inbox, until it stops or goes."""
         from websockets.exceptions import ConnectionClosed
 
-        error: BemercError | None = None
+        error: Exception | None = None
         try:
             for message in self._connection:
                 if isinstance(message, bytes):
@@ -169,7 +172,7 @@ class _Talk:
                     break
         except ConnectionClosed:  # a page that was killed
             pass
-        except BemercError as fault:
+        except Exception as fault:  # raised again by the thread that measures, which would else wait for ever
             error = fault
         self._inbox.put(End(self._latest_s, error))
 
@@ -178,24 +181,27 @@ class _Talk:
         if kind == SOUND and SOUND_HEAD < len(message) <= SOUND_HEAD + 4 * _MOST_SAMPLES and len(message) % 4 == 0:
             start_s = float(np.frombuffer(message, "<f8", 1, 8)[0])
             samples = np.clip(np.nan_to_num(np.frombuffer(message, "<f4", -1, SOUND_HEAD)), -1, 1)
-            return Sound(samples.astype(np.float32), start_s if 0 <= start_s < self._latest_s + 60 else None)
+            return Sound(samples.astype(np.float32), start_s if 0 <= start_s < self._latest_s + _AHEAD_S else None)
         if kind != FRAME or len(message) < FRAME_HEAD:
             raise BadMessage("The page sent something that is neither picture nor sound. Load it again.")
         _, number, time_s, age_s, width, height, dropped = np.frombuffer(message, _HEAD, 1)[0].item()
-        if len(message) != FRAME_HEAD + 4 * width * height or not width * height or not np.isfinite(time_s):
+        latest_s = time.monotonic() - self._start_s + _AHEAD_S
+        if len(message) != FRAME_HEAD + 4 * width * height or not width * height or not time_s < latest_s:
             raise BadMessage("The page sent a picture that is none. Load it again.")
         self._figures.dropped += dropped
         self._latest_s = max(time_s, self._latest_s + 1e-3)
         rgba = np.frombuffer(message, np.uint8, -1, FRAME_HEAD).reshape(height, width, 4)
         frame = RgbFrame(np.ascontiguousarray(rgba[:, :, :3]), self._latest_s)
-        return Picture(frame, time.monotonic() - max(0.0, age_s), number)
+        return Picture(frame, time.monotonic() - (age_s if 0 < age_s < _OLDEST_S else 0.0), number)
 
     def _take_message(self, message: dict[str, Any]) -> bool:
         """Take in what the page says; whether it goes on."""
         if message.get("type") == "cue":
             self._inbox.put(Cue(str(message.get("text", "")).strip()[:LONGEST_TEXT]))
-        elif message.get("type") == "shown" and isinstance(message.get("latency_ms"), int | float):
-            self._figures.overlay_s.append(float(message["latency_ms"]) / 1000)
+        elif message.get("type") == "shown":
+            latency_ms = message.get("latency_ms")
+            if isinstance(latency_ms, int | float) and 0 <= latency_ms < 1000 * _OLDEST_S:
+                self._figures.overlay_s.append(latency_ms / 1000)
         return message.get("type") != "stop"
 
     def _look(self, observed: Observed, number: int) -> None:
@@ -211,7 +217,7 @@ class _Talk:
 def _parsed(message: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise BadMessage("The page sent something that is no message of its own. Load it again.")

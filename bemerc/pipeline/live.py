@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bemerc.behavior.describe import rules
-from bemerc.core.errors import BemercError
+from bemerc.core.errors import BemercError, MediaError
 from bemerc.corpus.manifest import NOBODY, Utterance
 from bemerc.corpus.readers import recording
 from bemerc.extraction.audio import prosody
@@ -115,15 +115,22 @@ def play_file(
     ``tell`` gets every event (bemerc.live.events), as JSON can hold it, from one thread at a time.
     ``every_frame``: none is dropped, and the file waits where this machine is too slow. MediaError where the file cannot be read.
     """
-    clock = clock or recorded.RealClock()
-    utterances = _subtitles(path)
+    if not path.exists():
+        raise BemercError(f"{path}: there is no such file. Name a video, or a camera with --camera 0, or use --serve.")
+    try:
+        return _play(setup, path, tell, Inbox(every_frame), clock or recorded.RealClock())
+    except MediaError as error:  # whose words are those that a cache keeps beside the clip's id
+        raise MediaError(f"{path}: {error}") from error
+
+
+def _play(setup: Setup, path: Path, tell: Tell, inbox: Inbox, clock: recorded.Clock) -> dict[str, Any]:
     sound = recorded.read_sound(path, setup.params.load("extract_video", VideoParams).track)
+    utterances = _subtitles(path)
     cutter: Cutter
     if utterances:
         cutter = ByCues(utterances)
     else:
         cutter = ByCueAlone(setup.speaker) if sound is None else BySilence(setup.speaker)
-    inbox = Inbox(every_frame)
     with conversation(setup, _name(path, utterances), cutter, _listener(tell)) as going_on:
         player = threading.Thread(target=recorded.play, args=(path, sound, inbox, clock), name="player", daemon=True)
         player.start()
@@ -147,8 +154,6 @@ def _listener(tell: Tell) -> Listener:
 
 def _subtitles(path: Path) -> tuple[Utterance, ...]:
     """The utterances of the subtitles beside a clip; none where there are none."""
-    if not path.is_file():
-        raise BemercError(f"{path}: there is no such file. Name a video, or a camera with --camera 0, or use --serve.")
     reading = recording.read_dir(path)
     return tuple(u for u in reading.utterances if u.end_s is not None)
 

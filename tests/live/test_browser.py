@@ -94,7 +94,11 @@ def test_nobody_else_may_connect(served: Served) -> None:
     assert served.events == []
 
 
-@pytest.mark.parametrize("message", [b"\x09" * 40, frame(1, 0.1, portrait())[:-4], "no json", "[]"])
+@pytest.mark.parametrize(
+    "message",
+    [b"\x09" * 40, frame(1, 0.1, portrait())[:-4], "no json", "[]", "[" * 100_000, frame(1, 1e9, portrait())],
+    ids=["no kind", "cut", "no json", "no message", "nested", "another clock"],
+)
 def test_what_no_page_sends_ends_the_conversation_with_a_sentence(served: Served, message: str | bytes) -> None:
     with served.connect() as socket:
         socket.send(json.dumps({"type": "start", "sound": False}))
@@ -102,6 +106,16 @@ def test_what_no_page_sends_ends_the_conversation_with_a_sentence(served: Served
         told = [json.loads(one) for one in socket]
     assert told[-1]["event"] == "error"
     assert "\n" not in told[-1]["text"]
+
+
+def test_figures_of_no_use_end_nothing(served: Served) -> None:
+    with served.connect() as socket:
+        socket.send(json.dumps({"type": "start", "sound": False}))
+        for latency_ms in (10**400, float("nan"), -1):
+            socket.send(json.dumps({"type": "shown", "latency_ms": latency_ms}))
+        socket.send(json.dumps({"type": "stop"}))
+        summary = [json.loads(one) for one in socket][-1]
+    assert (summary["event"], summary["overlay_ms"]) == ("summary", None)
 
 
 def test_the_page_may_connect_to_its_socket_alone(served: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from bemerc import api
 from bemerc.behavior.tokens import file
 from bemerc.cache import open_cache
-from bemerc.core.errors import BemercError
+from bemerc.core.errors import BemercError, MediaError
 from bemerc.corpus.readers.recording import Cue
 from bemerc.corpus.transcribe import webvtt
 from bemerc.extraction.face import action_units
@@ -169,6 +170,13 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(BemercError) as caught:
             live.play_file(setup, path, lambda event: None, clock=Instant())
         assert "\n" not in str(caught.value)
+
+
+def test_what_no_video_is_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "words.mp4").write_text("no video")
+    for path in (tmp_path / "words.mp4", tmp_path):
+        with pytest.raises(MediaError, match=re.escape(str(path))):
+            live.play_file(MEASURED, path, lambda event: None, clock=Instant())
 
 
 def test_events_come_in_order(played: Played) -> None:
