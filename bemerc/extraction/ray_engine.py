@@ -139,7 +139,8 @@ class RayWorker(Worker):
         self.answer: Any = None
 
     def send(self, tasks: tuple[Task, ...]) -> None:
-        self.answer = self._actor.work.remote(tasks)
+        if not self._reason:  # it may have ended right after its last task; ``receive`` says so
+            self.answer = self._actor.work.remote(tasks)
 
     def has_message(self) -> bool:
         """Whether ``receive`` has something to say without waiting."""
