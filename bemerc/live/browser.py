@@ -41,6 +41,8 @@ NO_WEBSOCKETS = 'The page needs the library websockets: pip install "bemerc[live
 FRAME, SOUND, FRAME_HEAD, SOUND_HEAD = 1, 2, 32, 16
 _MOST_PIXELS, _MOST_SAMPLES = 1920 * 1080, SAMPLE_RATE_HZ
 _AHEAD_S = 60.0  # a page's clock that is further ahead is none: the sound would be filled up to there
+_FIRST_S = 30.0  # a page that says nothing for so long is let go
+_RELOAD_S = 2.0  # a page that is loaded again waits for the one before to be done
 _OLDEST_S = 600.0  # the same for how long ago something was
 _MOST_BYTES = 4 * _MOST_PIXELS + FRAME_HEAD
 _HEAD = np.dtype("<u4, <u4, <f8, <f8, <u2, <u2, <u4")
@@ -124,11 +126,18 @@ class _Talk:
 
     def run(self) -> None:
         """Until the page goes, or what is measured fails."""
-        if not self._busy.acquire(blocking=False):
+        try:
+            sound = self._first_message()
+        except BemercError as error:
+            self._fail(error)
+            return
+        if sound is None:
+            return
+        if not self._busy.acquire(timeout=_RELOAD_S):
             self._tell({"event": "error", "text": "Another page is recording. Stop it there first."})
             return
         try:
-            self._converse()
+            self._converse(sound)
         except BemercError as error:
             self._fail(error)
         finally:
@@ -138,14 +147,16 @@ class _Talk:
         log.warning("%s", error)
         self._tell({"event": "error", "text": str(error)})
 
-    def _converse(self) -> None:
+    def _first_message(self) -> bool | None:
+        """Whether the page has sound; None where it goes, or says nothing for a while."""
         from websockets.exceptions import ConnectionClosed
 
         try:
-            message = self._connection.recv()
-        except ConnectionClosed:
-            return
-        sound = bool(_parsed(message).get("sound"))
+            return bool(_parsed(self._connection.recv(timeout=_FIRST_S)).get("sound"))
+        except (ConnectionClosed, TimeoutError):
+            return None
+
+    def _converse(self, sound: bool) -> None:
         listener = Listener(self._tell, self._look, lambda: self._tell({"event": "next"}), shows_itself=True)
         with self._begin(sound, listener) as conversation:
             self._figures = conversation.figures

@@ -124,3 +124,14 @@ def test_the_page_may_connect_to_its_socket_alone(served: Served) -> None:
     assert "default-src 'none'" in policy
     with urllib.request.urlopen(served.address + "worklet.js") as answer:
         assert answer.headers["Content-Type"] == "text/javascript"
+
+
+def test_a_page_that_says_nothing_keeps_nobody_out(served: Served) -> None:
+    with served.connect(), served.connect() as second:
+        second.send(json.dumps({"type": "start", "sound": False}))
+        second.send(json.dumps({"type": "stop"}))
+        assert [json.loads(one)["event"] for one in second][-1] == "summary"
+    with served.connect() as first, served.connect() as second:
+        for socket in (first, second):
+            socket.send(json.dumps({"type": "start", "sound": False}))
+        assert "Another page" in json.loads(second.recv(30))["text"]
