@@ -44,13 +44,16 @@ class RayHost:
     def __init__(self, setup: WorkerSetup, gpu: bool) -> None:
         self._setup, self._gpu = setup, gpu
         self._process = WorkerProcess(setup)
+        self._ended: tuple[Any, ...] | None = None
 
     def facts(self) -> tuple[Mapping[str, str], int]:
         """What is installed on this node, and how many clips the worker holds."""
         return installed(), max(map(batch_size, self._setup.specs)) if self._gpu else 1
 
     def work(self, tasks: tuple[Task, ...]) -> list[tuple[Any, ...]]:
-        """Hand over tasks; the first messages."""
+        """Hand over tasks; the first messages: that the worker has ended, where it did before they came."""
+        if self._ended is not None:
+            return [self._ended]
         present = []
         for task in tasks:
             if task.url is not None:
@@ -68,6 +71,8 @@ class RayHost:
 
     def messages(self) -> list[tuple[Any, ...]]:
         """What the worker has sent since; empty where it sent nothing for a second."""
+        if self._ended is not None:
+            return [self._ended]
         connection, messages = self._process.connection, list[tuple[Any, ...]]()
         try:
             while connection.poll(0 if messages else _WAIT_S):
@@ -77,9 +82,11 @@ class RayHost:
         return messages
 
     def end(self, grace_s: float = 0.0) -> tuple[Any, ...]:
-        """End the worker process."""
-        reason = self._process.end(grace_s)
-        return ENDED, reason, self._process.exit_code, self._process.status
+        """End the worker process; how it ended, asked again the same."""
+        if self._ended is None:
+            reason = self._process.end(grace_s)
+            self._ended = ENDED, reason, self._process.exit_code, self._process.status
+        return self._ended
 
 
 def _unreadable(task: Task, reason: str) -> str:
