@@ -99,8 +99,8 @@ def main() -> None:
         for clip, planted in planted_clips(data):
             minutes = len(clip["face"].timestamps_s) * frame_s(clip["face"].timestamps_s) / 60
             silent: Clip = {"face": clip["face"]}
-            for count, heard in zip(counts.values(), (clip, silent), strict=True):
-                count.add(micro_expressions.micro_expressions(heard), planted, minutes)
+            for count, given in zip(counts.values(), (clip, silent), strict=True):
+                count.add(micro_expressions.micro_expressions(given), planted, minutes)
         for name, count in counts.items():
             print(f"{data}, {name}: {count.sentence()}", flush=True)
     total, minutes = 0, 0.0

@@ -38,7 +38,7 @@ class Worker(ABC):
     silent_s   seconds since its last message, as the pool counts them
     status     once it has ended: what it was doing, see bemerc.extraction.worker_status
     exit_code  once it has ended: negative for a signal
-    vanished   once it has ended: its machine went away or was told to kill it, so no clip is to blame
+    vanished   once it has ended: its machine went away or was asked to kill it, so no clip is to blame
     """
 
     def __init__(self) -> None:

@@ -164,7 +164,7 @@ class _Talk:
             receiving.start()
             try:
                 conversation.run(self._inbox)
-            except BemercError as error:  # told before the connection is closed, which ends the other thread
+            except BemercError as error:  # sent before the connection is closed, which ends the other thread
                 self._fail(error)
             finally:
                 self._connection.close()

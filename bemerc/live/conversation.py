@@ -30,7 +30,7 @@ Recogniser = Callable[[NDArray[np.float32]], str]
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told, from two threads.
+    """Who gets what happens, from two threads.
 
     event         gets every event
     observed      gets every frame that was measured, with its picture's number, before its units are computed

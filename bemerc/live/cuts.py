@@ -31,10 +31,10 @@ class Cutter(Protocol):
     """Sound and time in, cuts out."""
 
     def hear(self, samples: NDArray[np.float32]) -> Iterator[Cut]:
-        """Sound that follows what was heard before."""
+        """Sound that follows the sound before."""
 
     def reach(self, now_s: float) -> Iterator[Cut]:
-        """This time was reached: sound was heard up to it, and no frame before it is to come."""
+        """This time was reached: sound came up to it, and no frame before it is to come."""
 
     def cue(self) -> Iterator[Cut]:
         """Somebody says that the utterance has ended."""

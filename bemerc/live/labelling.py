@@ -53,7 +53,7 @@ class Labeller:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What it is told of an utterance beside its words. Descriptions are of all."""
+        """What it reads of an utterance beside its words. Descriptions are of all."""
         return tuple(self._pooled) if self._inputs.described else self._model.metadata.modalities
 
     def read(self, utterance: Utterance, caches: Caches) -> None:

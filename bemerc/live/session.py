@@ -67,7 +67,7 @@ class Session:
         self.video_end_s = math.inf
 
     def hear(self, samples: NDArray[np.float32]) -> None:
-        """(N,) float32 mono at 16 kHz, what follows what was heard before."""
+        """(N,) float32 mono at 16 kHz, what follows the sound before."""
         self.sound.append(samples)
         self._follow(self._cutter.hear(samples))
         self.sound.forget(min([self.sound.end_s, *(u.cut.start_s for u in self._open.values())]) - LOOK_BACK_S)

@@ -22,7 +22,7 @@ HOP = SAMPLE_RATE_HZ // 100
 
 _HISTORY = 500  # hops: 5 s
 _QUIET_DB = -75.0, -35.0  # how quiet a room may be taken for
-_FIRST_HOPS, _FIRST_QUIET_DB = 30, -50.0  # before so much was heard it is taken to be at most so loud
+_FIRST_HOPS, _FIRST_QUIET_DB = 30, -50.0  # before so much sound it is taken to be at most so loud
 _ABOVE_QUIET_DB, _BELOW_LOUD_DB, _LEAST_DB = 9.0, 30.0, -60.0
 _BEGIN = 7, 12  # so many loud hops of so many begin an utterance
 _GO_ON = 3, 5
@@ -57,7 +57,7 @@ class VoiceActivity:
         return _seconds(self._last_loud) + MARGIN_S if self.speaking else 0.0
 
     def hear(self, samples: NDArray[np.float32]) -> list[Span]:
-        """(N,) float32 mono at 16 kHz, what follows what was heard before -> spans that began or ended."""
+        """(N,) float32 mono at 16 kHz, what follows the sound before -> spans that began or ended."""
         sound = np.concatenate([self._rest, samples])
         whole = len(sound) // HOP * HOP
         self._rest = sound[whole:]

@@ -142,7 +142,7 @@ def _play(setup: Setup, path: Path, tell: Tell, inbox: Inbox, clock: recorded.Cl
 
 
 def _listener(tell: Tell) -> Listener:
-    """Who is told of events, one after the other."""
+    """Who gets the events, one after the other."""
     lock = threading.Lock()
 
     def event(one: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ def _name(path: Path, utterances: Sequence[Utterance]) -> str:
 
 
 def record(setup: Setup, number: int, microphone: bool, tell: Tell, cues: Callable[[Inbox], None]) -> dict[str, Any]:
-    """A camera and the microphone of this machine, until Ctrl-C. ``cues``: told of the inbox, into which it puts cues.
+    """A camera and the microphone of this machine, until Ctrl-C. ``cues``: gets the inbox, into which it puts cues.
 
     MachineError where one of them is not there.
     """

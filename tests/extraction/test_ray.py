@@ -20,6 +20,7 @@ from bemerc.core.errors import BemercError
 from bemerc.extraction.engine import RayWorkers
 from bemerc.extraction.jobs import ExtractorSpec, Job, extractor_spec, jobs_from_folder
 from bemerc.extraction.run import run
+from benchmarks.ray_kills import workers
 from tests import mean_color
 from tests.clips import write_clip
 
@@ -69,17 +70,7 @@ def on_cluster(jobs: list[Job], out: Path, cluster: Any, what: ExtractorSpec, **
 
 def measuring() -> list[int]:
     """Worker processes of this machine that have a Ray actor for a parent."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            above = Path(f"/proc/{parent}/cmdline").read_bytes()
-        except (OSError, ValueError):
-            continue
-        if b"bemerc.extraction.worker" in command and above.startswith(b"ray::"):
-            found.append(int(folder.name))
-    return found
+    return [pid for pid, _ in workers()]
 
 
 def parent_of(pid: int) -> int:

@@ -40,7 +40,7 @@ class Item:
     intensity  the column rests at its low end (an intensity) and not in its middle (an angle)
     least      thresholds of slight, clear and strong without references; half of them are the lowest that references give
     trust      how well the column is measured on real people, 0 to 1: the less, the later it stands in a
-               sentence, and without train's reaches the further it must go to be told
+               sentence, and without train's reaches the further it must go to be named
     """
 
     column: str

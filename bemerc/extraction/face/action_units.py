@@ -7,7 +7,7 @@ MediaPipe's blendshape scores of the same points. Nothing is smoothed over frame
 height.
 
 0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames. A smile, lips or a
-jaw held through the whole clip are still told from rest, where they go further than mouths at rest do; brows and lids
+jaw held through the whole clip are still measured above rest, where they go further than mouths at rest do; brows and lids
 that are held are not.
 docs/measurements/action_units.md has zero, scale and accuracy per unit.
 """
