@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import micro_expressions
-from bemerc.behavior.describe.micro_expressions import Clip, Event
+from bemerc.behavior.describe.clip import ClipFeatures
+from bemerc.behavior.describe.micro_expressions import Event
 from bemerc.behavior.describe.run import read_clip
 from bemerc.behavior.signals.events import frame_s
 from bemerc.cache import Features, open_cache
@@ -69,7 +70,7 @@ class Count:
         )
 
 
-def planted_clips(data: Path) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
+def planted_clips(data: Path) -> Iterator[tuple[ClipFeatures, list[dict[str, Any]]]]:
     """The clips of a sample, their action units as this version measures them, and their planted bursts."""
     lines = (data / "sample" / "truth.jsonl").read_text(encoding="utf-8").splitlines()
     truth = {row["id"]: row["events"] for row in map(json.loads, lines)}
@@ -78,7 +79,7 @@ def planted_clips(data: Path) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
         yield {**clip, "face": face}, [event for event in truth[id_] if event["kind"] == "micro_expression"]
 
 
-def clips(caches: Path) -> Iterator[tuple[str, Clip, NDArray[np.float32]]]:
+def clips(caches: Path) -> Iterator[tuple[str, ClipFeatures, NDArray[np.float32]]]:
     """Id, frames and landmarks of each clip of a folder of caches that has a face."""
     with ExitStack() as stack:
         opened = {m: stack.enter_context(open_cache(caches / f"{m}.h5", m)) for m in MODALITIES}
@@ -98,7 +99,7 @@ def main() -> None:
         counts = {"with the voice": Count(), "without it": Count()}
         for clip, planted in planted_clips(data):
             minutes = len(clip["face"].timestamps_s) * frame_s(clip["face"].timestamps_s) / 60
-            silent: Clip = {"face": clip["face"]}
+            silent: ClipFeatures = {"face": clip["face"]}
             for count, given in zip(counts.values(), (clip, silent), strict=True):
                 count.add(micro_expressions.micro_expressions(given), planted, minutes)
         for name, count in counts.items():

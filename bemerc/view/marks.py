@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.behavior.describe import acts, micro_expressions, phrases
-from bemerc.behavior.describe.acts import ClipFeatures
+from bemerc.behavior.describe.clip import ClipFeatures
 from bemerc.behavior.signals import events
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import phrases
+from bemerc.behavior.describe.clip import ClipFeatures, once
 from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions
 from bemerc.behavior.describe.phrases import Act
 from bemerc.behavior.describe.references import Item, Level, Measures, References, level, reach, rest
@@ -22,10 +23,8 @@ from bemerc.behavior.describe.speaking import without_speech
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
-from bemerc.corpus.manifest import Modality
 
 Array = NDArray[np.float64]
-ClipFeatures = Mapping[Modality, Features]
 Levels = Mapping[str, Level]
 
 THROUGHOUT = 0.75  # active for this share of the measured frames
@@ -76,6 +75,7 @@ class BriefAct:
 # ------------------------------------------------------------------------------------------------------------ at rest
 
 
+@once
 def levels(clip: ClipFeatures) -> Levels:
     """Column -> where it may rest in this clip: what later turns of the speaker are judged against."""
     return {item.column: level(series, item.intensity) for item, series in _items_of(without_speech(clip))}

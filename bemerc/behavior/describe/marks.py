@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bemerc.behavior.describe import acts, phrases
-from bemerc.behavior.describe.acts import ClipFeatures, Levels
+from bemerc.behavior.describe.acts import Levels
+from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.micro_expressions import spot
 from bemerc.behavior.describe.references import Item, References
 from bemerc.behavior.describe.series import series_of
@@ -44,6 +45,7 @@ def marks(
     earlier  acts.levels of the speaker's earlier turns in this dialogue
     choice   of the target face, where the cache has one
     """
+    clip = Clip.of(clip)
     at_rest = acts.rests(acts.levels(clip), earlier, references)
     result: list[Mark] = []
     face, pose, audio = clip.get("face"), clip.get("pose"), clip.get("audio")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.describe.clip import ClipFeatures, once
 from bemerc.behavior.describe.gestures import covered
 from bemerc.behavior.describe.series import series_of
 from bemerc.behavior.describe.speaking import without_speech
@@ -23,9 +24,7 @@ from bemerc.behavior.signals import events
 from bemerc.behavior.signals.events import Run
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
-from bemerc.corpus.manifest import Modality
 
-Clip = Mapping[Modality, Features]
 Array = NDArray[np.float64]
 
 # What a unit changes by from frame to frame, in the median over real clips: units with a small scale show small bursts.
@@ -65,7 +64,7 @@ class Event:
         return next(iter(self.units))
 
 
-def spot(clip: Clip) -> list[Event]:
+def spot(clip: ClipFeatures) -> list[Event]:
     """Micro-expressions and blinks of one clip, in the order of their onsets; none without a face."""
     face = clip.get("face")
     if face is None or not len(face.values):
@@ -78,7 +77,8 @@ def spot(clip: Clip) -> list[Event]:
     return sorted(result, key=lambda event: (event.onset, event.kind))
 
 
-def micro_expressions(clip: Clip) -> list[Event]:
+@once
+def micro_expressions(clip: ClipFeatures) -> list[Event]:
     """The micro-expressions of one clip, the clearest first. Voice and hands are heeded where the clip has them."""
     face = without_speech(clip).get("face")
     if face is None or events.frame_s(face.timestamps_s) <= 0:
@@ -188,7 +188,7 @@ def blinks(face: Features) -> list[Run]:
 # ----------------------------------------------------------------------------------------------------------------- file
 
 
-def to_line(id_: str, clip: Clip) -> str:
+def to_line(id_: str, clip: ClipFeatures) -> str:
     """One line of events.jsonl of a clip with a face: id, and each event's kind, onset_s, apex_s, offset_s, units and
     score."""
     stamps = clip["face"].timestamps_s

@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from bemerc.behavior.describe import acts, gestures, phrases
-from bemerc.behavior.describe.acts import ClipFeatures, Levels
+from bemerc.behavior.describe.acts import Levels
+from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.behavior.describe.micro_expressions import blinks
 from bemerc.behavior.describe.references import GENERAL, Item, Measures, References
@@ -69,6 +70,7 @@ def describe(
     earlier  acts.levels of the speaker's earlier turns in this dialogue
     reasons  why a modality is not in the clip
     """
+    clip = Clip.of(clip)
     at_rest = acts.rests(acts.levels(clip), earlier, references)
     face, pose, audio = (clip.get(m) for m in MODALITIES)
     sentences = {

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
-from bemerc.behavior.describe.acts import ClipFeatures, Levels
+from bemerc.behavior.describe.acts import Levels
+from bemerc.behavior.describe.clip import Clip
 from bemerc.behavior.describe.description import Description, write_descriptions, write_lines
 from bemerc.behavior.describe.references import GENERAL, References, fit_quantiles, fit_reaches, fit_rest
 from bemerc.behavior.describe.rules import NOT_LOOKED_FOR, Params, Reasons
@@ -42,18 +43,15 @@ def run(
         paths: dict[Modality, Path | None] = {m: cache_paths.get(m) for m in MODALITIES}  # not the speech encoder's
         caches = {m: stack.enter_context(open_cache(path, m)) for m, path in paths.items() if path is not None}
         references = trained or fit(manifest, caches)
-        write_descriptions(out, _describe_all(manifest, caches, references, params))
-        clips = ((u.id, read_clip(caches, u.id)[0]) for u in sorted(manifest.utterances, key=lambda u: u.id))
-        events = [micro_expressions.to_line(key, clip) for key, clip in clips if "face" in clip]
-    write_lines(out.with_name(EVENTS), events)
+        descriptions, events = dict[str, Description](), dict[str, str]()
+        for turn in turns(manifest, caches):
+            key = turn.utterance.id
+            descriptions[key] = rules.describe(turn.clip, references, turn.earlier, params, turn.reasons)
+            if "face" in turn.clip:
+                events[key] = micro_expressions.to_line(key, turn.clip)
+    write_descriptions(out, descriptions)
+    write_lines(out.with_name(EVENTS), [line for _, line in sorted(events.items())])
     return references
-
-
-def _describe_all(manifest: Manifest, caches: Caches, references: References, params: Params) -> dict[str, Description]:
-    return {
-        turn.utterance.id: rules.describe(turn.clip, references, turn.earlier, params, turn.reasons)
-        for turn in turns(manifest, caches)
-    }
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Turn:
     turns."""
 
     utterance: Utterance
-    clip: ClipFeatures
+    clip: Clip
     reasons: Reasons
     earlier: Sequence[Levels]
 
@@ -101,7 +99,7 @@ def _in_turn(manifest: Manifest) -> list[Utterance]:
     return [u for dialogue in manifest.dialogues() for u in dialogue.utterances]
 
 
-def read_clip(caches: Caches, key: str) -> tuple[ClipFeatures, Reasons]:
+def read_clip(caches: Caches, key: str) -> tuple[Clip, Reasons]:
     """One utterance's frames per modality, without other people's bodies; and why a modality is missing from them.
 
     A clip without such a track has no frames; one that failed, whose rows are damaged, or whose body
@@ -118,7 +116,7 @@ def read_clip(caches: Caches, key: str) -> tuple[ClipFeatures, Reasons]:
                     clip[modality] = features
         except CacheError as error:  # one damaged clip costs itself alone
             reasons[modality] = str(error)
-    return clip, {modality: reason for modality, reason in reasons.items() if reason}
+    return Clip(clip), {modality: reason for modality, reason in reasons.items() if reason}
 
 
 def _unmeasured(cache: FrameCache | None, key: str) -> str:

@@ -7,16 +7,14 @@ its cache, nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.describe.clip import ClipFeatures, once
 from bemerc.behavior.describe.series import series_of
 from bemerc.behavior.signals import events, voice
-from bemerc.cache import Features
-from bemerc.corpus.manifest import Modality
 
 # Units that syllables move: cheeks and nose follow the lips.
 MOUTH = tuple(f"AU{unit:02d}_r" for unit in (6, 9, 10, 12, 14, 15, 17, 20, 23, 28))
@@ -25,7 +23,8 @@ SETTLED_S = 1.0
 _AROUND_S = 0.15  # the mouth opens before the sound and closes after it
 
 
-def without_speech(clip: Mapping[Modality, Features]) -> Mapping[Modality, Features]:
+@once
+def without_speech(clip: ClipFeatures) -> ClipFeatures:
     """A clip whose face has, while the voice speaks, the mouth's units as they last, and none of OPENING (NaN)."""
     face, talking = clip.get("face"), speaking(clip)
     if face is None or not talking.any():
@@ -42,7 +41,7 @@ def without_speech(clip: Mapping[Modality, Features]) -> Mapping[Modality, Featu
     return {**clip, "face": replace(face, values=values)}
 
 
-def speaking(clip: Mapping[Modality, Features]) -> NDArray[np.bool_]:
+def speaking(clip: ClipFeatures) -> NDArray[np.bool_]:
     """(T,) frames of the face in which the clip's voice speaks; (0,) without a face."""
     face, audio = clip.get("face"), clip.get("audio")
     talking = np.zeros(0 if face is None else len(face.timestamps_s), bool)
