@@ -71,6 +71,7 @@ def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
     assert len(called.calls) == before
 
 
+@pytest.mark.slow
 def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_steps, "call", Called())
     ablation.run_all(plan(tmp_path))

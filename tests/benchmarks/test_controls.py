@@ -161,7 +161,9 @@ def test_a_permutation_keeps_counts_dialogues_and_the_order_of_turns() -> None:
     assert (blocks[:, 0] % 4 != 0).any(), "position must not stay"
 
 
-@pytest.mark.parametrize("lengths", [(6,) * 40, tuple(range(1, 16)) * 3], ids=["equal", "uneven"])
+@pytest.mark.parametrize(
+    "lengths", [(6,) * 40, pytest.param(tuple(range(1, 16)) * 3, marks=pytest.mark.slow)], ids=["equal", "uneven"]
+)
 def test_autocorrelated_answers_that_know_nothing_give_a_false_alarm_in_twenty(lengths: tuple[int, ...]) -> None:
     """Both labels and answers go on from turn to turn, independently of each other. Shuffled one by one they gave an alarm
     every fourth time."""

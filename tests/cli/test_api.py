@@ -137,6 +137,7 @@ def test_the_command_prints_who_said_what_when(trained: tuple[Manifest, Path], t
     assert not (tmp_path / "features" / "evidence.jsonl").exists()  # it was that of another run
 
 
+@pytest.mark.slow
 def test_a_variant_that_reads_descriptions_gets_them_made_for_new_clips(
     trained: tuple[Manifest, Path], world: tuple[Path, Measured], tmp_path: Path
 ) -> None:

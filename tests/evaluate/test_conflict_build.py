@@ -227,6 +227,7 @@ def test_nobody_is_recombined_without_a_name(planted: Manifest, tmp_path: Path) 
     assert {item.way for item in made.items} == {"labels"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(planted: Manifest, tmp_path: Path, predicted: ConflictSet) -> None:
     with tokens_of(tmp_path, planted) as tokens:
         again, other = (build.run(bare(planted), tokens, replace(PREDICTORS, seed=seed)) for seed in (0, 1))

@@ -213,6 +213,7 @@ def test_predictions_that_lack_an_item_are_refused(world: World, tmp_path: Path)
         systems.predicted(tmp_path / "p.jsonl", world.manifest, world.conflicts, "test")
 
 
+@pytest.mark.slow
 def test_a_corpus_without_conflict_is_an_error_or_an_empty_set_that_says_why(world: World, tmp_path: Path) -> None:
     """In the toy corpus face and voice always show the label."""
     words = ("conflict", "build", "data/manifest.jsonl", "--set", "conflict.ways=[predictors]", "--out")

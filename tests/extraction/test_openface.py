@@ -61,6 +61,7 @@ def test_rows_are_our_frames_at_their_true_times(tmp_path: Path, own_folder: Pat
     assert not list(own_folder.iterdir())
 
 
+@pytest.mark.slow
 def test_another_build_measures_anew_and_the_same_one_elsewhere_does_not(tmp_path: Path) -> None:
     write_clip(tmp_path / "clips" / "a.mp4", 0.2)
     jobs = jobs_from_folder(tmp_path / "clips")
@@ -111,6 +112,7 @@ def test_each_failure_costs_one_clip_and_is_tried_again(tmp_path: Path, own_fold
     assert not list(own_folder.iterdir())
 
 
+@pytest.mark.slow
 def test_models_that_are_installed_later_are_enough(tmp_path: Path) -> None:
     """The same binary without its models: no clip is to blame, and the same command measures when they are there."""
     for name in "ab":

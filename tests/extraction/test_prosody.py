@@ -159,6 +159,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts memory otherwise")
 def test_a_long_track_is_not_copied() -> None:
     """20 minutes are 80 MB; in 64 bits alone they would be 160."""

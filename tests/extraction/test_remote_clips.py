@@ -100,6 +100,7 @@ def test_a_store_that_fails_is_no_verdict_on_a_clip(store: FaultyStore, tmp_path
     assert extract(jobs, tmp_path / "out").complete == 3
 
 
+@pytest.mark.slow
 def test_a_clip_that_is_replaced_is_measured_anew(store: FaultyStore, tmp_path: Path) -> None:
     url = Url(f"s3://{BUCKET}/changing/a.mp4")
     for green in (10, 200):

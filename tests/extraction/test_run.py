@@ -321,6 +321,7 @@ def test_of_many_utterances_in_one_clip_a_crash_costs_one(tmp_path: Path) -> Non
         assert all(cache.frames(f"u{i}") == 5 for i in range(8) if i != 5)
 
 
+@pytest.mark.slow
 def test_of_many_utterances_in_one_clip_each_crash_costs_one_more_pass(tmp_path: Path) -> None:
     """Nothing seeks: every further pass decodes an hour-long recording from its start."""
     path, log = write_clip(tmp_path / "a.mp4", 3.2, color=(195, 0, 0)), tmp_path / "log.txt"
@@ -335,6 +336,7 @@ def test_of_many_utterances_in_one_clip_each_crash_costs_one_more_pass(tmp_path:
     assert len(log.read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_decoder_that_dies_in_a_recording_costs_two_passes_and_what_lies_behind(tmp_path: Path) -> None:
     path, log = write_clip(tmp_path / "a.mp4", 3.2), tmp_path / "log.txt"
     jobs = [Job(f"u{i:02d}", path, Segment(i / 10, (i + 1) / 10)) for i in range(32)]
@@ -345,6 +347,7 @@ def test_a_decoder_that_dies_in_a_recording_costs_two_passes_and_what_lies_behin
     assert len(log.read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_many_utterances_that_crash_end_after_a_few_passes(tmp_path: Path) -> None:
     path, log = write_clip(tmp_path / "a.mp4", 1.6, color=(195, 0, 0)), tmp_path / "log.txt"
     jobs = [Job(f"u{i:02d}", path, Segment(i / 10, (i + 1) / 10, (0.5, 0.0, 1.0, 1.0))) for i in range(16)]
@@ -611,6 +614,7 @@ def test_a_freeze_of_all_of_it_costs_nothing(tmp_path: Path) -> None:
     assert words.splitlines()[0] == "6", errors
 
 
+@pytest.mark.slow
 @linux
 def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
     clips(tmp_path / "clips", 3)
@@ -623,6 +627,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> 
     assert words.splitlines()[0] == "3", errors
 
 
+@pytest.mark.slow
 @linux
 def test_who_holds_what_one_waits_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     jobs = clips(tmp_path / "clips", 2)

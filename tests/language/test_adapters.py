@@ -24,6 +24,7 @@ from bemerc.language.train import align, checkpoint, loop, merc, modality_weight
 from tests import toy_language as language
 from tests.language.test_model import World, facts, gradients, per_example
 from tests.language.test_train import Killed, killed_at, same
+from tests.slow import beyond
 from tests.toy_language import TRAINING
 
 ADAPTERS = ("mose", "moka", "hydra")
@@ -329,7 +330,7 @@ class Trained:
         return {name: p.detach().clone() for name, p in (made.trainable() | made.buffers_kept()).items()}
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("adapter", beyond(["mose"], ADAPTERS))
 def test_a_killed_training_goes_on_bit_for_bit(
     world: World, adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,7 +477,7 @@ def test_many_examples_are_asked_about_by_a_sample_of_them(world: World, monkeyp
     assert chosen[-1] in trees[-4:]
 
 
-@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("dynamic", beyond([True], [True, False]))
 def test_merc_weighs_the_sides_and_goes_on_bit_for_bit(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dynamic: bool
 ) -> None:
@@ -511,7 +512,7 @@ def test_merc_weighs_the_sides_and_goes_on_bit_for_bit(
     assert torch.equal(loaded.adapter.sides, load_file(tmp_path / "cut" / inject.EXPERTS)["adapter.sides"])
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("adapter", beyond(["mose"], ADAPTERS))
 def test_align_and_merc_train_the_same_adapter(world: World, adapter: str, tmp_path: Path) -> None:
     shape, short = params(world, adapter), replace(TRAINING, epochs=1)
     said = language.describe(world.manifest)

@@ -50,9 +50,7 @@ def conflicts(manifest: Manifest) -> ConflictSet:
 @pytest.fixture(scope="module")
 def world(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenFile, behavior_model.Params]:
     folder = tmp_path_factory.mktemp("conflict")
-    return language.write(folder / "tokens.h5", manifest), language.build(
-        folder / "backbone", manifest, language.READER
-    )
+    return language.write(folder / "tokens.h5", manifest), language.build(folder / "backbone", manifest)
 
 
 def test_as_many_are_drawn_as_asked_for_and_the_lot_decides_the_label(conflicts: ConflictSet) -> None:

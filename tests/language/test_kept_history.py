@@ -13,6 +13,7 @@ from bemerc.language.inputs import prompts
 from bemerc.language.predict import score_labels
 from bemerc.language.predict.kept_history import KeptHistory
 from tests.language.test_model import World
+from tests.slow import beyond
 
 LABELS = (*LABEL_SETS["meld"], "joyful and glad")  # of several tokens, one the beginning of another
 
@@ -23,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.mark.parametrize("family", ["llama3", "mistral window"])
-@pytest.mark.parametrize("behavior_of", ["target", "all"])
+@pytest.mark.parametrize("behavior_of", beyond(["target"], ["target", "all"]))
 def test_the_scores_are_those_of_the_whole_dialogue(world: World, family: str, behavior_of: prompts.BehaviorOf) -> None:
     model = world.model(world.family(family))
     shape = prompts.Params(window=2)

@@ -71,7 +71,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.mark.parametrize(
     ("kind", "checkpointing", "task"),
-    [("params", False, "merc"), ("params", True, "merc"), ("gemma2", False, "merc"), ("params", False, "align")],
+    [
+        ("params", False, "merc"),
+        pytest.param("params", True, "merc", marks=pytest.mark.slow),
+        pytest.param("gemma2", False, "merc", marks=pytest.mark.slow),
+        ("params", False, "align"),
+    ],
 )
 def test_a_walk_finds_what_real_steps_take(world: World, kind: str, checkpointing: bool, task: str) -> None:
     params = replace(getattr(world, kind), gradient_checkpointing=checkpointing)
@@ -81,6 +86,7 @@ def test_a_walk_finds_what_real_steps_take(world: World, kind: str, checkpointin
     assert found.flops == pytest.approx(sum(one.flops for one in real), rel=0.05)
 
 
+@pytest.mark.slow
 def test_checkpointing_takes_less_memory_and_more_operations(world: World, tmp_path: Path) -> None:
     """Of a backbone of which there is nothing but a config; two layers would be too few to see it."""
     deep = {"num_hidden_layers": 8, "vocab_size": 500, "hidden_size": 128, "head_dim": 32, "intermediate_size": 256}
@@ -102,6 +108,7 @@ def test_fewer_bits_and_parts_take_less(world: World) -> None:
     assert whole.weights == 4 * whole.parameters
 
 
+@pytest.mark.slow
 def test_two_walks_at_once_count_the_same_and_leave_torch_as_it_was(world: World) -> None:
     usual = torch.nn.functional.scaled_dot_product_attention
     alone = world.estimate(world.params)
@@ -197,6 +204,7 @@ def test_a_recipe_is_estimated_by_the_command(world: World, tmp_path: Path, reci
     assert f"15 epochs, and {memory_estimate.JUDGING['merc']}" in answer.stdout
 
 
+@pytest.mark.slow
 def test_align_is_estimated_with_its_own_questions_and_answers(world: World, tmp_path: Path) -> None:
     """Of what is described where there are descriptions, else of typical ones, and then it says so."""
     from bemerc.behavior.describe.description import write_descriptions

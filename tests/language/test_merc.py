@@ -315,6 +315,7 @@ def test_a_chat_template_is_used_where_there_is_one(world: World, tmp_path: Path
     assert "[answer] " in said
 
 
+@pytest.mark.slow
 def test_the_language_wing_needs_no_video_libraries() -> None:
     code = (
         "import sys, bemerc.language.train.loop, bemerc.language.train.merc, bemerc.language.train.align, bemerc.language.predict.score_labels;"

@@ -24,6 +24,7 @@ from bemerc.language.predict import score_labels
 from bemerc.language.train import align
 from tests import families
 from tests import toy_language as language
+from tests.slow import beyond
 
 
 class World:
@@ -87,7 +88,7 @@ def gradients(made: behavior_model.BehaviorModel, loss: torch.Tensor) -> Iterato
     yield from ((name, p.grad.clone()) for name, p in made.trainable().items() if p.grad is not None)
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
+@pytest.mark.parametrize("name", beyond(["llama3", "gemma2", "qwen2 window"], families.FAMILIES))
 def test_a_dialogue_computed_once_equals_one_prompt_per_utterance(world: World, name: str) -> None:
     made = world.model(world.family(name))
     examples = world.examples(made, window=2)  # dialogues of 7 turns: longer than the window

@@ -26,6 +26,7 @@ from tests import toy_language as language
 from tests.language.test_model import World
 from tests.language.test_pretrained import NO_TREES, TREES, drawn
 from tests.language.test_tree_attention import OWN_ATTENTION
+from tests.slow import beyond
 
 LABELS = LABEL_SETS["meld"]
 HEADS = {"gpt_neox": 2}
@@ -221,7 +222,7 @@ def embedded(
     return torch.cat(parts)[None], torch.tensor(slots)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", beyond(["llama3", "gemma2"], CASES))
 def test_every_route_moves_what_plain_attention_would(world: Scored, name: str) -> None:
     found = {trees: world.scores(world.made(name, trees)) for trees in ("no", "masks", "paths")}
     plain = world.scores(world.made(name, "paths"), "none")

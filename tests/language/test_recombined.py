@@ -29,10 +29,10 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: Manifest = language.manifest({"train": 24, "dev": 4, "test": 4})
+        self.manifest: Manifest = language.manifest({"train": 12, "dev": 2, "test": 4})
         self.tokens: TokenFile = language.write(folder / "tokens.h5", self.manifest)
-        backbone: behavior_model.Params = language.build(folder / "backbone", self.manifest, language.READER)
-        params = replace(TRAINING, epochs=2, adapter_lr=0.003, projector_lr=0.01, warmup=0.3)
+        backbone: behavior_model.Params = language.build(folder / "backbone", self.manifest)
+        params = replace(TRAINING, epochs=4, projector_lr=0.03)
         self.models: dict[prompts.BehaviorOf, score_labels.MercModel] = {}
         for of in BEHAVIOR_OF:
             inputs, out = replace(merc.variants.LADDER["TVB"], align=False, behavior_of=of), folder / of

@@ -21,6 +21,7 @@ from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import score_labels
 from bemerc.language.train import merc
 from tests.language.test_model import World
+from tests.slow import beyond
 
 LABELS = LABEL_SETS["meld"]
 SPLITS = ("dev", "test")
@@ -94,7 +95,7 @@ ROUTES = [("no", 0), *((trees, rows) for trees in ("masks", "paths") for rows in
 
 @pytest.mark.parametrize("batch", [1, 48])
 @pytest.mark.parametrize(("trees", "row_tokens"), ROUTES)
-@pytest.mark.parametrize("family", ["llama3", "gemma2"])
+@pytest.mark.parametrize("family", beyond(["llama3"], ["llama3", "gemma2"]))
 def test_every_route_gives_every_label_its_own_score(
     judged: Judged, family: str, trees: TreeSupport, row_tokens: int, batch: int
 ) -> None:

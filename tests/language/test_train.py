@@ -158,7 +158,12 @@ UNEVEN = replace(TRAINING, epochs=6, batch=2)
 
 @pytest.mark.parametrize(
     ("params", "kill_at"),
-    [*((TRAINING, n) for n in (1, 2, 3, 5)), (UNEVEN, 13), (replace(TRAINING, precision="float16"), 3)],
+    [
+        *((TRAINING, n) for n in (1, 5)),
+        *(pytest.param(TRAINING, n, marks=pytest.mark.slow) for n in (2, 3)),
+        pytest.param(UNEVEN, 13, marks=pytest.mark.slow),
+        (replace(TRAINING, precision="float16"), 3),
+    ],
 )
 def test_a_killed_training_goes_on_bit_for_bit(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: loop.Params, kill_at: int
@@ -497,6 +502,7 @@ def test_steps_are_counted_epoch_by_epoch(world: World, tmp_path: Path, capsys: 
     assert f"test: {sum(counts)} steps" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_bar_of_a_training_that_goes_on_ends_where_it_should(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

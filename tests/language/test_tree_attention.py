@@ -17,6 +17,7 @@ from bemerc.language.predict import score_labels
 from tests import families
 from tests.language.test_model import World, per_example
 from tests.language.test_pretrained import NO_TREES, TREES, drawn
+from tests.slow import beyond
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
 
@@ -56,7 +57,7 @@ def walked(made: behavior_model.BehaviorModel, trees: list[packing.Tree], world:
         return per_example(made, trees, world.tokens)
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
+@pytest.mark.parametrize("name", beyond(["llama3", "gemma2", "qwen2 window"], families.FAMILIES))
 def test_scores_along_paths_are_those_under_a_mask_and_those_of_single_prompts(
     world: World, name: str, calls: list[tree_attention.Plan]
 ) -> None:

@@ -228,6 +228,7 @@ print(len(read_sound(Path(sys.argv[1])).waveform), highest() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts memory otherwise")
 def test_holes_take_no_memory_and_a_long_track_is_not_held_twice(bursts: Path, tmp_path: Path) -> None:
     def grown(path: Path) -> tuple[float, float]:

@@ -35,6 +35,7 @@ from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
 from tests.cli.test_cli import bemerc
 from tests.clips import ffmpeg
+from tests.slow import beyond
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZE = (320, 240)
@@ -190,7 +191,7 @@ def middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.array([columns[0] + columns[-1] + 1, rows[0] + rows[-1] + 1]) / 2
 
 
-@pytest.mark.parametrize("embed", [False, True])
+@pytest.mark.parametrize("embed", beyond([False], [False, True]))
 def test_the_overlay_stands_on_the_nose_at_any_time_of_a_clip_of_variable_rate(
     browser: Any, world: Path, embed: bool
 ) -> None:
@@ -267,6 +268,7 @@ def test_a_prediction_comes_with_what_its_model_was_trained_on(browser: Any, wor
     assert not caveat(("meld",))
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_on_the_left_is_pointed_to(browser: Any, world: Path) -> None:
     opened = Opened(browser, made(world, "more", "--no-faces"))
     opened.page.set_viewport_size({"width": 1300, "height": 1800})
