@@ -47,6 +47,7 @@ FITTED = ("action_units.npz", "average_face.npz", "lip_sync.npz")
 # Extras that most people do not need: the extra, its module, and what it is for.
 EXTRAS: tuple[tuple[str, str, str], ...] = (
     ("egemaps", "opensmile", "extract_audio.speech_backend: egemaps"),
+    ("network", "onnxruntime", "extract_video.face.policy: network"),
     ("mediapipe", "mediapipe", "comparing with MediaPipe, in tests and benchmarks"),
     ("parquet", "pyarrow", "bemerc cache export --to parquet"),
     ("quantize", "bitsandbytes", "model.quantize"),
@@ -174,6 +175,8 @@ def _named(params: Path) -> Iterator[Check]:
     if video.face.task is not None:
         path = Path(video.face.task)
         yield Check("extract_video.face.task", True, f"{path}, sha256 {_sha256(path)}")
+    if video.face.speaker_network is not None:
+        yield _speaker_network(video.face.speaker_network)
     binary = shutil.which(video.openface.binary)
     if video.face_backend == "openface":
         lacks = f"no face: put the path of your FeatureExtraction into extract_video.openface.binary, in {params}"
@@ -185,6 +188,21 @@ def _named(params: Path) -> Iterator[Check]:
         lacks = "no speech.h5: docs/measurements/voice.md has the command that fetches an encoder, once"
         there = (folder / "config.json").is_file()
         yield Check("speech encoder", there, str(folder) if there else f"no model in {folder}", lacks)
+
+
+def _speaker_network(path: Path) -> Check:
+    """The network of ``extract_video.face.policy: network``, opened and tried."""
+    from bemerc.core.errors import BemercError
+    from bemerc.extraction.face.speaker_network import SpeakerNetwork
+
+    name = "extract_video.face.network"
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Check(name, False, "ONNX Runtime is missing", 'no target face: pip install "bemerc[network]"')
+    try:
+        SpeakerNetwork(path)
+    except BemercError as error:
+        return Check(name, False, "cannot be used", str(error))
+    return Check(name, True, f"{path}, sha256 {_sha256(path)}")
 
 
 def _extra(extra: str, module: str, what: str) -> Check:

@@ -109,8 +109,9 @@ class TrackSpan:
 class Choice:
     """The choice of an utterance's target face.
 
-    policy     the policy in the params: speaking, largest, longest, left, right
-    by         the policy that decided: alone where there was at most one face, largest for speaking without sound
+    policy     the policy in the params: speaking, largest, longest, left, right, network
+    by         the policy that decided: alone where there was at most one face, largest for speaking and network without
+               sound
     faces      the most faces in one frame
     score      mean of the spans' scores, weighted by their frames
     uncertain  the score is below the limit in the params

@@ -47,8 +47,11 @@ def extract(
     video_dir: ClipSourceDir = None,
     out: OutPlace = None,
     policy: Annotated[
-        Literal["speaking", "largest", "longest", "left", "right"] | None,
-        typer.Option("--policy", help="Whose face is measured where several are seen; default: who is speaking."),
+        Literal["speaking", "largest", "longest", "left", "right", "network"] | None,
+        typer.Option(
+            "--policy",
+            help="Whose face is measured where several are seen; default: who is speaking. network: who is by an ONNX file of yours.",
+        ),
     ] = None,
     faces: Annotated[
         int | None,

@@ -60,6 +60,9 @@ class ActiveUtterance:
         self.request, self._pool, self._audio = request, extractors, audio
         self.extractors = {modality: extractors.take(modality) for modality in request.keys}
         self._slots: dict[str, int] = {}
+        for extractor in self.extractors.values():
+            if hasattr(extractor, "load_audio"):  # which face is the speaker's may depend on it
+                extractor.load_audio = lambda: self._audio.waveform(self.request.segment)
 
     @property
     def start_s(self) -> float:
@@ -100,8 +103,6 @@ class ActiveUtterance:
         outcomes: dict[str, RequestOutcome] = {}
         for modality, extractor in self.extractors.items():
             self._pool.heartbeat()
-            if hasattr(extractor, "load_audio"):  # which face is the speaker's may depend on it
-                extractor.load_audio = lambda: self._audio.waveform(self.request.segment)
             try:
                 features = checked(extractor.finish(), self._pool.specs[modality])
             except MediaError as error:  # this modality alone could not be measured

@@ -7,6 +7,7 @@ cache's grid: a better formula, applied to the cache later, starts from exactly 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, Other, PackedLandmarks, pack_landmarks, unpack_landmarks
+from bemerc.core.errors import BemercError
 from bemerc.core.hashing import sha256
 from bemerc.core.renames import formerly
 from bemerc.extraction.face import action_units, head_pose, target_face
 from bemerc.extraction.face.clip_faces import ClipFaces
 from bemerc.extraction.face.detection import FaceTracker, TrackedFace
 from bemerc.extraction.face.mesh import align
+from bemerc.extraction.face.speaker_scores import SpeakerScores, open_scores
 from bemerc.extraction.face.target_face import Policy
 from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 from bemerc.media.frame_view import ArrayFrame, FrameView, Window
@@ -38,7 +41,8 @@ class Params:
 
     faces                 how many faces are tracked at a time; 1 = the first one detected, and nothing is selected
     policy                the target face where several are visible: speaking (the mouth that moves with the sound;
-                          without sound the largest) | largest | longest (visible) | left | right (in the frame)
+                          without sound the largest) | largest | longest (visible) | left | right (in the frame) |
+                          network (as speaking, by the user's network)
     least_score           below this score (0 to 1) of the target face the utterance is marked uncertain
     detection_confidence  a face is detected when the detector's score is at least this
     tracking_confidence   a face is lost when the mesh's confidence falls below this
@@ -47,6 +51,7 @@ class Params:
     landmarks             keep the raw points in the cache (they can identify people)
     task                  a face_landmarker.task of MediaPipe, whose landmark and blendshape models are then used; null for
                           the packaged ones, which are those of its release 1
+    network               for the policy network: an ONNX file of the form of Light-ASD and LR-ASD
     """
 
     faces: int = 4
@@ -57,11 +62,21 @@ class Params:
     keep: Literal["target", "all"] = "target"
     landmarks: bool = True
     task: str | None = field(default=None, metadata=formerly("blendshapes"))
+    network: str | None = None
+
+    @property
+    def speaker_network(self) -> Path | None:
+        """The network that selects the target face, if one does."""
+        return Path(self.network) if self.policy == "network" and self.network is not None else None
 
     def recorded(self) -> dict[str, Any]:
         """The params for store keys and caches: of the model's file only the name, since ``version`` has its hash and a
-        cache that is handed on should name no folder of yours; ``keep`` only where it keeps more than ever was kept."""
+        cache that is handed on should name no folder of yours; of the network, where it decides, the hash alone; ``keep``
+        only where it keeps more than ever was kept."""
         named = asdict(self) | ({"task": Path(self.task).name} if self.task is not None else {})
+        del named["network"]
+        if self.speaker_network is not None:
+            named["network"] = f"sha256:{sha256(self.speaker_network)}"
         return {name: value for name, value in named.items() if (name, value) != ("keep", "target")}
 
     def check(self) -> Iterator[str]:
@@ -75,10 +90,16 @@ class Params:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
         if self.task is not None and not Path(self.task).is_file():
             yield f"task: there is no file {self.task}; null for the models that come with bemerc."
+        if self.policy == "network" and (self.network is None or not Path(self.network).is_file()):
+            where = "network is null" if self.network is None else f"there is no file {self.network}"
+            yield f"network: policy: network needs the path of an ONNX file, and {where}."
 
 
 def version(params: Params) -> str:
-    """VERSION, and the hash of the user's models: another file under the same name is another measurement."""
+    """VERSION, and the hash of the user's models: another file under the same name is another measurement. BemercError
+    where what runs the network is not installed."""
+    if params.policy == "network" and importlib.util.find_spec("onnxruntime") is None:
+        raise BemercError('face.policy: network needs ONNX Runtime: pip install "bemerc[network]".')
     return VERSION if params.task is None else f"{VERSION}+{sha256(Path(params.task))[:16]}"
 
 
@@ -98,8 +119,9 @@ class FaceExtractor:
     """``reset()``, then ``frame()`` for each frame of one clip in order, then ``finish()``; and again for the next.
     ``faces`` holds those of the latest frame.
 
-    Set from outside: ``load_audio``, called at the end where the policy is ``speaking``, gives the clip's waveform, (N,)
-    float32 mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film takes minutes). After
+    Set from outside: ``load_audio``, called where the policy is ``speaking`` at the end, and ``network`` on the way too,
+    gives the clip's waveform, (N,) float32 mono at 16 kHz, or None; ``heartbeat`` is called meanwhile (the end of a film
+    takes minutes). After
     ``finish``, ``landmarks`` holds the clip's packed points, or None where params do not keep them, ``choice`` the
     selection of the target face, None where params track one face only, and ``others`` the other faces where they are kept.
     """
@@ -114,6 +136,9 @@ class FaceExtractor:
         task = None if params.task is None else Path(params.task)
         self._tracker = FaceTracker(params.faces, params.detection_confidence, params.tracking_confidence, task)
         self._shapes = Blendshapes(task)
+        self._scores: SpeakerScores | None = None
+        if params.speaker_network is not None and params.faces > 1:
+            self._scores = open_scores(params.speaker_network, lambda: self.load_audio(), lambda: self.heartbeat())
         self._clear()
 
     def reset(self) -> None:
@@ -124,6 +149,8 @@ class FaceExtractor:
     def _clear(self) -> None:
         self.faces: list[TrackedFace] = []
         self._faces = ClipFaces()
+        if self._scores is not None:
+            self._scores.reset()
         self._timestamps_s: list[float] = []
         self._sizes: list[tuple[int, int]] = []
 
@@ -137,6 +164,8 @@ class FaceExtractor:
         self.faces = self._tracker(view, timestamp_s)
         for face in self.faces:
             self._faces.add(len(self._timestamps_s), self._tracker.shot, self._tracker.view, face)
+        if self._scores is not None:
+            self._scores.add(len(self._timestamps_s), timestamp_s, view, self.faces)
         self._timestamps_s.append(timestamp_s)
 
     def finish(self) -> Features:
@@ -160,8 +189,9 @@ class FaceExtractor:
     def _select(self, timestamps_s: NDArray[np.float64], window: Window) -> dict[int, Choice]:
         """Select the target face; returns the other people whose rows are to be kept."""
         tracks = self._faces.tracks(window)
-        audio = self.load_audio() if self.params.policy == "speaking" and tracks else None
-        how = self.params.policy, audio, self.params.least_score, self.heartbeat
+        audio = self.load_audio() if self.params.policy in target_face.BY_SOUND and tracks else None
+        log_odds = self._scores.finish() if self._scores is not None else {}
+        how = self.params.policy, audio, self.params.least_score, self.heartbeat, log_odds
         self.choice, scores = target_face.select_and_score(tracks, timestamps_s, *how)
         return target_face.others(tracks, self.choice, scores, self.heartbeat) if self.params.keep == "all" else {}
 

@@ -1,7 +1,8 @@
 """Selection of the target face where several are visible: one of the clip's tracks per span of frames, by a policy.
 
 ``speaking`` is active speaker detection: the person whose mouth moves with the audio (bemerc.extraction.face.lip_sync),
-compared with everybody else in the shot and with an off-screen voice. Within each shot every track gets a score; the
+compared with everybody else in the shot and with an off-screen voice; ``network`` is the same by a trained network's
+scores (bemerc.extraction.face.speaker_scores). Within each shot every track gets a score; the
 best is picked, then the next best that is never visible together with one already picked, so that somebody who leaves
 and comes back under another number stays in. Tracks of one person in several shots (same place in the same view, or
 about the same colors) are scored together.
@@ -13,24 +14,28 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, TrackSpan
-from bemerc.extraction.face import lip_sync
+from bemerc.extraction.face import lip_sync, speaker_scores
 from bemerc.extraction.face.crops import Colors, Grey, color_distance
 
 Array = NDArray[np.float64]
-Policy = Literal["speaking", "largest", "longest", "left", "right"]
-POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right")
+Policy = Literal["speaking", "largest", "longest", "left", "right", "network"]
+POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right", "network")
+BY_SOUND: tuple[Policy, ...] = ("speaking", "network")
 
 # The log-likelihood ratio of an off-screen speaker, which a track is compared with: fitted by fits/target_face.py.
 OFF_SCREEN_LLR = -0.808
 # How much likelier than an off-screen voice somebody who is alone in the picture is to speak, before the sound is used
 # (log odds): on the clips of fits/target_face.py 5 in 100 lone speakers are marked uncertain then, 95 in 100 listeners.
 _ALONE_LLR = 1.5
+# Off screen and alone, as above. A network's scores are log odds against anybody else, whatever the picture shows.
+_PRIORS: dict[Policy, tuple[float, float]] = {"speaking": (OFF_SCREEN_LLR, _ALONE_LLR), "network": (0.0, 0.0)}
 # Below this probability of speaking nobody in a shot is measured: the voice is another's.
 _NOBODY = 0.1
 # Two tracks are one person's where their colors differ by this part of what two people of the clip differ by.
@@ -72,14 +77,17 @@ def select(
     waveform: NDArray[np.float32] | None,
     least_score: float,
     heartbeat: Callable[[], None] = lambda: None,
+    log_odds: Mapping[int, Array] = MappingProxyType({}),
 ) -> Choice:
     """Select the track that each span of the clip is measured on.
 
-    waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` becomes ``largest``
+    waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` and ``network`` become
+                 ``largest``
     least_score  below it the choice is marked uncertain; where only one face is visible, it is judged by the voice alone
     heartbeat    called now and then, since a film takes a while
+    log_odds     for ``network``: track number -> (n,) its scores, NaN where there is none
     """
-    return select_and_score(tracks, timestamps_s, policy, waveform, least_score, heartbeat)[0]
+    return select_and_score(tracks, timestamps_s, policy, waveform, least_score, heartbeat, log_odds)[0]
 
 
 def select_and_score(
@@ -89,6 +97,7 @@ def select_and_score(
     waveform: NDArray[np.float32] | None,
     least_score: float,
     heartbeat: Callable[[], None] = lambda: None,
+    log_odds: Mapping[int, Array] = MappingProxyType({}),
 ) -> tuple[Choice, dict[int, float]]:
     """As ``select``, with the score of every track beside it: track number -> 0 to 1."""
     most_faces = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
@@ -97,25 +106,41 @@ def select_and_score(
         by_shot.setdefault(track.shot, []).append(track)
     shots = [by_shot[shot] for shot in sorted(by_shot)]
     single_face = most_faces <= 1 and len(shots) <= 1
-    by: Policy = "largest" if policy == "speaking" and (waveform is None or not waveform.any()) else policy
+    by: Policy = "largest" if policy in BY_SOUND and (waveform is None or not waveform.any()) else policy
     llrs: dict[int, float] = {}
-    if by == "speaking" and waveform is not None:
-        audio = lip_sync.audio_features(waveform, timestamps_s, heartbeat)
-        for person in group_tracks_by_person(tracks, heartbeat):
-            heartbeat()
-            llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
-            llrs |= dict.fromkeys((track.number for track in person), llr)
+    if by in BY_SOUND and waveform is not None:
+        people = group_tracks_by_person(tracks, heartbeat)
+        if by == "network":
+            visible = [[(track.number, timestamps_s[track.rows]) for track in person] for person in people]
+            llrs = speaker_scores.person_log_odds(visible, log_odds, waveform, heartbeat)
+        else:
+            llrs = _lip_sync_llrs(people, timestamps_s, waveform, heartbeat)
     spans: list[TrackSpan] = []
     scores: dict[int, float] = {}
     for shot in shots:
-        scores |= _scores_alone(shot, llrs) if single_face else _scores(shot, by, llrs)
+        scores |= _scores_alone(shot, by, llrs) if single_face else _scores(shot, by, llrs)
         spans += _pick_non_overlapping(shot, scores)
     spans.sort(key=lambda span: span.first)
-    if by == "speaking" and not single_face:
+    if by in BY_SOUND and not single_face:
         spans = [span for span in spans if span.score >= _NOBODY] or spans
     score = _mean_score(spans)
     choice = Choice(policy, "alone" if single_face else by, most_faces, score, score < least_score, tuple(spans))
     return choice, scores
+
+
+def _lip_sync_llrs(
+    people: Sequence[Sequence[FaceTrack]],
+    timestamps_s: Array,
+    waveform: NDArray[np.float32],
+    heartbeat: Callable[[], None],
+) -> dict[int, float]:
+    """Track number -> the log-likelihood ratio that its person speaks."""
+    audio, llrs = lip_sync.audio_features(waveform, timestamps_s, heartbeat), dict[int, float]()
+    for person in people:
+        heartbeat()
+        llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
+        llrs |= dict.fromkeys((track.number for track in person), llr)
+    return llrs
 
 
 def others(
@@ -141,11 +166,12 @@ def others(
     return people
 
 
-def _scores_alone(shot: Sequence[FaceTrack], llrs: dict[int, float]) -> dict[int, float]:
+def _scores_alone(shot: Sequence[FaceTrack], by: Policy, llrs: dict[int, float]) -> dict[int, float]:
     """Track number -> the probability that the only face speaks; 1 where there is no sound to judge it by."""
     if not llrs:
         return {track.number: 1.0 for track in shot}
-    return {t.number: 1 / (1 + math.exp(OFF_SCREEN_LLR - _ALONE_LLR - llrs[t.number])) for t in shot}
+    off_screen, alone = _PRIORS[by]
+    return {t.number: 1 / (1 + math.exp(off_screen - alone - llrs[t.number])) for t in shot}
 
 
 def _mean_score(spans: Sequence[TrackSpan]) -> float:
@@ -245,10 +271,10 @@ def _group_by_place(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None]) 
 
 
 def _scores(shot: Sequence[FaceTrack], by: Policy, llrs: dict[int, float]) -> dict[int, float]:
-    """Track number -> its score, 0 to 1; the scores of ``speaking`` are probabilities."""
-    if by == "speaking":
-        scores = np.array([llrs[track.number] for track in shot])
-        likely = np.exp(np.append(scores, OFF_SCREEN_LLR) - max(float(scores.max()), OFF_SCREEN_LLR))
+    """Track number -> its score, 0 to 1; the scores of ``speaking`` and ``network`` are probabilities."""
+    if by in BY_SOUND:
+        scores, off_screen = np.array([llrs[track.number] for track in shot]), _PRIORS[by][0]
+        likely = np.exp(np.append(scores, off_screen) - max(float(scores.max()), off_screen))
         return {track.number: float(p) for track, p in zip(shot, likely / likely.sum(), strict=False)}
     scores = np.array([_policy_score(track, by) for track in shot])
     # For left and right a track must be visible a fourth as long as the longest: faces that flit by do not count.

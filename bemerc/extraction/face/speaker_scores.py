@@ -1,0 +1,145 @@
+"""Scores of a trained network for every face of a clip, computed while its frames come, so that crops never wait for a
+film's end.
+
+Every stretch of a track is scored in windows of some seconds, each by itself, with the sound of the same time; the
+published code averages windows of 1 to 6 s. Scores are then a mean over five crops, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bemerc.extraction.audio.mfcc import HOP, SAMPLE_RATE_HZ, WINDOW, mfcc
+from bemerc.extraction.face import lip_sync
+from bemerc.extraction.face.detection import TrackedFace
+from bemerc.extraction.face.speaker_crops import FPS, Stretch, patch_of
+from bemerc.extraction.face.speaker_network import AUDIO_PER_FRAME, SpeakerNetwork
+from bemerc.media.frame_view import FrameView
+
+Array = NDArray[np.float64]
+Waveform = NDArray[np.float32]
+
+_GAP_S = 0.4  # a face that is lost for longer begins a new stretch, as in the published code
+_WINDOW = 4 * FPS  # crops that are scored at once, twice as many at most
+_MOST_WAITING = 30 * FPS  # crops of a face that are kept where the sound is not there (yet)
+_SMOOTHED = 5
+_SAMPLES = SAMPLE_RATE_HZ // FPS
+_LEAST_WEIGHT = 1e-3
+_MOST_LOG_ODDS = 50.0
+
+
+def open_scores(path: Path, load_audio: Callable[[], Waveform | None], heartbeat: Callable[[], None]) -> SpeakerScores:
+    """Open the network, ``reset`` and ready."""
+    return SpeakerScores(SpeakerNetwork(path), load_audio, heartbeat)
+
+
+class SpeakerScores:
+    """``reset()``, then ``add`` for each frame of a clip in order, then ``finish()``.
+
+    load_audio  gives the clip's sound, (N,) mono at 16 kHz; None where there is none (yet)
+    """
+
+    def __init__(
+        self, network: SpeakerNetwork, load_audio: Callable[[], Waveform | None], heartbeat: Callable[[], None]
+    ) -> None:
+        self._network, self._load_audio, self._heartbeat = network, load_audio, heartbeat
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the previous clip."""
+        self._active: dict[int, _Scored] = {}
+        self._ended: dict[int, list[Array]] = {}
+
+    def add(self, row: int, time_s: float, view: FrameView, faces: Iterable[TrackedFace]) -> None:
+        """The faces of a frame."""
+        for number in [number for number, one in self._active.items() if time_s - one.stretch.latest_s > _GAP_S]:
+            self._end(number)
+        for face in faces:
+            one = self._active.setdefault(face.track, _Scored(time_s))
+            one.stretch.add(row, time_s, patch_of(view, face.landmarks))
+            if len(one.stretch.crops) >= 2 * _WINDOW:
+                self._score(one, _WINDOW, last=False)
+
+    def finish(self) -> dict[int, Array]:
+        """Track -> (n,) log odds that this face speaks in each of its frames; NaN where there was no sound."""
+        for number in list(self._active):
+            self._end(number)
+        return {number: np.concatenate(parts) for number, parts in self._ended.items()}
+
+    def _end(self, number: int) -> None:
+        one = self._active.pop(number)
+        one.stretch.end()
+        waiting = len(one.stretch.crops)
+        for part in np.array_split(np.arange(waiting), -(-waiting // _WINDOW)):
+            self._score(one, len(part), last=True)
+        self._ended.setdefault(number, []).append(_smoothed(np.concatenate(one.scores))[one.stretch.slots])
+
+    def _score(self, one: _Scored, count: int, *, last: bool) -> None:
+        """Score ``count`` crops, or keep them where their sound may still come."""
+        self._heartbeat()
+        first = one.stretch.taken
+        audio = self._load_audio()
+        cepstra = None if audio is None else cepstra_of(audio, one.stretch.start_s, first, count, padded=last)
+        if cepstra is not None:
+            one.scores.append(self._network.log_odds(cepstra, one.stretch.take(count)))
+        elif last or len(one.stretch.crops) > _MOST_WAITING:
+            one.scores.append(np.full(len(one.stretch.take(count)), np.nan))
+
+
+class _Scored:
+    """A stretch, and the scores of those of its crops that were taken."""
+
+    def __init__(self, start_s: float) -> None:
+        self.stretch = Stretch(start_s)
+        self.scores: list[Array] = []
+
+
+def cepstra_of(audio: Waveform, start_s: float, first: int, count: int, *, padded: bool) -> Array | None:
+    """(4 count, 13) of the crops from ``first`` on of a stretch that begins at ``start_s``, computed as if the sound
+    began with the stretch. None where the sound ends before; with ``padded`` it goes on in silence."""
+    start = round(start_s * SAMPLE_RATE_HZ)
+    low, high = start + first * _SAMPLES, start + (first + count) * _SAMPLES + WINDOW - HOP
+    if high > len(audio) and not padded:
+        return None
+    samples = np.zeros(high - low + 1)  # and the one before
+    part = audio[max(low - 1, 0) : high]
+    offset = max(1 - low, 0)
+    samples[offset : offset + len(part)] = np.rint(part * 32768.0).clip(-32768, 32767)
+    cepstra = mfcc(samples[1:], samples[0] if first else 0.0)
+    assert len(cepstra) == AUDIO_PER_FRAME * count
+    return cepstra
+
+
+def _smoothed(scores: Array) -> Array:
+    """(T,) means over up to five."""
+    edge, ones = _SMOOTHED // 2, np.ones(_SMOOTHED)
+    sums, counts = (np.convolve(one, ones)[edge:-edge] for one in (scores, np.ones(len(scores))))
+    return np.asarray(sums / counts)
+
+
+def person_log_odds(
+    people: Sequence[Sequence[tuple[int, Array]]],
+    log_odds: Mapping[int, Array],
+    waveform: Waveform,
+    heartbeat: Callable[[], None],
+) -> dict[int, float]:
+    """Track -> the log odds that its person speaks: a mean over the frames of all tracks of the person, weighted by how
+    loud the sound is (in a pause nobody speaks); 0 where no frame has a score.
+
+    people  each as tracks: number, and the times of its frames (n,)
+    """
+    ends_s = [times_s[-1] for person in people for _, times_s in person]
+    loud = lip_sync.loudness(waveform, np.array([max(ends_s, default=0.0)]), heartbeat).mean(axis=1)
+    grid_s = np.arange(len(loud)) * lip_sync.HOP_S
+    means: dict[int, float] = {}
+    for person in people:
+        scores = np.concatenate([log_odds[number] for number, _ in person])
+        weights = np.concatenate([np.interp(times_s, grid_s, loud) for _, times_s in person]) + _LEAST_WEIGHT
+        scored = np.isfinite(scores)
+        mean = float(np.average(scores[scored], weights=weights[scored])) if scored.any() else 0.0
+        means |= dict.fromkeys((number for number, _ in person), min(max(mean, -_MOST_LOG_ODDS), _MOST_LOG_ODDS))
+    return means
