@@ -13,6 +13,7 @@ import pytest
 
 from bemerc import doctor
 from tests.cli.test_cli import ROOT, bemerc
+from tests.speaker_networks import brightness, write
 
 
 def named(folder: Path) -> dict[str, doctor.Check]:
@@ -62,6 +63,19 @@ def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
     assert named(tmp_path)["OpenFace"].ok
     (tmp_path / "params.yaml").write_text(text.replace("rate_hz: 8.0", "rate_hz: eight"), encoding="utf-8")
     assert "rate_hz" in named(tmp_path)["params.yaml"].remedy
+
+
+def test_the_network_for_the_target_face_is_opened(tmp_path: Path) -> None:
+    network = write(tmp_path / "speaker.onnx", brightness())
+    params = f"extract_video: {{face: {{policy: network, network: {network}}}}}\n"
+    (tmp_path / "params.yaml").write_text(params, encoding="utf-8")
+    check = named(tmp_path)["extract_video.face.network"]
+    assert check.ok
+    assert hashlib.sha256(network.read_bytes()).hexdigest() in check.detail
+    network.write_bytes(b"nonsense")
+    check = named(tmp_path)["extract_video.face.network"]
+    assert not check.ok
+    assert "speaker.onnx" in check.remedy
 
 
 def test_the_command_ends_with_one_where_something_is_missing(tmp_path: Path) -> None:

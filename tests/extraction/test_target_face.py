@@ -13,7 +13,7 @@ from bemerc.cache import Choice
 from bemerc.core.jsonfile import JsonError
 from bemerc.extraction.face import target_face
 from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
-from bemerc.extraction.face.target_face import POLICIES, FaceTrack, select
+from bemerc.extraction.face.target_face import BY_SOUND, POLICIES, FaceTrack, select
 
 FPS = 25
 Array = NDArray[np.float64]
@@ -257,7 +257,7 @@ def test_the_other_policies() -> None:
         track(2, range(10, 90), 0.8, area=0.02),
         track(3, range(40, 44), 0.05, area=0.02),
     ]
-    chosen = {p: select(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in POLICIES if p != "speaking"}
+    chosen = {p: select(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in POLICIES if p not in BY_SOUND}
     assert chosen == {"largest": 0, "longest": 1, "left": 0, "right": 2}, "whoever flits by is at no edge"
 
 
