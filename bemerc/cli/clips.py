@@ -148,7 +148,7 @@ def extract(
         ray_address=ray_address,
     )
     folder = clips.project_of(path, "", clips.local_out(there)).cache_dir
-    table = None if clips.is_manifest(path) else clip_table.write(folder, measured)
+    table = clip_table.write(folder, measured)
     urls = remote_out.publish(folder, there) if isinstance(there, Url) else []
     if json:
         output.print_json(_extracted_json(measured, table))
@@ -182,13 +182,13 @@ def _yaml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _extracted_json(measured: "Measured", table: Path | None) -> dict[str, Any]:
+def _extracted_json(measured: "Measured", table: Path) -> dict[str, Any]:
     return {
         "measured": [outcome.as_json() for outcome in measured.outcomes],
         "left_out": dict(measured.left_out),
         "repaired": dict(measured.repaired),
         "not_transcribed": output.strings(measured.not_transcribed),
-        "utterances": None if table is None else str(table),
+        "utterances": str(table),
     }
 
 
@@ -208,18 +208,19 @@ def _print_extracted(measured: "Measured") -> None:
         typer.echo("What failed is not tried again; to do so, after a repair, add --retry-failed.")
 
 
-def _print_next(measured: "Measured", source: Path | Url, folder: Path, table: Path | None) -> None:
+def _print_next(measured: "Measured", source: Path | Url, folder: Path, table: Path) -> None:
     """What to look at, as commands to copy."""
     from shlex import join
 
-    if table is not None:
-        typer.echo(f"Words and times:  {printable(table, 1000)}")
+    from bemerc.pipeline.clips import is_manifest
+
+    typer.echo(f"Words and times:  {printable(table, 1000)}")
     typer.echo(f"What is in them:  {join(['bemerc', 'cache', 'info', str(folder)])}")
     face = measured.caches.get("face")
     if face is not None and isinstance(source, Path):
         shown = next(iter(_drawable(measured)), "ID")
-        option = "--manifest" if table is None else "--video-dir"
-        clips = source.parent if source.is_file() and table is not None else source
+        option = "--manifest" if is_manifest(source) else "--video-dir"
+        clips = source.parent if source.is_file() and not is_manifest(source) else source
         typer.echo(f"A picture of one: {join(['bemerc', 'inspect', str(face), shown, option, str(clips)])}")
     typer.echo(f"As tables:        {join(['bemerc', 'cache', 'export', str(folder), 'tables', '--to', 'csv'])}")
 
@@ -255,7 +256,7 @@ def describe(
     general references. Extracts what is not extracted yet, unless --caches names a folder of caches to use. With
     --teacher a vision-language model watches the clips; its answers are kept, and interrupted work goes on. The
     sentences are left beside the caches, and in utterances.csv there. Of a prepared corpus (SOURCE is its
-    manifest.jsonl) descriptions are made for training: descriptions.jsonl and references.json beside it.
+    manifest.jsonl) descriptions are made for training: descriptions.jsonl, references.json and utterances.csv beside it.
 
     Example: bemerc describe clips
     """
@@ -283,11 +284,14 @@ def describe(
 
 
 def _describe_corpus(manifest: Path, params: Any, json: bool) -> None:
-    from bemerc.pipeline import clips, describe
+    from bemerc.behavior.describe.description import read_descriptions
+    from bemerc.pipeline import clip_table, clips, describe
 
     project = clips.project_of(manifest, params)
     answers = describe.run(project)
     files = [project.data / name for name in ("descriptions.jsonl", "events.jsonl", "references.json")]
+    described = read_descriptions(files[0])
+    files.append(clip_table.write(project.data, clip_table.of_project(project), described))
     if json:
         dropped = None if answers is None else dict(answers.dropped)
         output.print_json({"files": list(map(str, files)), "dropped": dropped})

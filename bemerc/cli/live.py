@@ -1,7 +1,7 @@
 """The command ``bemerc live``: a camera and a microphone, or a file at real speed, measured and labelled as they come."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -47,6 +47,12 @@ def live(
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Of FILE drop no frame; it waits where this machine is too slow.")
     ] = False,
+    keep: Annotated[
+        Literal["target", "all"] | None,
+        typer.Option(
+            "--keep", help="all: the rows of everybody in sight in the JSON lines; default: of the largest face."
+        ),
+    ] = None,
     backbone: Backbone = None,
     params: ParamsFile = None,
     settings: Settings = None,
@@ -56,7 +62,7 @@ def live(
 
     An utterance ends with 0.6 s of silence or a cue: Enter in the page; with --camera a line on standard input, whose
     words are what was said. The subtitles beside FILE are its utterances. With --json a line per frame, moment of
-    voice and utterance, for programs. Of frames that come too fast the newest is measured, and the others are counted.
+    voice and utterance, for programs, and with --keep all the rows of everybody in a frame. Of frames that come too fast the newest is measured, and the others are counted.
     Nothing leaves this machine.
 
     Example: bemerc live --serve --model models/merc/TVB
@@ -68,7 +74,9 @@ def live(
         raise typer.BadParameter("name FILE, --camera 0 or --serve, one of them")
     if every_frame and file is None:
         raise BemercError("--every-frame is for a FILE: a camera does not wait.")
-    setup = run_live.Setup(Project(read_params(params, settings)), model, backbone, asr, speaker)
+    wanted = [f"extract_video.face.keep={keep}"] if keep is not None else []
+    document = read_params(params, [*(settings or ()), *wanted])
+    setup = run_live.Setup(Project(document), model, backbone, asr, speaker)
     tell = _print_json if json else _print_line
     if serve:
         run_live.serve(
@@ -111,6 +119,8 @@ def _answer(event: dict[str, Any]) -> str:
 
 def _summary_line(event: dict[str, Any]) -> str:
     lines = [f"{event['seconds']} s: {event['frames']} frames measured, {event['dropped']} dropped."]
+    if event["dropped_sound_s"]:
+        lines.append(f"{event['dropped_sound_s']} s of sound came too fast to be measured, and is silence here.")
     for name, key in (("capture to overlay", "overlay_ms"), ("end of utterance to emotion", "emotion_ms")):
         if event[key]:
             lines.append(f"{name}: half within {event[key]['p50']:.0f} ms, 95 % within {event[key]['p95']:.0f} ms.")

@@ -68,9 +68,9 @@ def predict(
     of which nothing was measured gets no label. Leaves predictions.jsonl and, for spreadsheets, utterances.csv in the
     out folder; and descriptions.jsonl anew, its "slightly" and "strongly" by the people whom the model learned from.
     Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are scored, into
-    results/predictions/VARIANT.jsonl. With --evidence (or --groups, --turns) every label is scored again with one part
-    of the input left out at a time, into evidence.jsonl beside them, or results/evidence/VARIANT.jsonl; `bemerc
-    evidence` shows it.
+    results/predictions/VARIANT.jsonl, and a table of them into VARIANT.csv there. With --evidence (or --groups,
+    --turns) every label is scored again with one part of the input left out at a time, into evidence.jsonl beside
+    them, or results/evidence/VARIANT.jsonl; `bemerc evidence` shows it.
 
     Example: bemerc predict clips --model models/merc/TVB --evidence
     """
@@ -124,7 +124,7 @@ def _predict_corpus(
     from dataclasses import asdict
 
     from bemerc.language.predict.evidence import write_evidence
-    from bemerc.pipeline import clips, predict
+    from bemerc.pipeline import clip_table, clips, predict
 
     project, name = clips.project_of(manifest, params), model.resolve().name
     file = project.predictions(name) if out is None else out / f"{name}.jsonl"
@@ -134,11 +134,16 @@ def _predict_corpus(
         write_evidence(counted, evidence)
     else:
         counted.unlink(missing_ok=True)
+    measured = clip_table.of_project(project, {one.id for one in predictions})
+    table = clip_table.write(file.parent, measured, None, predictions, name=f"{name}.csv")
     if json:
-        made = {"predictions": [asdict(one) for one in predictions], "file": str(file)}
+        made = {"predictions": [asdict(one) for one in predictions], "file": str(file), "table": str(table)}
         output.print_json(made | ({"evidence": str(counted)} if choice else {}))
         return
-    typer.echo(f"{len(predictions)} predictions in {printable(file, 1000)}")
+    typer.echo(
+        f"{len(predictions)} predictions in {printable(file, 1000)}, with words and times for a spreadsheet in "
+        f"{printable(table, 1000)}"
+    )
     if choice:
         typer.echo(f"What each part counted for: bemerc evidence {printable(counted, 1000)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Control, format (bidirectional overrides, zero width), surrogate, private use, and the two separators that break a
@@ -24,6 +25,25 @@ def printable(text: object, longest: int = _LONGEST) -> str:
     """
     escaped = "".join(_escaped(c) if _is_hidden(c) else c for c in str(text)[: longest + 1])
     return escaped if len(escaped) <= longest else f"{escaped[: longest - 3]}..."
+
+
+# What moves the text beside it wherever it is shown: control characters, and overrides of the writing direction.
+_MOVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def settled(text: str) -> str:
+    r"""``text`` for a page, where it may have any length: control characters and overrides of the writing direction, which
+    would turn round what stands beside it, are written as ``\x1b`` or ``\u202e``.
+
+    >>> print(settled("\u202egpj.mp4"))
+    \u202egpj.mp4
+    """
+    return _MOVING.sub(lambda match: _escaped(match[0]), text)
+
+
+def in_picture(text: object, longest: int = _LONGEST) -> str:
+    """As ``printable``, without formulas: matplotlib takes what is between two dollars for one, and may fail on it."""
+    return printable(text, longest).replace("$", r"\$")
 
 
 def cell(value: object) -> str:

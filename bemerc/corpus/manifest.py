@@ -124,6 +124,10 @@ class Manifest:
             )
         return None if utterance.clip is None else self.folder / utterance.clip
 
+    def local_clip(self, utterance: Utterance) -> Path | None:
+        """As ``clip_path``, and None where the clip lies in an object store: for who shows it where it is at hand."""
+        return None if utterance.clip is None or is_url(utterance.clip) else self.clip_path(utterance)
+
     def sound_path(self, utterance: Utterance) -> Path | None:
         """The file with the speaker's own sound, or None where it is the clip's."""
         return None if utterance.sound is None else self.folder / utterance.sound
@@ -182,7 +186,7 @@ _AGAIN = "Run 'bemerc prepare' again."
 # Limits of an index and of a time.
 _MAX_TURNS, _MAX_SECONDS = 10**6, 10**7
 # The most sound tracks and people of one recording.
-_MAX_TRACKS = 1000
+MAX_TRACKS = 1000
 
 
 def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -239,7 +243,7 @@ def _fault(value: Any) -> str | None:
     if type(value["index"]) is not int or not 0 <= value["index"] < _MAX_TURNS:
         return f"index must be a whole number from 0, not {printable(repr(value['index']), 40)}."
     track, listeners = value.get("track"), value.get("listeners")
-    if track is not None and (type(track) is not int or not 1 <= track < _MAX_TRACKS):
+    if track is not None and (type(track) is not int or not 1 <= track < MAX_TRACKS):
         return f"track must be the number of a sound track, from 1, not {printable(repr(track), 40)}."
     return _segment_fault(value["start_s"], value["end_s"], value["crop"]) or _listeners_fault(listeners)
 
@@ -249,7 +253,7 @@ def _listeners_fault(listeners: Any) -> str | None:
     if listeners is None:
         return None
     pairs = isinstance(listeners, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 for p in listeners)
-    if not pairs or len(listeners) > _MAX_TRACKS:
+    if not pairs or len(listeners) > MAX_TRACKS:
         return "listeners must be pairs of a name and a crop."
     for name, crop in listeners:
         if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or LISTENER_MARK in name or "\0" in name:

@@ -3,8 +3,12 @@ break."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from bemerc.core.terminal import settled
+
+_MARKUP = re.compile(r"[\\`*|<>\[\]&]")
 METRIC_TITLES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 # The metric of every sentence about which system is better.
 HEADLINE = "weighted_f1"
@@ -34,5 +38,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text of a corpus as a cell of a Markdown table."""
-    return " ".join(text.replace("|", "\\|").split()) or "(no name)"
+    """Text of a corpus as a cell of a Markdown table: nothing in it is a link, a picture or code."""
+    return " ".join(_MARKUP.sub(r"\\\g<0>", settled(text)).split()) or "(no name)"

@@ -21,11 +21,13 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bemerc.core import atomic
+from bemerc.core.terminal import in_picture
 
 MODEL, BASELINE, CEILING, GHOST, INK, PALE = "#2f6fb5", "#dda06a", "#7d93ab", "#eef3f9", "#222222", "#e6e6e6"
 # Light to dark in the order of the variants, so that the order is visible in grey too.
 SHADES = ("#9cc3e8", "#4f92cf", "#1f5fa8", "#0c2f5c")
 DPI = 150
+_LONGEST = 40  # characters of a name
 GAP = 0.5  # rows between two groups of the ladder
 
 
@@ -63,7 +65,7 @@ def _ladder(axes: Axes, title: str, groups: Sequence[Sequence[Bar]], *, named: b
     for group in groups:
         for bar in group:
             _ladder_row(axes, top, bar)
-            ticks.append((top, bar.name))
+            ticks.append((top, _name(bar.name)))
             top += 1
         top += GAP
     axes.set_yticks([at for at, _ in ticks], [name if named else "" for _, name in ticks], fontsize=9)
@@ -131,6 +133,7 @@ def save_confusions(path: Path, labels: Sequence[str], counts: Mapping[str, NDAr
 
 
 def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.int64], *, named: bool) -> None:
+    labels = [_name(label) for label in labels]
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(table):
@@ -140,7 +143,7 @@ def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArr
             )
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(labels)), labels if named else [""] * len(labels), fontsize=8)
-    axes.set_title(name, fontsize=10)
+    axes.set_title(_name(name), fontsize=10)
     axes.set_xlabel("predicted", fontsize=9)
     if named:
         axes.set_ylabel("gold label", fontsize=9)
@@ -157,11 +160,13 @@ def save_per_class(path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[
     for number, (name, values) in enumerate(f1.items()):
         at = np.arange(len(labels)) + (number - (len(f1) - 1) / 2) * width
         shade = SHADES[min(number, len(SHADES) - 1)] if len(f1) > 1 else MODEL
-        axes.bar(at, [100 * bar.value for bar in values], width * 0.92, color=shade, label=name, zorder=2)
+        axes.bar(at, [100 * bar.value for bar in values], width * 0.92, color=shade, label=_name(name), zorder=2)
         for x, bar in zip(at, values, strict=True):
             if bar.low is not None and bar.high is not None:
                 axes.plot([x, x], [100 * bar.low, 100 * bar.high], color=INK, linewidth=1.0, zorder=3)
-    axes.set_xticks(range(len(labels)), [f"{label}\n{n}" for label, n in zip(labels, support, strict=True)], fontsize=9)
+    axes.set_xticks(
+        range(len(labels)), [f"{_name(label)}\n{n}" for label, n in zip(labels, support, strict=True)], fontsize=9
+    )
     axes.set_ylim(0, 100)
     axes.set_ylabel("F1 (%)", fontsize=9)
     axes.set_title("F1 per label, with its number of test utterances", fontsize=10, loc="left")
@@ -177,7 +182,9 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[flo
     for axes, (title, curves) in zip(row_of_axes(figure, len(panels)), panels.items(), strict=True):
         for number, (name, (x, y)) in enumerate(curves.items()):
             shade = SHADES[min(number, len(SHADES) - 1)] if len(curves) > 1 else MODEL
-            axes.plot(x, y, color=shade, linewidth=1.6, label=name, marker="o" if len(x) < 30 else None, markersize=3)
+            axes.plot(
+                x, y, color=shade, linewidth=1.6, label=_name(name), marker="o" if len(x) < 30 else None, markersize=3
+            )
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch", fontsize=9)
         axes.grid(color=PALE, linewidth=0.8)
@@ -194,6 +201,11 @@ def new_figure(width: float, height: float) -> Figure:
 def row_of_axes(figure: Figure, count: int) -> list[Any]:
     """``count`` panels side by side."""
     return list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _name(text: str) -> str:
+    """A name of a corpus or a file in a picture."""
+    return in_picture(text, _LONGEST)
 
 
 def bare(axes: Axes) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from bemerc.behavior.tokens import file, words_alone
 from bemerc.cache import open_cache
-from bemerc.core import atomic
+from bemerc.core import atomic, terminal
 from bemerc.corpus.manifest import read_manifest
 from bemerc.evaluate import evaluation, mistakes, plots, report_page, test_access, test_set
 from bemerc.evaluate.conflict import summary
@@ -114,7 +114,7 @@ def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -
     with io.StringIO(newline="") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(head)
-        writer.writerows(rows)
+        writer.writerows([terminal.cell(value) for value in row] for row in rows)
         atomic.write_text(path, text.getvalue(), atomic.PUBLIC)
 
 

@@ -8,19 +8,21 @@ and strangers' words are escaped.
 from __future__ import annotations
 
 import base64
+import html
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 
+from bemerc.core.terminal import settled
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.evaluate import mistakes
 from bemerc.language.predict.records import Prediction
 
+LONGEST = 500  # characters of an utterance's words
 MOST = 200  # mistakes on the page; mistakes.csv has all
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -30,7 +32,7 @@ _STYLE = """
   :root { --line: #363d45; --faint: #a0a9b3; --raised: #1d2126; --accent: #56b4e9; --bad: #e69f00; }
   img { background: #fff; border-radius: 4px; }
 }
-body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "Noto Sans Arabic", sans-serif; max-width: 72rem; margin: 1.5rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "Noto Sans Arabic", sans-serif; max-width: 72rem; margin: 1.5rem auto; overflow-wrap: anywhere; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
 nav a { margin-right: 1rem; } a { color: var(--accent); }
 .wide { overflow-x: auto; }
@@ -58,18 +60,23 @@ def page(text: str, folder: Path, manifest: Manifest, predictions: Mapping[str, 
     )
 
 
+def escape(text: str) -> str:
+    """A stranger's text as text of the page."""
+    return html.escape(settled(text))
+
+
 def _body(text: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
     """The report as HTML with its pictures inside, and its sections: (anchor, name)."""
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(settled(text))
     headings: list[tuple[str, str]] = []
 
     def heading(match: re.Match[str]) -> str:
         headings.append((f"s{len(headings)}", match[1]))
         return f'<h2 id="{headings[-1][0]}">{match[1]}</h2>'
 
-    html = re.sub(r"<h2>(.*?)</h2>", heading, html)
-    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
-    return re.sub(r'src="(plots/[\w.]+\.png)"', lambda match: f'src="{_picture(folder / match[1])}"', html), headings
+    body = re.sub(r"<h2>(.*?)</h2>", heading, body)
+    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return re.sub(r'src="(plots/[\w.]+\.png)"', lambda match: f'src="{_picture(folder / match[1])}"', body), headings
 
 
 def _picture(path: Path) -> str:
@@ -96,10 +103,9 @@ def _row(
     moment = _moment(u, manifest, folder)
     clip = f'<a href="{escape(moment)}">{escape(u.id)}</a>' if moment else escape(u.id)
     speaker = f' <span class="faint">{escape(u.speaker)}</span>' if u.speaker else ""
+    words = u.text if len(u.text) <= LONGEST else f"{u.text[:LONGEST]} ..."
     cells = "".join(f"<td>{cell}</td>" for cell in _answers(one, predictions))
-    return (
-        f'<tr><td>{clip}{speaker}</td><td dir="auto">{escape(u.text)}</td><td>{escape(u.label or "")}</td>{cells}</tr>'
-    )
+    return f'<tr><td dir="auto">{clip}{speaker}</td><td dir="auto">{escape(words)}</td><td>{escape(u.label or "")}</td>{cells}</tr>'
 
 
 def _answers(one: mistakes.Mistake, predictions: Mapping[str, Sequence[Prediction]]) -> Iterator[str]:
@@ -115,7 +121,7 @@ def _answers(one: mistakes.Mistake, predictions: Mapping[str, Sequence[Predictio
 
 def _moment(utterance: Utterance, manifest: Manifest, folder: Path) -> str:
     """The clip's address relative to the page, at the utterance's seconds; empty where it has no clip."""
-    clip = manifest.clip_path(utterance)
+    clip = manifest.local_clip(utterance)
     if clip is None:
         return ""
     spans = (utterance.start_s, utterance.end_s)

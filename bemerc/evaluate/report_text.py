@@ -269,7 +269,7 @@ def _label_section(results: Results) -> list[str]:
     head = ["label", "utterances", *(title(name) if name not in results.variants else name for name in names)]
     first = systems[names[0]]["per_class"]
     rows = [
-        [label, f"{first[label]['support']:.0f}", *(points(systems[n]["per_class"][label]["f1"]) for n in names)]
+        [cell(label), f"{first[label]['support']:.0f}", *(points(systems[n]["per_class"][label]["f1"]) for n in names)]
         for label in labels
     ]
     parts = [

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import Manifest, Split, Utterance
 from bemerc.evaluate.metrics import Floats, Ints
@@ -237,4 +238,4 @@ def _total(prediction: Prediction) -> float:
 def listed(items: Sequence[str]) -> str:
     """The first few items and how many more there are."""
     more = f" and {len(items) - LISTED_IDS} more" if len(items) > LISTED_IDS else ""
-    return ", ".join(items[:LISTED_IDS]) + more
+    return ", ".join(printable(item, 80) for item in items[:LISTED_IDS]) + more

@@ -242,12 +242,7 @@ def _positions(observed: Observed) -> dict[str, Any]:
     for face in observed.faces:
         points = face.landmarks[:, :2] / size
         box = [*points.min(axis=0), *points.max(axis=0)]
-        faces.append(
-            {
-                "box": _steps(np.array(box)),
-                "mesh": _steps(points[list(MESH)].ravel()) if face is observed.main else None,
-            }
-        )
+        faces.append({"box": _steps(np.array(box)), "mesh": _steps(points[list(MESH)].ravel())})
     joints = None
     if observed.keypoints is not None:
         visible = observed.keypoints[_JOINTS, 3:] >= VISIBLE

@@ -25,6 +25,8 @@ from bemerc.live.session import Ended, Session
 from bemerc.live.sound import VOICE_EVERY_S, voice_at
 from bemerc.live.turns import Turn, Turns
 
+_MOST_JOBS = 64  # utterances that wait for a label: at more, frames and sound wait too, and are dropped
+
 Recogniser = Callable[[NDArray[np.float32]], str]
 
 
@@ -77,7 +79,7 @@ class Conversation:
         self._measuring, self._listener, self._now = measuring, listener, now
         self._turns, self._labeller, self._recogniser = turns, labeller, recogniser
         self._session = Session(measuring.pool, measuring.onlooker, cutter, self._began, self._ended)
-        self._jobs: queue.SimpleQueue[tuple[Ended | str, float] | None] = queue.SimpleQueue()
+        self._jobs: queue.Queue[tuple[Ended | str, float] | None] = queue.Queue(_MOST_JOBS)
         self._last: Turn | None = None
         self._error: BaseException | None = None
         self._speaking, self._voice_s = False, 0.0
@@ -103,6 +105,7 @@ class Conversation:
             labelling.join()
         self._raise()
         self.figures.dropped += inbox.dropped
+        self.figures.dropped_sound_s += inbox.dropped_sound_s
         summary = self.figures.summary()
         self._listener.event({"event": "summary", **summary})
         return summary
@@ -130,12 +133,12 @@ class Conversation:
         self._listener.taken()
         observed = self._session.see(picture.frame)
         self._listener.observed(observed, picture.number)
-        units = self._measuring.onlooker.units(observed)
+        units, others = self._measuring.onlooker.units(observed), self._measuring.onlooker.others(observed)
         latency_s = self._now() - picture.captured_s
         self.figures.frames += 1
         if not self._listener.shows_itself:
             self.figures.overlay_s.append(latency_s)
-        self._listener.event(events.frame(observed, units, picture.number, latency_s))
+        self._listener.event(events.frame(observed, units, picture.number, latency_s, others))
 
     def _hear(self, sound: Sound) -> None:
         if sound.start_s is not None and len(gap := self._session.sound.missing_before(sound.start_s)):
@@ -160,8 +163,10 @@ class Conversation:
             while (job := self._jobs.get()) is not None:
                 what, since_s = job
                 self._label(self._with_words(what) if isinstance(what, str) else self._measure(what), since_s)
-        except BaseException as error:  # raised again by the other thread
+        except BaseException as error:  # raised again by the other thread, which must not wait for room before
             self._error = error
+            while self._jobs.get() is not None:
+                pass
 
     def _with_words(self, text: str) -> Turn | None:
         """The utterance before, with the words that came after its end."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bemerc.behavior.describe.description import SLOTS, Description
+from bemerc.behavior.describe.description import Description
 from bemerc.language.predict.records import Prediction, Unlabelled
 from bemerc.live.onlooker import Observed
 from bemerc.live.sound import Voice
@@ -15,18 +14,26 @@ from bemerc.live.sound import Voice
 Event = dict[str, Any]
 
 
-def frame(observed: Observed, face: Mapping[str, float], number: int, latency_s: float) -> Event:
-    """A frame that was measured: the columns of the largest face, how many faces there are."""
-    return {
+def frame(
+    observed: Observed,
+    face: Mapping[str, float],
+    number: int,
+    latency_s: float,
+    others: Sequence[Mapping[str, float]] | None = None,
+) -> Event:
+    """A frame that was measured: the columns of the largest face, how many faces there are; ``others``: the columns of
+    every other face, where they are measured."""
+    event: Event = {
         "event": "frame",
         "number": number,
         "time_s": round(observed.time_s, 4),
         "utterance": observed.utterance,
         "faces": len(observed.faces),
         "body": observed.keypoints is not None,
-        "face": {name: _rounded(value) for name, value in face.items()} or None,
+        "face": _all_rounded(face) or None,
         "latency_ms": round(1000 * latency_s, 1),
     }
+    return event if others is None else event | {"others": [_all_rounded(one) for one in others]}
 
 
 def voice(at: Voice, speaking: bool) -> Event:
@@ -56,13 +63,11 @@ def utterance(
         event |= {"unmeasured": answer.unmeasured or (), "note": answer.note}
     elif answer is not None:
         event |= {"reason": answer.reason}
-    return event | {"description": sentences(description), "latency_ms": round(1000 * latency_s, 1)}
+    return event | {"description": description.distinct(), "latency_ms": round(1000 * latency_s, 1)}
 
 
-def sentences(description: Description) -> dict[str, str]:
-    """The sentences of a description, as far as there are any."""
-    texts = asdict(description)
-    return {slot: texts[slot] for slot in SLOTS if texts[slot]}
+def _all_rounded(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _rounded(value) for name, value in values.items()}
 
 
 def _rounded(value: float) -> float | None:

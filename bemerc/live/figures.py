@@ -19,6 +19,7 @@ class Figures:
 
     def __init__(self) -> None:
         self.frames = self.dropped = 0
+        self.dropped_sound_s = 0.0
         self.overlay_s: deque[float] = deque(maxlen=_KEPT)  # capture to overlay, or to the line printed
         self.emotion_s: deque[float] = deque(maxlen=_KEPT)  # end of utterance to emotion
         self.begin()
@@ -34,6 +35,7 @@ class Figures:
             "seconds": round(wall_s, 1),
             "frames": self.frames,
             "dropped": self.dropped,
+            "dropped_sound_s": round(self.dropped_sound_s, 2),
             "overlay_ms": _percentiles(self.overlay_s),
             "utterances": len(self.emotion_s),
             "emotion_ms": _percentiles(self.emotion_s),

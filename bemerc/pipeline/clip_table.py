@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Set
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bemerc.cache import open_cache
+from bemerc.cache import KINDS, open_cache
 from bemerc.core.errors import CacheError
 from bemerc.corpus import utterance_table
+from bemerc.corpus.manifest import read_manifest
 from bemerc.pipeline.clips import Measured
+from bemerc.pipeline.project import Project
 
 if TYPE_CHECKING:
     from bemerc.behavior.describe.description import Description
@@ -28,8 +30,9 @@ def write(
     descriptions: Mapping[str, Description] | None = None,
     predictions: tuple[Prediction, ...] = (),
     without: tuple[Unlabelled, ...] = (),
+    name: str = NAME,
 ) -> Path:
-    """Write utterances.csv into ``folder`` and return its path.
+    """Write utterances.csv, or a table of another ``name``, into ``folder`` and return its path.
 
     Columns: id, dialogue, turn, start_s, end_s, speaker, text; label and one p_LABEL per label where there are
     predictions; sentences where there are descriptions; quality and uncertain of the face; what listeners did, where
@@ -43,9 +46,18 @@ def write(
     columns |= _face(measured) | _listeners(measured)
     if predictions or without:
         columns |= _notes(predictions, without)
-    path = folder / NAME
+    path = folder / name
     utterance_table.write(path, measured.manifest.utterances, columns)
     return path
+
+
+def of_project(project: Project, ids: Set[str] | None = None) -> Measured:
+    """What there is of a prepared corpus; ``ids``: of these utterances alone."""
+    manifest = read_manifest(project.manifest_file)
+    if ids is not None:
+        manifest = replace(manifest, utterances=tuple(u for u in manifest.utterances if u.id in ids))
+    files = {kind: project.cache_dir / f"{kind}.h5" for kind in KINDS}
+    return Measured(manifest, {kind: file if file.is_file() else None for kind, file in files.items()})
 
 
 def _labels(predictions: tuple[Prediction, ...]) -> Columns:

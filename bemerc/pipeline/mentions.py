@@ -12,7 +12,7 @@ from typing import Any
 
 from bemerc.behavior.tokens.file import open_tokens
 from bemerc.cache import open_cache, write_cache
-from bemerc.core import atomic
+from bemerc.core import atomic, terminal
 from bemerc.core.errors import BemercError, CacheError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -67,7 +67,8 @@ def without_lines(path: Path, names: Collection[str], *, really: bool) -> int:
 
 def _table(text: str, names: Collection[str]) -> tuple[str, int]:
     rows = list(csv.reader(io.StringIO(text, newline="")))
-    kept = [row for row in rows if not any(cell in names for cell in row)]
+    cells = {*names, *map(terminal.cell, names)}
+    kept = [row for row in rows if cells.isdisjoint(row)]
     out = io.StringIO(newline="")
     csv.writer(out).writerows(kept)
     return out.getvalue(), len(rows) - len(kept)

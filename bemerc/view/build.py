@@ -64,11 +64,7 @@ def selected(sources: Sources, ids: Sequence[str]) -> list[Dialogue]:
         return [every[id_] for id_ in dict.fromkeys(ids)]
     measured = [d for d in every.values() if any(u.id in c for u in d.utterances for c in sources.caches.values())]
     if not measured:
-        folder = sources.manifest.folder
-        raise BemercError(
-            f"{printable(folder)}: none of its {len(sources.manifest.utterances)} utterances is in these caches. Name the clips "
-            "that were measured with --video-dir, or the corpus with --manifest."
-        )
+        raise BemercError(_no_id_fits(sources))
     hours = sum(_hours(u.id, sources) for dialogue in measured for u in dialogue.utterances)
     if hours > _MOST_HOURS:
         raise BemercError(
@@ -78,6 +74,17 @@ def selected(sources: Sources, ids: Sequence[str]) -> list[Dialogue]:
     return measured
 
 
+def _no_id_fits(sources: Sources) -> str:
+    """What to do where caches and utterances have no id in common."""
+    wanted = min((u.id for u in sources.manifest.utterances), default="")
+    there = min((id_ for cache in sources.caches.values() for id_ in cache.ids), default="")
+    return (
+        f"{printable(sources.manifest.folder)}: none of its {len(sources.manifest.utterances)} utterances, such as "
+        f"'{printable(wanted, 60)}', is in these caches, which have utterances such as '{printable(there, 60)}'. Name the folder "
+        "of clips that they were measured of with --video-dir, or its manifest.jsonl with --manifest."
+    )
+
+
 def _hours(id_: str, sources: Sources) -> float:
     stated = (cache.duration_s(id_) for cache in sources.caches.values() if id_ in cache)
     return next((value / 3600 for value in stated if math.isfinite(value)), 0.0)
@@ -85,7 +92,7 @@ def _hours(id_: str, sources: Sources) -> float:
 
 def clip_headers(manifest: Manifest, dialogues: Sequence[Dialogue]) -> dict[Path, ClipHeader | None]:
     """The clips of these dialogues that are there -> their headers."""
-    clips = {manifest.clip_path(u) for dialogue in dialogues for u in dialogue.utterances}
+    clips = {manifest.local_clip(u) for dialogue in dialogues for u in dialogue.utterances}
     return {clip: media_files.header(clip) for clip in sorted(c for c in clips if c is not None and c.is_file())}
 
 

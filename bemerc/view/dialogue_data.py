@@ -22,7 +22,7 @@ from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Modality, Utterance, listener_id
 from bemerc.language.inputs.left_out import whole_of
 from bemerc.language.predict.evidence import Evidence
-from bemerc.view import marks, others_data
+from bemerc.view import marks, others_data, page_file
 from bemerc.view.arrays import Arrays
 from bemerc.view.media_files import ClipHeader
 from bemerc.view.positions import JOINTS, MESH, frame_size, hands_of, joints_of, mesh_of
@@ -62,7 +62,7 @@ class DialogueData:
 
     def packed(self) -> bytes:
         """Length of the header (4 bytes, little-endian), header, padding to eight bytes, arrays; compressed."""
-        head = json.dumps(self.header, ensure_ascii=False, allow_nan=False).encode()
+        head = json.dumps(page_file.settled_words(self.header), ensure_ascii=False, allow_nan=False).encode()
         head += b" " * (-(len(head) + 4) % 8)
         return gzip.compress(len(head).to_bytes(4, "little") + head + self.block, 9, mtime=0)
 
@@ -71,7 +71,7 @@ def collect(
     dialogue: Dialogue, sources: Sources, headers: Mapping[Path, ClipHeader | None], cuts: bool
 ) -> DialogueData:
     """Everything of one dialogue. ``headers``: of the clips that are there; ``cuts``: look for them in the clips."""
-    clips = {u.id: sources.manifest.clip_path(u) for u in dialogue.utterances}
+    clips = {u.id: sources.manifest.local_clip(u) for u in dialogue.utterances}
     there = {id_: clip if clip in headers else None for id_, clip in clips.items()}
     measured = {u.id: read_clip(sources.caches, u.id) for u in dialogue.utterances}
     durations = {u.id: _duration_s(u, sources.caches, measured[u.id][0]) for u in dialogue.utterances}
@@ -213,9 +213,11 @@ def _sentences(sources: Sources, id_: str) -> dict[str, str]:
 
 
 def _sentence(description: Description, slot: str) -> str:
-    """The sentence of a slot, else why there is none of something that was looked for."""
+    """The sentence of a slot where no earlier one has it, else why there is none of something that was looked for."""
+    if getattr(description, slot):
+        return description.distinct().get(slot, "")
     reason = description.reasons.get(slot, NOT_LOOKED_FOR)
-    return getattr(description, slot) or ("" if reason == NOT_LOOKED_FOR else reason)
+    return "" if reason == NOT_LOOKED_FOR else reason
 
 
 def _notes(id_: str, caches: Mapping[Modality, FrameCache]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Choice, Features, FrameCache, open_cache, same_person, split_other
 from bemerc.core.atomic import replacing
 from bemerc.core.errors import CacheError
-from bemerc.core.terminal import printable
+from bemerc.core.terminal import in_picture, printable
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 from bemerc.view.lines import BONES, FINGERS, LINES, POINT, VISIBLE
 
@@ -174,7 +174,7 @@ def draw(title: str, data: PlotData, at: int | None, out: Path) -> None:
 
     figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.25), height_ratios=(2.2, 1, 1))
-    figure.suptitle(_plain(title))
+    figure.suptitle(in_picture(title))
     face, pose, audio = (data.features.get(m) for m in MODALITIES)
     _draw_person(figure.add_subplot(grid[:, 0]), data, at)
     units = figure.add_subplot(grid[0, 1])
@@ -269,11 +269,6 @@ def _draw_voice(axes: Axes, audio: Features | None) -> None:
     pitch: Any = axes.twinx()
     pitch.plot(audio.timestamps_s, audio.column("pitch_hz"), ".", color=_SOUND, markersize=2.5)
     pitch.set_ylabel("pitch, Hz", color=_SOUND, fontsize=8)
-
-
-def _plain(text: str) -> str:
-    """Text without formulas: matplotlib takes what is between two dollars for one, and may fail on it."""
-    return printable(text).replace("$", r"\$")
 
 
 def _empty(axes: Axes, word: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bemerc.core.atomic import replacing
+from bemerc.core.terminal import settled
 
 SCRIPTS = ("parts.js", "data.js", "player.js", "charts.js", "panel.js", "main.js")
 LIVE_SCRIPTS = ("parts.js", "live.js")
@@ -50,7 +51,7 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
     assert data_at, "the template has no place for the data"
     with replacing(out) as file:
         file.write(_filled(head, places).encode())
-        file.write(f'<script type="application/json" id="index">{_json(index)}</script>\n'.encode())
+        file.write(f'<script type="application/json" id="index">{_json(settled_words(index))}</script>\n'.encode())
         for number, block in enumerate(blocks):
             _write_data(file, f"dialogue{number}", [block])
         for number, video in enumerate(videos):
@@ -58,6 +59,15 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
                 _write_data(file, f"video{number}", iter(lambda: source.read(_ENCODE_BYTES), b""))
         file.write(_filled(tail, places).encode())
         return file.tell()
+
+
+def settled_words(value: Any) -> Any:
+    """A JSON value with all its texts, names of keys too, as the page may show them (core.terminal.settled)."""
+    if isinstance(value, str):
+        return settled(value)
+    if isinstance(value, dict):
+        return {settled(key): settled_words(one) for key, one in value.items()}
+    return [settled_words(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def write_live(out: Path, title: str, index: dict[str, Any], socket: str) -> None:
@@ -73,7 +83,7 @@ def _places(title: str, scripts: Sequence[str], socket: str = "") -> dict[str, s
     library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, scripts)) + "\n})();"
     style = "\n".join(map(_asset, _STYLES))
     return {
-        "title": escape(title),
+        "title": escape(settled(title)),
         "policy": _policy([library, own], style, socket),
         "licence": _asset(_LICENCE),
         "style": style,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.cache import FrameCache
+from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable
 from bemerc.corpus.conflict import ConflictItem, read_conflict_set
 from bemerc.corpus.manifest import Manifest, Modality
 from bemerc.language.predict.evidence import Evidence, read_evidence
 from bemerc.language.predict.records import Prediction, predictions_beside, read_predictions
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,37 @@ def of(
 ) -> Sources:
     """What belongs to the caches in ``folder``: files named, else those beside the caches or the manifest.
 
-    BemercError where a file that is there cannot be read.
+    BemercError where a file that is there cannot be read, or one that is named is of none of these utterances.
     """
+    named = (predictions, evidence)
     beside = list(dict.fromkeys([folder, manifest.folder]))
     predictions = predictions_beside(predictions, beside)
     descriptions = _first(beside, "descriptions.jsonl")
     conflicts = _first(beside, "conflict.jsonl")
     evidence = evidence or _evidence_of(predictions, beside)
-    return Sources(
+    sources = Sources(
         manifest,
         caches,
         {} if predictions is None else {one.id: one for one in read_predictions(predictions)},
         {} if descriptions is None else read_descriptions(descriptions),
         {} if evidence is None else {one.id: one for one in read_evidence(evidence)},
         {} if conflicts is None else _conflicts(conflicts),
+    )
+    for file, ids in ((predictions, sources.predictions.keys()), (evidence, sources.evidence.keys())):
+        if file is not None and (fault := _other_corpus(manifest, file, ids)):
+            if file in named:
+                raise BemercError(f"{fault} Name the file that belongs to these caches.")
+            log.warning("%s Nothing of it is shown.", fault)
+    return sources
+
+
+def _other_corpus(manifest: Manifest, file: Path, ids: Set[str]) -> str:
+    """A sentence where a file has utterances, and none of the manifest's; else empty."""
+    if not ids or not ids.isdisjoint(u.id for u in manifest.utterances):
+        return ""
+    return (
+        f"{printable(file)}: none of its {len(ids)} utterances, such as '{printable(min(ids), 60)}', is among the "
+        f"{len(manifest.utterances)} of {printable(manifest.folder)}: it was made of another corpus."
     )
 
 

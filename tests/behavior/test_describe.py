@@ -436,3 +436,10 @@ def test_params_are_checked() -> None:
     assert rules.Params(items=0).check()
     assert rules.Params(min_s=-1).check()
     assert not rules.Params().check()
+
+
+def test_a_sentence_of_two_slots_is_said_once() -> None:
+    nobody = Description("No face was visible.", "No body was visible.", "No body was visible.", "")
+    assert nobody.sentences() == ["No face was visible.", "No body was visible."]
+    assert list(nobody.distinct()) == ["facial_expression", "body_language"]
+    assert len(nobody.lines()) == 3

@@ -1,4 +1,4 @@
-"""A plain folder: one dialogue per folder, names in the order in which people number them."""
+"""A plain folder: one dialogue per folder in it, names in the order in which people number them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,26 @@ def fill(root: Path, *names: str) -> Path:
 
 def test_folders_are_dialogues_and_names_sort_as_numbers(tmp_path: Path) -> None:
     root = fill(
-        tmp_path / "talks", "b/clip10.mp4", "b/clip2.MP4", "b/c/1.mov", "top.webm", "b/notes.txt", ".hidden/x.mp4"
+        tmp_path / "talks",
+        "b/clip10.mp4",
+        "b/clip2.MP4",
+        "b/c/1.mov",
+        "b.mov",
+        "top.webm",
+        "b/notes.txt",
+        ".hidden/x.mp4",
     )
     reading = folder.read(root)
     assert [(u.id, u.dialogue, u.index) for u in reading.utterances] == [
         ("b/c/1", "b/c", 0),
         ("b/clip2", "b", 0),
         ("b/clip10", "b", 1),
-        ("top", "talks", 0),
+        ("b", "b.mov", 0),  # clips in no folder are no conversation, but each its own
+        ("top", "top", 0),
     ]
     assert all((u.split, u.label, u.text) == ("test", None, "") for u in reading.utterances)
     manifest = reading.manifest(tmp_path)
-    assert [manifest.clip_path(u) for u in manifest.utterances][2] == tmp_path / "talks/b/clip10.mp4"
+    assert [manifest.clip_path(u) for u in manifest.utterances][3] == tmp_path / "talks/b/clip10.mp4"
 
 
 def test_names_in_any_script_and_either_normal_form(tmp_path: Path) -> None:
@@ -128,7 +136,8 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_clips_of_nobody_in_particular_are_not_measured_against_each_other(tmp_path: Path) -> None:
-    for name in ("a.mp4", "b.mp4"):
+    for name in ("talk/a.mp4", "talk/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     manifest = folder.read(tmp_path).manifest(tmp_path)
     assert {u.speaker for u in manifest.utterances} == {""}

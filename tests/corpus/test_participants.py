@@ -67,8 +67,8 @@ def test_a_layout_that_changes(call: Path) -> None:
     assert [(f.kind, f.id) for f in reading.findings] == [("layout", "call/0002")]
 
 
-def test_auto_is_the_whole_picture_and_the_own_sound(call: Path) -> None:
-    reading = read(call, "call,Ann,auto,1,,\ncall,Ben,,2,,\n")
+def test_no_tile_is_the_whole_picture_and_the_own_sound(call: Path) -> None:
+    reading = read(call, "call,Ann,,1,,\ncall,Ben,,2,,\n")
     assert [(u.crop, u.track, u.listeners) for u in reading.utterances] == [(None, n, None) for n in (1, 2, 1)]
 
 
@@ -88,6 +88,12 @@ def test_who_has_no_row_is_named_once(call: Path) -> None:
         "call,Ann,0 0 2 1,,,",
         "call,Ann,left,nobody.wav,,",
         "call,Ann,left,0,,",
+        "call,Ann,auto,,,",
+        "call,Ann,0 0 0 0,,,",
+        "call,Ann,-0.1 0 1 1,,,",
+        "call,Ann,nan nan nan nan,,,",
+        f"call,Ann,left,{'9' * 5000},,",
+        f"call,Ann,left,{'x' * 5000},,",
         "call,Ann,left,,soon,",
         "call,Ann,left,,9,8",
         "call,Ann,left",
@@ -100,6 +106,31 @@ def test_a_wrong_row_is_a_sentence_with_its_line(call: Path, row: str) -> None:
     wrong, *advice = raised.value.faults
     assert "participants.csv, line 3: " in wrong
     assert len(advice) == 1
+
+
+@pytest.mark.parametrize("head", ["\ufeffrecording;speaker;tile\n", "sep=;\nrecording;speaker;tile\n"])
+def test_tables_as_spreadsheets_save_them(call: Path, head: str) -> None:
+    (call / "ann.wav").unlink()
+    (call / "Participants.csv").write_text(head + "call.mp4;Ann;0,5 0 1 1\n;;\ncall.mp4;Ben;left\n", encoding="utf-8")
+    assert [u.crop for u in recording.read_dir(call).utterances] == [RIGHT, LEFT, RIGHT]
+
+
+def test_a_table_without_rows_and_a_workbook_are_told_of(call: Path) -> None:
+    with pytest.raises(FaultyCorpusError):
+        read(call, "")
+    (call / "participants.csv").rename(call / "participants.xlsx")
+    findings = recording.read_dir(call).findings
+    assert [(Path(f.id).name, f.needs_you) for f in findings if f.kind == "table"] == [("participants.xlsx", True)]
+
+
+def test_a_sound_has_the_name_that_its_file_has_in_any_form(call: Path) -> None:
+    (call / "ann.wav").rename(call / "Ju\u0308rgen.wav")
+    (call / "participants.csv").write_text(
+        HEAD + "call,Ann,left,J\u00fcrgen.wav,,\ncall,Ben,right,,,\n", encoding="utf-8"
+    )
+    reading = recording.read_dir(call)
+    assert reading.utterances[0].sound == str(call / "Ju\u0308rgen.wav")
+    assert not reading.findings
 
 
 def test_a_wrong_column_is_named(call: Path) -> None:

@@ -227,11 +227,11 @@ def test_a_folder_in_which_some_clips_have_subtitles(tmp_path: Path) -> None:
         path.write_text(VTT if path.suffix == ".vtt" else "frame, face_id", encoding="utf-8")
     reading = recording.read_dir(tmp_path / "dir")
     assert [(u.id, u.dialogue, u.index, u.start_s) for u in reading.manifest(tmp_path).utterances] == [
-        ("a", "dir", 0, None),
-        ("b/0000", "dir", 1, 1.0),
-        ("b/0001", "dir", 2, 1.0),
-        ("b/0002", "dir", 3, 3.0),
-        ("c", "dir", 4, None),
+        ("a", "a", 0, None),
+        ("b/0000", "b", 0, 1.0),
+        ("b/0001", "b", 1, 1.0),
+        ("b/0002", "b", 2, 3.0),
+        ("c", "c", 0, None),
         ("d/e", "d", 0, None),
     ]
     assert [(f.kind, Path(f.id).name) for f in reading.findings] == [("type", "*.csv")]
@@ -256,7 +256,7 @@ def test_cues_of_a_clip_called_as_its_folder_keep_its_name(tmp_path: Path) -> No
         write_clip(tmp_path / name, 1.0)
     (tmp_path / "talk/talk.srt").write_text("1\n00:00:00,000 --> 00:00:00,400\na\n")
     reading = recording.read_dir(tmp_path / "talk")
-    assert [(u.id, u.dialogue) for u in reading.utterances] == [("other", "talk"), ("talk/0000", "talk")]
+    assert [(u.id, u.dialogue) for u in reading.utterances] == [("other", "other"), ("talk/0000", "talk")]
 
 
 def test_a_long_recording_is_a_dialogue_of_its_own_whatever_else_has_its_name(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_long_recording_is_a_dialogue_of_its_own_whatever_else_has_its_name(tm
     assert len({u.id for u in reading.utterances}) == 7
     assert {(u.id, u.dialogue) for u in reading.utterances} == {
         *((f"talk.wav/{i:04d}", "talk.wav") for i in range(5)),
-        ("other", "talk"),
+        ("other", "other"),
         ("talk/0000", "talk"),
     }
 

@@ -16,7 +16,7 @@ import pytest
 from bemerc.cache import Choice
 from bemerc.core.errors import CorpusError, DiskError
 from bemerc.corpus.manifest import Manifest, write_manifest
-from bemerc.evaluate import evaluation, report, report_text, results, test_access, test_set
+from bemerc.evaluate import evaluation, plots, report, report_text, results, test_access, test_set
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import Prediction, best_label, read_predictions, write_predictions
 from tests.cli.test_cli import bemerc
@@ -360,3 +360,10 @@ def test_a_variant_without_a_file_is_named(good: World) -> None:
 def test_names_of_a_corpus_cannot_break_a_table() -> None:
     assert report_text.cell("A|B\nC") == "A\\|B C"
     assert report_text.cell("") == "(no name)"
+    assert report_text.cell("[a](http://b) `c` <d> \u202e") == "\\[a\\](http://b) \\`c\\` \\<d\\> \\\\u202e"
+
+
+def test_a_label_that_looks_like_a_formula_is_drawn_as_text(tmp_path: Path) -> None:
+    labels = ("joy$\\frac$", "\x1b[2J" + "x" * 5000)
+    plots.save_confusions(tmp_path / "a.png", labels, {"$\\frac$": np.eye(2, dtype=np.int64)})
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -66,3 +66,17 @@ def test_a_mistake_leads_to_its_moment(tmp_path: Path) -> None:
 def test_the_words_of_strangers_are_text(tmp_path: Path, text: str) -> None:
     plain, given = (Parsed(made(tmp_path / str(number), words)) for number, words in enumerate(("hello", text)))
     assert given.elements == plain.elements
+
+
+def test_hidden_characters_are_seen_and_long_words_are_cut(tmp_path: Path) -> None:
+    html = made(tmp_path, "\u202egpj \x1b[2J \x00 " + "w" * 100_000)
+    assert "\\u202egpj \\x1b[2J \\x00 www" in html
+    assert len(html) < 20_000
+
+
+def test_a_clip_in_an_object_store_has_no_link(tmp_path: Path) -> None:
+    (tmp_path / "plots").mkdir()
+    remote = replace(corpus(tmp_path).utterances[0], clip="s3://bucket/a.mp4")
+    wrong = {"T": [Prediction("a", "joy", "fear", {"joy": 0.2, "fear": 0.8}, None)]}
+    html = report_page.page("# R\n", tmp_path, Manifest((remote,), ("joy", "fear"), ("mine",), tmp_path), wrong)
+    assert "s3:" not in html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pytest
 
 from bemerc.live.inbox import Cue, End, Inbox, Picture, Sound
 from bemerc.live.recorded import play
@@ -59,3 +60,31 @@ def test_a_file_plays_at_its_own_speed_with_the_sound_before_each_frame(tmp_path
     assert heard == 8000
     assert isinstance(items[-1][1], End)
     assert items[-1][1].end_s == 0.5
+
+
+def sound(start_s: float | None = 0.0, seconds: float = 1.0) -> Sound:
+    return Sound(np.zeros(round(16_000 * seconds), np.float32), start_s)
+
+
+def test_sound_that_comes_too_fast_is_dropped_and_counted() -> None:
+    inbox = Inbox()
+    for n in range(100):
+        inbox.put(sound(float(n)))
+    inbox.put(End(100.0))
+    taken = [inbox.take() for _ in range(11)]
+    assert [one.start_s for one in taken[:10]] == list(range(10))  # type: ignore[union-attr]
+    assert (taken[10], inbox.dropped_sound_s) == (End(100.0), 90.0)
+    inbox.put(sound(101.0, 60.0))  # alone, however long
+    assert inbox.dropped_sound_s == 90.0
+
+
+@pytest.mark.parametrize("item", [sound(None), Cue("a")])
+def test_sound_without_a_clock_and_cues_wait_for_room(item: Sound | Cue) -> None:
+    inbox = Inbox()
+    putting = threading.Thread(target=lambda: [inbox.put(item) for _ in range(50)])
+    putting.start()
+    assert all(inbox.take() is item for _ in range(20))
+    inbox.close()  # who waits goes on
+    putting.join(10)
+    assert not putting.is_alive()
+    assert inbox.dropped_sound_s < 50

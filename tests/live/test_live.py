@@ -20,14 +20,18 @@ from bemerc.corpus.readers.recording import Cue
 from bemerc.corpus.transcribe import webvtt
 from bemerc.extraction.face import action_units
 from bemerc.extraction.face.head_pose import GAZE_COLUMNS, POSE_COLUMNS
+from bemerc.extraction.params import VideoParams
 from bemerc.extraction.store import Result
 from bemerc.language.inputs import prompts
 from bemerc.language.train import merc
-from bemerc.live import conversation
+from bemerc.live import conversation, events
+from bemerc.live.camera import RgbFrame
+from bemerc.live.onlooker import Onlooker
 from bemerc.live.turns import Turn
 from bemerc.pipeline import live
 from bemerc.pipeline.project import Project
 from tests import toy_language as language
+from tests.cli.test_bad_input import portrait
 from tests.live.talk import SPOKEN_S, Instant, make
 
 MEASURED = live.Setup(Project())
@@ -146,6 +150,21 @@ def test_a_frame_says_at_once_what_its_row_says_later(played: Played) -> None:
     assert len(same) > 10
     # While an utterance catches up, a tracker of the whole conversation tells in its place.
     assert np.mean(same) > 0.6
+
+
+def test_everybody_has_rows_where_everybody_is_kept() -> None:
+    params = VideoParams()
+    onlooker = Onlooker(replace(params, face=replace(params.face, keep="all")))
+    wide = np.concatenate([portrait()] * 2, axis=1)
+    for time_s in (0.0, 0.1, 0.2):
+        observed = onlooker.look(RgbFrame(wide, time_s), None)
+        units, others = onlooker.units(observed), onlooker.others(observed)
+    assert others is not None
+    assert len(observed.faces) == 1 + len(others) == 2
+    assert abs(units["face_x"] - others[0]["face_x"]) == pytest.approx(0.5, abs=0.02)
+    event = events.frame(observed, units, 0, 0.0, others)
+    assert event["others"][0].keys() == event["face"].keys()
+    assert Onlooker(params).others(observed) is None
 
 
 def test_a_pause_that_goes_on_costs_no_frame(clip: Path, played: Played) -> None:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, TrackSpan, open_cache, pack_landmarks, write_cache
+from bemerc.core.errors import BemercError
 from bemerc.corpus.corpora import caveat
-from bemerc.corpus.manifest import Utterance, write_manifest
+from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
-from bemerc.view import arrays, page_file, serve
+from bemerc.view import arrays, build, page_file, serve, sources
 from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
@@ -375,6 +377,31 @@ def test_what_is_not_there_is_said(world: Path) -> None:
     assert not (world / "x.html").exists()
 
 
+def test_what_is_of_another_corpus_is_told_of(world: Path, tmp_path: Path) -> None:
+    for name in ("face.h5", "manifest.jsonl", "predictions.jsonl"):
+        shutil.copy(world / name, tmp_path)
+    lines = (tmp_path / "predictions.jsonl").read_text().replace('"d/', '"other/')
+    (tmp_path / "predictions.jsonl").write_text(lines)
+    with open_cache(tmp_path / "face.h5", "face") as cache:
+        manifest = read_manifest(tmp_path / "manifest.jsonl")
+        beside = sources.of(manifest, {"face": cache}, tmp_path, None, None)
+        assert set(beside.predictions) == {"other/0", "other/1", "other/2"}  # a warning
+        with pytest.raises(BemercError, match="other/0"):
+            sources.of(manifest, {"face": cache}, tmp_path, tmp_path / "predictions.jsonl", None)
+        elsewhere = replace(manifest, utterances=tuple(replace(u, id=f"x/{u.id}") for u in manifest.utterances))
+        with pytest.raises(BemercError, match=r"x/d/0.*'d/0'"):
+            build.selected(replace(beside, manifest=elsewhere), ())
+
+
+def test_hidden_characters_of_strangers_are_seen(tmp_path: Path) -> None:
+    index = {"\u202eid": ["\x1b[2J", 1, None], "holds": ("a\x00",)}
+    page_file.write(tmp_path / "a.html", "\u202etitle", index, [])
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "\u202e" not in page
+    shown = json.loads(page.partition('id="index">')[2].partition("</script>")[0])
+    assert shown == {r"\u202eid": [r"\x1b[2J", 1, None], "holds": [r"a\x00"]}
+
+
 @pytest.mark.parametrize(
     "values", [[0.5, -1, np.nan], [np.inf, 3e38, -np.inf], [1e-45, np.nan], [0, np.inf], [np.nan], []]
 )
@@ -397,13 +424,14 @@ def test_a_title_that_looks_like_a_place_of_the_template_is_a_title(tmp_path: Pa
 
 
 def test_a_broken_clip_costs_its_own_part_of_the_video(world: Path, tmp_path: Path) -> None:
-    shutil.copy(world / "a b#1.mp4", tmp_path / "b.mp4")
-    (tmp_path / "a.mp4").write_bytes(b"no clip")
+    (tmp_path / "d").mkdir()
+    shutil.copy(world / "a b#1.mp4", tmp_path / "d/b.mp4")
+    (tmp_path / "d/a.mp4").write_bytes(b"no clip")
     columns = ("face_x", "face_y", "face_size")
     face = Features(np.full((5, 3), 0.5, np.float32), np.arange(5) / 10, columns)
     write_cache(
         tmp_path / "face.h5", modality="face", columns=columns, rate="clip", extractor="x/1", params={},
-        clips=[(id_, face, 0.5, None) for id_ in ("a", "b")], failures={},
+        clips=[(id_, face, 0.5, None) for id_ in ("d/a", "d/b")], failures={},
     )  # fmt: skip
     answer = bemerc("view", tmp_path, "--video-dir", tmp_path, "--video", tmp_path / "out.mp4")
     assert answer.returncode == 0, answer.stderr

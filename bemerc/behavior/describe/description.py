@@ -33,16 +33,22 @@ class Description:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """For people: the sentence of each slot, or why there is none."""
+        """For people: the sentence of each slot, or why there is none; none twice."""
         titles = {slot: slot.replace("_", " ").capitalize() for slot in SLOTS}
-        return [
+        lines = (
             getattr(self, slot) or f"{titles[slot]}: could not be measured. {self.reasons.get(slot, '')}".rstrip()
             for slot in SLOTS
-        ]
+        )
+        return list(dict.fromkeys(lines))
+
+    def distinct(self) -> dict[str, str]:
+        """Slot -> sentence, without those that an earlier slot has ("No body was visible." is body and posture)."""
+        slots = {getattr(self, slot): slot for slot in reversed(SLOTS)}
+        return {slot: text for slot in SLOTS if slots[text := getattr(self, slot)] == slot and text}
 
     def sentences(self) -> list[str]:
-        """The sentences that there are."""
-        return [text for slot in SLOTS if (text := getattr(self, slot))]
+        """The sentences that there are, none twice."""
+        return list(self.distinct().values())
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description], fitted: str = "") -> None:

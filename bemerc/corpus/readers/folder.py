@@ -1,4 +1,5 @@
-"""Read a folder of clips without words and labels: one dialogue per folder, turns in natural order of their names.
+"""Read a folder of clips without words and labels: a dialogue per folder in it, turns in natural order of their names.
+Clips directly in it are no conversation that anybody named: each is a dialogue of its own.
 
 Ids are the paths below the folder without suffix; where two files would share one, with suffix.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -87,10 +88,12 @@ def reading(listing: Listing, name: str = "", speaker: str = NOBODY) -> Reading:
     directory, clips = listing.directory, listing.clips
     prefix = f"{name}/" if name else ""
     ids = _ids(clips, directory)
+    folders = {_id(path.parent, directory) for path in clips}
     position: Counter[str] = Counter()
     utterances = []
     for path in clips:
-        dialogue = prefix + _dialogue(path, directory)
+        inner = _id(path.parent, directory)
+        dialogue = prefix + (inner if inner != "." else _alone_in(ids[path], path.suffix, folders))
         utterances.append(
             Utterance(prefix + ids[path], dialogue, position[dialogue], person(speaker), "", None, "test", str(path))
         )
@@ -116,11 +119,13 @@ def unread(directory: Path, files: Iterable[Path]) -> list[Finding]:
 
 def from_ids(ids: Iterable[str]) -> Reading:
     """Utterances with nothing but ids, such as those of imported features: the dialogue is the part before the last /,
-    and turns are in natural order."""
+    without one the utterance is its own; turns are in natural order."""
+    ordered = sorted(ids, key=natural_id)
+    folders = {id_.rpartition("/")[0] for id_ in ordered}
     position: Counter[str] = Counter()
     utterances = []
-    for id_ in sorted(ids, key=natural_id):
-        dialogue = id_.rpartition("/")[0] or "clips"
+    for id_ in ordered:
+        dialogue = id_.rpartition("/")[0] or _alone_in(id_, " (clip)", folders)
         utterances.append(Utterance(id_, dialogue, position[dialogue], NOBODY, "", None, "test", None))
         position[dialogue] += 1
     return Reading("", tuple(utterances))
@@ -206,7 +211,8 @@ def _id(path: Path, directory: Path) -> str:
     return unicodedata.normalize("NFC", path.relative_to(directory).as_posix())
 
 
-def _dialogue(path: Path, directory: Path) -> str:
-    """The clip's folder below ``directory``; for clips directly in it, its own name."""
-    inner = _id(path.parent, directory)
-    return inner if inner != "." else unicodedata.normalize("NFC", directory.resolve().name) or "clips"
+def _alone_in(id_: str, suffix: str, folders: Set[str]) -> str:
+    """The dialogue of a clip in no folder: its id, longer where a folder is called so."""
+    while id_ in folders:
+        id_ += suffix
+    return id_

@@ -5,8 +5,8 @@
     call.mp4,Ben,0.5 0 1 1,2,,600
     call.mp4,Ben,0 0.5 1 1,2,600,
 
-tile: a part of the picture (left, right, four fractions), or auto or blank: Ann's face is the one of the whole picture
-whose mouth moves with her sound, wherever it is. audio: a file with that person's own sound, or the number of a sound
+tile: a part of the picture (left, right, four fractions); blank: Ann's face is the one of the whole picture whose mouth
+moves with her sound, wherever it is. audio: a file with that person's own sound, or the number of a sound
 track of the recording; blank: the recording's. start_s, end_s: from when to when a row holds; blank: from its beginning,
 to its end.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from bemerc.core.terminal import printable
 from bemerc.corpus.crops import Crop, read_crop
 from bemerc.corpus.delimited import read_table
-from bemerc.corpus.manifest import LISTENER_MARK, Utterance
+from bemerc.corpus.manifest import LISTENER_MARK, MAX_TRACKS, Utterance
 from bemerc.corpus.readers import subtitles
 from bemerc.corpus.reading import Finding, person, stop_at
 
@@ -31,6 +31,11 @@ NAME = "participants.csv"
 NEEDED = ("recording", "speaker")
 OPTIONAL = ("tile", "audio", "start_s", "end_s")
 _AGAIN = "Correct the table and run the same command again."
+_NO_AUTO = (
+    "tiles are not looked for, so auto is none. Write left, right or 'left top right bottom' as fractions of the frame, such "
+    "as 0 0 0.5 0.5 for the first of four; or leave it blank, and of the whole picture the face is measured that moves with "
+    "this person's sound."
+)
 # An utterance may reach this far into another layout: cues are seldom exact.
 _SLACK_S = 0.2
 
@@ -132,6 +137,8 @@ def _rows(path: Path, clips: Sequence[Path]) -> list[Place]:
         wrong: list[str] = []
         rows.append(_place(row.line, row.cells, path.parent, clips, wrong))
         faults += [f"{where}, line {row.line}: {fault}" for fault in wrong]
+    if not rows and not faults:
+        faults.append(f"{where}: it has no row. Add one for every person in a recording, or remove the table.")
     places = [place for place in rows if place is not None]
     for a, b in combinations(places, 2):
         if (a.recording, a.speaker) == (b.recording, b.speaker) and min(a.end_s, b.end_s) > max(a.start_s, b.start_s):
@@ -149,8 +156,9 @@ def _place(line: int, cells: Mapping[str, str], folder: Path, clips: Sequence[Pa
     if not speaker or LISTENER_MARK in speaker:
         faults.append(f"speaker must be the name that the subtitles have, without {LISTENER_MARK}.")
     recording = _recording(written["recording"], clips, faults)
-    tile = "" if written["tile"].lower() == "auto" else written["tile"]
-    crop = read_crop(tile, faults, "tile (or auto)")
+    if written["tile"].lower() == "auto":
+        faults.append(_NO_AUTO)
+    crop = read_crop("" if _NO_AUTO in faults else written["tile"], faults, "tile")
     sound, track = _audio(written["audio"], folder, faults)
     start_s, end_s = _time(written, "start_s", 0.0, faults), _time(written, "end_s", inf, faults)
     if not faults and end_s <= start_s:
@@ -161,9 +169,9 @@ def _place(line: int, cells: Mapping[str, str], folder: Path, clips: Sequence[Pa
 
 
 def _recording(written: str, clips: Sequence[Path], faults: list[str]) -> Path | None:
-    name = unicodedata.normalize("NFC", written)
-    matches = [c for c in clips if name in (unicodedata.normalize("NFC", n) for n in (c.name, c.stem))]
-    exact = [c for c in matches if unicodedata.normalize("NFC", c.name) == name]
+    name = _nfc(written)
+    matches = [c for c in clips if name in (_nfc(c.name), _nfc(c.stem))]
+    exact = [c for c in matches if _nfc(c.name) == name]
     if len(exact or matches) == 1:
         return (exact or matches)[0]
     what = (
@@ -179,14 +187,29 @@ def _audio(written: str, folder: Path, faults: list[str]) -> tuple[Path | None, 
     if not written:
         return None, None
     if written.isascii() and written.isdigit():
-        if int(written) < 1:
+        number = int(written[:9])
+        if not 1 <= number < MAX_TRACKS:
             faults.append("audio must be a file, or the number of a sound track, from 1.")
-        return None, int(written)
-    path = folder / written
-    if "\0" in written or not path.is_file():
+        return None, number
+    if (path := _file(folder, written)) is None:
         faults.append(f"audio '{printable(written, 60)}': there is no such file beside the table.")
-        return None, None
     return path, None
+
+
+def _file(folder: Path, written: str) -> Path | None:
+    """A file below the table's folder, or elsewhere by its whole path; None where there is none, or none can be."""
+    try:
+        path = folder / written
+        if path.is_file():
+            return path
+        return next((one for one in path.parent.iterdir() if _nfc(one.name) == _nfc(path.name) and one.is_file()), None)
+    except (OSError, ValueError):  # a name that is too long, a zero
+        return None
+
+
+def _nfc(name: str) -> str:
+    """macOS decomposes the ü of a file's name, and a table has it as it was typed."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _time(written: Mapping[str, str], column: str, absent: float, faults: list[str]) -> float:

@@ -28,10 +28,11 @@ __all__ = ["Cue", "Params", "from_cues", "read_all", "read_cues", "read_dir", "w
 
 SUBTITLES = subtitles.SUFFIXES
 TABLES = (".csv", ".tsv")
+_WORKBOOKS = (".xlsx", ".xls", ".ods", ".numbers", ".tsv")
 SUFFIXES = (*SUBTITLES, *TABLES)
 ADVICE = f"Put a file of the same name ending in {', '.join(SUFFIXES)} beside the video, or have it transcribed (--asr MODEL, prepare.recording.asr)."
-# Of a folder's clips, those up to Whisper's window are turns of the folder's dialogue; longer ones are recordings,
-# which are dialogues of their own. (Ours.)
+# Of a dialogue's folder, the clips up to Whisper's window are turns; longer ones are recordings, which are dialogues of
+# their own. (Ours.)
 TURN_S = 30.0
 
 # Video -> its transcript.
@@ -103,8 +104,9 @@ def is_long(path: Path) -> bool:
 
 
 def read_dir(directory: Path, transcripts: Transcripts = NONE, is_long: Callable[[Path], bool] = is_long) -> Reading:
-    """Read a folder of clips, or a single clip: a folder is one dialogue, with a turn per clip, or per cue where there
-    are subtitles beside it. A recording longer than TURN_S with subtitles or a transcript is a dialogue of its own.
+    """Read a folder of clips, or a single clip: a folder in it is one dialogue, with a turn per clip, or per cue where
+    there are subtitles beside it. Clips directly in it, and recordings longer than TURN_S with subtitles or a transcript,
+    are dialogues of their own.
 
     ``is_long`` says which clips are recordings. Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
     a CSV beside a clip may be anything; one that lists utterances is a finding.
@@ -240,6 +242,18 @@ def _paired(
     tables = [path for path in listing.others if path.suffix.lower() in TABLES and TABLES[0] not in suffixes]
     tables = [path for path in tables if table.lists_utterances(path)]
     rest = [p for p in listing.others if p.suffix.lower() not in (*suffixes, *subtitles.UNREAD) and p not in tables]
+    workbooks = [path for path in rest if path.stem.lower() == "participants" and path.suffix.lower() in _WORKBOOKS]
+    rest = [path for path in rest if path not in workbooks]
+    findings += [
+        Finding(
+            "table",
+            path.as_posix(),
+            f"Who is where is not read from a workbook. Save it from the spreadsheet as {participants.NAME} (CSV UTF-8).",
+            "leaves out",
+            needs_you=True,
+        )
+        for path in workbooks
+    ]
     findings += [
         Finding(
             "table",
@@ -258,7 +272,7 @@ def _paired(
 def _with_participants(listing: folder.Listing, directory: Path) -> tuple[folder.Listing, Participants]:
     """The tables of participants in a folder, or beside a single clip; and the listing without them and without the files
     of one person's sound."""
-    tables = [path for path in listing.others if path.name == participants.NAME]
+    tables = [path for path in listing.others if path.name.lower() == participants.NAME]
     if directory.is_file() and (beside := directory.with_name(participants.NAME)).is_file():
         tables, listing = [beside], replace(listing, clips=tuple(folder.listed(directory.parent).clips))
     people = participants.read(tables, listing.clips)

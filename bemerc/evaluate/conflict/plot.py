@@ -11,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from bemerc.core.terminal import in_picture
 from bemerc.evaluate import plots
 from bemerc.evaluate.conflict.judge import Judgment
 from bemerc.evaluate.intervals import Interval
@@ -78,7 +79,16 @@ def _lines(axes: Axes, rows: Sequence[tuple[str, Sequence[Interval]]], apart: in
         places = [x + shift for x in range(len(values))]
         heights = [math.nan if one.value is None else 100 * one.value for one in values]  # a line breaks at NaN
         axes.plot(places[apart:], heights[apart:], color=color, linewidth=1.6, zorder=2)
-        axes.plot(places, heights, color=color, marker=marker, markersize=5, linestyle="none", label=name, zorder=3)
+        axes.plot(
+            places,
+            heights,
+            color=color,
+            marker=marker,
+            markersize=5,
+            linestyle="none",
+            label=in_picture(name),
+            zorder=3,
+        )
         for x, one in enumerate(values):
             if one.low is not None and one.high is not None:
                 axes.plot(

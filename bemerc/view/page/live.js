@@ -145,7 +145,8 @@ const RECEIVERS = {
   voice: (voice) => { curves.add("voice", voice.time_s, voice); },
   begin: ({ start_s }) => { curves.begin(start_s); },
   utterance: (turn) => showTurn(turn),
-  summary: (figures) => { byId("figures").textContent = `${figures.frames} frames measured, ${figures.dropped} dropped.`; },
+  summary: (figures) => { byId("figures").textContent = `${figures.frames} frames measured, ${figures.dropped} dropped.` +
+    (figures.dropped_sound_s ? ` ${figures.dropped_sound_s} s of sound dropped.` : ""); },
   error: ({ text }) => stop(text),
 };
 function receive(message) { RECEIVERS[message.event]?.(message); }
@@ -174,7 +175,7 @@ function drawAll(drawing, look, width, height) {
   if (look.joints) strokeAll(drawing, index.bones.map((bone) => bone.map((n) => at(look.joints, n))), width, height, "#ffb347", 2.2);
   look.faces.forEach((face, n) => {
     const main = n === look.main;
-    if (main) strokeAll(drawing, index.lines.map((line) => line.map((k) => at(face.mesh, k))), width, height, "#8ee3ff", 1.1);
+    strokeAll(drawing, index.lines.map((line) => line.map((k) => at(face.mesh, k))), width, height, main ? "#8ee3ff" : "#c9c9c9", 1.1);
     const [left, top, right, bottom] = face.box.map((edge, k) => (edge / STEPS) * (k % 2 ? height : width));
     drawing.lineWidth = 3; drawing.strokeStyle = "#000a"; drawing.strokeRect(left, top, right - left, bottom - top);
     drawing.lineWidth = 1.5; drawing.strokeStyle = main ? "#ffffff" : "#aaaaaa"; drawing.strokeRect(left, top, right - left, bottom - top);
