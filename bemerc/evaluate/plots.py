@@ -27,7 +27,7 @@ MODEL, BASELINE, CEILING, GHOST, INK, PALE = "#2f6fb5", "#dda06a", "#7d93ab", "#
 # Light to dark in the order of the variants, so that the order is visible in grey too.
 SHADES = ("#9cc3e8", "#4f92cf", "#1f5fa8", "#0c2f5c")
 DPI = 150
-_LONGEST = 40  # characters of a name
+_LONGEST, _LONGEST_LABEL = 40, 20  # characters of a name
 GAP = 0.5  # rows between two groups of the ladder
 
 
@@ -133,7 +133,7 @@ def save_confusions(path: Path, labels: Sequence[str], counts: Mapping[str, NDAr
 
 
 def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArray[np.int64], *, named: bool) -> None:
-    labels = [_name(label) for label in labels]
+    labels = [in_picture(label, _LONGEST_LABEL) for label in labels]
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(table):
@@ -143,7 +143,7 @@ def _confusion_matrix(axes: Axes, name: str, labels: Sequence[str], table: NDArr
             )
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(labels)), labels if named else [""] * len(labels), fontsize=8)
-    axes.set_title(_name(name), fontsize=10)
+    axes.set_title(in_picture(name, _LONGEST_LABEL), fontsize=10)
     axes.set_xlabel("predicted", fontsize=9)
     if named:
         axes.set_ylabel("gold label", fontsize=9)
@@ -165,7 +165,9 @@ def save_per_class(path: Path, labels: Sequence[str], f1: Mapping[str, Sequence[
             if bar.low is not None and bar.high is not None:
                 axes.plot([x, x], [100 * bar.low, 100 * bar.high], color=INK, linewidth=1.0, zorder=3)
     axes.set_xticks(
-        range(len(labels)), [f"{_name(label)}\n{n}" for label, n in zip(labels, support, strict=True)], fontsize=9
+        range(len(labels)),
+        [f"{in_picture(label, _LONGEST_LABEL)}\n{n}" for label, n in zip(labels, support, strict=True)],
+        fontsize=9,
     )
     axes.set_ylim(0, 100)
     axes.set_ylabel("F1 (%)", fontsize=9)
