@@ -239,6 +239,11 @@ def to_mmsa(caches: Mapping[Kind, FrameCache], out: Path, manifest: Manifest | N
     features are made by its own models from raw_text.
     """
     rows = _rows(caches, manifest)
+    if manifest is not None and not any(split["id"] for split in rows.values()):
+        raise CacheError(
+            f"{manifest.folder}: none of its {len(manifest.utterances)} utterances is in these caches. Name what they were measured "
+            "of with --manifest or --video-dir."
+        )
     size = sum(_padded_bytes(cache, split["id"]) for split in rows.values() for cache in caches.values())
     if size > _MOST_BYTES:
         raise CacheError(

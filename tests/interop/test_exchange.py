@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,8 @@ def test_mmsa_there_and_back(tmp_path: Path) -> None:
     with open_cache(face_cache(tmp_path / "face.h5")) as cache:
         before = {id_: cache[id_] for id_ in cache}
         assert len(to_mmsa({"face": cache}, tmp_path / "mmsa.pkl", corpus).files) == 3
+        with pytest.raises(CacheError, match="other"):
+            to_mmsa({"face": cache}, tmp_path / "no.pkl", replace(manifest(("x", "test", None)), folder=Path("other")))
     content = pickle.loads((tmp_path / "mmsa.pkl").read_bytes())
     assert set(content) == {"train", "valid", "test"}
     assert content["valid"]["vision"].shape == (1, 30, 24)
