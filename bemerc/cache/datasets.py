@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import h5py
@@ -78,9 +79,16 @@ class GrowingRows:
         self.start = end
 
 
-def strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    """Fixed-length UTF-8: unlike variable-length strings these read at once and give the same bytes each time."""
-    encoded = [text.encode() for text in texts]
-    dtype = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
-    packing = {"compression": "gzip", "compression_opts": 4} if encoded else {}
-    group.create_dataset(name, data=np.array(encoded, dtype=dtype), **packing)
+def strings(group: h5py.Group, name: str, texts: Callable[[], Iterable[str]]) -> None:
+    """Fixed-length UTF-8: unlike variable-length strings these read at once and give the same bytes each time. The texts
+    are asked for twice, for their longest and for themselves, and written a few chunks at a time."""
+    count, longest = 0, 1
+    for text in texts():
+        count, longest = count + 1, max(longest, len(text.encode()))
+    dtype = h5py.string_dtype("utf-8", longest)
+    packing = {"compression": "gzip", "compression_opts": 4} if count else {}
+    dataset = group.create_dataset(name, shape=(count,), dtype=dtype, **packing)
+    rest, start = iter(texts()), 0
+    while block := [text.encode() for text in itertools.islice(rest, 64 * dataset.chunks[0] if count else 1)]:
+        dataset[start : start + len(block)] = np.array(block, dtype=dtype)
+        start += len(block)

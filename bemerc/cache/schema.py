@@ -93,7 +93,7 @@ class PackedLandmarks:
     scale: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrackSpan:
     """The rows first to end - 1 are of one face: its track's number, the score of that choice (0 to 1), and how many
     tracks its shot had. Rows in between that do not show it are NaN."""
@@ -105,7 +105,7 @@ class TrackSpan:
     tracks: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The choice of an utterance's target face.
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,9 +95,9 @@ def write_cache(
             file.attrs.update(head)
             rows = output.until_error(_in_order(clips, failures, tuple(columns)))
             ids, sums = _write_body(file, tuple(columns), rows)
-            pairs = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
+            pairs: dict[str, Mapping[str, str]] = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
             # Filled while the rows were written.
-            pairs |= {"choices": {id_: choice.as_json() for id_, choice in choices.items()}} if choices else {}
+            pairs |= {"choices": _ChoiceTexts(choices)} if choices else {}
             for name, texts in pairs.items():
                 _pairs(file, name, PAIRS[name], texts)
             if others is not None:
@@ -158,8 +159,8 @@ def _write_others(
     """Write the group of other people; returns what of it the cache's own checksum covers."""
     rows = output.until_error(_in_order(others.clips, others.failures, columns, split_other))
     ids, sums = _write_body(group, columns, rows)
-    choices = {id_: choice.as_json() for id_, choice in others.choices.items()}
-    pairs = {"failures": others.failures, "notes": {}, "sources": others.sources, "choices": choices}
+    pairs = {"failures": others.failures, "notes": {}, "sources": others.sources}
+    pairs |= {"choices": _ChoiceTexts(others.choices)}
     for name, texts in pairs.items():
         _pairs(group, name, PAIRS[name], texts)
     covered = {f"{OTHERS}/{name}": texts for name, texts in pairs.items()}
@@ -198,8 +199,7 @@ def _write_body(
     scale = GrowingRows(file, "landmarks_scale", (4,), np.dtype(np.float32), np.nan)
     ids: list[str] = []
     sums: list[str] = []
-    durations: list[float] = []
-    offsets = [0]
+    durations, offsets = array("d"), array("q", [0])
     for id_, features, duration_s, landmarks in rows:
         _check_row(id_, features, columns)
         values.append(features.values)
@@ -218,18 +218,34 @@ def _write_body(
     if points.used:
         points.close(offsets[-1])
         scale.close(offsets[-1])
-    strings(file, "ids", ids)
-    strings(file, "columns", columns)
-    file.create_dataset("offsets", data=np.asarray(offsets, np.int64))
-    file.create_dataset("duration_s", data=np.asarray(durations, np.float64))
-    strings(file, checksum.DATASET, sums)
+    strings(file, "ids", lambda: ids)
+    strings(file, "columns", lambda: columns)
+    file.create_dataset("offsets", data=np.frombuffer(offsets, np.int64))
+    file.create_dataset("duration_s", data=np.array(durations, np.float64))
+    strings(file, checksum.DATASET, lambda: sums)
     return ids, sums
 
 
 def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) -> None:
-    group = file.create_group(name)
-    strings(group, "ids", sorted(texts))
-    strings(group, second, [texts[id_] for id_ in sorted(texts)])
+    group, ids = file.create_group(name), sorted(texts)
+    strings(group, "ids", lambda: ids)
+    strings(group, second, lambda: (texts[id_] for id_ in ids))
+
+
+class _ChoiceTexts(Mapping[str, str]):
+    """Choices as JSON, made when they are asked for."""
+
+    def __init__(self, choices: Mapping[str, Choice]) -> None:
+        self._choices = choices
+
+    def __getitem__(self, id_: str) -> str:
+        return self._choices[id_].as_json()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
 
 
 def _check_row(id_: str, features: Features, columns: tuple[str, ...]) -> None:

@@ -56,9 +56,12 @@ def unmeasured(spec: ExtractorSpec, plan: Plan, store: Store, lost: Mapping[str,
     stored failure cannot be read."""
     result = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent))
     damaged: DamagedError | None = None
-    for id_, keys in plan.keys.items():
+    unfinished = store.unfinished(spec.modality, [keys[spec.modality] for keys in plan.keys.values()])
+    for id_, keys in plan.keys.items() if unfinished else ():
         key = keys[spec.modality]
-        state = store.state(spec.modality, key)
+        if key not in unfinished:
+            continue
+        state = unfinished[key]
         if state is Failure:
             try:
                 failure = store.failure(spec.modality, key)
@@ -66,9 +69,9 @@ def unmeasured(spec: ExtractorSpec, plan: Plan, store: Store, lost: Mapping[str,
                 damaged = error
                 continue
             (result.absent if failure.absent else result.failures)[id_] = failure.reason
-        elif state is None and key in lost:
+        elif key in lost:
             result.retryable[id_] = lost[key]
-        elif state is None:
+        else:
             raise CacheError(
                 f"{store.folder}: a stored result was deleted by another process, such as a run that drops landmarks. Run the "
                 "same command again."

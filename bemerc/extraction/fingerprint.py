@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # Raised when media/ comes to give other pixels, times or samples, or when a result comes to be written in another way.
 DECODING = 2
@@ -17,7 +17,7 @@ DECODING = 2
 WITHOUT_LANDMARKS = ".bare"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A segment of a clip: seconds from its start, and a crop (left, top, right, bottom) as fractions of the frame.
     None = all of it. The field names are part of the fingerprint.
@@ -49,17 +49,32 @@ def fingerprint(
 
     Leaving out landmarks changes no number: a result without them has the key of the one with them, and a suffix.
     """
+    return fingerprint_by(clip_hash, segment, extractor_key(modality, version, params), decoding)
+
+
+class ExtractorKey(NamedTuple):
+    """An extractor's part of its results' fingerprints, which is computed once for all clips of a corpus."""
+
+    text: str
+    suffix: str
+
+
+def extractor_key(modality: str, version: str, params: Mapping[str, Any]) -> ExtractorKey:
+    """The part of a fingerprint that is the same for every clip."""
     bare = params.get("landmarks") is False
-    parts = [
-        decoding,
-        clip_hash,
-        segment.as_key(),
-        modality,
-        version,
-        {**params, "landmarks": True} if bare else params,
-    ]
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return digest[:40] + (WITHOUT_LANDMARKS if bare else "")
+    parts = [modality, version, {**params, "landmarks": True} if bare else params]
+    return ExtractorKey(json.dumps(parts, sort_keys=True)[1:-1], WITHOUT_LANDMARKS if bare else "")
+
+
+def fingerprint_by(clip_hash: str, segment: Segment, extractor: ExtractorKey, decoding: int = DECODING) -> str:
+    """As ``fingerprint``."""
+    text = f"[{decoding}, {json.dumps(clip_hash)}, {_as_json(segment)}, {extractor.text}]"
+    return hashlib.sha256(text.encode()).hexdigest()[:40] + extractor.suffix
+
+
+@functools.lru_cache(64)
+def _as_json(segment: Segment) -> str:
+    return json.dumps(segment.as_key(), sort_keys=True)
 
 
 @functools.cache

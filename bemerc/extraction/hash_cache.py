@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bemerc.core import atomic
@@ -24,9 +23,12 @@ from bemerc.extraction.errors import check_regular
 
 # A file changed twice within one tick of a disk's clock looks unchanged: younger files are hashed anew each time.
 _TICK_S = 2.0
+# A line: the path's hash, size, time, inode, and the content's hash.
+_LINE = re.compile(r'\["([0-9a-f]{32})", (\d{1,20}, -?\d{1,20}, \d{1,20}, "[0-9a-f]{64}"\])\n?', re.ASCII)
+_DIGEST_AND_END = 66
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileIdentity:
     """What tells, without reading it, that a file has not changed."""
 
@@ -61,34 +63,43 @@ class FileHashCache:
 
     def __init__(self, folder: Path, name: str = "contents.jsonl") -> None:
         self._path = folder / name
-        self._entries: dict[str, tuple[FileIdentity, str]] = {}
+        self._entries: dict[str, str] = {}  # hash of the path -> the rest of its line
         try:
             check_regular(self._path)
-            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+            with self._path.open(encoding="utf-8", errors="replace") as lines:
+                with_paths = [True for line in lines if self._add(line)]
         except (OSError, ValueError):
+            self._entries.clear()
             return
-        with_paths = [self._add(line) for line in lines]
-        if any(with_paths):  # an earlier release wrote the paths themselves
+        if with_paths:  # an earlier release wrote the paths themselves
             with contextlib.suppress(DiskError):
-                atomic.write_text(self._path, "".join(_line(key, *entry) for key, entry in self._entries.items()))
+                atomic.write_text(self._path, "".join(f'["{key}", {rest}\n' for key, rest in self._entries.items()))
 
     def _add(self, line: str) -> bool:
         """Add one line of the file; returns whether it holds a path in clear."""
+        match = _LINE.fullmatch(line)
+        if match:
+            self._entries[match[1]] = match[2]
+        return match is None and self._add_earlier(line)
+
+    def _add_earlier(self, line: str) -> bool:
         try:
-            key, size, mtime_ns, inode, digest = parse_json(line, "a line of the hash cache")
+            path, size, mtime_ns, inode, digest = parse_json(line, "a line of the hash cache")
         except (ValueError, TypeError, JsonError):  # a line that two machines wrote into each other
             return False
         numbers = (size, mtime_ns, inode)
-        if not (isinstance(key, str) and all(type(n) is int for n in numbers) and _is_sha256(digest)):
+        if not (
+            isinstance(path, str) and os.sep in path and all(type(n) is int for n in numbers) and _is_sha256(digest)
+        ):
             return False
-        is_path = os.sep in key
-        self._entries[_hashed_path(key) if is_path else key] = (FileIdentity(*numbers), digest)
-        return is_path
+        self._entries[_hashed_path(path)] = _rest(FileIdentity(*numbers), digest)
+        return True
 
     def lookup(self, path: Path | Url, identity: FileIdentity) -> str | None:
         """The hash of ``path`` if the file was hashed before and has this identity since."""
-        cached, digest = self._entries.get(_cache_key(path), (None, ""))
-        return digest if cached == identity else None
+        rest = self._entries.get(_cache_key(path), "")
+        digest = rest[-_DIGEST_AND_END:-2]
+        return digest if rest and rest == _rest(identity, digest) else None
 
     def hash_files(
         self, paths: Iterable[Path], advance: Callable[[int], None]
@@ -141,7 +152,11 @@ def unreadable_file(path: Path, error: OSError) -> UnreadableFile:
 
 
 def _line(key: str, identity: FileIdentity, digest: str) -> str:
-    return json.dumps([key, *asdict(identity).values(), digest]) + "\n"
+    return f'["{key}", {_rest(identity, digest)}\n'
+
+
+def _rest(identity: FileIdentity, digest: str) -> str:
+    return f'{identity.size}, {identity.mtime_ns}, {identity.inode}, "{digest}"]'
 
 
 def _cache_key(path: Path | Url) -> str:

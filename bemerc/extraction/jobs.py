@@ -13,14 +13,14 @@ from bemerc.core.config import to_mapping
 from bemerc.core.objects import Url, is_url
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.corpus.readers import folder
-from bemerc.extraction.fingerprint import WHOLE_CLIP, Segment, fingerprint
+from bemerc.extraction.fingerprint import WHOLE_CLIP, ExtractorKey, Segment, extractor_key, fingerprint_by
 from bemerc.extraction.hash_cache import FileIdentity
 
 # A clip's sound track: auto, the one with a voice, or a number, from 1.
 Track = Literal["auto"] | int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One utterance, or a listener in it: its id, its clip (None where the corpus has none), and its segment of the clip.
 
@@ -109,7 +109,11 @@ class ExtractorSpec:
 
     def key(self, clip_hash: str, segment: Segment) -> str:
         """The store key of a segment's result."""
-        return fingerprint(clip_hash, segment, self.modality, self.version, self.recorded_params)
+        return fingerprint_by(clip_hash, segment, self._key)
+
+    @cached_property
+    def _key(self) -> ExtractorKey:
+        return extractor_key(self.modality, self.version, self.recorded_params)
 
 
 def extractor_spec(modality: Kind, module: str, params: Any, track: Track = "auto") -> ExtractorSpec:

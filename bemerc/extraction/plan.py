@@ -20,6 +20,8 @@ from bemerc.extraction.hash_cache import (
 from bemerc.extraction.jobs import ExtractorSpec, Job, Request, Task, segment_error
 from bemerc.extraction.store import Store
 
+_Files = dict[str, HashedFile | UnreadableFile]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -57,20 +59,19 @@ class Plan:
 def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store, *, retry_failed: bool = False) -> Plan:
     """Hash the clips (by the store's hash cache) and look up every result. ``retry_failed`` drops stored failures
     first."""
-    paths = {path for job in jobs for path in (job.path, job.sound) if path is not None}
+    paths = {_text(path): path for job in jobs for path in (job.path, job.sound) if path is not None}
     files = _hashes(paths, FileHashCache(store.folder))
     keys: dict[str, dict[str, str]] = {}
     clip_hashes: dict[str, str] = {}
     failures: dict[str, str] = {}
     retryable: dict[str, str] = {}
     absent: dict[str, str] = {}
-    clips: dict[str, tuple[Path | Url, FileIdentity, dict[Segment, Request]]] = {}
     for job in jobs:
         error = segment_error(job.segment)
         if job.path is None:
             absent[job.id] = "The corpus has no clip for it."
             continue
-        file, sound = files[job.path], None if job.sound is None else files[job.sound]
+        file, sound = files[_text(job.path)], None if job.sound is None else files[_text(job.sound)]
         if error is not None:
             failures[job.id] = error
         elif isinstance(file, UnreadableFile):
@@ -78,20 +79,40 @@ def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store,
         elif isinstance(sound, UnreadableFile):
             (retryable if sound.retryable else failures)[job.id] = f"The speaker's own sound: {sound.reason}"
         else:
-            identity, clip_hash = file
-            segment = job.segment if sound is None else replace(job.segment, sound=sound[1])
-            clip_hashes[job.id] = clip_hash
-            keys[job.id] = {spec.modality: spec.key(clip_hash, segment) for spec in specs}
-            missing = _missing(keys[job.id], store, retry_failed)
-            if missing:
-                request = Request(segment, missing, job.sound)
-                clips.setdefault(clip_hash, (job.path, identity, {}))[2][segment] = request
+            clip_hashes[job.id] = file[1]
+            keys[job.id] = {spec.modality: spec.key(file[1], _segment(job, files)) for spec in specs}
+    tasks = _tasks(jobs, keys, files, store, retry_failed)
+    return Plan(keys, clip_hashes, failures, retryable, absent, tasks, {job.id for job in jobs if job.listener})
+
+
+def _segment(job: Job, files: _Files) -> Segment:
+    """The job's segment, with the hash of the sound that it names."""
+    sound = None if job.sound is None else files[_text(job.sound)]
+    return replace(job.segment, sound=sound[1]) if isinstance(sound, tuple) else job.segment
+
+
+def _tasks(
+    jobs: Sequence[Job], keys: Mapping[str, Mapping[str, str]], files: _Files, store: Store, retry_failed: bool
+) -> list[Task]:
+    """A task for every clip of which the store lacks something; largest file first."""
+    missing = _missing(keys, store, retry_failed)
+    clips: dict[str, tuple[Path | Url, FileIdentity, dict[Segment, Request]]] = {}
+    for job in jobs if missing else ():
+        wanted = {m: key for m, key in keys.get(job.id, {}).items() if key in missing}
+        file = files[_text(job.path)] if wanted and job.path is not None else None
+        if isinstance(file, tuple) and job.path is not None:
+            (identity, clip_hash), segment = file, _segment(job, files)
+            request = Request(segment, wanted, job.sound)
+            clips.setdefault(clip_hash, (job.path, identity, {}))[2][segment] = request
     tasks = [
         _task(clip_hash, path, identity, tuple(requests.values()))
         for clip_hash, (path, identity, requests) in clips.items()
     ]
-    tasks.sort(key=lambda task: (-task.identity.size, task.clip_hash))
-    return Plan(keys, clip_hashes, failures, retryable, absent, tasks, {job.id for job in jobs if job.listener})
+    return sorted(tasks, key=lambda task: (-task.identity.size, task.clip_hash))
+
+
+def _text(path: Path | Url) -> str:
+    return path.text if isinstance(path, Url) else str(path)
 
 
 def _task(clip_hash: str, clip: Path | Url, identity: FileIdentity, requests: tuple[Request, ...]) -> Task:
@@ -100,19 +121,25 @@ def _task(clip_hash: str, clip: Path | Url, identity: FileIdentity, requests: tu
     return Task(clip_hash, clip, identity, requests)
 
 
-def _missing(keys: Mapping[str, str], store: Store, retry_failed: bool) -> dict[str, str]:
-    """The keys, by modality, of which the store has neither a result nor a failure."""
-    if retry_failed:
-        for modality, key in keys.items():
-            store.drop_failures(modality, key)
-    return {modality: key for modality, key in keys.items() if store.state(modality, key) is None}
+def _missing(keys: Mapping[str, Mapping[str, str]], store: Store, retry_failed: bool) -> set[str]:
+    """The keys of which the store has neither a result nor a failure."""
+    by_modality: dict[str, list[str]] = {}
+    for of in keys.values():
+        for modality, key in of.items():
+            by_modality.setdefault(modality, []).append(key)
+            if retry_failed:
+                store.drop_failures(modality, key)
+    unfinished = [store.unfinished(modality, wanted) for modality, wanted in by_modality.items()]
+    return {key for states in unfinished for key, state in states.items() if state is None}
 
 
-def _hashes(clips: Collection[Path | Url], cache: FileHashCache) -> Mapping[Path | Url, HashedFile | UnreadableFile]:
-    """Each clip's identity and hash, or why it cannot be read."""
-    remote = {clip for clip in clips if isinstance(clip, Url)}
-    local = {clip for clip in clips if not isinstance(clip, Url)}
-    return dict((*_local_hashes(local, cache).items(), *(_remote_hashes(remote, cache).items() if remote else ())))
+def _hashes(clips: Mapping[str, Path | Url], cache: FileHashCache) -> _Files:
+    """Each clip's identity and hash, or why it cannot be read. Clips and answers by their paths' texts, which take a
+    third of a hashed Path's memory."""
+    remote = {clip for clip in clips.values() if isinstance(clip, Url)}
+    local = {text: clip for text, clip in clips.items() if not isinstance(clip, Url)}
+    there = _remote_hashes(remote, cache) if remote else {}
+    return {**_local_hashes(local, cache), **{url.text: file for url, file in there.items()}}
 
 
 def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, HashedFile | UnreadableFile]:
@@ -135,21 +162,21 @@ def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, Has
     return hashes
 
 
-def _local_hashes(paths: Collection[Path], cache: FileHashCache) -> dict[Path, HashedFile | UnreadableFile]:
-    hashes: dict[Path, HashedFile | UnreadableFile] = {}
+def _local_hashes(paths: Mapping[str, Path], cache: FileHashCache) -> _Files:
+    hashes: _Files = {}
     new = []
-    for path in sorted(paths):
+    for text, path in paths.items():
         try:
             identity = file_identity(path)
         except OSError as error:
-            hashes[path] = unreadable_file(path, error)
+            hashes[text] = unreadable_file(path, error)
             continue
         clip_hash = cache.lookup(path, identity)
         if clip_hash is None:
             new.append(path)
         else:
-            hashes[path] = identity, clip_hash
+            hashes[text] = identity, clip_hash
     if new:
         with bar("Hashing clips", len(new), "clips") as advance:
-            hashes |= cache.hash_files(new, advance)
+            hashes |= {_text(path): file for path, file in cache.hash_files(sorted(new), advance).items()}
     return hashes

@@ -22,7 +22,8 @@ import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ _DAMAGE = (
 # What earlier releases wrote into partial/, without the process in its name: removed after an hour.
 _EARLIER = re.compile(r"[0-9a-f]{40}(\.bare)?\.[0-9a-f]{16}\.(npz|json)")
 _EARLIER_S = 3600.0
+# Of so many results, in 256 folders, the folders are listed.
+_LISTED = 2000
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,25 @@ class Store:
             if _exists(self._result(modality, key)):
                 return Result
             return Failure if _exists(self._failure(modality, key)) else None
+
+    def unfinished(self, modality: str, keys: Collection[str]) -> dict[str, type[Failure] | None]:
+        """Those of the keys that have no result, with what ``state`` says of them. For many keys the folders are
+        listed, which costs a fraction of asking for each file."""
+        if len(keys) < _LISTED:
+            states = {key: self.state(modality, key) for key in keys}
+            return {key: state for key, state in states.items() if state is not Result}
+        folders: dict[str, list[str]] = defaultdict(list)
+        for key in keys:
+            folders[self._result(modality, key).rpartition("/")[0]].append(key)
+        unfinished: dict[str, type[Failure] | None] = {}
+        with store_errors(self.folder):
+            for folder, inside in folders.items():
+                names = _names(folder)
+                for key in inside:
+                    if f"{key}.npz" not in names:
+                        failed = self._failure(modality, key).rpartition("/")[2] in names
+                        unfinished[key] = Failure if failed else None
+        return unfinished
 
     def put(self, modality: str, key: str, result: Result | Failure) -> None:
         """Store a result or a failure under its key. StoreError if the disk refuses; the store is unchanged then."""
@@ -212,6 +234,15 @@ def _exists(path: str) -> bool:
             return False
         raise
     return True
+
+
+def _names(folder: str) -> set[str]:
+    """The names in a folder that ``_exists`` is true of."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if not entry.is_symlink() or _exists(entry.path)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 @contextlib.contextmanager

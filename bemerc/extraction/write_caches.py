@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from bemerc.cache import (
     write_cache,
     write_nothing,
 )
+from bemerc.cache.checksum import of_json
 from bemerc.core.errors import CacheError
 from bemerc.core.progress import bar
 from bemerc.extraction.errors import DamagedError
@@ -107,6 +106,8 @@ def _results(
 
 def _parted(texts: Mapping[str, str], plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
     """id -> text of the utterances, and of the listeners."""
+    if not plan.listeners:
+        return dict(texts), {}
     listeners = {id_: text for id_, text in texts.items() if id_ in plan.listeners}
     return {id_: text for id_, text in texts.items() if id_ not in listeners}, listeners
 
@@ -155,7 +156,7 @@ def contents_digest(
 ) -> str:
     """What a cache is made of, as one hash: extractor, params, store keys, failures, clips' hashes."""
     parts = [SCHEMA_VERSION, version, params, keys, reasons, sources]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return of_json(parts, ensure_ascii=False)
 
 
 def replaceable(path: Path) -> CacheState:
