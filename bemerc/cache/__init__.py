@@ -21,9 +21,14 @@ itself.
     others/     rows of other people in the same pictures, where they are kept: ids (utterance#name), offsets, values ...
                 again, of the frames in which each was detected and not measured as the target
     sha256      (N,)      of what each utterance holds, and the attribute sha256 of everything else; see checksum.py
+
+A cache of a large corpus may lie in several such files behind a small one, which readers open as any other; see
+parts.py.
 """
 
-from bemerc.cache.read import FrameCache, caches_at, clock_fault, open_cache
+from bemerc.cache.opening import caches_at, clips_per_part, open_cache, parts_of
+from bemerc.cache.parts import MOST_PARTS, is_part, part_path, sweep_parts
+from bemerc.cache.read import FrameCache, clock_fault
 from bemerc.cache.schema import (
     KINDS,
     MOST_HZ,
@@ -44,11 +49,12 @@ from bemerc.cache.schema import (
 )
 from bemerc.cache.state import CacheState, state_of
 from bemerc.cache.summary import summary, totals
-from bemerc.cache.write import Others, write_cache, write_nothing
+from bemerc.cache.write import Others, write_cache, write_index, write_nothing
 
 __all__ = [
     "KINDS",
     "MOST_HZ",
+    "MOST_PARTS",
     "NO_TRACK",
     "OTHER",
     "SCHEMA",
@@ -63,15 +69,21 @@ __all__ = [
     "PackedLandmarks",
     "TrackSpan",
     "caches_at",
+    "clips_per_part",
     "clock_fault",
     "id_of_other",
+    "is_part",
     "open_cache",
     "pack_landmarks",
+    "part_path",
+    "parts_of",
     "split_other",
     "state_of",
     "summary",
+    "sweep_parts",
     "totals",
     "unpack_landmarks",
     "write_cache",
+    "write_index",
     "write_nothing",
 ]

@@ -1,4 +1,4 @@
-"""Reading frame caches: their paths in a folder, and one utterance at a time from an open one."""
+"""Reading an open frame cache, one utterance at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bemerc.cache import checksum
 from bemerc.cache.guard import GuardedFile, h5_errors
 from bemerc.cache.read_checks import check_head, check_shapes, params_of, rate_of
 from bemerc.cache.schema import (
-    KINDS,
     MOST_HZ,
     OTHERS,
     PAIRS,
@@ -34,65 +33,18 @@ from bemerc.core.terminal import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-_KIND = "frame cache"
 AGAIN = "The same 'bemerc extract' makes it anew from what it finished; an imported one, import again."
 _MOST_COLUMNS = 1 << 16
 _ALWAYS = ("failures", "notes")
-
-
-def caches_at(path: Path) -> dict[str, Path]:
-    """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
-    if not path.is_dir():
-        return {path.stem: path}
-    caches: dict[str, Path] = {k: path / f"{k}.h5" for k in KINDS if (path / f"{k}.h5").is_file()}
-    if "speech" in caches and _asks_nothing(caches["speech"]):
-        del caches["speech"]
-    if not caches:
-        names = ", ".join(f"{m}.h5" for m in KINDS)
-        below = sorted({file.parent for kind in KINDS for file in path.glob(f"*/{kind}.h5")})
-        way = "'bemerc extract' or 'bemerc cache import' makes them."
-        if below:
-            way = f"Name one of its {len(below)} subfolders that has some, such as {', '.join(printable(one, 1000) for one in below[:3])}."
-        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). {way}")
-    return caches
-
-
-def _asks_nothing(path: Path) -> bool:
-    try:
-        with open_guarded(path) as file:
-            return bool(file.attribute("extractor") == "none")
-    except CacheError:
-        return False  # open_cache says what is wrong with it
-
-
-def open_guarded(path: Path) -> GuardedFile:
-    """Open a file that should be a frame cache, without checking that it is one."""
-    return GuardedFile(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
 
 
 def _row_datasets(landmarks: bool) -> tuple[str, ...]:
     return ("values", "timestamps_s", *(("landmarks", "landmarks_scale") if landmarks else ()))
 
 
-def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
-    """Open and check a frame cache. Use it in a ``with`` block.
-
-    Raises CacheError, a sentence, when the file is missing, is not HDF5, is no frame cache, has another schema version
-    or modality, links to other files, claims more data than it can hold, or when its shapes contradict each other;
-    BusyError and DiskError, which say nothing against it, when another program or the disk is in the way.
-    """
-    path = Path(path)
-    file = open_guarded(path)
-    try:
-        with h5_errors(path, "this cache is damaged", AGAIN):
-            return FrameCache(path, file, modality)
-    except BaseException:
-        file.close()
-        raise
-
-
 class FrameCache(Closeable):
-    """An open frame cache of N utterances; see bemerc.cache for the file. Made by open_cache.
+    """An open frame cache of N utterances; see bemerc.cache for the file. Made by open_cache; in several files it is a
+    PartedCache.
 
     modality, columns, ids, extractor, rate ("clip" or Hz), params (dict), failures and notes (id -> sentence), sources
     (id -> SHA-256 of its clip or file), choices (id -> Choice of a target face), contents; has_checksums: False in caches
@@ -133,6 +85,11 @@ class FrameCache(Closeable):
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         self._file.close()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that it lies in."""
+        return (self.path,)
 
     def __repr__(self) -> str:
         rate = self.rate if isinstance(self.rate, str) else f"{self.rate:g} Hz"

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from bemerc.cache.read import FrameCache
 
 
-def check_head(file: GuardedFile, modality: Kind | None) -> None:
-    """CacheError unless the file says that it is a frame cache of this schema (and of ``modality``)."""
+def check_head(file: GuardedFile, modality: Kind | None, readable: int = SCHEMA_VERSION) -> None:
+    """CacheError unless the file says that it is a frame cache of this schema version (and of ``modality``)."""
     if file.attribute("schema") != SCHEMA:
         raise CacheError(
             f"{file.path}: this HDF5 file is not a frame cache (its schema is {printable(file.attribute('schema'))!r}, not {SCHEMA!r})."
         )
     version = file.attribute("schema_version")
-    if version != SCHEMA_VERSION:
+    if version != readable:
         raise CacheError(
-            f"{file.path}: this cache has schema version {printable(version)}; this bemerc reads version {SCHEMA_VERSION}. Extract it "
+            f"{file.path}: this cache has schema version {printable(version)}; this bemerc reads version {readable}. Extract it "
             "again, which reads the clips anew."
         )
     missing = [n for n in ("modality", "rate", "extractor", "params", "contents") if file.attribute(n) is None]

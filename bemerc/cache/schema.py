@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "bemerc-frames"
 SCHEMA_VERSION = 1
+# Of an index: earlier releases say that they cannot read it.
+INDEX_VERSION = 2
 # What a cache can hold: a modality's measurements; and speech, an encoder's rows beside audio's prosody.
 Kind = Literal["face", "pose", "audio", "speech"]
 KINDS: tuple[Kind, ...] = ("face", "pose", "audio", "speech")

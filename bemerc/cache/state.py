@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bemerc.cache.guard import GuardedFile
-from bemerc.cache.read import open_cache, open_guarded
+from bemerc.cache.opening import open_cache, open_guarded
 from bemerc.cache.schema import SCHEMA
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import JsonError, parse_json

@@ -35,12 +35,12 @@ def totals(cache: FrameCache) -> dict[str, Any]:
         "uncertain_faces": sum(choice.uncertain for choice in cache.choices.values()),
         "others": 0 if cache.others is None else len(cache.others),
         "other_rows": 0 if cache.others is None else int(cache.others._offsets[-1]),
-        "bytes": cache.path.stat().st_size,
+        "bytes": sum(file.stat().st_size for file in cache.files),
     }
 
 
 def _column_statistics(cache: FrameCache) -> dict[str, dict[str, float]]:
-    width, total = len(cache.columns), cache._datasets["values"].shape[0]
+    width, total = len(cache.columns), int(cache._offsets[-1])
     count, first, second = np.zeros(width), np.zeros(width), np.zeros(width)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
     for start in range(0, total, 1 << 14):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 
 from bemerc.cache import checksum
 from bemerc.cache.datasets import GrowingRows, strings
+from bemerc.cache.parts import INDEX, PART_CLIPS, index_digest
+from bemerc.cache.read import FrameCache
 from bemerc.cache.schema import (
+    INDEX_VERSION,
     NO_POINT,
     OTHERS,
     PAIRS,
@@ -85,6 +89,39 @@ def write_cache(
         "params": json.dumps(params, sort_keys=True, ensure_ascii=False),
         "contents": contents,
     }
+    with _new_file(path) as (file, output):
+        file.attrs.update(head)
+        rows = output.until_error(_in_order(clips, failures, tuple(columns)))
+        ids, sums = _write_body(file, tuple(columns), rows)
+        pairs: dict[str, Mapping[str, str]] = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
+        # Filled while the rows were written.
+        pairs |= {"choices": _ChoiceTexts(choices)} if choices else {}
+        for name, texts in pairs.items():
+            _pairs(file, name, PAIRS[name], texts)
+        if others is not None:
+            pairs |= _write_others(file.create_group(OTHERS), tuple(columns), others, output)
+        file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
+
+
+def write_index(path: Path, like: FrameCache, contents: str, parts: Sequence[str], part_clips: int) -> None:
+    """Write the index of parts that lie beside it already.
+
+    like        one of the parts, open
+    contents    as of ``write_cache``, of all parts together
+    parts       the ``contents`` of each, in order
+    part_clips  utterances per part
+    """
+    head = {"schema": SCHEMA, "schema_version": INDEX_VERSION, "modality": like.modality, "rate": like.rate}
+    head |= {"extractor": like.extractor, "params": json.dumps(like.params, sort_keys=True, ensure_ascii=False)}
+    with _new_file(path) as (file, _):
+        file.attrs.update(head | {"contents": contents, PART_CLIPS: part_clips})
+        strings(file, INDEX, lambda: parts)
+        file.attrs[checksum.ATTRIBUTE] = index_digest(contents, parts)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[tuple[h5py.File, _DeferredErrors]]:
+    """A file that takes its place when the block ends."""
     sweep_partials(path.parent)
     with (
         disk(path, "this cache could not be written"),
@@ -92,17 +129,7 @@ def write_cache(
         _DeferredErrors(partial, "w+", opener=_private) as output,
     ):
         with h5py.File(output, "w") as file:
-            file.attrs.update(head)
-            rows = output.until_error(_in_order(clips, failures, tuple(columns)))
-            ids, sums = _write_body(file, tuple(columns), rows)
-            pairs: dict[str, Mapping[str, str]] = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
-            # Filled while the rows were written.
-            pairs |= {"choices": _ChoiceTexts(choices)} if choices else {}
-            for name, texts in pairs.items():
-                _pairs(file, name, PAIRS[name], texts)
-            if others is not None:
-                pairs |= _write_others(file.create_group(OTHERS), tuple(columns), others, output)
-            file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
+            yield file, output
         output.raise_error()
         os.fsync(output.fileno())
 

@@ -90,6 +90,16 @@ def extract(
         ),
     ] = None,
     retry_failed: RetryFailed = False,
+    part_clips: Annotated[
+        int | None,
+        typer.Option(
+            "--part-clips",
+            min=0,
+            metavar="N",
+            help="Clips per file of a cache; 0: one file. Default: as before in this folder, else one file.",
+            show_default=False,
+        ),
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Time a few clips and say what all will cost; keep nothing.")
     ] = False,
@@ -127,8 +137,15 @@ def extract(
         return
     if partition or sbatch:
         raise typer.BadParameter("--partition and --sbatch say how a job of SLURM runs: add --slurm N")
-    flags = {"face.policy": policy, "face.faces": faces, "face.keep": keep, "pose.hands": hands}
+    flags = {
+        "face.policy": policy,
+        "face.faces": faces,
+        "face.keep": keep,
+        "pose.hands": hands,
+        "part_clips": part_clips,
+    }
     wanted = [f"extract_video.{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
+    wanted += [f"extract_audio.part_clips={part_clips}"] if part_clips is not None else []
     document = read_params(params, [*(settings or ()), *wanted])
     if estimate:
         if isinstance(path, Url) or isinstance(there, Url):

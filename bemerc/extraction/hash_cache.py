@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,16 +64,24 @@ class FileHashCache:
     def __init__(self, folder: Path, name: str = "contents.jsonl") -> None:
         self._path = folder / name
         self._entries: dict[str, str] = {}  # hash of the path -> the rest of its line
-        try:
-            check_regular(self._path)
-            with self._path.open(encoding="utf-8", errors="replace") as lines:
-                with_paths = [True for line in lines if self._add(line)]
-        except (OSError, ValueError):
-            self._entries.clear()
-            return
-        if with_paths:  # an earlier release wrote the paths themselves
+        self._read_to = 0
+        if self.refresh():  # an earlier release wrote the paths themselves
             with contextlib.suppress(DiskError):
                 atomic.write_text(self._path, "".join(f'["{key}", {rest}\n' for key, rest in self._entries.items()))
+
+    def refresh(self) -> bool:
+        """Read what other processes have added meanwhile; returns whether a line holds a path in clear."""
+        with_path = False
+        with contextlib.suppress(OSError, ValueError):
+            check_regular(self._path)
+            with self._path.open("rb") as lines:
+                lines.seek(self._read_to)
+                for line in lines:
+                    if not line.endswith(b"\n"):  # another process is at it
+                        break
+                    self._read_to += len(line)
+                    with_path |= self._add(line.decode(errors="replace"))
+        return with_path
 
     def _add(self, line: str) -> bool:
         """Add one line of the file; returns whether it holds a path in clear."""
@@ -97,9 +105,20 @@ class FileHashCache:
 
     def lookup(self, path: Path | Url, identity: FileIdentity) -> str | None:
         """The hash of ``path`` if the file was hashed before and has this identity since."""
-        rest = self._entries.get(_cache_key(path), "")
+        rest = self._entries.get(cache_key(path), "")
         digest = rest[-_DIGEST_AND_END:-2]
         return digest if rest and rest == _rest(identity, digest) else None
+
+    def known(self, paths: Iterable[Path]) -> Iterator[tuple[Path, HashedFile | UnreadableFile | None]]:
+        """Each file with its identity and hash, why it cannot be read, or None where it is to be hashed."""
+        for path in paths:
+            try:
+                identity = file_identity(path)
+            except OSError as error:
+                yield path, unreadable_file(path, error)
+                continue
+            digest = self.lookup(path, identity)
+            yield path, None if digest is None else (identity, digest)
 
     def hash_files(
         self, paths: Iterable[Path], advance: Callable[[int], None]
@@ -112,7 +131,7 @@ class FileHashCache:
     def add(self, hashes: Mapping[Path, HashedFile] | Mapping[Url, HashedFile]) -> None:
         """Add files that were not changed just now."""
         lines = [
-            _line(_cache_key(path), identity, digest)
+            _line(cache_key(path), identity, digest)
             for path, (identity, digest) in hashes.items()
             if time.time() - identity.mtime_ns / 1e9 > _TICK_S
         ]
@@ -159,7 +178,7 @@ def _rest(identity: FileIdentity, digest: str) -> str:
     return f'{identity.size}, {identity.mtime_ns}, {identity.inode}, "{digest}"]'
 
 
-def _cache_key(path: Path | Url) -> str:
+def cache_key(path: Path | Url) -> str:
     return _hashed_path(path.text if isinstance(path, Url) else os.path.abspath(path))  # noqa: PTH100  no link is followed
 
 

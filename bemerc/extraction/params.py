@@ -22,6 +22,7 @@ class VideoParams:
     pose              body and hands, measured with either
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
     clip_timeout_s    a clip is given up when its worker sends no heartbeat (no frame done) for so long
+    part_clips        clips per file of a cache, for corpora of tens of thousands; 0 = one file; None = as the cache is
     track             the sound track that mouths are compared with: auto, the one with a voice, or a number, from 1
     """
 
@@ -31,11 +32,12 @@ class VideoParams:
     pose: body.Params = field(default_factory=body.Params)
     max_failed_share: float = 0.1
     clip_timeout_s: float = 120.0
+    part_clips: int | None = None
     track: Track = "auto"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        return _errors(self.max_failed_share, self.clip_timeout_s, self.track)
+        return _errors(self.max_failed_share, self.clip_timeout_s, self.track, self.part_clips)
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,17 @@ class AudioParams:
     encoder: speech_encoder.Params = field(default_factory=speech_encoder.Params)
     max_failed_share: float = 0.1
     clip_timeout_s: float = 120.0
+    part_clips: int | None = None
     track: Track = "auto"
 
     def check(self) -> Iterator[str]:
         """What is wrong with these values, a sentence each."""
-        return _errors(self.max_failed_share, self.clip_timeout_s, self.track)
+        return _errors(self.max_failed_share, self.clip_timeout_s, self.track, self.part_clips)
 
 
-def _errors(max_failed_share: float, clip_timeout_s: float, track: Track) -> Iterator[str]:
+def _errors(max_failed_share: float, clip_timeout_s: float, track: Track, part_clips: int | None) -> Iterator[str]:
+    if part_clips is not None and part_clips < 0:
+        yield f"part_clips: {part_clips} must be 0, for one file, or a number of clips."
     if isinstance(track, int) and track < 1:
         yield f"track: {track} must be auto or the number of a sound track, from 1."
     if not 0 <= max_failed_share <= 1:

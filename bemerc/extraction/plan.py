@@ -14,10 +14,10 @@ from bemerc.extraction.hash_cache import (
     FileIdentity,
     HashedFile,
     UnreadableFile,
-    file_identity,
-    unreadable_file,
 )
 from bemerc.extraction.jobs import ExtractorSpec, Job, Request, Task, segment_error
+from bemerc.extraction.leases import Leases
+from bemerc.extraction.shared_hashing import hash_shared
 from bemerc.extraction.store import Store
 
 _Files = dict[str, HashedFile | UnreadableFile]
@@ -56,11 +56,21 @@ class Plan:
         return [spec.modality for spec in specs if spec.modality in wanted]
 
 
-def make_plan(jobs: Sequence[Job], specs: Sequence[ExtractorSpec], store: Store, *, retry_failed: bool = False) -> Plan:
-    """Hash the clips (by the store's hash cache) and look up every result. ``retry_failed`` drops stored failures
-    first."""
+def make_plan(
+    jobs: Sequence[Job],
+    specs: Sequence[ExtractorSpec],
+    store: Store,
+    leases: Leases | None = None,
+    *,
+    retry_failed: bool = False,
+) -> Plan:
+    """Hash the clips (by the store's hash cache) and look up every result.
+
+    leases        those of the store, by which processes share the hashing of new clips; None: hash all of them here
+    retry_failed  drop stored failures first
+    """
     paths = {_text(path): path for job in jobs for path in (job.path, job.sound) if path is not None}
-    files = _hashes(paths, FileHashCache(store.folder))
+    files = _hashes(paths, FileHashCache(store.folder), leases)
     keys: dict[str, dict[str, str]] = {}
     clip_hashes: dict[str, str] = {}
     failures: dict[str, str] = {}
@@ -133,13 +143,13 @@ def _missing(keys: Mapping[str, Mapping[str, str]], store: Store, retry_failed: 
     return {key for states in unfinished for key, state in states.items() if state is None}
 
 
-def _hashes(clips: Mapping[str, Path | Url], cache: FileHashCache) -> _Files:
+def _hashes(clips: Mapping[str, Path | Url], cache: FileHashCache, leases: Leases | None) -> _Files:
     """Each clip's identity and hash, or why it cannot be read. Clips and answers by their paths' texts, which take a
     third of a hashed Path's memory."""
     remote = {clip for clip in clips.values() if isinstance(clip, Url)}
     local = {text: clip for text, clip in clips.items() if not isinstance(clip, Url)}
     there = _remote_hashes(remote, cache) if remote else {}
-    return {**_local_hashes(local, cache), **{url.text: file for url, file in there.items()}}
+    return {**_local_hashes(local, cache, leases), **{url.text: file for url, file in there.items()}}
 
 
 def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, HashedFile | UnreadableFile]:
@@ -162,21 +172,20 @@ def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, Has
     return hashes
 
 
-def _local_hashes(paths: Mapping[str, Path], cache: FileHashCache) -> _Files:
+def _local_hashes(paths: Mapping[str, Path], cache: FileHashCache, leases: Leases | None) -> _Files:
     hashes: _Files = {}
     new = []
-    for text, path in paths.items():
-        try:
-            identity = file_identity(path)
-        except OSError as error:
-            hashes[text] = unreadable_file(path, error)
-            continue
-        clip_hash = cache.lookup(path, identity)
-        if clip_hash is None:
+    for path, file in cache.known(paths.values()):
+        if file is None:
             new.append(path)
         else:
-            hashes[text] = identity, clip_hash
+            hashes[str(path)] = file
     if new:
+        new.sort()
         with bar("Hashing clips", len(new), "clips") as advance:
-            hashes |= {_text(path): file for path, file in cache.hash_files(sorted(new), advance).items()}
+            if leases is None:
+                hashed = cache.hash_files(new, advance)
+            else:
+                hashed = hash_shared(new, cache, leases, len(paths), advance)
+        hashes |= {str(path): file for path, file in hashed.items()}
     return hashes

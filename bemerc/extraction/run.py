@@ -36,7 +36,7 @@ from bemerc.extraction.remote_store import store_at
 from bemerc.extraction.store import Store
 from bemerc.extraction.worker_pool import WorkerPool
 from bemerc.extraction.worker_process import ProcessEngine
-from bemerc.extraction.write_caches import quickly_replaceable, write_modality
+from bemerc.extraction.write_caches import check_parts, quickly_replaceable, write_modality
 
 # One worker needs some 400 MB on long 1080p clips.
 _MOST_WORKERS = 8
@@ -154,7 +154,8 @@ def _run_section(
     retry_failed: bool,
 ) -> Outcome:
     limits = params.max_failed_share, params.clip_timeout_s
-    return run(jobs, specs, out_dir, store_dir, workers, *limits, retry_failed=retry_failed)
+    how = {"retry_failed": retry_failed, "part_clips": params.part_clips}
+    return run(jobs, specs, out_dir, store_dir, workers, *limits, **how)
 
 
 def run(
@@ -167,11 +168,13 @@ def run(
     clip_timeout_s: float = 120.0,
     *,
     retry_failed: bool = False,
+    part_clips: int | None = None,
 ) -> Outcome:
     """Extract what the store lacks and write one cache per spec.
 
     workers       processes (0 = one per core, 8 at most), or a Ray cluster
     retry_failed  delete the stored failures of these utterances, and try them again
+    part_clips    utterances per file of a cache; 0 = all in one; None = as the cache is now
 
     Results of the store that turn out damaged are extracted anew. Raises MediaError when more than ``max_failed_share``
     of the utterances could not be measured (or all that have a clip), MachineError when the machine alone was at fault,
@@ -179,6 +182,7 @@ def run(
     after KeyboardInterrupt, finished results are kept and the same call resumes.
     """
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
+    check_parts(part_clips, len(jobs))
     start = time.monotonic()
     paths: dict[str, Path] = {spec.modality: out_dir / f"{spec.modality}.h5" for spec in specs}
     store = store_at(store_dir)
@@ -191,7 +195,7 @@ def run(
     damaged: set[Path] = set()
     with Leases(store.folder) as leases:
         while True:
-            plan = make_plan(jobs, specs, store, retry_failed=retry_failed and not modalities)
+            plan = make_plan(jobs, specs, store, leases, retry_failed=retry_failed and not modalities)
             modalities |= {*plan.modalities(specs)}
             without = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent)).without(plan.listeners)
             limit = FailureLimit(plan.utterances - len(without.absent), max_failed_share, listing)
@@ -203,7 +207,7 @@ def run(
                 limit.check(without.failures, without.retryable)
                 for spec in specs:
                     m = spec.modality
-                    _write(paths[m], spec, plan, store, leases, by_modality[m].reasons(), existing[m])
+                    _write(paths[m], spec, plan, store, leases, by_modality[m].reasons(), existing[m], part_clips)
                 break
             except DamagedError as error:
                 # Damaged results were removed, all of a modality's at once or one. The same again: the disk spoils them.
@@ -222,11 +226,13 @@ def _write(
     leases: Leases,
     reasons: Mapping[str, str],
     existing: CacheState,
+    part_clips: int | None,
 ) -> None:
     """Write a cache. Of several processes that finish together one writes it, the others wait and find it written."""
     name = f"write-{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]}"
     with leases.held(name) as waited:
-        write_modality(path, spec, plan, store, reasons, state_of(path) if waited else existing, leases.beat)
+        existing = state_of(path) if waited else existing
+        write_modality(path, spec, plan, store, reasons, existing, leases.beat, part_clips)
 
 
 def _outcome(paths: Mapping[str, Path], plan: Plan, without: Unmeasured, done: set[str]) -> Outcome:
@@ -242,7 +248,7 @@ def _outcome(paths: Mapping[str, Path], plan: Plan, without: Unmeasured, done: s
                 if id_ not in no_features and note not in notes.setdefault(id_, []):
                     notes[id_].append(note)
     utterances = (id_ for id_ in plan.keys if id_ not in no_features and id_ not in plan.listeners)
-    segments = {tuple(plan.keys[id_].values()) for id_ in utterances}
+    segments = {tuple(plan.keys[id_].values()) for id_ in utterances if done}
     measured = sum(not done.isdisjoint(keys) for keys in segments)
     return Outcome(
         paths=paths,

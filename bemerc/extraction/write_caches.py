@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bemerc.cache import (
+    MOST_PARTS,
     SCHEMA_VERSION,
     CacheState,
     Choice,
     Features,
     Others,
     PackedLandmarks,
+    clips_per_part,
     id_of_other,
+    open_cache,
+    part_path,
+    parts_of,
     split_other,
     state_of,
+    sweep_parts,
     write_cache,
+    write_index,
     write_nothing,
 )
 from bemerc.cache.checksum import of_json
-from bemerc.core.errors import CacheError
+from bemerc.core.atomic import disk
+from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.progress import bar
 from bemerc.extraction.errors import DamagedError
-from bemerc.extraction.hash_cache import FileHashCache, file_identity
+from bemerc.extraction.hash_cache import FileHashCache, FileIdentity, file_identity
 from bemerc.extraction.jobs import ExtractorSpec
 from bemerc.extraction.plan import Plan
 from bemerc.extraction.store import Result, Store
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a cache, or a part of one, is made of; in the order of ids.
+
+    keys     id -> store key, of those that have features
+    reasons  id -> why there are none
+    hashes   id -> hash of the clip
+    """
+
+    keys: Mapping[str, str]
+    reasons: Mapping[str, str]
+    hashes: Mapping[str, str]
+
+    def contents(self, spec: ExtractorSpec) -> str:
+        return contents_digest(spec.version, spec.recorded_params, self.keys, self.reasons, self.hashes)
+
+    def parts(self, clips: int, listeners: Collection[str]) -> Iterator[_Made]:
+        """The same in parts of so many utterances each, with their listeners."""
+
+        def utterance(id_: str) -> str:
+            return split_other(id_)[0] if id_ in listeners else id_
+
+        firsts = sorted({utterance(id_) for of in (self.keys, self.reasons, self.hashes) for id_ in of})[::clips]
+        parts = [_Made({}, {}, {}) for _ in firsts or [""]]
+        for name in ("keys", "reasons", "hashes"):
+            for id_, text in getattr(self, name).items():
+                getattr(parts[bisect_right(firsts, utterance(id_)) - 1], name)[id_] = text
+        yield from parts
 
 
 def write_modality(
@@ -38,18 +77,42 @@ def write_modality(
     reasons: Mapping[str, str],
     existing: CacheState,
     beat: Callable[[], None],
+    part_clips: int | None = None,
 ) -> None:
     """Write the cache of one modality, unless the ``existing`` file is sound and made of the same results.
 
-    reasons  id -> why an utterance has no features
-    beat     called with every utterance: a sign of life
+    reasons     id -> why an utterance has no features
+    beat        called with every utterance: a sign of life
+    part_clips  utterances per file; 0 = all in one; None = as the cache at that place is now
     """
-    every = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
-    hashes = {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)}
-    contents = contents_digest(spec.version, spec.recorded_params, every, reasons, hashes)
-    if existing.kind == "sound" and existing.contents == contents and path.exists():
+    keys = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
+    made = _Made(keys, reasons, {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)})
+    contents, before = made.contents(spec), clips_per_part(path) if path.exists() else 0
+    part_clips = before if part_clips is None else part_clips
+    if existing.kind == "sound" and existing.contents == contents and part_clips == before and path.exists():
         return
-    (keys, listeners), (sources, clips), (failures, lost) = (_parted(of, plan) for of in (every, hashes, reasons))
+    parts: list[tuple[Path, str]] = []
+    if not part_clips:
+        _write_file(path, spec, plan, store, made, contents, beat)
+    else:
+        for number, part in enumerate(made.parts(part_clips, plan.listeners), 1):
+            digest = part.contents(spec)
+            parts.append((part_path(path, number, digest), digest))
+            state = quickly_replaceable(parts[-1][0], store)
+            if state.kind != "sound" or state.contents != digest:
+                _write_file(parts[-1][0], spec, plan, store, part, digest, beat)
+        with open_cache(parts[0][0]) as like:
+            write_index(path, like, contents, [digest for _, digest in parts], part_clips)
+    with disk(path, "the parts of the former cache cannot be removed"):
+        sweep_parts(path, [part for part, _ in parts])
+
+
+def _write_file(
+    path: Path, spec: ExtractorSpec, plan: Plan, store: Store, made: _Made, contents: str, beat: Callable[[], None]
+) -> None:
+    (keys, listeners), (sources, clips), (failures, lost) = (
+        _parted(of, plan) for of in (made.keys, made.hashes, made.reasons)
+    )
     others = None
     if clips or lost or spec.recorded_params.get("keep") == "all":
         others = _others(spec, keys, listeners, Others((), lost, clips), store)
@@ -176,17 +239,36 @@ def replaceable(path: Path) -> CacheState:
 
 
 def quickly_replaceable(path: Path, store: Store) -> CacheState:
-    """As ``replaceable``; a file that was found sound before and has not changed since is not read again. What a disk
-    spoils without a trace, ``bemerc cache validate`` finds."""
+    """As ``replaceable``; a file that was found sound before and has not changed since, nor a part of it, is not read
+    again. What a disk spoils without a trace, ``bemerc cache validate`` finds."""
     checked = FileHashCache(store.folder, "sound.jsonl")
-    identity = file_identity(path) if path.is_file() else None
-    contents = None if identity is None else checked.lookup(path, identity)
-    if contents is not None:
+    parts, identities = _identities(path)
+    known = {file: checked.lookup(file, identity) for file, identity in identities.items()}
+    contents = known.get(path)
+    if contents is not None and all(known[part] == of for part, of in parts.items()):
         return CacheState("sound", "", contents)
     state = replaceable(path)
-    if state.kind == "sound" and identity is not None and file_identity(path) == identity:
-        checked.add({path: (identity, state.contents)})
+    if state.kind == "sound" and _identities(path) == (parts, identities):
+        checked.add({file: (identity, parts.get(file, state.contents)) for file, identity in identities.items()})
     return state
+
+
+def _identities(path: Path) -> tuple[dict[Path, str], dict[Path, FileIdentity]]:
+    """The parts of a cache, and what tells that no file of it has changed; nothing where it cannot be read."""
+    try:
+        parts = parts_of(path) if path.is_file() else {}
+        return parts, {file: file_identity(file) for file in (path, *parts)}
+    except (CacheError, OSError):
+        return {}, {}
+
+
+def check_parts(part_clips: int | None, clips: int) -> None:
+    """BemercError where a cache would come to lie in too many files."""
+    if part_clips and clips > MOST_PARTS * part_clips:
+        raise BemercError(
+            f"part_clips: {clips} clips in parts of {part_clips} are more than {MOST_PARTS} files. Name "
+            f"{-(-clips // MOST_PARTS)} or more."
+        )
 
 
 def write_no_speech(out_dir: Path) -> Path:

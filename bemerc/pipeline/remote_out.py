@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bemerc.cache import is_part
 from bemerc.core import atomic, objects
 from bemerc.core.jsonfile import JsonError, parse_json
 from bemerc.core.objects import ObjectInfo, Url
@@ -54,6 +55,9 @@ def publish(folder: Path, out: Url) -> list[Url]:
         info = objects.info(url)
         if info is not None:
             _note(folder, record, path.name, info)
+    for name in objects.listed(out):
+        if is_part(name) and not (folder / name).exists():  # of a former cache
+            objects.remove(out / name)
     return urls
 
 

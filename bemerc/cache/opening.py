@@ -1,0 +1,89 @@
+"""Opening frame caches: the ones of a folder, and each of them, be it one file or an index with its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bemerc.cache.guard import GuardedFile, h5_errors
+from bemerc.cache.parts import INDEX, PART_CLIPS, PartedCache, part_paths
+from bemerc.cache.read import AGAIN, FrameCache
+from bemerc.cache.read_checks import check_head
+from bemerc.cache.schema import INDEX_VERSION, KINDS, Kind
+from bemerc.core.errors import CacheError
+from bemerc.core.terminal import printable
+
+_KIND = "frame cache"
+
+
+def caches_at(path: Path) -> dict[str, Path]:
+    """The cache named, or those of a folder: modality (or the file's name) -> file. CacheError where there is none."""
+    if not path.is_dir():
+        return {path.stem: path}
+    caches: dict[str, Path] = {k: path / f"{k}.h5" for k in KINDS if (path / f"{k}.h5").is_file()}
+    if "speech" in caches and _asks_nothing(caches["speech"]):
+        del caches["speech"]
+    if not caches:
+        names = ", ".join(f"{m}.h5" for m in KINDS)
+        below = sorted({file.parent for kind in KINDS for file in path.glob(f"*/{kind}.h5")})
+        way = "'bemerc extract' or 'bemerc cache import' makes them."
+        if below:
+            way = f"Name one of its {len(below)} subfolders that has some, such as {', '.join(printable(one, 1000) for one in below[:3])}."
+        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). {way}")
+    return caches
+
+
+def _asks_nothing(path: Path) -> bool:
+    try:
+        with open_guarded(path) as file:
+            return bool(file.attribute("extractor") == "none")
+    except CacheError:
+        return False  # open_cache says what is wrong with it
+
+
+def open_guarded(path: Path) -> GuardedFile:
+    """Open a file that should be a frame cache, without checking that it is one."""
+    return GuardedFile(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
+
+
+def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
+    """Open and check a frame cache, of one file or of several behind an index. Use it in a ``with`` block.
+
+    Raises CacheError, a sentence, when the file is missing, is not HDF5, is no frame cache, has another schema version
+    or modality, links to other files, claims more data than it can hold, or when its shapes contradict each other;
+    BusyError and DiskError, which say nothing against it, when another program or the disk is in the way.
+    """
+    return _opened(Path(path), modality, parts=True)
+
+
+def _open_part(path: Path, modality: Kind | None) -> FrameCache:
+    return _opened(path, modality, parts=False)
+
+
+def _opened(path: Path, modality: Kind | None, *, parts: bool) -> FrameCache:
+    file = open_guarded(path)
+    try:
+        with h5_errors(path, "this cache is damaged", AGAIN):
+            if parts and INDEX in file:
+                check_head(file, modality, INDEX_VERSION)
+                return PartedCache.open(file, modality, _open_part)
+            return FrameCache(path, file, modality)
+    except BaseException:
+        file.close()
+        raise
+
+
+def parts_of(path: Path) -> dict[Path, str]:
+    """The parts that a file is the index of, with the ``contents`` of each; none of a single file. CacheError where it
+    cannot be read."""
+    with open_guarded(path) as file:
+        return part_paths(file)
+
+
+def clips_per_part(path: Path) -> int:
+    """How many utterances a part of the cache has; 0 where it is a single file, or nothing that can be read."""
+    try:
+        with open_guarded(path) as file:
+            clips = file.attribute(PART_CLIPS)
+            return clips if isinstance(clips, int) and clips > 0 and INDEX in file else 0
+    except CacheError:
+        return 0
