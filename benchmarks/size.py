@@ -1,11 +1,11 @@
 """A corpus of 100,000 clips: what planning and sealing cost, without measuring anything.
 
-    python -m benchmarks.size [--clips 100000] [--seconds 4] [--folder DIR]
+    python -m benchmarks.size [--clips 100000] [--seconds 4] [--part-clips N] [--folder DIR]
 
 Clips are files of a few bytes, results are made up: rows as the extractors give them for clips of so many seconds, without
 landmarks, put into a real store under their real keys. Then ``run``, as ``bemerc extract`` calls it, finds everything
-finished: the first time it hashes the clips and writes the caches, the second time there is nothing to do. Each is a
-process of its own; its seconds by the clock, its processor seconds and the most memory that it took are printed, and
+finished: the first time it hashes the clips and writes the caches, the second time it reads what was written, the third
+time there is nothing to do. Each is a process of its own; its seconds by the clock, its processor seconds and the most memory that it took are printed, and
 what lies on the disk per clip.
 """
 
@@ -24,7 +24,7 @@ from unittest import mock
 
 import numpy as np
 
-from bemerc.cache import Features
+from bemerc.cache import Choice, Features, TrackSpan
 from bemerc.core.hashing import sha256
 from bemerc.extraction.audio import prosody
 from bemerc.extraction.face import extractor as face
@@ -63,6 +63,8 @@ def fill(folder: Path, count: int, seconds: float) -> None:
     values = {
         spec.modality: random.normal(size=(rows[spec.modality], len(spec.columns))).astype(np.float32) for spec in of
     }
+    spans = (TrackSpan(0, rows["face"], 0, 0.9, 1),)
+    chosen = {"face": Choice("speaking", "alone", 1, 0.9, False, spans)}
     with mock.patch("os.fsync"):
         for i in range(count):
             path = clip(folder, i)
@@ -71,7 +73,9 @@ def fill(folder: Path, count: int, seconds: float) -> None:
             digest = sha256(path)
             for spec in of:
                 times = np.arange(rows[spec.modality]) * (seconds / rows[spec.modality])
-                made = Result(Features(values[spec.modality], times, spec.columns), seconds)
+                made = Result(
+                    Features(values[spec.modality], times, spec.columns), seconds, choice=chosen.get(spec.modality)
+                )
                 store.put(spec.modality, spec.key(digest, WHOLE_CLIP), made)
 
 
@@ -81,14 +85,15 @@ def plan(folder: Path, count: int) -> None:
     assert len(made.keys) == count
 
 
-def seal(folder: Path, count: int) -> None:
+def seal(folder: Path, count: int, part_clips: int | None = None) -> None:
     for spec in specs():
-        outcome = run(jobs(folder, count), (spec,), folder / "out", folder / "store")
+        outcome = run(jobs(folder, count), (spec,), folder / "out", folder / "store", part_clips=part_clips)
         assert outcome.complete == count
 
 
 def measured(what: str, folder: Path, given: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "benchmarks.size", "--clips", str(given.clips), "--seconds", str(given.seconds)]
+    command += ["--part-clips", str(given.part_clips)]
     start = time.perf_counter()
     subprocess.run([*command, "--as", what, "--folder", str(folder)], check=True, stderr=subprocess.DEVNULL)
     clock_s = time.perf_counter() - start
@@ -99,27 +104,36 @@ def measured(what: str, folder: Path, given: argparse.Namespace) -> None:
 def on_disk(folder: Path, count: int) -> None:
     for kind in GIVEN:
         found = [path.stat() for path in (folder / "store" / kind).glob("*/*")]
-        blocks, cache = sum(stat.st_blocks * 512 for stat in found), (folder / "out" / f"{kind}.h5").stat().st_size
+        blocks = sum(stat.st_blocks * 512 for stat in found)
+        cache = sum(path.stat().st_size for path in (folder / "out").glob(f"{kind}*.h5"))
         print(
             f"| {kind} | {len(found) / count:.2f} | {blocks / count / 1e3:.1f} | {cache / count / 1e3:.1f} |",
             flush=True,
         )
 
 
-WAYS = {"hash and plan": plan, "plan again": plan, "seal": seal, "everything finished": seal}
+WAYS = {
+    "hash and plan": plan,
+    "plan again": plan,
+    "seal": seal,
+    "read what was sealed": seal,
+    "everything finished": seal,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--part-clips", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--as", dest="way", choices=("fill", *WAYS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way == "fill":
         fill(given.folder, given.clips, given.seconds)
     elif given.way:
-        WAYS[given.way](given.folder, given.clips)
+        way = WAYS[given.way]
+        way(given.folder, given.clips, *((given.part_clips,) if way is seal else ()))
     if given.way:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         (given.folder / "cost").write_text(f"{usage.ru_utime + usage.ru_stime} {usage.ru_maxrss}")

@@ -138,8 +138,8 @@ class FileHashCache:
         if lines:
             with contextlib.suppress(OSError):
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-                with os.fdopen(os.open(self._path, flags, atomic.PRIVATE), "w", encoding="utf-8") as file:
-                    file.writelines(lines)
+                with os.fdopen(os.open(self._path, flags, atomic.PRIVATE), "wb", 0) as file:
+                    file.write("".join(lines).encode())  # at once, so that no other process writes in between
 
 
 def hash_files(paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Path, HashedFile | UnreadableFile]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,11 +78,6 @@ class RemoteStore(Store):
         if self._name(self._result_path(modality, key)) in there:
             return Result
         return Failure if self._name(self._failure_path(modality, key)) in there else None
-
-    def unfinished(self, modality: str, keys: Collection[str]) -> dict[str, type[Failure] | None]:
-        here = super().unfinished(modality, keys)
-        states = {key: state or self.state(modality, key) for key, state in here.items()}
-        return {key: state for key, state in states.items() if state is not Result}
 
     def publish(self, modality: str, key: str) -> None:
         """Begin to upload a finished result."""

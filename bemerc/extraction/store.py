@@ -16,7 +16,6 @@ import contextlib
 import errno
 import io
 import json
-import os
 import re
 import time
 import tokenize
@@ -37,6 +36,7 @@ from bemerc.core.jsonfile import MAX_LINE_BYTES, JsonError, parse_json
 from bemerc.core.progress import bar
 from bemerc.extraction import other_faces
 from bemerc.extraction.errors import DamagedError, UnreadableError, check_regular, store_errors
+from bemerc.extraction.existing import exists, names
 from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, decoder_version
 
@@ -113,28 +113,28 @@ class Store:
     def state(self, modality: str, key: str) -> type[Result] | type[Failure] | None:
         """Whether there is a result, or a failure by this version of the decoder; None = still to be extracted."""
         with store_errors(self.folder):
-            if _exists(self._result(modality, key)):
+            if exists(self._result(modality, key)):
                 return Result
-            return Failure if _exists(self._failure(modality, key)) else None
+            return Failure if exists(self._failure(modality, key)) else None
 
     def unfinished(self, modality: str, keys: Collection[str]) -> dict[str, type[Failure] | None]:
-        """Those of the keys that have no result, with what ``state`` says of them. For many keys the folders are
-        listed, which costs a fraction of asking for each file."""
+        """Those of the keys that have no result, with what ``state`` says of them. Of many the folders are listed, which
+        costs a fraction; what is not listed is asked for all the same, since NFS may show an old list."""
+        states = {key: self.state(modality, key) for key in self._not_listed(modality, keys)}
+        return {key: state for key, state in states.items() if state is not Result}
+
+    def _not_listed(self, modality: str, keys: Collection[str]) -> Collection[str]:
         if len(keys) < _LISTED:
-            states = {key: self.state(modality, key) for key in keys}
-            return {key: state for key, state in states.items() if state is not Result}
+            return keys
         folders: dict[str, list[str]] = defaultdict(list)
         for key in keys:
             folders[self._result(modality, key).rpartition("/")[0]].append(key)
-        unfinished: dict[str, type[Failure] | None] = {}
+        missing: list[str] = []
         with store_errors(self.folder):
             for folder, inside in folders.items():
-                names = _names(folder)
-                for key in inside:
-                    if f"{key}.npz" not in names:
-                        failed = self._failure(modality, key).rpartition("/")[2] in names
-                        unfinished[key] = Failure if failed else None
-        return unfinished
+                there = names(folder)
+                missing += [key for key in inside if f"{key}.npz" not in there]
+        return missing
 
     def put(self, modality: str, key: str, result: Result | Failure) -> None:
         """Store a result or a failure under its key. StoreError if the disk refuses; the store is unchanged then."""
@@ -221,28 +221,6 @@ class Store:
 
     def _failure_path(self, modality: str, key: str) -> Path:
         return Path(self._failure(modality, key))
-
-
-def _exists(path: str) -> bool:
-    """As Path.exists, and quicker: a plan asks it of every clip."""
-    try:
-        os.stat(path)  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-    return True
-
-
-def _names(folder: str) -> set[str]:
-    """The names in a folder that ``_exists`` is true of."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if not entry.is_symlink() or _exists(entry.path)}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bemerc.cache import OTHER, caches_at, open_cache, split_other, state_of
+from bemerc.cache import OTHER, caches_at, is_part, open_cache, split_other, state_of
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
 from bemerc.corpus import prepare, pseudonyms
@@ -171,7 +171,9 @@ def _files(project: Project) -> Iterator[Path]:
     corpora = [prepare.place(params, name).absolute() for name in prepare.READERS]
     store = project.store_dir.absolute()
     files = {path for top in (project.data, project.cache_dir, project.results) for path in top.rglob("*")}
-    for path in sorted(files - {project.manifest_file, project.data / pseudonyms.NAME}):
+    files -= {project.manifest_file, project.data / pseudonyms.NAME}
+    # An index before its parts: without one of them it cannot be read.
+    for path in sorted(files, key=lambda path: (is_part(path.name), path)):
         place = path.absolute()
         is_result = place.is_relative_to(store) and place.parent != store
         of_corpus = any(place.is_relative_to(corpus) for corpus in corpora)
