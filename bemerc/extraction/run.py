@@ -154,8 +154,8 @@ def _run_section(
     retry_failed: bool,
 ) -> Outcome:
     limits = params.max_failed_share, params.clip_timeout_s
-    how = {"retry_failed": retry_failed, "part_clips": params.part_clips}
-    return run(jobs, specs, out_dir, store_dir, workers, *limits, **how)
+    places, part_clips = (out_dir, store_dir), params.part_clips
+    return run(jobs, specs, *places, workers, *limits, retry_failed=retry_failed, part_clips=part_clips)
 
 
 def run(

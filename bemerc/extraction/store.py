@@ -121,7 +121,7 @@ class Store:
         """Those of the keys that have no result, with what ``state`` says of them. Of many the folders are listed, which
         costs a fraction; what is not listed is asked for all the same, since NFS may show an old list."""
         states = {key: self.state(modality, key) for key in self._not_listed(modality, keys)}
-        return {key: state for key, state in states.items() if state is not Result}
+        return {key: Failure if state is Failure else None for key, state in states.items() if state is not Result}
 
     def _not_listed(self, modality: str, keys: Collection[str]) -> Collection[str]:
         if len(keys) < _LISTED:
