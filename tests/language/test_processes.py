@@ -11,6 +11,7 @@ import csv
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
+from bemerc.language.train.log import log_of
 from tests import toy_language as language
 from tests import train_alone
 from tests.cli.test_cli import ROOT
@@ -69,3 +71,38 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, how: list[str]) -> 
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
     assert dev(tmp_path / "two") == pytest.approx(dev(tmp_path / "one"), abs=1e-3)  # a sum over all weights
     assert one.best.epoch == 3 or "--gated" in how  # its weights need not grow
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("how", [[], ["--sharded"]], ids=["copied", "sharded"])
+def test_another_number_of_processes_resumes(tmp_path: Path, before: int, after: int, how: list[str]) -> None:
+    """Stopped as SLURM stops a job before its limit, and started again on more or fewer GPUs."""
+    world, out = tmp_path / "world", tmp_path / "out"
+    world.mkdir()
+    language.write(world / "tokens.h5", language.manifest())
+    language.build(world / "backbone", language.manifest())
+    stopped = launch_alone(world, out, before, 0.2, how)
+    while steps(out) < 6:
+        assert stopped.poll() is None
+        time.sleep(0.05)
+    stopped.terminate()
+    assert stopped.wait() != 0
+    assert out.with_name("out.checkpoint").is_file()
+    assert 6 <= steps(out) < 15
+    assert launch_alone(world, out, after, 0.0, how).wait() == 0
+    train_alone.fit(world, tmp_path / "whole")
+    assert len(losses(out)) == 15
+    assert losses(out) == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
+    assert dev(out) == pytest.approx(dev(tmp_path / "whole"), abs=1e-3)
+
+
+def steps(out: Path) -> int:
+    """How many steps the log has."""
+    return log_of(out).read_text().count('"step"') if log_of(out).is_file() else 0
+
+
+def launch_alone(world: Path, out: Path, processes: int, seconds: float, how: list[str]) -> subprocess.Popen[bytes]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone", "-m"]
+    alone = [*start, "tests.train_alone", str(world), str(out), str(seconds), *how]
+    return subprocess.Popen(alone, env=os.environ | as_launched())

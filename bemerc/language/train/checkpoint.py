@@ -1,7 +1,8 @@
 """Checkpoints: one file beside the model's folder, from which a killed training resumes to the same weights, bit for bit.
 
 It holds weights, optimizer, EMA, the generators of random numbers and ``State``, and a fingerprint of the training
-(``mark``): a checkpoint of another training is ignored.
+(``mark``): a checkpoint of another training is ignored. A step has the same examples however many processes share it,
+so that a training resumes with another number of processes too: to the same weights but for rounding and dropout.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from bemerc.core import atomic, stopping
+from bemerc.core import atomic
 from bemerc.core.errors import DiskError, ModelError
 from bemerc.language.inputs import batching
 from bemerc.language.train.ema import EMA, overwrite, unsharded
@@ -88,8 +89,8 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def due(self) -> bool:
-        """Whether the last save is more than CHECKPOINT_S ago, or SIGTERM says that it is the last chance."""
-        return stopping.arrived() or time.monotonic() - self.saved >= CHECKPOINT_S
+        """Whether the last save is more than CHECKPOINT_S ago."""
+        return time.monotonic() - self.saved >= CHECKPOINT_S
 
     def save(self, state: State) -> None:
         """Write the checkpoint; where the disk is full, the last good one stays and ModelError says so."""
@@ -132,10 +133,29 @@ class Checkpoint:
         self.optimizer.load_state_dict(_scattered(held["optimizer"], parameters))
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(held["scaler"])
-        _set_generators(held["random"][self.accelerator.process_index], self.gpus)
+        self._resume_generators(held["random"])
         return _from_plain(held["state"])
 
+    def _resume_generators(self, states: Sequence[Sequence[Tensor]]) -> None:
+        """Of every process that wrote; one that was not there then begins anew, at another place than at the start."""
+        index = self.accelerator.process_index
+        if index < len(states):
+            _set_generators(states[index], self.gpus)
+        else:
+            torch.manual_seed(torch.initial_seed() + 1_000_000 + self.ema.steps)
+
     def _read(self) -> dict[str, Any] | None:
+        """What the file holds, where it is of this training; ModelError where not every process reads the same file."""
+        held = self._read_file()
+        readers = gather_object([held is not None])
+        if any(readers) and not all(readers):
+            raise ModelError(
+                f"{self.path}: process {readers.index(False)} of {len(readers)} does not read this checkpoint, and process "
+                f"{readers.index(True)} does. The models folder must lie where every node reads the same files."
+            )
+        return held
+
+    def _read_file(self) -> dict[str, Any] | None:
         if not self.path.is_file():
             return None
         try:
@@ -195,11 +215,9 @@ def _from_plain(plain: dict[str, Any]) -> State:
     )
 
 
-def training_fingerprint(
-    model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params, processes: int = 1
-) -> str:
-    """SHA-256 over all that a training follows from: params, processes, first weights, backbone, examples, behavior tokens."""
-    digest = hashlib.sha256(json.dumps([VERSION, asdict(params), processes], sort_keys=True).encode())
+def training_fingerprint(model: BehaviorModel, trees: Sequence[Tree], tokens: TokenFile | None, params: Params) -> str:
+    """SHA-256 over all that a training follows from: params, first weights, backbone, examples, behavior tokens."""
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(params)], sort_keys=True).encode())
     if model.adapter is not None:
         digest.update(json.dumps(model.params.stored(), sort_keys=True).encode())
     digest.update(model.backbone.encode())

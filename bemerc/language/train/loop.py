@@ -132,19 +132,20 @@ def fit(
     Deterministic on the CPU: same weights, trees, params and thread count, same numbers, also where a killed run went on from
     its checkpoint, which lies beside ``folder`` until ``save``. Under
     ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
-    which every process draws for itself. Raises ModelError when the loss is no longer a number or runs away, the
+    which every process draws for itself; so they are where another number of processes resumes. Raises ModelError when the loss is no longer a number or runs away, the
     device's memory does not suffice, the disk is full, or dev's score is no number in any epoch. The process's random state
     is as it was.
     """
     with training(model, params) as accelerator:
-        kept = model.trainable() | model.buffers_kept()
-        mark = training_fingerprint(model, trees, tokens, params, accelerator.num_processes)
+        mark = training_fingerprint(model, trees, tokens, params)
         module, optimizer = accelerator.prepare(model, make_optimizer(model, params))
         register_fsdp_forward_method(model, "target_log_probs")  # so that dev can be scored where weights are sharded
         ema = EMA(model.trainable(), params.ema_decay)
         file = folder.with_name(f"{folder.name}.checkpoint")
         if accelerator.is_main_process:
             atomic.sweep_partials(folder.parent)  # of checkpoints of trainings that were killed
+        # Now and not before: sharding puts other tensors in the place of the weights.
+        kept = model.trainable() | model.buffers_kept()
         checkpoint = Checkpoint(file, kept, optimizer, ema, mark, accelerator)
         journal = Journal(folder, board, mute=not accelerator.is_main_process)
         run = _Run(
@@ -272,13 +273,14 @@ class _Run:
         for group, (made, waited) in zip(groups, batching.prefetch(groups, self._parts), strict=True):
             start = time.monotonic()
             set_learning_rate(self.optimizer, self.done, self.steps, self.params.warmup)
-            loss, due = self._step(group, made)
+            loss, due, ending = self._step(group, made)
             self.ema.update()
             self._note(group, loss, waited, time.monotonic() - start + waited)
             advance(sum(map(len, group)), f"loss {loss:.2f}")
             if due:
                 self._save()
-                stopping.check()
+            if ending:
+                raise stopping.Terminated
 
     def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
         """This process's share of a step, in its parts, each with the weight of its targets that count.
@@ -297,8 +299,8 @@ class _Run:
                 made.append((batch if adapter is None else adapter.with_shares(batch, count, group), count))
         return made
 
-    def _step(self, group: Sequence[Tree], made: Sequence[tuple[Batch, float]]) -> tuple[float, bool]:
-        """One step of the optimizer: the loss, and whether the main process wants a checkpoint."""
+    def _step(self, group: Sequence[Tree], made: Sequence[tuple[Batch, float]]) -> tuple[float, bool, bool]:
+        """One step of the optimizer: the loss, whether a checkpoint is due, and whether the training is to end after it."""
         targets = sum(float(tree.weight.sum()) for tree in group)
         try:
             self.optimizer.zero_grad(set_to_none=True)
@@ -309,7 +311,7 @@ class _Run:
                     # Gradients are averaged over processes, and ours are parts of one sum.
                     self.accelerator.backward(loss * self.accelerator.num_processes)
                 own += float(loss.detach())
-            value, due = self._agreed(own)
+            value, due, ending = self._agreed(own)
             check_number(value, "loss", self.params.precision, self._where())
             self.state.watched = kept_losses(self.state.watched, value)
             check_losses(self.state.watched, self._where())
@@ -321,7 +323,7 @@ class _Run:
             self.optimizer.step()
             if self.model.adapter is not None:
                 self.model.adapter.end_step(self.accelerator)
-            return value, due
+            return value, due, ending
         except torch.cuda.OutOfMemoryError:
             rows = max(batch.input_ids.shape[1] for batch, _ in made)
             raise ModelError(
@@ -329,16 +331,16 @@ class _Run:
                 "positions. Lower batch or row_tokens, raise accumulate, or set model.gradient_checkpointing: true."
             ) from None
 
-    def _agreed(self, own: float) -> tuple[float, bool]:
-        """The loss over all processes, and the main one's wish for a checkpoint."""
-        due = self.checkpoint.due()
-        if self.accelerator.num_processes == 1:
-            return own, due
-        both = torch.tensor(
-            [own, float(due and self.accelerator.is_main_process)], dtype=torch.float32, device=self.accelerator.device
-        )
-        value, wished = self.accelerator.reduce(both, "sum").tolist()
-        return value, bool(wished)
+    def _agreed(self, own: float) -> tuple[float, bool, bool]:
+        """What all processes say as one: the loss, whether a checkpoint is due by the main one's clock, and whether SIGTERM
+        has come to any of them, after which none may go on alone."""
+        due, ending = self.checkpoint.due(), stopping.arrived()
+        if self.accelerator.num_processes > 1:
+            flags = [own, float(due and self.accelerator.is_main_process), float(ending)]
+            given = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
+            own, *wished = self.accelerator.reduce(given, "sum").tolist()
+            due, ending = (wish > 0 for wish in wished)
+        return own, due or ending, ending
 
     def _where(self) -> str:
         return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
