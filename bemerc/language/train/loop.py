@@ -281,6 +281,9 @@ class _Run:
                 self._save()
             if ending:
                 raise stopping.Terminated
+        self._save()  # judging dev may take longer than a cluster waits after SIGTERM
+        if self._agreed(0.0)[2]:
+            raise stopping.Terminated
 
     def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
         """This process's share of a step, in its parts, each with the weight of its targets that count.
