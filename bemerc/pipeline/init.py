@@ -47,8 +47,9 @@ def _texts(folder: Path, corpus: str) -> Iterator[tuple[str, str]]:
     yield "dvc.yaml", without_code((FILES / "dvc.yaml").read_text(encoding="utf-8"))
     for script in sorted((FILES / "pipeline").glob("*.py")):
         yield f"pipeline/{script.name}", script.read_text(encoding="utf-8")
-    for recipe in sorted((FILES / "recipes").glob(f"{corpus}_*.yaml")):
-        yield f"recipes/{recipe.name}", recipe.read_text(encoding="utf-8")
+    recipes = FILES / "recipes"  # for the corpus, and for trainings of several processes
+    for recipe in sorted(path for kind in (f"{corpus}_*.yaml", "*/*") for path in recipes.glob(kind)):
+        yield f"recipes/{recipe.relative_to(recipes).as_posix()}", recipe.read_text(encoding="utf-8")
     yield VERSION_FILE, f"{_release()}\n"
     yield ".dvcignore", (FILES / "dvcignore").read_text(encoding="utf-8")
     yield ".gitignore", "/data/\n/models/\n/results/\n*.h5\n/page.html\n/page_videos/\n"

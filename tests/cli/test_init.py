@@ -45,9 +45,10 @@ def test_a_project_has_the_stages_of_the_repository_without_its_code(tmp_path: P
         assert stage["deps"].count(init.VERSION_FILE) == 1
         kept = [dep for dep in theirs[name]["deps"] if not dep.startswith("bemerc/")]
         assert [dep for dep in stage["deps"] if dep != init.VERSION_FILE] == kept
-    recipes = {path.name for path in (tmp_path / "p").glob("recipes/*")}
+    recipes = {path.name for path in (tmp_path / "p").glob("recipes/*.yaml")}
     own = {"meld": {"meld_7b.yaml", "meld_words_smollm2.yaml"}, "sample": {"sample_smollm2.yaml"}}
     assert recipes == own.get(corpus, set())
+    assert {path.name for path in (tmp_path / "p").glob("recipes/*/*")} == {"fsdp.yaml", "train.sh"}
     shown = [line.strip() for line in answer.stdout.splitlines() if line.startswith("  bemerc ")]
     assert shown == list(init.commands(tmp_path / "p"))
     assert shown[0] == ("bemerc sample" if corpus == "sample" else "bemerc prepare")
