@@ -41,11 +41,6 @@ def settled(text: str) -> str:
     return _MOVING.sub(lambda match: _escaped(match[0]), text)
 
 
-def in_picture(text: object, longest: int = _LONGEST) -> str:
-    """As ``printable``, without formulas: matplotlib takes what is between two dollars for one, and may fail on it."""
-    return printable(text, longest).replace("$", r"\$")
-
-
 def cell(value: object) -> str:
     """``value`` as a cell of a spreadsheet: text that looks like a formula is quoted; numbers stay as they are."""
     text = str(value)

@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from bemerc.core import atomic
-from bemerc.core.terminal import in_picture
+from bemerc.core import atomic, pictures
+from bemerc.core.pictures import in_picture
 
 MODEL, BASELINE, CEILING, GHOST, INK, PALE = "#2f6fb5", "#dda06a", "#7d93ab", "#eef3f9", "#222222", "#e6e6e6"
 # Light to dark in the order of the variants, so that the order is visible in grey too.
@@ -219,5 +219,4 @@ def bare(axes: Axes) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """As PNG; the file appears when it is complete."""
-    with atomic.replacing(path, atomic.PUBLIC) as file:
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    pictures.save(figure, path, atomic.PUBLIC, dpi=DPI)

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, FrameCache, open_cache, same_person, split_other
-from bemerc.core.atomic import replacing
+from bemerc.core import pictures
 from bemerc.core.errors import CacheError
-from bemerc.core.terminal import in_picture, printable
+from bemerc.core.pictures import in_picture
+from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 from bemerc.view.lines import BONES, FINGERS, LINES, POINT, VISIBLE
 
@@ -182,8 +183,7 @@ def draw(title: str, data: PlotData, at: int | None, out: Path) -> None:
     _draw_angles(figure.add_subplot(grid[1, 1], sharex=units), face, pose)
     _draw_voice(figure.add_subplot(grid[2, 1], sharex=units), audio)
     units.set_xlim(0, max([float(f.timestamps_s[-1]) for f in data.features.values() if len(f.timestamps_s)] + [0.04]))
-    with replacing(out) as file:  # readable for its owner only, as it shows a person
-        figure.savefig(file, format="png", metadata={"Software": None})
+    pictures.save(figure, out)  # readable for its owner only, as it shows a person
 
 
 def _draw_person(axes: Axes, data: PlotData, at: int | None) -> None:

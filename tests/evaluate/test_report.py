@@ -364,6 +364,6 @@ def test_names_of_a_corpus_cannot_break_a_table() -> None:
 
 
 def test_a_label_that_looks_like_a_formula_is_drawn_as_text(tmp_path: Path) -> None:
-    labels = ("joy$\\frac$", "\x1b[2J" + "x" * 5000)
+    labels = ("joy$\\frac$", "\x1b[2J\u9ad8" + "x" * 5000)
     plots.save_confusions(tmp_path / "a.png", labels, {"$\\frac$": np.eye(2, dtype=np.int64)})
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from bemerc.core.terminal import in_picture
+from bemerc.core.pictures import in_picture
 from bemerc.evaluate import plots
 from bemerc.evaluate.conflict.judge import Judgment
 from bemerc.evaluate.intervals import Interval
