@@ -214,14 +214,14 @@ def test_sound_in_windows_is_the_sound_in_one() -> None:
 
 
 def scored(
-    network: Path, times_s: Array, seen: NDArray[np.bool_], audio: NDArray[np.float32] | None
+    network: Path, times_s: Array, visible: NDArray[np.bool_], audio: NDArray[np.float32] | None
 ) -> tuple[dict[int, Array], int]:
     """A face that gets brighter, where it is seen; and the most crops that were ever kept."""
     scores = SpeakerScores(SpeakerNetwork(network), lambda: audio, lambda: None)
     most = 0
     for row, time_s in enumerate(times_s):
         frame = np.full((64, 64, 3), row % 256, np.uint8)
-        faces = [TrackedFace(3, landmarks(32, 32, 16), 1.0, frame[:0, :0, 0], frame[:0, :0])] if seen[row] else []
+        faces = [TrackedFace(3, landmarks(32, 32, 16), 1.0, frame[:0, :0, 0], frame[:0, :0])] if visible[row] else []
         scores.add(row, float(time_s), ArrayFrame(frame), faces)
         most = max(most, sum(len(one.stretch.crops) for one in scores._active.values()))
     return scores.finish(), most
@@ -229,24 +229,43 @@ def scored(
 
 def test_every_frame_gets_the_score_of_its_time_and_few_crops_are_kept(tmp_path: Path) -> None:
     network = write(tmp_path / "bright.onnx", brightness(0.0))
-    times_s = np.arange(1200) / 30
-    seen = np.ones(1200, np.bool_)
-    seen[300:306], seen[600:660] = False, False  # a short gap, and one that begins a new stretch
-    scores, most = scored(network, times_s, seen, np.ones(41 * RATE_HZ, np.float32))
+    times_s = np.arange(700) / 30
+    visible = np.ones(700, np.bool_)
+    visible[300:306], visible[400:460] = False, False  # a short gap, and one that begins a new stretch
+    scores, most = scored(network, times_s, visible, np.ones(24 * RATE_HZ, np.float32))
     assert most <= 210
-    rows = np.flatnonzero(seen)
+    rows = np.flatnonzero(visible)
     assert len(scores[3]) == len(rows)
     inner = np.array([(row % 256) not in range(250, 256) and (row % 256) not in range(6) for row in rows])
-    at_edge = (np.abs(rows[:, None] - np.array([0, 303, 599, 660, 1199])) < 12).any(axis=1)
+    at_edge = (np.abs(rows[:, None] - np.array([0, 303, 399, 460, 699])) < 12).any(axis=1)
     np.testing.assert_allclose(scores[3][inner & ~at_edge], (rows % 256)[inner & ~at_edge], atol=2.5)
+
+
+def test_sound_that_comes_at_the_end_gives_the_same_scores(tmp_path: Path) -> None:
+    """As in a live conversation, whose utterances have their sound when they are over; a face is lost on the way."""
+    network, sound = SpeakerNetwork(write(tmp_path / "bright.onnx", brightness(0.0))), np.ones(9 * RATE_HZ, np.float32)
+    answers: list[dict[int, Array]] = []
+    for at_once in (True, False):
+        sounds = [sound] if at_once else []
+        scores = SpeakerScores(network, lambda sounds=sounds: sounds[0] if sounds else None, lambda: None)
+        for row in range(200):
+            frame = np.full((64, 64, 3), row, np.uint8)
+            face = TrackedFace(row // 120, landmarks(32, 32, 16), 1.0, frame[:0, :0, 0], frame[:0, :0])
+            scores.add(row, row / 25, ArrayFrame(frame), [] if 60 <= row < 80 else [face])
+        sounds[:] = [sound]
+        answers.append(scores.finish())
+    assert [len(answers[1][number]) for number in (0, 1)] == [100, 80]
+    for number in (0, 1):
+        assert np.isfinite(answers[1][number]).all()
+        np.testing.assert_allclose(answers[1][number], answers[0][number], atol=1e-3)
 
 
 def test_without_sound_no_score_and_no_heap_of_crops(tmp_path: Path) -> None:
     network = write(tmp_path / "bright.onnx", brightness())
-    scores, most = scored(network, np.arange(1000) / 25, np.ones(1000, np.bool_), None)
+    scores, most = scored(network, np.arange(800) / 25, np.ones(800, np.bool_), None)
     assert np.isnan(scores[3]).all()
-    assert len(scores[3]) == 1000
-    assert most <= 760
+    assert len(scores[3]) == 800
+    assert most <= 751
 
 
 def test_a_network_that_returns_no_numbers_is_a_fault_of_the_machine(tmp_path: Path) -> None:

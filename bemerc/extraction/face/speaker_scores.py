@@ -26,6 +26,7 @@ Waveform = NDArray[np.float32]
 _GAP_S = 0.4  # a face that is lost for longer begins a new stretch, as in the published code
 _WINDOW = 4 * FPS  # crops that are scored at once, twice as many at most
 _MOST_WAITING = 30 * FPS  # crops of a face that are kept where the sound is not there (yet)
+_MOST_WAITING_ENDED = 120 * FPS  # and of all faces that are gone
 _SMOOTHED = 5
 _SAMPLES = SAMPLE_RATE_HZ // FPS
 _LEAST_WEIGHT = 1e-3
@@ -52,7 +53,8 @@ class SpeakerScores:
     def reset(self) -> None:
         """Forget the previous clip."""
         self._active: dict[int, _Scored] = {}
-        self._ended: dict[int, list[Array]] = {}
+        self._ended: dict[int, list[_Scored]] = {}
+        self._waiting: list[_Scored] = []  # of those that ended: their sound may still come
 
     def add(self, row: int, time_s: float, view: FrameView, faces: Iterable[TrackedFace]) -> None:
         """The faces of a frame."""
@@ -61,33 +63,45 @@ class SpeakerScores:
         for face in faces:
             one = self._active.setdefault(face.track, _Scored(time_s))
             one.stretch.add(row, time_s, patch_of(view, face.landmarks))
-            if len(one.stretch.crops) >= 2 * _WINDOW:
-                self._score(one, _WINDOW, last=False)
+            if one.waiting >= 2 * _WINDOW and not self._score(one, _WINDOW) and one.waiting > _MOST_WAITING:
+                one.skip(_WINDOW)
 
     def finish(self) -> dict[int, Array]:
         """Track -> (n,) log odds that this face speaks in each of its frames; NaN where there was no sound."""
         for number in list(self._active):
             self._end(number)
-        return {number: np.concatenate(parts) for number, parts in self._ended.items()}
+        for one in self._waiting:
+            self._score_rest(one, padded=True)
+            one.skip(one.waiting)
+        return {number: np.concatenate([one.of_rows() for one in parts]) for number, parts in self._ended.items()}
 
     def _end(self, number: int) -> None:
         one = self._active.pop(number)
         one.stretch.end()
-        waiting = len(one.stretch.crops)
-        for part in np.array_split(np.arange(waiting), -(-waiting // _WINDOW)):
-            self._score(one, len(part), last=True)
-        self._ended.setdefault(number, []).append(_smoothed(np.concatenate(one.scores))[one.stretch.slots])
+        self._ended.setdefault(number, []).append(one)
+        self._score_rest(one)
+        if one.waiting:
+            self._waiting.append(one)
+        while sum(other.waiting for other in self._waiting) > _MOST_WAITING_ENDED:
+            first = self._waiting.pop(0)
+            first.skip(first.waiting)
 
-    def _score(self, one: _Scored, count: int, *, last: bool) -> None:
-        """Score ``count`` crops, or keep them where their sound may still come."""
+    def _score_rest(self, one: _Scored, *, padded: bool = False) -> None:
+        """All crops that wait, in windows of about the same length."""
+        for part in np.array_split(np.arange(one.waiting), max(1, -(-one.waiting // _WINDOW))):
+            if not len(part) or not self._score(one, len(part), padded=padded):
+                return
+
+    def _score(self, one: _Scored, count: int, *, padded: bool = False) -> bool:
+        """Score the next ``count`` crops; False, and they stay, where their sound is not there."""
         self._heartbeat()
-        first = one.stretch.taken
         audio = self._load_audio()
-        cepstra = None if audio is None else cepstra_of(audio, one.stretch.start_s, first, count, padded=last)
+        if audio is None:
+            return False
+        cepstra = cepstra_of(audio, one.stretch.start_s, one.stretch.taken, count, padded=padded)
         if cepstra is not None:
             one.scores.append(self._network.log_odds(cepstra, one.stretch.take(count)))
-        elif last or len(one.stretch.crops) > _MOST_WAITING:
-            one.scores.append(np.full(len(one.stretch.take(count)), np.nan))
+        return cepstra is not None
 
 
 class _Scored:
@@ -96,6 +110,20 @@ class _Scored:
     def __init__(self, start_s: float) -> None:
         self.stretch = Stretch(start_s)
         self.scores: list[Array] = []
+
+    @property
+    def waiting(self) -> int:
+        """Crops without a score."""
+        return len(self.stretch.crops)
+
+    def skip(self, count: int) -> None:
+        """Leave so many crops without a score."""
+        if count:
+            self.scores.append(np.full(len(self.stretch.take(count)), np.nan))
+
+    def of_rows(self) -> Array:
+        """(n,) the scores of the stretch's frames."""
+        return np.asarray(_smoothed(np.concatenate(self.scores))[self.stretch.slots])
 
 
 def cepstra_of(audio: Waveform, start_s: float, first: int, count: int, *, padded: bool) -> Array | None:
