@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_from_the_manifest_to_the_report(project: Project) -> None:
     project("train", "--stage", "2", "--variant", "T")
     assert project("predict", "data/manifest.jsonl", "--model", "models/merc/T").startswith("28 predictions")
-    table = (project.folder / "results" / "predictions" / "T.csv").read_text(encoding="utf-8-sig").splitlines()
+    table = (project.folder / "results" / "tables" / "T.csv").read_text(encoding="utf-8-sig").splitlines()
     assert (len(table), table[0].split(",")[:4]) == (29, ["id", "dialogue", "turn", "start_s"])
     shown = project("evaluate")
     assert "T: words" in shown

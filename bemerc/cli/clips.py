@@ -165,7 +165,8 @@ def extract(
         ray_address=ray_address,
     )
     folder = clips.project_of(path, "", clips.local_out(there)).cache_dir
-    table = clip_table.write(folder, measured)
+    manifest = path if not isinstance(path, Url) and clips.is_manifest(path) else None
+    table = clip_table.of_extracted(folder, measured, manifest)
     urls = remote_out.publish(folder, there) if isinstance(there, Url) else []
     if json:
         output.print_json(_extracted_json(measured, table))

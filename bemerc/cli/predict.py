@@ -135,7 +135,8 @@ def _predict_corpus(
     else:
         counted.unlink(missing_ok=True)
     measured = clip_table.of_project(project, {one.id for one in predictions})
-    table = clip_table.write(file.parent, measured, None, predictions, name=f"{name}.csv")
+    tables = project.results / "tables" if out is None else out  # not where the report's inputs lie
+    table = clip_table.write(tables, measured, None, predictions, name=f"{name}.csv")
     if json:
         made = {"predictions": [asdict(one) for one in predictions], "file": str(file), "table": str(table)}
         output.print_json(made | ({"evidence": str(counted)} if choice else {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import NoReturn
 
 
 class Terminated(KeyboardInterrupt):
@@ -36,10 +37,15 @@ def arrived() -> bool:
 
 def check() -> None:
     """Raise Terminated if SIGTERM has arrived: a good place to end."""
-    global _arrived
     if _arrived:
-        _arrived = False
-        raise Terminated
+        end()
+
+
+def end() -> NoReturn:
+    """Raise Terminated, whether SIGTERM came to this process or to another one that works with it."""
+    global _arrived
+    _arrived = False
+    raise Terminated
 
 
 @contextlib.contextmanager

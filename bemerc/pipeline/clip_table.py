@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bemerc.cache import KINDS, open_cache
+from bemerc.cache import KINDS, Kind, open_cache
 from bemerc.core.errors import CacheError
 from bemerc.corpus import utterance_table
 from bemerc.corpus.manifest import read_manifest
@@ -56,8 +56,25 @@ def of_project(project: Project, ids: Set[str] | None = None) -> Measured:
     manifest = read_manifest(project.manifest_file)
     if ids is not None:
         manifest = replace(manifest, utterances=tuple(u for u in manifest.utterances if u.id in ids))
-    files = {kind: project.cache_dir / f"{kind}.h5" for kind in KINDS}
-    return Measured(manifest, {kind: file if file.is_file() else None for kind, file in files.items()})
+    return Measured(manifest, caches_in(project.cache_dir))
+
+
+def caches_in(folder: Path) -> dict[Kind, Path | None]:
+    """The caches that lie in a folder, of this run or another one."""
+    files = {kind: folder / f"{kind}.h5" for kind in KINDS}
+    return {kind: file if file.is_file() else None for kind, file in files.items()}
+
+
+def of_extracted(folder: Path, measured: Measured, manifest: Path | None = None) -> Path:
+    """utterances.csv of all caches in ``folder``, whichever of them were measured now. Of a prepared corpus, whose words
+    stand in ``manifest``, one that is newer than all of these stays: reading every row of a large one takes minutes."""
+    caches, path = caches_in(folder), folder / NAME
+    sources = [*filter(None, caches.values()), *filter(None, [manifest])]
+    if manifest is not None and path.is_file():
+        written = path.stat().st_mtime_ns
+        if all(source.stat().st_mtime_ns < written for source in sources):
+            return path
+    return write(folder, replace(measured, caches=caches))
 
 
 def _labels(predictions: tuple[Prediction, ...]) -> Columns:

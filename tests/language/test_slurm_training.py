@@ -52,7 +52,7 @@ def test_a_training_that_slurm_stops_resumes_with_fewer_processes(tmp_path: Path
 
 def submit(project: Path, environment: dict[str, str], processes: int) -> str:
     """The id of a job of the recipe."""
-    script = [*FOR_A_CPU, str(ROOT / "recipes" / "slurm" / "train.sh"), "--variant", "T"]
+    script = [*FOR_A_CPU, str(ROOT / "recipes" / "slurm" / "train.sh"), "--stage", "2", "--variant", "T"]
     told = environment | {"PROCESSES": str(processes)}
     answer = subprocess.run(["sbatch", "--parsable", *script], cwd=project, env=told, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr

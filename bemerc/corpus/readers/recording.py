@@ -273,8 +273,9 @@ def _with_participants(listing: folder.Listing, directory: Path) -> tuple[folder
     """The tables of participants in a folder, or beside a single clip; and the listing without them and without the files
     of one person's sound."""
     tables = [path for path in listing.others if path.name.lower() == participants.NAME]
-    if directory.is_file() and (beside := directory.with_name(participants.NAME)).is_file():
-        tables, listing = [beside], replace(listing, clips=tuple(folder.listed(directory.parent).clips))
+    beside = [path for path in directory.parent.iterdir() if path.name.lower() == participants.NAME and path.is_file()]
+    if directory.is_file() and beside:
+        tables, listing = beside, replace(listing, clips=tuple(folder.listed(directory.parent).clips))
     people = participants.read(tables, listing.clips)
     clips = tuple(clip for clip in listing.clips if clip not in people.sounds)
     if directory.is_file():

@@ -130,9 +130,9 @@ def fit(
     ``board`` is a folder for TensorBoard; ``between`` is called before every epoch but the first.
 
     Deterministic on the CPU: same weights, trees, params and thread count, same numbers, also where a killed run went on from
-    its checkpoint, which lies beside ``folder`` until ``save``. Under
-    ``accelerate launch`` every process calls this; the losses are those of one process but for rounding, and for dropout,
-    which every process draws for itself; so they are where another number of processes resumes. Raises ModelError when the loss is no longer a number or runs away, the
+    its checkpoint, which lies beside ``folder`` until ``save``. Under ``accelerate launch`` every process calls this; the
+    losses are those of one process but for rounding, and for dropout, which every process draws for itself; so they are
+    where another number of processes resumes. Raises ModelError when the loss is no longer a number or runs away, the
     device's memory does not suffice, the disk is full, or dev's score is no number in any epoch. The process's random state
     is as it was.
     """
@@ -280,10 +280,10 @@ class _Run:
             if due:
                 self._save()
             if ending:
-                raise stopping.Terminated
+                stopping.end()
         self._save()  # judging dev may take longer than a cluster waits after SIGTERM
         if self._agreed(0.0)[2]:
-            raise stopping.Terminated
+            stopping.end()
 
     def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
         """This process's share of a step, in its parts, each with the weight of its targets that count.
