@@ -1,0 +1,46 @@
+"""utterances.csv of a prepared corpus: of all its caches, and written again only where something changed."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from bemerc.corpus.manifest import read_manifest, write_manifest
+from bemerc.pipeline import clip_table
+from bemerc.pipeline.clips import Measured
+from tests import toy_language as language
+from tests.interop.test_exchange import face_cache
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    of, path = language.manifest(), tmp_path / "manifest.jsonl"
+    write_manifest(path, of.utterances, of.labels, of.corpora)
+    face_cache(tmp_path / "cache" / "face.h5", [u.id for u in of.utterances], failures={})
+    return path
+
+
+def qualities(table: Path) -> list[str]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        return [row["quality"] for row in csv.DictReader(file)]
+
+
+def test_a_run_that_measures_sound_alone_keeps_what_is_known_of_faces(manifest: Path) -> None:
+    sound_alone = Measured(read_manifest(manifest), {"face": None, "audio": None})
+    table = clip_table.of_extracted(manifest.parent / "cache", sound_alone, manifest)
+    assert all(0 < float(quality) < 1 for quality in qualities(table))
+
+
+def test_it_is_written_where_a_cache_changed_and_not_else(manifest: Path) -> None:
+    folder, measured = manifest.parent / "cache", Measured(read_manifest(manifest), {})
+    table = clip_table.of_extracted(folder, measured, manifest)
+    before = qualities(table)
+    table.write_text("mine\n")
+    assert clip_table.of_extracted(folder, measured, manifest).read_text() == "mine\n"
+    later = table.stat().st_mtime_ns + 10**9
+    os.utime(folder / "face.h5", ns=(later, later))
+    assert qualities(clip_table.of_extracted(folder, measured, manifest)) == before
+    assert qualities(clip_table.of_extracted(folder, measured)) == before, "clips' words may have changed"
