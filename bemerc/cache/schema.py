@@ -113,7 +113,7 @@ class Choice:
 
     policy     the policy in the params: speaking, largest, longest, left, right, network
     by         the policy that decided: alone where there was at most one face, largest for speaking and network without
-               sound
+               sound, or without a score of any face
     faces      the most faces in one frame
     score      mean of the spans' scores, weighted by their frames
     uncertain  the score is below the limit in the params

@@ -18,7 +18,7 @@ from bemerc.core.hashing import sha256
 from bemerc.extraction.audio.mfcc import mfcc
 from bemerc.extraction.face import extractor
 from bemerc.extraction.face.detection import TrackedFace
-from bemerc.extraction.face.speaker_crops import FaceBox, Stretch, patch_of
+from bemerc.extraction.face.speaker_crops import FaceBox, Stretch, face_region
 from bemerc.extraction.face.speaker_network import SpeakerNetwork
 from bemerc.extraction.face.speaker_scores import SpeakerScores, cepstra_of
 from bemerc.extraction.face.target_face import select
@@ -170,7 +170,7 @@ def test_crops_are_the_published_ones_at_the_picture_s_edge_too() -> None:
     boxes = np.array([(box.x, box.y, box.half) for box in map(FaceBox.around, faces)])
     stretch = Stretch(0.0)
     for i, (frame, face) in enumerate(zip(frames, faces, strict=True)):
-        stretch.add(i, i / 25, patch_of(ArrayFrame(frame), face))
+        stretch.add(i, i / 25, face_region(ArrayFrame(frame), face))
     stretch.end()
     crops, theirs = stretch.take(20), published_crops(frames, boxes)
     assert crops.shape == (20, 112, 112)
@@ -190,7 +190,7 @@ def test_frames_at_any_rate_become_25_crops_a_second(times_s: Array, slots: list
     stretch = Stretch(float(times_s[0]))
     for row, time_s in enumerate(times_s):
         frame = np.full((64, 64, 3), 10 * row, np.uint8)
-        stretch.add(row, float(time_s), patch_of(ArrayFrame(frame), landmarks(32, 32, 10)))
+        stretch.add(row, float(time_s), face_region(ArrayFrame(frame), landmarks(32, 32, 10)))
     stretch.end()
     assert (stretch.rows, stretch.slots) == (list(range(len(times_s))), slots)
     shown = [crop[56, 56] for crop in stretch.crops]
@@ -268,6 +268,14 @@ def test_without_sound_no_score_and_no_heap_of_crops(tmp_path: Path) -> None:
     assert most <= 751
 
 
+def test_a_face_that_is_there_too_short_for_its_median_box_gets_no_score(tmp_path: Path) -> None:
+    network = write(tmp_path / "bright.onnx", brightness())
+    visible = np.zeros(100, np.bool_)
+    visible[:9], visible[30:40], visible[60:66] = True, True, True  # three stretches
+    scores, _ = scored(network, np.arange(100) / 25, visible, np.ones(5 * RATE_HZ, np.float32))
+    assert np.isfinite(scores[3]).tolist() == 9 * [False] + 10 * [True] + 6 * [False]
+
+
 def test_a_network_that_returns_no_numbers_is_a_fault_of_the_machine(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("ReduceMean", ["crops"], ["mean"], axes=[2, 3], keepdims=0),
@@ -276,6 +284,19 @@ def test_a_network_that_returns_no_numbers_is_a_fault_of_the_machine(tmp_path: P
     network = SpeakerNetwork(write(tmp_path / "log.onnx", model_of(nodes, {})))
     with pytest.raises(MachineError):
         network.log_odds(np.zeros((20, 13)), np.zeros((5, 112, 112), np.uint8))
+
+
+def test_a_run_that_fails_on_a_clip_is_a_fault_of_the_machine_too(tmp_path: Path) -> None:
+    """It runs on the seven frames on which networks are tried."""
+    nodes = [
+        helper.make_node("ReduceMean", ["crops"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Reshape", ["mean", "seven"], ["score"], name="\x1b[2J" + 1000 * "x"),
+    ]
+    network = SpeakerNetwork(write(tmp_path / "seven.onnx", model_of(nodes, {"seven": [1, 7]})))
+    with pytest.raises(MachineError) as caught:
+        network.log_odds(np.zeros((20, 13)), np.zeros((5, 112, 112), np.uint8))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
 
 
 # --- The choice
@@ -311,7 +332,18 @@ def test_pauses_hardly_count_and_frames_without_a_score_not_at_all() -> None:
     choice = select([track(0, rows, 0.5)], stamps(rows), "network", wave(loud, 5), 0.7, log_odds={0: odds})
     assert choice.score > 0.95
     nothing = select([track(0, rows, 0.5)], stamps(rows), "network", wave(loud, 5), 0.7, log_odds={0: odds * np.nan})
-    assert nothing.score == 0.5
+    assert nothing.score == 1, "as without sound"
+
+
+def test_who_has_no_score_is_chosen_last_and_nobody_s_scores_leave_it_to_size() -> None:
+    rows, voice = range(100), wave(speech(4, 1), 4)
+    tracks = [track(0, rows, 0.2, area=0.02), track(1, rows, 0.7, area=0.09)]
+    nothing = np.full(100, np.nan)
+    for odds in (-3.0, -1e9):
+        choice = select(tracks, stamps(rows), "network", voice, 0.7, log_odds={0: np.full(100, odds), 1: nothing})
+        assert (choice.by, choice.spans[0].track) == ("network", 0)
+    choice = select(tracks, stamps(rows), "network", voice, 0.7, log_odds={0: nothing, 1: nothing})
+    assert (choice.by, choice.spans[0].track) == ("largest", 1)
 
 
 @pytest.mark.parametrize("waveform", [None, np.zeros(64_000, np.float32)])
@@ -393,6 +425,39 @@ def test_a_model_that_would_read_other_files_is_refused(tmp_path: Path, nested: 
         open_session(path)
 
 
+def varint(number: int) -> bytes:
+    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
+
+
+def in_graph(tensor: bytes) -> bytes:
+    """A model, and in its graph one constant more, given as bytes."""
+    graph = varint(5 << 3 | 2) + varint(len(tensor)) + tensor
+    return brightness().SerializeToString() + varint(7 << 3 | 2) + varint(len(graph)) + graph
+
+
+LOCATION, PLACE = 14 << 3, 13 << 3 | 2  # tags of data_location and external_data
+ELSEWHERE = b"\x12\x0a\x08location\x12\x06secret"
+
+
+def test_bytes_that_readers_take_for_other_fields_are_refused(tmp_path: Path) -> None:
+    """Some cut a tag to 32 bits."""
+    assert has_external_data(in_graph(varint(LOCATION) + b"\x01"))
+    assert has_external_data(in_graph(varint(PLACE) + ELSEWHERE))
+    for high in (1 << 32, 1 << 63):
+        for tensor in (varint(high | LOCATION) + b"\x01", varint(high | PLACE) + ELSEWHERE):
+            with pytest.raises(ValueError, match="32 bits"):
+                has_external_data(in_graph(tensor))
+    padded = bytes([LOCATION | 0x80, *5 * [0x80], 0, 1])  # of more bytes than 32 bits have
+    for tensor in (padded, varint(8) + varint(1 << 64), varint(10) + varint(1 << 32)):
+        with pytest.raises(ValueError, match="bits"):
+            has_external_data(in_graph(tensor))
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(in_graph(varint(1 << 32 | LOCATION) + b"\x01"))
+    with pytest.raises(BrokenModelFile, match="32 bits"):
+        open_session(path)
+
+
 def test_files_that_are_no_model_get_one_sentence(tmp_path: Path) -> None:
     good, path = brightness().SerializeToString(), tmp_path / "bad.onnx"
     rng = np.random.default_rng(0)
@@ -432,10 +497,15 @@ def test_models_of_another_form_say_what_is_wrong(tmp_path: Path) -> None:
     }
     integers = mean_score()
     integers.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
-    for name, model in (wrong | {"integers": integers}).items():
+    named = mean_score()
+    del named.graph.input[1]
+    named.graph.input.extend([helper.make_tensor_value_info("\x1b[2J" + 1000 * "x", TensorProto.FLOAT, (1, 13))])
+    for name, model in (wrong | {"integers": integers, "named": named}).items():
         with pytest.raises(BrokenModelFile) as caught:
             SpeakerNetwork(write(tmp_path / "wrong.onnx", model))
         assert "wrong.onnx" in str(caught.value), name
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500 + len(str(tmp_path))
     assert (CROPS[0], AUDIO[0]) == (1, 1)
     SpeakerNetwork(write(tmp_path / "right.onnx", mean_score()))
     SpeakerNetwork(write(tmp_path / "right.onnx", loud_motion()))

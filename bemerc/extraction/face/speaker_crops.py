@@ -55,7 +55,7 @@ class FaceBox:
 
 
 @dataclass(frozen=True)
-class Patch:
+class FaceRegion:
     """A face's box in a frame, and the part of the frame around it in grey with its upper left ``corner``."""
 
     box: FaceBox
@@ -63,7 +63,7 @@ class Patch:
     corner: tuple[int, int]
 
 
-def patch_of(view: FrameView, landmarks: NDArray[np.float32]) -> Patch:
+def face_region(view: FrameView, landmarks: NDArray[np.float32]) -> FaceRegion:
     """The part of a frame from which a face's crop is cut: as large as the crop at the face's own box, since the
     median's lies nearby and only its middle half is read."""
     import cv2
@@ -75,19 +75,19 @@ def patch_of(view: FrameView, landmarks: NDArray[np.float32]) -> Patch:
     )
     place = box_around(rect, view.size)
     if place is None:
-        return Patch(box, np.empty((0, 0), np.uint8), (0, 0))
-    return Patch(box, np.asarray(cv2.cvtColor(view.part(place), cv2.COLOR_RGB2GRAY), np.uint8), place[:2])
+        return FaceRegion(box, np.empty((0, 0), np.uint8), (0, 0))
+    return FaceRegion(box, np.asarray(cv2.cvtColor(view.part(place), cv2.COLOR_RGB2GRAY), np.uint8), place[:2])
 
 
-def cut(patch: Patch, box: FaceBox) -> Grey:
-    """(112, 112): the middle of the crop of ``box`` from a patch around it."""
+def cut(region: FaceRegion, box: FaceBox) -> Grey:
+    """(112, 112): the middle of the crop of ``box`` from a region around it."""
     import cv2
 
     left, top, right, bottom = box.bounds()
     canvas = np.full((bottom - top, right - left), _OUTSIDE, np.uint8)
-    x, y = patch.corner[0] - left, patch.corner[1] - top
-    target = canvas[max(y, 0) : max(y + len(patch.grey), 0), max(x, 0) : max(x + patch.grey.shape[1], 0)]
-    target[:] = patch.grey[max(-y, 0) :, max(-x, 0) :][: len(target), : target.shape[1]]
+    x, y = region.corner[0] - left, region.corner[1] - top
+    target = canvas[max(y, 0) : max(y + len(region.grey), 0), max(x, 0) : max(x + region.grey.shape[1], 0)]
+    target[:] = region.grey[max(-y, 0) :, max(-x, 0) :][: len(target), : target.shape[1]]
     full = cv2.resize(canvas, (_FULL_PX, _FULL_PX))
     edge = (_FULL_PX - CROP_PX) // 2
     return np.asarray(full[edge : edge + CROP_PX, edge : edge + CROP_PX], np.uint8)
@@ -107,28 +107,28 @@ class Stretch:
         self.crops: list[Grey] = []
         self.taken = 0
         self._boxes: list[FaceBox] = []  # of all slots
-        self._patches: list[Patch] = []  # of the slots that have no crop yet
+        self._regions: list[FaceRegion] = []  # of the slots that have no crop yet
 
-    def add(self, row: int, time_s: float, patch: Patch) -> None:
+    def add(self, row: int, time_s: float, region: FaceRegion) -> None:
         """A frame's face. The crop of a slot follows seven slots later, when the median of its box is certain."""
         slot = max(round((time_s - self.start_s) * FPS), len(self._boxes) - 1, 0)
         if slot == len(self._boxes) - 1:
             self._boxes.pop()
-            self._patches.pop()
+            self._regions.pop()
         while len(self._boxes) < slot:
             self._boxes.append(self._boxes[-1])
-            self._patches.append(self._patches[-1])
-        self._boxes.append(patch.box)
-        self._patches.append(patch)
+            self._regions.append(self._regions[-1])
+        self._boxes.append(region.box)
+        self._regions.append(region)
         self.rows.append(row)
         self.slots.append(slot)
         self.latest_s = time_s
-        while len(self._patches) > _HALF + 1:
+        while len(self._regions) > _HALF + 1:
             self._crop()
 
     def end(self) -> None:
         """No frame follows: the last slots' crops."""
-        while self._patches:
+        while self._regions:
             self._crop()
 
     def take(self, count: int) -> Grey:
@@ -138,8 +138,8 @@ class Stretch:
         return np.stack(taken)
 
     def _crop(self) -> None:
-        at = len(self._boxes) - len(self._patches)
-        self.crops.append(cut(self._patches.pop(0), _median(self._boxes, at)))
+        at = len(self._boxes) - len(self._regions)
+        self.crops.append(cut(self._regions.pop(0), _median(self._boxes, at)))
 
 
 def _median(boxes: Sequence[FaceBox], at: int) -> FaceBox:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.core.errors import MachineError
+from bemerc.core.terminal import printable
 from bemerc.extraction.audio.mfcc import CEPSTRA
 from bemerc.extraction.networks.onnx_model import BrokenModelFile, open_session
 
@@ -37,37 +38,47 @@ class SpeakerNetwork:
         noise = np.random.default_rng(0)
         cepstra = noise.normal(0, 5, (AUDIO_PER_FRAME * _TRIED, CEPSTRA))
         crops = noise.integers(0, 256, (_TRIED, CROP_PX, CROP_PX), np.uint8)
-        if _are_probabilities(self._run(cepstra, crops)):
+        try:
+            scores = self._run(cepstra, crops)
+        except ValueError as error:
+            raise self._broken(str(error)) from error
+        if _are_probabilities(scores):
             raise self._broken("it returns probabilities, and logits are needed: export it without the softmax")
 
     def log_odds(self, cepstra: Array, crops: NDArray[np.uint8]) -> Array:
-        """(4 T, 13) and (T, 112, 112) -> (T,) log odds that this face speaks. MachineError where one is no number."""
-        scores = self._run(cepstra, crops)
+        """(4 T, 13) and (T, 112, 112) -> (T,) log odds that this face speaks. MachineError where one is no number, or
+        ONNX Runtime fails, as it does without memory."""
+        try:
+            scores = self._run(cepstra, crops)
+        except ValueError as error:
+            raise MachineError(
+                f"{self._path}: {error}. Run the same command again; if it fails each time, export the network anew."
+            ) from error
         if not np.isfinite(scores).all():
             raise MachineError(f"{self._path}: the network returns scores that are no numbers. Export it anew.")
         return np.asarray(scores[:, -1] - (scores[:, 0] if scores.shape[1] == 2 else 0.0))
 
     def _run(self, cepstra: Array, crops: NDArray[np.uint8]) -> Array:
-        """(T, 1) or (T, 2)."""
+        """(T, 1) or (T, 2). ValueError where the network fails, or its scores have another form."""
         inputs = {self._audio: cepstra[None].astype(np.float32), self._crops: crops[None].astype(np.float32)}
         try:
             (scores,) = self._session.run(None, inputs)
         except Exception as error:  # ONNX Runtime's errors have no class of their own
-            raise self._broken(f"it cannot be run on {len(crops)} frames: {error}") from error
+            raise ValueError(f"it cannot be run on {len(crops)} frames: {printable(error)}") from error
         scores, frames = np.asarray(scores), len(crops)
         if scores.dtype.kind != "f" or scores.size not in (frames, 2 * frames):
-            raise self._broken(
+            raise ValueError(
                 f"for {frames} frames it returns {scores.dtype} of shape {scores.shape}, not one score each"
             )
         if scores.size == 2 * frames and scores.shape[-1] != 2:
-            raise self._broken(f"for {frames} frames it returns the shape {scores.shape}, not ({frames}, 2)")
+            raise ValueError(f"for {frames} frames it returns the shape {scores.shape}, not ({frames}, 2)")
         return scores.reshape(frames, -1).astype(np.float64)
 
     def _inputs(self) -> tuple[str, str]:
         """The names of the inputs for sound and for crops."""
         inputs = {len(one.shape): one for one in self._session.get_inputs()}
         if len(self._session.get_inputs()) != 2 or set(inputs) != {3, 4}:
-            shapes = ", ".join(f"{one.name} {one.shape}" for one in self._session.get_inputs())
+            shapes = printable(", ".join(f"{one.name} {one.shape}" for one in self._session.get_inputs()))
             raise self._broken(
                 f"its inputs are {shapes or 'none'}, not (1, 4 T, 13) of sound and (1, T, 112, 112) of crops"
             )
@@ -77,15 +88,14 @@ class SpeakerNetwork:
 
     def _check(self, given: Any, wanted: tuple[int | None, ...]) -> None:
         """``None`` in ``wanted``: any length of time. Names in place of numbers stand for any length."""
+        name, shape = printable(given.name), printable(given.shape)
         if given.type != "tensor(float)":
-            raise self._broken(f"its input {given.name} is {given.type}, not tensor(float)")
+            raise self._broken(f"its input {name} is {printable(given.type)}, not tensor(float)")
         for size, length in zip(given.shape, wanted, strict=True):
             if isinstance(size, int) and length is None:
-                raise self._broken(
-                    f"its input {given.name} has the fixed shape {given.shape}: export it with dynamic_axes"
-                )
+                raise self._broken(f"its input {name} has the fixed shape {shape}: export it with dynamic_axes")
             if isinstance(size, int) and size != length:
-                raise self._broken(f"its input {given.name} has the shape {given.shape}, not {wanted}")
+                raise self._broken(f"its input {name} has the shape {shape}, not {wanted}")
 
     def _broken(self, what: str) -> BrokenModelFile:
         return BrokenModelFile(f"{self._path}: {what}. {_HOW}")

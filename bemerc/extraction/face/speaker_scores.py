@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bemerc.extraction.audio.mfcc import HOP, SAMPLE_RATE_HZ, WINDOW, mfcc
 from bemerc.extraction.face import lip_sync
 from bemerc.extraction.face.detection import TrackedFace
-from bemerc.extraction.face.speaker_crops import FPS, Stretch, patch_of
+from bemerc.extraction.face.speaker_crops import FPS, Stretch, face_region
 from bemerc.extraction.face.speaker_network import AUDIO_PER_FRAME, SpeakerNetwork
 from bemerc.media.frame_view import FrameView
 
@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 Waveform = NDArray[np.float32]
 
 _GAP_S = 0.4  # a face that is lost for longer begins a new stretch, as in the published code
+_LEAST_CROPS = 10  # a shorter stretch gets no score: its median box is too small, below 7 crops zero
 _WINDOW = 4 * FPS  # crops that are scored at once, twice as many at most
 _MOST_WAITING = 30 * FPS  # crops of a face that are kept where the sound is not there (yet)
 _MOST_WAITING_ENDED = 120 * FPS  # and of all faces that are gone
@@ -31,6 +32,7 @@ _SMOOTHED = 5
 _SAMPLES = SAMPLE_RATE_HZ // FPS
 _LEAST_WEIGHT = 1e-3
 _MOST_LOG_ODDS = 50.0
+_UNSCORED_LOG_ODDS = -2 * _MOST_LOG_ODDS  # below everybody's who has a score
 
 
 def open_scores(path: Path, load_audio: Callable[[], Waveform | None], heartbeat: Callable[[], None]) -> SpeakerScores:
@@ -62,12 +64,13 @@ class SpeakerScores:
             self._end(number)
         for face in faces:
             one = self._active.setdefault(face.track, _Scored(time_s))
-            one.stretch.add(row, time_s, patch_of(view, face.landmarks))
+            one.stretch.add(row, time_s, face_region(view, face.landmarks))
             if one.waiting >= 2 * _WINDOW and not self._score(one, _WINDOW) and one.waiting > _MOST_WAITING:
                 one.skip(_WINDOW)
 
     def finish(self) -> dict[int, Array]:
-        """Track -> (n,) log odds that this face speaks in each of its frames; NaN where there was no sound."""
+        """Track -> (n,) log odds that this face speaks in each of its frames; NaN where there was no sound, or too
+        few crops."""
         for number in list(self._active):
             self._end(number)
         for one in self._waiting:
@@ -78,6 +81,8 @@ class SpeakerScores:
     def _end(self, number: int) -> None:
         one = self._active.pop(number)
         one.stretch.end()
+        if one.stretch.taken + one.waiting < _LEAST_CROPS:
+            one.skip(one.waiting)
         self._ended.setdefault(number, []).append(one)
         self._score_rest(one)
         if one.waiting:
@@ -156,10 +161,12 @@ def person_log_odds(
     heartbeat: Callable[[], None],
 ) -> dict[int, float]:
     """Track -> the log odds that its person speaks: a mean over the frames of all tracks of the person, weighted by how
-    loud the sound is (in a pause nobody speaks); 0 where no frame has a score.
+    loud the sound is (in a pause nobody speaks). A person without a score is below all others; empty where nobody has one.
 
     people  each as tracks: number, and the times of its frames (n,)
     """
+    if not any(np.isfinite(log_odds[number]).any() for person in people for number, _ in person):
+        return {}
     ends_s = [times_s[-1] for person in people for _, times_s in person]
     loud = lip_sync.loudness(waveform, np.array([max(ends_s, default=0.0)]), heartbeat).mean(axis=1)
     grid_s = np.arange(len(loud)) * lip_sync.HOP_S
@@ -168,6 +175,9 @@ def person_log_odds(
         scores = np.concatenate([log_odds[number] for number, _ in person])
         weights = np.concatenate([np.interp(times_s, grid_s, loud) for _, times_s in person]) + _LEAST_WEIGHT
         scored = np.isfinite(scores)
-        mean = float(np.average(scores[scored], weights=weights[scored])) if scored.any() else 0.0
-        means |= dict.fromkeys((number for number, _ in person), min(max(mean, -_MOST_LOG_ODDS), _MOST_LOG_ODDS))
+        mean = _UNSCORED_LOG_ODDS
+        if scored.any():
+            average = float(np.average(scores[scored], weights=weights[scored]))
+            mean = min(max(average, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)
+        means |= dict.fromkeys((number for number, _ in person), mean)
     return means

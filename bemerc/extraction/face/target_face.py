@@ -82,7 +82,7 @@ def select(
     """Select the track that each span of the clip is measured on.
 
     waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` and ``network`` become
-                 ``largest``
+                 ``largest``, as ``network`` does without any score
     least_score  below it the choice is marked uncertain; where only one face is visible, it is judged by the voice alone
     heartbeat    called now and then, since a film takes a while
     log_odds     for ``network``: track number -> (n,) its scores, NaN where there is none
@@ -113,6 +113,7 @@ def select_and_score(
         if by == "network":
             visible = [[(track.number, timestamps_s[track.rows]) for track in person] for person in people]
             llrs = speaker_scores.person_log_odds(visible, log_odds, waveform, heartbeat)
+            by = by if llrs else "largest"
         else:
             llrs = _lip_sync_llrs(people, timestamps_s, waveform, heartbeat)
     spans: list[TrackSpan] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.core.errors import BemercError
+from bemerc.core.terminal import printable
 
 _MAX_BYTES = 256 << 20
 
@@ -60,7 +61,7 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own
-        raise BrokenModelFile(f"{path}: ONNX Runtime cannot open it: {error}") from error
+        raise BrokenModelFile(f"{path}: ONNX Runtime cannot open it: {printable(error)}") from error
 
 
 def has_external_data(content: bytes) -> bool:
@@ -81,14 +82,14 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a protobuf message: number and value, which is bytes, or a whole number where it is a varint."""
     at = 0
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = _varint(data, at, 32)
         wire, value = tag & 7, 0
         if wire == 0:
-            value, at = _varint(data, at)
+            value, at = _varint(data, at, 64)
             yield tag >> 3, value
             continue
         if wire == 2:
-            length, at = _varint(data, at)
+            length, at = _varint(data, at, 32)
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         else:
@@ -99,14 +100,15 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += length
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A whole number of up to ten bytes, seven bits each, and where the next begins."""
+def _varint(data: memoryview, at: int, bits: int) -> tuple[int, int]:
+    """A whole number of up to ``bits`` bits, seven to a byte, and where the next begins. ValueError where it is longer:
+    readers differ in whether they cut such a number, and might find another field than is found here."""
     value = 0
-    for shift in range(0, 70, 7):
+    for shift in range(0, bits, 7):
         if at >= len(data):
             raise ValueError("it is cut off")
         byte, at = data[at], at + 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and value < 1 << bits:
             return value, at
-    raise ValueError("a number of more than ten bytes")
+    raise ValueError(f"a number of more than {bits} bits")
