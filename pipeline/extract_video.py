@@ -2,7 +2,7 @@
 
 from bemerc.cli.main import main
 
-COMMAND = "extract data/manifest.jsonl --only video"
+COMMAND = "extract data/manifest.jsonl --only video --part-clips 0"
 
 if __name__ == "__main__":  # worker processes import this file anew
     main(*COMMAND.split())

@@ -28,8 +28,8 @@ from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
 
 INDEX, PART_CLIPS = "parts", "part_clips"
-# Every part is open while the cache is, of four caches side by side, and systems allow some 1000 open files.
-MOST_PARTS = 200
+# Every part is open while the cache is, of four caches side by side, and macOS allows a process 256 open files.
+MOST_PARTS = 50
 _CONTENTS = re.compile("[0-9a-f]{64}")
 _PART = r"-\d{4}-[0-9a-f]{8}\.h5"
 _T = TypeVar("_T")

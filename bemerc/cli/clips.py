@@ -142,10 +142,10 @@ def extract(
         "face.faces": faces,
         "face.keep": keep,
         "pose.hands": hands,
-        "part_clips": part_clips,
     }
     wanted = [f"extract_video.{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
-    wanted += [f"extract_audio.part_clips={part_clips}"] if part_clips is not None else []
+    sections = [f"extract_{only}"] if only else ["extract_video", "extract_audio"]
+    wanted += [f"{section}.part_clips={part_clips}" for section in sections if part_clips is not None]
     document = read_params(params, [*(settings or ()), *wanted])
     if estimate:
         if isinstance(path, Url) or isinstance(there, Url):

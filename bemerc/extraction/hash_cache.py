@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from bemerc.extraction.errors import check_regular
 
 # A file changed twice within one tick of a disk's clock looks unchanged: younger files are hashed anew each time.
 _TICK_S = 2.0
+# Seconds between two heartbeats while one large file is hashed.
+_HEARTBEAT_S = 5.0
 # A line: the path's hash, size, time, inode, and the content's hash.
 _LINE = re.compile(r'\["([0-9a-f]{32})", (\d{1,20}, -?\d{1,20}, \d{1,20}, "[0-9a-f]{64}"\])\n?', re.ASCII)
 _DIGEST_AND_END = 66
@@ -109,7 +111,7 @@ class FileHashCache:
         digest = rest[-_DIGEST_AND_END:-2]
         return digest if rest and rest == _rest(identity, digest) else None
 
-    def known(self, paths: Iterable[Path]) -> Iterator[tuple[Path, HashedFile | UnreadableFile | None]]:
+    def looked_up(self, paths: Iterable[Path]) -> Iterator[tuple[Path, HashedFile | UnreadableFile | None]]:
         """Each file with its identity and hash, why it cannot be read, or None where it is to be hashed."""
         for path in paths:
             try:
@@ -121,10 +123,10 @@ class FileHashCache:
             yield path, None if digest is None else (identity, digest)
 
     def hash_files(
-        self, paths: Iterable[Path], advance: Callable[[int], None]
+        self, paths: Iterable[Path], advance: Callable[[int], None], heartbeat: Callable[[], None] = lambda: None
     ) -> dict[Path, HashedFile | UnreadableFile]:
         """Hash files and add them to the cache; see the function ``hash_files``."""
-        hashes = hash_files(paths, advance)
+        hashes = hash_files(paths, advance, heartbeat)
         self.add({path: result for path, result in hashes.items() if not isinstance(result, UnreadableFile)})
         return hashes
 
@@ -142,14 +144,23 @@ class FileHashCache:
                     file.write("".join(lines).encode())  # at once, so that no other process writes in between
 
 
-def hash_files(paths: Iterable[Path], advance: Callable[[int], None]) -> dict[Path, HashedFile | UnreadableFile]:
+def hash_files(
+    paths: Iterable[Path], advance: Callable[[int], None], heartbeat: Callable[[], None] = lambda: None
+) -> dict[Path, HashedFile | UnreadableFile]:
     """Hash files, four at a time: path -> its identity and SHA-256 (hex), or why it cannot be read.
-    ``advance(1)`` is called after each."""
+    ``advance(1)`` is called after each, ``heartbeat`` every few seconds meanwhile."""
     hashes: dict[Path, HashedFile | UnreadableFile] = {}
     with ThreadPoolExecutor(4) as pool:
-        for path, result in pool.map(_hash_file, paths):
-            hashes[path] = result
-            advance(1)
+        futures = [pool.submit(_hash_file, path) for path in paths]
+        try:
+            for future in futures:
+                while wait([future], _HEARTBEAT_S).not_done:
+                    heartbeat()
+                path, result = future.result()
+                hashes[path] = result
+                advance(1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     return hashes
 
 

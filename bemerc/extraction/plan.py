@@ -175,7 +175,7 @@ def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, Has
 def _local_hashes(paths: Mapping[str, Path], cache: FileHashCache, leases: Leases | None) -> _Files:
     hashes: _Files = {}
     new = []
-    for path, file in cache.known(paths.values()):
+    for path, file in cache.looked_up(paths.values()):
         if file is None:
             new.append(path)
         else:

@@ -182,7 +182,7 @@ def run(
     after KeyboardInterrupt, finished results are kept and the same call resumes.
     """
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"
-    check_parts(part_clips, len(jobs))
+    check_parts(part_clips, sum(not job.listener for job in jobs))
     start = time.monotonic()
     paths: dict[str, Path] = {spec.modality: out_dir / f"{spec.modality}.h5" for spec in specs}
     store = store_at(store_dir)

@@ -53,12 +53,11 @@ def _hash_block(
     paths: list[Path], cache: FileHashCache, leases: Leases, advance: Callable[[int], None]
 ) -> dict[Path, HashedFile | UnreadableFile]:
     cache.refresh()
-    known = dict(cache.known(paths))
-    hashes = {path: file for path, file in known.items() if file is not None}
+    hashes = {path: file for path, file in cache.looked_up(paths) if file is not None}
     advance(len(hashes))
 
     def hashed(count: int) -> None:
         leases.beat()
         advance(count)
 
-    return hashes | cache.hash_files([path for path in paths if path not in hashes], hashed)
+    return hashes | cache.hash_files([path for path in paths if path not in hashes], hashed, leases.beat)

@@ -84,27 +84,45 @@ def write_modality(
     reasons     id -> why an utterance has no features
     beat        called with every utterance: a sign of life
     part_clips  utterances per file; 0 = all in one; None = as the cache at that place is now
+    BemercError, before anything is written, where that makes too many files.
     """
     keys = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
     made = _Made(keys, reasons, {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)})
     contents, before = made.contents(spec), clips_per_part(path) if path.exists() else 0
     part_clips = before if part_clips is None else part_clips
+    check_parts(part_clips, plan.utterances)
+    parts: dict[Path, str] = {}
     if existing.kind == "sound" and existing.contents == contents and part_clips == before and path.exists():
-        return
-    parts: list[tuple[Path, str]] = []
-    if not part_clips:
-        _write_file(path, spec, plan, store, made, contents, beat)
+        parts = parts_of(path)
+    elif part_clips:
+        parts = _write_parts(path, spec, plan, store, made, beat, part_clips)
+        with open_cache(min(parts)) as like:
+            write_index(path, like, contents, [*parts.values()], part_clips)
     else:
-        for number, part in enumerate(made.parts(part_clips, plan.listeners), 1):
-            digest = part.contents(spec)
-            parts.append((part_path(path, number, digest), digest))
-            state = quickly_replaceable(parts[-1][0], store)
-            if state.kind != "sound" or state.contents != digest:
-                _write_file(parts[-1][0], spec, plan, store, part, digest, beat)
-        with open_cache(parts[0][0]) as like:
-            write_index(path, like, contents, [digest for _, digest in parts], part_clips)
-    with disk(path, "the parts of the former cache cannot be removed"):
-        sweep_parts(path, [part for part, _ in parts])
+        _write_file(path, spec, plan, store, made, contents, beat)
+    with disk(path, "the parts of a former cache cannot be removed"):
+        sweep_parts(path, parts)
+
+
+def _write_parts(
+    path: Path,
+    spec: ExtractorSpec,
+    plan: Plan,
+    store: Store,
+    made: _Made,
+    beat: Callable[[], None],
+    part_clips: int,
+) -> dict[Path, str]:
+    """Write the parts of a cache that are not there yet; returns all, with the ``contents`` of each."""
+    parts: dict[Path, str] = {}
+    for number, part in enumerate(made.parts(part_clips, plan.listeners), 1):
+        digest = part.contents(spec)
+        file = part_path(path, number, digest)
+        parts[file] = digest
+        state = quickly_replaceable(file, store)
+        if state.kind != "sound" or state.contents != digest:
+            _write_file(file, spec, plan, store, part, digest, beat)
+    return parts
 
 
 def _write_file(
@@ -243,9 +261,9 @@ def quickly_replaceable(path: Path, store: Store) -> CacheState:
     again. What a disk spoils without a trace, ``bemerc cache validate`` finds."""
     checked = FileHashCache(store.folder, "sound.jsonl")
     parts, identities = _identities(path)
-    known = {file: checked.lookup(file, identity) for file, identity in identities.items()}
-    contents = known.get(path)
-    if contents is not None and all(known[part] == of for part, of in parts.items()):
+    cached = {file: checked.lookup(file, identity) for file, identity in identities.items()}
+    contents = cached.get(path)
+    if contents is not None and all(cached[part] == of for part, of in parts.items()):
         return CacheState("sound", "", contents)
     state = replaceable(path)
     if state.kind == "sound" and _identities(path) == (parts, identities):

@@ -87,7 +87,7 @@ def commands(folder: Path) -> Iterator[str]:
         assert command is not None, f"pipeline/{name}.py names no command"
         places = stage.get("matrix", {}).values()
         for item in [item for place in places for item in _value(params, place)] or [""]:
-            yield f"bemerc {command[1].format(item)}".removesuffix(" --only video")
+            yield f"bemerc {command[1].format(item)}".removesuffix(" --only video --part-clips 0")
 
 
 def _value(params: dict[str, Any], place: str) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,19 @@ _RECORD = "uploaded.json"
 
 def folder_of(out: Url) -> Path:
     """The folder that stands before ``out``, with its caches as they are there: one that was imported is not replaced
-    unseen. Raises ObjectError, DiskError."""
+    unseen, and parts that another machine removed are not uploaded again. Raises ObjectError, DiskError."""
     scratch.of_this_machine()  # made, and nobody else's
     folder = scratch.root() / f"out-{hashlib.sha256(out.text.encode()).hexdigest()[:16]}"
     with atomic.disk(folder, "cannot be made"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    record = _record(folder)
-    for name, info in objects.listed(out).items():
+    record, there = _record(folder), objects.listed(out)
+    # Parts that were never uploaded stay: they are of a seal that was interrupted.
+    for name in [name for name in record if is_part(name) and name not in there]:
+        with atomic.disk(folder, "the parts of a former cache cannot be removed"):
+            (folder / name).unlink(missing_ok=True)
+        del record[name]
+        _write_record(folder, record)
+    for name, info in there.items():
         path = folder / name
         if (
             "/" in name
@@ -64,6 +71,10 @@ def publish(folder: Path, out: Url) -> list[Url]:
 def _note(folder: Path, record: dict[str, Any], name: str, info: ObjectInfo) -> None:
     stat = (folder / name).stat()
     record[name] = [info.size, info.stamp, stat.st_size, stat.st_mtime_ns]
+    _write_record(folder, record)
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
     atomic.write_text(folder / _RECORD, json.dumps(record))
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import runpy
 import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from bemerc.cache import open_cache, parts_of, state_of
+from bemerc.cli.main import app
 from bemerc.core.errors import BemercError
+from bemerc.corpus.manifest import Utterance, write_manifest
+from bemerc.extraction import hash_cache, write_caches
 from bemerc.extraction import store as store_module
 from bemerc.extraction.failures import Failure
-from bemerc.extraction.hash_cache import FileHashCache, file_identity
+from bemerc.extraction.hash_cache import FileHashCache, FileIdentity, file_identity
 from bemerc.extraction.leases import Leases
 from bemerc.extraction.run import run
 from bemerc.extraction.shared_hashing import hash_shared
@@ -22,6 +28,7 @@ from bemerc.extraction.store import Result, Store
 from benchmarks import size
 
 CLIPS = 25
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -47,8 +54,8 @@ def test_parts_are_sealed_one_by_one(filled: Path) -> None:
         for id_, expected in values.items():
             np.testing.assert_array_equal(cache[id_].values, expected)
 
-    def written() -> list[int]:
-        return [file.stat().st_ino for file in (path, *parts)]
+    def written() -> list[FileIdentity]:
+        return [file_identity(file) for file in (path, *parts)]
 
     before = written()
     seal(filled, None)
@@ -82,6 +89,46 @@ def test_too_many_parts_are_a_sentence(filled: Path) -> None:
         run(size.jobs(filled, 1000), size.specs(), filled / "out", filled / "store", part_clips=1)
 
 
+def test_a_corpus_that_outgrew_its_parts_keeps_its_former_cache(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = seal(filled, 10)
+    before = {file: file.read_bytes() for file in (path, *parts_of(path))}
+    size.fill(filled, 31, 0.4)
+    monkeypatch.setattr(write_caches, "MOST_PARTS", 3)
+    with pytest.raises(BemercError, match="part_clips"):
+        seal(filled, None, 31)
+    assert {file: file.read_bytes() for file in path.parent.glob("face*.h5")} == before
+
+
+def test_parts_of_former_caches_go_though_nothing_is_new(filled: Path) -> None:
+    path = seal(filled, 10)
+    former = path.with_name("face-0001-0123abcd.h5")
+    former.write_bytes(min(parts_of(path)).read_bytes())
+    seal(filled, None)
+    assert not former.exists()
+    assert all(part.exists() for part in parts_of(path))
+
+
+def test_a_stage_of_dvc_writes_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    size.fill(data, 3, 0.4)
+    spec = size.specs()[2]
+    utterances = [
+        Utterance(job.id, job.id.split("/")[0], i, "Ann", "Yes.", "joy", "train", os.path.relpath(str(job.path), data))
+        for i, job in enumerate(size.jobs(data, 3))
+    ]
+    write_manifest(data / "manifest.jsonl", utterances, ["joy"], ["sample"])
+    run(size.jobs(data, 3), (spec,), data / "cache", data / "store", part_clips=2)
+    assert parts_of(data / "cache" / "audio.h5")
+    monkeypatch.chdir(tmp_path)
+    command = runpy.run_path(str(ROOT / "pipeline" / "extract_audio.py"))["COMMAND"]
+    assert CliRunner().invoke(app, command.split()).exit_code == 0
+    assert [file.name for file in (data / "cache").glob("audio*.h5")] == ["audio.h5"]
+    assert not parts_of(data / "cache" / "audio.h5")
+    assert not caplog.records
+
+
 def test_listed_folders_say_what_each_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size.fill(tmp_path, 3, 0.4)
     store = Store(tmp_path / "store")
@@ -112,3 +159,18 @@ def test_a_clip_is_hashed_by_one_process(tmp_path: Path) -> None:
         assert hash_shared(paths, late, other, 300, counted.append) == hashes
     assert sum(counted) == 80
     assert not [*(store.folder / "leases").iterdir()]
+
+
+def test_a_large_file_is_hashed_with_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(2**26)
+    monkeypatch.setattr(hash_cache, "_HEARTBEAT_S", 0.001)
+    seconds = itertools.count(step=10.0)
+    with Leases(store.folder, lambda: next(seconds)) as leases:
+        (owner,) = (store.folder / "leases").glob("*.owner")
+        counts: list[bytes] = []
+        hash_shared([path], FileHashCache(store.folder), leases, 1, lambda _: counts.append(owner.read_bytes()))
+        started, ended = (int(record.split()[4]) for record in counts)
+    # One is given for the file itself, and others while it is read.
+    assert ended - started > 3

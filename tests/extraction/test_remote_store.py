@@ -144,3 +144,20 @@ def test_caches_are_uploaded_when_they_change(
     assert not [method for method, _ in server.requests if method == "PUT"]
     objects.put(url / "face.h5", b"another's", replace=True)
     assert (remote_out.folder_of(url) / "face.h5").read_bytes() == b"another's"
+
+
+def test_parts_that_another_machine_removed_are_not_uploaded_again(
+    url: Url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEMERC_SCRATCH", str(tmp_path / "scratch"))
+    folder = remote_out.folder_of(url)
+    former, current, unfinished = (f"face-0001-{i:08x}.h5" for i in range(3))
+    for name in (former, current):
+        (folder / name).write_bytes(b"a part")
+    remote_out.publish(folder, url)
+    objects.remove(url / former)  # as another machine's publish does
+    (folder / unfinished).write_bytes(b"of a seal that was interrupted")
+    remote_out.folder_of(url)
+    assert {file.name for file in folder.glob("*.h5")} == {current, unfinished}
+    remote_out.publish(folder, url)
+    assert {*objects.listed(url)} == {current, unfinished}
