@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bemerc.behavior.describe import rules
-from bemerc.behavior.describe.description import read_descriptions
+from bemerc.behavior.describe.description import SLOTS, read_descriptions
 from bemerc.behavior.describe.references import References
 from bemerc.behavior.tokens import calibration, file
 from bemerc.cache import open_cache
@@ -99,7 +99,7 @@ def test_an_old_align_model_says_the_same() -> None:
         with file.open_tokens(OLD / "tokens.h5") as tokens:
             how = score_labels.Params(device="cpu")
             described = generate.generate_descriptions(folder, list(EXPECTED["said"]), tokens, how, 12)
-        assert {id: one.lines() for id, one in described.items()} == EXPECTED["said"]
+        assert {id: [getattr(one, slot) for slot in SLOTS] for id, one in described.items()} == EXPECTED["said"]
 
 
 def test_an_old_model_is_trained_on(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from bemerc.behavior.describe import rules
-from bemerc.behavior.describe.description import write_descriptions
+from bemerc.behavior.describe.description import SLOTS, write_descriptions
 from bemerc.cache import open_cache
 from bemerc.core.config import to_mapping
 from bemerc.core.hashing import sha256
@@ -91,7 +91,7 @@ def models(out: Path) -> dict[str, Any]:
     merc.keep_student(out / "align", out / "merc" / "student")
     for left in (*out.rglob("last"), *out.rglob("*.csv"), *out.rglob("*train_log.jsonl")):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return {"said": {u.id: said[u.id].lines() for u in manifest.by_split("test")}}
+    return {"said": {u.id: [getattr(said[u.id], slot) for slot in SLOTS] for u in manifest.by_split("test")}}
 
 
 def caches(out: Path, work: Path) -> dict[str, Any]:

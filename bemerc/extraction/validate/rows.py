@@ -24,6 +24,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 _SLACK = 1e-3
 # Headers round, and a decoder may lack the last frames: an end counts as missing from half a second and a tenth on.
 _MISSING_S, _MISSING_SHARE = 0.5, 0.1
+# A codec fills its last packet: 1,024 samples of AAC are an eighth of a second at 8 kHz.
+_PACKET_S = 0.15
 _HOLE_S = 1.0
 # Of the frames that the clip's own rate leads one to expect.
 _LACKING_SHARE = 0.1
@@ -121,7 +123,8 @@ def _clock(cache: FrameCache, id_: str, stamps: NDArray[np.float64], duration_s:
         yield "hole", f"No rows for {steps.max():.2f} s after {stamps[np.argmax(steps)]:.2f} s.", "warning"
     if not np.isfinite(duration_s):
         return
-    if stamps[-1] > duration_s + step_s + 0.05:
+    beyond_s = _PACKET_S if cache.modality in ("audio", "speech") else 0.05
+    if stamps[-1] > duration_s + step_s + beyond_s:
         yield "duration", f"Its last row is at {stamps[-1]:.2f} s and it lasts {duration_s:.2f} s.", "error"
     missing_s = duration_s - stamps[-1] - step_s
     if missing_s > max(_MISSING_S, _MISSING_SHARE * duration_s) and id_ not in cache.notes:
