@@ -34,7 +34,7 @@ Source = Annotated[
     typer.Argument(
         parser=path_of,
         metavar="SOURCE",
-        help="A folder of clips, a single clip, or a manifest.jsonl. A subfolder is a dialogue.",
+        help="A folder of clips, a single clip, or a manifest.jsonl. A subfolder is one dialogue, a clip outside of one too.",
         show_default=False,
     ),
 ]
@@ -47,7 +47,7 @@ ClipSource = Annotated[
     typer.Argument(
         parser=text_of,
         metavar="SOURCE",
-        help="A folder of clips, a single clip (s3:// and gs:// too), or a manifest.jsonl. A subfolder is a dialogue.",
+        help="A folder of clips, a single clip (s3:// and gs:// too), or a manifest.jsonl. A subfolder is one dialogue, a clip outside of one too.",
         show_default=False,
     ),
 ]

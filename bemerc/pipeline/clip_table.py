@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.cache import KINDS, Kind, open_cache
-from bemerc.core.errors import CacheError
+from bemerc.core.errors import BemercError, CacheError
 from bemerc.corpus import utterance_table
 from bemerc.corpus.manifest import read_manifest
+from bemerc.language.predict.records import Prediction, Unlabelled, read_predictions
 from bemerc.pipeline.clips import Measured
 from bemerc.pipeline.project import Project
 
-if TYPE_CHECKING:
-    from bemerc.behavior.describe.description import Description
-    from bemerc.language.predict.records import Prediction, Unlabelled
-
+T = TypeVar("T")
 NAME = "utterances.csv"
 Columns = dict[str, dict[str, Any]]
 
@@ -36,8 +35,13 @@ def write(
 
     Columns: id, dialogue, turn, start_s, end_s, speaker, text; label and one p_LABEL per label where there are
     predictions; sentences where there are descriptions; quality and uncertain of the face; what listeners did, where
-    everybody's faces are kept; unmeasured and note of predictions.
+    everybody's faces are kept; unmeasured and note of predictions. Descriptions and predictions that are not given are
+    taken from where an earlier command left them in ``folder``.
     """
+    if descriptions is None and (beside := folder / "descriptions.jsonl").is_file():
+        descriptions = _readable(read_descriptions, beside)
+    if not predictions and not without and (beside := folder / "predictions.jsonl").is_file():
+        predictions = _readable(read_predictions, beside) or ()
     columns: Columns = {}
     if predictions or without:
         columns |= _labels(predictions)
@@ -49,6 +53,14 @@ def write(
     path = folder / name
     utterance_table.write(path, measured.manifest.utterances, columns)
     return path
+
+
+def _readable(read: Callable[[Path], T], path: Path) -> T | None:
+    """What a file beside holds; None where it is damaged, which whoever needs it says."""
+    try:
+        return read(path)
+    except BemercError:
+        return None
 
 
 def of_project(project: Project, ids: Set[str] | None = None) -> Measured:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bemerc.behavior.describe.description import Description, write_descriptions
 from bemerc.corpus.manifest import read_manifest, write_manifest
 from bemerc.pipeline import clip_table
 from bemerc.pipeline.clips import Measured
@@ -44,3 +45,14 @@ def test_it_is_written_where_a_cache_changed_and_not_else(manifest: Path) -> Non
     os.utime(folder / "face.h5", ns=(later, later))
     assert qualities(clip_table.of_extracted(folder, measured, manifest)) == before
     assert qualities(clip_table.of_extracted(folder, measured)) == before, "clips' words may have changed"
+
+
+def test_what_earlier_commands_said_stays(manifest: Path) -> None:
+    of = read_manifest(manifest)
+    described = {of.utterances[0].id: Description("Smiling.", "Still.", "Upright.", "Loud.")}
+    folder = manifest.parent / "cache"
+    write_descriptions(folder / "descriptions.jsonl", described)
+    with clip_table.of_extracted(folder, Measured(of, {})).open(encoding="utf-8-sig", newline="") as file:
+        assert "Smiling." in next(csv.DictReader(file))["sentences"]
+    (folder / "descriptions.jsonl").write_text("{")
+    assert "sentences" not in clip_table.of_extracted(folder, Measured(of, {})).read_text().splitlines()[0]

@@ -197,7 +197,10 @@ def _audio(written: str, folder: Path, faults: list[str]) -> tuple[Path | None, 
 
 
 def _file(folder: Path, written: str) -> Path | None:
-    """A file below the table's folder, or elsewhere by its whole path; None where there is none, or none can be."""
+    """A file below the table's folder, since a table does not choose what else is read; None where there is none, or
+    none can be."""
+    if Path(written).is_absolute() or ".." in Path(written).parts:
+        return None
     try:
         path = folder / written
         if path.is_file():

@@ -23,15 +23,19 @@ ROWS, WIDTH, TIMES = 256, 512, 5
 _log = logging.getLogger(__name__)
 
 
-def tell(what: str, model: BehaviorModel, groups: Sequence[Sequence[Tree]], params: Params, steps: int) -> None:
+def tell(
+    what: str, model: BehaviorModel, groups: Sequence[Sequence[Tree]], params: Params, steps: int, done: int = 0
+) -> None:
     """A line on the length of a training and its memory; warnings where the machine has not that much, or multiplies
     the precision in use slowly.
 
     groups  the trees of an epoch's steps
     steps   of all epochs
+    done    of them, before this run
     """
     needed, free = parts.memory_bytes(model, groups, params.accumulate), psutil.virtual_memory().available
-    say(f"{what}: {steps} steps, threads: {torch.get_num_threads()}, about {needed / 1e9:.1f} GB of memory")
+    resumed = f", {done} of them done before" if done else ""
+    say(f"{what}: {steps} steps{resumed}, threads: {torch.get_num_threads()}, about {needed / 1e9:.1f} GB of memory")
     if needed > free:
         _log.warning(
             "%s needs about %.1f GB of memory and %.1f are free. Lower row_tokens, set model.gradient_checkpointing: true, or "

@@ -252,7 +252,7 @@ class _Run:
             return contextlib.nullcontext(silent)
         first = order(self.trees, self.params, self.state.epoch)
         if self.model.device.type == "cpu":
-            cpu_training.tell(what, self.model, first, self.params, self.steps)
+            cpu_training.tell(what, self.model, first, self.params, self.steps, self.done)
         done = self.state.epoch * self.positions + sum(len(t) for group in first[: self.state.step] for t in group)
         return bar(what, self.params.epochs * self.positions, "tokens", done)
 
