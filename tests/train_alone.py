@@ -22,12 +22,19 @@ from bemerc.language.inputs import packing, prompts
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
 from bemerc.language.train import checkpoint, ema, loop, processes
+from bemerc.language.train.log import log_of
 from tests import toy_language as language
 
 # Dropout is drawn by every process for itself; without it the losses must be the same.
 STILL = {"lora_dropout": 0.0, "projector_dropout": 0.0, "token_dropout": 0.0}
 # A tree per example, so that every process has some; one epoch ends in a step that does not go round.
 PARAMS = replace(language.TRAINING, epochs=3, batch=5, row_tokens=0)
+
+
+def steps(out: Path) -> int:
+    """How many steps the log of a training has."""
+    log = log_of(out)
+    return log.read_text().count('"step"') if log.is_file() else 0
 
 
 def fit(world: Path, out: Path, seconds: float = 0.0, gated: bool = False) -> loop.Fitted:

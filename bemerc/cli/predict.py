@@ -68,7 +68,7 @@ def predict(
     of which nothing was measured gets no label. Leaves predictions.jsonl and, for spreadsheets, utterances.csv in the
     out folder; and descriptions.jsonl anew, its "slightly" and "strongly" by the people whom the model learned from.
     Of a prepared corpus (SOURCE is its manifest.jsonl) dev and test are scored, into
-    results/predictions/VARIANT.jsonl, and a table of them into VARIANT.csv there. With --evidence (or --groups,
+    results/predictions/VARIANT.jsonl, and as a table into results/tables/VARIANT.csv. With --evidence (or --groups,
     --turns) every label is scored again with one part of the input left out at a time, into evidence.jsonl beside
     them, or results/evidence/VARIANT.jsonl; `bemerc evidence` shows it.
 

@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bemerc.language.train.log import log_of
 from tests import toy_language as language
 from tests import train_alone
-
-
-def steps(out: Path) -> int:
-    log = log_of(out)
-    return log.read_text().count('"step"') if log.is_file() else 0
 
 
 def command(world: Path, out: Path, seconds: float, *options: str) -> list[str]:
@@ -31,16 +25,16 @@ def test_sigterm_leaves_a_checkpoint_of_the_last_step(tmp_path: Path) -> None:
     language.write(world_file(world), language.manifest())
     language.build(world / "backbone", language.manifest())
     slow = subprocess.Popen(command(world, tmp_path / "cut", 0.3, "--seldom"))
-    while steps(tmp_path / "cut") < 3:
+    while train_alone.steps(tmp_path / "cut") < 3:
         assert slow.poll() is None
         time.sleep(0.02)
     assert not (tmp_path / "cut.checkpoint").exists()
     os.kill(slow.pid, signal.SIGTERM)
     assert slow.wait() == train_alone.TERMINATED
     assert (tmp_path / "cut.checkpoint").is_file()
-    done = steps(tmp_path / "cut")
+    done = train_alone.steps(tmp_path / "cut")
     subprocess.run(command(world, tmp_path / "cut", 0), check=True)
-    assert 3 <= done < steps(tmp_path / "cut") == 15
+    assert 3 <= done < train_alone.steps(tmp_path / "cut") == 15
 
 
 @pytest.mark.slow
@@ -51,17 +45,17 @@ def test_a_stopped_process_goes_on_bit_for_bit(tmp_path: Path, ending: signal.Si
     language.build(world / "backbone", language.manifest())
     slow = subprocess.Popen(command(world, tmp_path / "cut", 0.3))
     fitted = train_alone.fit(world, tmp_path / "whole")
-    while steps(tmp_path / "cut") < 7:
+    while train_alone.steps(tmp_path / "cut") < 7:
         assert slow.poll() is None
         time.sleep(0.02)
     os.kill(slow.pid, ending)
     assert slow.wait() in (-signal.SIGKILL, train_alone.TERMINATED)
-    assert 7 <= steps(tmp_path / "cut") < 15
+    assert 7 <= train_alone.steps(tmp_path / "cut") < 15
     assert (tmp_path / "cut.checkpoint").is_file()
     subprocess.run(command(world, tmp_path / "cut", 0), check=True)
     for table in ("steps.csv", "epochs.csv"):
         assert (tmp_path / "cut" / table).read_text() == (tmp_path / "whole" / table).read_text()
-    assert steps(tmp_path / "cut") == 15
+    assert train_alone.steps(tmp_path / "cut") == 15
     assert fitted.last.epoch == 3
 
 

@@ -20,7 +20,6 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
-from bemerc.language.train.log import log_of
 from tests import toy_language as language
 from tests import train_alone
 from tests.cli.test_cli import ROOT
@@ -83,23 +82,18 @@ def test_another_number_of_processes_resumes(tmp_path: Path, before: int, after:
     language.write(world / "tokens.h5", language.manifest())
     language.build(world / "backbone", language.manifest())
     stopped = launch_alone(world, out, before, 0.2, how)
-    while steps(out) < 6:
+    while train_alone.steps(out) < 6:
         assert stopped.poll() is None
         time.sleep(0.05)
     stopped.terminate()
     assert stopped.wait() != 0
     assert out.with_name("out.checkpoint").is_file()
-    assert 6 <= steps(out) < 15
+    assert 6 <= train_alone.steps(out) < 15
     assert launch_alone(world, out, after, 0.0, how).wait() == 0
     train_alone.fit(world, tmp_path / "whole")
     assert len(losses(out)) == 15
     assert losses(out) == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
     assert dev(out) == pytest.approx(dev(tmp_path / "whole"), abs=1e-3)
-
-
-def steps(out: Path) -> int:
-    """How many steps the log has."""
-    return log_of(out).read_text().count('"step"') if log_of(out).is_file() else 0
 
 
 def launch_alone(world: Path, out: Path, processes: int, seconds: float, how: list[str]) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ import pytest
 
 from bemerc.corpus.manifest import write_manifest
 from bemerc.language.train.log import log_of
-from tests import slurm_world
+from tests import slurm_world, train_alone
 from tests import toy_language as language
 from tests.cli.test_cli import ROOT
 
@@ -32,29 +32,30 @@ def test_a_training_that_slurm_stops_resumes_with_fewer_processes(tmp_path: Path
     (tmp_path / "slurm").mkdir()
     with slurm_world.running(tmp_path / "slurm") as environment:
         environment |= {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
-        log = log_of(project / "models" / "merc" / "T")
+        model = project / "models" / "merc" / "T"
+        log = log_of(model)
         first = submit(project, environment, 2)
         deadline = time.monotonic() + 120
-        while steps(log) < 20:
+        while train_alone.steps(model) < 20:
             assert time.monotonic() < deadline, said(project)
             time.sleep(0.2)
         subprocess.run(["scancel", "--signal=TERM", first], env=environment, check=True)
         assert ended(first, environment) != "COMPLETED", said(project)
         before = log.read_text().splitlines()
-        assert 20 <= steps(log) < 150
+        assert 20 <= train_alone.steps(model) < 150
         assert (project / "models" / "merc" / "T.checkpoint").is_file()
         second = submit(project, environment, 1)
         assert ended(second, environment) == "COMPLETED", said(project)
     assert log.read_text().splitlines()[: len(before)] == before, "nothing was trained twice"
-    assert steps(log) == 150
+    assert train_alone.steps(model) == 150
     assert (project / "models" / "merc" / "T" / "adapter_model.safetensors").is_file()
 
 
 def submit(project: Path, environment: dict[str, str], processes: int) -> str:
     """The id of a job of the recipe."""
     script = [*FOR_A_CPU, str(ROOT / "recipes" / "slurm" / "train.sh"), "--stage", "2", "--variant", "T"]
-    told = environment | {"PROCESSES": str(processes)}
-    answer = subprocess.run(["sbatch", "--parsable", *script], cwd=project, env=told, capture_output=True, text=True)
+    for_job = environment | {"PROCESSES": str(processes)}
+    answer = subprocess.run(["sbatch", "--parsable", *script], cwd=project, env=for_job, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.strip()
 
@@ -70,10 +71,6 @@ def ended(job: str, environment: dict[str, str]) -> str:
             return state
         time.sleep(0.2)
     raise AssertionError(f"job {job} does not end")
-
-
-def steps(log: Path) -> int:
-    return log.read_text().count('"step"') if log.is_file() else 0
 
 
 def said(project: Path) -> str:

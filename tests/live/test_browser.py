@@ -140,7 +140,7 @@ def test_a_page_that_says_nothing_keeps_nobody_out(served: Served) -> None:
 
 
 def refusal(*sockets: Any) -> str:
-    """What the page is told that came second, whichever of these that is."""
+    """The refusal of the page that came second, whichever of these that is."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for socket in sockets:

@@ -1,6 +1,6 @@
 """A trained network for active speaker detection, the user's own: an ONNX file of the form of Light-ASD and LR-ASD.
 
-Inputs, told apart by their shapes: 13 cepstra a hundred times a second, (1, 4 T, 13), and grey crops of a face 25 times
+Inputs, which are recognised by their shapes: 13 cepstra a hundred times a second, (1, 4 T, 13), and grey crops of a face 25 times
 a second, (1, T, 112, 112), from 0 to 255. Output: per video frame either the log odds that this face speaks, or the
 logits of not speaking and speaking.
 """

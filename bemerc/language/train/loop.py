@@ -282,7 +282,8 @@ class _Run:
             if ending:
                 stopping.end()
         self._save()  # judging dev may take longer than a cluster waits after SIGTERM
-        if self._agreed(0.0)[2]:
+        _, _, ending = self._agreed(0.0)
+        if ending:
             stopping.end()
 
     def _parts(self, group: Sequence[Tree]) -> list[tuple[Batch, float]]:
