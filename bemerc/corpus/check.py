@@ -18,6 +18,7 @@ from bemerc.core import progress
 from bemerc.core.errors import CorpusError, MachineError, MediaError
 from bemerc.corpus import prepare
 from bemerc.corpus.check_report import Report
+from bemerc.corpus.crops import size_fault
 from bemerc.corpus.manifest import SPLITS, Utterance
 from bemerc.corpus.reading import FaultyCorpusError, Finding, Reading
 
@@ -95,16 +96,17 @@ def _open_clips(reading: Reading, deep: bool, quiet: bool) -> tuple[dict[str, fl
     findings: list[Finding] = []
     with nullcontext(_ignore) if quiet or not users else progress.bar("clips", len(users), "clips") as advance:
         for path, utterances in users.items():
-            seconds, faults = _examine(Path(path), deep)
-            if seconds is not None:
-                durations[path] = seconds
+            header, faults = _examine(Path(path), deep)
+            if header is not None and isfinite(header.duration_s):
+                durations[path] = header.duration_s
             findings += [replace(fault, id=u.id) for u in utterances for fault in faults]
+            findings += [tiny for u in utterances if header is not None for tiny in _tiny_crop(u, header)]
             advance(1)
     return durations, findings
 
 
-def _examine(path: Path, deep: bool) -> tuple[float | None, list[Finding]]:
-    """A clip's length and its faults (findings without id), by its header; with ``deep``, by decoding it whole."""
+def _examine(path: Path, deep: bool) -> tuple[Probe | None, list[Finding]]:
+    """A clip's header and its faults (findings without id), by its header; with ``deep``, by decoding it whole."""
     from bemerc.media.video import probe
 
     try:
@@ -114,7 +116,7 @@ def _examine(path: Path, deep: bool) -> tuple[float | None, list[Finding]]:
             faults += [Finding("damaged", "", reason, needs_you=True) for reason in _decode(path, header)]
     except (MediaError, MachineError) as error:
         return None, [Finding("corrupt", "", str(error), "keeps without video", needs_you=True)]
-    return header.duration_s if isfinite(header.duration_s) else None, faults
+    return header, faults
 
 
 def _decode(path: Path, header: Probe) -> list[str]:
@@ -138,6 +140,11 @@ def _missing_tracks(header: Probe) -> list[Finding]:
     if not header.has_video:
         return [Finding("track", "", "Its clip has no picture.", "keeps without video")]
     return [] if header.has_audio else [Finding("track", "", "Its clip has no sound.")]
+
+
+def _tiny_crop(u: Utterance, header: Probe) -> list[Finding]:
+    fault = size_fault(u.crop, header.width, header.height) if u.crop is not None and header.has_video else ""
+    return [Finding("crop", u.id, f"Its part of the picture: {fault}", needs_you=True)] if fault else []
 
 
 def _length_findings(u: Utterance, reading: Reading, durations: Mapping[str, float]) -> list[Finding]:

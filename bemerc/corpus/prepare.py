@@ -6,7 +6,6 @@ corpora need one label set, into which their labels are mapped by name, or by th
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from bemerc.corpus import pseudonyms
 from bemerc.corpus.corpora import CORPORA
 from bemerc.corpus.manifest import Manifest, Split, Utterance, read_manifest, write_manifest
 from bemerc.corpus.readers import annotation_files, ch_sims, folder, iemocap, meld, recording, table
-from bemerc.corpus.reading import Finding, Reading, relocated, renumbered, stop_at
+from bemerc.corpus.reading import Finding, Reading, nearest, relocated, renumbered, stop_at
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ class Params:
         """Values that types cannot refuse."""
         listed = f"The known corpora are {', '.join(CORPORA)}."
         faults = [
-            f"corpora: '{name}' is no corpus{_nearest(name)} {listed}" for name in self.corpora if name not in CORPORA
+            f"corpora: '{name}' is no corpus{nearest(name, CORPORA)} {listed}"
+            for name in self.corpora
+            if name not in CORPORA
         ]
         faults += [
             f"label_map.{name}: there is no such corpus. {listed}" for name in self.label_map if name not in CORPORA
@@ -116,7 +117,7 @@ def check_name(name: str) -> None:
     """Raise CorpusError unless ``name`` is one of CORPORA."""
     if name not in CORPORA:
         raise CorpusError(
-            f"'{printable(name, 60)}' is no corpus{_nearest(name)} The known corpora are {', '.join(CORPORA)}."
+            f"'{printable(name, 60)}' is no corpus{nearest(name, CORPORA)} The known corpora are {', '.join(CORPORA)}."
         )
 
 
@@ -260,7 +261,7 @@ def _no_clips(reading: Reading) -> str:
 def _unknown_ids(params: Params, utterances: Iterable[Utterance]) -> list[str]:
     existing = {u.id for u in utterances}
     return [
-        f"prepare.{key}: no utterance has the id '{id_}'{_nearest(id_, existing)}"
+        f"prepare.{key}: no utterance has the id '{id_}'{nearest(id_, existing)}"
         for key, ids in (("without_video", params.without_video), ("leave_out", params.leave_out))
         for id_ in ids
         if id_ not in existing
@@ -274,8 +275,3 @@ def _without_excluded(utterances: Iterable[Utterance], params: Params) -> tuple[
         for u in utterances
         if u.id not in left_out
     )
-
-
-def _nearest(name: str, names: Iterable[str] = CORPORA) -> str:
-    near = difflib.get_close_matches(name[:200], list(names), n=1)
-    return f"; did you mean '{near[0]}'?" if near else "."

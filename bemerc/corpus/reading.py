@@ -7,6 +7,7 @@ stop it, all at once: unknown columns, labels and splits, duplicate ids and plac
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import unicodedata
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from bemerc.core.errors import CorpusError
+from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.corpus.text import is_broken
 
@@ -220,3 +222,17 @@ def stop_at(faults: Sequence[str], advice: str = "", findings: Sequence[Finding]
 def person(written: str) -> str:
     """A speaker's name in normal form: NFC, white space folded, so that "Ann" and "Ann " are one person."""
     return " ".join(unicodedata.normalize("NFC", written).split())
+
+
+def nearest(written: str, names: Iterable[str]) -> str:
+    """The end of a sentence on an unknown name: which of the ``names`` it is closest to, or a full stop."""
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(written[:200].casefold(), folded, n=1)
+    return f"; did you mean '{printable(folded[near[0]], 60)}'?" if near else "."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a sentence, the first twenty of them."""
+    known = [printable(name, 60) for name in names]
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    return f"{', '.join(known[:20])}{more}"

@@ -55,7 +55,7 @@ RelativeBox = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Probe:
-    """A clip's header: duration in s (NaN = not stated), mean frame rate, size as displayed, tracks."""
+    """A clip's header: duration in s (NaN = not stated), mean frame rate, size as displayed (0 without a picture), tracks."""
 
     duration_s: float
     fps: float | None
@@ -63,6 +63,7 @@ class Probe:
     height: int
     has_video: bool
     has_audio: bool
+    sound_tracks: int
 
 
 def probe(path: Path) -> Probe:
@@ -76,7 +77,7 @@ def probe(path: Path) -> Probe:
             first = next(decoded_frames(container, video, Losses("picture")), None)
             width, height = (video.width, video.height) if first is None else Display.of(first, pixel.aspect).size
             fps = float(video.average_rate) if video.average_rate else None
-        return Probe(declared_s, fps, width, height, video is not None, audio is not None)
+        return Probe(declared_s, fps, width, height, video is not None, audio is not None, len(container.streams.audio))
 
 
 @dataclass(frozen=True)

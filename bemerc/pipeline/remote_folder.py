@@ -7,9 +7,11 @@ length decides something.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from bemerc.core import objects
 from bemerc.core.errors import CorpusError
@@ -19,6 +21,8 @@ from bemerc.corpus.manifest import Manifest
 from bemerc.corpus.readers import recording
 from bemerc.corpus.reading import Finding, Reading
 from bemerc.extraction import scratch
+
+T = TypeVar("T")
 
 # Subtitles are smaller; what is larger is left for the reader to refuse.
 _MOST_BYTES = 64 * 2**20
@@ -38,12 +42,13 @@ def read(source: Url) -> tuple[Manifest, Reading]:
         findings = _mirror(folder, there, mirror)
         clip = mirror / source.name if folder != source else mirror
 
-        def is_long(path: Path) -> bool:
+        def of_clip(read: Callable[[Path], T], path: Path) -> T:
             name = path.relative_to(mirror).as_posix()
             with scratch.of_this_machine().copy(folder / name, there[name]) as copy:
-                return recording.is_long(copy)
+                return read(copy)
 
-        reading = recording.read_dir(clip, is_long=is_long)
+        is_long, header = partial(of_clip, recording.is_long), partial(of_clip, recording.read_header)
+        reading = recording.read_dir(clip, is_long=is_long, header=header)
         manifest = reading.manifest(mirror)
         findings += [_renamed(finding, str(mirror), str(folder)) for finding in reading.findings]
     if any(u.sound is not None for u in manifest.utterances):

@@ -6,7 +6,6 @@ manifest has no gender, which nothing else needs; it comes from a table of speak
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from bemerc.core.errors import ConfigError, ModelError
 from bemerc.core.hashing import sha256
 from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.corpus.delimited import read_table
+from bemerc.corpus.reading import nearest
 from bemerc.evaluate import evaluation, metrics, test_set
 from bemerc.evaluate.intervals import Interval
 from bemerc.language.model import card
@@ -130,9 +130,7 @@ def read_genders(path: Path, manifest: Manifest) -> dict[str, str]:
     for row in table.rows:
         name = row.cells["speaker"].strip()
         if name not in speakers:
-            near = difflib.get_close_matches(name, speakers, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else "."
-            faults.append(f"{path}, line {row.line}: the manifest has no speaker '{name}'{hint}")
+            faults.append(f"{path}, line {row.line}: the manifest has no speaker '{name}'{nearest(name, speakers)}")
         elif name in genders:
             faults.append(f"{path}, line {row.line}: '{name}' stands there twice.")
         genders[name] = row.cells["gender"].strip()

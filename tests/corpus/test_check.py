@@ -131,6 +131,14 @@ def test_decoding_detects_a_truncated_clip(tmp_path: Path) -> None:
     assert {(f.kind, f.id, f.needs_you) for f in report.findings} == {("damaged", "half", True)}
 
 
+def test_a_part_of_the_picture_that_is_too_small_for_a_face(tmp_path: Path) -> None:
+    clip = str(write_clip(tmp_path / "a.mp4", 1.0))  # 64 x 48 pixels
+    parts = {"tiny": (0.0, 0.0, 0.1, 1.0), "half": (0.0, 0.0, 0.5, 1.0)}
+    utterances = [Utterance(id_, id_, 0, "Ann", "Hi", None, "test", clip, crop=crop) for id_, crop in parts.items()]
+    report = check.check(Reading("x", tuple(utterances)), quiet=True)
+    assert [(f.kind, f.id, f.needs_you) for f in report.findings] == [("crop", "tiny", True)]
+
+
 def test_cues_beyond_the_end_of_a_recording(corpus: Path) -> None:
     video = corpus / "train/dia0_utt1.mp4"
     cues = [recording.Cue(0.0, 2.0, "a"), recording.Cue(2.0, 3.3, "b"), recording.Cue(3.0, 9.0, "c")]

@@ -10,6 +10,7 @@ from bemerc.corpus.manifest import read_manifest, write_manifest
 from bemerc.corpus.readers import recording
 from bemerc.corpus.reading import FaultyCorpusError, Reading, relocated
 from bemerc.extraction.jobs import jobs_from_manifest
+from tests.clips import write_clip
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 VTT = """WEBVTT
@@ -28,15 +29,15 @@ HEAD = "recording,speaker,tile,audio,start_s,end_s\n"
 
 @pytest.fixture
 def call(tmp_path: Path) -> Path:
-    for name in ("call.mp4", "ann.wav"):
-        (tmp_path / name).write_bytes(b"not looked into")
+    (tmp_path / "call.mp4").write_bytes(b"cannot be read, which the measuring tells")
+    write_clip(tmp_path / "ann.wav", 0.1, picture=False)
     (tmp_path / "call.vtt").write_text(VTT)
     return tmp_path
 
 
 def read(folder: Path, rows: str, head: str = HEAD) -> Reading:
     if "ann.wav" not in rows:
-        (folder / "ann.wav").unlink()  # it would be a clip
+        (folder / "ann.wav").unlink(missing_ok=True)  # it would be a clip
     (folder / "participants.csv").write_text(head + rows)
     return recording.read_dir(folder)
 
@@ -70,6 +71,43 @@ def test_a_layout_that_changes(call: Path) -> None:
 def test_no_tile_is_the_whole_picture_and_the_own_sound(call: Path) -> None:
     reading = read(call, "call,Ann,,1,,\ncall,Ben,,2,,\n")
     assert [(u.crop, u.track, u.listeners) for u in reading.utterances] == [(None, n, None) for n in (1, 2, 1)]
+
+
+def test_tracks_and_tiles_that_a_clip_has_not_are_refused(call: Path) -> None:
+    write_clip(call / "call.mp4")  # 64 x 48 pixels, a sound track
+    rows = "call,Ann,left,2,,\ncall,Ben,0 0 0.1 0.1,1,,\n"
+    with pytest.raises(FaultyCorpusError) as raised:
+        read(call, rows)
+    track, tile, _ = raised.value.faults
+    assert "line 2: audio: call.mp4 has 1 sound track, and none is number 2." in track
+    assert "line 3: tile: it is 6x5 of the 64x48 pixels of the picture. The smallest is 20x20" in tile
+    write_clip(call / "call.mp4", tone_hz=None)
+    with pytest.raises(FaultyCorpusError) as raised:
+        read(call, "call,Ann,left,1,,\ncall,Ben,right,,,\n")
+    assert "no sound tracks" in raised.value.faults[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"no sound", None])
+def test_a_file_without_sound_is_nobodys_sound(call: Path, content: bytes | None) -> None:
+    if content is None:
+        write_clip(call / "ann.mp4", tone_hz=None).rename(call / "ann.wav")
+    else:
+        (call / "ann.wav").write_bytes(content)
+    with pytest.raises(FaultyCorpusError) as raised:
+        read(call, "call,Ann,left,ann.wav,,\ncall,Ben,right,,,\n")
+    assert "line 2: audio 'ann.wav': " in raised.value.faults[0]
+
+
+def test_a_name_that_nobody_has_is_refused_while_a_speaker_has_no_row(call: Path) -> None:
+    with pytest.raises(FaultyCorpusError) as raised:
+        read(call, "call,ann,left,,,\ncall,Ben,right,,,\n")
+    assert raised.value.faults[0].endswith(
+        "participants.csv, line 2: in call.mp4 nobody called 'ann' speaks; did you mean 'Ann'? "
+        "Its speakers are Ann, Ben; without a row: Ann."
+    )
+    reading = read(call, "call,Ann,left,,,\ncall,Ben,right,,,\ncall,Zoe,0 0 0.5 0.5,,,\n")
+    assert "listener" in reading.findings[0].reason  # everybody who speaks has a row: Zoe listens
+    assert [name for name, _ in reading.utterances[0].listeners or ()] == ["Ben", "Zoe"]
 
 
 def test_who_has_no_row_is_named_once(call: Path) -> None:

@@ -14,18 +14,27 @@ to its end.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bemerc.core.errors import MachineError, MediaError
 from bemerc.core.terminal import printable
-from bemerc.corpus.crops import Crop, read_crop
+from bemerc.corpus.crops import Crop, read_crop, size_fault
 from bemerc.corpus.delimited import read_table
 from bemerc.corpus.manifest import LISTENER_MARK, MAX_TRACKS, Utterance
 from bemerc.corpus.readers import subtitles
-from bemerc.corpus.reading import Finding, person, stop_at
+from bemerc.corpus.reading import SOUND, Finding, listed, nearest, person, stop_at
+
+if TYPE_CHECKING:
+    from bemerc.media.video import Probe
+
+# Reads a clip's header: MediaError where it is no clip.
+ReadHeader = Callable[[Path], "Probe"]
 
 NAME = "participants.csv"
 NEEDED = ("recording", "speaker")
@@ -42,8 +51,9 @@ _SLACK_S = 0.2
 
 @dataclass(frozen=True)
 class Place:
-    """One row: where somebody is from ``start_s`` to ``end_s`` of a recording, and the sound that is theirs."""
+    """One row of a table: where somebody is from ``start_s`` to ``end_s`` of a recording, and the sound that is theirs."""
 
+    table: Path
     line: int
     recording: Path
     speaker: str
@@ -67,8 +77,10 @@ class Participants:
 
     def placed(self, utterances: Iterable[Utterance]) -> tuple[tuple[Utterance, ...], list[Finding]]:
         """The utterances with their speakers' parts of the picture and sounds, and with the listeners' parts; findings on
-        speakers without a row and on utterances in which the layout changes, which have the whole picture."""
-        result, findings = [], dict[str, Finding]()
+        speakers without a row, on rows of nobody who speaks, and on utterances in which the layout changes, which have the
+        whole picture. CorpusError where such a row may be that of a speaker without one, by another name."""
+        utterances = tuple(utterances)
+        result, findings = [], self._of_silent(utterances)
         for u in utterances:
             places = self.places.get(Path(u.clip)) if u.clip else None
             if places:
@@ -82,6 +94,33 @@ class Participants:
                     u = replace(u, track=own.track, sound=None if own.sound is None else str(own.sound))
             result.append(u)
         return tuple(result), [*findings.values()]
+
+    def _of_silent(self, utterances: Sequence[Utterance]) -> dict[str, Finding]:
+        """Findings on rows of people who say nothing, by their ids; CorpusError where one of them may be misspelt."""
+        speakers, unplaced = dict[Path, dict[str, None]](), dict[Path, dict[str, None]]()
+        for u in utterances:
+            clip = Path(u.clip or "")
+            if u.speaker and (places := self.places.get(clip)):
+                speakers.setdefault(clip, {})[u.speaker] = None
+                if _of(u.speaker, places, u) is None:
+                    unplaced.setdefault(clip, {})[u.speaker] = None
+        faults, findings = [], dict[str, Finding]()
+        for clip, names in speakers.items():
+            for place in self.places[clip]:
+                if place.speaker in names:
+                    continue
+                who, where = printable(place.speaker, 60), printable(clip.name)
+                if clip in unplaced:
+                    faults.append(
+                        f"{printable(place.table)}, line {place.line}: in {where} nobody called '{who}' speaks"
+                        f"{nearest(place.speaker, unplaced[clip])} Its speakers are {listed(names)}; without a row: "
+                        f"{listed(unplaced[clip])}."
+                    )
+                reason = f"In {where} nobody called '{who}' speaks: their row is that of a listener."
+                id_ = f"{clip.as_posix()}: {who}"
+                findings[id_] = Finding("participants", id_, reason, "keeps, repaired")
+        stop_at(faults, _AGAIN)
+        return findings
 
 
 def _of(speaker: str, places: Sequence[Place], u: Utterance) -> Place | None:
@@ -112,30 +151,39 @@ def _doubt(u: Utterance, own: Place | None, places: Sequence[Place]) -> Finding 
     return Finding("layout", u.id, reason, "keeps, repaired")
 
 
-def read(tables: Iterable[Path], clips: Iterable[Path]) -> Participants:
-    """The tables of this name among a folder's files. CorpusError with every wrong row, its number and what to do."""
+def read(tables: Iterable[Path], clips: Iterable[Path], header: ReadHeader) -> Participants:
+    """The tables of this name among a folder's files. ``header`` says which sound tracks and which size a clip has.
+    CorpusError with every wrong row, its number and what to do."""
+    header = cache(header)
     by_folder: dict[Path, list[Path]] = {}
     for clip in clips:
         by_folder.setdefault(clip.parent, []).append(clip)
     places: dict[Path, tuple[Place, ...]] = {}
     for path in tables:
-        for place in _rows(path, by_folder.get(path.parent, [])):
+        for place in _rows(path, by_folder.get(path.parent, []), header):
             places[place.recording] = (*places.get(place.recording, ()), place)
     sounds = {place.sound for listed in places.values() for place in listed if place.sound is not None}
     return Participants(places, frozenset(sounds - places.keys()))
 
 
-def _rows(path: Path, clips: Sequence[Path]) -> list[Place]:
+def _rows(path: Path, clips: Sequence[Path], header: ReadHeader) -> list[Place]:
     table = read_table(path)
     where, allowed = printable(path), NEEDED + OPTIONAL
     faults = [f"{where}, line 1: the column '{c}' is missing." for c in NEEDED if c not in table.columns]
-    faults += [f"{where}, line 1: the column '{printable(c)}' is unknown." for c in table.columns if c not in allowed]
+    faults += [
+        f"{where}, line 1: the column '{printable(c, 60)}' is unknown{nearest(c, allowed)}"
+        for c in table.columns
+        if c not in allowed
+    ]
     stop_at(faults, f"A table of participants has the columns {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}.")
     faults = list(table.faults)
     rows = []
     for row in table.rows:
         wrong: list[str] = []
-        rows.append(_place(row.line, row.cells, path.parent, clips, wrong))
+        place = _place(path, row.line, row.cells, clips, wrong)
+        if place is not None:
+            wrong += _against_clip(place, header)
+        rows.append(place)
         faults += [f"{where}, line {row.line}: {fault}" for fault in wrong]
     if not rows and not faults:
         faults.append(f"{where}: it has no row. Add one for every person in a recording, or remove the table.")
@@ -150,7 +198,7 @@ def _rows(path: Path, clips: Sequence[Path]) -> list[Place]:
     return places
 
 
-def _place(line: int, cells: Mapping[str, str], folder: Path, clips: Sequence[Path], faults: list[str]) -> Place | None:
+def _place(table: Path, line: int, cells: Mapping[str, str], clips: Sequence[Path], faults: list[str]) -> Place | None:
     written = {column: cells.get(column, "").strip() for column in NEEDED + OPTIONAL}
     speaker = person(written["speaker"])
     if not speaker or LISTENER_MARK in speaker:
@@ -159,13 +207,43 @@ def _place(line: int, cells: Mapping[str, str], folder: Path, clips: Sequence[Pa
     if written["tile"].lower() == "auto":
         faults.append(_NO_AUTO)
     crop = read_crop("" if _NO_AUTO in faults else written["tile"], faults, "tile")
-    sound, track = _audio(written["audio"], folder, faults)
+    sound, track = _audio(written["audio"], table.parent, faults)
     start_s, end_s = _time(written, "start_s", 0.0, faults), _time(written, "end_s", inf, faults)
     if not faults and end_s <= start_s:
         faults.append(f"end_s {end_s:g} is not after start_s {start_s:g}.")
     if faults or recording is None:
         return None
-    return Place(line, recording, speaker, crop, sound, track, start_s, end_s)
+    return Place(table, line, recording, speaker, crop, sound, track, start_s, end_s)
+
+
+def _against_clip(place: Place, header: ReadHeader) -> Iterable[str]:
+    """What a row asks for and its recording, or its file of sound, has not. A recording that cannot be read is left to
+    the measuring, which says why."""
+    if place.sound is not None:
+        try:
+            reason = "" if header(place.sound).sound_tracks else "there is no sound in it."
+        except MediaError as error:
+            reason = str(error)
+        except MachineError:
+            reason = ""
+        if reason:
+            yield f"audio '{printable(place.sound.name, 60)}': {reason}"
+    if place.track is None and place.crop is None:
+        return
+    try:
+        clip = header(place.recording)
+    except (MediaError, MachineError):
+        return
+    name = printable(place.recording.name)
+    if place.track is not None and place.track > clip.sound_tracks:
+        count = clip.sound_tracks
+        numbers = "1" if count == 1 else f"a number from 1 to {count}"
+        way = f"Write {numbers}, or leave the cell blank" if count else "Leave the cell blank"
+        yield f"audio: {name} has {count or 'no'} sound track{'s' * (count != 1)}, and none is number {place.track}. {way}."
+    if place.crop is not None and clip.has_video:
+        fault = size_fault(place.crop, clip.width, clip.height)
+        if fault:
+            yield f"tile: {fault}"
 
 
 def _recording(written: str, clips: Sequence[Path], faults: list[str]) -> Path | None:
@@ -174,12 +252,13 @@ def _recording(written: str, clips: Sequence[Path], faults: list[str]) -> Path |
     exact = [c for c in matches if _nfc(c.name) == name]
     if len(exact or matches) == 1:
         return (exact or matches)[0]
-    what = (
-        "several files beside the table have this name; write it with its ending"
-        if matches
-        else "no video beside the table has this name"
-    )
-    faults.append(f"recording '{printable(written, 60)}': {what}.")
+    if matches:
+        what = "several files beside the table have this name; write it with its ending."
+    else:
+        names = listed(c.name for c in clips)
+        near = nearest(name, [form for c in clips for form in (c.name, c.stem)])
+        what = f"no video beside the table has this name{near} The videos there: {names or 'none'}."
+    faults.append(f"recording '{printable(written, 60)}': {what}")
     return None
 
 
@@ -192,7 +271,10 @@ def _audio(written: str, folder: Path, faults: list[str]) -> tuple[Path | None, 
             faults.append("audio must be a file, or the number of a sound track, from 1.")
         return None, number
     if (path := _file(folder, written)) is None:
-        faults.append(f"audio '{printable(written, 60)}': there is no such file beside the table.")
+        sounds = (one.name for one in sorted(folder.iterdir()) if one.suffix.lower() in SOUND)
+        faults.append(
+            f"audio '{printable(written, 60)}': there is no such file beside the table{nearest(written, sounds)}"
+        )
     return path, None
 
 

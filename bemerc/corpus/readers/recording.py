@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bemerc.core.errors import CorpusError, MachineError, MediaError
 from bemerc.core.terminal import printable
 from bemerc.corpus import labels as emotion
 from bemerc.corpus.manifest import SPLITS, Split, Utterance
 from bemerc.corpus.readers import cue_table, folder, participants, subtitle_files, subtitles, table
-from bemerc.corpus.readers.participants import Participants
+from bemerc.corpus.readers.participants import Participants, ReadHeader
 from bemerc.corpus.readers.subtitles import Cue
 from bemerc.corpus.reading import Finding, Reading, stop_at
 from bemerc.corpus.text import is_broken
+
+if TYPE_CHECKING:
+    from bemerc.media.video import Probe
 
 __all__ = ["Cue", "Params", "from_cues", "read_all", "read_cues", "read_dir", "without_cues"]
 
@@ -103,15 +106,27 @@ def is_long(path: Path) -> bool:
         return False
 
 
-def read_dir(directory: Path, transcripts: Transcripts = NONE, is_long: Callable[[Path], bool] = is_long) -> Reading:
+def read_header(path: Path) -> Probe:
+    """The header of a clip, see ``bemerc.media.video.probe``."""
+    from bemerc.media.video import probe  # only where there is a table of participants
+
+    return probe(path)
+
+
+def read_dir(
+    directory: Path,
+    transcripts: Transcripts = NONE,
+    is_long: Callable[[Path], bool] = is_long,
+    header: ReadHeader = read_header,
+) -> Reading:
     """Read a folder of clips, or a single clip: a folder in it is one dialogue, with a turn per clip, or per cue where
     there are subtitles beside it. Clips directly in it, and recordings longer than TURN_S with subtitles or a transcript,
     are dialogues of their own.
 
-    ``is_long`` says which clips are recordings. Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
+    ``is_long`` says which clips are recordings, ``header`` which tracks and size they have. Subtitles that cannot be read are a finding, and their clip is one turn without words. Tables are not read here, as
     a CSV beside a clip may be anything; one that lists utterances is a finding.
     """
-    clips, cues_of, people, findings = _paired(directory, SUBTITLES)
+    clips, cues_of, people, findings = _paired(directory, SUBTITLES, header=header)
     cues_by_id: dict[str, tuple[Cue, ...]] = {}
     words: dict[str, str] = {}
     for clip in clips:
@@ -233,11 +248,11 @@ def read_cues(
 
 
 def _paired(
-    directory: Path, suffixes: Sequence[str], name: str = ""
+    directory: Path, suffixes: Sequence[str], name: str = "", header: ReadHeader = read_header
 ) -> tuple[tuple[Utterance, ...], dict[Path, Path], Participants, list[Finding]]:
     """The clips of a folder, clip -> file of cues, who is where in them, and findings on everything that is left
     out."""
-    listing, people = _with_participants(folder.listed(directory), directory)
+    listing, people = _with_participants(folder.listed(directory), directory, header)
     cues_of, findings = subtitle_files.pair(listing.clips, listing.others, suffixes)
     tables = [path for path in listing.others if path.suffix.lower() in TABLES and TABLES[0] not in suffixes]
     tables = [path for path in tables if table.lists_utterances(path)]
@@ -269,14 +284,16 @@ def _paired(
     return clips, cues_of, people, [*listing.findings, *findings, *unread]
 
 
-def _with_participants(listing: folder.Listing, directory: Path) -> tuple[folder.Listing, Participants]:
+def _with_participants(
+    listing: folder.Listing, directory: Path, header: ReadHeader
+) -> tuple[folder.Listing, Participants]:
     """The tables of participants in a folder, or beside a single clip; and the listing without them and without the files
     of one person's sound."""
     tables = [path for path in listing.others if path.name.lower() == participants.NAME]
     beside = [path for path in directory.parent.iterdir() if path.name.lower() == participants.NAME and path.is_file()]
     if directory.is_file() and beside:
         tables, listing = beside, replace(listing, clips=tuple(folder.listed(directory.parent).clips))
-    people = participants.read(tables, listing.clips)
+    people = participants.read(tables, listing.clips, header)
     clips = tuple(clip for clip in listing.clips if clip not in people.sounds)
     if directory.is_file():
         clips = (directory,)

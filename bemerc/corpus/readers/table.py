@@ -11,7 +11,6 @@ their video.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -26,7 +25,7 @@ from bemerc.corpus.crops import read_crop
 from bemerc.corpus.delimited import Row, Table, read_table
 from bemerc.corpus.encodings import decode
 from bemerc.corpus.manifest import SIDE_LABELS, Split, Utterance
-from bemerc.corpus.reading import Finding, Reading, by_dialogue, of_words, person, stop_at
+from bemerc.corpus.reading import Finding, Reading, by_dialogue, nearest, of_words, person, stop_at
 
 NEEDED = ("id", "dialogue", "index", "speaker", "text", "label", "split", "clip")
 OPTIONAL = ("start_s", "end_s", "crop", *SIDE_LABELS)
@@ -96,8 +95,7 @@ def _column_faults(table: Table, ignore: Iterable[str]) -> list[str]:
     faults = [f"{where}: the column '{c}' is missing." for c in NEEDED if c not in table.columns]
     for column in table.columns:
         if column not in NEEDED + OPTIONAL and column not in ignore:
-            near = difflib.get_close_matches(column.lower()[:40], NEEDED + OPTIONAL, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else "."
+            hint = nearest(column, NEEDED + OPTIONAL)
             faults.append(
                 f"{where}: the column '{printable(column, 60)}' is unknown{hint} To have it passed over, list it in ignore."
             )
