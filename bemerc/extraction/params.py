@@ -22,7 +22,7 @@ class VideoParams:
     pose              body and hands, measured with either
     max_failed_share  the stage stops when more than this share of the utterances cannot be measured
     clip_timeout_s    a clip is given up when its worker sends no heartbeat (no frame done) for so long
-    part_clips        clips per file of a cache, for corpora of tens of thousands; 0 = one file; None = as the cache is
+    part_clips        clips per file of a cache, for corpora of tens of thousands; 0 = one file; None = as the cache is, or was
     track             the sound track that mouths are compared with: auto, the one with a voice, or a number, from 1
     """
 

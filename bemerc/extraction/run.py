@@ -174,7 +174,7 @@ def run(
 
     workers       processes (0 = one per core, 8 at most), or a Ray cluster
     retry_failed  delete the stored failures of these utterances, and try them again
-    part_clips    utterances per file of a cache; 0 = all in one; None = as the cache is now
+    part_clips    utterances per file of a cache; 0 = all in one; None = as the cache is, or was
 
     Results of the store that turn out damaged are extracted anew. Raises MediaError when more than ``max_failed_share``
     of the utterances could not be measured (or all that have a clip), MachineError when the machine alone was at fault,

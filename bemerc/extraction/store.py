@@ -97,6 +97,22 @@ class Store:
                 text = "Written by bemerc extract --no-landmarks; --landmarks removes it.\n"
                 atomic.write_text(self._no_landmarks, text)
 
+    def part_clips(self, modality: str) -> int:
+        """How many utterances a file of this modality's cache had when it was last written; 0 = all in one. The cache
+        itself may be gone, or damaged."""
+        with contextlib.suppress(OSError, ValueError):
+            return max(0, int(self._part_clips(modality).read_text(encoding="ascii")[:9]))
+        return 0
+
+    def set_part_clips(self, modality: str, clips: int) -> None:
+        """Remember it."""
+        if clips != self.part_clips(modality):
+            with store_errors(self.folder):
+                atomic.write_text(self._part_clips(modality), f"{clips}\n")
+
+    def _part_clips(self, modality: str) -> Path:
+        return self.folder / f"{modality}.part-clips"
+
     def sweep(self) -> None:
         """Remove partial files of killed processes. Where landmarks must not be kept, those of other machines too."""
         drop_all = not self.keeps_landmarks

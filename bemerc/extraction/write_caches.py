@@ -83,13 +83,14 @@ def write_modality(
 
     reasons     id -> why an utterance has no features
     beat        called with every utterance: a sign of life
-    part_clips  utterances per file; 0 = all in one; None = as the cache at that place is now
+    part_clips  utterances per file; 0 = all in one; None = as the cache at that place is, or was
     BemercError, before anything is written, where that makes too many files.
     """
     keys = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
     made = _Made(keys, reasons, {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)})
     contents, before = made.contents(spec), clips_per_part(path) if path.exists() else 0
-    part_clips = before if part_clips is None else part_clips
+    if part_clips is None:
+        part_clips = before if existing.kind == "sound" else before or store.part_clips(spec.modality)
     check_parts(part_clips, plan.utterances)
     parts: dict[Path, str] = {}
     if existing.kind == "sound" and existing.contents == contents and part_clips == before and path.exists():
@@ -100,6 +101,7 @@ def write_modality(
             write_index(path, like, contents, [*parts.values()], part_clips)
     else:
         _write_file(path, spec, plan, store, made, contents, beat)
+    store.set_part_clips(spec.modality, part_clips)
     with disk(path, "the parts of a former cache cannot be removed"):
         sweep_parts(path, parts)
 

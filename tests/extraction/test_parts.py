@@ -71,6 +71,24 @@ def test_parts_are_sealed_one_by_one(filled: Path) -> None:
     assert [file.name for file in path.parent.glob("face*.h5")] == ["face.h5"]
 
 
+@pytest.mark.parametrize("loss", ["index", "everything", "damaged"])
+def test_a_cache_that_is_sealed_anew_stays_in_parts(filled: Path, loss: str) -> None:
+    path = seal(filled, 10)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    if loss == "damaged":
+        with h5py.File(path, "r+") as index:
+            del index["parts"]
+        assert state_of(path).kind == "damaged"
+    for file in {"index": [path], "everything": [*path.parent.iterdir()]}.get(loss, []):
+        file.unlink()
+    seal(filled, None)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+    seal(filled, 0)
+    path.unlink()
+    seal(filled, None)
+    assert [file.name for file in path.parent.iterdir()] == ["face.h5"], "the last one was a single file"
+
+
 def test_a_spoilt_part_is_noticed_though_the_index_is_the_same(filled: Path) -> None:
     path = seal(filled, 10)
     for file in (path, *parts_of(path)):
