@@ -145,6 +145,19 @@ def test_an_imported_cache_keeps_the_others(project: Project) -> None:
         assert all((cache[id_].values == rows[id_]).all() for id_ in cache.ids)
 
 
+def test_somebody_who_only_listens(project: Project) -> None:
+    manifest = read_manifest(project.manifest_file)
+    left, right = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+    listeners = {"a_0": (("Bo", left), ("Zoe", right))}
+    placed = [replace(u, listeners=listeners.get(u.id)) for u in manifest.utterances]
+    write_manifest(project.manifest_file, placed, manifest.labels, manifest.corpora)
+    Path("data/descriptions.jsonl").write_text('{"id": "a_0"}\n{"id": "a_0#listener"}\n')
+    done = forget.run(project, "Zoe", really=True)
+    assert (done.utterances, done.results) == ((), 0)
+    assert read_manifest(project.manifest_file).utterances[0].listeners == (("Bo", left),)
+    assert Path("data/descriptions.jsonl").read_text() == '{"id": "a_0"}\n'
+
+
 def test_nobody_of_that_name(project: Project) -> None:
     with pytest.raises(BemercError):
         forget.run(project, "Eve", really=True)

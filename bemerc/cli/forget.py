@@ -7,7 +7,8 @@ import typer
 
 from bemerc.cli import output
 from bemerc.cli.app import App
-from bemerc.cli.options import AsJson, DataDir, ModelsDir, ParamsFile, Settings, read_params
+from bemerc.cli.options import AsJson, DataDir, ModelsDir, ParamsFile, Settings, path_of, read_params
+from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
 
 
@@ -17,12 +18,19 @@ def register(app: App) -> None:
 
 
 def forget(
-    whom: Annotated[
-        str, typer.Argument(metavar="WHOM", help="A speaker as the manifest has it, an utterance's id, or a clip.")
-    ],
+    whom: Annotated[str, typer.Argument(metavar="WHOM", help="A speaker's name, an utterance's id, or a clip.")],
     data: DataDir = Path("data"),
     models: ModelsDir = Path("models"),
     results: Annotated[Path, typer.Option("--results", help="Folder of predictions and reports.")] = Path("results"),
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features",
+            parser=path_of,
+            metavar="PATH",
+            help="A folder that 'bemerc extract CLIPS' made; no manifest is needed.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be removed.")] = False,
     params: ParamsFile = None,
     settings: Settings = None,
@@ -33,28 +41,48 @@ def forget(
     From the manifest, the store, caches, tokens, descriptions, transcripts, predictions, and from DVC's cache in this
     folder. Nobody else is measured again: the next `dvc repro`, or `bemerc extract data/manifest.jsonl`, makes caches
     from the store. The corpus itself and trained models are not touched: they are listed with what to do.
+    With --features, of a folder that was made of clips: from its caches, which keep everybody else's rows, its tables
+    and its store.
 
     Example: bemerc forget Ada --yes
     """
-    from bemerc.pipeline import forget
+    from bemerc.pipeline import forget, forget_features
     from bemerc.pipeline.project import Project
 
-    project = Project(read_params(params, settings), data=data, models=models, results=results)
-    done = forget.run(project, whom, really=yes)
+    if features is not None:
+        done = forget_features.run(features, whom, really=yes)
+    else:
+        project = Project(read_params(params, settings), data=data, models=models, results=results)
+        if not project.manifest_file.exists():
+            raise BemercError(
+                f"{project.manifest_file}: there is no manifest here. Go to the project's folder, or name it with --data; "
+                f"of features that were made of clips name their folder: bemerc forget {printable(whom, 100)} --features features"
+            )
+        done = forget.run(project, whom, really=yes)
     if json:
         lines = {str(path): count for path, count in done.shortened.items()}
         files = {"removed": list(map(str, done.removed)), "dvc_cache": list(map(str, done.objects))}
-        about = {"done": yes, "utterances": list(done.utterances), "lines": lines, "results": done.results}
+        rows = {str(path): count for path, count in done.rows.items()}
+        about = {
+            "done": yes,
+            "utterances": list(done.utterances),
+            "lines": lines,
+            "rows": rows,
+            "results": done.results,
+        }
         output.print_json(about | files | {"left": done.left})
         return
     would = "Removed" if yes else "Would be removed"
     typer.echo(f"{printable(whom)}: {len(done.utterances)} utterances.\n{would}:")
     typer.echo(f"  {done.results} results of the store: theirs, and those of settings that no cache has any more")
+    for path, count in done.rows.items():
+        typer.echo(f"  {count} utterances' rows of {printable(path, 1000)}")
     for path, count in done.shortened.items():
         typer.echo(f"  {count} lines of {printable(path, 1000)}")
     for path in done.removed:
         typer.echo(f"  {printable(path, 1000)}")
-    typer.echo(f"  {len(done.objects)} files of DVC's cache")
+    if features is None:
+        typer.echo(f"  {len(done.objects)} files of DVC's cache")
     typer.echo("Left:")
     for sentence in done.left:
         typer.echo(f"  {sentence}")

@@ -43,7 +43,7 @@ from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, decoder_version
 _LANDMARKS = ("points", "scale")
 _RAW_POINTS = {*_LANDMARKS, *other_faces.LANDMARKS}
 # What reading an archive raises that a failing disk has changed.
-_DAMAGE = (
+DAMAGE = (
     *(ValueError, KeyError, TypeError, EOFError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, JsonError),
 )
@@ -206,7 +206,7 @@ class Store:
                 kept = {name: _array(arrays, name) for name in arrays.files if name not in _RAW_POINTS}
         except FileNotFoundError:  # another process was quicker
             return False
-        except _DAMAGE:
+        except DAMAGE:
             kept = None  # it is extracted anew when it is next asked for
         if kept is not None:
             self._write(path.with_name(f"{path.stem}{WITHOUT_LANDMARKS}.npz"), _zipped(kept))
@@ -250,7 +250,7 @@ def _reading(path: Path) -> Iterator[None]:
         if error.errno not in (None, errno.EINVAL):
             raise UnreadableError(path, error.strerror or str(error)) from None
         reason: Exception = error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = error
     else:
         return

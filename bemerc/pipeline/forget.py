@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bemerc.cache import OTHER, caches_at, is_part, open_cache, split_other, state_of
+from bemerc.cache import OTHER, caches_at, id_of_other, is_part, open_cache, split_other, state_of
 from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
 from bemerc.corpus import prepare, pseudonyms
-from bemerc.corpus.manifest import Manifest, Utterance, read_manifest, write_manifest
+from bemerc.corpus.manifest import Manifest, Utterance, listener_id, read_manifest, write_manifest
 from bemerc.corpus.reading import renumbered
 from bemerc.extraction import run as extraction
 from bemerc.extraction.forget import forget_results
@@ -26,6 +26,7 @@ from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import make_plan
 from bemerc.extraction.store import Store
 from bemerc.pipeline import dvc_cache, mentions
+from bemerc.pipeline.mentions import Gone, without_rows
 from bemerc.pipeline.project import Project
 
 DVC = Path(".dvc")
@@ -37,6 +38,7 @@ class Forgotten:
 
     utterances  ids that are forgotten
     removed     files that are gone
+    rows        cache -> how many utterances' rows were taken out of it
     shortened   file -> how many lines were taken out of it
     results     results that were removed from the store
     objects     files that were removed from DVC's cache
@@ -45,6 +47,7 @@ class Forgotten:
 
     utterances: tuple[str, ...]
     removed: list[Path] = field(default_factory=list)
+    rows: dict[Path, int] = field(default_factory=dict)
     shortened: dict[Path, int] = field(default_factory=dict)
     results: int = 0
     objects: list[Path] = field(default_factory=list)
@@ -63,22 +66,24 @@ def run(project: Project, whom: str, *, really: bool) -> Forgotten:
     whom = table.get(whom, whom)
     gone = matching(manifest, whom)
     ids = {u.id for u in gone}
+    listening = {u.id for u in manifest.utterances if whom in dict(u.listeners or ())}
     rest = [_without_listener(u, whom) for u in manifest.utterances if u.id not in ids]
-    speaker = whom if any(u.speaker == whom for u in gone) else ""
+    speaker = whom if listening or any(u.speaker == whom for u in gone) else ""
     done = Forgotten(tuple(sorted(ids)))
     clips = _paths(manifest, gone) - _paths(manifest, rest)
     names = ids | {u.clip for u in gone if u.clip and manifest.folder / u.clip in clips}
+    names |= {listener_id(id_) for id_ in ids | listening} | {id_of_other(id_, whom) for id_ in listening}
     if project.store_dir.is_dir():
         done.results, hashes = _forget_results(project, manifest, ids, speaker, really)
         names |= hashes
     for path in _files(project):
-        _forget_file(path, names, speaker, clips, done, really)
+        forget_file(path, names, Gone(frozenset(ids), speaker), clips, done, really)
     if any(u.split == "train" for u in gone) and project.references.is_file():  # statistics of train
         done.removed.append(project.references)
         if really:
             project.references.unlink()
     done.objects = dvc_cache.objects_with(DVC, names, speaker, clips)
-    done.shortened[project.manifest_file] = len(gone)
+    done.shortened[project.manifest_file] = len(ids | listening)
     done.left = list(_left(project, manifest, gone, clips))
     if speaker in table.values():
         done.shortened[project.data / pseudonyms.NAME] = 1
@@ -99,9 +104,9 @@ def _without_listener(utterance: Utterance, name: str) -> Utterance:
 
 
 def matching(manifest: Manifest, whom: str) -> list[Utterance]:
-    """The utterances that a name means; BemercError where there are none."""
+    """The utterances that a name means, none of somebody who only listens; BemercError where nobody has it."""
     gone = [u for u in manifest.utterances if whom in (u.speaker, u.id, u.clip, u.clip and Path(u.clip).name)]
-    if not gone:
+    if not gone and not any(whom in dict(u.listeners or ()) for u in manifest.utterances):
         people = sorted({u.speaker for u in manifest.utterances if u.speaker})
         some = ", ".join(printable(name, 40) for name in people[:20]) or "not known"
         raise BemercError(
@@ -181,18 +186,21 @@ def _files(project: Project) -> Iterator[Path]:
             yield path
 
 
-def _forget_file(path: Path, names: set[str], speaker: str, clips: set[Path], done: Forgotten, really: bool) -> None:
+def forget_file(path: Path, names: set[str], gone: Gone, clips: set[Path], done: Forgotten, really: bool) -> None:
+    """Remove a file that mentions one of the ``names`` or the person, or the lines of it that do. ``clips``: their paths,
+    or their ids as ones."""
     if mentions.is_by_line(path):
-        lines = mentions.without_lines(path, {*names, *([speaker] if speaker else [])}, really=really)
+        lines = mentions.without_lines(path, {*names, *([gone.name] if gone.name else [])}, really=really)
         if lines:
             done.shortened[path] = lines
         return
-    if not mentions.mentions(path, names, speaker) and not _is_of(path, clips):
+    if not mentions.mentions(path, names, gone.name) and not _is_of(path, clips):
         return
     if path.suffix == ".h5" and state_of(path).kind == "imported":
-        done.shortened[path] = len(names)
+        with open_cache(path) as cache:
+            done.rows[path] = gone.count(cache)
         if really:
-            mentions.without_rows(path, names)
+            without_rows(path, gone)
         return
     done.removed.append(path)
     if really:

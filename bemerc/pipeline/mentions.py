@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bemerc.behavior.tokens.file import open_tokens
-from bemerc.cache import open_cache, write_cache
+from bemerc.cache import (
+    FrameCache,
+    Others,
+    clips_per_part,
+    open_cache,
+    part_path,
+    parts_of,
+    split_other,
+    sweep_parts,
+    write_cache,
+    write_index,
+)
 from bemerc.core import atomic, terminal
 from bemerc.core.errors import BemercError, CacheError
 
@@ -46,7 +59,7 @@ def _json(text: str, ascii: bool) -> str:
 def _ids_of(path: Path) -> set[str]:
     try:
         with open_cache(path) as cache:
-            return {*cache.ids}
+            return {*cache.ids, *(cache.others or ())}
     except CacheError:
         pass
     try:
@@ -101,20 +114,78 @@ def _names(value: Any, names: Collection[str]) -> bool:
     return isinstance(value, str) and value in names
 
 
-def without_rows(path: Path, ids: Collection[str]) -> None:
-    """Write an imported cache again without some utterances; one that was extracted is made again from the store."""
-    with open_cache(path) as cache:
-        kept = [id_ for id_ in cache.ids if id_ not in ids and id_ not in cache.failures]
-        write_cache(
-            path,
-            modality=cache.modality,
-            columns=cache.columns,
-            rate=cache.rate,
-            extractor=cache.extractor,
-            params=cache.params,
-            clips=((id_, cache[id_], cache.duration_s(id_), cache.packed_landmarks(id_)) for id_ in kept),
-            failures={id_: reason for id_, reason in cache.failures.items() if id_ not in ids},
-            notes={id_: note for id_, note in cache.notes.items() if id_ not in ids},
-            sources={id_: digest for id_, digest in cache.sources.items() if id_ not in ids},
-            choices={id_: choice for id_, choice in cache.choices.items() if id_ not in ids},
-        )
+@dataclass(frozen=True)
+class Gone:
+    """Utterances that are forgotten, and the name of the person in the pictures of others' ("" where it is not known)."""
+
+    ids: frozenset[str]
+    name: str = ""
+
+    def of(self, cache: FrameCache) -> set[str]:
+        """The ids of a cache, or of its ``others``, whose rows are forgotten."""
+        if not cache.group:
+            return {id_ for id_ in (*cache.ids, *cache.sources) if id_ in self.ids}
+        split = {id_: split_other(id_) for id_ in cache.ids}
+        return {id_ for id_, (of, name) in split.items() if of in self.ids or (self.name and name == self.name)}
+
+    def count(self, cache: FrameCache) -> int:
+        """How many rows of a cache are forgotten, in utterances and people."""
+        return len(self.of(cache)) + (0 if cache.others is None else len(self.of(cache.others)))
+
+
+def without_rows(path: Path, gone: Gone) -> None:
+    """Write a cache again without some rows, in as many parts as before."""
+    parts, clips = parts_of(path), clips_per_part(path)
+    if not parts:
+        with open_cache(path) as cache:
+            _write_without(cache, path, gone)
+        return
+    kept: dict[Path, str] = {}
+    for number, (part, digest) in enumerate(parts.items(), 1):
+        with open_cache(part) as cache:
+            if gone.count(cache):
+                digest = _other_digest(digest, gone)
+                part = part_path(path, number, digest)
+                _write_without(cache, part, gone, digest)
+        kept[part] = digest
+    with open_cache(min(kept)) as like:
+        write_index(path, like, _other_digest("".join(kept.values()), gone), [*kept.values()], clips)
+    sweep_parts(path, kept)
+
+
+def _other_digest(contents: str, gone: Gone) -> str:
+    """Not what anything is sealed under, so that the next run seals it again."""
+    return hashlib.sha256("\n".join([contents, gone.name, *sorted(gone.ids)]).encode()).hexdigest()
+
+
+def _write_without(cache: FrameCache, path: Path, gone: Gone, contents: str = "") -> None:
+    others = None
+    if cache.others is not None:
+        rows, pairs = _without(cache.others, gone)
+        others = Others(rows, pairs["failures"], pairs["sources"], pairs["choices"])
+    rows, pairs = _without(cache, gone)
+    write_cache(
+        path,
+        modality=cache.modality,
+        columns=cache.columns,
+        rate=cache.rate,
+        extractor=cache.extractor,
+        params=cache.params,
+        clips=rows,
+        failures=pairs["failures"],
+        notes=pairs["notes"],
+        sources=pairs["sources"],
+        choices=pairs["choices"],
+        others=others,
+        contents=contents,
+    )
+
+
+def _without(cache: FrameCache, gone: Gone) -> tuple[Iterator[Any], dict[str, dict[str, Any]]]:
+    """The rows and what else is said of the ids of a cache that stay."""
+    lost = gone.of(cache)
+    ids = [id_ for id_ in cache.ids if id_ not in lost and id_ not in cache.failures]
+    rows = ((id_, cache[id_], cache.duration_s(id_), cache.packed_landmarks(id_)) for id_ in ids)
+    pairs: dict[str, Mapping[str, Any]] = {"failures": cache.failures, "notes": cache.notes}
+    pairs |= {"sources": cache.sources, "choices": cache.choices}
+    return rows, {name: {id_: of for id_, of in pair.items() if id_ not in lost} for name, pair in pairs.items()}
