@@ -69,7 +69,19 @@ def test_speech_is_marked_between_pauses() -> None:
         pitch[first:last], energy[first:last] = 120.0, -20.0
     audio = Features(np.stack([pitch, energy], 1).astype(np.float32), np.arange(300) / 100, ("pitch_hz", "energy_db"))
     assert by_tier(marks({"audio": audio}, GENERAL)) == {"speech": [(0.2, 1.5, "speech"), (2.2, 2.8, "speech")]}
-    assert voice.speech(np.full(300, np.nan), energy, 0.01) == []
+    assert voice.speech(voice.Sound(np.full(300, np.nan), energy, 0.01)) == []
+
+
+def test_music_is_marked_as_speech_only_where_no_detector_was_asked() -> None:
+    rows = np.tile(np.float32([120.0, -20.0, 0.9]), (300, 1))
+    rows[:150, 2] = 0.1  # music, then somebody speaks
+    rows[200, 2] = 0.4  # less sure for a moment
+    stamps, names = np.arange(300) / 100, ("pitch_hz", "energy_db", "speech")
+    assert by_tier(marks({"audio": Features(rows, stamps, names)}, GENERAL)) == {"speech": [(1.5, 3.0, "speech")]}
+    before = Features(rows[:, :2], stamps, names[:2])
+    assert by_tier(marks({"audio": before}, GENERAL)) == {"speech": [(0.0, 3.0, "speech")]}
+    rows[:, 2] = 0.4  # never sure
+    assert marks({"audio": Features(rows, stamps, names)}, GENERAL) == []
 
 
 def test_what_was_not_measured_has_no_marks() -> None:

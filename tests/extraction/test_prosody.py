@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Features
 from bemerc.extraction.audio import prosody
 from bemerc.media import pitch
+from bemerc.media.speech_detector import CHUNK, speech_probability
 
 RATE = 16000
 SECONDS = np.arange(RATE) / RATE
@@ -227,6 +228,14 @@ def test_a_synthetic_voice_on_one_note(say: Any, note: int) -> None:
     assert 0.6 < np.isfinite(pitch_hz).mean() < 0.95, "most of speech is voiced, not all"
     semitones = 12 * np.log2(pitch_hz[np.isfinite(pitch_hz)] / SUNG[note])
     assert np.mean(np.abs(semitones) < 0.5) > 0.97, "octave errors"
+
+
+def test_speech_is_the_probability_of_the_chunk_that_a_row_lies_in(say: Any) -> None:
+    sound = say(50).astype(np.float32)[:20_001]
+    features, likely = measured(sound), speech_probability(sound)
+    chunks = (features.timestamps_s * RATE).astype(int) // CHUNK
+    np.testing.assert_array_equal(features.column("speech"), likely[chunks])
+    assert (features.column("speech") > 0.5).mean() > 0.8
 
 
 def test_long_sound_says_meanwhile_that_it_lives() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from tests.cli.test_bad_input import portrait
+from tests.spoken import spoken
 
 FPS = 10
 SPOKEN_S = ((0.5, 1.5), (2.8, 3.6))
@@ -17,14 +18,13 @@ LENGTH_S = 4.4
 
 
 def voice(seconds: float = LENGTH_S, spoken_s: tuple[tuple[float, float], ...] = SPOKEN_S) -> NDArray[np.float32]:
-    """(N,) a hum of 140 Hz with overtones where somebody speaks, faint noise throughout."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    hum = sum(np.sin(2 * np.pi * 140 * k * time_s) / k for k in range(1, 8)) * (
-        1 + 0.5 * np.sin(2 * np.pi * 4 * time_s)
-    )
-    speaking = np.any([(time_s >= start) & (time_s < end) for start, end in spoken_s], axis=0)
-    noise = np.random.default_rng(0).normal(0, 3e-4, len(time_s))
-    return np.asarray(0.15 * hum * speaking + noise, np.float32)
+    """(N,) a synthetic voice where somebody speaks, faint noise throughout."""
+    sound = np.random.default_rng(0).normal(0, 3e-4, round(seconds * SAMPLE_RATE_HZ))
+    for start_s, end_s in spoken_s:
+        start = round(start_s * SAMPLE_RATE_HZ)
+        words = spoken(end_s - start_s)[: max(0, len(sound) - start)]
+        sound[start : start + len(words)] += words
+    return sound.astype(np.float32)
 
 
 class Instant:

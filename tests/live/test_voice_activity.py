@@ -8,6 +8,7 @@ import pytest
 from bemerc.live.voice_activity import LONGEST_S, MARGIN_S, SILENCE_S, Span, VoiceActivity
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from tests.live.talk import SPOKEN_S, voice
+from tests.spoken import music
 
 
 def heard(sound: np.ndarray, piece: int = 320) -> list[Span]:
@@ -36,6 +37,15 @@ def test_a_click_and_a_hum_of_the_room_are_no_utterances() -> None:
     room[3 * SAMPLE_RATE_HZ : 3 * SAMPLE_RATE_HZ + 400] += 0.5
     assert heard(room) == []
     assert heard(np.zeros(SAMPLE_RATE_HZ, np.float32)) == []
+
+
+def test_music_is_no_utterance_and_hides_none() -> None:
+    assert heard(music(8.0)) == []
+    tune = music(len(voice()) / SAMPLE_RATE_HZ) / 10
+    (start, end), *_ = SPOKEN_S
+    first = heard(voice() + tune)[:2]
+    assert first[0].start_s == pytest.approx(start - MARGIN_S, abs=0.25)
+    assert first[1].end_s == pytest.approx(end + MARGIN_S, abs=0.25)
 
 
 def test_a_room_that_is_not_quiet_hides_no_speech() -> None:

@@ -17,7 +17,7 @@ from bemerc.behavior.describe.acts import Levels
 from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.micro_expressions import spot
 from bemerc.behavior.describe.references import Item, References
-from bemerc.behavior.describe.series import series_of
+from bemerc.behavior.describe.series import series_of, sound_of
 from bemerc.behavior.describe.speaking import without_speech
 from bemerc.behavior.signals import events, voice
 from bemerc.cache import Choice, Features
@@ -56,10 +56,8 @@ def marks(
         if frames is not None and len(frames.values):
             for act in acts.detect(frames, items, at_rest, references):
                 result += _acts(frames, act)
-    if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns) and len(audio.values):
-        series = series_of(audio, "pitch_hz"), series_of(audio, "energy_db")
-        stretches = voice.speech(*series, events.frame_s(audio.timestamps_s))
-        result += [_mark(audio, "speech", run.first, run.last, "speech") for run in stretches]
+    if audio is not None and (sound := sound_of(audio)) is not None:
+        result += [_mark(audio, "speech", run.first, run.last, "speech") for run in voice.speech(sound)]
     return sorted(result, key=lambda mark: (mark.tier, mark.onset_s))
 
 

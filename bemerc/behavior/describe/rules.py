@@ -23,9 +23,9 @@ from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.behavior.describe.micro_expressions import blinks
 from bemerc.behavior.describe.references import GENERAL, Item, Measures, References
-from bemerc.behavior.describe.series import any_measured, duration_s, mean_of, series_of
+from bemerc.behavior.describe.series import any_measured, duration_s, mean_of, sound_of
 from bemerc.behavior.describe.speaking import without_speech
-from bemerc.behavior.signals import events, voice
+from bemerc.behavior.signals import voice
 from bemerc.cache import Features
 from bemerc.corpus.manifest import MODALITIES, Modality
 
@@ -90,19 +90,13 @@ def measures(clip: ClipFeatures) -> Measures:
     result: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
     if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):
-        result |= asdict(_measured_voice(audio))
+        sound = sound_of(audio)
+        result |= asdict(voice.NOT_MEASURED if sound is None else voice.measure(sound))
     if pose is not None and "movement" in pose.columns:
         result["movement"] = mean_of(pose, "movement")
     if pose is not None and gestures.has_hands(pose):
         result["hands_movement"] = gestures.movement(pose)
     return result
-
-
-def _measured_voice(audio: Features) -> voice.Voice:
-    if not len(audio.values):
-        return voice.NOT_MEASURED
-    pitch, energy = series_of(audio, "pitch_hz"), series_of(audio, "energy_db")
-    return voice.measure(pitch, energy, events.frame_s(audio.timestamps_s))
 
 
 def _face(clip: ClipFeatures, at_rest: Measures, references: References, params: Params) -> str:

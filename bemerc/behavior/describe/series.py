@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe.references import Item
-from bemerc.behavior.signals import events
+from bemerc.behavior.signals import events, voice
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
 
@@ -19,6 +19,15 @@ def series_of(frames: Features, name: str) -> Array:
     """One column (T,), NaN where it was not measured."""
     series = frames.column(name).astype(np.float64)
     return np.where(np.isfinite(series), series, np.nan)
+
+
+def sound_of(audio: Features) -> voice.Sound | None:
+    """The sound of frames of prosody; None where these are none, or there are no frames."""
+    if not {"pitch_hz", "energy_db"} <= set(audio.columns) or not len(audio.values):
+        return None
+    probability = series_of(audio, "speech") if "speech" in audio.columns else None
+    step_s = events.frame_s(audio.timestamps_s)
+    return voice.Sound(series_of(audio, "pitch_hz"), series_of(audio, "energy_db"), step_s, probability)
 
 
 def mean_of(frames: Features, name: str) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe.clip import ClipFeatures, once
-from bemerc.behavior.describe.series import series_of
+from bemerc.behavior.describe.series import series_of, sound_of
 from bemerc.behavior.signals import events, voice
 
 # Units that syllables move: cheeks and nose follow the lips.
@@ -45,11 +45,9 @@ def speaking(clip: ClipFeatures) -> NDArray[np.bool_]:
     """(T,) frames of the face in which the clip's voice speaks; (0,) without a face."""
     face, audio = clip.get("face"), clip.get("audio")
     talking = np.zeros(0 if face is None else len(face.timestamps_s), bool)
-    if face is None or audio is None or len(talking) < 2 or not {"pitch_hz", "energy_db"} <= set(audio.columns):
-        return talking
-    if len(audio.timestamps_s):
-        step_s = events.frame_s(audio.timestamps_s)
-        for run in voice.speech(series_of(audio, "pitch_hz"), series_of(audio, "energy_db"), step_s):
+    sound = None if audio is None else sound_of(audio)
+    if face is not None and audio is not None and sound is not None and len(talking) >= 2:
+        for run in voice.speech(sound):
             first_s, last_s = audio.timestamps_s[[run.first, run.last]] + (-_AROUND_S, _AROUND_S)
             talking |= (face.timestamps_s >= first_s) & (face.timestamps_s <= last_s)
     return talking

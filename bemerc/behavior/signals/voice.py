@@ -1,8 +1,9 @@
 """A clip's voice in five numbers: volume, its variation, pitch, its variation, and speaking rate.
 
 Volume is measured over the frames in which somebody speaks, so that the silence around the words does not count; pitch
-over the voiced frames among the loud ones; the rate from syllable nuclei over speaking time. The five measures are SpeechCueLLM's, their
-computation is ours. The behavior tokens and the voice sentence share them.
+over the voiced frames among the loud ones; the rate from syllable nuclei over speaking time. What is speech a detector
+says (bemerc.media.speech_detector); caches of before have none, and there everything loud counts, music too. The five
+measures are SpeechCueLLM's, their computation is ours. The behavior tokens and the voice sentence share them.
 """
 
 from __future__ import annotations
@@ -24,8 +25,24 @@ SYLLABLE_WINDOW_S = 0.07
 # Less voiced time than this, or a smaller share of the loud time, is a click or a hum and not a voice.
 MIN_VOICED_S, MIN_VOICED_SHARE = 0.1, 0.15
 REFERENCE_HZ = 100.0
+SPEECH, STILL_SPEECH = 0.5, 0.35  # of a probability: speech begins above the one and goes on above the other (Silero's)
 MIN_SPEECH_S = 0.1  # between two pauses: a shorter sound is a click
 MIN_PAUSE_S = 0.3  # de Jong & Wempe (2009): shorter silences are no pauses
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip's sound, frame by frame (T,), the frames ``frame_s`` seconds apart.
+
+    pitch_hz            NaN where unvoiced
+    energy_db           decibels of full scale
+    speech_probability  0 to 1; None where it was not measured
+    """
+
+    pitch_hz: Array
+    energy_db: Array
+    frame_s: float
+    speech_probability: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -57,53 +74,65 @@ def semitones(pitch_hz: Array) -> Array:
     return result
 
 
-def speaking(energy_db: Array) -> NDArray[np.bool_]:
-    """(T,) True where the energy lies within 25 dB of the clip's loud frames (its 95th percentile)."""
-    energies = measured(energy_db)
+def speaking(sound: Sound) -> NDArray[np.bool_]:
+    """(T,) True where it is speech, and within 25 dB of its loud frames (their 95th percentile)."""
+    return _within(SPEAKING_RANGE_DB, sound)
+
+
+def is_speech(sound: Sound) -> NDArray[np.bool_]:
+    """(T,) True where the detector says speech: a stretch above .35 that somewhere reaches .5. Everywhere without it."""
+    result = np.ones(len(sound.energy_db), bool)
+    if sound.speech_probability is not None:
+        result[:] = False
+        for run in runs(sound.speech_probability, STILL_SPEECH):
+            result[run.first : run.last + 1] = run.height >= SPEECH
+    return result
+
+
+def _within(range_db: float, sound: Sound) -> NDArray[np.bool_]:
+    """(T,) the frames of speech that are at most so much quieter than its loud ones."""
+    speech_db = np.where(is_speech(sound), sound.energy_db, np.nan)
+    energies = measured(speech_db)
     if not energies.size:
-        return np.zeros(len(energy_db), bool)
-    return np.asarray(energy_db >= _loud_db(energy_db) - SPEAKING_RANGE_DB)
+        return np.zeros(len(speech_db), bool)
+    return np.asarray(speech_db >= float(np.quantile(energies, 0.95)) - range_db)
 
 
-def _loud_db(energy_db: Array) -> float:
-    return float(np.quantile(measured(energy_db), 0.95))
-
-
-def measure(pitch_hz: Array, energy_db: Array, frame_s: float) -> Voice:
-    """The five measures of one clip from its frames (T,), ``frame_s`` seconds apart.
+def measure(sound: Sound) -> Voice:
+    """The five measures of one clip.
 
     Every measure is NaN where less than 0.1 s, or less than 15 % of the loud time, is voiced: that is no voice.
     """
-    pitch = semitones(pitch_hz)
+    pitch = semitones(sound.pitch_hz)
     voiced = np.isfinite(pitch)
-    loud = speaking(energy_db)
-    enough = voiced.sum() * frame_s >= MIN_VOICED_S and (voiced & loud).sum() >= MIN_VOICED_SHARE * loud.sum()
-    if not enough or not loud.any():
+    loud = speaking(sound)
+    enough = (voiced & is_speech(sound)).sum() * sound.frame_s >= MIN_VOICED_S
+    if not enough or not loud.any() or (voiced & loud).sum() < MIN_VOICED_SHARE * loud.sum():
         return NOT_MEASURED
-    volume = energy_db[loud]
-    nuclei = syllable_nuclei(energy_db, loud & _near(voiced, frame_s), frame_s)
-    melody = _without_octave_errors(pitch[voiced & (energy_db >= _loud_db(energy_db) - PITCH_RANGE_DB)])
+    volume = sound.energy_db[loud]
+    nuclei = syllable_nuclei(sound.energy_db, loud & _near(voiced, sound.frame_s), sound.frame_s)
+    melody = _without_octave_errors(pitch[voiced & _within(PITCH_RANGE_DB, sound)])
     return Voice(
         float(volume.mean()),
         float(volume.std()),
         float(melody.mean()),
         float(melody.std()),
-        len(nuclei) / (loud.sum() * frame_s),
+        len(nuclei) / (loud.sum() * sound.frame_s),
     )
 
 
-def speech(pitch_hz: Array, energy_db: Array, frame_s: float) -> list[Run]:
+def speech(sound: Sound) -> list[Run]:
     """The frames of each stretch of speech between pauses, at least 0.1 s long; none where there is no voice. ``height`` is its loudest dB."""
-    if np.isnan(measure(pitch_hz, energy_db, frame_s).volume_db):
+    if np.isnan(measure(sound).volume_db):
         return []
     stretches: list[Run] = []
-    for run in runs(np.where(speaking(energy_db), energy_db, np.nan), -np.inf):
-        if stretches and (run.first - stretches[-1].last - 1) * frame_s < MIN_PAUSE_S:
+    for run in runs(np.where(speaking(sound), sound.energy_db, np.nan), -np.inf):
+        if stretches and (run.first - stretches[-1].last - 1) * sound.frame_s < MIN_PAUSE_S:
             before = stretches.pop()
             loudest = max(before, run, key=lambda one: one.height)
             run = Run(before.first, run.last, loudest.apex, loudest.height)
         stretches.append(run)
-    return [run for run in stretches if (run.last - run.first + 1) * frame_s >= MIN_SPEECH_S]
+    return [run for run in stretches if (run.last - run.first + 1) * sound.frame_s >= MIN_SPEECH_S]
 
 
 def syllable_nuclei(energy_db: Array, allowed: NDArray[np.bool_], frame_s: float) -> list[int]:

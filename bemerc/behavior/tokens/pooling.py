@@ -151,9 +151,10 @@ def _shoulders(signals: Mapping[str, Array]) -> dict[str, Array]:
 
 def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[str]) -> dict[str, Array]:
     """Pitch in semitones, spectral shape while speaking (its level subtracted), and the clip's five voice measures."""
-    energy, loud = signals["energy_db"], voice.speaking(signals["energy_db"])
-    measures = voice.measure(signals["pitch_hz"], energy, events.frame_s(timestamps_s))
-    result = {"pitch_st": voice.semitones(signals["pitch_hz"])}
+    pitch, energy = signals["pitch_hz"], signals["energy_db"]
+    sound = voice.Sound(pitch, energy, events.frame_s(timestamps_s), signals.get("speech"))
+    measures, loud = voice.measure(sound), voice.speaking(sound)
+    result = {"pitch_st": voice.semitones(np.where(voice.is_speech(sound), pitch, np.nan))}
     result |= {c: np.where(loud, signals[c], np.nan) for c in SPECTRAL if c in signals}
     result |= {f"voice_{m}": np.full(len(energy), getattr(measures, m)) for m in voice.MEASURES}
     mel = _mel(columns)

@@ -1,6 +1,7 @@
 """Audio frames: ``prosody``, a hundred measurements of the voice per second that need no weights and no download.
 
-Pitch and voicing (bemerc.media.pitch), energy, the spectrum's shape and 40 mel bands, in plain numpy. A constant offset
+Pitch and voicing (bemerc.media.pitch), how likely it is speech (bemerc.media.speech_detector), energy, the spectrum's
+shape and 40 mel bands, in plain numpy. A constant offset
 that a cheap sound card adds to every sample is subtracted, or it would be the energy of all pauses. A row's timestamp
 is the middle of the sound that it measured. The interface is that of all extractors (bemerc.extraction.extractor_pool).
 """
@@ -26,10 +27,11 @@ from bemerc.media.pitch import (
     inside,
     track_pitch,
 )
+from bemerc.media.speech_detector import CHUNK, speech_probability
 
 __all__ = ["SAMPLE_RATE_HZ", "Params", "Prosody", "columns", "open_extractor"]
 
-VERSION = "prosody/2"
+VERSION = "prosody/3"
 WINDOW = 400  # 25 ms: energy and spectrum
 FFT = 512
 MEL_BANDS = 40
@@ -38,6 +40,7 @@ ROLLOFF = 0.85
 MEASURES = (
     "pitch_hz",
     "voicing",
+    "speech",
     "energy_db",
     "spectral_centroid_hz",
     "spectral_flatness",
@@ -72,7 +75,7 @@ class Prosody:
 
         pitch_hz is NaN where the voice is silent or not periodic; everything else is measured in every row, silence
         included (energy_db -100, flatness 1). voicing is the height of the normalised autocorrelation at the pitch's
-        period, in [0, 1]; energy_db is relative to a full-scale square wave; zero_crossing_rate is per sample.
+        period, in [0, 1]; speech the probability of speech of the 32 ms that the row lies in; energy_db is relative to a full-scale square wave; zero_crossing_rate is per sample.
         """
         names = columns(self.params)
         period_s = 1 / self.params.rate_hz
@@ -83,8 +86,10 @@ class Prosody:
         if count:
             offset = constant_offset(sound)
             values[:, 0], values[:, 1] = track_pitch(sound, timestamps_s, self.params, self.heartbeat)
+            likely = speech_probability(sound, self.heartbeat)
             for rows, middles in blocks(timestamps_s, self.heartbeat):
-                values[rows, 2:] = _spectrum(sound, middles, offset)
+                values[rows, 2] = likely[np.minimum(middles // CHUNK, len(likely) - 1)]
+                values[rows, 3:] = _spectrum(sound, middles, offset)
         return Features(values, timestamps_s, names)
 
 
