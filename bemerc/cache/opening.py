@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+
+import h5py
 
 from bemerc.cache.guard import GuardedFile, h5_errors
 from bemerc.cache.parts import INDEX, PART_CLIPS, PartedCache, part_paths
@@ -24,12 +27,22 @@ def caches_at(path: Path) -> dict[str, Path]:
         del caches["speech"]
     if not caches:
         names = ", ".join(f"{m}.h5" for m in KINDS)
-        below = sorted({file.parent for kind in KINDS for file in path.glob(f"*/{kind}.h5")})
-        way = "'bemerc extract' or 'bemerc cache import' makes them."
-        if below:
-            way = f"Name one of its {len(below)} subfolders that has some, such as {', '.join(printable(one, 1000) for one in below[:3])}."
-        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). {way}")
+        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). {_where_else(path)}")
     return caches
+
+
+def _where_else(path: Path) -> str:
+    """What to name in place of ``path``: folders with caches in it, beside it or here; else what makes them."""
+    clips = path.parent if path.is_file() else path
+    for top in dict.fromkeys((clips, clips.parent, Path())):
+        with contextlib.suppress(OSError):
+            files = (file for kind in KINDS for here in (f"{kind}.h5", f"*/{kind}.h5") for file in top.glob(here))
+            folders = sorted({file.parent for file in files} - {path})
+            if folders:
+                some = ", ".join(printable(one, 1000) for one in folders[:3])
+                more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+                return f"There are some in {some}{more}: name {'that folder' if len(folders) == 1 else 'one of them'}."
+    return "'bemerc extract CLIPS' makes them of clips, in a folder 'features'; 'bemerc cache import' of others' files."
 
 
 def _asks_nothing(path: Path) -> bool:
@@ -42,7 +55,14 @@ def _asks_nothing(path: Path) -> bool:
 
 def open_guarded(path: Path) -> GuardedFile:
     """Open a file that should be a frame cache, without checking that it is one."""
-    return GuardedFile(path, _KIND, AGAIN, "there is no frame cache here. 'bemerc extract' makes one.")
+    if path.is_dir():
+        caches = [printable(path / f"{kind}.h5", 1000) for kind in KINDS if (path / f"{kind}.h5").is_file()]
+        way = f"Name a cache in it: {', '.join(caches)}." if caches else f"It has none. {_where_else(path)}"
+        raise CacheError(f"{path}: this is a folder and no frame cache. {way}")
+    if path.suffix.lower() != ".h5" and path.is_file() and not h5py.is_hdf5(path):
+        raise CacheError(f"{path}: this is no frame cache, which is an HDF5 file. {_where_else(path)}")
+    absent = "there is no frame cache here."
+    return GuardedFile(path, _KIND, AGAIN, absent if path.exists() else f"{absent} {_where_else(path)}")
 
 
 def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:

@@ -121,8 +121,14 @@ def view(
         raise BemercError("--no-faces shows no video, so there is nothing to --blur.")
     options = build.Options(tuple(dialogue or ()), embed, faces, blur)
     with ExitStack() as stack:
-        files = {name: path for name, path in caches_at(features).items() if name in MODALITIES}
-        opened = {m: stack.enter_context(open_cache(files[m], m)) for m in MODALITIES if m in files}
+        # A single file may have any name; what it is of stands in it.
+        kinds = caches_at(features)
+        checked = features.is_dir()
+        there = [stack.enter_context(open_cache(path, kind if checked else None)) for kind, path in kinds.items()]  # type: ignore[arg-type]
+        of = {cache.modality: cache for cache in there}
+        opened = {m: of[m] for m in MODALITIES if m in of}
+        if not opened:
+            raise BemercError(f"{features}: the page shows {', '.join(MODALITIES)}, and here is {', '.join(of)} alone.")
         corpus = corpus_of(features, manifest, video_dir)
         if corpus is None:
             ids = {id_ for cache in opened.values() for id_ in cache.ids}

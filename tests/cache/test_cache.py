@@ -299,3 +299,18 @@ def test_a_folder_of_folders_of_caches_names_them(tmp_path: Path) -> None:
     (tmp_path / "talk" / "face.h5").touch()
     with pytest.raises(CacheError, match=str(tmp_path / "talk")):
         caches_at(tmp_path)
+
+
+def test_what_has_no_caches_leads_to_those_beside_it(tmp_path: Path) -> None:
+    features, clips = tmp_path / "features", tmp_path / "clips"
+    features.mkdir()
+    clips.mkdir()
+    (clips / "a.mp4").write_bytes(b"a clip")
+    with pytest.raises(CacheError, match="bemerc extract CLIPS"):
+        caches_at(clips)
+    write(features / "face.h5")
+    for wrong in (clips, clips / "a.mp4", tmp_path / "face.h5", tmp_path / "feature"):
+        with pytest.raises(CacheError, match=str(features)):
+            open_cache(next(iter(caches_at(wrong).values())))
+    with pytest.raises(CacheError, match=str(features / "face.h5")):
+        open_cache(features)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import printable
-from bemerc.corpus.manifest import NOBODY, Utterance
-from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, natural_id, person
+from bemerc.corpus.manifest import MODALITIES, NOBODY, Utterance
+from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, natural_id, nearest, person
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,22 @@ def listed(directory: Path) -> Listing:
     if directory.is_file():
         return _alone(directory)
     if not directory.is_dir():
-        raise CorpusError(f"{printable(directory)}: there is no such folder of clips.")
+        try:
+            beside = sorted(path.name for path in directory.parent.iterdir() if not path.name.startswith("."))
+        except OSError:
+            beside = []
+        raise CorpusError(f"{printable(directory)}: there is no such folder or clip{nearest(directory.name, beside)}")
     files, findings = _files(directory)
     others = [path for path in files if path.suffix.lower() not in VIDEO + SOUND]
     clips, left_out = _clips([path for path in files if path.suffix.lower() in VIDEO + SOUND], directory)
     if not clips:
         reasons = "".join(f" {finding.id}: {finding.reason}" for finding in [*findings, *left_out][:3])
         suffixes = ", ".join(VIDEO + SOUND)
+        if any((directory / f"{modality}.h5").is_file() for modality in MODALITIES):
+            raise CorpusError(
+                f"{printable(directory)}: these are features, and no clips. Name the folder of the clips that they were "
+                "measured of; where nothing is to be measured, write --caches in front of features."
+            )
         raise CorpusError(
             f"{printable(directory)}: there is no clip in it; a clip's name ends in {suffixes}.{printable(reasons)}"
         )
