@@ -17,7 +17,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bemerc.core.config import Source
 
 FREE_DISK_GB = 5
 OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python")
@@ -81,15 +84,18 @@ def system_checks() -> Iterator[Check]:
     )
 
 
-def checks(folder: Path) -> Iterator[Check]:
-    """Everything that bemerc can use, with ``folder`` as the place where caches would be written."""
+def checks(folder: Path, params: Source | None = None) -> Iterator[Check]:
+    """Everything that bemerc can use, with ``folder`` as the place where caches would be written.
+
+    params  what is to be run; None = params.yaml in the folder, or the defaults
+    """
     yield from system_checks()
     for package, module, cost in LIBRARIES:
         yield _library(package, module, cost)
     yield from _opencv()
     yield from _packaged_models()
     yield from _fitted()
-    yield from _named(folder / "params.yaml")
+    yield from _named(folder / "params.yaml" if params is None else params)
     for extra, module, what in EXTRAS:
         yield _extra(extra, module, what)
     yield _gpu()
@@ -157,21 +163,25 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _named(params: Path) -> Iterator[Check]:
-    """What params.yaml names of one's own: face models, OpenFace, a speech encoder. Without the file, whether
-    OpenFace is there."""
+def _named(params: Source) -> Iterator[Check]:
+    """What the params name of one's own: face models, OpenFace, a speech encoder. Without a file, whether OpenFace is
+    there."""
     if any(importlib.util.find_spec(module) is None for module in ("h5py", "numpy", "yaml")):
         return  # listed above; without them no params can be read
-    from bemerc.core.config import load
+    from bemerc.core.config import Document, load
     from bemerc.core.errors import ConfigError
     from bemerc.extraction.params import AudioParams, VideoParams
 
     video, audio = VideoParams(), AudioParams()
-    if params.is_file():
+    if isinstance(params, Document) or Path(params).is_file():
         try:
-            video, audio = load(params, "extract_video", VideoParams), load(params, "extract_audio", AudioParams)
+            video = load(params, "extract_video", VideoParams)
         except ConfigError as error:
-            yield Check("params.yaml", False, "cannot be used", str(error))
+            yield Check(Path(f"{params}").name, False, "cannot be used", str(error))
+        try:
+            audio = load(params, "extract_audio", AudioParams)
+        except ConfigError as error:
+            yield Check(Path(f"{params}").name, False, "cannot be used", str(error))
     if video.face.task is not None:
         path = Path(video.face.task)
         yield Check("extract_video.face.task", True, f"{path}, sha256 {_sha256(path)}")
@@ -183,6 +193,8 @@ def _named(params: Path) -> Iterator[Check]:
         yield Check("OpenFace", binary is not None, binary or f"there is no '{video.openface.binary}'", lacks)
     else:
         yield Check("OpenFace", True, binary or "not on the PATH (optional), for extract_video.face_backend: openface")
+    if audio.speech_backend == "egemaps" and importlib.util.find_spec("opensmile") is None:
+        yield Check("openSMILE", False, "missing", 'no speech.h5: pip install "bemerc[egemaps]"')
     if audio.speech_backend == "encoder":
         folder = Path(audio.encoder.name_or_path)
         lacks = "no speech.h5: docs/measurements/voice.md has the command that fetches an encoder, once"

@@ -7,7 +7,7 @@ import typer
 
 from bemerc.cli import output
 from bemerc.cli.app import FAILED, App
-from bemerc.cli.options import AsJson, ClipsDir, ManifestFile
+from bemerc.cli.options import AsJson, ClipsDir, ManifestFile, ParamsFile, Settings, read_params
 from bemerc.core.terminal import printable_lines
 
 
@@ -157,16 +157,19 @@ def view(
         typer.echo(f"  It holds: {line}")
 
 
-def doctor(json: AsJson = False) -> None:
+def doctor(params: ParamsFile = None, settings: Settings = None, json: AsJson = False) -> None:
     """What this machine has and lacks, and how to fix it.
 
-    Example: bemerc doctor
+    What the params ask for (a network, OpenFace, a speech encoder) is judged too.
+
+    Example: bemerc doctor --set extract_audio.speech_backend=egemaps
     """
     from dataclasses import asdict
 
     from bemerc.doctor import checks
 
-    results = list(checks(Path()))
+    named = None if params is None and not settings else read_params(params, settings)
+    results = list(checks(Path(), named))
     if json:
         output.print_json([asdict(check) for check in results])
     else:

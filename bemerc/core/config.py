@@ -65,7 +65,7 @@ def open_document(path: str | Path | None, settings: Sequence[str] = ()) -> Docu
     where the file cannot be read, a setting is not of that form or names no section.
     """
     if path is None and not Path("params.yaml").is_file():
-        document = Document({}, "the defaults")
+        document = Document({}, "the settings" if settings else "the defaults")
     else:
         document = Document(read_document("params.yaml" if path is None else path), path or "params.yaml")
     for setting in settings:

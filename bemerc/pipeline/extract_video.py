@@ -6,6 +6,7 @@ Results are kept in data/store, which is no output of DVC's: interrupted runs re
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from bemerc.corpus.manifest import Manifest
@@ -15,6 +16,8 @@ from bemerc.extraction.jobs import jobs_from_manifest
 from bemerc.extraction.outcome import Outcome
 from bemerc.extraction.params import VideoParams
 from bemerc.pipeline.project import Project
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -33,6 +36,11 @@ def run(
     tolerant   any number of clips may fail; else ``extract_video.max_failed_share`` of them, or BemercError is raised
     """
     params = project.load("extract_video", VideoParams)
+    if params.face.network is not None and params.face.policy != "network":
+        log.warning(
+            "extract_video.face.network is named and not used: the policy is %s. --policy network has it choose.",
+            params.face.policy,
+        )
     if tolerant:
         params = replace(params, max_failed_share=1.0)
     if landmarks is not None:

@@ -65,6 +65,24 @@ def test_what_the_params_name_is_looked_for(tmp_path: Path) -> None:
     assert "rate_hz" in named(tmp_path)["params.yaml"].remedy
 
 
+def test_settings_of_the_command_line_are_judged(tmp_path: Path) -> None:
+    def missing(*arguments: str) -> dict[str, str]:
+        answer = bemerc("doctor", "--json", *arguments, cwd=tmp_path)
+        return {check["name"]: check["remedy"] for check in json.loads(answer.stdout) if not check["ok"]}
+
+    before = missing().keys()
+    policy = ("--set", "extract_video.face.policy=network")
+    for network, reason in (("", "none is named"), (".", "folder"), ("none.onnx", "no file")):
+        found = missing(
+            *policy, "--set", f"extract_video.face.network={network}", "--set", "extract_audio.speech_backend=encoder"
+        )
+        assert found.keys() - before == {"the settings", "speech encoder"}
+        assert reason in found["the settings"]
+        assert "extract_video.face.network=FILE.onnx" in found["the settings"]
+    (tmp_path / "p.yaml").write_text("extract_audio: {speech_backend: encoder}\n")
+    assert missing("--params", "p.yaml").keys() - before == {"speech encoder"}
+
+
 def test_the_network_for_the_target_face_is_opened(tmp_path: Path) -> None:
     network = write(tmp_path / "speaker.onnx", brightness())
     params = f"extract_video: {{face: {{policy: network, network: {network}}}}}\n"

@@ -367,7 +367,7 @@ def test_caches_name_the_network_by_its_content_and_are_as_before_without_one(tm
     assert recorded[0]["network"] == f"sha256:{sha256(one)}"
 
 
-@pytest.mark.parametrize("network", [None, "no_such_file.onnx"])
+@pytest.mark.parametrize("network", [None, "no_such_file.onnx", "", "."])
 def test_a_policy_without_its_network_is_a_fault_of_the_params(network: str | None) -> None:
     assert len(list(extractor.Params(policy="network", network=network).check())) == 1
     assert not list(extractor.Params(network=network).check())

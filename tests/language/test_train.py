@@ -181,6 +181,34 @@ def test_a_killed_training_goes_on_bit_for_bit(
     assert resumed.epoch == best.epoch
 
 
+def test_no_checkpoint_is_written_twice(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[int, int]] = []
+    save = checkpoint.Checkpoint.save
+
+    def counting(self: checkpoint.Checkpoint, state: checkpoint.State) -> None:
+        written.append((state.epoch, state.step))
+        save(self, state)
+
+    def dying() -> Iterator[float]:
+        raise Killed
+        yield
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", counting)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
+    counts = [len(loop.order(world.trees, TRAINING, epoch)) for epoch in range(TRAINING.epochs)]
+    whole, _ = world.fit(tmp_path / "whole")
+    steps = {(epoch, step) for epoch, count in enumerate(counts) for step in range(1, count + 1)}
+    assert written == sorted(steps | {(epoch, 0) for epoch in range(1, TRAINING.epochs + 1)})
+    written.clear()
+    with pytest.raises(Killed):
+        world.fit(tmp_path / "cut", scores=dying())
+    assert written.pop() == (0, counts[0])
+    written.clear()
+    again, _ = world.fit(tmp_path / "cut")
+    assert written[0] == (1, 0), "of an epoch that was finished only dev is left"
+    assert same(whole, again)
+
+
 @pytest.mark.parametrize("content", [b"", b"cut short", None])
 def test_a_broken_or_foreign_checkpoint_is_passed_over(world: World, tmp_path: Path, content: bytes | None) -> None:
     whole, _ = world.fit(tmp_path / "whole")

@@ -20,6 +20,7 @@ from bemerc.cache import Choice, Features, Other, PackedLandmarks, pack_landmark
 from bemerc.core.errors import BemercError
 from bemerc.core.hashing import sha256
 from bemerc.core.renames import formerly
+from bemerc.core.terminal import printable
 from bemerc.extraction.face import action_units, head_pose, target_face
 from bemerc.extraction.face.clip_faces import ClipFaces
 from bemerc.extraction.face.detection import FaceTracker, TrackedFace
@@ -90,9 +91,21 @@ class Params:
                 yield f"{name}: {getattr(self, name)} must lie between 0 and 1."
         if self.task is not None and not Path(self.task).is_file():
             yield f"task: there is no file {self.task}; null for the models that come with bemerc."
-        if self.policy == "network" and (self.network is None or not Path(self.network).is_file()):
-            where = "network is null" if self.network is None else f"there is no file {self.network}"
-            yield f"network: policy: network needs the path of an ONNX file, and {where}."
+        if self.policy == "network" and (fault := self._network_fault()):
+            yield (
+                f"network: the policy network needs an ONNX file, and {fault}. Name one by --set "
+                "extract_video.face.network=FILE.onnx, or in the params file; docs/measurements/target_face.md says how to "
+                "make one."
+            )
+
+    def _network_fault(self) -> str:
+        """Why there can be no network; what is in the file is judged where it is opened."""
+        if not self.network:
+            return "none is named"
+        path, name = Path(self.network), printable(self.network, 1000)
+        if path.is_dir():
+            return f"{name} is a folder"
+        return "" if path.is_file() else f"there is no file {name}"
 
 
 def version(params: Params) -> str:

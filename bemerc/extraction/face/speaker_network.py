@@ -23,14 +23,18 @@ Array = NDArray[np.float64]
 CROP_PX = 112
 AUDIO_PER_FRAME = 4
 _TRIED = 7  # frames of the run that tries the network
-_HOW = "docs/measurements/target_face.md says how to export one."
+_HOW = "It is named by extract_video.face.network; docs/measurements/target_face.md says how to export one."
 
 
 class SpeakerNetwork:
     """Opened and tried once; BrokenModelFile where it is no such network."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._session = path, open_session(path)
+        self._path = path
+        try:
+            self._session = open_session(path)
+        except BrokenModelFile as error:
+            raise BrokenModelFile(f"{error} {_HOW}") from error
         self._audio, self._crops = self._inputs()
         outputs = self._session.get_outputs()
         if len(outputs) != 1:

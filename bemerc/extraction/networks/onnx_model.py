@@ -43,6 +43,8 @@ def open_session(path: Path) -> Any:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise BrokenModelFile(f"{path}: it cannot be read: {error.strerror}.") from error
+    if not content:
+        raise BrokenModelFile(f"{path}: it is empty (0 bytes).")
     if len(content) > _MAX_BYTES:
         raise BrokenModelFile(f"{path}: it is larger than {_MAX_BYTES >> 20} MiB.")
     try:
@@ -61,7 +63,7 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own
-        raise BrokenModelFile(f"{path}: ONNX Runtime cannot open it: {printable(error)}") from error
+        raise BrokenModelFile(f"{path}: ONNX Runtime cannot open it: {printable(error)}.") from error
 
 
 def has_external_data(content: bytes) -> bool:

@@ -270,6 +270,7 @@ class _Run:
             self.between(self.model.eval())
         self.model.train()
         groups = order(self.trees, self.params, self.state.epoch)[self.state.step :]
+        steps = self.state.step + len(groups)
         for group, (made, waited) in zip(groups, batching.prefetch(groups, self._parts), strict=True):
             start = time.monotonic()
             set_learning_rate(self.optimizer, self.done, self.steps, self.params.warmup)
@@ -277,11 +278,14 @@ class _Run:
             self.ema.update()
             self._note(group, loss, waited, time.monotonic() - start + waited)
             advance(sum(map(len, group)), f"loss {loss:.2f}")
+            if self.state.step == steps:
+                continue  # the checkpoint below is this step's too
             if due:
                 self._save()
             if ending:
                 stopping.end()
-        self._save()  # judging dev may take longer than a cluster waits after SIGTERM
+        if groups:
+            self._save()  # judging dev may take longer than a cluster waits after SIGTERM
         _, _, ending = self._agreed(0.0)
         if ending:
             stopping.end()
