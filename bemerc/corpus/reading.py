@@ -233,6 +233,6 @@ def nearest(written: str, names: Iterable[str]) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Names for a sentence, the first twenty of them."""
-    known = [printable(name, 60) for name in names]
-    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-    return f"{', '.join(known[:20])}{more}"
+    shown = [printable(name, 60) for name in names]
+    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+    return f"{', '.join(shown[:20])}{more}"

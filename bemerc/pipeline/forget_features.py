@@ -35,16 +35,16 @@ def run(folder: Path, whom: str, *, really: bool) -> Forgotten:
     if not caches:
         caches_at(folder)  # says what is missing
     speakers = _speakers(folder)
-    known, pictures = set[str](), set[tuple[str, str]]()
+    measured, pictures = set[str](), set[tuple[str, str]]()
     for path in caches:
         with open_cache(path) as cache:
-            known |= {*cache.ids}
+            measured |= {*cache.ids}
             pictures |= {split_other(id_) for id_ in cache.others or ()}
-    ids = {id_ for id_ in known | speakers.keys() if whom == speakers.get(id_) or _is_of(id_, whom)}
+    ids = {id_ for id_ in measured | speakers.keys() if whom == speakers.get(id_) or _is_of(id_, whom)}
     listening = {id_ for id_, name in pictures if name == whom}
     if not ids and not listening:
         people = listed(sorted({name for name in speakers.values() if name})) or "not known"
-        some = ", ".join(printable(id_, 100) for id_ in sorted(known)[:3])
+        some = ", ".join(printable(id_, 100) for id_ in sorted(measured)[:3])
         raise BemercError(
             f"'{printable(whom)}' is no speaker, no utterance and no clip of {printable(folder)}. The speakers are: {people}. "
             f"Utterances are, for example: {some}."
