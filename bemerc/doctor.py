@@ -43,8 +43,13 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-# Numbers that come with bemerc itself.
-FITTED = ("action_units.npz", "average_face.npz", "lip_sync.npz")
+# Numbers that come with bemerc beside MediaPipe's models: the file, and what is missing without it.
+NUMBERS = {
+    "extraction/face/action_units.npz": "no action units",
+    "extraction/face/average_face.npz": "no action units",
+    "extraction/face/lip_sync.npz": "no target face by who speaks",
+    "media/speech_detector.npz": "no voice",
+}
 
 
 # Extras that most people do not need: the extra, its module, and what it is for.
@@ -94,7 +99,7 @@ def checks(folder: Path, params: Source | None = None) -> Iterator[Check]:
         yield _library(package, module, cost)
     yield from _opencv()
     yield from _packaged_models()
-    yield from _fitted()
+    yield from _numbers()
     yield from _named(folder / "params.yaml" if params is None else params)
     for extra, module, what in EXTRAS:
         yield _extra(extra, module, what)
@@ -149,13 +154,13 @@ def _packaged_models() -> Iterator[Check]:
         yield Check(f"model {Path(name).stem}", ok, detail, "not the file of this release: install bemerc again")
 
 
-def _fitted() -> Iterator[Check]:
-    for name in FITTED:
-        path = Path(__file__).parent / "extraction" / "face" / name
+def _numbers() -> Iterator[Check]:
+    for name, cost in NUMBERS.items():
+        path = Path(__file__).parent / name
         if path.is_file():
             yield Check(f"model {path.stem}", True, f"sha256 {_sha256(path)}")
         else:
-            yield Check(f"model {path.stem}", False, "missing", "no action units: install bemerc again")
+            yield Check(f"model {path.stem}", False, "missing", f"{cost}: install bemerc again")
 
 
 def _sha256(path: Path) -> str:
