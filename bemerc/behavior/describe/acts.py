@@ -19,7 +19,7 @@ from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions
 from bemerc.behavior.describe.phrases import Act
 from bemerc.behavior.describe.references import Item, Level, Measures, References, level, reach, rest
 from bemerc.behavior.describe.series import any_measured, duration_s, series_of
-from bemerc.behavior.describe.speaking import without_speech
+from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
@@ -78,7 +78,7 @@ class BriefAct:
 @once
 def levels(clip: ClipFeatures) -> Levels:
     """Column -> where it may rest in this clip: what later turns of the speaker are judged against."""
-    return {item.column: level(series, item.intensity) for item, series in _items_of(without_speech(clip))}
+    return {item.column: level(series, item.intensity) for item, series in _items_of(settled(clip))}
 
 
 def rests(own: Levels, earlier: Sequence[Levels], references: References) -> Measures:
@@ -91,7 +91,7 @@ def rests(own: Levels, earlier: Sequence[Levels], references: References) -> Mea
 
 def reached(clip: ClipFeatures, at_rest: Measures) -> Measures:
     """Item key -> how far it went from rest: what References are fitted on."""
-    return {item.key: reach(_away(series, item, at_rest)) for item, series in _items_of(without_speech(clip))}
+    return {item.key: reach(_away(series, item, at_rest)) for item, series in _items_of(settled(clip))}
 
 
 # ---------------------------------------------------------------------------------------------------------------- acts

@@ -18,9 +18,10 @@ from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.micro_expressions import spot
 from bemerc.behavior.describe.references import Item, References
 from bemerc.behavior.describe.series import series_of, sound_of
-from bemerc.behavior.describe.speaking import without_speech
+from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals import events, voice
 from bemerc.cache import Choice, Features
+from bemerc.corpus.manifest import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,10 @@ def marks(
     clip = Clip.of(clip)
     at_rest = acts.rests(acts.levels(clip), earlier, references)
     result: list[Mark] = []
-    face, pose, audio = clip.get("face"), clip.get("pose"), clip.get("audio")
+    face, pose, audio = (settled(clip).get(m) for m in MODALITIES)
     if face is not None and len(face.values):
         result += [*_choice(face, choice), *_events(face, clip), *_oscillations(face)]
-    settled = without_speech(clip).get("face")
-    for frames, items in ((settled, phrases.UNITS + phrases.HEAD), (pose, phrases.HANDS + phrases.TRUNK)):
+    for frames, items in ((face, phrases.UNITS + phrases.HEAD), (pose, phrases.HANDS + phrases.TRUNK)):
         if frames is not None and len(frames.values):
             for act in acts.detect(frames, items, at_rest, references):
                 result += _acts(frames, act)

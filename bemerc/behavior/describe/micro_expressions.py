@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from bemerc.behavior.describe.clip import ClipFeatures, once
 from bemerc.behavior.describe.gestures import covered
 from bemerc.behavior.describe.series import series_of
-from bemerc.behavior.describe.speaking import without_speech
+from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.events import Run
+from bemerc.behavior.signals.shots import LEAP
 from bemerc.behavior.signals.statistics import measured
 from bemerc.cache import Features
 
@@ -39,7 +40,6 @@ EDGE = 0.25  # onset and offset lie where this share of the height is reached
 # leap to another place, as with a cut.
 TURN_DEG = {"pose_pitch_deg": 4.0, "pose_yaw_deg": 5.0, "pose_roll_deg": 5.0}
 LEAST_QUALITY = 0.5
-LEAP = {"face_x": 0.1, "face_y": 0.1, "face_size": 0.1}  # from frame to frame, of the picture
 EDGE_FRAMES = 2
 
 
@@ -80,7 +80,7 @@ def spot(clip: ClipFeatures) -> list[Event]:
 @once
 def micro_expressions(clip: ClipFeatures) -> list[Event]:
     """The micro-expressions of one clip, the clearest first. Voice and hands are heeded where the clip has them."""
-    face = without_speech(clip).get("face")
+    face = settled(clip).get("face")
     if face is None or events.frame_s(face.timestamps_s) <= 0:
         return []
     blinking = blinks(face)

@@ -24,7 +24,7 @@ from bemerc.behavior.describe.description import SLOTS, Description
 from bemerc.behavior.describe.micro_expressions import blinks
 from bemerc.behavior.describe.references import GENERAL, Item, Measures, References
 from bemerc.behavior.describe.series import any_measured, duration_s, mean_of, sound_of
-from bemerc.behavior.describe.speaking import without_speech
+from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals import voice
 from bemerc.cache import Features
 from bemerc.corpus.manifest import MODALITIES, Modality
@@ -72,7 +72,7 @@ def describe(
     """
     clip = Clip.of(clip)
     at_rest = acts.rests(acts.levels(clip), earlier, references)
-    face, pose, audio = (clip.get(m) for m in MODALITIES)
+    face, pose, audio = (settled(clip).get(m) for m in MODALITIES)
     sentences = {
         "facial_expression": _face(clip, at_rest, references, params),
         "body_language": _body(face, pose, at_rest, references, params),
@@ -106,8 +106,8 @@ def _face(clip: ClipFeatures, at_rest: Measures, references: References, params:
     problem = _problem(face, phrases.UNITS, "face", phrases.NO_FACE, params)
     if problem:
         return problem
-    settled = without_speech(clip)["face"]
-    detected, brief = acts.join(acts.detect(settled, phrases.UNITS, at_rest, references)), acts.brief_acts(clip)
+    lasting_face = settled(clip)["face"]
+    detected, brief = acts.join(acts.detect(lasting_face, phrases.UNITS, at_rest, references)), acts.brief_acts(clip)
     lasting = [one.act for one in detected if not any(short.is_all_of(one) for short in brief)]
     separate = [short for short in brief if not any(short.is_part_of(one) for one in detected)]
     brief_phrases = [phrases.brief_act(short.item.phrase, short.time) for short in separate]

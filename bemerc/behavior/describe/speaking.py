@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bemerc.behavior.describe.clip import ClipFeatures, once
 from bemerc.behavior.describe.series import series_of, sound_of
-from bemerc.behavior.signals import events, voice
+from bemerc.behavior.signals import events, shots, voice
 
 # Units that syllables move: cheeks and nose follow the lips.
 MOUTH = tuple(f"AU{unit:02d}_r" for unit in (6, 9, 10, 12, 14, 15, 17, 20, 23, 28))
@@ -24,6 +24,12 @@ _AROUND_S = 0.15  # the mouth opens before the sound and closes after it
 
 
 @once
+def settled(clip: ClipFeatures) -> ClipFeatures:
+    """A clip as it is put into words: angles within each shot, and the mouth without its syllables."""
+    cuts_s = shots.cuts(clip.get("face"), clip.get("pose"))
+    return without_speech({modality: shots.leveled(frames, cuts_s) for modality, frames in clip.items()})
+
+
 def without_speech(clip: ClipFeatures) -> ClipFeatures:
     """A clip whose face has, while the voice speaks, the mouth's units as they last, and none of OPENING (NaN)."""
     face, talking = clip.get("face"), speaking(clip)

@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.signals import shots
 from bemerc.behavior.tokens import listeners, pooling
 from bemerc.behavior.tokens.calibration import (
     Caches,
@@ -117,6 +118,7 @@ def run(
 def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
     """All utterances' frames pooled: modality -> (N, K, D') in the manifest's order; NaN where nothing was measured."""
     pooled: Pooled = {}
+    cuts_s: dict[str, NDArray[np.float64]] = {}  # of the face, which is pooled first
     with bar("pooling frames", len(manifest.utterances) * len(caches), "utterances") as advance:
         for modality in MODALITIES:
             made_of = sources(modality, caches)
@@ -134,6 +136,11 @@ def pool(manifest: Manifest, caches: Caches, params: Params) -> Pooled:
                             _LOG.warning("%s counts as not measured: %s", printable(utterance.id), error)
                             frames = Features(np.empty((0, len(cache.columns)), np.float32), np.empty(0), cache.columns)
                         duration_s = cache.duration_s(utterance.id)
+                        if cache.modality == "face":
+                            cuts_s[utterance.id] = shots.cuts(frames, None)
+                        elif cache.modality == "pose" and "face" not in caches:
+                            cuts_s[utterance.id] = shots.cuts(None, frames)
+                        frames = shots.leveled(frames, cuts_s.get(utterance.id, shots.NONE))
                         pooled[modality][row, :, start:end] = pooling.pool(
                             frames.values, frames.timestamps_s, frames.columns, duration_s, params.k
                         )
