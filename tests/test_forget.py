@@ -158,6 +158,12 @@ def test_somebody_who_only_listens(project: Project) -> None:
     assert Path("data/descriptions.jsonl").read_text() == '{"id": "a_0"}\n'
 
 
+def test_two_people_one_after_the_other(project: Project) -> None:
+    forget.run(project, "Cy", really=True)
+    assert forget.run(project, "Bo", really=True).utterances == ("a_1", "b_0")
+    assert len(list(project.store_dir.glob("audio/*/*.npz"))) == 2
+
+
 def test_nobody_of_that_name(project: Project) -> None:
     with pytest.raises(BemercError):
         forget.run(project, "Eve", really=True)

@@ -26,7 +26,7 @@ A cache of a large corpus may lie in several such files behind a small one, whic
 parts.py.
 """
 
-from bemerc.cache.opening import caches_at, clips_per_part, open_cache, parts_of
+from bemerc.cache.opening import caches_at, choices_in, clips_per_part, notes_in, open_cache, parts_of
 from bemerc.cache.parts import MOST_PARTS, is_part, part_path, sweep_parts
 from bemerc.cache.read import FrameCache, clock_fault
 from bemerc.cache.schema import (
@@ -69,10 +69,12 @@ __all__ = [
     "PackedLandmarks",
     "TrackSpan",
     "caches_at",
+    "choices_in",
     "clips_per_part",
     "clock_fault",
     "id_of_other",
     "is_part",
+    "notes_in",
     "open_cache",
     "pack_landmarks",
     "part_path",

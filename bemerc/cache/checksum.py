@@ -19,7 +19,7 @@ from bemerc.cache.schema import NO_POINT, Features, PackedLandmarks
 
 # The row of hex texts, one per utterance, and the attribute over everything else.
 DATASET, ATTRIBUTE = "sha256", "sha256"
-_BLOCK = 4096
+_BLOCK = 256
 
 
 def of_rows(id_: str, duration_s: float, features: Features, landmarks: PackedLandmarks | None) -> str:

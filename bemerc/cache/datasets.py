@@ -89,6 +89,6 @@ def strings(group: h5py.Group, name: str, texts: Callable[[], Iterable[str]]) ->
     packing = {"compression": "gzip", "compression_opts": 4} if count else {}
     dataset = group.create_dataset(name, shape=(count,), dtype=dtype, **packing)
     rest, start = iter(texts()), 0
-    while block := [text.encode() for text in itertools.islice(rest, 64 * dataset.chunks[0] if count else 1)]:
+    while block := [text.encode() for text in itertools.islice(rest, 8 * dataset.chunks[0] if count else 1)]:
         dataset[start : start + len(block)] = np.array(block, dtype=dtype)
         start += len(block)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import h5py
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache.attributes import attribute_faults
+from bemerc.cache.texts import Texts, TextTable
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import BemercError, BusyError, CacheError, DiskError
 from bemerc.core.jsonfile import JsonError
@@ -32,6 +34,8 @@ _SLACK_BYTES = 1 << 20
 MOST_HEAD_BYTES = 1 << 28
 MOST_READ_BYTES = 1 << 31
 MOST_TEXTS = 1 << 20
+# Of texts as they are stored, each as wide as the longest; and how much of that at once.
+_MOST_PADDED_BYTES, _BLOCK_BYTES = 1 << 34, 1 << 20
 # A stored chunk is inflated whole, whatever its dataset says: ours are 64 KiB, those that h5py chooses 1 MiB at most.
 _MOST_CHUNK_BYTES = 1 << 22
 # gzip, shuffle, checksum. HDF5 would look for a library for any other.
@@ -192,10 +196,7 @@ class GuardedFile(Closeable):
         """All of a dataset of at most MOST_HEAD_BYTES."""
         dataset = self.dataset(name)
         if dataset.size * dataset.dtype.itemsize > MOST_HEAD_BYTES:
-            raise CacheError(
-                f"{self.path}: '{name}' takes {dataset.size * dataset.dtype.itemsize} bytes, and {MOST_HEAD_BYTES >> 20} MiB "
-                "is the most that is read of it. It is refused."
-            )
+            raise self._too_large(name, dataset.size * dataset.dtype.itemsize, MOST_HEAD_BYTES)
         if not dataset.ndim:
             return np.asarray(dataset[()])
         return self.read(name, dataset, slice(0, dataset.shape[0]))
@@ -209,21 +210,43 @@ class GuardedFile(Closeable):
 
     def strings(self, name: str, most: int = MOST_TEXTS) -> tuple[str, ...]:
         """One row of texts."""
+        return tuple(self.texts(name, most))
+
+    def texts(self, name: str, most: int = MOST_TEXTS) -> Iterator[str]:
+        """The same one by one. A single long text makes all of them wide where they are stored, so they are read a few
+        at a time, and what counts are their own bytes, MOST_HEAD_BYTES at most."""
         dataset = self.dataset(name)
         if dataset.ndim != 1 or dataset.dtype.kind != "S" or dataset.size > most:
             raise self.damaged(
                 f"'{name}' must be one row of at most {most} texts, not {dataset.dtype} of shape {dataset.shape}."
             )
-        try:
-            return tuple(text.decode() for text in self.whole(name).tolist())
-        except UnicodeDecodeError as error:
-            raise self.damaged(f"'{name}' is not UTF-8 ({error}).") from None
+        width = max(1, dataset.dtype.itemsize)
+        if dataset.size * width > _MOST_PADDED_BYTES:
+            raise self._too_large(name, dataset.size * width, _MOST_PADDED_BYTES)
+        step, total = max(1, dataset.chunks[0] if dataset.chunks else 1), 0
+        step *= max(1, _BLOCK_BYTES // (step * width))
+        for start in range(0, dataset.size, step):
+            block = self.read(name, dataset, slice(start, min(dataset.size, start + step))).tolist()
+            total += sum(map(len, block))
+            if total > MOST_HEAD_BYTES:
+                raise self._too_large(name, total, MOST_HEAD_BYTES)
+            try:
+                yield from [text.decode() for text in block]
+            except UnicodeDecodeError as error:
+                raise self.damaged(f"'{name}' is not UTF-8 ({error}).") from None
 
-    def pairs(self, name: str, second: str) -> dict[str, str]:
-        """id -> text of a group of two rows, ``ids`` and ``second``."""
-        ids, texts = self.strings(f"{name}/ids"), self.strings(f"{name}/{second}")
-        if len(ids) != len(texts) or len(set(ids)) != len(ids):
+    def _too_large(self, name: str, size: int, most: int) -> CacheError:
+        return CacheError(
+            f"{self.path}: '{name}' takes {size} bytes, and {most >> 20} MiB is the most that is read of it. It is refused."
+        )
+
+    def pairs(self, name: str, second: str, known: Mapping[str, int] = MappingProxyType({})) -> TextTable:
+        """id -> text of a group of two rows, ``ids`` and ``second``. ``known``: the cache's ids and their positions,
+        which are not kept twice where the group has the same."""
+        ids, texts = self.strings(f"{name}/ids"), Texts(self.texts(f"{name}/{second}"))
+        positions = {id_: i for i, id_ in enumerate(ids)}
+        if len(ids) != len(texts) or len(positions) != len(ids):
             raise self.damaged(
-                f"'{name}' has {len(ids)} ids, {len(set(ids))} of them different, and {len(texts)} {second}."
+                f"'{name}' has {len(ids)} ids, {len(positions)} of them different, and {len(texts)} {second}."
             )
-        return dict(zip(ids, texts, strict=True))
+        return TextTable(known if positions == known else positions, texts)

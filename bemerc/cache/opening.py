@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 
@@ -11,11 +13,12 @@ from bemerc.cache.guard import GuardedFile, h5_errors
 from bemerc.cache.parts import INDEX, PART_CLIPS, PartedCache, part_paths
 from bemerc.cache.read import AGAIN, FrameCache
 from bemerc.cache.read_checks import check_head
-from bemerc.cache.schema import INDEX_VERSION, KINDS, Kind
+from bemerc.cache.schema import INDEX_VERSION, KINDS, PAIRS, Choice, Kind
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
 
 _KIND = "frame cache"
+_T = TypeVar("_T")
 
 
 def caches_at(path: Path) -> dict[str, Path]:
@@ -97,6 +100,27 @@ def parts_of(path: Path) -> dict[Path, str]:
     cannot be read."""
     with open_guarded(path) as file:
         return part_paths(file)
+
+
+def notes_in(path: Path) -> Iterator[tuple[str, str]]:
+    """The id and note of every utterance with one, in a cache that was found sound: it is not opened, so memory does
+    not grow with it."""
+    return _read_each(
+        path, lambda file: zip(file.texts("notes/ids"), file.texts(f"notes/{PAIRS['notes']}"), strict=True)
+    )
+
+
+def choices_in(path: Path) -> Iterator[Choice]:
+    """The choice of every utterance with one, in the same way."""
+    name = f"choices/{PAIRS['choices']}"
+    return _read_each(path, lambda file: map(Choice.from_json, file.texts(name)) if name in file else ())
+
+
+def _read_each(path: Path, read: Callable[[GuardedFile], Iterable[_T]]) -> Iterator[_T]:
+    """What is read of a cache's file, or of each of its parts. CacheError where one cannot be read."""
+    for part in parts_of(path) or [path]:
+        with open_guarded(part) as file, h5_errors(part, "this cache is damaged", AGAIN):
+            yield from read(file)
 
 
 def clips_per_part(path: Path) -> int:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from bemerc.cache import checksum
 from bemerc.cache.guard import GuardedFile
 from bemerc.cache.read import AGAIN, FrameCache
-from bemerc.cache.schema import KINDS, NO_POINT, Features, Kind, PackedLandmarks, split_other
+from bemerc.cache.read_checks import in_order
+from bemerc.cache.schema import KINDS, NO_POINT, Features, Kind, PackedLandmarks
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
 
@@ -68,6 +70,11 @@ def sweep_parts(index: Path, kept: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+def _merged(parts: Iterable[Mapping[str, _T]]) -> Mapping[str, _T]:
+    """What the parts have, in their order. (A ChainMap begins with its last; it writes nothing here.)"""
+    return ChainMap(*reversed([cast("MutableMapping[str, _T]", part) for part in parts]))
+
+
 class PartedCache(FrameCache):
     """An open cache in several files, or (``group``) the other people of all of them. CacheError where the parts
     contradict each other or the index."""
@@ -87,8 +94,8 @@ class PartedCache(FrameCache):
         offsets = [part._offsets[:-1] + before for part, before in zip(parts, self._rows_before, strict=False)]
         self._offsets: NDArray[np.int64] = np.concatenate([*offsets, np.array(self._rows_before[-1:], np.int64)])
         self._duration_s: NDArray[np.float64] = np.concatenate([part._duration_s for part in parts])
-        self.failures, self.notes = self._merged(lambda part: part.failures), self._merged(lambda part: part.notes)
-        self.sources, self.choices = self._merged(lambda part: part.sources), self._merged(lambda part: part.choices)
+        self.failures, self.notes = _merged(part.failures for part in parts), _merged(part.notes for part in parts)
+        self.sources, self.choices = _merged(part.sources for part in parts), _merged(part.choices for part in parts)
         self.has_checksums = all(part.has_checksums for part in parts)
         self._position = {id_: i for i, id_ in enumerate(self.ids)}
         self.has_landmarks = any(part.has_landmarks for part in parts)
@@ -116,12 +123,8 @@ class PartedCache(FrameCache):
 
     def _check(self) -> None:
         heads = {(part.modality, part.extractor, part._params_text, part.rate, part.columns) for part in self._parts}
-        ordered = sorted(self._position, key=split_other if self.group else None)
-        if len(heads) != 1 or list(self.ids) != ordered:
+        if len(heads) != 1 or not in_order(self.ids, self.group):
             raise CacheError(f"{self.path}: its parts do not belong together. {AGAIN}")
-
-    def _merged(self, of: Callable[[FrameCache], Mapping[str, _T]]) -> dict[str, _T]:
-        return {id_: value for part in self._parts for id_, value in of(part).items()}
 
     def _part(self, id_: str) -> FrameCache:
         return self._parts[bisect.bisect_right(self._starts, self._at(id_)) - 1]

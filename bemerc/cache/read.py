@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +26,7 @@ from bemerc.cache.schema import (
     split_other,
     unpack_landmarks,
 )
+from bemerc.cache.texts import Mapped, Texts, TextTable
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
@@ -66,17 +67,20 @@ class FrameCache(Closeable):
         self.ids = file.strings(f"{group}ids")
         self._offsets: NDArray[np.int64] = file.array(f"{group}offsets", np.dtype(np.int64))
         self._duration_s: NDArray[np.float64] = file.array(f"{group}duration_s", np.dtype(np.float64))
+        self._position: Mapping[str, int] = {id_: i for i, id_ in enumerate(self.ids)}
         self._pairs = {
-            name: file.pairs(f"{group}{name}", second)
+            name: file.pairs(f"{group}{name}", second, self._position)
             for name, second in PAIRS.items()
             if f"{group}{name}" in file or name in _ALWAYS
         }
-        self.failures, self.notes = self._pairs["failures"], self._pairs["notes"]
-        self.sources = self._pairs.get("sources", {})
-        self.choices = {id_: Choice.from_json(text) for id_, text in self._pairs.get("choices", {}).items()}
+        self.failures: Mapping[str, str] = self._pairs["failures"]
+        self.notes: Mapping[str, str] = self._pairs["notes"]
+        self.sources: Mapping[str, str] = self._pairs.get("sources", {})
+        self.choices: Mapping[str, Choice] = Mapped(self._pairs.get("choices", {}), Choice.from_json)
+        for _ in self.choices.values():  # each is read once now, so that damage is found when a cache is opened
+            pass
         self.has_checksums = checksum.DATASET in file or file.attribute(checksum.ATTRIBUTE) is not None
-        self._checksums = file.strings(f"{group}{checksum.DATASET}") if self.has_checksums else ()
-        self._position = {id_: i for i, id_ in enumerate(self.ids)}
+        self._checksums = Texts(file.texts(f"{group}{checksum.DATASET}") if self.has_checksums else ())
         self.has_landmarks = f"{group}landmarks" in file
         self._datasets = {name: file.dataset(f"{group}{name}") for name in _row_datasets(self.has_landmarks)}
         check_shapes(self, AGAIN)
@@ -182,10 +186,8 @@ class FrameCache(Closeable):
         where they cannot be read."""
         if not self.has_checksums:
             return True
-        return (
-            checksum.of_rows(id_, self.duration_s(id_), self.unchecked(id_), self.packed_landmarks(id_))
-            == (self._checksums[self._at(id_)])
-        )
+        digest = checksum.of_rows(id_, self.duration_s(id_), self.unchecked(id_), self.packed_landmarks(id_))
+        return bool(digest == self._checksums[self._at(id_)])
 
     def head_is_as_written(self) -> bool:
         """The same of everything but the rows: attributes, ids, columns, failures, notes."""
@@ -197,10 +199,10 @@ class FrameCache(Closeable):
         digest = checksum.of_head(head, self.columns, self.ids, self._checksums, pairs)
         return bool(digest == self._file.attribute(checksum.ATTRIBUTE))
 
-    def _covered(self) -> dict[str, dict[str, str]]:
+    def _covered(self) -> dict[str, TextTable]:
         """What of a group the checksum of the whole cache covers."""
         own = {f"{OTHERS}/{name}": texts for name, texts in self._pairs.items()}
-        return {OTHERS: dict(zip(self.ids, self._checksums, strict=True)), **own}
+        return {OTHERS: TextTable(self._position, self._checksums), **own}
 
     def _read(self, name: str, id_: str, rows: slice) -> NDArray[Any]:
         with h5_errors(self.path, f"the rows of '{printable(id_)}' cannot be read", AGAIN):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,7 +66,7 @@ def check_shapes(cache: FrameCache, again: str) -> None:
     offsets, values, stamps = cache._offsets, cache._datasets["values"], cache._datasets["timestamps_s"]
     n, total = len(cache.ids), values.shape[0] if values.ndim else 0
     faults = []
-    if len(cache._position) != n or list(cache.ids) != sorted(cache.ids, key=split_other if cache.group else None):
+    if not in_order(cache.ids, cache.group):
         faults.append("the ids are not unique and sorted")
     if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
         faults.append(f"{len(offsets)} offsets do not divide {total} rows among {n} ids")
@@ -78,12 +80,18 @@ def check_shapes(cache: FrameCache, again: str) -> None:
         faults.append("two columns share a name")
     if stamps.shape != (total,) or stamps.dtype != np.dtype("<f8"):
         faults.append(f"timestamps of {stamps.dtype} {stamps.shape} for {total} rows")
-    if not {*cache.failures, *cache.notes, *cache.sources, *cache.choices} <= set(cache._position):
+    if any(id_ not in cache for of in (cache.failures, cache.notes, cache.sources, cache.choices) for id_ in of):
         faults.append("failures, notes, sources or choices of ids that are not in the cache")
     if cache.has_landmarks:
         faults += _landmark_faults(cache, total)
     if faults:
         raise CacheError(f"{cache.path}: this cache contradicts itself: {'; '.join(faults)}. {again}")
+
+
+def in_order(ids: Sequence[str], group: str) -> bool:
+    """Whether ids of a cache, or of a ``group`` of one, are different and in the order that they are written in."""
+    key: Callable[[str], Any] = split_other if group else str
+    return all(key(a) < key(b) for a, b in itertools.pairwise(ids))
 
 
 def _landmark_faults(cache: FrameCache, total: int) -> list[str]:

@@ -35,6 +35,7 @@ from bemerc.cache.schema import (
     pack_landmarks,
     split_other,
 )
+from bemerc.cache.texts import Mapped, SpooledTexts, Texts, TextTable
 from bemerc.core.atomic import PRIVATE, disk, replacing_path, sweep_partials
 
 _Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
@@ -48,7 +49,7 @@ class Others:
     clips: Iterable[_Row]
     failures: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    choices: Mapping[str, Choice] = field(default_factory=dict)
+    choices: Mapping[str, Choice] | SpooledTexts = field(default_factory=dict)
 
 
 def write_cache(
@@ -63,17 +64,17 @@ def write_cache(
     failures: Mapping[str, str],
     notes: Mapping[str, str] | None = None,
     sources: Mapping[str, str] | None = None,
-    choices: Mapping[str, Choice] | None = None,
+    choices: Mapping[str, Choice] | SpooledTexts | None = None,
     others: Others | None = None,
     contents: str = "",
 ) -> None:
-    """Write one frame cache atomically. Memory does not grow with the corpus.
+    """Write one frame cache atomically. Memory grows by some hundred bytes an utterance, whatever its length.
 
     clips     (id, features, duration_s, landmarks or None) in sorted id order; landmarks (T, P, 3) float32 or packed
     failures  id -> reason; these ids must not be among ``clips`` and get no rows
     notes     id -> what is missing or odd; may be filled while ``clips`` is consumed
     sources   id -> SHA-256 of its clip or file
-    choices   id -> choice of the target face; may be filled while ``clips`` is consumed
+    choices   id -> choice of the target face, or its JSON; may be filled while ``clips`` is consumed
     others    other people in the same pictures, who are written after ``clips``
     contents  a hash of what the cache was made of, by which a later run sees that there is nothing to do
 
@@ -95,7 +96,7 @@ def write_cache(
         ids, sums = _write_body(file, tuple(columns), rows)
         pairs: dict[str, Mapping[str, str]] = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
         # Filled while the rows were written.
-        pairs |= {"choices": _ChoiceTexts(choices)} if choices else {}
+        pairs |= {"choices": _choice_texts(choices)} if choices else {}
         for name, texts in pairs.items():
             _pairs(file, name, PAIRS[name], texts)
         if others is not None:
@@ -187,11 +188,11 @@ def _write_others(
     rows = output.until_error(_in_order(others.clips, others.failures, columns, split_other))
     ids, sums = _write_body(group, columns, rows)
     pairs = {"failures": others.failures, "notes": {}, "sources": others.sources}
-    pairs |= {"choices": _ChoiceTexts(others.choices)}
+    pairs |= {"choices": _choice_texts(others.choices)}
     for name, texts in pairs.items():
         _pairs(group, name, PAIRS[name], texts)
     covered = {f"{OTHERS}/{name}": texts for name, texts in pairs.items()}
-    return {OTHERS: dict(zip(ids, sums, strict=True)), **covered}
+    return {OTHERS: TextTable({id_: i for i, id_ in enumerate(ids)}, sums), **covered}
 
 
 def _in_order(
@@ -218,14 +219,14 @@ def _write_body(
     file: h5py.Group,
     columns: tuple[str, ...],
     rows: Iterator[_Row],
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], Texts]:
     """Write everything that has a row per frame or utterance; returns the ids and their checksums."""
     values = GrowingRows(file, "values", (len(columns),), np.dtype(np.float32), np.nan)
     timestamps = GrowingRows(file, "timestamps_s", (), np.dtype(np.float64), np.nan)
     points = GrowingRows(file, "landmarks", None, np.dtype(np.int16), NO_POINT)
     scale = GrowingRows(file, "landmarks_scale", (4,), np.dtype(np.float32), np.nan)
     ids: list[str] = []
-    sums: list[str] = []
+    sums = Texts()
     durations, offsets = array("d"), array("q", [0])
     for id_, features, duration_s, landmarks in rows:
         _check_row(id_, features, columns)
@@ -259,20 +260,9 @@ def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) ->
     strings(group, second, lambda: (texts[id_] for id_ in ids))
 
 
-class _ChoiceTexts(Mapping[str, str]):
+def _choice_texts(choices: Mapping[str, Choice] | SpooledTexts) -> Mapping[str, str]:
     """Choices as JSON, made when they are asked for."""
-
-    def __init__(self, choices: Mapping[str, Choice]) -> None:
-        self._choices = choices
-
-    def __getitem__(self, id_: str) -> str:
-        return self._choices[id_].as_json()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._choices)
-
-    def __len__(self) -> int:
-        return len(self._choices)
+    return choices if isinstance(choices, SpooledTexts) else Mapped(choices, Choice.as_json)
 
 
 def _check_row(id_: str, features: Features, columns: tuple[str, ...]) -> None:

@@ -7,8 +7,9 @@ import typer
 
 from bemerc.cli import output
 from bemerc.cli.app import App
-from bemerc.cli.options import AsJson, DataDir, ModelsDir, ParamsFile, Settings, path_of, read_params
+from bemerc.cli.options import AsJson, DataDir, ModelsDir, ParamsFile, Settings, read_params, text_of
 from bemerc.core.errors import BemercError
+from bemerc.core.objects import Url, place
 from bemerc.core.terminal import printable
 
 
@@ -23,12 +24,18 @@ def forget(
     models: ModelsDir = Path("models"),
     results: Annotated[Path, typer.Option("--results", help="Folder of predictions and reports.")] = Path("results"),
     features: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--features",
-            parser=path_of,
+            parser=text_of,
             metavar="PATH",
-            help="A folder that 'bemerc extract CLIPS' made; no manifest is needed.",
+            help="A folder, or a URL, that 'bemerc extract CLIPS' filled; no manifest is needed.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", parser=text_of, metavar="PATH", help="What 'bemerc extract data/manifest.jsonl --out' named."
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be removed.")] = False,
@@ -42,23 +49,28 @@ def forget(
     folder. Nobody else is measured again: the next `dvc repro`, or `bemerc extract data/manifest.jsonl`, makes caches
     from the store. The corpus itself and trained models are not touched: they are listed with what to do.
     With --features, of a folder that was made of clips: from its caches, which keep everybody else's rows, its tables
-    and its store.
+    and its store. Both --features and --out may be in an object store.
 
     Example: bemerc forget Ada --yes
+    Example: bemerc forget Ada --out s3://bucket/features --yes
     """
-    from bemerc.pipeline import forget, forget_features
+    from bemerc.pipeline import forget, forget_features, forget_remote
     from bemerc.pipeline.project import Project
 
-    if features is not None:
-        done = forget_features.run(features, whom, really=yes)
+    given = place(text) if (text := features or out) else None
+    there = given if isinstance(given, Url) else None
+    folder = None if given is None else forget_remote.folder_of(given)
+    if features is not None and folder is not None:
+        done = forget_features.run(folder, whom, really=yes, out=there)
     else:
-        project = Project(read_params(params, settings), data=data, models=models, results=results)
+        store = None if folder is None else folder / "store"
+        project = Project(read_params(params, settings), data, models, results, folder, store)
         if not project.manifest_file.exists():
             raise BemercError(
                 f"{project.manifest_file}: there is no manifest here. Go to the project's folder, or name it with --data; "
                 f"of features that were made of clips name their folder: bemerc forget {printable(whom, 100)} --features features"
             )
-        done = forget.run(project, whom, really=yes)
+        done = forget.run(project, whom, really=yes, out=there)
     if json:
         lines = {str(path): count for path, count in done.shortened.items()}
         files = {"removed": list(map(str, done.removed)), "dvc_cache": list(map(str, done.objects))}

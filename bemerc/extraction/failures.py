@@ -56,9 +56,9 @@ def unmeasured(spec: ExtractorSpec, plan: Plan, store: Store, lost: Mapping[str,
     stored failure cannot be read."""
     result = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent))
     damaged: DamagedError | None = None
-    unfinished = store.unfinished(spec.modality, [keys[spec.modality] for keys in plan.keys.values()])
-    for id_, keys in plan.keys.items() if unfinished else ():
-        key = keys[spec.modality]
+    keys = plan.keys[spec.modality]
+    unfinished = store.unfinished(spec.modality, keys.values())
+    for id_, key in keys.items() if unfinished else ():
         if key not in unfinished:
             continue
         state = unfinished[key]

@@ -45,14 +45,15 @@ def jobs_from_manifest(manifest: Manifest, *, listeners: bool = False) -> list[J
     """One job per utterance, sorted by id. ``listeners``: and one for everybody else with a part of the picture."""
     jobs = []
     for u in manifest.utterances:
-        path, sound = _clip(manifest, u), manifest.sound_path(u)
+        path, sound = clip_of(manifest, u), manifest.sound_path(u)
         jobs.append(Job(u.id, path, Segment(u.start_s, u.end_s, u.crop, u.track), sound))
         for name, crop in u.listeners or () if listeners else ():
             jobs.append(Job(id_of_other(u.id, name), path, Segment(u.start_s, u.end_s, crop), None, listener=True))
     return sorted(jobs, key=lambda job: job.id)
 
 
-def _clip(manifest: Manifest, utterance: Utterance) -> Path | Url | None:
+def clip_of(manifest: Manifest, utterance: Utterance) -> Path | Url | None:
+    """Where the utterance's clip lies; None where the corpus has none."""
     if utterance.clip is not None and is_url(utterance.clip):
         return Url.parse(utterance.clip)
     return manifest.clip_path(utterance)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bemerc.cache.texts import Texts, TextTable
 from bemerc.core.objects import Url
 from bemerc.core.progress import bar
 from bemerc.extraction.fingerprint import Segment
@@ -25,10 +26,10 @@ _Files = dict[str, HashedFile | UnreadableFile]
 
 @dataclass(frozen=True)
 class Plan:
-    """Every job is in ``keys`` or in one of ``failures``, ``retryable`` and ``absent``.
+    """Every job is in ``clip_hashes`` or in one of ``failures``, ``retryable`` and ``absent``.
 
-    keys         id -> modality -> store key, for utterances whose clip could be hashed
-    clip_hashes  id -> the clip's SHA-256, for the same ones
+    clip_hashes  id -> the clip's SHA-256, for utterances whose clip could be hashed, in the order of ids
+    keys         modality -> id -> store key, for the same ones
     failures     id -> reason, where the clip or the segment cannot exist
     retryable    id -> reason, where the disk did not give the clip this time
     absent       id -> reason, where there is no clip
@@ -36,8 +37,8 @@ class Plan:
     listeners    ids, among all of these, that are of listeners and no utterances
     """
 
-    keys: Mapping[str, Mapping[str, str]]
     clip_hashes: Mapping[str, str]
+    keys: Mapping[str, Mapping[str, str]]
     failures: Mapping[str, str]
     retryable: Mapping[str, str]
     absent: Mapping[str, str]
@@ -47,7 +48,7 @@ class Plan:
     @property
     def utterances(self) -> int:
         """How many utterances there are in all."""
-        every = len(self.keys) + len(self.failures) + len(self.retryable) + len(self.absent)
+        every = len(self.clip_hashes) + len(self.failures) + len(self.retryable) + len(self.absent)
         return every - len(self.listeners)
 
     def modalities(self, specs: Iterable[ExtractorSpec]) -> list[str]:
@@ -71,12 +72,13 @@ def make_plan(
     """
     paths = {_text(path): path for job in jobs for path in (job.path, job.sound) if path is not None}
     files = _hashes(paths, FileHashCache(store.folder), leases)
-    keys: dict[str, dict[str, str]] = {}
-    clip_hashes: dict[str, str] = {}
+    ids: list[str] = []
+    hashes = Texts()
+    keys_of: dict[str, Texts] = {spec.modality: Texts() for spec in specs}
     failures: dict[str, str] = {}
     retryable: dict[str, str] = {}
     absent: dict[str, str] = {}
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: job.id):
         error = segment_error(job.segment)
         if job.path is None:
             absent[job.id] = "The corpus has no clip for it."
@@ -89,10 +91,14 @@ def make_plan(
         elif isinstance(sound, UnreadableFile):
             (retryable if sound.retryable else failures)[job.id] = f"The speaker's own sound: {sound.reason}"
         else:
-            clip_hashes[job.id] = file[1]
-            keys[job.id] = {spec.modality: spec.key(file[1], _segment(job, files)) for spec in specs}
-    tasks = _tasks(jobs, keys, files, store, retry_failed)
-    return Plan(keys, clip_hashes, failures, retryable, absent, tasks, {job.id for job in jobs if job.listener})
+            ids.append(job.id)
+            hashes.append(file[1])
+            for spec in specs:
+                keys_of[spec.modality].append(spec.key(file[1], _segment(job, files)))
+    positions = {id_: i for i, id_ in enumerate(ids)}
+    keys = {modality: TextTable(positions, of) for modality, of in keys_of.items()}
+    tasks, listeners = _tasks(jobs, keys, files, store, retry_failed), {job.id for job in jobs if job.listener}
+    return Plan(TextTable(positions, hashes), keys, failures, retryable, absent, tasks, listeners)
 
 
 def _segment(job: Job, files: _Files) -> Segment:
@@ -108,7 +114,7 @@ def _tasks(
     missing = _missing(keys, store, retry_failed)
     clips: dict[str, tuple[Path | Url, FileIdentity, dict[Segment, Request]]] = {}
     for job in jobs if missing else ():
-        wanted = {m: key for m, key in keys.get(job.id, {}).items() if key in missing}
+        wanted = {m: of[job.id] for m, of in keys.items() if job.id in of and of[job.id] in missing}
         file = files[_text(job.path)] if wanted and job.path is not None else None
         if isinstance(file, tuple) and job.path is not None:
             (identity, clip_hash), segment = file, _segment(job, files)
@@ -133,13 +139,10 @@ def _task(clip_hash: str, clip: Path | Url, identity: FileIdentity, requests: tu
 
 def _missing(keys: Mapping[str, Mapping[str, str]], store: Store, retry_failed: bool) -> set[str]:
     """The keys of which the store has neither a result nor a failure."""
-    by_modality: dict[str, list[str]] = {}
-    for of in keys.values():
-        for modality, key in of.items():
-            by_modality.setdefault(modality, []).append(key)
-            if retry_failed:
-                store.drop_failures(modality, key)
-    unfinished = [store.unfinished(modality, wanted) for modality, wanted in by_modality.items()]
+    for modality, of in keys.items() if retry_failed else ():
+        for key in of.values():
+            store.drop_failures(modality, key)
+    unfinished = [store.unfinished(modality, of.values()) for modality, of in keys.items()]
     return {key for states in unfinished for key, state in states.items() if state is None}
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,10 +92,32 @@ class RemoteStore(Store):
         for upload in uploads:
             upload.result()
         lines = self._lines() - self._hash_lines
-        if lines:
-            data = "".join(sorted(lines)).encode()
-            objects.put(self._url / "hashes" / f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl", data)
-            self._hash_lines |= lines
+        self._put_hashes(lines)
+        self._hash_lines |= lines
+
+    def names(self) -> set[str]:
+        there = {name for name in objects.listed(self._url) if re.fullmatch(r"[^/]+/../[^/]+", name)}
+        return super().names() | there
+
+    @contextlib.contextmanager
+    def at_hand(self, name: str) -> Iterator[Path]:
+        with self._copy(self.folder / name):
+            yield self.folder / name
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
+        objects.remove(self._url / name)
+
+    def forget_hashes(self, clip_hashes: Collection[str]) -> None:
+        """Rewrite the objects with hashes of clips that hold one of these."""
+        for name in objects.listed(self._url / "hashes"):
+            lines = (
+                (objects.read(self._url / "hashes" / name) or b"").decode(errors="replace").splitlines(keepends=True)
+            )
+            kept = {line for line in lines if not any(one in line for one in clip_hashes)}
+            if len(kept) < len({*lines}):
+                self._put_hashes(kept)
+                objects.remove(self._url / "hashes" / name)
 
     def drop_failures(self, modality: str, key: str, but: Path | None = None) -> None:
         super().drop_failures(modality, key, but)
@@ -174,6 +197,11 @@ class RemoteStore(Store):
             with store_errors(self.folder):
                 atomic.write_text(self.folder / _HASHES, "".join(sorted(there | here)))
         return there
+
+    def _put_hashes(self, lines: Collection[str]) -> None:
+        if lines:
+            data = "".join(sorted(lines)).encode()
+            objects.put(self._url / "hashes" / f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl", data)
 
     def _lines(self) -> set[str]:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bemerc.cache import CacheState, open_cache, state_of
+from bemerc.cache import CacheState, choices_in, notes_in, state_of
 from bemerc.core import atomic
 from bemerc.core.cpu import usable_cores
 from bemerc.core.errors import BemercError
@@ -196,11 +196,13 @@ def run(
     with Leases(store.folder) as leases:
         while True:
             plan = make_plan(jobs, specs, store, leases, retry_failed=retry_failed and not modalities)
+            store.flush()  # what was hashed here no other machine fetches again
             modalities |= {*plan.modalities(specs)}
             without = Unmeasured(dict(plan.failures), dict(plan.retryable), dict(plan.absent)).without(plan.listeners)
             limit = FailureLimit(plan.utterances - len(without.absent), max_failed_share, listing)
             limit.check(without.failures, without.retryable)
             lost = _extract(plan, specs, store, leases, workers, clip_timeout_s, done)
+            store.flush()
             try:
                 by_modality = {spec.modality: unmeasured(spec, plan, store, lost) for spec in specs}
                 without = combined(by_modality.values()).without(plan.listeners)
@@ -241,14 +243,14 @@ def _outcome(paths: Mapping[str, Path], plan: Plan, without: Unmeasured, done: s
     notes: dict[str, list[str]] = {}
     no_face = uncertain = 0
     for path in paths.values():
-        with open_cache(path) as cache:
-            no_face += sum(choice.faces == 0 for choice in cache.choices.values())
-            uncertain += sum(choice.uncertain for choice in cache.choices.values())
-            for id_, note in cache.notes.items():
-                if id_ not in no_features and note not in notes.setdefault(id_, []):
-                    notes[id_].append(note)
-    utterances = (id_ for id_ in plan.keys if id_ not in no_features and id_ not in plan.listeners)
-    segments = {tuple(plan.keys[id_].values()) for id_ in utterances if done}
+        for choice in choices_in(path):
+            no_face += choice.faces == 0
+            uncertain += choice.uncertain
+        for id_, note in notes_in(path):
+            if id_ not in no_features and note not in notes.setdefault(id_, []):
+                notes[id_].append(note)
+    utterances = (id_ for id_ in plan.clip_hashes if id_ not in no_features and id_ not in plan.listeners)
+    segments = {tuple(keys[id_] for keys in plan.keys.values()) for id_ in utterances if done}
     measured = sum(not done.isdisjoint(keys) for keys in segments)
     return Outcome(
         paths=paths,

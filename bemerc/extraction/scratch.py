@@ -50,6 +50,11 @@ class Scratch:
         with atomic.disk(path, "cannot be removed"):
             path.unlink(missing_ok=True)
 
+    def copies(self) -> list[Path]:
+        """All of them, whatever they are of."""
+        with atomic.disk(self._folder, "cannot be read"):
+            return sorted(path for path in self._folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
     def _use(self, path: Path, size: int, stack: contextlib.ExitStack) -> bool:
         """Keep others from removing a copy until the stack is closed; False where there is none."""
         try:

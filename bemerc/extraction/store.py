@@ -164,6 +164,23 @@ class Store:
     def flush(self) -> None:
         """Return when everything that is finished is where it is kept."""
 
+    def names(self) -> set[str]:
+        """MODALITY/ab/FILE of every result and failure."""
+        return {path.relative_to(self.folder).as_posix() for path in self.folder.glob("*/??/*")}
+
+    @contextlib.contextmanager
+    def at_hand(self, name: str) -> Iterator[Path]:
+        """One of these files, on this machine while the block runs."""
+        yield self.folder / name
+
+    def remove(self, name: str) -> None:
+        """Remove one of these files."""
+        with store_errors(self.folder):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def forget_hashes(self, clip_hashes: Collection[str]) -> None:
+        """Take these hashes of clips out of what other machines read. (Here none do; see remote_store.py.)"""
+
     def drop_failures(self, modality: str, key: str, but: Path | None = None) -> None:
         """Delete the stored failures of a key, of every decoder version, except the file ``but``."""
         current = self._failure_path(modality, key)

@@ -12,7 +12,6 @@ from bemerc.cache import (
     MOST_PARTS,
     SCHEMA_VERSION,
     CacheState,
-    Choice,
     Features,
     Others,
     PackedLandmarks,
@@ -29,6 +28,7 @@ from bemerc.cache import (
     write_nothing,
 )
 from bemerc.cache.checksum import of_json
+from bemerc.cache.texts import SpooledTexts
 from bemerc.core.atomic import disk
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.progress import bar
@@ -86,8 +86,10 @@ def write_modality(
     part_clips  utterances per file; 0 = all in one; None = as the cache at that place is, or was
     BemercError, before anything is written, where that makes too many files.
     """
-    keys = {id_: plan.keys[id_][spec.modality] for id_ in sorted(plan.keys) if id_ not in reasons}
-    made = _Made(keys, reasons, {id_: plan.clip_hashes[id_] for id_ in sorted(plan.clip_hashes)})
+    keys = plan.keys[spec.modality]
+    if reasons:
+        keys = {id_: key for id_, key in keys.items() if id_ not in reasons}
+    made = _Made(keys, reasons, plan.clip_hashes)
     contents, before = made.contents(spec), clips_per_part(path) if path.exists() else 0
     if part_clips is None:
         part_clips = before if existing.kind == "sound" else before or store.part_clips(spec.modality)
@@ -133,16 +135,20 @@ def _write_file(
     (keys, listeners), (sources, clips), (failures, lost) = (
         _parted(of, plan) for of in (made.keys, made.hashes, made.reasons)
     )
-    others = None
-    if clips or lost or spec.recorded_params.get("keep") == "all":
-        others = _others(spec, keys, listeners, Others((), lost, clips), store)
-    notes: dict[str, str] = {}
-    choices: dict[str, Choice] = {}
-    with bar(f"Writing {path.name}", len(keys), "utterances") as shown:
+    with (
+        SpooledTexts(path.parent) as notes,
+        SpooledTexts(path.parent) as choices,
+        SpooledTexts(path.parent, split_other) as others_choices,
+        bar(f"Writing {path.name}", len(keys), "utterances") as shown,
+    ):
 
         def advance(count: int) -> None:
             beat()
             shown(count)
+
+        others = None
+        if clips or lost or spec.recorded_params.get("keep") == "all":
+            others = _others(spec, keys, listeners, Others((), lost, clips, others_choices), store)
 
         write_cache(
             path,
@@ -165,8 +171,8 @@ def _results(
     spec: ExtractorSpec,
     keys: Mapping[str, str],
     store: Store,
-    notes: dict[str, str],
-    choices: dict[str, Choice],
+    notes: SpooledTexts,
+    choices: SpooledTexts,
     advance: Callable[[int], None],
 ) -> Iterator[tuple[str, Features, float, PackedLandmarks | None]]:
     """All results; DamagedError at the end where some were damaged: all of these have been removed by then."""
@@ -179,32 +185,33 @@ def _results(
             damaged = error
             continue
         if result.note:
-            notes[id_] = result.note
+            notes.add(id_, result.note)
         if result.choice is not None:
-            choices[id_] = result.choice
+            choices.add(id_, result.choice.as_json())
         yield id_, result.features, result.duration_s, result.landmarks
     if damaged is not None:
         raise damaged
 
 
-def _parted(texts: Mapping[str, str], plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+def _parted(texts: Mapping[str, str], plan: Plan) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """id -> text of the utterances, and of the listeners."""
     if not plan.listeners:
-        return dict(texts), {}
+        return texts, {}
     listeners = {id_: text for id_, text in texts.items() if id_ in plan.listeners}
     return {id_: text for id_, text in texts.items() if id_ not in listeners}, listeners
 
 
 def _others(
-    spec: ExtractorSpec,
-    keys: Mapping[str, str],
-    listeners: Mapping[str, str],
-    about: Others,
-    store: Store,
+    spec: ExtractorSpec, keys: Mapping[str, str], listeners: Mapping[str, str], about: Others, store: Store
 ) -> Others:
     """Other people during the utterances: those in the same picture, whose results are read a second time, since their
-    rows follow the targets'; and listeners with a part of the picture of their own. id -> store key of both; ``about``: failures and sources of the latter."""
-    choices: dict[str, Choice] = {}
+    rows follow the targets'; and listeners with a part of the picture of their own.
+
+    keys, listeners  id -> store key of either
+    about            failures and sources of the latter, and where the choices go
+    """
+    choices = about.choices
+    assert isinstance(choices, SpooledTexts)
     of_utterance: dict[str, list[str]] = {}
     for id_ in listeners:
         of_utterance.setdefault(split_other(id_)[0], []).append(id_)
@@ -217,10 +224,10 @@ def _others(
             for id_ in sorted(in_picture, key=split_other):
                 result = in_picture[id_]
                 if result.choice is not None:
-                    choices[id_] = result.choice
+                    choices.add(id_, result.choice.as_json())
                 yield id_, result.features, result.duration_s, result.landmarks
 
-    return replace(about, clips=rows(), choices=choices)
+    return replace(about, clips=rows())
 
 
 def _in_picture(

@@ -13,19 +13,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bemerc.cache import OTHER, caches_at, id_of_other, is_part, open_cache, split_other, state_of
+from bemerc.cache import KINDS, OTHER, id_of_other, is_part, open_cache, split_other, state_of
+from bemerc.core import objects
 from bemerc.core.errors import BemercError
+from bemerc.core.objects import Url
 from bemerc.core.terminal import printable
 from bemerc.corpus import prepare, pseudonyms
 from bemerc.corpus.manifest import Manifest, Utterance, listener_id, read_manifest, write_manifest
 from bemerc.corpus.reading import renumbered
 from bemerc.extraction import run as extraction
 from bemerc.extraction.forget import forget_results
-from bemerc.extraction.jobs import ExtractorSpec, jobs_from_manifest
+from bemerc.extraction.jobs import ExtractorSpec, clip_of, jobs_from_manifest
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import make_plan
-from bemerc.extraction.store import Store
-from bemerc.pipeline import dvc_cache, mentions
+from bemerc.extraction.remote_store import store_at
+from bemerc.pipeline import dvc_cache, forget_remote, mentions
 from bemerc.pipeline.mentions import Gone, without_rows
 from bemerc.pipeline.project import Project
 
@@ -54,10 +56,11 @@ class Forgotten:
     left: list[str] = field(default_factory=list)
 
 
-def run(project: Project, whom: str, *, really: bool) -> Forgotten:
+def run(project: Project, whom: str, *, really: bool, out: Url | None = None) -> Forgotten:
     """Forget ``whom``: a speaker (by name or pseudonym), an utterance by its id, or a clip by its path in the manifest or its file name.
 
     really  False: only find out what would be done
+    out     where the project's folder of caches stands before an object store: there too
 
     The manifest is changed last, so that an interrupted run can be repeated. BemercError where nobody has that name.
     """
@@ -71,22 +74,27 @@ def run(project: Project, whom: str, *, really: bool) -> Forgotten:
     speaker = whom if listening or any(u.speaker == whom for u in gone) else ""
     done = Forgotten(tuple(sorted(ids)))
     clips = _paths(manifest, gone) - _paths(manifest, rest)
-    names = ids | {u.clip for u in gone if u.clip and manifest.folder / u.clip in clips}
+    names = ids | {u.clip for u in gone if u.clip and clip_of(manifest, u) in clips}
     names |= {listener_id(id_) for id_ in ids | listening} | {id_of_other(id_, whom) for id_ in listening}
     if project.store_dir.is_dir():
         done.results, hashes = _forget_results(project, manifest, ids, speaker, really)
         names |= hashes
     for path in _files(project):
         forget_file(path, names, Gone(frozenset(ids), speaker), clips, done, really)
+    is_remote = out is not None or any(isinstance(clip, Url) for clip in clips)
+    if is_remote:
+        done.removed += forget_remote.forget_copies(really)
     if any(u.split == "train" for u in gone) and project.references.is_file():  # statistics of train
         done.removed.append(project.references)
         if really:
             project.references.unlink()
-    done.objects = dvc_cache.objects_with(DVC, names, speaker, clips)
+    done.objects = dvc_cache.objects_with(DVC, names, speaker, {clip for clip in clips if isinstance(clip, Path)})
     done.shortened[project.manifest_file] = len(ids | listening)
-    done.left = list(_left(project, manifest, gone, clips))
+    done.left = [*_left(project, manifest, gone, clips), *(forget_remote.left(out) if is_remote else ())]
     if speaker in table.values():
         done.shortened[project.data / pseudonyms.NAME] = 1
+    if really and out is not None:
+        forget_remote.repeat(project.cache_dir, out, done.removed)
     if really:
         for path in done.objects:
             path.unlink(missing_ok=True)
@@ -115,8 +123,8 @@ def matching(manifest: Manifest, whom: str) -> list[Utterance]:
     return gone
 
 
-def _paths(manifest: Manifest, utterances: Sequence[Utterance]) -> set[Path]:
-    return {path for u in utterances if (path := manifest.clip_path(u)) is not None}
+def _paths(manifest: Manifest, utterances: Sequence[Utterance]) -> set[Path | Url]:
+    return {path for u in utterances if (path := clip_of(manifest, u)) is not None}
 
 
 def _forget_results(
@@ -135,6 +143,7 @@ def _forget_results(
     audio = project.load("extract_audio", AudioParams)
     wanted = [(pictures, extraction.video_specs(project.load("extract_video", VideoParams)))]
     wanted += [(sounds, (spec,)) for spec in extraction.audio_specs(audio, project.store_dir)]
+    store = store_at(project.store_dir)
     keys: set[str] = set()
     theirs, others = set[str](), set[str]()
     for path in _caches(project):
@@ -147,12 +156,12 @@ def _forget_results(
                 if job.id in cache.sources and not here and not gone(job.id):
                     keys.add(spec.key(cache.sources[job.id], job.segment))
     for jobs, specs in wanted:
-        plan = make_plan(jobs, specs, Store(project.store_dir))
-        keys |= {key for id_, of in plan.keys.items() if not gone(id_) for key in of.values()}
+        plan = make_plan(jobs, specs, store)
+        keys |= {key for of in plan.keys.values() for id_, key in of.items() if not gone(id_)}
         for id_, digest in plan.clip_hashes.items():
             (theirs if gone(id_) else others).add(digest)
     theirs -= others
-    return forget_results(project.store_dir, keys, really=really), theirs
+    return forget_results(store, keys, theirs, really=really), theirs
 
 
 @dataclass(frozen=True)
@@ -166,8 +175,8 @@ class _Recorded:
 
 
 def _caches(project: Project) -> list[Path]:
-    files = caches_at(project.cache_dir).values() if project.cache_dir.is_dir() else ()
-    return [path for path in files if state_of(path).kind == "sound"]
+    files = [project.cache_dir / f"{kind}.h5" for kind in KINDS]
+    return [path for path in files if path.is_file() and state_of(path).kind == "sound"]
 
 
 def _files(project: Project) -> Iterator[Path]:
@@ -186,7 +195,7 @@ def _files(project: Project) -> Iterator[Path]:
             yield path
 
 
-def forget_file(path: Path, names: set[str], gone: Gone, clips: set[Path], done: Forgotten, really: bool) -> None:
+def forget_file(path: Path, names: set[str], gone: Gone, clips: set[Path | Url], done: Forgotten, really: bool) -> None:
     """Remove a file that mentions one of the ``names`` or the person, or the lines of it that do. ``clips``: their paths,
     or their ids as ones."""
     if mentions.is_by_line(path):
@@ -207,13 +216,17 @@ def forget_file(path: Path, names: set[str], gone: Gone, clips: set[Path], done:
         path.unlink(missing_ok=True)
 
 
-def _is_of(path: Path, clips: set[Path]) -> bool:
+def _is_of(path: Path, clips: set[Path | Url]) -> bool:
     """Whether a file is a transcript of one of the clips: it has the clip's name, and a key."""
-    return path.suffix == ".vtt" and any(path.name.startswith(f"{clip.stem}.") for clip in clips)
+    return path.suffix == ".vtt" and any(path.name.startswith(f"{Path(clip.name).stem}.") for clip in clips)
 
 
-def _left(project: Project, manifest: Manifest, gone: Sequence[Utterance], clips: set[Path]) -> Iterator[str]:
-    there = sorted(path for path in clips if path.exists())
+def _exists(clip: Path | Url) -> bool:
+    return objects.info(clip) is not None if isinstance(clip, Url) else clip.exists()
+
+
+def _left(project: Project, manifest: Manifest, gone: Sequence[Utterance], clips: set[Path | Url]) -> Iterator[str]:
+    there = sorted(str(clip) for clip in clips if _exists(clip))
     if there:
         yield (
             f"The clips themselves, {len(there)}, such as {printable(there[0], 200)}, and what the corpus's own files say: "
@@ -225,7 +238,7 @@ def _left(project: Project, manifest: Manifest, gone: Sequence[Utterance], clips
         yield "Their face in the store's results of others' utterances, where they were in the picture (face.keep: all)."
     shared = _paths(manifest, gone) - clips
     if shared:
-        yield f"{len(shared)} clips that others speak in too, such as {printable(min(shared), 200)}, and their transcripts."
+        yield f"{len(shared)} clips that others speak in too, such as {printable(min(map(str, shared)), 200)}, and their transcripts."
     splits = {split: sum(u.split == split for u in gone) for split in ("train", "dev", "test")}
     for folder in sorted({path.parent for path in project.models.rglob("*.safetensors") if path.parent.name != "last"}):
         if splits["train"]:

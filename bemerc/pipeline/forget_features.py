@@ -12,22 +12,26 @@ from pathlib import Path, PurePosixPath
 
 from bemerc.cache import KINDS, caches_at, is_part, open_cache, split_other
 from bemerc.core.errors import BemercError
+from bemerc.core.objects import Url
 from bemerc.core.terminal import printable
 from bemerc.corpus.delimited import read_table
 from bemerc.corpus.manifest import listener_id
 from bemerc.corpus.reading import SOUND, VIDEO, listed
 from bemerc.extraction.forget import forget_results, keys_of_rows, rows_digest
+from bemerc.extraction.remote_store import store_at
+from bemerc.pipeline import forget_remote
 from bemerc.pipeline.forget import Forgotten, forget_file
 from bemerc.pipeline.mentions import Gone, without_rows
 
 _STORE = "store"
 
 
-def run(folder: Path, whom: str, *, really: bool) -> Forgotten:
+def run(folder: Path, whom: str, *, really: bool, out: Url | None = None) -> Forgotten:
     """Forget ``whom``: a speaker as utterances.csv has it, an utterance by its id, or a clip by its name or path below the
     clips' folder (with all its cues).
 
     really  False: only find out what would be done
+    out     where the folder stands before an object store: there too
 
     BemercError where there is no cache in the folder, or nobody has that name.
     """
@@ -59,7 +63,7 @@ def run(folder: Path, whom: str, *, really: bool) -> Forgotten:
                 (theirs if id_ in lost else others).add(digest)
             if count := gone.count(cache):
                 done.rows[path] = count
-    done.results = _forget_results(folder, gone, really)
+    done.results = _forget_results(folder, gone, theirs - others, really)
     names = ids | {listener_id(id_) for id_ in ids | listening} | theirs - others
     for path in _files(folder, caches):
         forget_file(path, names, gone, {Path(_clip_of(id_)) for id_ in ids}, done, really)
@@ -67,6 +71,11 @@ def run(folder: Path, whom: str, *, really: bool) -> Forgotten:
         for path in done.rows:
             without_rows(path, gone)
     done.left = list(_left(folder, ids, bool(pictures)))
+    if out is not None:
+        done.removed += forget_remote.forget_copies(really)
+        done.left += forget_remote.left(out)
+        if really:
+            forget_remote.repeat(folder, out, done.removed)
     return done
 
 
@@ -99,7 +108,7 @@ def _clip_of(id_: str) -> str:
     return clip if clip and len(last) == 4 and last.isdigit() else id_
 
 
-def _forget_results(folder: Path, gone: Gone, really: bool) -> int:
+def _forget_results(folder: Path, gone: Gone, clip_hashes: set[str], really: bool) -> int:
     """Remove from the folder's store, or from the one beside it where single clips share one, what is not the others'."""
     top = folder if (folder / _STORE).is_dir() else folder.parent
     if not (top / _STORE).is_dir():
@@ -112,7 +121,8 @@ def _forget_results(folder: Path, gone: Gone, really: bool) -> int:
             for part in (cache, *([cache.others] if cache.others is not None else [])):
                 lost = gone.of(part) if inside else ()
                 kept |= {rows_digest(part.unchecked(id_)) for id_ in part if id_ not in lost}
-    return forget_results(top / _STORE, keys_of_rows(top / _STORE, rows), really=really)
+    store = store_at(top / _STORE)
+    return forget_results(store, keys_of_rows(store, rows), clip_hashes, really=really)
 
 
 def _files(folder: Path, caches: list[Path]) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from bemerc.core.jsonfile import JsonError, parse_json
 from bemerc.core.objects import ObjectInfo, Url
 from bemerc.extraction import remote_store, scratch
 
-_SUFFIXES = (".h5", ".csv")
+SUFFIXES = (".h5", ".csv")
 # What was uploaded: name -> size and stamp there, size and time here.
 _RECORD = "uploaded.json"
 
 
-def folder_of(out: Url) -> Path:
+def folder_of(out: Url, suffixes: Sequence[str] = (".h5",)) -> Path:
     """The folder that stands before ``out``, with its caches as they are there: one that was imported is not replaced
-    unseen, and parts that another machine removed are not uploaded again. Raises ObjectError, DiskError."""
+    unseen, and parts that another machine removed are not uploaded again. Raises ObjectError, DiskError.
+
+    suffixes  of the files that are fetched where they are not here: caches
+    """
     scratch.of_this_machine()  # made, and nobody else's
     folder = scratch.root() / f"out-{hashlib.sha256(out.text.encode()).hexdigest()[:16]}"
     with atomic.disk(folder, "cannot be made"):
@@ -38,7 +41,7 @@ def folder_of(out: Url) -> Path:
         path = folder / name
         if (
             "/" in name
-            or path.suffix != ".h5"
+            or path.suffix not in suffixes
             or (path.exists() and record.get(name, [])[:2] == [info.size, info.stamp])
         ):
             continue
@@ -52,7 +55,7 @@ def folder_of(out: Url) -> Path:
 def publish(folder: Path, out: Url) -> list[Url]:
     """Upload what was written in the folder since; returns the URLs of all caches and tables."""
     record, urls = _record(folder), []
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file()):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()):
         url, stat = out / path.name, path.stat()
         urls.append(url)
         info = objects.info(url)
@@ -66,6 +69,15 @@ def publish(folder: Path, out: Url) -> list[Url]:
         if is_part(name) and not (folder / name).exists():  # of a former cache
             objects.remove(out / name)
     return urls
+
+
+def withdraw(folder: Path, out: Url, names: Iterable[str]) -> None:
+    """Remove files there that were removed from the folder."""
+    record = _record(folder)
+    for name in names:
+        objects.remove(out / name)
+        record.pop(name, None)
+    _write_record(folder, record)
 
 
 def _note(folder: Path, record: dict[str, Any], name: str, info: ObjectInfo) -> None:
