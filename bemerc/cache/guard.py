@@ -240,8 +240,8 @@ class GuardedFile(Closeable):
             f"{self.path}: '{name}' takes {size} bytes, and {most >> 20} MiB is the most that is read of it. It is refused."
         )
 
-    def pairs(self, name: str, second: str, known: Mapping[str, int] = MappingProxyType({})) -> TextTable:
-        """id -> text of a group of two rows, ``ids`` and ``second``. ``known``: the cache's ids and their positions,
+    def pairs(self, name: str, second: str, of_cache: Mapping[str, int] = MappingProxyType({})) -> TextTable:
+        """id -> text of a group of two rows, ``ids`` and ``second``. ``of_cache``: the cache's ids and their positions,
         which are not kept twice where the group has the same."""
         ids, texts = self.strings(f"{name}/ids"), Texts(self.texts(f"{name}/{second}"))
         positions = {id_: i for i, id_ in enumerate(ids)}
@@ -249,4 +249,4 @@ class GuardedFile(Closeable):
             raise self.damaged(
                 f"'{name}' has {len(ids)} ids, {len(positions)} of them different, and {len(texts)} {second}."
             )
-        return TextTable(known if positions == known else positions, texts)
+        return TextTable(of_cache if positions == of_cache else positions, texts)

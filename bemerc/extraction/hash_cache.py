@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bemerc.core import atomic
 from bemerc.core.errors import DiskError
@@ -28,6 +29,9 @@ _HEARTBEAT_S = 5.0
 # A line: the path's hash, size, time, inode, and the content's hash.
 _LINE = re.compile(r'\["([0-9a-f]{32})", (\d{1,20}, -?\d{1,20}, \d{1,20}, "[0-9a-f]{64}"\])\n?', re.ASCII)
 _DIGEST_AND_END = 66
+
+_From = TypeVar("_From")
+_To = TypeVar("_To")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,12 @@ class FileHashCache:
             digest = self.lookup(path, identity)
             yield path, None if digest is None else (identity, digest)
 
-    def hash_files(
+    def looked_up_again(self, paths: Iterable[Path]) -> dict[Path, HashedFile | UnreadableFile]:
+        """Those that other processes hashed meanwhile, and those that cannot be read."""
+        self.refresh()
+        return {path: file for path, file in self.looked_up(paths) if file is not None}
+
+    def hash(
         self, paths: Iterable[Path], advance: Callable[[int], None], heartbeat: Callable[[], None] = lambda: None
     ) -> dict[Path, HashedFile | UnreadableFile]:
         """Hash files and add them to the cache; see the function ``hash_files``."""
@@ -149,19 +158,26 @@ def hash_files(
 ) -> dict[Path, HashedFile | UnreadableFile]:
     """Hash files, four at a time: path -> its identity and SHA-256 (hex), or why it cannot be read.
     ``advance(1)`` is called after each, ``heartbeat`` every few seconds meanwhile."""
-    hashes: dict[Path, HashedFile | UnreadableFile] = {}
+    return dict(in_threads(_hash_file, paths, advance, heartbeat))
+
+
+def in_threads(
+    work: Callable[[_From], _To],
+    items: Iterable[_From],
+    advance: Callable[[int], None],
+    heartbeat: Callable[[], None],
+) -> Iterator[_To]:
+    """``work`` on each item, four at a time; calls as of ``hash_files``."""
     with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(_hash_file, path) for path in paths]
+        futures = [pool.submit(work, item) for item in items]
         try:
             for future in futures:
                 while wait([future], _HEARTBEAT_S).not_done:
                     heartbeat()
-                path, result = future.result()
-                hashes[path] = result
+                yield future.result()
                 advance(1)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return hashes
 
 
 def _hash_file(path: Path) -> tuple[Path, HashedFile | UnreadableFile]:

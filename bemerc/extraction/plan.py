@@ -18,7 +18,7 @@ from bemerc.extraction.hash_cache import (
 )
 from bemerc.extraction.jobs import ExtractorSpec, Job, Request, Task, segment_error
 from bemerc.extraction.leases import Leases
-from bemerc.extraction.shared_hashing import hash_shared
+from bemerc.extraction.shared_hashing import Clip, Hashing, hash_shared
 from bemerc.extraction.store import Store
 
 _Files = dict[str, HashedFile | UnreadableFile]
@@ -151,44 +151,32 @@ def _hashes(clips: Mapping[str, Path | Url], cache: FileHashCache, leases: Lease
     third of a hashed Path's memory."""
     remote = {clip for clip in clips.values() if isinstance(clip, Url)}
     local = {text: clip for text, clip in clips.items() if not isinstance(clip, Url)}
-    there = _remote_hashes(remote, cache) if remote else {}
-    return {**_local_hashes(local, cache, leases), **{url.text: file for url, file in there.items()}}
+    there: dict[Url, HashedFile | UnreadableFile] = {}
+    if remote:
+        from bemerc.extraction.remote_clips import RemoteHashing, identities
 
-
-def _remote_hashes(urls: Collection[Url], cache: FileHashCache) -> dict[Url, HashedFile | UnreadableFile]:
-    from bemerc.extraction import remote_clips
-
-    hashes: dict[Url, HashedFile | UnreadableFile] = {}
+        fetching = RemoteHashing(cache, identities(remote))
+        there = fetching.looked_up_again(remote)
+        there |= _hashed("Fetching and hashing clips", remote - there.keys(), fetching, len(remote), leases)
+    hashes: _Files = {url.text: file for url, file in there.items()}
     new = []
-    for url, identity in sorted(remote_clips.identities(urls).items(), key=lambda item: item[0].text):
-        if isinstance(identity, UnreadableFile):
-            hashes[url] = identity
-        elif clip_hash := cache.lookup(url, identity):
-            hashes[url] = identity, clip_hash
-        else:
-            new.append(url)
-    if new:
-        with bar("Fetching and hashing clips", len(new), "clips") as advance:
-            hashed = remote_clips.hash_clips(new, advance)
-        cache.add({url: result for url, result in hashed.items() if not isinstance(result, UnreadableFile)})
-        hashes |= hashed
-    return hashes
-
-
-def _local_hashes(paths: Mapping[str, Path], cache: FileHashCache, leases: Leases | None) -> _Files:
-    hashes: _Files = {}
-    new = []
-    for path, file in cache.looked_up(paths.values()):
+    for path, file in cache.looked_up(local.values()):
         if file is None:
             new.append(path)
         else:
             hashes[str(path)] = file
-    if new:
-        new.sort()
-        with bar("Hashing clips", len(new), "clips") as advance:
-            if leases is None:
-                hashed = cache.hash_files(new, advance)
-            else:
-                hashed = hash_shared(new, cache, leases, len(paths), advance)
-        hashes |= {str(path): file for path, file in hashed.items()}
+    hashes |= {str(path): file for path, file in _hashed("Hashing clips", new, cache, len(local), leases).items()}
     return hashes
+
+
+def _hashed(
+    what: str, new: Iterable[Clip], hashing: Hashing[Clip], of: int, leases: Leases | None
+) -> dict[Clip, HashedFile | UnreadableFile]:
+    """Hash new clips, with a bar that says ``what``; ``of`` as of ``hash_shared``."""
+    clips = sorted(new, key=_text)
+    if not clips:
+        return {}
+    with bar(what, len(clips), "clips") as advance:
+        if leases is None:
+            return hashing.hash(clips, advance, lambda: None)
+        return hash_shared(clips, hashing, leases, of, advance)

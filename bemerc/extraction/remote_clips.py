@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bemerc.core import objects
 from bemerc.core.errors import MachineError
@@ -15,13 +15,19 @@ from bemerc.core.hashing import sha256
 from bemerc.core.objects import ObjectInfo, Url
 from bemerc.core.terminal import printable
 from bemerc.extraction import scratch
-from bemerc.extraction.hash_cache import FileIdentity, HashedFile, UnreadableFile, file_identity
+from bemerc.extraction.hash_cache import (
+    FileHashCache,
+    FileIdentity,
+    HashedFile,
+    UnreadableFile,
+    file_identity,
+    in_threads,
+)
 from bemerc.extraction.jobs import Task
 
 # So many clips of one folder are asked about by listing it.
 _LISTED = 20
 _AT_ONCE = 8
-_HASHED_AT_ONCE = 4
 
 
 def identities(urls: Collection[Url]) -> dict[Url, FileIdentity | UnreadableFile]:
@@ -42,14 +48,32 @@ def identities(urls: Collection[Url]) -> dict[Url, FileIdentity | UnreadableFile
     return identities
 
 
-def hash_clips(urls: Collection[Url], advance: Callable[[int], None]) -> dict[Url, HashedFile | UnreadableFile]:
-    """Fetch the clips, a few at a time, and hash them; see ``hash_cache.hash_files``."""
-    hashes: dict[Url, HashedFile | UnreadableFile] = {}
-    with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:
-        for url, result in pool.map(_hash, urls):
-            hashes[url] = result
-            advance(1)
-    return hashes
+@dataclass(frozen=True)
+class RemoteHashing:
+    """Hashing of clips by URL: each is fetched, and its hash is added to ``cache``. ``identities``: of all of them."""
+
+    cache: FileHashCache
+    identities: Mapping[Url, FileIdentity | UnreadableFile]
+
+    def looked_up_again(self, urls: Iterable[Url]) -> dict[Url, HashedFile | UnreadableFile]:
+        """Those whose hash is in the cache, from here or from another process, and those that cannot be read."""
+        self.cache.refresh()
+        hashes: dict[Url, HashedFile | UnreadableFile] = {}
+        for url in urls:
+            identity = self.identities[url]
+            if isinstance(identity, UnreadableFile):
+                hashes[url] = identity
+            elif digest := self.cache.lookup(url, identity):
+                hashes[url] = identity, digest
+        return hashes
+
+    def hash(
+        self, urls: Iterable[Url], advance: Callable[[int], None], heartbeat: Callable[[], None] = lambda: None
+    ) -> dict[Url, HashedFile | UnreadableFile]:
+        """Fetch the clips, a few at a time, and hash them; see ``hash_cache.hash_files``."""
+        hashes = dict(in_threads(_hash, urls, advance, heartbeat))
+        self.cache.add({url: result for url, result in hashes.items() if not isinstance(result, UnreadableFile)})
+        return hashes
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ def _resolve_encoder(params: speech_encoder.Params, cache: FileHashCache) -> spe
     new = [path for path, digest in hashes.items() if digest is None]
     if new:
         with bar("Hashing the encoder", len(new), "files") as advance:
-            hashed = cache.hash_files(new, advance)
+            hashed = cache.hash(new, advance)
         for path, result in hashed.items():
             if isinstance(result, UnreadableFile):
                 raise BemercError(f"{path}: {result.reason}")

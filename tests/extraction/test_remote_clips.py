@@ -10,11 +10,16 @@ import pytest
 
 from bemerc.core import objects
 from bemerc.core.errors import BemercError, CorpusError
-from bemerc.core.objects import Url
-from bemerc.extraction import scratch
+from bemerc.core.objects import ObjectError, Url
+from bemerc.extraction import remote_store, scratch
+from bemerc.extraction.hash_cache import FileHashCache
 from bemerc.extraction.jobs import ExtractorSpec, Job, extractor_spec, jobs_from_manifest
+from bemerc.extraction.leases import Leases
 from bemerc.extraction.outcome import Outcome
+from bemerc.extraction.remote_clips import RemoteHashing, identities
 from bemerc.extraction.run import run
+from bemerc.extraction.shared_hashing import hash_shared
+from bemerc.extraction.store import Store
 from bemerc.pipeline import clips, remote_folder
 from tests import faulty_store, mean_color
 from tests.clips import write_clip
@@ -98,6 +103,35 @@ def test_a_store_that_fails_is_no_verdict_on_a_clip(store: FaultyStore, tmp_path
     assert outcome.failures == {}
     store.faults = lambda method, path: ""
     assert extract(jobs, tmp_path / "out").complete == 3
+
+
+def test_a_clip_is_fetched_for_its_hash_by_one_process(
+    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [job.path for job in jobs_from_manifest(remote_folder.read(SOURCE)[0]) if isinstance(job.path, Url)]
+    results, counted = Store(tmp_path / "store"), list[int]()
+    late = FileHashCache(results.folder)
+    with Leases(results.folder) as one, Leases(results.folder) as other:
+        hashing = RemoteHashing(FileHashCache(results.folder), identities(urls))
+        hashes = hash_shared(urls, hashing, one, len(urls), counted.append)
+        monkeypatch.setenv("BEMERC_SCRATCH", str(tmp_path / "elsewhere"))
+        store.requests.clear()
+        assert hash_shared(urls, RemoteHashing(late, identities(urls)), other, len(urls), counted.append) == hashes
+    assert not [path for method, path in store.requests if method == "GET"]
+    assert sum(counted) == 2 * len(urls)
+
+
+def test_a_result_that_cannot_be_uploaded_stops_the_run(store: FaultyStore, tmp_path: Path) -> None:
+    finished = Url(f"s3://{BUCKET}/{tmp_path.name}")
+    jobs = jobs_from_manifest(remote_folder.read(SOURCE)[0])[:1]
+    remote_store.stand_before(tmp_path / "out" / "store", finished)
+    store.faults = lambda method, path: "denied" if method == "PUT" and "/face/" in path else ""
+    with pytest.raises(ObjectError):
+        extract(jobs, tmp_path / "out")
+    assert [name.partition("/")[0] for name in objects.listed(finished)] == ["hashes"]
+    store.faults = lambda method, path: ""
+    assert extract(jobs, tmp_path / "out").cached == 1
+    assert sorted(name.partition("/")[0] for name in objects.listed(finished)) == ["face", "hashes"]
 
 
 @pytest.mark.slow

@@ -123,13 +123,13 @@ def test_a_memory_that_leads_elsewhere_is_neither_read_nor_written(tmp_path: Pat
     clip.write_bytes(b"x")
     os.utime(clip, (1e9, 1e9))
     memory = store.folder / "contents.jsonl"
-    FileHashCache(store.folder).hash_files([clip], lambda count: None)
+    FileHashCache(store.folder).hash([clip], lambda count: None)
     victim.write_bytes(memory.read_bytes())
     memory.unlink()
     memory.symlink_to(victim) if kind == "link" else os.mkfifo(memory)
     before = victim.read_bytes()
     assert FileHashCache(store.folder).lookup(clip, file_identity(clip)) is None
-    assert FileHashCache(store.folder).hash_files([clip], lambda count: None).keys() == {clip}
+    assert FileHashCache(store.folder).hash([clip], lambda count: None).keys() == {clip}
     assert victim.read_bytes() == before
 
 
@@ -359,7 +359,7 @@ def test_a_store_in_the_way_of_a_file_is_a_sentence(tmp_path: Path) -> None:
 
 
 def read(store: Store, *paths: Path) -> list[str]:
-    result = FileHashCache(store.folder).hash_files(paths, lambda _: None)
+    result = FileHashCache(store.folder).hash(paths, lambda _: None)
     return [result.reason if isinstance(result, UnreadableFile) else result[1] for result in result.values()]
 
 
