@@ -27,7 +27,7 @@ pytest.importorskip("s3fs")
 pytestmark = pytest.mark.filterwarnings("default")
 
 SPEAKERS = {"a_0": "Ada", "a_1": "Bo", "b_0": "Ada", "b_1": "Cy"}
-CLIPS, OUT = Url(f"s3://{BUCKET}/talks"), Url(f"s3://{BUCKET}/features")
+CLIPS, OUT = Url(f"s3://{BUCKET}/forgotten"), Url(f"s3://{BUCKET}/made-of-forgotten")
 
 
 @pytest.fixture
