@@ -244,11 +244,16 @@ def _print_next(measured: "Measured", source: Path | Url, folder: Path, table: P
 
 
 def _drawable(measured: "Measured") -> list[str]:
-    """Ids that a picture can be made of; none that the shell would take for an option."""
-    faces = measured.outcomes[0]
+    """Ids that a picture can be made of, first those with a face; none that the shell would take for an option."""
+    from bemerc.cache import open_cache
+
+    faces, file = measured.outcomes[0], measured.caches["face"]
+    assert file is not None
     without = faces.failures.keys() | faces.retryable.keys() | faces.absent.keys()
-    ids = (u.id for u in measured.manifest.utterances)
-    return [id_ for id_ in ids if id_ not in without and id_ == printable(id_).lstrip("-")]
+    with open_cache(file) as cache:
+        faceless = {id_ for id_, choice in cache.choices.items() if not choice.faces}
+    ids = [u.id for u in measured.manifest.utterances if u.id not in without]
+    return sorted((id_ for id_ in ids if id_ == printable(id_).lstrip("-")), key=lambda id_: id_ in faceless)
 
 
 def describe(

@@ -130,6 +130,7 @@ def view(
         if not opened:
             raise BemercError(f"{features}: the page shows {', '.join(MODALITIES)}, and here is {', '.join(of)} alone.")
         corpus = corpus_of(features, manifest, video_dir)
+        named = corpus is not None
         if corpus is None:
             ids = {id_ for cache in opened.values() for id_ in cache.ids}
             corpus = folder.from_ids(ids).manifest(features)
@@ -155,6 +156,10 @@ def view(
     typer.echo(f"{page.file}: {page.dialogues} dialogue{'s' * (page.dialogues != 1)}, {page.bytes / 1e6:.1f} MB.")
     for line in page.holds:
         typer.echo(f"  It holds: {line}")
+    if not named:
+        typer.echo(
+            "  Without videos, words and speakers: name the clips with --video-dir, or --manifest, to have them."
+        )
 
 
 def doctor(params: ParamsFile = None, settings: Settings = None, json: AsJson = False) -> None:

@@ -142,5 +142,5 @@ def source_of(source: T | None, video_dir: T | None, caches: Path | None = None)
     if source is not None and video_dir is not None:
         raise typer.BadParameter("name SOURCE or --video-dir, not both")
     if source is None and video_dir is None and caches is None:
-        raise typer.BadParameter("name a folder of clips, a clip or a manifest.jsonl, such as: bemerc extract clips")
+        raise typer.BadParameter("name a folder of clips, a clip or a manifest.jsonl")
     return source or video_dir

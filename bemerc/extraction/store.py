@@ -40,6 +40,8 @@ from bemerc.extraction.existing import exists, names
 from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import WITHOUT_LANDMARKS, decoder_version
 
+# The files that say how many clips a file of a cache has.
+PART_CLIPS = ".part-clips"
 _LANDMARKS = ("points", "scale")
 _RAW_POINTS = {*_LANDMARKS, *other_faces.LANDMARKS}
 # What reading an archive raises that a failing disk has changed.
@@ -111,7 +113,7 @@ class Store:
                 atomic.write_text(self._part_clips(modality), f"{clips}\n")
 
     def _part_clips(self, modality: str) -> Path:
-        return self.folder / f"{modality}.part-clips"
+        return self.folder / f"{modality}{PART_CLIPS}"
 
     def sweep(self) -> None:
         """Remove partial files of killed processes. Where landmarks must not be kept, those of other machines too."""

@@ -27,6 +27,7 @@ from bemerc.extraction.jobs import ExtractorSpec, clip_of, jobs_from_manifest
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.plan import make_plan
 from bemerc.extraction.remote_store import store_at
+from bemerc.extraction.store import PART_CLIPS
 from bemerc.pipeline import dvc_cache, forget_remote, mentions
 from bemerc.pipeline.mentions import Gone, without_rows
 from bemerc.pipeline.project import Project
@@ -198,6 +199,8 @@ def _files(project: Project) -> Iterator[Path]:
 def forget_file(path: Path, names: set[str], gone: Gone, clips: set[Path | Url], done: Forgotten, really: bool) -> None:
     """Remove a file that mentions one of the ``names`` or the person, or the lines of it that do. ``clips``: their paths,
     or their ids as ones."""
+    if path.suffix == PART_CLIPS:  # a number, which may be an id too
+        return
     if mentions.is_by_line(path):
         lines = mentions.without_lines(path, {*names, *([gone.name] if gone.name else [])}, really=really)
         if lines:

@@ -140,6 +140,8 @@ def _time_s(features: Mapping[Modality, Features], at: int | None) -> float | No
 
 
 def _describe_choice(choice: Choice) -> str:
+    if not choice.faces:
+        return "no face was detected"
     if choice.by == "alone":
         return "the only face"
     doubt = ", which leaves it uncertain" if choice.uncertain else ""

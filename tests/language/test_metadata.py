@@ -240,3 +240,14 @@ def test_weights_that_do_not_fit_are_a_sentence(project: Path, file: str, what: 
         save_file(rest | ({name: changed[what]()} if what in changed else {}), path)
     with pytest.raises(ModelError):
         model_folder.load(project / "models/align", device="cpu")
+
+
+def test_what_is_no_model_leads_to_the_models_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="none comes with bemerc"):
+        metadata.read_metadata(tmp_path / "models" / "merc" / "TVB")
+    for name in ("TV", "TV/last"):
+        (tmp_path / "models" / "merc" / name).mkdir(parents=True)
+        (tmp_path / "models" / "merc" / name / "metadata.json").touch()
+    for wrong in ("models", "models/merc", "models/merc/TVB"):
+        with pytest.raises(ModelError, match=f"There is {tmp_path / 'models' / 'merc' / 'TV'}\\."):
+            metadata.read_metadata(tmp_path / wrong)

@@ -141,9 +141,7 @@ def read_metadata(folder: Path) -> ModelMetadata:
         document = read_json(path, nan=True)  # a loss on dev may have been none
     except JsonError as error:
         if error.missing:
-            raise ModelError(
-                f"{folder}: this is no model folder, there is no {METADATA} in it. 'bemerc train' makes one."
-            ) from None
+            raise ModelError(_no_model(folder)) from None
         raise ModelError(f"{error} This is not what a model says of itself. Train the model again.") from None
     if not isinstance(document, dict) or "schema_version" not in document:
         raise ModelError(f"{path}: this is not what a model says of itself. Train the model again.")
@@ -159,6 +157,20 @@ def read_metadata(folder: Path) -> ModelMetadata:
         raise ModelError(
             f"{path}: a fact is missing or cannot be. Train the model again.\n" + "\n".join(first)
         ) from None
+
+
+def _no_model(folder: Path) -> str:
+    """What to name in place of a folder that is no model's."""
+    what = (
+        f"this is no model folder, there is no {METADATA} in it" if folder.exists() else "there is no model folder here"
+    )
+    for top in (folder, folder.parent):
+        models = sorted({file.parent for below in ("*", "*/*") for file in top.glob(f"{below}/{METADATA}")})
+        models = [model for model in models if model.name != "last"]
+        if models:
+            some = ", ".join(printable(model, 1000) for model in models[:5])
+            return f"{folder}: {what}. There {'is' if len(models) == 1 else 'are'} {some}."
+    return f"{folder}: {what}. 'bemerc train' makes one; none comes with bemerc."
 
 
 def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
