@@ -7,6 +7,8 @@ safetensors with their tokenizer, licence and origin. From then on it is a folde
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import shutil
@@ -195,12 +197,13 @@ def _convert(gguf: Path, out: Path, dtype: Dtype) -> None:
             gguf.name, "reading GGUF needs a package that is not installed", 'pip install "bemerc[train]".'
         ) from None
     try:
-        with transformers_quiet():
+        # Its bar for GGUF heeds no setting of transformers. In float32 the weights come as they are; casting follows.
+        with transformers_quiet(), contextlib.redirect_stderr(io.StringIO()):
             lm, loaded = huggingface.load(
                 AutoModelForCausalLM,
                 gguf.parent,
                 gguf_file=gguf.name,
-                dtype=getattr(torch, dtype),
+                dtype=torch.float32,
                 output_loading_info=True,
             )
             tokenizer = huggingface.load(AutoTokenizer, gguf.parent, gguf_file=gguf.name)
@@ -212,6 +215,8 @@ def _convert(gguf: Path, out: Path, dtype: Dtype) -> None:
     config = lm.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    lm = lm.to(getattr(torch, dtype))
+    config.dtype = getattr(torch, dtype)
     weights = {name: tensor.detach().contiguous() for name, tensor in lm.state_dict().items()}
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
