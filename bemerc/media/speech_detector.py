@@ -25,6 +25,7 @@ _CONTEXT = 64  # samples before a chunk that its network sees too
 _WINDOW, _HOP, _BINS = 256, 128, 129  # of the spectrum: four columns a chunk
 _STRIDES = (1, 2, 2, 1)  # of the four convolutions over these columns, which leave one
 _STATE = 128
+_LOUDEST = 100.0
 _BLOCK = 512  # chunks computed at a time, so that memory does not grow with the sound
 
 
@@ -40,7 +41,9 @@ class SpeechDetector:
     def push(self, samples: Float32) -> Float32:
         """(N,) mono at 16 kHz, full scale 1, what follows the sound before -> (C,) probabilities, 0 to 1, one per chunk
         of 512 samples that it completes."""
-        sound = np.concatenate([self._rest, samples.astype(np.float32, copy=False)])
+        # One sample that is no number would stay in its memory for ever.
+        finite = np.clip(np.nan_to_num(samples.astype(np.float32, copy=False)), -_LOUDEST, _LOUDEST)
+        sound = np.concatenate([self._rest, finite])
         whole = len(sound) // CHUNK * CHUNK
         self._rest = sound[whole:]
         if not whole:
@@ -105,4 +108,4 @@ def _convolve(columns: Float32, matrix: Float32, bias: Float32, stride: int) -> 
 
 
 def _sigmoid(values: Float32) -> Float32:
-    return np.asarray(1 / (1 + np.exp(-values)), np.float32)
+    return np.asarray((1 + np.tanh(values / 2)) / 2, np.float32)  # 1 / (1 + exp(-values)), which would overflow

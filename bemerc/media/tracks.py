@@ -7,7 +7,6 @@ another than the players' choice is taken only where it clearly has more of a vo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +20,15 @@ from bemerc.core.errors import MediaError
 from bemerc.media.channels import Analysis, Mix, analyse, needs_analysis
 from bemerc.media.container import NoTrackError, check_decoder, decoded_frames, open_container
 from bemerc.media.losses import Losses
-from bemerc.media.pitch import SAMPLE_RATE_HZ, Params, track_pitch
+from bemerc.media.pitch import SAMPLE_RATE_HZ
+from bemerc.media.speech_detector import CHUNK, speech_probability
 
 # "auto", or the number of a sound track of the clip, from 1.
 Track = Literal["auto"] | int
 
 # Of more tracks than this only the first ones are analysed.
 _MAX_TRACKS = 8
-# A voice's pitch moves by so many semitones (st) within 50 ms; a held note or hum moves less, music jumps by more.
-_STEP_S = 0.05
-_SLOWEST_ST, _FASTEST_ST = 0.15, 3.0
+_SPEECH = 0.5  # probability
 # Another track has more of a voice when it has so many times the players' choice's seconds of it, and so many more.
 _MORE, _MORE_S = 2.0, 0.3
 
@@ -99,12 +97,5 @@ def _best(analyses: dict[int, Analysis], default: int, alive: Callable[[], None]
 
 
 def _voice_s(sound: NDArray[np.float32], alive: Callable[[], None]) -> float:
-    """For how many seconds of ``sound`` the pitch moves as that of a voice does."""
-    params = Params()
-    rows = math.floor(len(sound) / SAMPLE_RATE_HZ * params.rate_hz)
-    if not rows:
-        return 0.0
-    pitch_hz, _ = track_pitch(sound, (np.arange(rows, dtype=np.float64) + 0.5) / params.rate_hz, params, alive)
-    step = round(_STEP_S * params.rate_hz)
-    moved_st = np.abs(12 * np.log2(pitch_hz[step:] / pitch_hz[:-step]))
-    return float(((moved_st > _SLOWEST_ST) & (moved_st < _FASTEST_ST)).sum() / params.rate_hz)
+    """For how many seconds of ``sound`` somebody speaks."""
+    return float((speech_probability(sound, alive) >= _SPEECH).sum() * CHUNK / SAMPLE_RATE_HZ)

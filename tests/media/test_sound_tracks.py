@@ -20,9 +20,11 @@ from bemerc.extraction.face import extractor
 from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.media.audio import read_sound
 from bemerc.media.container import NoTrackError, length_s
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.video import probe
 from tests.clips import ffmpeg
-from tests.media.test_sound_channels import RATE, noise, voice, write_wav
+from tests.media.test_sound_channels import RATE, noise, write_wav
+from tests.spoken import music, spoken
 from tests.whispers import tiny_whisper
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg makes these clips")
@@ -40,28 +42,34 @@ def join(path: Path, *tracks: np.ndarray, codec: str = "pcm_s16le") -> Path:
     return path
 
 
+def voice() -> np.ndarray:
+    """Two seconds of words."""
+    words = spoken(2.0)
+    return np.interp(np.arange(2 * RATE) / RATE, np.arange(len(words)) / SAMPLE_RATE_HZ, words)
+
+
 def melody() -> np.ndarray:
-    """Held notes one after the other, louder than any voice here."""
-    time_s = np.arange(2 * RATE) / RATE
-    hz = 220 * 2 ** (np.array([0, 4, 7, 12, 7, 4, 0, 5])[(time_s * 4).astype(int)] / 12)
-    return np.asarray(0.6 * np.sin(2 * np.pi * np.cumsum(hz) / RATE))
+    """Two seconds of chords, louder than the words."""
+    chords = music(2.0)
+    return 2 * np.interp(np.arange(2 * RATE) / RATE, np.arange(len(chords)) / SAMPLE_RATE_HZ, chords)
 
 
 SILENCE = np.zeros(2 * RATE)
 TRACKS = {
-    "silence, voice": ((SILENCE, voice()), 2),
-    "voice, silence": ((voice(), SILENCE), 1),
-    "music, voice": ((melody(), voice()), 2),
-    "tone, noise, voice": ((0.5 * np.sin(np.arange(2 * RATE) * 0.03), noise(0.1, 1), voice()), 3),
-    "voice, the same louder": ((0.5 * voice(), voice()), 1),
-    "silence, noise": ((SILENCE, noise(0.1, 1)), 2),
-    "silence, silence": ((SILENCE, SILENCE), 1),
+    "silence, voice": (lambda: (SILENCE, voice()), 2),
+    "voice, silence": (lambda: (voice(), SILENCE), 1),
+    "music, voice": (lambda: (melody(), voice()), 2),
+    "tone, noise, voice": (lambda: (0.5 * np.sin(np.arange(2 * RATE) * 0.03), noise(0.1, 1), voice()), 3),
+    "voice, the same louder": (lambda: (0.5 * voice(), voice()), 1),
+    "silence, noise": (lambda: (SILENCE, noise(0.1, 1)), 2),
+    "silence, silence": (lambda: (SILENCE, SILENCE), 1),
 }
 
 
 @pytest.mark.parametrize("name", TRACKS)
 def test_the_track_with_a_voice_is_taken(tmp_path: Path, name: str) -> None:
-    tracks, place = TRACKS[name]
+    make, place = TRACKS[name]
+    tracks = make()
     path = join(tmp_path / "a.mkv", *tracks)
     sound = read_sound(path)
     assert f"track {place} was taken" in sound.choices[0]

@@ -81,6 +81,15 @@ def test_later_sound_changes_nothing_and_no_sound_is_nothing() -> None:
     assert speech_probability(np.empty(0, np.float32)).shape == (0,)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_sample_that_is_no_number_is_forgotten(value: float) -> None:
+    sound = spoken(4.0).copy()
+    sound[5000] = value
+    likely = speech_probability(sound)
+    assert np.isfinite(likely).all()
+    assert (likely[40:] > 0.5).mean() > 0.9
+
+
 def test_long_sound_says_meanwhile_that_it_lives() -> None:
     beats: list[int] = []
     speech_probability(np.zeros(60 * SAMPLE_RATE_HZ, np.float32), lambda: beats.append(1))
