@@ -1,7 +1,6 @@
 """Track the pitch of a voice: Boersma's (1993) autocorrelation method, with a Viterbi path through the candidates.
 
-YIN per frame makes octave errors that the path corrects; pYIN costs ten times as much. Used by the audio extractor,
-and to choose a sound track with a voice.
+YIN per frame makes octave errors that the path corrects; pYIN costs ten times as much.
 """
 
 from __future__ import annotations
