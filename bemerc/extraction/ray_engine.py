@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -186,7 +187,7 @@ def _connect(address: str | None) -> Callable[[], None]:
         return lambda: None
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     named = address or os.environ.get("RAY_ADDRESS") or "local"
-    connected = contextlib.ExitStack()
+    connected, on_sigterm = contextlib.ExitStack(), signal.getsignal(signal.SIGTERM)
     # What dies on a node Ray prints on the standard output, which is for what the command prints, JSON say.
     connected.enter_context(contextlib.redirect_stdout(sys.stderr))
     try:
@@ -202,6 +203,8 @@ def _connect(address: str | None) -> Callable[[], None]:
             f"No connection to the Ray cluster {printable(named, 200)} ({reason.rstrip('.')}). The address is HOST:PORT of its "
             "head node (see 'ray status' there), and Ray and Python must be the same as here."
         ) from None
+    with contextlib.suppress(ValueError):  # another thread than the main one
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack and aborts
     connected.callback(ray.shutdown)
     return connected.close
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -144,6 +146,23 @@ def test_a_node_that_goes_and_one_that_comes(
     thread.join()
     assert outcome.complete == 6
     assert (tmp_path / "face.h5").read_bytes() == plain
+
+
+def test_sigterm_ends_the_command_with_a_sentence(
+    cluster: Any, nodes: list[Any], jobs: list[Job], tmp_path: Path
+) -> None:
+    assert isinstance(jobs[0].path, Path)
+    options = ["--out", str(tmp_path), "--engine", "ray", "--ray-address", cluster.address]
+    command = [sys.executable, "-m", "bemerc", "extract", str(jobs[0].path.parent), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not measuring():  # from here on it is connected
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, "Stopped (SIGTERM)" in errors) == (143, True), errors
 
 
 def test_a_clip_that_crashes_its_worker_is_not_tried_again_and_again(
