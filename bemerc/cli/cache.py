@@ -38,7 +38,7 @@ def info(
     from bemerc.cache import caches_at, open_cache, summary
     from bemerc.extraction.validate import describe_cache
 
-    summaries, broken = [], []
+    summaries, broken, shown = [], [], False
     for file in caches_at(path).values():
         try:
             with open_cache(file) as cache:
@@ -47,11 +47,12 @@ def info(
                     summaries.append(summary(cache) | about)
                 else:
                     typer.echo(describe_cache(cache) + "\n" if columns else "\n".join(_short(cache)))
+                    shown = True
         except BemercError as error:  # the others are shown all the same
             broken.append(str(error))
     if json:
         output.print_json(summaries)
-    elif not columns:
+    elif not columns and shown:
         typer.echo("Each column's numbers: --columns. Every reason and note: --json.")
     if broken:
         raise BemercError("\n".join(broken))
@@ -117,6 +118,8 @@ def validate(
     from bemerc.cache import caches_at, open_cache
     from bemerc.extraction import validate as validation
 
+    if not deep and (manifest is not None or video_dir is not None or store is not None):
+        raise typer.BadParameter("--manifest, --video-dir and --store say what --deep compares with: add --deep")
     files = caches_at(path)
     clips = _clips_of(path, manifest, video_dir) if deep else None
     reports = []

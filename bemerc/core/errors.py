@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 
@@ -24,6 +26,9 @@ class MachineError(BemercError):
     """
 
 
+_IN_THE_WAY = {os.strerror(number) for number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)}
+
+
 class DiskError(MachineError):
     """A disk operation failed: full, read-only, not permitted, a folder in the way. Existing files are unchanged.
 
@@ -31,9 +36,10 @@ class DiskError(MachineError):
     """
 
     def __init__(self, path: Path, doing: str, reason: str) -> None:
-        super().__init__(
-            f"{path}: {doing} ({reason}). See that the disk has room and may be written, then run the same command again."
-        )
+        way = "See that the disk has room and may be written, then run the same command again."
+        if reason in _IN_THE_WAY:
+            way = "A file is where a folder is wanted, or the other way round: name another place."
+        super().__init__(f"{path}: {doing} ({reason}). {way}")
         self.path, self.reason = path, reason
 
 

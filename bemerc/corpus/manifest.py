@@ -157,6 +157,10 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], labels: Sequence
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest, and check keys, types and ranges of every line; CorpusError with the number of a line that is
     wrong."""
+    if path.is_dir():
+        within = path / "manifest.jsonl"
+        way = f"Name {printable(within, 1000)}." if within.is_file() else "A folder of clips is named by --video-dir."
+        raise CorpusError(f"{printable(path)}: this is a folder, and a manifest is a file, manifest.jsonl. {way}")
     try:
         lines = read_json_lines(path, MAX_LINE_BYTES)
         first = next(lines, None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bemerc.behavior.describe import description, rules
 from bemerc.behavior.tokens import file
+from bemerc.core import atomic
 from bemerc.core.jsonfile import read_json
 from bemerc.corpus.manifest import read_manifest
 from bemerc.language.inputs import variants
@@ -39,4 +40,5 @@ def run(project: Project, tensorboard: Path | None = None) -> loop.Epoch | None:
 def _empty(folder: Path) -> None:
     """An empty folder, also where a model of before lies: DVC wants one, and nothing may start from a stale model."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with atomic.disk(folder, "cannot be made"):
+        folder.mkdir(parents=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bemerc.cache import KINDS, Kind, caches_at, open_cache
+from bemerc.core import atomic
 from bemerc.core.config import Source
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.objects import Url
@@ -195,7 +196,8 @@ def _given(caches: Path, source: Path | None, asr: str | None, out: Path) -> Mea
         raise BemercError(
             f"{caches}: none of its {len(ids)} utterances (such as '{some}') is among the clips in {source}."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    with atomic.disk(out, "cannot be made"):
+        out.mkdir(parents=True, exist_ok=True)
     return Measured(manifest, {kind: opened.get(kind) for kind in KINDS}, (), not_transcribed)
 
 

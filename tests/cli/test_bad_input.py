@@ -264,3 +264,17 @@ def test_landmarks_can_be_dropped_later_and_stay_dropped(tmp_path: Path) -> None
     answer = bemerc("extract", "--video-dir", clips, "--out", out, *workers, "--landmarks")
     assert "2 of 2 utterances were measured (face only)" in answer.stdout
     assert stored_landmarks(out)
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
+    face_cache(tmp_path / "features" / "face.h5")
+    (tmp_path / "file").touch()
+    features = ("--caches", "features")
+    for arguments, says in (
+        (("describe", *features, "--out", "file"), "a folder is wanted"),
+        (("cache", "export", "features", "file", "--to", "csv"), "a folder is wanted"),
+        (("view", "features", "--manifest", "."), "a manifest is a file"),
+    ):
+        answer = bemerc(*arguments, cwd=tmp_path)
+        assert (answer.returncode, says in answer.stderr) == (1, True), answer.stderr
+    assert bemerc("cache", "validate", "features", "--manifest", "nope", cwd=tmp_path).returncode == 2

@@ -106,6 +106,8 @@ def test_help_has_an_example_that_names_options_that_exist(command: list[str]) -
         (["prepare"], "the sample is not there yet"),
         (["train", "--stage", "2"], "no manifest here"),
         (["corpus", "check", "meld", "--params", "none.yaml"], "no such params file"),
+        (["view", "nothing.h5"], "no frame cache here"),
+        (["view", ".", "--manifest", "."], "no frame cache in this folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -31,12 +31,12 @@ NONE: Array = np.empty(0)
 
 def cuts(face: Features | None, pose: Features | None) -> Array:
     """The times in seconds at which a shot begins, the first one left out, in order; (0,) without any."""
-    of_face, seen_s = (np.empty(0), np.empty(0)) if face is None else (_leaps(face, LEAP), _seen_s(face))
+    of_face, face_s = (np.empty(0), np.empty(0)) if face is None else (_leaps(face, LEAP), _face_times_s(face))
     if pose is None or not len(pose.timestamps_s):
         return of_face
     # Shoulders slip more often than faces, and are measured less often: they count where no face is in sight.
     near_s = 2 * events.frame_s(pose.timestamps_s)
-    alone = [time_s for time_s in _leaps(pose, BODY_LEAP) if not (np.abs(seen_s - time_s) <= near_s).any()]
+    alone = [time_s for time_s in _leaps(pose, BODY_LEAP) if not (np.abs(face_s - time_s) <= near_s).any()]
     return np.sort(np.concatenate([of_face, alone]))
 
 
@@ -67,7 +67,7 @@ def _leaps(frames: Features, limits: Mapping[str, float]) -> Array:
     return np.asarray(frames.timestamps_s[there][1:][leaps], np.float64)
 
 
-def _seen_s(face: Features) -> Array:
+def _face_times_s(face: Features) -> Array:
     """When the face was measured."""
     there = np.isfinite(face.column("face_x")) if "face_x" in face.columns else np.zeros(len(face.values), bool)
     return np.asarray(face.timestamps_s[there], np.float64)

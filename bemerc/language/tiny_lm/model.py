@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bemerc.core import atomic
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import bar, transformers_quiet
 from bemerc.language.tiny_lm import drills as pretraining
@@ -105,8 +106,9 @@ def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out
         torch.manual_seed(params.seed)
         model = LlamaForCausalLM(config(params, tokenizer))
         _carry_values_through(model)
+    with atomic.disk(out, "cannot be made"):  # before the work
+        out.mkdir(parents=True, exist_ok=True)
     losses = _train(model, _stream(texts, tokenizer), _encode(drills, tokenizer), params)
-    out.mkdir(parents=True, exist_ok=True)
     with transformers_quiet():
         model.save_pretrained(out)
     tokenizer.save_pretrained(out)
