@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from bemerc.cache import open_cache as open_cache
 from bemerc.core import config
 from bemerc.core.errors import BemercError
-from bemerc.core.objects import place
+from bemerc.core.objects import location
 from bemerc.extraction.engine import RayWorkers
 from bemerc.pipeline import clips
 from bemerc.pipeline.clips import Measured as Measured
@@ -77,8 +77,8 @@ def extract(
     if ray_address is not None and engine != "ray":
         raise BemercError("An address of a Ray cluster is named, and the engine is local: add --engine ray.")
     return clips.extract(
-        place(source),
-        None if out is None else place(out),
+        location(source),
+        None if out is None else location(out),
         _source(params),
         only=only,
         workers=RayWorkers(workers, ray_address) if engine == "ray" else workers,

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from bemerc.cache import open_cache
 from bemerc.corpus.manifest import read_manifest
 from bemerc.extraction.face.action_units import COLUMNS, UNITS, from_landmarks
-from bemerc.sample.truth import read_intensities
 from benchmarks.control_measures import unit_agreement
+from benchmarks.sample_truth import read_intensities
 from fits.action_units import clip_landmarks, read_openface
 from fits.face_warps import Look, Portrait, draw
 from fits.photographs import CROP, Finder, meshed

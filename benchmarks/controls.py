@@ -31,7 +31,6 @@ from bemerc.corpus.manifest import Manifest, read_manifest, write_manifest
 from bemerc.evaluate import baselines, evaluation, metrics, results, test_set
 from bemerc.language.inputs import prompts
 from bemerc.language.predict.records import read_predictions
-from bemerc.sample.truth import read_intensities
 from benchmarks import control_measures as measures
 from benchmarks.pipeline_steps import (
     CORPUS_STEPS,
@@ -46,6 +45,7 @@ from benchmarks.pipeline_steps import (
     where,
     write_params,
 )
+from benchmarks.sample_truth import read_intensities
 
 VARIANTS = ("T", "TV", "TVB")
 REGRESSIONS = ("words", "window", "words + tokens", "window + tokens")

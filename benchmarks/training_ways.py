@@ -3,6 +3,7 @@ libraries."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -270,8 +271,15 @@ def generated(world: World, example: encoding.Example) -> tuple[float, int, str]
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
         )
-        answer = prompts.read_label(tokenizer.decode(written[0], skip_special_tokens=True), world.of.labels) or ""
+        answer = read_label(tokenizer.decode(written[0], skip_special_tokens=True), world.of.labels) or ""
         return time.process_time() - start, written.shape[1], answer
+
+
+def read_label(text: str, labels: Sequence[str]) -> str | None:
+    """The way back: the label that a generated answer opens with, as a word of its own, or None; never a guess."""
+    answer = text.strip().casefold()
+    matching = [label for label in labels if re.match(re.escape(label.casefold()) + r"(?!\w)", answer)]
+    return max(matching, key=len) if matching else None
 
 
 def numerics(world: World, count: int = 8) -> dict[str, float]:

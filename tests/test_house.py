@@ -98,6 +98,11 @@ def test_a_module_imports_only_what_its_folder_may(path: Path) -> None:
     assert not others, f"{name} imports {sorted(others)}; bemerc/{folder} may import {sorted(allowed)}"
 
 
+def test_no_module_has_more_than_400_lines() -> None:
+    lines = {module_name(path): path.read_text(encoding="utf-8").count("\n") for path in MODULES}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
 def test_only_one_module_of_the_language_wing_reads_clips() -> None:
     """The vision-language teacher does; whatever trains and predicts runs where no video library is installed."""
     readers = {module_name(p) for p in MODULES if any(i.split(".")[0] == "media" for i in bemerc_imports(p))}

@@ -89,7 +89,7 @@ def _learn(network: Any, tokenizer: Any, eyes: Any, answer: str, steps: int) -> 
         picture = np.full((48, 64, 3), rng.integers(0, 255, 3), np.uint8)
         seen = eyes(images=[picture], return_tensors="pt")
         question = "".join(rng.choice(list("abcdefgh .,\n"), rng.integers(5, 120)))
-        asked = qwen.encode(tokenizer, [question], qwen.places(seen, eyes.merge_size), mark)
+        asked = qwen.encode(tokenizer, [question], qwen.position_counts(seen, eyes.merge_size), mark)
         ids = torch.tensor([asked + target])
         labels = torch.tensor([[-100] * len(asked) + target])
         found = network(

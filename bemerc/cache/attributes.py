@@ -62,16 +62,16 @@ def _messages(file: IO[bytes], root: int) -> Iterator[tuple[int, int, bytes]]:
         if number >= _MOST_BLOCKS:
             raise ValueError("its header has too many parts")
         block = _bytes(file, at, min(length, _MOST_BLOCK_BYTES))
-        place = 0
-        while place + head <= length:
-            kind, size, marks = _unpacked(form, block, place)
-            data = block[place + head : place + head + size]
+        offset = 0
+        while offset + head <= length:
+            kind, size, marks = _unpacked(form, block, offset)
+            data = block[offset + head : offset + head + size]
             if kind == _CONTINUATION:
                 address, block_bytes = _unpacked("QQ", data)
                 # Parts of the newer kind begin with a mark and end with a checksum.
                 blocks.append((address + 4, block_bytes - 8) if new else (address, block_bytes))
             yield kind, marks, data
-            place += head + size
+            offset += head + size
 
 
 def _checked(file: IO[bytes], flags: int, data: bytes) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def h5_errors(path: Path, what: str, again: str) -> Iterator[None]:
     try:
         yield
     except JsonError as error:
-        raise CacheError(f"{path}: {what} ({error.path}: {error.reason}). {again}") from None
+        raise DamagedCacheError(f"{what} ({error.path}: {error.reason}). {again}", path=path) from None
     except BemercError:
         raise
     except OSError as error:
@@ -61,9 +61,9 @@ def h5_errors(path: Path, what: str, again: str) -> Iterator[None]:
             raise BusyError(path) from None
         if error.errno not in _DAMAGE_ERRNOS:
             raise DiskError(path, "cannot be read", _system_message(error)) from None
-        raise CacheError(f"{path}: {what} ({_first_line(error)}). {again}") from None
+        raise DamagedCacheError(f"{what} ({_first_line(error)}). {again}", path=path) from None
     except _DAMAGE as error:
-        raise CacheError(f"{path}: {what} ({_first_line(error)}). {again}") from None
+        raise DamagedCacheError(f"{what} ({_first_line(error)}). {again}", path=path) from None
 
 
 def _system_message(error: OSError) -> str:
@@ -76,19 +76,23 @@ def _first_line(error: BaseException) -> str:
     return printable((str(error).strip("'\"") or type(error).__name__).splitlines()[0])
 
 
+class DamagedCacheError(CacheError):
+    """A file of ours is damaged: no readable HDF5, or something in it is missing or contradicts the rest."""
+
+
 class GuardedFile(Closeable):
     """An HDF5 file open for reading, every part of which is checked before it is read.
 
     kind    what it should be, for messages: "frame cache"
     again   the sentence on how to make it anew
-    absent  the message where there is no file
+    missing the message where there is no file
     Raises CacheError, BusyError, DiskError.
     """
 
-    def __init__(self, path: Path, kind: str, again: str, absent: str) -> None:
+    def __init__(self, path: Path, kind: str, again: str, missing: str) -> None:
         self.path, self.kind, self.again = path, kind, again
         if not path.is_file():
-            raise CacheError(f"{path}: {absent}")
+            raise CacheError(missing, path=path, missing=True)
         with h5_errors(path, "this is not a readable HDF5 file", again):
             self.file = h5py.File(path, "r")
             self._size = path.stat().st_size
@@ -107,7 +111,11 @@ class GuardedFile(Closeable):
 
     def damaged(self, what: str) -> CacheError:
         """``what`` as an error, with the file's name and how to make it anew."""
-        return CacheError(f"{self.path}: {what} {self.again}")
+        return DamagedCacheError(f"{what} {self.again}", path=self.path)
+
+    def refusal(self, what: str) -> CacheError:
+        """``what`` as an error: something that no writer of ours does."""
+        return CacheError(f"{what} It is refused.", path=self.path)
 
     def attribute(self, name: str) -> Any:
         """A text or a number (int or float) by name; None where it is missing. CacheError for anything else."""
@@ -139,16 +147,12 @@ class GuardedFile(Closeable):
         for end in range(1, len(parts) + 1):
             link = self.file.get("/".join(parts[:end]), getlink=True)
             if link is not None and not isinstance(link, h5py.HardLink):
-                raise CacheError(
-                    f"{self.path}: '{name}' is a link to somewhere else, which a {self.kind} never holds. It is refused."
-                )
+                raise self.refusal(f"'{name}' is a link to somewhere else, which a {self.kind} never holds.")
         dataset = self.file.get(name)
         if not isinstance(dataset, h5py.Dataset):
             raise self.damaged(f"the dataset '{name}' is missing.")
         if dataset.external or dataset.is_virtual:
-            raise CacheError(
-                f"{self.path}: '{name}' keeps its data in another file, which a {self.kind} never does. It is refused."
-            )
+            raise self.refusal(f"'{name}' keeps its data in another file, which a {self.kind} never does.")
         self._check_size(name, dataset)
         return dataset
 
@@ -161,13 +165,13 @@ class GuardedFile(Closeable):
             part < all_ for part, all_ in zip((dataset.chunks or dataset.shape)[1:], dataset.shape[1:], strict=True)
         )
         if not set(filters) <= _FILTERS or len(set(filters)) < len(filters) or across:
-            raise CacheError(f"{self.path}: '{name}' is packed in a way that a {self.kind} never uses. It is refused.")
+            raise self.refusal(f"'{name}' is packed in a way that a {self.kind} never uses.")
         room = self._size * _MOST_SHRINK + _SLACK_BYTES
         chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
         if dataset.size * dataset.dtype.itemsize > room or chunk > _MOST_CHUNK_BYTES:
-            raise CacheError(
-                f"{self.path}: '{name}' claims the shape {dataset.shape}, in pieces of {dataset.chunks}: more than a file of "
-                f"{self._size} bytes can hold. It is refused."
+            raise self.refusal(
+                f"'{name}' claims the shape {dataset.shape}, in pieces of {dataset.chunks}: more than a file of "
+                f"{self._size} bytes can hold."
             )
 
     def read(self, name: str, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
@@ -175,8 +179,9 @@ class GuardedFile(Closeable):
         width = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
         if (rows.stop - rows.start) * width > MOST_READ_BYTES:
             raise CacheError(
-                f"{self.path}: {rows.stop - rows.start} rows of '{name}' at once are more than the {MOST_READ_BYTES >> 30} GiB that "
-                "are read. Cut the clip into parts."
+                f"{rows.stop - rows.start} rows of '{name}' at once are more than the {MOST_READ_BYTES >> 30} GiB that "
+                "are read. Cut the clip into parts.",
+                path=self.path,
             )
         for start in range(rows.start, rows.stop, dataset.chunks[0]) if dataset.chunks and width else ():
             self._check_chunk(name, dataset, start)
@@ -188,9 +193,7 @@ class GuardedFile(Closeable):
         stored = dataset.id.get_chunk_info_by_coord(at).size
         whole = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if stored > whole + whole // 100 + 1024:
-            raise CacheError(
-                f"{self.path}: a piece of '{name}' takes {stored} bytes, and holds {whole} at most. It is refused."
-            )
+            raise self.refusal(f"a piece of '{name}' takes {stored} bytes, and holds {whole} at most.")
 
     def whole(self, name: str) -> NDArray[Any]:
         """All of a dataset of at most MOST_HEAD_BYTES."""
@@ -236,9 +239,7 @@ class GuardedFile(Closeable):
                 raise self.damaged(f"'{name}' is not UTF-8 ({error}).") from None
 
     def _too_large(self, name: str, size: int, most: int) -> CacheError:
-        return CacheError(
-            f"{self.path}: '{name}' takes {size} bytes, and {most >> 20} MiB is the most that is read of it. It is refused."
-        )
+        return self.refusal(f"'{name}' takes {size} bytes, and {most >> 20} MiB is the most that is read of it.")
 
     def pairs(self, name: str, second: str, of_cache: Mapping[str, int] = MappingProxyType({})) -> TextTable:
         """id -> text of a group of two rows, ``ids`` and ``second``. ``of_cache``: the cache's ids and their positions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,9 @@ def caches_at(path: Path) -> dict[str, Path]:
         del caches["speech"]
     if not caches:
         names = ", ".join(f"{m}.h5" for m in KINDS)
-        raise CacheError(f"{path}: there is no frame cache in this folder ({names}). {_where_else(path)}")
+        raise CacheError(
+            f"there is no frame cache in this folder ({names}). {_where_else(path)}", path=path, missing=True
+        )
     return caches
 
 
@@ -61,11 +64,11 @@ def open_guarded(path: Path) -> GuardedFile:
     if path.is_dir():
         caches = [printable(path / f"{kind}.h5", 1000) for kind in KINDS if (path / f"{kind}.h5").is_file()]
         way = f"Name a cache in it: {', '.join(caches)}." if caches else f"It has none. {_where_else(path)}"
-        raise CacheError(f"{path}: this is a folder and no frame cache. {way}")
+        raise CacheError(f"this is a folder and no frame cache. {way}", path=path)
     if path.suffix.lower() != ".h5" and path.is_file() and not h5py.is_hdf5(path):
-        raise CacheError(f"{path}: this is no frame cache, which is an HDF5 file. {_where_else(path)}")
-    absent = "there is no frame cache here."
-    return GuardedFile(path, _KIND, AGAIN, absent if path.exists() else f"{absent} {_where_else(path)}")
+        raise CacheError(f"this is no frame cache, which is an HDF5 file. {_where_else(path)}", path=path)
+    message = "there is no frame cache here."
+    return GuardedFile(path, _KIND, AGAIN, message if path.exists() else f"{message} {_where_else(path)}")
 
 
 def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
@@ -78,17 +81,13 @@ def open_cache(path: Path | str, modality: Kind | None = None) -> FrameCache:
     return _opened(Path(path), modality, parts=True)
 
 
-def _open_part(path: Path, modality: Kind | None) -> FrameCache:
-    return _opened(path, modality, parts=False)
-
-
 def _opened(path: Path, modality: Kind | None, *, parts: bool) -> FrameCache:
     file = open_guarded(path)
     try:
         with h5_errors(path, "this cache is damaged", AGAIN):
             if parts and INDEX in file:
                 check_head(file, modality, INDEX_VERSION)
-                return PartedCache.open(file, modality, _open_part)
+                return PartedCache.open(file, modality, partial(_opened, parts=False))
             return FrameCache(path, file, modality)
     except BaseException:
         file.close()

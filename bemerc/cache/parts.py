@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from bemerc.cache import checksum
 from bemerc.cache.guard import GuardedFile
-from bemerc.cache.read import AGAIN, FrameCache
+from bemerc.cache.read import FrameCache
 from bemerc.cache.read_checks import in_order
 from bemerc.cache.schema import KINDS, NO_POINT, Features, Kind, PackedLandmarks
-from bemerc.core.errors import CacheError
 from bemerc.core.terminal import printable
 
 INDEX, PART_CLIPS = "parts", "part_clips"
@@ -124,7 +123,7 @@ class PartedCache(FrameCache):
     def _check(self) -> None:
         heads = {(part.modality, part.extractor, part._params_text, part.rate, part.columns) for part in self._parts}
         if len(heads) != 1 or not in_order(self.ids, self.group):
-            raise CacheError(f"{self.path}: its parts do not belong together. {AGAIN}")
+            raise self._file.damaged("its parts do not belong together.")
 
     def _part(self, id_: str) -> FrameCache:
         return self._parts[bisect.bisect_right(self._starts, self._at(id_)) - 1]

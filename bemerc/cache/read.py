@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import checksum
-from bemerc.cache.guard import GuardedFile, h5_errors
+from bemerc.cache.guard import DamagedCacheError, GuardedFile, h5_errors
 from bemerc.cache.read_checks import check_head, check_shapes, params_of, rate_of
 from bemerc.cache.schema import (
     MOST_HZ,
@@ -126,7 +126,9 @@ class FrameCache(Closeable):
         features = self.unchecked(id_)
         fault = clock_fault(features.timestamps_s)
         if fault:
-            raise CacheError(f"{self.path}: the rows of '{printable(id_)}' cannot be used. {fault} {AGAIN}")
+            raise DamagedCacheError(
+                f"the rows of '{printable(id_)}' cannot be used. {fault} {AGAIN}", path=self.path, name=id_
+            )
         return features
 
     def unchecked(self, id_: str) -> Features:
@@ -210,7 +212,12 @@ class FrameCache(Closeable):
 
     def _at(self, id_: str) -> int:
         if id_ not in self._position:
-            raise CacheError(f"{self.path}: there is no utterance '{printable(id_)}' among its {len(self.ids)}.")
+            raise CacheError(
+                f"there is no utterance '{printable(id_)}' among its {len(self.ids)}.",
+                path=self.path,
+                name=id_,
+                missing=True,
+            )
         return self._position[id_]
 
     def _rows(self, id_: str) -> slice:

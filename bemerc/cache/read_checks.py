@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bemerc.cache.guard import GuardedFile
+from bemerc.cache.guard import DamagedCacheError, GuardedFile
 from bemerc.cache.schema import KINDS, MOST_HZ, SCHEMA, SCHEMA_VERSION, Kind, split_other
 from bemerc.core.errors import CacheError
 from bemerc.core.jsonfile import parse_json
@@ -23,23 +23,31 @@ def check_head(file: GuardedFile, modality: Kind | None, readable: int = SCHEMA_
     """CacheError unless the file says that it is a frame cache of this schema version (and of ``modality``)."""
     if file.attribute("schema") != SCHEMA:
         raise CacheError(
-            f"{file.path}: this HDF5 file is not a frame cache (its schema is {printable(file.attribute('schema'))!r}, not {SCHEMA!r})."
+            f"this HDF5 file is not a frame cache (its schema is {printable(file.attribute('schema'))!r}, not {SCHEMA!r}).",
+            path=file.path,
+            name=printable(file.attribute("schema")),
         )
     version = file.attribute("schema_version")
     if version != readable:
         raise CacheError(
-            f"{file.path}: this cache has schema version {printable(version)}; this bemerc reads version {readable}. Extract it "
-            "again, which reads the clips anew."
+            f"this cache has schema version {printable(version)}; this bemerc reads version {readable}. Extract it "
+            "again, which reads the clips anew.",
+            path=file.path,
+            name=printable(version),
         )
     missing = [n for n in ("modality", "rate", "extractor", "params", "contents") if file.attribute(n) is None]
     if missing:
         raise file.damaged(f"this cache lacks the attributes {', '.join(missing)}.")
     actual = file.attribute("modality")
     if actual not in KINDS:
-        raise CacheError(f"{file.path}: the modality {printable(actual)!r} is none of {', '.join(KINDS)}.")
+        raise CacheError(
+            f"the modality {printable(actual)!r} is none of {', '.join(KINDS)}.", path=file.path, name=str(actual)
+        )
     if modality is not None and actual != modality:
         raise CacheError(
-            f"{file.path}: this cache holds {actual}, and {modality} is wanted here. Name the {modality} cache."
+            f"this cache holds {actual}, and {modality} is wanted here. Name the {modality} cache.",
+            path=file.path,
+            name=actual,
         )
 
 
@@ -85,7 +93,7 @@ def check_shapes(cache: FrameCache, again: str) -> None:
     if cache.has_landmarks:
         faults += _landmark_faults(cache, total)
     if faults:
-        raise CacheError(f"{cache.path}: this cache contradicts itself: {'; '.join(faults)}. {again}")
+        raise DamagedCacheError(f"this cache contradicts itself: {'; '.join(faults)}. {again}", path=cache.path)
 
 
 def in_order(ids: Sequence[str], group: str) -> bool:

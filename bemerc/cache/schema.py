@@ -82,7 +82,7 @@ class Features:
     def column(self, name: str) -> NDArray[np.float32]:
         """The (T,) series of one column; CacheError if there is no such column."""
         if name not in self.columns:
-            raise CacheError(f"There is no column '{name}'; the columns are {', '.join(self.columns)}.")
+            raise CacheError(f"There is no column '{name}'; the columns are {', '.join(self.columns)}.", name=name)
         return self.values[:, self.columns.index(name)]
 
 

@@ -145,7 +145,7 @@ def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Man
     """The clips that caches were measured of."""
     corpus = corpus_of(path, manifest, video_dir)
     if corpus is None:
-        raise BemercError(f"{path}: which clips was it measured of? Name them with --video-dir or --manifest.")
+        raise BemercError("which clips was it measured of? Name them with --video-dir or --manifest.", path=path)
     return corpus
 
 
@@ -165,7 +165,7 @@ def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Man
 def _store(cache: Path, named: Path | None) -> Path | None:
     """The store that belongs to a cache: features/store beside it, or data/store above data/cache."""
     if named is not None and not named.is_dir():
-        raise BemercError(f"{named}: there is no such extraction store.")
+        raise BemercError("there is no such extraction store.", path=named, missing=True)
     folder = cache.absolute().parent
     return named or next((up / "store" for up in (folder, folder.parent) if (up / "store").is_dir()), None)
 
@@ -194,7 +194,7 @@ def recompute(
     from bemerc.extraction import recompute
 
     if out is not None and (out / "face.h5").exists():
-        raise BemercError(f"{out / 'face.h5'}: there is a cache already. Name another folder with --out.")
+        raise BemercError("there is a cache already. Name another folder with --out.", path=out / "face.h5")
     result = recompute.run(path, None if out is None else out / "face.h5", task)
     written = None if out is None else out / "face.h5"
     if json:

@@ -14,7 +14,7 @@ from bemerc.cli.options import (
     ClipSource,
     ClipSourceDir,
     OutDir,
-    OutPlace,
+    OutLocation,
     ParamsFile,
     RetryFailed,
     Settings,
@@ -26,7 +26,7 @@ from bemerc.cli.options import (
     source_of,
 )
 from bemerc.core.errors import BemercError
-from bemerc.core.objects import Url, place
+from bemerc.core.objects import Url, location
 from bemerc.core.terminal import printable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def register(app: App) -> None:
 def extract(
     source: ClipSource = None,
     video_dir: ClipSourceDir = None,
-    out: OutPlace = None,
+    out: OutLocation = None,
     policy: Annotated[
         Literal["speaking", "largest", "longest", "left", "right", "network"] | None,
         typer.Option(
@@ -131,7 +131,7 @@ def extract(
 
     given = source_of(source, video_dir)
     assert given is not None
-    path, there = place(given), None if out is None else place(out)
+    path, there = location(given), None if out is None else location(out)
     if slurm is not None:
         _print_job_script(slurm, workers, [*([f"partition={partition}"] if partition else []), *(sbatch or [])])
         return
@@ -331,7 +331,7 @@ def _described_json(result: "ClipDescriptions", table: Path) -> dict[str, Any]:
     for u in output.in_order(result.measured.manifest.utterances):
         one = result.descriptions.get(u.id)
         about = {"description": None if one is None else asdict(one), "dropped": result.dropped.get(u.id)}
-        rows.append(output.utterance_facts(u) | about | {"events": events.get(u.id, [])})
+        rows.append(output.utterance_fields(u) | about | {"events": events.get(u.id, [])})
     return {"utterances": rows, "file": str(result.file), "table": str(table)}
 
 

@@ -47,13 +47,13 @@ def build(
     from bemerc.pipeline.project import Project
 
     project = Project(read_params(params, settings), data=manifest.parent)
-    place, made = conflict_build.run(project, manifest, tokens, out, or_empty=or_empty)
+    path, made = conflict_build.run(project, manifest, tokens, out, or_empty=or_empty)
     if json:
-        output.print_json({"conflict": str(place), "items": len(made.items), "cuts": made.cuts, **made.made})
+        output.print_json({"conflict": str(path), "items": len(made.items), "cuts": made.cuts, **made.made})
         return
-    for side, facts in made.made["predictors"].items():
+    for side, about in made.made["predictors"].items():
         typer.echo(
-            f"{side} alone: balanced accuracy {facts['accuracy']:.3f} on dev, {facts['chance']:.3f} by chance (p = {facts['p_value']:.2g})"
+            f"{side} alone: balanced accuracy {about['accuracy']:.3f} on dev, {about['chance']:.3f} by chance (p = {about['p_value']:.2g})"
         )
     for split, ways in made.made["counts"].items():
         for way, subsets in ways.items():
@@ -62,7 +62,7 @@ def build(
         typer.echo("left out: " + ", ".join(f"{n:,} {reason}" for reason, n in made.made["left_out"].items()))
     if "nothing" in made.made:
         typer.echo(f"There is no conflict. {made.made['nothing']}")
-    typer.echo(f"{len(made.items):,} conflict items are in {place}")
+    typer.echo(f"{len(made.items):,} conflict items are in {path}")
 
 
 @conflict_app.command()

@@ -101,7 +101,7 @@ def _annotations(
     from bemerc.pipeline import annotations
 
     if corpus is None:
-        raise BemercError(f"{path}: whose words and clips are these? Name them with --manifest or --video-dir.")
+        raise BemercError("whose words and clips are these? Name them with --manifest or --video-dir.", path=path)
     folder = path if path.is_dir() else path.parent
     predictions = predictions_beside(predictions, [folder, corpus.folder])
     with ExitStack() as stack:

@@ -9,7 +9,7 @@ from bemerc.cli import output
 from bemerc.cli.app import App
 from bemerc.cli.options import AsJson, DataDir, ModelsDir, ParamsFile, Settings, read_params, text_of
 from bemerc.core.errors import BemercError
-from bemerc.core.objects import Url, place
+from bemerc.core.objects import Url, location
 from bemerc.core.terminal import printable
 
 
@@ -57,7 +57,7 @@ def forget(
     from bemerc.pipeline import forget, forget_features, forget_remote
     from bemerc.pipeline.project import Project
 
-    given = place(text) if (text := features or out) else None
+    given = location(text) if (text := features or out) else None
     there = given if isinstance(given, Url) else None
     folder = None if given is None else forget_remote.folder_of(given)
     if features is not None and folder is not None:
@@ -67,8 +67,9 @@ def forget(
         project = Project(read_params(params, settings), data, models, results, folder, store)
         if not project.manifest_file.exists():
             raise BemercError(
-                f"{project.manifest_file}: there is no manifest here. Go to the project's folder, or name it with --data; "
-                f"of features that were made of clips name their folder: bemerc forget {printable(whom, 100)} --features features"
+                f"there is no manifest here. Go to the project's folder, or name it with --data; "
+                f"of features that were made of clips name their folder: bemerc forget {printable(whom, 100)} --features features",
+                path=project.manifest_file,
             )
         done = forget.run(project, whom, really=yes, out=there)
     if json:

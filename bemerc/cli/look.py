@@ -128,7 +128,9 @@ def view(
         of = {cache.modality: cache for cache in there}
         opened = {m: of[m] for m in MODALITIES if m in of}
         if not opened:
-            raise BemercError(f"{features}: the page shows {', '.join(MODALITIES)}, and here is {', '.join(of)} alone.")
+            raise BemercError(
+                f"the page shows {', '.join(MODALITIES)}, and here is {', '.join(of)} alone.", path=features
+            )
         corpus = corpus_of(features, manifest, video_dir)
         named = corpus is not None
         if corpus is None:

@@ -64,7 +64,7 @@ OutDir = Annotated[
         help="Folder for what is made. Default: features, features/NAME for a single clip.",
     ),
 ]
-OutPlace = Annotated[
+OutLocation = Annotated[
     str | None,
     typer.Option(
         "--out",

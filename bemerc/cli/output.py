@@ -45,7 +45,7 @@ def utterance_line(u: "Utterance", width: int = 0) -> str:
     return f"{printable(u.id):<{width}}  {when}{who}{words}".rstrip()
 
 
-def utterance_facts(u: "Utterance") -> dict[str, Any]:
+def utterance_fields(u: "Utterance") -> dict[str, Any]:
     """The same for programs."""
     keys = ("id", "dialogue", "index", "start_s", "end_s", "speaker", "text")
     return {"turn" if key == "index" else key: getattr(u, key) for key in keys}

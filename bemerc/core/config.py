@@ -108,7 +108,9 @@ def load(path: Source, section: str, cls: type[T]) -> T:
     if section not in document and _has_defaults(cls):
         near = difflib.get_close_matches(section, [_shown(name) for name in document], n=1, cutoff=0.8)
         if near and near[0] not in SECTIONS:
-            raise ConfigError(f"{printable(path)}: there is no section '{near[0]}'; did you mean '{section}'?")
+            raise ConfigError(
+                f"there is no section '{near[0]}'; did you mean '{section}'?", path=str(path), missing=True
+            )
         return from_mapping({}, cls, where)
     return from_mapping(_section(document, path, section), cls, where)
 
@@ -121,12 +123,12 @@ def read_section(path: Source, section: str) -> Mapping[str, Any]:
 def _section(document: Mapping[str, Any], path: Source, section: str) -> Mapping[str, Any]:
     if section not in document:
         listed = printable(", ".join(map(_shown, document)))
-        raise ConfigError(f"{printable(path)}: there is no section '{section}'; the sections are {listed}.")
+        raise ConfigError(f"there is no section '{section}'; the sections are {listed}.", path=str(path), missing=True)
     if isinstance(path, Document):
         path.unread.discard(section)
     value = document[section] if document[section] is not None else {}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{printable(path)}: section '{section}' must hold keys and values, not {_kind(value)}.")
+        raise ConfigError(f"section '{section}' must hold keys and values, not {_kind(value)}.", path=str(path))
     return value
 
 
@@ -145,26 +147,26 @@ def read_document(path: Source) -> Mapping[str, Any]:
         text = regular_file.read_bytes(Path(path), MAX_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"{printable(path)}: there is no such params file. Run from the project's folder, or name one with --params."
+            "there is no such params file. Run from the project's folder, or name one with --params.",
+            path=path,
+            missing=True,
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{printable(path)}: the params file cannot be read as UTF-8 text ({error.reason})."
-        ) from None
+        raise ConfigError(f"the params file cannot be read as UTF-8 text ({error.reason}).", path=path) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{printable(path)}: the params file cannot be read as UTF-8 text ({reason}).") from None
+        raise ConfigError(f"the params file cannot be read as UTF-8 text ({reason}).", path=path) from None
     try:
         document = yaml.load(text, BoundedLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}" if mark else ""
+        line = mark.line + 1 if mark else None
         reason = " ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{printable(path)}{where}: this is not valid YAML: {printable(reason)}.") from None
+        raise ConfigError(f"this is not valid YAML: {printable(reason)}.", path=path, line=line) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date, a number of 5,000 digits
-        raise ConfigError(f"{printable(path)}: this is not valid YAML: {printable(error)}") from None
+        raise ConfigError(f"this is not valid YAML: {printable(error)}", path=path) from None
     if not isinstance(document, Mapping):
-        raise ConfigError(f"{printable(path)}: the params file must hold sections, not {_kind(document)}.")
+        raise ConfigError(f"the params file must hold sections, not {_kind(document)}.", path=path)
     return _with_present_sections(document, path)
 
 
@@ -173,9 +175,7 @@ def _with_present_sections(document: Mapping[str, Any], path: str | Path) -> Map
     for old in FORMER_SECTIONS.keys() & document.keys():
         new = FORMER_SECTIONS[old]
         if new in document:
-            raise ConfigError(
-                f"{printable(path)}: section '{old}' is called '{new}' now, and both are there. Remove '{old}'."
-            )
+            raise ConfigError(f"section '{old}' is called '{new}' now, and both are there. Remove '{old}'.", path=path)
         renames.warn(f"{printable(path)}: section {old}", new)
     return {
         FORMER_SECTIONS.get(name, name) if isinstance(name, str) else name: value for name, value in document.items()

@@ -30,8 +30,8 @@ def _quotas() -> list[int]:
             if controllers and "cpu" not in controllers.split(","):
                 continue
             root = _CGROUPS / controllers if (_CGROUPS / controllers).is_dir() else _CGROUPS / "cpu"
-            place = (root if controllers else _CGROUPS) / group.lstrip("/")
-            for folder in (place, *place.parents):
+            directory = (root if controllers else _CGROUPS) / group.lstrip("/")
+            for folder in (directory, *directory.parents):
                 quotas += [_quota(folder)] if folder.is_relative_to(_CGROUPS) else []
     return [quota for quota in quotas if quota]
 

@@ -38,11 +38,11 @@ _MOST_PARTS = 2000
 
 
 class PretrainedError(BemercError):
-    """A model cannot be found or loaded. ``name``: what was asked for; ``reason``: a clause without a full stop."""
+    """A model cannot be found or loaded. ``path``: what was asked for; ``reason``: a clause without a full stop."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{printable(name)}: {reason}.")
-        self.name, self.reason = name, reason
+        super().__init__(f"{reason}.", path=name)
+        self.reason = reason
 
 
 def folder_of(name: str, weights: bool = True, download: bool = True) -> Path:

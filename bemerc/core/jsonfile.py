@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from bemerc.core.errors import BemercError, DiskError
 from bemerc.core.terminal import printable
@@ -23,15 +23,25 @@ MAX_DEPTH = 32
 # Nothing here counts beyond 64 bits, and float() of a huge one fails; but many tokenizers set model_max_length to
 # 10**30.
 _MAX_DIGITS = 31
+_LONGEST_REASON = 500
+E = TypeVar("E", bound=BemercError)
 
 
 class JsonError(BemercError):
-    """Text is not JSON as accepted here. ``path``: the file, or what messages call the text; ``reason``: a clause;
-    ``missing``: there is no such file."""
+    """Text is not JSON as accepted here. ``path``: the file, or what messages call the text; ``reason``: a clause."""
 
-    def __init__(self, path: Path | str, reason: str, *, missing: bool = False) -> None:
-        super().__init__(f"{printable(path)}: {reason}.")
-        self.path, self.reason, self.missing = path, reason, missing
+    path: Path | str
+
+    def __init__(self, path: Path | str, reason: str, *, line: int | None = None, missing: bool = False) -> None:
+        super().__init__(f"{reason}.", path=path, line=line, missing=missing)
+        self.reason = reason
+
+    def become(self, kind: type[E], missing: str, again: str, path: Path | None = None) -> E:
+        """This fault as an error of ``kind``: the sentence ``missing``, about ``path`` or the file, where there is no file;
+        else the reason and ``again``, how to make the file anew."""
+        if self.missing:
+            return kind(missing, path=path or self.path, missing=True)
+        return kind(f"{printable(self.reason, _LONGEST_REASON)}. {again}", path=self.path, line=self.line)
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES, *, nan: bool = False) -> Any:
@@ -55,13 +65,13 @@ def read_json_lines(
         while line := file.readline(max_line_bytes + 1):
             number += 1
             if len(line) > max_line_bytes:
-                raise JsonError(f"{path}, line {number}", f"it is longer than {max_line_bytes} bytes")
+                raise JsonError(path, f"it is longer than {max_line_bytes} bytes", line=number)
             if line.strip():
-                yield number, parse_json(line, f"{path}, line {number}", nan=nan)
+                yield number, parse_json(line, path, number, nan=nan)
 
 
-def parse_json(text: str | bytes, path: Path | str = "JSON", *, nan: bool = False) -> Any:
-    """The value of JSON text, which messages call ``path``. Raises JsonError."""
+def parse_json(text: str | bytes, path: Path | str = "JSON", line: int | None = None, *, nan: bool = False) -> Any:
+    """The value of JSON text, which messages call ``path``, or its ``line``. Raises JsonError."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
         value = json.loads(
@@ -73,9 +83,9 @@ def parse_json(text: str | bytes, path: Path | str = "JSON", *, nan: bool = Fals
         )
         _check(value, surrogates="\\u" in decoded or not decoded.isascii())
     except RecursionError:
-        raise JsonError(path, f"it is nested deeper than {MAX_DEPTH} levels") from None
+        raise JsonError(path, f"it is nested deeper than {MAX_DEPTH} levels", line=line) from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError among them
-        raise JsonError(path, f"this is not JSON as accepted here ({printable(error)})") from None
+        raise JsonError(path, f"this is not JSON as accepted here ({printable(error)})", line=line) from None
     return value
 
 

@@ -21,9 +21,10 @@ class LockedError(MachineError):
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(
-            f"{path}: process {printable(holder, 20) or 'unknown'} is writing there. Wait for it, or end it, and run again."
+            f"process {printable(holder, 20) or 'unknown'} is writing there. Wait for it, or end it, and run again.",
+            path=path,
         )
-        self.path, self.holder = path, holder
+        self.holder = holder
 
 
 @contextlib.contextmanager

@@ -39,13 +39,13 @@ _REASON = 300
 
 
 class ObjectError(MachineError):
-    """An object store did not do what was asked, several times over. ``url``, and ``reason``: what it says."""
+    """An object store did not do what was asked, several times over. ``path``: the URL; ``reason``: what it says."""
 
     def __init__(self, url: Url | str, reason: str) -> None:
         super().__init__(
-            f"{url}: the object store does not answer as it should ({reason}). Run the same command again."
+            f"the object store does not answer as it should ({reason}). Run the same command again.", path=str(url)
         )
-        self.url, self.reason = str(url), reason
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None and not text.startswith("file://")
 
 
-def place(given: str | Path) -> Path | Url:
+def location(given: str | Path) -> Path | Url:
     """What a text names: a path of this machine, or what lies in an object store."""
     text = str(given)
     return Url.parse(text) if isinstance(given, str) and is_url(text) else Path(text.removeprefix("file://"))
@@ -243,7 +243,7 @@ def _files(scheme: str) -> Any:
         ) from None
     except ValueError:
         raise BemercError(
-            f"{printable(scheme, 20)}:// is no object store that is known here; s3:// and gs:// are."
+            f"{printable(scheme, 20)}:// is no object store that is known here; s3:// and gs:// are.", name=scheme
         ) from None
     files.retries = 1
     return files

@@ -95,20 +95,23 @@ def subset_of(label: str | None, voice: str, face: str) -> Subset:
     return subsets.get((voice == label, face == label), "other")
 
 
+def _fault(sentence: str, path: Path, line: int | None = None) -> CorpusError:
+    return CorpusError(f"{sentence} {_AGAIN}", path=path, line=line)
+
+
 def must_fit(conflicts: ConflictSet, manifest: Manifest, path: Path, *splits: Split) -> None:
     """StaleError where the items in ``path`` were made from another manifest; CorpusError where those of ``splits`` name
     utterances of another split, or the test split or the labels of a side have changed since."""
     provenance.must_match(path, conflicts.manifest, provenance.learned(manifest), "bemerc conflict build")
     if conflicts.labels != manifest.labels:
-        raise CorpusError(f"{printable(path)}: its labels are not those of the manifest, in their order. {_AGAIN}")
+        raise _fault("its labels are not those of the manifest, in their order.", path)
     for split in splits:
         utterances = {u.id: u for u in manifest.by_split(split)}
         for item in conflicts.of(split):
             for id in (item.voice_of, item.face_of):
                 if id not in utterances:
-                    raise CorpusError(
-                        f"{printable(path)}: {printable(item.id)} is an item of {split}, and {printable(id)} is not in {split}. "
-                        f"{_AGAIN}"
+                    raise _fault(
+                        f"{printable(item.id)} is an item of {split}, and {printable(id)} is not in {split}.", path
                     )
             u, made = utterances[item.voice_of], [item.dialogue]
             now: list[str | None] = [u.dialogue]
@@ -117,9 +120,7 @@ def must_fit(conflicts: ConflictSet, manifest: Manifest, path: Path, *splits: Sp
             if item.way == "labels":
                 made, now = [*made, item.label_voice, item.label_face], [*now, u.label_voice, u.label_face]
             if made != now:
-                raise CorpusError(
-                    f"{printable(path)}: {printable(item.id)} has another dialogue or label in the manifest now. {_AGAIN}"
-                )
+                raise _fault(f"{printable(item.id)} has another dialogue or label in the manifest now.", path)
 
 
 def write_conflict_set(path: Path, made: ConflictSet) -> None:
@@ -141,24 +142,21 @@ def read_conflict_set(path: Path) -> ConflictSet:
         labels, manifest, cuts, how = _head(path, head)
         items = [_item(path, number, value) for number, value in lines]
     except JsonError as error:
-        if error.missing:
-            raise CorpusError(
-                f"{printable(path)}: there are no conflict items here. Run 'bemerc conflict build' first."
-            ) from None
-        raise CorpusError(f"{printable(error, 500)} {_AGAIN}") from None
+        missing = "there are no conflict items here. Run 'bemerc conflict build' first."
+        raise error.become(CorpusError, missing, _AGAIN) from None
     _check(path, items, labels)
     return ConflictSet(tuple(sorted(items, key=lambda item: item.id)), labels, manifest, how, cuts)
 
 
 def _head(path: Path, value: Any) -> tuple[tuple[str, ...], str, tuple[float, float, float], Mapping[str, Any]]:
     if not isinstance(value, dict) or (value.get("schema"), value.get("schema_version")) != (SCHEMA, SCHEMA_VERSION):
-        raise CorpusError(f"{printable(path)}: this is no file of conflict items of version {SCHEMA_VERSION}. {_AGAIN}")
+        raise _fault(f"this is no file of conflict items of version {SCHEMA_VERSION}.", path)
     labels, manifest, cuts, made = (value.get(key) for key in ("labels", "manifest", "cuts", "made"))
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels) or not labels:
-        raise CorpusError(f"{printable(path)}, line 1: labels must be a list of names. {_AGAIN}")
+        raise _fault("labels must be a list of names.", path, 1)
     numbers = isinstance(cuts, list) and len(cuts) == 3 and all(_is_share(cut) for cut in cuts) and cuts == sorted(cuts)
     if not numbers or not isinstance(manifest, str) or not isinstance(made, dict):
-        raise CorpusError(f"{printable(path)}, line 1: manifest, cuts or made are not what they must be. {_AGAIN}")
+        raise _fault("manifest, cuts or made are not what they must be.", path, 1)
     assert isinstance(cuts, list)
     return tuple(labels), manifest, (cuts[0], cuts[1], cuts[2]), made
 
@@ -169,19 +167,17 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {"way": WAYS, "subset": SUBSETS, "spli
 
 def _item(path: Path, number: int, value: Any) -> ConflictItem:
     if not isinstance(value, dict) or value.keys() != _KEYS:
-        raise CorpusError(f"{printable(path)}, line {number}: this is no conflict item. {_AGAIN}")
+        raise _fault("this is no conflict item.", path, number)
     for key, choices in _CHOICES.items():
         if value[key] not in choices:
-            raise CorpusError(f"{printable(path)}, line {number}: {key} must be one of {', '.join(choices)}. {_AGAIN}")
+            raise _fault(f"{key} must be one of {', '.join(choices)}.", path, number)
     texts = [value[key] for key in ("id", "dialogue", "voice_of", "face_of", "label_voice", "label_face")]
     if not all(isinstance(text, str) and text for text in texts) or not (
         value["label"] is None or isinstance(value["label"], str)
     ):
-        raise CorpusError(f"{printable(path)}, line {number}: an id, a dialogue or a label is no text. {_AGAIN}")
+        raise _fault("an id, a dialogue or a label is no text.", path, number)
     if not (_is_share(value["confidence"]) and _is_share(value["strength"])):
-        raise CorpusError(
-            f"{printable(path)}, line {number}: confidence and strength must lie between 0 and 1. {_AGAIN}"
-        )
+        raise _fault("confidence and strength must lie between 0 and 1.", path, number)
     return ConflictItem(**value)
 
 
@@ -193,23 +189,20 @@ def _check(path: Path, items: Iterable[ConflictItem], labels: tuple[str, ...]) -
     """CorpusError where an id stands twice, a label is not in the set, or an item contradicts itself."""
     ids: set[str] = set()
     if len(set(labels)) < len(labels):
-        raise CorpusError(f"{printable(path)}: a label stands twice in the label set. {_AGAIN}")
+        raise _fault("a label stands twice in the label set.", path)
     for item in items:
         if item.id in ids:
-            raise CorpusError(f"{printable(path)}: two items are called {printable(item.id)}. {_AGAIN}")
+            raise _fault(f"two items are called {printable(item.id)}.", path)
         ids.add(item.id)
         whole = item.way != "recombined"
         if (whole and {item.voice_of, item.face_of} != {item.id}) or not (whole or item.label is None):
-            raise CorpusError(
-                f"{printable(path)}: {printable(item.id)} is {item.way}, and its utterances or its label are not. {_AGAIN}"
-            )
+            raise _fault(f"{printable(item.id)} is {item.way}, and its utterances or its label are not.", path)
         if item.subset != subset_of(item.label, item.label_voice, item.label_face):
-            raise CorpusError(
-                f"{printable(path)}: the subset of {printable(item.id)} is not that of its labels. {_AGAIN}"
-            )
+            raise _fault(f"the subset of {printable(item.id)} is not that of its labels.", path)
         for label in (item.label, item.label_voice, item.label_face):
             if label is not None and label not in labels:
-                raise CorpusError(
-                    f"{printable(path)}: {printable(item.id)} has the label '{printable(label, 60)}', which is not in the "
-                    f"label set ({printable(', '.join(labels))}). {_AGAIN}"
+                raise _fault(
+                    f"{printable(item.id)} has the label '{printable(label, 60)}', which is not in the "
+                    f"label set ({printable(', '.join(labels))}).",
+                    path,
                 )

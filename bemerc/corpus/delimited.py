@@ -60,7 +60,8 @@ def read_table(path: Path) -> Table:
     raw = read_bytes(path, MAX_BYTES)
     if kind := _other_format(raw):
         raise CorpusError(
-            f"{printable(path)}: this is {kind}, whatever its name says. Save it from the spreadsheet as CSV UTF-8 and name that file."
+            f"this is {kind}, whatever its name says. Save it from the spreadsheet as CSV UTF-8 and name that file.",
+            path=path,
         )
     decoded = decode(raw)
     delimiter, is_declared = _delimiter(decoded.text)
@@ -70,16 +71,16 @@ def read_table(path: Path) -> Table:
         next(numbered, None)
     line, head = next(numbered, (1, []))
     if not head:
-        raise CorpusError(f"{printable(path)}: the table is empty; its first line must name the columns.")
+        raise CorpusError("the table is empty; its first line must name the columns.", path=path)
     width = max(number for number, cell in enumerate(head, 1) if cell.strip())
     names = [cell.strip() for cell in head]
     twice = sorted({c for c in names if c and names.count(c) > 1})
     if twice:
         listed = printable(", ".join(map(repr, twice)))
-        raise CorpusError(f"{printable(path)}, line {line}: the column {listed} stands there twice.")
+        raise CorpusError(f"the column {listed} stands there twice.", path=path, line=line)
     body = list(islice(numbered, MAX_ROWS + 1))
     if len(body) > MAX_ROWS:
-        raise CorpusError(f"{printable(path)}: the table has more than {MAX_ROWS:,} rows; split it.")
+        raise CorpusError(f"the table has more than {MAX_ROWS:,} rows; split it.", path=path)
     _refuse_nameless(path, names, body)
     rows, misshapen = [], {}
     for number, cells in body:
@@ -92,13 +93,14 @@ def read_table(path: Path) -> Table:
 
 def _refuse_nameless(path: Path, names: Sequence[str], body: Sequence[tuple[int, Sequence[str]]]) -> None:
     """CorpusError where an unnamed column holds anything but row numbers from 0, which are pandas' index."""
-    for place in (number for number, name in enumerate(names) if not name):
-        filled = [(line, cells[place].strip()) for line, cells in body if len(cells) > place and cells[place].strip()]
+    for index in (number for number, name in enumerate(names) if not name):
+        filled = [(line, cells[index].strip()) for line, cells in body if len(cells) > index and cells[index].strip()]
         if [cell for _, cell in filled] != [str(number) for number in range(len(filled))]:
             line, cell = filled[0]
             raise CorpusError(
-                f"{printable(path)}, line {line}: column {place + 1} holds {printable(repr(cell))} and has no name in the head; "
-                "name it or empty it."
+                f"column {index + 1} holds {printable(repr(cell))} and has no name in the head; name it or empty it.",
+                path=path,
+                line=line,
             )
 
 
@@ -129,7 +131,7 @@ def _numbered(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, li
         except csv.Error as error:
             line = reader.line_num  # type: ignore[attr-defined]
             raise CorpusError(
-                f"{printable(path)}, line {line}: {error}; look for a quote that is opened and not closed."
+                f"{error}; look for a quote that is opened and not closed.", path=path, line=line
             ) from None
         yield reader.line_num, cells  # type: ignore[attr-defined]
 

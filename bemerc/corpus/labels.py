@@ -45,7 +45,7 @@ def label_set(spec: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(spec, str):
         if spec not in LABEL_SETS:
             raise CorpusError(
-                f"'{spec}' is no label set; the known ones are {_listed(LABEL_SETS)}, or list the labels."
+                f"'{spec}' is no label set; the known ones are {_listed(LABEL_SETS)}, or list the labels.", name=spec
             )
         return LABEL_SETS[spec]
     if len(set(spec)) != len(spec) or not all(name.strip() for name in spec):
@@ -62,7 +62,9 @@ def names(labels: Sequence[str], extra: Mapping[str, str] | None = None) -> dict
             accepted.setdefault(alias.casefold(), label)
     for alias, label in (extra or {}).items():
         if label not in labels:
-            raise CorpusError(f"The alias '{alias}' points at '{label}', which is not one of {_listed(labels)}.")
+            raise CorpusError(
+                f"The alias '{alias}' points at '{label}', which is not one of {_listed(labels)}.", name=alias
+            )
         accepted[alias.casefold()] = label
     return accepted
 

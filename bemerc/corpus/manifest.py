@@ -119,9 +119,7 @@ class Manifest:
         """Where the clip of ``utterance`` lies, or None where the corpus has no clip for it. CorpusError where it lies in an
         object store."""
         if utterance.clip is not None and is_url(utterance.clip):
-            raise CorpusError(
-                f"{printable(utterance.clip, 1000)}: this clip lies in an object store; copy it to this machine."
-            )
+            raise CorpusError("this clip lies in an object store; copy it to this machine.", path=utterance.clip)
         return None if utterance.clip is None else self.folder / utterance.clip
 
     def local_clip(self, utterance: Utterance) -> Path | None:
@@ -160,20 +158,18 @@ def read_manifest(path: Path) -> Manifest:
     if path.is_dir():
         within = path / "manifest.jsonl"
         way = f"Name {printable(within, 1000)}." if within.is_file() else "A folder of clips is named by --video-dir."
-        raise CorpusError(f"{printable(path)}: this is a folder, and a manifest is a file, manifest.jsonl. {way}")
+        raise CorpusError(f"this is a folder, and a manifest is a file, manifest.jsonl. {way}", path=path)
     try:
         lines = read_json_lines(path, MAX_LINE_BYTES)
         first = next(lines, None)
         if first is None:
-            raise CorpusError(f"{printable(path)}: the manifest is empty. {_AGAIN}")
+            raise CorpusError(f"the manifest is empty. {_AGAIN}", path=path)
         labels, corpora = _head(path, first[1])
         utterances = [_utterance(path, number, value) for number, value in islice(lines, MAX_UTTERANCES + 1)]
     except JsonError as error:
-        if error.missing:
-            raise CorpusError(f"{printable(path)}: there is no manifest here. Run 'bemerc prepare' first.") from None
-        raise CorpusError(f"{printable(error, 500)} {_AGAIN}") from None
+        raise error.become(CorpusError, "there is no manifest here. Run 'bemerc prepare' first.", _AGAIN) from None
     if len(utterances) > MAX_UTTERANCES:
-        raise CorpusError(f"{printable(path)}: it has more than {MAX_UTTERANCES:,} utterances. {_AGAIN}")
+        raise CorpusError(f"it has more than {MAX_UTTERANCES:,} utterances. {_AGAIN}", path=path)
     utterances.sort(key=lambda u: u.id)
     faults = _faults(utterances, labels)
     if faults:
@@ -199,10 +195,10 @@ def _head(path: Path, value: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         names = value.get(key) if isinstance(value, dict) else None
         if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 200 for name in names):
             raise CorpusError(
-                f"{printable(path)}, line 1: a manifest opens with its labels and corpora, each a list of names. {_AGAIN}"
+                f"a manifest opens with its labels and corpora, each a list of names. {_AGAIN}", path=path, line=1
             )
         if len(set(names)) < len(names):
-            raise CorpusError(f"{printable(path)}, line 1: a name stands twice in {key}. {_AGAIN}")
+            raise CorpusError(f"a name stands twice in {key}. {_AGAIN}", path=path, line=1)
         lists.append(tuple(names))
     return lists[0], lists[1]
 
@@ -218,9 +214,9 @@ def _line(utterance: Utterance) -> dict[str, Any]:
 
 def _utterance(path: Path, number: int, value: Any) -> Utterance:
     if fault := _fault(value):
-        raise CorpusError(f"{printable(path)}, line {number}: {fault} {_AGAIN}")
+        raise CorpusError(f"{fault} {_AGAIN}", path=path, line=number)
     crop, listeners = value.pop("crop"), value.pop("listeners", None)
-    others = None if listeners is None else tuple((name, tuple(place)) for name, place in listeners)
+    others = None if listeners is None else tuple((name, tuple(tile)) for name, tile in listeners)
     return Utterance(**value, crop=None if crop is None else tuple(crop), listeners=others)
 
 

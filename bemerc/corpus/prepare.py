@@ -97,7 +97,9 @@ def read(params: Params, name: str, transcripts: recording.Transcripts = recordi
 
 def _sample(params: Params) -> Reading:
     if not Path(params.sample.folder).is_dir():
-        raise CorpusError(f"{params.sample.folder}: the sample is not there yet. Make it with 'bemerc sample'.")
+        raise CorpusError(
+            "the sample is not there yet. Make it with 'bemerc sample'.", path=params.sample.folder, missing=True
+        )
     return meld.read(params.sample, "sample")
 
 
@@ -121,7 +123,7 @@ def check_name(name: str) -> None:
         )
 
 
-def place(params: Params, name: str) -> Path:
+def source_path(params: Params, name: str) -> Path:
     """The folder of a corpus by its settings, or the table's file."""
     check_name(name)
     settings = getattr(params, name)

@@ -21,23 +21,24 @@ from bemerc.corpus.manifest import Manifest
 class StaleError(BemercError):
     """Something was made from another manifest, or from other splits of it.
 
-    what     a file or folder
+    path     a file or folder
     actual   its fingerprint; "" where it has none
     wanted   the fingerprint of the manifest in use
     command  what makes it again
     """
 
-    def __init__(self, what: Path | str, actual: str, wanted: str, command: str) -> None:
+    def __init__(self, path: Path | str, actual: str, wanted: str, command: str) -> None:
         made = (
             f"was made from another manifest or other splits ({printable(actual[:8])})"
             if actual
             else "says nothing of its manifest"
         )
         super().__init__(
-            f"{what}: it {made}, and the manifest at hand is {wanted[:8]}. It may have been fitted on what is now the test split. "
-            f"Make it anew: {command}"
+            f"it {made}, and the manifest at hand is {wanted[:8]}. It may have been fitted on what is now the test split. Make "
+            f"it anew: {command}",
+            path=path,
         )
-        self.what, self.actual, self.wanted, self.command = what, actual, wanted, command
+        self.actual, self.wanted, self.command = actual, wanted, command
 
 
 def fitted(manifest: Manifest) -> str:
@@ -61,10 +62,10 @@ def is_corpus(manifest: Manifest) -> bool:
     return any(u.split != "test" for u in manifest.utterances)
 
 
-def must_match(what: Path | str, actual: Any, wanted: str, command: str) -> None:
-    """Raise StaleError unless ``actual``, the fingerprint in ``what``, is ``wanted``, that of the manifest in use."""
+def must_match(path: Path | str, actual: Any, wanted: str, command: str) -> None:
+    """Raise StaleError unless ``actual``, the fingerprint in ``path``, is ``wanted``, that of the manifest in use."""
     if actual != wanted:
-        raise StaleError(what, actual if isinstance(actual, str) else "", wanted, command)
+        raise StaleError(path, actual if isinstance(actual, str) else "", wanted, command)
 
 
 def _digest(value: Any) -> str:

@@ -47,7 +47,7 @@ def read(file: Path) -> Mapping[str, str]:
         raise CorpusError(str(error)) from None
     if not isinstance(table, dict) or not all(_is_pseudonym(value) for value in table.values()):
         raise CorpusError(
-            f"{file}: this is no table of pseudonyms (name -> P001). Put the right one there, or delete it."
+            "this is no table of pseudonyms (name -> P001). Put the right one there, or delete it.", path=file
         )
     return table
 

@@ -37,14 +37,16 @@ def count(folder: Path) -> int:
     """Files below ``folder``; CorpusError where there is no such folder."""
     if not folder.is_dir():
         raise CorpusError(
-            f"{folder}: there is no such folder. Put the corpus there, or a link to it: ln -s /where/it/lies {folder}"
+            f"there is no such folder. Put the corpus there, or a link to it: ln -s /where/it/lies {folder}",
+            path=folder,
+            missing=True,
         )
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
 def _must_lie_in(params: prepare.Params, name: str, folder: Path) -> None:
-    place = prepare.place(params, name)
-    if place != folder and folder not in place.parents:
+    source = prepare.source_path(params, name)
+    if source != folder and folder not in source.parents:
         raise CorpusError(
-            f"prepare.{name} names {place}, but DVC watches {folder}. Put a link there instead: ln -s {place} {folder}"
+            f"prepare.{name} names {source}, but DVC watches {folder}. Put a link there instead: ln -s {source} {folder}"
         )

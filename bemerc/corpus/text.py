@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bemerc.core import regular_file
 from bemerc.core.errors import CorpusError
-from bemerc.core.terminal import printable
 from bemerc.corpus.encodings import Decoded, decode
 
 # Files are read whole; 100 MB and half a million rows of a table take less than 1 GB of memory.
@@ -31,7 +30,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         return regular_file.read_bytes(path, max_bytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
-        raise CorpusError(f"{printable(path)}: the file cannot be read ({reason}).") from None
+        raise CorpusError(f"the file cannot be read ({reason}).", path=path) from None
 
 
 def repair(text: str) -> str:

@@ -57,25 +57,25 @@ def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto", 
     Recordings with a transcript by this model are skipped, and the model is loaded only if there are others. Raises
     TranscribeError where it cannot be; a recording that cannot be read is listed in ``without``.
     """
-    places = {video: _place(video, model, folder, track) for video in videos}
-    left = [video for video, place in places.items() if place is None or not place.is_file()]
+    paths = {video: _cue_file(video, model, folder, track) for video in videos}
+    left = [video for video, path in paths.items() if path is None or not path.is_file()]
     without: dict[Path, str] = {}
     if left:
         recognise = whisper(model, device)
         with bar("Transcribing", len(left), "recordings") as advance:
             for video in left:
-                reason = _transcribe(video, places[video], recognise, model, track)
+                reason = _transcribe(video, paths[video], recognise, model, track)
                 if reason:
                     without[video] = reason
                 advance(1)
-    files = {v: place for v, place in places.items() if place is not None and place.is_file() and v not in without}
+    files = {v: path for v, path in paths.items() if path is not None and path.is_file() and v not in without}
     # A transcript without words is kept, so that silence is not transcribed again, but it is no subtitle.
-    wordless = [v for v, place in files.items() if "-->" not in place.read_text(encoding="utf-8")]
+    wordless = [v for v, path in files.items() if "-->" not in path.read_text(encoding="utf-8")]
     without |= dict.fromkeys(wordless, "No speech was recognised in it.")
-    return Transcripts({v: place for v, place in files.items() if v not in without}, without)
+    return Transcripts({v: path for v, path in files.items() if v not in without}, without)
 
 
-def _place(video: Path, model: str, folder: Path, track: Track) -> Path | None:
+def _cue_file(video: Path, model: str, folder: Path, track: Track) -> Path | None:
     """The path of the transcript of this recording by this model; None where the recording cannot be read."""
     try:
         content = sha256(video)
@@ -87,10 +87,10 @@ def _place(video: Path, model: str, folder: Path, track: Track) -> Path | None:
 
 
 def _transcribe(
-    video: Path, place: Path | None, recognise: Callable[[NDArray[np.float32]], list[Cue]], model: str, track: Track
+    video: Path, path: Path | None, recognise: Callable[[NDArray[np.float32]], list[Cue]], model: str, track: Track
 ) -> str | None:
     """Write one transcript; returns why there is none, or None."""
-    if place is None:
+    if path is None:
         return "The file cannot be read."
     try:
         waveform = read_sound(video, track=track).waveform
@@ -99,7 +99,7 @@ def _transcribe(
     except (MediaError, MachineError) as error:
         return str(error)
     cues = recognise(waveform) if is_audible(waveform) else []
-    write_text(place, webvtt(cues, model))
+    write_text(path, webvtt(cues, model))
     return None
 
 
@@ -144,16 +144,19 @@ def whisper(model: str, device: str = "auto") -> Callable[[NDArray[np.float32]],
         config = huggingface.load(AutoConfig, folder)
         if config.model_type != "whisper":
             raise TranscribeError(
-                f"{model}: speech is recognised by a Whisper, and this is a {config.model_type} model. "
-                "Name another, such as openai/whisper-small."
+                f"speech is recognised by a Whisper, and this is a {config.model_type} model. "
+                "Name another, such as openai/whisper-small.",
+                path=model,
+                name=config.model_type,
             )
         with transformers_quiet(advice=False):
             processor = huggingface.load(AutoProcessor, folder)
             network = huggingface.load(WhisperForConditionalGeneration, folder, use_safetensors=True).eval()
     except huggingface.PretrainedError as error:
         raise TranscribeError(
-            f"{model}: the speech recogniser cannot be loaded ({error.reason}). Give a folder that holds a Whisper with its "
-            "processor, or a name that this machine can download."
+            f"the speech recogniser cannot be loaded ({error.reason}). Give a folder that holds a Whisper with its "
+            "processor, or a name that this machine can download.",
+            path=model,
         ) from error
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     network.to(where)

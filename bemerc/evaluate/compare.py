@@ -123,8 +123,10 @@ def _files(path: Path) -> list[Path]:
     files = sorted(path.glob("*.jsonl"))
     if not files:
         raise CompareError(
-            f"{path}: there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per "
-            "training seed."
+            "there is no predictions file (.jsonl) in this folder. Name a file, or a folder with one per "
+            "training seed.",
+            path=path,
+            missing=True,
         )
     return files
 

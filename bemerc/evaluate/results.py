@@ -61,7 +61,7 @@ def sample_truth(path: Path, hint_share: float, conflicts: int = 1) -> SampleTru
     CorpusError if there is no such file.
     """
     if not path.is_file():
-        raise CorpusError(f"{path}: the sample's truth is not here. Run 'bemerc sample' first.")
+        raise CorpusError("the sample's truth is not here. Run 'bemerc sample' first.", path=path, missing=True)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return SampleTruth({row["id"]: row["case"] for row in rows}, sample_cases.ceilings(hint_share, conflicts))
 
@@ -146,14 +146,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
     try:
         document = from_mapping(read_json(path), _Metrics, "it")
     except JsonError as error:
-        if error.missing:
-            raise test_set.EvaluationError(
-                f"{printable(path)}: there are no metrics here yet. Run 'bemerc evaluate' first."
-            ) from None
-        raise test_set.EvaluationError(f"{error} {REMAKE}") from None
+        missing = "there are no metrics here yet. Run 'bemerc evaluate' first."
+        raise error.become(test_set.EvaluationError, missing, REMAKE) from None
     except (ConfigError, AttributeError, TypeError) as error:
         raise test_set.EvaluationError(
-            f"{printable(path)}: these are no metrics of bemerc ({printable(error)}). {REMAKE}"
+            f"these are no metrics of bemerc ({printable(error)}). {REMAKE}", path=path
         ) from None
     return asdict(document)
 

@@ -68,5 +68,5 @@ def _read(file: Path) -> list[dict[str, str]]:
         return [asdict(from_mapping(one, _Access, f"line {number}")) for number, one in read_json_lines(file)]
     except (JsonError, ConfigError, TypeError) as error:
         raise EvaluationError(
-            f"{printable(file)}: this is no record of test-set access ({printable(error)}). Correct or remove it."
+            f"this is no record of test-set access ({printable(error)}). Correct or remove it.", path=file
         ) from None

@@ -72,7 +72,8 @@ def reference(manifest: Manifest, split: Split = "test") -> Reference:
     labelled = [u for u in manifest.by_split(split) if u.label is not None]
     if not labelled:
         raise EvaluationError(
-            f"The manifest has no labelled utterance in {split}, so there is nothing to evaluate. Run 'bemerc prepare'."
+            f"The manifest has no labelled utterance in {split}, so there is nothing to evaluate. Run 'bemerc prepare'.",
+            name=split,
         )
     code = {label: i for i, label in enumerate(manifest.labels)}
     dialogue = {name: i for i, name in enumerate(sorted({u.dialogue for u in labelled}))}
@@ -120,7 +121,7 @@ def validate(
     if needed is None:
         needed = {u.id for u in manifest.by_split(split) if u.label is not None}
     if not predictions:
-        raise EvaluationError(f"{name}: there are no predictions in it. Run 'bemerc predict' again.")
+        raise EvaluationError("there are no predictions in it. Run 'bemerc predict' again.", path=name, missing=True)
     for fingerprint in {p.manifest for p in predictions if p.manifest is not None}:
         provenance.must_match(name, fingerprint, provenance.learned(manifest), "bemerc predict")
     faults = [

@@ -24,11 +24,13 @@ class StoreError(CacheError):
 class DamagedError(CacheError):
     """A stored result is not what was written, and was removed: it has to be extracted again."""
 
+    path: Path
+
     def __init__(self, path: Path, reason: object) -> None:
         super().__init__(
-            f"{path}: this stored result is damaged ({reason}) and was removed. Run the same command again to extract it anew."
+            f"this stored result is damaged ({reason}) and was removed. Run the same command again to extract it anew.",
+            path=path,
         )
-        self.path = path
 
 
 class UnreadableError(CacheError, MachineError):
@@ -36,10 +38,10 @@ class UnreadableError(CacheError, MachineError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path}: this stored result cannot be read now ({reason}). It was left as it is: check the disk and the file's "
-            "owner, and run the same command again. If it stays so, delete the file, and it is extracted anew."
+            f"this stored result cannot be read now ({reason}). It was left as it is: check the disk and the file's owner, and "
+            "run the same command again. If it stays so, delete the file, and it is extracted anew.",
+            path=path,
         )
-        self.path = path
 
 
 @contextlib.contextmanager

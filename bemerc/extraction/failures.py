@@ -73,8 +73,9 @@ def unmeasured(spec: ExtractorSpec, plan: Plan, store: Store, lost: Mapping[str,
             result.retryable[id_] = lost[key]
         else:
             raise CacheError(
-                f"{store.folder}: a stored result was deleted by another process, such as a run that drops landmarks. Run the "
-                "same command again."
+                "a stored result was deleted by another process, such as a run that drops landmarks. Run the "
+                "same command again.",
+                path=store.folder,
             )
     if damaged is not None:
         raise damaged

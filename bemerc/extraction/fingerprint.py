@@ -35,8 +35,8 @@ class Segment:
     def as_key(self) -> dict[str, Any]:
         """For the fingerprint: a sound of its own is named only where there is one."""
         own_sound = {"track": self.track, "sound": self.sound}
-        place = {"start_s": self.start_s, "end_s": self.end_s, "crop": self.crop}
-        return place | {name: value for name, value in own_sound.items() if value is not None}
+        span = {"start_s": self.start_s, "end_s": self.end_s, "crop": self.crop}
+        return span | {name: value for name, value in own_sound.items() if value is not None}
 
 
 WHOLE_CLIP = Segment()

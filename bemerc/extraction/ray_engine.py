@@ -56,7 +56,7 @@ class RayEngine(Engine):
         self._disconnect = _connect(workers.address)
         self._needs = _needs(setup.specs)
         self._host = ray.remote(**self._needs, max_restarts=0, max_task_retries=0)(RayHost)
-        self._starting: dict[Any, Any] = {}  # reference to its facts -> actor
+        self._starting: dict[Any, Any] = {}  # reference to its environment -> actor
         self._started: list[Any] = []
         self._failed_starts = 0
         self._next_look, self._last_room = 0.0, 0
@@ -71,7 +71,7 @@ class RayEngine(Engine):
         wanted = min(self._most, self._count or self._room() + 1)
         for _ in range(wanted - running - len(self._starting) - len(self._started)):
             actor = self._host.options(scheduling_strategy="SPREAD").remote(self._setup, "num_gpus" in self._needs)
-            self._starting[actor.facts.remote()] = actor
+            self._starting[actor.environment.remote()] = actor
         self._look_for_started()
         return bool(self._started)
 
@@ -116,7 +116,7 @@ class RayEngine(Engine):
         for reference in ready:
             actor = self._starting.pop(reference)
             try:
-                facts, self.batch_size = ray.get(reference)
+                versions, self.batch_size = ray.get(reference)
             except RayError as error:
                 self._failed_starts += 1
                 if self._failed_starts > _MOST_FAILED_STARTS or not _vanished(error):
@@ -125,7 +125,7 @@ class RayEngine(Engine):
                         "with its extra extract, on every node, and try 'bemerc doctor' there."
                     ) from None
                 continue
-            _check_same(facts)
+            _check_same(versions)
             self._started.append(actor)
 
 
@@ -234,10 +234,10 @@ def _amounts(resources: Any) -> dict[str, float]:
     return {unit: round(named[name] / size, 2) for name, (unit, size) in units.items() if name in named}
 
 
-def _check_same(facts: Any) -> None:
+def _check_same(versions: Any) -> None:
     """BemercError where a node would measure other numbers than this machine."""
     here = installed()
-    other = {name: version for name, version in facts.items() if here.get(name) != version}
+    other = {name: version for name, version in versions.items() if here.get(name) != version}
     if other:
         listed = ", ".join(f"{name} {printable(version, 40)} (here {here[name]})" for name, version in other.items())
         raise BemercError(

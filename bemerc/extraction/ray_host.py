@@ -46,7 +46,7 @@ class RayHost:
         self._process = WorkerProcess(setup)
         self._ended: tuple[Any, ...] | None = None
 
-    def facts(self) -> tuple[Mapping[str, str], int]:
+    def environment(self) -> tuple[Mapping[str, str], int]:
         """What is installed on this node, and how many clips the worker holds."""
         return installed(), max(map(batch_size, self._setup.specs)) if self._gpu else 1
 

@@ -120,10 +120,10 @@ def _unreadable(cache: FrameCache) -> dict[str, str]:
 
 def _check(path: Path, cache: FrameCache) -> None:
     if not cache.has_landmarks:
-        raise CacheError(f"{path}: this cache keeps no landmarks, so nothing can be recomputed. Extract with them.")
+        raise CacheError("this cache keeps no landmarks, so nothing can be recomputed. Extract with them.", path=path)
     if cache.landmark_points != MESH_POINTS:
         raise CacheError(
-            f"{path}: its landmarks are {cache.landmark_points} per frame, and the mesh has {MESH_POINTS}."
+            f"its landmarks are {cache.landmark_points} per frame, and the mesh has {MESH_POINTS}.", path=path
         )
     computed = _computable(cache)
     missing = [
@@ -133,7 +133,7 @@ def _check(path: Path, cache: FrameCache) -> None:
     ]
     if missing:
         raise CacheError(
-            f"{path}: it lacks {', '.join(missing)}, which cannot be computed from landmarks. Extract it again."
+            f"it lacks {', '.join(missing)}, which cannot be computed from landmarks. Extract it again.", path=path
         )
 
 

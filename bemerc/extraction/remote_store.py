@@ -159,7 +159,7 @@ class RemoteStore(Store):
             data = objects.read(self._url / name)
             if data is None:
                 raise CacheError(
-                    f"{self._url / name}: a stored result was deleted meanwhile. Run the same command again."
+                    "a stored result was deleted meanwhile. Run the same command again.", path=str(self._url / name)
                 )
             self._write(path, data)
         try:

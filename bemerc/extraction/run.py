@@ -139,7 +139,7 @@ def _resolve_encoder(params: speech_encoder.Params, cache: FileHashCache) -> spe
             hashed = cache.hash(new, advance)
         for path, result in hashed.items():
             if isinstance(result, UnreadableFile):
-                raise BemercError(f"{path}: {result.reason}")
+                raise BemercError(result.reason, path=path)
             hashes[path] = result[1]
     return speech_encoder.resolve(params, {path: digest for path, digest in hashes.items() if digest is not None})
 
@@ -154,8 +154,8 @@ def _run_section(
     retry_failed: bool,
 ) -> Outcome:
     limits = params.max_failed_share, params.clip_timeout_s
-    places, part_clips = (out_dir, store_dir), params.part_clips
-    return run(jobs, specs, *places, workers, *limits, retry_failed=retry_failed, part_clips=part_clips)
+    folders, part_clips = (out_dir, store_dir), params.part_clips
+    return run(jobs, specs, *folders, workers, *limits, retry_failed=retry_failed, part_clips=part_clips)
 
 
 def run(

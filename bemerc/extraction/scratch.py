@@ -87,7 +87,9 @@ def of_this_machine() -> Scratch:
         if not 0 < limit < 1e9:
             raise ValueError
     except ValueError:
-        raise BemercError(f"BEMERC_SCRATCH_GB is '{given}'; it must be a number of gigabytes, such as 20.") from None
+        raise BemercError(
+            f"BEMERC_SCRATCH_GB is '{given}'; it must be a number of gigabytes, such as 20.", name="BEMERC_SCRATCH_GB"
+        ) from None
     return Scratch(root(), int(limit * 1e9))
 
 

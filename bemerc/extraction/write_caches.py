@@ -255,12 +255,13 @@ def replaceable(path: Path) -> CacheState:
     state = state_of(path)
     if state.kind == "imported":
         raise CacheError(
-            f"{path}: this cache was imported, and extracting would replace it. Name another folder, or move it."
+            "this cache was imported, and extracting would replace it. Name another folder, or move it.", path=path
         )
     if state.kind == "foreign":
         raise CacheError(
-            f"{path}: extracting would replace this file, which was not made by 'bemerc extract'. Move it, or name another "
-            f"folder. ({state.reason})"
+            f"extracting would replace this file, which was not made by 'bemerc extract'. Move it, or name another "
+            f"folder. ({state.reason})",
+            path=path,
         )
     return state
 
@@ -293,8 +294,9 @@ def check_parts(part_clips: int | None, clips: int) -> None:
     """BemercError where a cache would come to lie in too many files."""
     if part_clips and clips > MOST_PARTS * part_clips:
         raise BemercError(
-            f"part_clips: {clips} clips in parts of {part_clips} are more than {MOST_PARTS} files. Name "
-            f"{-(-clips // MOST_PARTS)} or more."
+            f"{clips} clips in parts of {part_clips} are more than {MOST_PARTS} files. Name "
+            f"{-(-clips // MOST_PARTS)} or more.",
+            key="part_clips",
         )
 
 

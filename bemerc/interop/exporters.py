@@ -241,14 +241,16 @@ def to_mmsa(caches: Mapping[Kind, FrameCache], out: Path, manifest: Manifest | N
     rows = _rows(caches, manifest)
     if manifest is not None and not any(split["id"] for split in rows.values()):
         raise CacheError(
-            f"{manifest.folder}: none of its {len(manifest.utterances)} utterances is in these caches. Name what they were measured "
-            "of with --manifest or --video-dir."
+            f"none of its {len(manifest.utterances)} utterances is in these caches. Name what they were measured "
+            "of with --manifest or --video-dir.",
+            path=manifest.folder,
         )
     size = sum(_padded_bytes(cache, split["id"]) for split in rows.values() for cache in caches.values())
     if size > _MOST_BYTES:
         raise CacheError(
-            f"{out}: padded to the longest utterance these caches take {size / 1e9:.1f} GB, and {_MOST_BYTES / 1e9:.1f} GB is the most. "
-            "Leave out the longest clips (prepare.*.longest_s in params.yaml), or export to npy."
+            f"padded to the longest utterance these caches take {size / 1e9:.1f} GB, and {_MOST_BYTES / 1e9:.1f} GB is the most. "
+            "Leave out the longest clips (prepare.*.longest_s in params.yaml), or export to npy.",
+            path=out,
         )
     content = {}
     unreadable: dict[str, str] = {}

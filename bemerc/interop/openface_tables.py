@@ -53,14 +53,14 @@ class OpenFaceTable:
     """A table as it was read: one row per frame of the clip.
 
     features    columns named as ours; NaN rows where the face was not detected well enough
-    places      (T, 4) left, top, right, bottom of the 2D landmarks in pixels; NaN where the table has none
+    boxes       (T, 4) left, top, right, bottom of the 2D landmarks in pixels; NaN where the table has none
     duration_s  to the end of the last frame
     faces       how many were tracked
     note        a sentence on what is odd, empty where nothing is
     """
 
     features: Features
-    places: NDArray[np.float32]
+    boxes: NDArray[np.float32]
     duration_s: float
     faces: int
     note: str
@@ -96,11 +96,11 @@ def read(path: Path, columns: Sequence[str], min_confidence: float = CONFIDENT) 
     for theirs, ours, factor in NAMES:
         if ours in columns and theirs in column:
             values[rows, columns.index(ours)] = cells[selected, column[theirs]] * factor
-    places = np.full((len(frames), 4), np.nan, np.float32)
-    places[rows] = _places(header, cells[selected])
+    boxes = np.full((len(frames), 4), np.nan, np.float32)
+    boxes[rows] = _boxes(header, cells[selected])
     step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
     note = _note(count, face, len(rows), len(frames), is_cut)
-    return OpenFaceTable(Features(values, stamps, tuple(columns)), places, float(stamps[-1]) + step_s, count, note)
+    return OpenFaceTable(Features(values, stamps, tuple(columns)), boxes, float(stamps[-1]) + step_s, count, note)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Header:
     """The names that are read and where they stand; ``width`` names in all."""
 
     wanted: tuple[str, ...]
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     width: int
 
     def __contains__(self, name: object) -> bool:
@@ -155,10 +155,10 @@ def _numbers(path: Path, header: _Header) -> tuple[NDArray[np.float64], bool]:
                         f"Line {lines.line_num} has {len(line)} cells, and the header names {header.width}. Were decimal commas written? "
                         "Run OpenFace with LC_ALL=C."
                     )
-                rows.append([_number(line[place], lines.line_num) for place in header.places])
+                rows.append([_number(line[index], lines.line_num) for index in header.indices])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CacheError(f"The table cannot be read ({_why(error)}).") from None
-    return np.array(rows, np.float64).reshape(-1, len(header.places)), bool(short)
+    return np.array(rows, np.float64).reshape(-1, len(header.indices)), bool(short)
 
 
 def _number(cell: str, line: int) -> float:
@@ -177,8 +177,8 @@ def _why(error: Exception) -> str:
 
 def _face_with_most_frames(faces: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[float, int]:
     """The face with most frames that count (of equals the lowest id), and how many faces there are."""
-    ids, place = np.unique(faces, return_inverse=True)
-    return float(ids[np.argmax(np.bincount(place, weights=good, minlength=len(ids)))]), len(ids)
+    ids, index = np.unique(faces, return_inverse=True)
+    return float(ids[np.argmax(np.bincount(index, weights=good, minlength=len(ids)))]), len(ids)
 
 
 def _check_twins(frames: NDArray[np.float64], faces: NDArray[np.float64]) -> None:
@@ -212,7 +212,7 @@ def _clock(frames: NDArray[np.float64], stamps: NDArray[np.float64]) -> tuple[ND
     return frames_all, np.where(frames_all < numbers[0], np.maximum(before, 0.0), np.interp(frames_all, numbers, times))
 
 
-def _places(header: _Header, cells: NDArray[np.float64]) -> NDArray[np.float64]:
+def _boxes(header: _Header, cells: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T, 4) left, top, right, bottom of the landmarks, in pixels."""
     across = [i for i, name in enumerate(header.wanted) if name.startswith("x_")]
     down = [i for i, name in enumerate(header.wanted) if name.startswith("y_")]

@@ -76,7 +76,7 @@ class _Dtype:
 class _Array:
     """An array whose content follows later in the file; the memo keys that refer to it."""
 
-    places: list[int] = field(default_factory=list)
+    memo_keys: list[int] = field(default_factory=list)
 
 
 def load(path: Path) -> Any:
@@ -88,15 +88,16 @@ def load(path: Path) -> Any:
         with path.open("rb") as file:
             return _Unpickler().run(_BoundedFile(file, path.stat().st_size))
     except OSError as error:
-        raise CacheError(f"{path}: this file cannot be read ({error.strerror}).") from None
+        raise CacheError(f"this file cannot be read ({error.strerror}).", path=path) from None
     except _ForbiddenError as error:
         raise CacheError(
-            f"{path}: this pickle asks for {printable(error)}, and only arrays and plain types are admitted, since a pickle can run "
-            "anything. It is refused; have it saved again with plain arrays in it."
+            f"this pickle asks for {printable(error)}, and only arrays and plain types are admitted, since a pickle can run "
+            "anything. It is refused; have it saved again with plain arrays in it.",
+            path=path,
         ) from None
     except _FAULTS as error:
         reason = printable(f"{type(error).__name__}: {error}")
-        raise CacheError(f"{path}: this is not a whole pickle ({reason}).") from None
+        raise CacheError(f"this is not a whole pickle ({reason}).", path=path) from None
 
 
 class _BoundedFile:
@@ -154,10 +155,10 @@ class _Unpickler:
         del self.stack[len(self.stack) - count :]
         return taken
 
-    def remember(self, place: int) -> None:
-        self.memo[place] = self.stack[-1]
+    def remember(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
         if isinstance(self.stack[-1], _Array):
-            self.stack[-1].places.append(place)
+            self.stack[-1].memo_keys.append(key)
 
     def extend(self, values: list[Any]) -> None:
         target = self.stack[-1]
@@ -193,8 +194,8 @@ class _Unpickler:
             self.stack.append(target)
         elif isinstance(target, _Array):
             built = _filled(state)
-            for place in target.places:
-                self.memo[place] = built
+            for key in target.memo_keys:
+                self.memo[key] = built
             self.stack.append(built)
         else:
             raise _ForbiddenError("an object with a state of its own")
@@ -255,8 +256,8 @@ def _filled(state: Any) -> NDArray[Any]:
     if type(content) is not list or len(content) != _size(shape):
         raise _ForbiddenError("an array of objects that do not fill it")
     flat = np.empty(len(content), object)
-    for place, value in enumerate(content):  # at once, arrays of one shape would become one array
-        flat[place] = _plain(value)
+    for index, value in enumerate(content):  # at once, arrays of one shape would become one array
+        flat[index] = _plain(value)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
@@ -338,7 +339,7 @@ _STEPS: dict[str, _Step] = {
     **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.extend(machine.since_mark())),
     "SETITEM": lambda machine, _: machine.put(machine.last(2)),
     "SETITEMS": lambda machine, _: machine.put(machine.since_mark()),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, place: machine.remember(int(place))),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, key: machine.remember(int(key))),
     "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda machine, n: machine.stack.append(machine.memo[int(n)])),
     "GLOBAL": lambda machine, name: machine.name(name.replace(" ", ".")),

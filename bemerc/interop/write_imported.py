@@ -73,7 +73,7 @@ def write_imported(
         for item in items:
             if item.id in failures or item.id in spool:
                 raise CacheError(
-                    f"{path}: two of {tool}'s files are of the utterance '{printable(item.id)}'. Take one away."
+                    f"two of {tool}'s files are of the utterance '{printable(item.id)}'. Take one away.", path=path
                 )
             if isinstance(item.content, str):
                 failures[item.id] = item.content
@@ -84,7 +84,7 @@ def write_imported(
         if not len(spool):
             first = "\n".join(f"  {id_}: {reason}" for id_, reason in sorted(failures.items())[:5])
             raise CacheError(
-                f"{path}: not one of {len(failures)} utterances could be read from {tool}'s files:\n{first}"
+                f"not one of {len(failures)} utterances could be read from {tool}'s files:\n{first}", path=path
             )
         params = {"imported": {"from": tool, **provenance}}
         digest = hashlib.sha256(json.dumps([VERSION, params, sources, failures], sort_keys=True).encode()).hexdigest()
@@ -109,7 +109,7 @@ def check_free(paths: Sequence[Path], replace: bool) -> None:
     existing = [path for path in paths if path.exists()]
     if existing and not replace:
         raise CacheError(
-            f"{existing[0]}: there is a file already. Name another folder with --out, or replace it with --force."
+            "there is a file already. Name another folder with --out, or replace it with --force.", path=existing[0]
         )
 
 
@@ -124,31 +124,31 @@ class _Spool(Closeable):
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self._columns = columns
-        self._places: dict[str, tuple[int, float]] = {}
+        self._offsets: dict[str, tuple[int, float]] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
 
     def close(self) -> None:
         self._file.close()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
     def __contains__(self, id_: str) -> bool:
-        return id_ in self._places
+        return id_ in self._offsets
 
     def put(self, id_: str, features: Features, duration_s: float) -> None:
         try:
-            self._places[id_] = self._file.seek(0, 2), duration_s
+            self._offsets[id_] = self._file.seek(0, 2), duration_s
             np.save(self._file, features.values)
             np.save(self._file, features.timestamps_s)
         except OSError as error:
             raise CacheError(
-                f"{tempfile.gettempdir()}: no room to sort the rows in ({error.strerror}). Make room."
+                f"no room to sort the rows in ({error.strerror}). Make room.", path=tempfile.gettempdir()
             ) from None
 
     def __iter__(self) -> Iterator[tuple[str, Features, float]]:
-        for id_ in sorted(self._places):
-            at, duration_s = self._places[id_]
+        for id_ in sorted(self._offsets):
+            at, duration_s = self._offsets[id_]
             self._file.seek(at)
             yield id_, Features(np.load(self._file), np.load(self._file), self._columns), duration_s
 
@@ -205,7 +205,8 @@ def _fit(utterance: Utterance, by_end: Mapping[str, list[str]]) -> str | None:
         names = by_end.get(end, [])
         if len(names) > 1:
             raise CorpusError(
-                f"{utterance.id}: '{names[0]}' and '{names[1]}' fit it equally well. Lay the files out as the clips lie."
+                f"'{names[0]}' and '{names[1]}' fit it equally well. Lay the files out as the clips lie.",
+                id=utterance.id,
             )
         if names:
             return names[0]
@@ -222,5 +223,6 @@ def _check_shared(manifest: Manifest, requests: Sequence[Request]) -> None:
         if clip != utterance.clip:
             raise CorpusError(
                 f"'{request.name}' fits both {first} and {utterance.id}, which are different clips. Lay the files out as the "
-                "clips lie, one folder per split, and name the folder above them."
+                "clips lie, one folder per split, and name the folder above them.",
+                name=request.name,
             )

@@ -39,8 +39,9 @@ class Labeller:
         self._inputs = variants.of_model(metadata.params, metadata.modalities)
         if others := [source for source in self._inputs.sources if source != "rules"]:
             raise BemercError(
-                f"{model.folder}: this variant reads descriptions by {others[0]}, which are not made live. Name a model that "
-                "reads tokens, or descriptions by rules."
+                f"this variant reads descriptions by {others[0]}, which are not made live. Name a model that "
+                "reads tokens, or descriptions by rules.",
+                path=model.folder,
             )
         self._params = from_mapping(
             metadata.tokens.get("params", {}), file.Params, f"{model.folder}: metadata.json: tokens.params"

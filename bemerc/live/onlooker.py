@@ -54,7 +54,7 @@ class _Person:
     """Somebody's face: where it was seen last, and where its action units rest."""
 
     def __init__(self) -> None:
-        self.place, self.last_s = np.zeros(2), -math.inf
+        self.position, self.last_s = np.zeros(2), -math.inf
         self._raw: deque[NDArray[np.float64]] = deque(maxlen=_REST_FRAMES)
         self._rest = np.zeros(len(action_units.COLUMNS))
         self._measured = 0
@@ -114,11 +114,11 @@ class Onlooker:
     def _person(self, one: TrackedFace, time_s: float) -> _Person:
         """Whose face this is: of the nearest one not yet seen in this frame, within a face's size; else of somebody new."""
         low, high = one.landmarks[:, :2].min(axis=0), one.landmarks[:, :2].max(axis=0)
-        place, reach = (low + high) / 2, float((high - low).max())
+        position, reach = (low + high) / 2, float((high - low).max())
         self._people = [person for person in self._people if person.last_s > time_s - _GONE_S][-_MOST_PEOPLE:]
-        near = [p for p in self._people if p.last_s < time_s and np.linalg.norm(p.place - place) < reach]
-        person = min(near, key=lambda p: float(np.linalg.norm(p.place - place)), default=None)
+        near = [p for p in self._people if p.last_s < time_s and np.linalg.norm(p.position - position) < reach]
+        person = min(near, key=lambda p: float(np.linalg.norm(p.position - position)), default=None)
         if person is None:
             self._people.append(person := _Person())
-        person.place, person.last_s = place, time_s
+        person.position, person.last_s = position, time_s
         return person

@@ -79,7 +79,7 @@ def read_sound(
     """
     with open_container(path) as container:
         choice = choose_track(path, container, track, alive)
-        stream = container.streams.audio[choice.place]
+        stream = container.streams.audio[choice.index]
         losses = Losses("sound")
         for note in choice.notes:
             losses.add_note(note)

@@ -35,9 +35,9 @@ _MORE, _MORE_S = 2.0, 0.3
 
 @dataclass(frozen=True)
 class Choice:
-    """A track, as its place among the clip's sound tracks (from 0), its downmix, and sentences on the choice."""
+    """A track, as its index among the clip's sound tracks (from 0), its downmix, and sentences on the choice."""
 
-    place: int
+    index: int
     mix: Mix
     notes: tuple[str, ...] = ()
 
@@ -52,28 +52,28 @@ def choose_track(path: Path, container: Any, track: Track, alive: Callable[[], N
             raise NoTrackError(f"The clip has no sound track {track}; it has {len(streams)}.")
         return _only(path, container, track - 1, alive)
     default = streams.index(container.streams.best("audio") or streams[0])
-    decodable = [place for place, stream in enumerate(streams) if stream.codec_context is not None]
+    decodable = [index for index, stream in enumerate(streams) if stream.codec_context is not None]
     if len(decodable) < 2:
         return _only(path, container, decodable[0] if decodable else default, alive)
     default = default if default in decodable else decodable[0]
-    analyses = {place: _analyse(path, place, alive) for place in sorted({default, *decodable[:_MAX_TRACKS]})}
-    place, why = _best(analyses, default, alive)
-    note = f"Of its {len(streams)} sound tracks track {place + 1} was taken, {why}; the parameter track names another."
-    return Choice(place, analyses[place].mix, (note, *analyses[place].notes))
+    analyses = {index: _analyse(path, index, alive) for index in sorted({default, *decodable[:_MAX_TRACKS]})}
+    index, why = _best(analyses, default, alive)
+    note = f"Of its {len(streams)} sound tracks track {index + 1} was taken, {why}; the parameter track names another."
+    return Choice(index, analyses[index].mix, (note, *analyses[index].notes))
 
 
-def _only(path: Path, container: Any, place: int, alive: Callable[[], None]) -> Choice:
-    stream = container.streams.audio[place]
+def _only(path: Path, container: Any, index: int, alive: Callable[[], None]) -> Choice:
+    stream = container.streams.audio[index]
     check_decoder(stream, "sound")
     if not needs_analysis(stream):
-        return Choice(place, Mix())
-    analysis = _analyse(path, place, alive)
-    return Choice(place, analysis.mix, analysis.notes)
+        return Choice(index, Mix())
+    analysis = _analyse(path, index, alive)
+    return Choice(index, analysis.mix, analysis.notes)
 
 
-def _analyse(path: Path, place: int, alive: Callable[[], None]) -> Analysis:
+def _analyse(path: Path, index: int, alive: Callable[[], None]) -> Analysis:
     def frames() -> Iterator[Any]:
-        for frame in decoded_frames(container, container.streams.audio[place], Losses("sound")):
+        for frame in decoded_frames(container, container.streams.audio[index], Losses("sound")):
             alive()
             yield frame
 
@@ -86,11 +86,11 @@ def _analyse(path: Path, place: int, alive: Callable[[], None]) -> Analysis:
 
 def _best(analyses: dict[int, Analysis], default: int, alive: Callable[[], None]) -> tuple[int, str]:
     """The track to take, and why, as the end of a sentence."""
-    voice_s = {place: _voice_s(analysis.sound, alive) for place, analysis in analyses.items()}
-    best = max(analyses, key=lambda place: (voice_s[place], place == default))
+    voice_s = {index: _voice_s(analysis.sound, alive) for index, analysis in analyses.items()}
+    best = max(analyses, key=lambda index: (voice_s[index], index == default))
     if voice_s[best] > _MORE * voice_s[default] + _MORE_S:
         return best, "where a voice is"
-    audible = [place for place, analysis in analyses.items() if len(analysis.sound)]
+    audible = [index for index, analysis in analyses.items() if len(analysis.sound)]
     if audible and default not in audible:
         return audible[0], "the first that is not silent"
     return default, "the one that players take"

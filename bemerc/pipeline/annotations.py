@@ -49,9 +49,11 @@ def run(
     predicted = {one.id: one for one in read_predictions(predictions)} if predictions is not None else {}
     ids = {u.id for u in manifest.utterances}
     if predicted and not ids & set(predicted):
-        raise BemercError(f"{predictions}: none of its {len(predicted)} utterances is in the manifest of these caches.")
+        raise BemercError(
+            f"none of its {len(predicted)} utterances is in the manifest of these caches.", path=predictions
+        )
     if not any(id_ in cache for cache in caches.values() for id_ in ids):
-        raise BemercError(f"{manifest.folder}: none of its {len(ids)} utterances is in these caches.")
+        raise BemercError(f"none of its {len(ids)} utterances is in these caches.", path=manifest.folder)
     unreadable: dict[str, str] = {}
     written = recordings(manifest, _annotated(caches, manifest, predicted, unreadable))
     files: dict[str, Path] = {}

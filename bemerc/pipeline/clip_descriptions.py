@@ -77,7 +77,7 @@ def work_of(source: Path | None, caches: Path | None, out: Path | None, params: 
     project = clips.project_of(source, params, out)
     if clips.is_manifest(source):
         if out is None:
-            raise BemercError(f"{source}: name a folder with --out; the files beside the manifest are its project's.")
+            raise BemercError("name a folder with --out; the files beside the manifest are its project's.", path=source)
         return Project(params, data=out, cache=project.cache, store=project.store)
     return project
 

@@ -89,7 +89,7 @@ def run(source: Path, out: Path | None, params: Any, only: clips.Only | None = N
     lengths = _lengths(_spread(_paths(manifest), _LENGTHS))
     chosen = _spread(sorted(lengths, key=lambda path: (lengths[path], path)), _TIMED)
     if not chosen:
-        raise BemercError(f"{source}: no clip of it can be opened, so nothing can be timed.")
+        raise BemercError("no clip of it can be opened, so nothing can be timed.", path=source)
     parts = {path: min(lengths[path], _PART_S) for path in chosen}
     with tempfile.TemporaryDirectory() as folder:
         first, rest = _timed(project, parts, only, Path(folder))

@@ -71,7 +71,7 @@ def run(
     inputs = variants.of_model(metadata.params, metadata.modalities)
     if "teacher" in inputs.sources and teacher is None:
         raise BemercError(
-            f"{model}: this variant reads a teacher's descriptions. Name the vision-language model with --teacher."
+            "this variant reads a teacher's descriptions. Name the vision-language model with --teacher.", path=model
         )
     if caches is None:
         _check_speech(model, metadata, project)
@@ -147,6 +147,7 @@ def _check_speech(model: Path, metadata: ModelMetadata, project: Project) -> Non
     both = audio is not None and len(audio.extractor.split(" + ")) == len(SOURCES["audio"])
     if audio is not None and both and project.load("extract_audio", AudioParams).speech_backend == "none":
         raise BemercError(
-            f"{model}: it was trained on sound measured by {audio.extractor}, and extract_audio.speech_backend is none. "
-            "Name the params file of its training with --params, or caches with --caches."
+            f"it was trained on sound measured by {audio.extractor}, and extract_audio.speech_backend is none. "
+            "Name the params file of its training with --params, or caches with --caches.",
+            path=model,
         )

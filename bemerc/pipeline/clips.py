@@ -75,7 +75,9 @@ def local_out(out: Path | Url | None) -> Path | None:
     if not isinstance(out, Url):
         return out
     if out.scheme == "memory":
-        raise BemercError(f"{out}: what lies in a process's memory is gone with it. Name s3://, gs:// or a folder.")
+        raise BemercError(
+            "what lies in a process's memory is gone with it. Name s3://, gs:// or a folder.", path=str(out)
+        )
     from bemerc.pipeline import remote_out
 
     return remote_out.folder_of(out)
@@ -133,7 +135,8 @@ def _read_remote(source: Url, asr: str | None) -> tuple[Manifest, Reading]:
         )
     if source.scheme == "memory":
         raise BemercError(
-            f"{source}: what lies in one process's memory is not seen by the workers. Name s3://, gs:// or a folder."
+            "what lies in one process's memory is not seen by the workers. Name s3://, gs:// or a folder.",
+            path=str(source),
         )
     return remote_folder.read(source)
 
@@ -194,7 +197,7 @@ def _given(caches: Path, source: Path | None, asr: str | None, out: Path) -> Mea
     if not any(u.id in ids for u in manifest.utterances):
         some = min(ids, default="")
         raise BemercError(
-            f"{caches}: none of its {len(ids)} utterances (such as '{some}') is among the clips in {source}."
+            f"none of its {len(ids)} utterances (such as '{some}') is among the clips in {source}.", path=caches
         )
     with atomic.disk(out, "cannot be made"):
         out.mkdir(parents=True, exist_ok=True)

@@ -44,9 +44,9 @@ def run(
     With nothing to judge the report says so. Raises BemercError where systems, items and manifest do not fit each other.
     """
     params, out = project.load("evaluate", evaluation.Params), out or project.results / "conflict"
-    manifest, place = read_manifest(project.manifest_file), items or project.conflict_items
-    conflicts = read_conflict_set(place)
-    must_fit(conflicts, manifest, place, split)
+    manifest, path = read_manifest(project.manifest_file), items or project.conflict_items
+    conflicts = read_conflict_set(path)
+    must_fit(conflicts, manifest, path, split)
     named = _of_variants(project, params) if paths is None else paths
     systems.checked(named, manifest.labels, baseline)
     gold = None if gold_sets is None else sets.read_gold(gold_sets, manifest.labels)

@@ -36,6 +36,6 @@ def run(
             if not or_empty:
                 raise
             made = build.empty(corpus, str(error))
-    place = out or project.conflict_items
-    write_conflict_set(place, made)
-    return place, made
+    path = out or project.conflict_items
+    write_conflict_set(path, made)
+    return path, made

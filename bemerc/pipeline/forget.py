@@ -183,15 +183,15 @@ def _caches(project: Project) -> list[Path]:
 def _files(project: Project) -> Iterator[Path]:
     """Files that were made of the corpus: not the corpus itself, not the store's results, not the models."""
     params = project.load("prepare", prepare.Params)
-    corpora = [prepare.place(params, name).absolute() for name in prepare.READERS]
+    corpora = [prepare.source_path(params, name).absolute() for name in prepare.READERS]
     store = project.store_dir.absolute()
     files = {path for top in (project.data, project.cache_dir, project.results) for path in top.rglob("*")}
     files -= {project.manifest_file, project.data / pseudonyms.NAME}
     # An index before its parts: without one of them it cannot be read.
     for path in sorted(files, key=lambda path: (is_part(path.name), path)):
-        place = path.absolute()
-        is_result = place.is_relative_to(store) and place.parent != store
-        of_corpus = any(place.is_relative_to(corpus) for corpus in corpora)
+        path = path.absolute()
+        is_result = path.is_relative_to(store) and path.parent != store
+        of_corpus = any(path.is_relative_to(corpus) for corpus in corpora)
         if path.is_file() and not path.is_symlink() and not is_result and not of_corpus:
             yield path
 

@@ -34,7 +34,7 @@ def run(folder: Path, corpus: str, *, force: bool = False) -> list[str]:
     there = [name for name in texts if (folder / name).exists()]
     if there and not force:
         some = ", ".join(there[:2]) + (" and others" if there[2:] else "")
-        raise BemercError(f"{folder}: there is {some} already. Name another folder, or replace it with --force.")
+        raise BemercError(f"there is {some} already. Name another folder, or replace it with --force.", path=folder)
     for name, text in texts.items():
         atomic.write_text(folder / name, text, mode=atomic.PUBLIC)
     (folder / "data").mkdir(exist_ok=True)
@@ -85,15 +85,15 @@ def commands(folder: Path) -> Iterator[str]:
             continue
         command = _COMMAND.search((folder / "pipeline" / f"{name}.py").read_text(encoding="utf-8"))
         assert command is not None, f"pipeline/{name}.py names no command"
-        places = stage.get("matrix", {}).values()
-        for item in [item for place in places for item in _value(params, place)] or [""]:
+        lists = stage.get("matrix", {}).values()
+        for item in [item for listed in lists for item in _value(params, listed)] or [""]:
             yield f"bemerc {command[1].format(item)}".removesuffix(" --only video --part-clips 0")
 
 
-def _value(params: dict[str, Any], place: str) -> list[Any]:
+def _value(params: dict[str, Any], name: str) -> list[Any]:
     """``${evaluate.variants}`` -> what the params file has there."""
     value: Any = params
-    for key in place.strip("${}").split("."):
+    for key in name.strip("${}").split("."):
         value = value[key]
     return list(value)
 
@@ -107,9 +107,9 @@ def _release() -> str:
 
 def _in_git(folder: Path) -> bool:
     """Whether the folder will lie in a git repository, without which DVC needs no_scm."""
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     try:
         command = ["git", "rev-parse", "--git-dir"]
-        return subprocess.run(command, cwd=place, capture_output=True, check=False).returncode == 0
+        return subprocess.run(command, cwd=existing, capture_output=True, check=False).returncode == 0
     except OSError:  # no git here
         return False

@@ -116,11 +116,13 @@ def play_file(
     ``every_frame``: none is dropped, and the file waits where this machine is too slow. MediaError where the file cannot be read.
     """
     if not path.exists():
-        raise BemercError(f"{path}: there is no such file. Name a video, or a camera with --camera 0, or use --serve.")
+        raise BemercError(
+            "there is no such file. Name a video, or a camera with --camera 0, or use --serve.", path=path, missing=True
+        )
     try:
         return _play(setup, path, tell, Inbox(every_frame), clock or recorded.RealClock())
     except MediaError as error:  # whose words are those that a cache keeps beside the clip's id
-        raise MediaError(f"{path}: {error}") from error
+        raise MediaError(str(error), path=path) from error
 
 
 def _play(setup: Setup, path: Path, tell: Tell, inbox: Inbox, clock: recorded.Clock) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def read(source: Url) -> tuple[Manifest, Reading]:
         folder = source.parent
         there = _alone(source)
     if not there:
-        raise CorpusError(f"{source}: there is nothing in the object store at this URL, or it may not be listed.")
+        raise CorpusError(
+            "there is nothing in the object store at this URL, or it may not be listed.", path=str(source), missing=True
+        )
     with tempfile.TemporaryDirectory(prefix="bemerc-") as base:
         mirror = Path(base, printable(folder.name, 100).replace("/", "_") or "clips")
         findings = _mirror(folder, there, mirror)
@@ -53,7 +55,8 @@ def read(source: Url) -> tuple[Manifest, Reading]:
         findings += [_renamed(finding, str(mirror), str(folder)) for finding in reading.findings]
     if any(u.sound is not None for u in manifest.utterances):
         raise CorpusError(
-            f"{folder}: the speakers' own sound files (participants.csv) are read from a folder of this machine; copy it."
+            "the speakers' own sound files (participants.csv) are read from a folder of this machine; copy it.",
+            path=str(folder),
         )
     utterances = tuple(
         u if u.clip is None else replace(u, clip=(folder / Path(u.clip).relative_to(mirror).as_posix()).text)

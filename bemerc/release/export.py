@@ -33,10 +33,10 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
         raise ModelError(fault)
     metadata = behavior_model.read_metadata(folder)
     if metadata.merged:
-        raise ModelError(f"{folder}: this model was exported already; it can be copied as it is.")
+        raise ModelError("this model was exported already; it can be copied as it is.", path=folder)
     _must_be_mergeable(folder, metadata)
     if not atomic.is_free(out):
-        raise ModelError(f"{out}: this folder is not empty. Name a new folder with --out, or remove this one.")
+        raise ModelError("this folder is not empty. Name a new folder with --out, or remove this one.", path=out)
     try:
         with atomic.new_folder(out) as partial:
             merged = _merge(folder, metadata, partial, backbone, device)
@@ -44,7 +44,7 @@ def run(folder: Path, out: Path, backbone: str | None = None, device: str = "cpu
                 _merge(align, behavior_model.read_metadata(align), partial / CROSSFIT, backbone, device)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{out}: the model could not be written ({error}). Make room, or name another folder."
+            f"the model could not be written ({error}). Make room, or name another folder.", path=out
         ) from None
     return merged
 
@@ -53,8 +53,9 @@ def _must_be_mergeable(folder: Path, metadata: behavior_model.ModelMetadata) -> 
     adapter = metadata.params["model"].get("adapter", "lora")
     if adapter != "lora":
         raise ModelError(
-            f"{folder}: its adapter ({adapter}) differs from position to position, so no one matrix can stand for it and it "
-            "cannot be merged. Hand on the folder as it is, together with its backbone."
+            f"its adapter ({adapter}) differs from position to position, so no one matrix can stand for it and it "
+            "cannot be merged. Hand on the folder as it is, together with its backbone.",
+            path=folder,
         )
 
 

@@ -25,6 +25,7 @@ from bemerc.corpus.reading import nearest
 from bemerc.evaluate import evaluation, metrics, test_set
 from bemerc.evaluate.intervals import Interval
 from bemerc.language.model import card
+from bemerc.language.model.metadata import must_name_emotions
 from bemerc.language.predict.records import read_predictions
 
 if TYPE_CHECKING:
@@ -78,14 +79,12 @@ def run(
     Raises ModelError where the model is no merc model or has other labels, EvaluationError or PredictionError where the
     predictions do not fit.
     """
-    if metadata.task != "merc":
-        raise ModelError(
-            f"{folder}: this model was trained to {metadata.task}, not to name emotions. Name a merc model."
-        )
+    must_name_emotions(metadata, folder)
     if set(metadata.labels) != set(manifest.labels):
         raise ModelError(
-            f"{folder}: a model of the labels {', '.join(metadata.labels)}, but the manifest's are "
-            f"{', '.join(manifest.labels)}. Name the model that the predictions are of."
+            f"a model of the labels {', '.join(metadata.labels)}, but the manifest's are "
+            f"{', '.join(manifest.labels)}. Name the model that the predictions are of.",
+            path=folder,
         )
     result = compute(manifest, predictions, params, genders)
     if not names:
@@ -110,7 +109,7 @@ def read(folder: Path) -> Mapping[str, Any] | None:
     try:
         stored = from_mapping(read_json(path), SplitMetrics, TEST)
     except (JsonError, ConfigError) as error:
-        raise ModelError(f"{path}: these are no test metrics ({error}). Run `bemerc card` again.") from None
+        raise ModelError(f"these are no test metrics ({error}). Run `bemerc card` again.", path=path) from None
     result: Mapping[str, Any] = to_mapping(stored)
     return result
 
@@ -124,7 +123,7 @@ def read_genders(path: Path, manifest: Manifest) -> dict[str, str]:
     table = read_table(path)
     if not {"speaker", "gender"} <= set(table.columns):
         raise ModelError(
-            f"{path}, line 1: it needs the columns speaker and gender, and has {', '.join(table.columns)}."
+            f"it needs the columns speaker and gender, and has {', '.join(table.columns)}.", path=path, line=1
         )
     faults, genders, speakers = list(table.faults), dict[str, str](), {u.speaker for u in manifest.utterances}
     for row in table.rows:

@@ -71,7 +71,7 @@ def _must_have_libraries() -> None:
 
 def _must_be_ours(out: Path) -> None:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "truth.jsonl").exists())):
-        raise CorpusError(f"{out}: there is something here that is not a sample. Name another folder, or remove it.")
+        raise CorpusError("there is something here that is not a sample. Name another folder, or remove it.", path=out)
 
 
 def _draw_all(

@@ -70,7 +70,7 @@ def write(sources: Sources, out: Path, options: build.Options) -> str:
 
 
 def _layers(turn: Turn, sources: Sources) -> list[_Layer]:
-    layers, at = [], turn.place.start_s
+    layers, at = [], turn.span.start_s
     face, pose = turn.clip.get("face"), turn.clip.get("pose")
     if pose is not None and len(pose.values):
         bones = tuple(tuple(JOINTS.index(name) for name in bone) for bone in BONES)
@@ -90,7 +90,7 @@ def _layers(turn: Turn, sources: Sources) -> list[_Layer]:
 def _mesh_layer(cache: FrameCache, turn: Turn, face: Features, id_: str, color: tuple[int, int, int]) -> _Layer:
     points = _pairs(mesh_of(cache, turn.utterance, face, id_))
     lines = tuple(tuple(MESH.index(i) for i in line) for line in LINES)
-    return _Layer(face.timestamps_s + turn.place.start_s, points, lines, color, _NEAR_S["face"])
+    return _Layer(face.timestamps_s + turn.span.start_s, points, lines, color, _NEAR_S["face"])
 
 
 def _pairs(points: Matrix) -> Matrix:
@@ -101,7 +101,7 @@ def _frames(data: DialogueData, layers: list[list[_Layer]], options: build.Optio
     with bar("drawing", len(data.segments), "clips") as advance:
         for number, segment in enumerate(data.segments):
             if segment.clip is not None:
-                turns = [t for t in data.turns if data.segments[t.place.segment].clip == segment.clip]
+                turns = [t for t in data.turns if data.segments[t.span.segment].clip == segment.clip]
                 painter = conversion.blur(turns) if options.blur else None
                 try:
                     for shift_s, rgb in _frames_of(segment, segment.clip):
@@ -126,8 +126,8 @@ def _frames_of(segment: Segment, clip: Path) -> Iterator[TimedFrame]:
 
 def _painted(rgb: Rgb, time_s: float, segment: int, data: DialogueData, layers: list[list[_Layer]]) -> TimedFrame:
     for turn, of_turn in zip(data.turns, layers, strict=True):
-        place = turn.place
-        if place.segment == segment and place.start_s - 1e-6 <= time_s < place.end_s:
+        span = turn.span
+        if span.segment == segment and span.start_s - 1e-6 <= time_s < span.end_s:
             for layer in of_turn:
                 row = int(np.abs(layer.times_s - time_s).argmin())
                 if abs(layer.times_s[row] - time_s) <= layer.near_s:
@@ -172,7 +172,7 @@ def _subtitles(data: DialogueData, out: Path) -> Recording:
     """The dialogue as one recording: its time axis, words and emotions."""
     utterances = []
     for turn, entry in zip(data.turns, data.header["utterances"], strict=True):
-        start_s, end_s = turn.place.start_s, turn.place.end_s
+        start_s, end_s = turn.span.start_s, turn.span.end_s
         spoken = replace(turn.utterance, text=entry["text"], speaker=entry["speaker"])
         u = replace(spoken, clip=out.name, start_s=start_s, end_s=end_s)
         predicted = entry["predicted"]

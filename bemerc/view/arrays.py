@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 # Coordinates are fractions of the frame in steps of 1/16384: a ninth of a pixel of a frame of 1920.
 POSITION_STEPS = 16384
-ABSENT = -32768
+MISSING = -32768
 _LARGEST = 32767
 
 
@@ -33,7 +33,7 @@ class Arrays:
         finite = np.isfinite(values)
         measured = np.where(finite, values, 0).astype(np.float64)
         scale = float(np.abs(measured).max(initial=0)) / _LARGEST or 1.0
-        steps = np.where(finite, np.rint(measured / scale), ABSENT)
+        steps = np.where(finite, np.rint(measured / scale), MISSING)
         self._add(name, steps.astype("<i2"), {"type": "i2", "scale": scale})
 
     def add_positions(self, name: str, points: NDArray[np.floating[Any]]) -> None:
@@ -41,7 +41,7 @@ class Arrays:
         before high ones, which halves what remains after compression."""
         with np.errstate(invalid="ignore"):
             steps = np.rint(np.clip(points, -1.99, 1.99) * POSITION_STEPS)
-        quantised = np.where(np.isfinite(steps), steps, ABSENT).astype(np.int16)
+        quantised = np.where(np.isfinite(steps), steps, MISSING).astype(np.int16)
         differences = np.diff(quantised, axis=0, prepend=np.zeros((1, points.shape[1]), np.int16)).astype("<i2")
         planes = differences.reshape(-1, 1).view(np.uint8).T
         self._add(name, np.ascontiguousarray(planes), {"type": "delta", "width": points.shape[1]})

@@ -33,7 +33,7 @@ def video_for_page(clip: Path, dialogue: DialogueData, folder: Path, number: int
         return clip
     out = file_of(folder, f"{number:04d}_{clip.stem}", ".mp4")
     try:
-        turns = [t for t in dialogue.turns if dialogue.segments[t.place.segment].clip == clip]
+        turns = [t for t in dialogue.turns if dialogue.segments[t.span.segment].clip == clip]
         painter = blur(turns) if blurred else None
         write_video(out, _frames(clip, painter), read_sound_of(clip))
     except (MediaError, MachineError) as error:
@@ -58,19 +58,19 @@ class _Blur:
     """Paints a frame coarse except for the measured face; where none was measured, all of it."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
-        places = [_places(turn) for turn in turns]
-        self._times_s = np.concatenate([np.empty(0), *(times for times, _ in places)])
-        self._places = np.concatenate([np.empty((0, 3)), *(place for _, place in places)])
+        tracks = [_face_track(turn) for turn in turns]
+        self._times_s = np.concatenate([np.empty(0), *(times for times, _ in tracks)])
+        self._boxes = np.concatenate([np.empty((0, 3)), *(box for _, box in tracks)])
 
     def __call__(self, rgb: Rgb, time_s: float) -> Rgb:
         coarse = coarsened(rgb)
         if not len(self._times_s):
             return coarse
         nearest = int(np.abs(self._times_s - time_s).argmin())
-        if abs(self._times_s[nearest] - time_s) > _SAME_FRAME_S or not np.isfinite(self._places[nearest]).all():
+        if abs(self._times_s[nearest] - time_s) > _SAME_FRAME_S or not np.isfinite(self._boxes[nearest]).all():
             return coarse
         height, width = rgb.shape[:2]
-        x, y, size = self._places[nearest] * (width, height, height)
+        x, y, size = self._boxes[nearest] * (width, height, height)
         half_x, half_y = _HALF_WIDTH * size, _HALF_HEIGHT * size
         top, bottom = (round(float(np.clip(edge, 0, height))) for edge in (y - half_y, y + half_y))
         left, right = (round(float(np.clip(edge, 0, width))) for edge in (x - half_x, x + half_x))
@@ -78,16 +78,16 @@ class _Blur:
         return coarse
 
 
-def _places(turn: Turn) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _face_track(turn: Turn) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Times on the clip's clock (T,), and the measured face's middle and height (T, 3) as fractions of the whole
     frame."""
     face = turn.clip.get("face")
     if face is None or not {"face_x", "face_y", "face_size"} <= {*face.columns}:
         return np.empty(0), np.empty((0, 3))
-    places = np.stack([face.column(name).astype(np.float64) for name in ("face_x", "face_y", "face_size")], axis=1)
+    tracks = np.stack([face.column(name).astype(np.float64) for name in ("face_x", "face_y", "face_size")], axis=1)
     left, top, right, bottom = turn.utterance.crop or (0.0, 0.0, 1.0, 1.0)
-    places = places * (right - left, bottom - top, bottom - top) + (left, top, 0)
-    return face.timestamps_s + (turn.utterance.start_s or 0.0), places
+    tracks = tracks * (right - left, bottom - top, bottom - top) + (left, top, 0)
+    return face.timestamps_s + (turn.utterance.start_s or 0.0), tracks
 
 
 def coarsened(rgb: Rgb) -> Rgb:

@@ -27,7 +27,7 @@ from bemerc.view.arrays import Arrays
 from bemerc.view.media_files import ClipHeader
 from bemerc.view.positions import JOINTS, MESH, frame_size, hands_of, joints_of, mesh_of
 from bemerc.view.sources import Sources
-from bemerc.view.time_axis import Place, Segment, lay_out
+from bemerc.view.time_axis import AxisSpan, Segment, lay_out
 
 # The columns that are drawn as curves, or say where the face is; action units besides.
 CURVES: Mapping[Modality, tuple[str, ...]] = {
@@ -45,7 +45,7 @@ class Turn:
     """An utterance, where it lies, and what was measured of it; ``reasons``: modality -> why nothing was."""
 
     utterance: Utterance
-    place: Place
+    span: AxisSpan
     clip: Mapping[Modality, Features]
     reasons: Mapping[Modality, str]
 
@@ -75,17 +75,17 @@ def collect(
     there = {id_: clip if clip in headers else None for id_, clip in clips.items()}
     measured = {u.id: read_clip(sources.caches, u.id) for u in dialogue.utterances}
     durations = {u.id: _duration_s(u, sources.caches, measured[u.id][0]) for u in dialogue.utterances}
-    segments, places = lay_out(dialogue.utterances, durations, there)
-    turns = [Turn(u, place, *measured[u.id]) for u, place in zip(dialogue.utterances, places, strict=True)]
+    segments, on_axis = lay_out(dialogue.utterances, durations, there)
+    turns = [Turn(u, span, *measured[u.id]) for u, span in zip(dialogue.utterances, on_axis, strict=True)]
     arrays, rows = Arrays(), [dict[str, tuple[int, int]]() for _ in turns]
     for modality in MODALITIES:
         _add_rows(arrays, modality, turns, rows, sources.caches)
-    others = others_data.add(arrays, [(t.utterance, t.place.start_s) for t in turns], sources.caches.get("face"))
+    others = others_data.add(arrays, [(t.utterance, t.span.start_s) for t in turns], sources.caches.get("face"))
     cut_marks = list(_cuts(segments)) if cuts else []
     header = {
         "id": dialogue.id,
         "modalities": list(sources.caches),
-        "duration_s": max((place.end_s for place in places), default=0.0),
+        "duration_s": max((span.end_s for span in on_axis), default=0.0),
         "segments": [_segment(s, turns, number, headers, sources.caches) for number, s in enumerate(segments)],
         "utterances": [_turn(t, sources, r) | {"others": o} for t, r, o in zip(turns, rows, others, strict=True)],
         "cuts": cut_marks,
@@ -131,7 +131,7 @@ def _add_rows(
     for number, _, features in parts:
         rows[number][modality] = (at, len(features.values))
         at += len(features.values)
-    arrays.add_times(f"{modality}.time", np.concatenate([f.timestamps_s + t.place.start_s for _, t, f in parts]))
+    arrays.add_times(f"{modality}.time", np.concatenate([f.timestamps_s + t.span.start_s for _, t, f in parts]))
     columns = parts[0][2].columns
     for name in columns:
         if name in CURVES[modality] or (modality == "face" and name.startswith("AU")):
@@ -159,7 +159,7 @@ def _segment(
     about = headers.get(segment.clip) if segment.clip is not None else None
     aspect = None if about is None else about.aspect
     if aspect is None:
-        aspect = next((a for t in turns if t.place.segment == number and (a := _aspect(t, caches)) is not None), 16 / 9)
+        aspect = next((a for t in turns if t.span.segment == number and (a := _aspect(t, caches)) is not None), 16 / 9)
     times = {key: round(value, 6) for key, value in asdict(segment).items() if key != "clip"}
     return {**times, "aspect": round(aspect, 4), "video": None}
 
@@ -175,7 +175,7 @@ def _aspect(turn: Turn, caches: Mapping[Modality, FrameCache]) -> float | None:
 
 
 def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
-    u, place = turn.utterance, turn.place
+    u, span = turn.utterance, turn.span
     prediction = sources.predictions.get(u.id)
     conflict = sources.conflicts.get(u.id)
     choice = sources.caches["face"].choices.get(u.id) if "face" in sources.caches else None
@@ -184,16 +184,16 @@ def _turn(turn: Turn, sources: Sources, rows: Mapping[str, tuple[int, int]]) -> 
         "speaker": u.speaker or (prediction.speaker if prediction else "") or "",
         "text": u.text or (prediction.text if prediction else "") or "",
         "label": u.label,
-        "segment": place.segment,
-        "start_s": round(place.start_s, 6),
-        "end_s": round(place.end_s, 6),
+        "segment": span.segment,
+        "start_s": round(span.start_s, 6),
+        "end_s": round(span.end_s, 6),
         "rows": rows,
         "crop": u.crop,
         "reasons": {m: reason for m, reason in turn.reasons.items() if m in sources.caches},
         "notes": _notes(u.id, sources.caches),
         "covered": {m: _share(turn.clip[m]) for m in MODALITIES if m in turn.clip},
         "choice": None if choice is None else _choice(choice),
-        "marks": marks.of_clip(turn.clip, place.start_s),
+        "marks": marks.of_clip(turn.clip, span.start_s),
         "sentences": _sentences(sources, u.id),
         "scores": None if prediction is None else prediction.scores,
         "predicted": None if prediction is None else prediction.label,

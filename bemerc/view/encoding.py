@@ -41,7 +41,7 @@ def write_video(out: Path, frames: Iterable[TimedFrame], sound: NDArray[np.float
         try:
             _write(partial, frames, sound)
         except av.error.FFmpegError as error:
-            raise MachineError(f"{out}: FFmpeg cannot encode it ({error.strerror}).") from None
+            raise MachineError(f"FFmpeg cannot encode it ({error.strerror}).", path=out) from None
         partial.chmod(PRIVATE)
 
 

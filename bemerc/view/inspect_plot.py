@@ -69,8 +69,8 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
                 landmarks = opened["face"].landmarks(id_, at, at + 1)
             except CacheError as error:
                 broken.append(str(error))
-        failed = {m: cache.failures[id_].rstrip(".") for m, cache in opened.items() if id_ in cache.failures}
-        lost = [f"{m}: {reason}" for m, reason in failed.items()] + broken
+        failures = {m: cache.failures[id_].rstrip(".") for m, cache in opened.items() if id_ in cache.failures}
+        lost = [f"{m}: {reason}" for m, reason in failures.items()] + broken
         if not any(len(rows.values) for rows in features.values()):
             reason = "; ".join(lost) or "it has no row in any cache"
             raise CacheError(f"Of '{id_}' there is nothing to draw. {reason[0].upper()}{reason[1:]}.")
@@ -80,7 +80,7 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
         lost += [_describe_other(name, opened["face"]) for name in around]
     frame = _frame(utterance, manifest, time_s) if manifest is not None and time_s is not None else None
     draw(id_, PlotData(features, landmarks, frame, [*around.values()]), at, out)
-    parts = [f"{out}: {id_}", *_coverage({m: f for m, f in features.items() if m not in failed}), *lost]
+    parts = [f"{out}: {id_}", *_coverage({m: f for m, f in features.items() if m not in failures}), *lost]
     if manifest is not None and frame is None:
         parts.append(f"{manifest.folder} has no clip of it")
     return "; ".join(parts) + "."

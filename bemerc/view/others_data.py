@@ -15,7 +15,7 @@ from bemerc.view.arrays import Arrays
 from bemerc.view.lines import LINES
 from bemerc.view.positions import crop_of, mesh_of
 
-_PLACES = ("face_x", "face_y", "face_size")
+_POSITION = ("face_x", "face_y", "face_size")
 Other = dict[str, Any]
 
 
@@ -41,7 +41,7 @@ def add(arrays: Arrays, turns: Sequence[tuple[Utterance, float]], face: FrameCac
                 at += len(features.values)
     if parts:
         arrays.add_times("others.time", np.concatenate([f.timestamps_s + start_s for _, start_s, _, f in parts]))
-        for name in _PLACES:
+        for name in _POSITION:
             if name in others.columns:
                 arrays.add_series(f"others.{name}", np.concatenate([f.column(name) for *_, f in parts]))
         if others.has_landmarks and others.landmark_points > max(map(max, LINES)):

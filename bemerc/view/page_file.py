@@ -46,18 +46,18 @@ def write(out: Path, title: str, index: dict[str, Any], blocks: Sequence[bytes],
     blocks  the dialogues' data (DialogueData.packed), in the order of the index
     videos  files that become part of the page, in the order of the index
     """
-    places = _places(title, SCRIPTS)
+    values = _values(title, SCRIPTS)
     head, data_at, tail = _asset("page.html").partition("{{data}}")
     assert data_at, "the template has no place for the data"
     with replacing(out) as file:
-        file.write(_filled(head, places).encode())
+        file.write(_filled(head, values).encode())
         file.write(f'<script type="application/json" id="index">{_json(settled_words(index))}</script>\n'.encode())
         for number, block in enumerate(blocks):
             _write_data(file, f"dialogue{number}", [block])
         for number, video in enumerate(videos):
             with video.open("rb") as source:
                 _write_data(file, f"video{number}", iter(lambda: source.read(_ENCODE_BYTES), b""))
-        file.write(_filled(tail, places).encode())
+        file.write(_filled(tail, values).encode())
         return file.tell()
 
 
@@ -72,14 +72,14 @@ def settled_words(value: Any) -> Any:
 
 def write_live(out: Path, title: str, index: dict[str, Any], socket: str) -> None:
     """Write the page of a conversation that goes on, which may connect to ``socket`` (an address) and to nothing else."""
-    places = _places(title, LIVE_SCRIPTS, socket)
-    places["data"] = f'<script type="application/json" id="index">{_json(index | {"socket": socket})}</script>'
+    values = _values(title, LIVE_SCRIPTS, socket)
+    values["data"] = f'<script type="application/json" id="index">{_json(index | {"socket": socket})}</script>'
     with replacing(out) as file:
-        file.write(_filled(_asset("live.html"), places).encode())
+        file.write(_filled(_asset("live.html"), values).encode())
 
 
-def _places(title: str, scripts: Sequence[str], socket: str = "") -> dict[str, str]:
-    """What a template's places are filled with, but for its data."""
+def _values(title: str, scripts: Sequence[str], socket: str = "") -> dict[str, str]:
+    """What a template's {{name}}s are filled with, but for its data."""
     library, own = _asset(_LIBRARY), "(() => {\n" + "\n".join(map(_asset, scripts)) + "\n})();"
     style = "\n".join(map(_asset, _STYLES))
     return {
@@ -91,9 +91,9 @@ def _places(title: str, scripts: Sequence[str], socket: str = "") -> dict[str, s
     }
 
 
-def _filled(template: str, places: Mapping[str, str]) -> str:
-    """The template with each {{name}} replaced once: what is put in may itself look like a place."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: places[place[1]], template)
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """The template with each {{name}} replaced once: what is put in may itself look like one."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
 
 
 def _policy(scripts: Sequence[str], style: str, socket: str) -> str:

@@ -26,7 +26,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Place:
+class AxisSpan:
     """Where an utterance lies: the number of its segment, and its start and end on the axis."""
 
     segment: int
@@ -36,11 +36,11 @@ class Place:
 
 def lay_out(
     utterances: Sequence[Utterance], duration_s: Mapping[str, float], clip_of: Mapping[str, Path | None]
-) -> tuple[list[Segment], list[Place]]:
-    """The segments of a dialogue's turns, and each turn's place. Turns that follow each other in the same clip share a
+) -> tuple[list[Segment], list[AxisSpan]]:
+    """The segments of a dialogue's turns, and each turn's span. Turns that follow each other in the same clip share a
     segment, pauses between them included. ``duration_s``: id -> seconds; ``clip_of``: id -> clip."""
     segments: list[Segment] = []
-    places: list[Place] = []
+    on_axis: list[AxisSpan] = []
     axis_s, at = 0.0, 0
     while at < len(utterances):
         group = _same_clip(utterances[at:])
@@ -49,10 +49,10 @@ def lay_out(
         first = 0.0 if group[0].start_s is not None and len(group) == len(utterances) else min(s for s, _ in spans)
         last = max(end for _, end in spans)
         segments.append(Segment(clip_of.get(group[0].id), axis_s, first, last - first))
-        places += [Place(len(segments) - 1, axis_s + start - first, axis_s + end - first) for start, end in spans]
+        on_axis += [AxisSpan(len(segments) - 1, axis_s + start - first, axis_s + end - first) for start, end in spans]
         axis_s += last - first
         at += len(group)
-    return segments, places
+    return segments, on_axis
 
 
 def _same_clip(utterances: Sequence[Utterance]) -> list[Utterance]:

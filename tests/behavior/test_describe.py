@@ -22,6 +22,7 @@ from bemerc.cache import Features, write_cache
 from bemerc.core.errors import CacheError, CorpusError
 from bemerc.corpus.manifest import Manifest, Modality, Utterance
 from bemerc.language.teacher.emotion_words import EMOTIONAL, words
+from tests.errors import raises
 
 UNITS = tuple(item.column for item in phrases.UNITS)
 FACE = (*UNITS, "AU45_r", "pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg", "gaze_x_deg", "gaze_y_deg", "quality")
@@ -426,9 +427,9 @@ def test_clips_without_train_are_described_by_general_references(tmp_path: Path)
 def test_a_line_that_is_no_description_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"d\.jsonl, line 1"):
+    with raises(CorpusError, path=path, line=1):
         read_descriptions(path)
-    with pytest.raises(CorpusError, match="no descriptions here"):
+    with raises(CorpusError, path=tmp_path / "missing.jsonl", missing=True):
         read_descriptions(tmp_path / "missing.jsonl")
 
 

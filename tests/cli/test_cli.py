@@ -243,4 +243,4 @@ def choice_strings(annotation: Any) -> Iterator[str]:
 
 
 def test_choices_that_are_written_out_for_a_quick_help_are_those_of_the_package() -> None:
-    assert choices_of(cli_clips.extract, "policy") == set(target_face.POLICIES)
+    assert choices_of(cli_clips.extract, "policy") == set(get_args(target_face.Policy))

@@ -16,6 +16,7 @@ import yaml
 from bemerc.core.errors import BemercError
 from bemerc.pipeline import init
 from tests.cli.test_cli import ROOT, bemerc
+from tests.errors import raises
 
 PARTS = ("dvc.yaml", "params.yaml", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 SMALL = {
@@ -60,7 +61,7 @@ def test_a_project_has_the_stages_of_the_repository_without_its_code(tmp_path: P
 
 def test_a_project_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("mine: 1\n", encoding="utf-8")
-    with pytest.raises(BemercError, match=r"params\.yaml"):
+    with raises(BemercError, path=tmp_path):
         init.run(tmp_path, "sample")
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
     assert "dvc.yaml" in init.run(tmp_path, "sample", force=True)

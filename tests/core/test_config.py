@@ -12,6 +12,7 @@ import pytest
 
 from bemerc.core.config import SECTIONS, from_mapping, load, read_document, to_mapping
 from bemerc.core.errors import ConfigError
+from tests.errors import raises
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -161,8 +162,8 @@ def test_a_pipe_or_folder_is_no_params_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_binary_file_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such params file"):
+    with raises(ConfigError, path=tmp_path / "none.yaml", missing=True):
         load(tmp_path / "none.yaml", "x", Params)
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
+    with raises(ConfigError, path=tmp_path / "b.yaml"):
         load(tmp_path / "b.yaml", "x", Params)

@@ -176,7 +176,7 @@ def test_a_name_is_asked_for_once_and_only_where_a_person_gave_it(
     with pytest.raises(PretrainedError) as refused:
         huggingface.folder_of("someone/model")
     assert len(asked) == 1
-    assert refused.value.name == "someone/model"
+    assert refused.value.path == "someone/model"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(PretrainedError):
         huggingface.folder_of("someone/model")

@@ -15,6 +15,7 @@ from bemerc.behavior.tokens.calibration import earlier_turns
 from bemerc.core.errors import CorpusError
 from bemerc.corpus.readers import folder
 from bemerc.language.inputs.prompts import Params, merc_prompt
+from tests.errors import raises
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -129,7 +130,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="no such folder"):
+    with raises(CorpusError, path=tmp_path / "gone", missing=True):
         folder.read(tmp_path / "gone")
     with pytest.raises(CorpusError, match=r"no clip in it; a clip's name ends in \.mp4"):
         folder.read(fill(tmp_path, "readme.txt"))

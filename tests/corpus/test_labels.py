@@ -6,6 +6,7 @@ import pytest
 
 from bemerc.core.errors import CorpusError
 from bemerc.corpus.labels import ALIASES, LABEL_SETS, canonical, fault, label_set, mapping, names
+from tests.errors import raises
 
 MELD, SIX = LABEL_SETS["meld"], LABEL_SETS["iemocap6"]
 
@@ -45,14 +46,14 @@ def test_an_unknown_label_lists_the_labels_and_the_nearest() -> None:
 
 def test_ones_own_spellings() -> None:
     assert canonical("freude", names(MELD, {"Freude": "joy"})) == "joy"
-    with pytest.raises(CorpusError, match="'Freude' points at 'happy'"):
+    with raises(CorpusError, name="Freude"):
         names(MELD, {"Freude": "happy"})
 
 
 def test_label_sets_by_name_or_list() -> None:
     assert label_set("iemocap4") == ("happy", "sad", "neutral", "angry")
     assert label_set(["calm", "upset"]) == ("calm", "upset")
-    with pytest.raises(CorpusError, match="meld, iemocap6, iemocap4"):
+    with raises(CorpusError, name="MELD"):
         label_set("MELD")
     with pytest.raises(CorpusError, match="different names"):
         label_set(["calm", "calm"])

@@ -15,6 +15,7 @@ import pytest
 from bemerc.core.errors import BemercError, CorpusError
 from bemerc.corpus import manifest, provenance
 from bemerc.corpus.manifest import Manifest, Utterance, read_manifest, write_manifest
+from tests.errors import raises
 
 MADE = (
     Utterance("a/1", "a", 0, "Ann", "Hi\u2028there", "joy", "train", "../x.mp4", 0.0, 1.5, (0.0, 0.0, 0.5, 1.0)),
@@ -179,7 +180,7 @@ def test_what_is_no_manifest_at_all(path: Path, content: bytes) -> None:
 
 
 def test_no_file_a_folder_and_a_pipe(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="no manifest here"):
+    with raises(CorpusError, path=tmp_path / "gone.jsonl", missing=True):
         read_manifest(tmp_path / "gone.jsonl")
     os.mkfifo(tmp_path / "pipe")
     for name in ("", "pipe"):

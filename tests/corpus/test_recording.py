@@ -12,6 +12,7 @@ from bemerc.corpus.readers import recording
 from bemerc.corpus.readers.recording import Cue
 from bemerc.corpus.reading import Reading
 from tests.clips import write_clip
+from tests.errors import raises
 
 SRT = """1
 00:00:01,000 --> 00:00:02,500
@@ -192,10 +193,10 @@ def test_a_file_without_one_cue_says_why(video: Path, suffix: str, content: str,
 def test_no_video_or_no_cues(video: Path) -> None:
     (finding,) = read(video).findings
     assert finding.reason.startswith("There are no subtitles for it. Put a file of the same name")
-    with pytest.raises(CorpusError, match="cannot be read"):
+    with raises(CorpusError, path=video.with_name("gone.srt")):
         recording.read_cues(video.with_name("gone.srt"))
     video.unlink()
-    with pytest.raises(CorpusError, match="there is no clip in it"):
+    with raises(CorpusError, path=video.parent, missing=True):
         read(video)
 
 

@@ -15,6 +15,7 @@ from bemerc.corpus import transcribe
 from bemerc.corpus.manifest import read_manifest
 from bemerc.corpus.readers import recording
 from tests.clips import write_clip
+from tests.errors import raises
 from tests.whispers import ENDS_S, SAID, tiny_whisper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,10 +95,10 @@ def test_audible(level: float, audible: bool) -> None:
 
 
 def test_a_model_that_is_not_there_or_no_whisper_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(transcribe.TranscribeError, match="cannot be loaded"):
+    with raises(transcribe.TranscribeError, path=str(tmp_path / "nowhere")):
         transcribe.whisper(str(tmp_path / "nowhere"))
     LlamaConfig().save_pretrained(tmp_path / "llama")
-    with pytest.raises(transcribe.TranscribeError, match="this is a llama model"):
+    with raises(transcribe.TranscribeError, path=str(tmp_path / "llama"), name="llama"):
         transcribe.whisper(str(tmp_path / "llama"))
 
 

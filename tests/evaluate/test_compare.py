@@ -13,6 +13,7 @@ from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
 from bemerc.evaluate import compare, evaluation, test_set
 from bemerc.language.predict.records import Prediction, read_predictions, write_predictions
 from tests.cli.test_cli import bemerc
+from tests.errors import raises
 
 LABELS = ("joy", "anger", "fear")
 PARAMS = evaluation.Params(resamples=2000)
@@ -152,7 +153,7 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(compare.CompareError, match="named twice"):
         compare.load(of, [one, one])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(compare.CompareError, match="no predictions file"):
+    with raises(compare.CompareError, path=tmp_path / "empty", missing=True):
         compare.load(of, [one, tmp_path / "empty"])
     write_predictions(tmp_path / "part.jsonl", [Prediction("d00_u0", None, "joy", dict.fromkeys(LABELS, 1 / 3))])
     with pytest.raises(test_set.EvaluationError, match="have no prediction"):

@@ -274,7 +274,7 @@ def test_a_side_that_was_measured_in_no_utterance(planted: Manifest, tmp_path: P
 def test_tokens_of_other_splits_are_refused(planted: Manifest, tmp_path: Path) -> None:
     with tokens_of(tmp_path, planted, fitted="0" * 32) as tokens, pytest.raises(provenance.StaleError) as caught:
         build.run(planted, tokens, build.Params())
-    assert caught.value.what == tokens.path
+    assert caught.value.path == tokens.path
 
 
 def test_a_corpus_in_which_all_agree(planted: Manifest, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_the_second_look_at_test_with_other_answers_is_counted(tmp_path: Path, w
 def test_a_model_that_reads_neither_side_is_refused(world: World) -> None:
     with pytest.raises(systems.DeafModelError) as caught:
         systems.checked({"T": [world.models / "T"]}, world.manifest.labels)
-    assert caught.value.variant == "T"
+    assert caught.value.name == "T"
     answer = world.run("models/merc/T")
     assert answer.returncode == 1
     assert answer.stderr.strip() == str(caught.value).replace(f"{world.folder}/", "")

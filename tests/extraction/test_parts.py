@@ -26,6 +26,7 @@ from bemerc.extraction.run import run
 from bemerc.extraction.shared_hashing import hash_shared
 from bemerc.extraction.store import Result, Store
 from benchmarks import size
+from tests.errors import raises
 
 CLIPS = 25
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_a_spoilt_part_is_noticed_though_the_index_is_the_same(filled: Path) -> 
 
 
 def test_too_many_parts_are_a_sentence(filled: Path) -> None:
-    with pytest.raises(BemercError, match="part_clips"):
+    with raises(BemercError, key="part_clips"):
         run(size.jobs(filled, 1000), size.specs(), filled / "out", filled / "store", part_clips=1)
 
 
@@ -112,7 +113,7 @@ def test_a_corpus_that_outgrew_its_parts_keeps_its_former_cache(filled: Path, mo
     before = {file: file.read_bytes() for file in (path, *parts_of(path))}
     size.fill(filled, 31, 0.4)
     monkeypatch.setattr(write_caches, "MOST_PARTS", 3)
-    with pytest.raises(BemercError, match="part_clips"):
+    with raises(BemercError, key="part_clips"):
         seal(filled, None, 31)
     assert {file: file.read_bytes() for file in path.parent.glob("face*.h5")} == before
 

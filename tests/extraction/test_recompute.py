@@ -17,6 +17,7 @@ from bemerc.extraction.face.mesh import average_face
 from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.extraction.run import run
 from tests.cli.test_cli import ROOT, bemerc
+from tests.errors import raises
 
 NAMES = extractor.columns(extractor.Params())
 SIZE = (640, 360)
@@ -95,7 +96,7 @@ def test_the_command_writes_beside_and_extraction_keeps_off(tmp_path: Path) -> N
     assert "Name another folder" in bemerc("cache", "recompute", path, "--out", tmp_path / "new").stderr
     assert bemerc("cache", "validate", tmp_path / "new").returncode == 0
     measures = (extractor_spec("face", extractor.__name__, extractor.Params()),)
-    with pytest.raises(CacheError, match="was imported"):
+    with raises(CacheError, path=tmp_path / "new" / "face.h5"):
         run([Job("a", None)], measures, tmp_path / "new", tmp_path / "store")
 
 
@@ -116,7 +117,7 @@ def test_the_page_on_plain_h5py_reads_the_same(tmp_path: Path, monkeypatch: pyte
 
 def test_without_landmarks_there_is_a_sentence(tmp_path: Path) -> None:
     path = face_cache(tmp_path / "face.h5", landmarks=False)
-    with pytest.raises(CacheError, match="keeps no landmarks"):
+    with raises(CacheError, path=path):
         recompute.run(path, None)
 
 

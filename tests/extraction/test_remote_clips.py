@@ -23,6 +23,7 @@ from bemerc.extraction.store import Store
 from bemerc.pipeline import clips, remote_folder
 from tests import faulty_store, mean_color
 from tests.clips import write_clip
+from tests.errors import raises
 from tests.faulty_store import BUCKET, FaultyStore
 
 pytest.importorskip("moto")
@@ -164,5 +165,5 @@ def test_what_cannot_be_is_a_sentence(store: FaultyStore, monkeypatch: pytest.Mo
     with pytest.raises(BemercError):
         clips.extract(Url("memory://bucket/clips"), None, "")  # type: ignore[arg-type]
     monkeypatch.setenv("BEMERC_SCRATCH_GB", "lots")
-    with pytest.raises(BemercError, match="BEMERC_SCRATCH_GB"):
+    with raises(BemercError, name="BEMERC_SCRATCH_GB"):
         scratch.of_this_machine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from bemerc.cache import Choice
 from bemerc.core.jsonfile import JsonError
 from bemerc.extraction.face import target_face
 from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
-from bemerc.extraction.face.target_face import BY_SOUND, POLICIES, FaceTrack, select
+from bemerc.extraction.face.target_face import BY_SOUND, FaceTrack, Policy, select
 
 FPS = 25
 Array = NDArray[np.float64]
@@ -72,7 +73,7 @@ def stamps(rows: range) -> Array:
 
 def test_one_face_leaves_no_choice_and_no_doubt() -> None:
     rows = range(50)
-    for policy in POLICIES:
+    for policy in get_args(Policy):
         choice = select([track(3, rows, 0.5)], stamps(rows), policy, None, 0.6)
         assert (choice.by, choice.faces, choice.score, choice.uncertain) == ("alone", 1, 1.0, False)
         assert [(s.first, s.end, s.track) for s in choice.spans] == [(0, 50, 3)]
@@ -257,7 +258,9 @@ def test_the_other_policies() -> None:
         track(2, range(10, 90), 0.8, area=0.02),
         track(3, range(40, 44), 0.05, area=0.02),
     ]
-    chosen = {p: select(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in POLICIES if p not in BY_SOUND}
+    chosen = {
+        p: select(tracks, stamps(rows), p, None, 0.6).spans[0].track for p in get_args(Policy) if p not in BY_SOUND
+    }
     assert chosen == {"largest": 0, "longest": 1, "left": 0, "right": 2}, "whoever flits by is at no edge"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bemerc.cache import Choice, Features, TrackSpan, open_cache, same_person, write_cache
-from bemerc.core.errors import CacheError
+from bemerc.cache.guard import DamagedCacheError
 from bemerc.corpus.readers import folder
 from bemerc.extraction.jobs import extractor_spec, jobs_from_manifest
 from bemerc.extraction.run import run
@@ -22,6 +22,7 @@ from bemerc.extraction.validate import check_against_clips, check_rows, check_si
 from tests import loudness, mean_color
 from tests.cli.test_cli import bemerc
 from tests.clips import write_clip
+from tests.errors import raises
 
 COLUMNS = ("AU12_r", "pose_yaw_deg", "quality")
 
@@ -87,7 +88,7 @@ def test_an_uncertain_choice_is_a_warning(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "face.h5", "a") as file:
         del file["choices"]["json"]
         file["choices"]["json"] = np.array([b"{}"] * 3)
-    with pytest.raises(CacheError, match="damaged"):
+    with raises(DamagedCacheError, path=tmp_path / "face.h5"):
         open_cache(tmp_path / "face.h5")
 
 

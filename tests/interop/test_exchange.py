@@ -30,6 +30,7 @@ from bemerc.interop.filenames import file_of
 from bemerc.interop.importers import from_mertools, from_mmsa, from_openface
 from bemerc.interop.write_imported import match
 from tests.cli.test_cli import bemerc
+from tests.errors import raises
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "WolfgangLanger_Pexels.openface2.csv"
 UNITS = [f"AU{unit:02d}_r" for unit in openface_tables.UNITS]
@@ -166,10 +167,10 @@ def test_what_is_no_table_of_a_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "of" / "picture.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CacheError, match="cannot be read"):
         from_openface(tmp_path / "of", tmp_path / "out", None)
-    with pytest.raises(CacheError, match="no such file"):
+    with raises(CacheError, path=tmp_path / "nowhere", missing=True):
         from_openface(tmp_path / "nowhere", tmp_path / "out", None)
     (tmp_path / "of" / "picture.csv").unlink()
-    with pytest.raises(CacheError, match=r"no \.csv"):
+    with raises(CacheError, path=tmp_path, missing=True):
         from_openface(tmp_path, tmp_path / "out", None)
 
 
@@ -239,7 +240,7 @@ def test_names_fit_utterances_by_their_ends(tmp_path: Path) -> None:
     assert [one.name for one in by_split] == ["of/dev/dia0_utt0", "of/train/dia0_utt0"]
     by_folder = ["dev_splits_complete/dia0_utt0", "train_splits/dia0_utt0"]
     assert [one.name for one in match(by_folder, meld)] == by_folder
-    with pytest.raises(CorpusError, match="fits both meld/dev/dia0_utt0 and meld/train/dia0_utt0"):
+    with raises(CorpusError, name="dia0_utt0"):
         match(["dia0_utt0"], meld)
     with pytest.raises(CorpusError, match="fit it equally well"):
         match(["a/dia0_utt0", "b/dia0_utt0"], meld)
@@ -255,7 +256,7 @@ def test_mmsa_there_and_back(tmp_path: Path) -> None:
     with open_cache(face_cache(tmp_path / "face.h5")) as cache:
         before = {id_: cache[id_] for id_ in cache}
         assert len(to_mmsa({"face": cache}, tmp_path / "mmsa.pkl", corpus).files) == 3
-        with pytest.raises(CacheError, match="other"):
+        with raises(CacheError, path=Path("other")):
             to_mmsa({"face": cache}, tmp_path / "no.pkl", replace(manifest(("x", "test", None)), folder=Path("other")))
     content = pickle.loads((tmp_path / "mmsa.pkl").read_bytes())
     assert set(content) == {"train", "valid", "test"}

@@ -26,6 +26,7 @@ from bemerc.language.predict.score_labels import MercModel
 from bemerc.release import export
 from tests import toy_language as language
 from tests.cli.test_cli import bemerc
+from tests.errors import raises
 from tests.language import test_model
 from tests.language.test_reallocate import embedded
 
@@ -131,7 +132,7 @@ def test_what_is_measured_moves_that_models_attention_and_goes_along_with_an_exp
         for id, of in found.items():
             np.testing.assert_allclose(exported[id], of, atol=1e-5)
         (folder / FILE).write_text((tmp_path / "out" / FILE).read_text())
-        with pytest.raises(ModelError, match="another model"):
+        with raises(ModelError, path=folder / FILE):
             MercModel(folder).score_items(world.manifest, world.tokens, items, moved)
     finally:
         (folder / FILE).unlink()

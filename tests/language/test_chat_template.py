@@ -13,6 +13,8 @@ from bemerc.core.errors import ModelError
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import Dialogue, Utterance
 from bemerc.language.inputs import chat_template, encoding, packing, prompts
+from bemerc.language.inputs.chat_frame import in_chat
+from tests.errors import raises
 from tests.families import TEMPLATES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -76,7 +78,7 @@ def test_it_is_what_the_template_makes_of_the_whole(form: str) -> None:
     frame = chat_template.frame_of(made, form)
     assert (frame.between is None) == (form in WITHOUT_SYSTEM)
     one = asked(2)
-    framed = prompts.in_chat(one, frame)
+    framed = in_chat(one, frame)
     assert framed.text == template_of(made, one, form)
     said = [*([("system", "ROLE")] if frame.between is not None else []), ("user", "QUESTION"), ("assistant", "joy")]
     whole = chat_template.rendered(made, said, False)
@@ -113,7 +115,7 @@ def test_what_is_shared_stays_first_and_the_templates_last_words_belong_to_the_b
 @pytest.mark.parametrize("form", TEMPLATES)
 def test_one_rendered_prompt_of_each_form(form: str) -> None:
     frame = chat_template.frame_of(tokenizer(form), form)
-    framed = prompts.in_chat(asked(1, ("face", "audio")), frame)
+    framed = in_chat(asked(1, ("face", "audio")), frame)
     expected = (GOLDEN / f"prompt_chat_{form}.txt").read_text(encoding="utf-8")
     assert framed.text + framed.target + frame.end + "\n" == expected
 
@@ -156,7 +158,7 @@ def test_labels_that_the_tokenizer_cannot_tell_apart_are_named() -> None:
     made = tokenizer("qwen2")
     encoder = encoding.Encoder(made, 2, 512)
     encoder.check_labels_distinct(LABELS, prompts.label_target)
-    with pytest.raises(encoding.ExampleError, match="the same as of 'joy' of the label ' joy'"):
+    with raises(encoding.ExampleError, name=" joy"):
         encoder.check_labels_distinct(("joy", " joy"), prompts.label_target)
-    with pytest.raises(encoding.ExampleError, match="makes nothing of the label ''"):
+    with raises(encoding.ExampleError, name=""):
         encoder.check_labels_distinct(("",), prompts.label_target)

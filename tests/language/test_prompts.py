@@ -9,6 +9,7 @@ import pytest
 
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES, Dialogue, Utterance
+from bemerc.language.inputs.chat_frame import chat_frame, in_chat
 from bemerc.language.inputs.prompts import (
     SLOTS,
     BehaviorOf,
@@ -16,12 +17,8 @@ from bemerc.language.inputs.prompts import (
     Params,
     Placeholder,
     align_prompts,
-    chat_frame,
     history_start,
-    in_chat,
-    label_target,
     merc_prompt,
-    read_label,
     read_slot,
     without_behavior,
 )
@@ -142,16 +139,7 @@ def test_align_asks_only_for_what_the_modalities_can_answer() -> None:
     assert align_prompts("u", {**SAID, "posture": ""}, ["pose"])[-1].target == " The head nods."
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_a_label_survives_the_way_out_and_back(label: str) -> None:
-    assert read_label(label_target(label), LABELS) == label
-    assert read_label(f"  {label.upper()}.\nBecause", LABELS) == label
-
-
-def test_the_way_back_never_guesses() -> None:
-    assert read_label("joyless", LABELS) is None
-    assert read_label("I think joy", LABELS) is None
-    assert read_label("happy-go-lucky", ("happy", "happy-go-lucky")) == "happy-go-lucky"
+def test_the_first_line_of_an_answer_is_the_slot() -> None:
     assert read_slot(" The brows rise. \nMore") == "The brows rise."
 
 

@@ -17,6 +17,7 @@ from bemerc.core.errors import ModelError
 from bemerc.language.model.behavior_model import PROJECTORS, ModelMetadata
 from bemerc.language.predict import reallocation_file
 from bemerc.language.predict.reallocation_file import FILE, Reallocation
+from tests.errors import raises
 
 METADATA = ModelMetadata(
     "merc",
@@ -107,12 +108,12 @@ def test_a_folder_without_the_file_says_what_makes_it(folder: Path) -> None:
 def test_the_file_of_other_weights_is_refused(folder: Path, name: str) -> None:
     written(folder)
     save_file({key: weight + 1e-6 for key, weight in load_file(folder / name).items()}, folder / name)
-    with pytest.raises(ModelError, match="another model"):
+    with raises(ModelError, path=folder / FILE):
         reallocation_file.read(folder, METADATA)
 
 
 @pytest.mark.parametrize("other", [{"fingerprint": "e" * 32}, {"tokens": {"calibration": "y"}}])
 def test_the_file_of_another_backbone_or_of_other_tokens_is_refused(folder: Path, other: dict[str, Any]) -> None:
     written(folder)
-    with pytest.raises(ModelError, match="another model"):
+    with raises(ModelError, path=folder / FILE):
         reallocation_file.read(folder, replace(METADATA, **other))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bemerc.language.predict.records import Prediction, PredictionError, best_label, read_predictions, write_predictions
+from tests.errors import raises
 
 
 def prediction(id: str = "c/test/d0_u0", gold: str | None = "joy", joy: float = 0.75) -> Prediction:
@@ -89,13 +90,13 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, sentence: str) -> Non
     path = tmp_path / "p.jsonl"
     write_predictions(path, [prediction()])
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(PredictionError, match="line 2") as caught:
+    with raises(PredictionError, path=path, line=2) as caught:
         read_predictions(path)
     assert sentence in str(caught.value)
 
 
 def test_missing_and_unreadable_files_are_sentences(tmp_path: Path) -> None:
-    with pytest.raises(PredictionError, match="no predictions here"):
+    with raises(PredictionError, path=tmp_path / "none.jsonl", missing=True):
         read_predictions(tmp_path / "none.jsonl")
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(PredictionError):

@@ -96,7 +96,7 @@ def test_a_walk_takes_a_branch_with_its_labels_and_leaves_out_padding() -> None:
     ancestors[:, 0] = ancestors[2:4, 1] = True
     position = np.array([[0, 1, 2, 3, 4, 3, 2, 3, 0]])
     made = tree_attention.plan(node, ancestors[None], position, {0: 0, 7: 2}, torch.zeros(1))
-    assert [(s.start, s.stop, s.place) for s in made.steps] == [(0, 2, 0), (2, 6, 2), (6, 8, 2)]
+    assert [(s.start, s.stop, s.depth) for s in made.steps] == [(0, 2, 0), (2, 6, 2), (6, 8, 2)]
     assert made.longest == 6
     assert (made.masks[0][1] == 0).int().tolist() == [
         [1, 1, 1, 0, 0, 0],

@@ -22,6 +22,7 @@ from bemerc.language.model import behavior_model, model_folder, projector
 from bemerc.language.predict import generate, score_labels
 from bemerc.language.train import align, crossfit, merc
 from tests import toy_language as language
+from tests.errors import raises
 from tests.toy_language import TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +152,7 @@ def test_hidden_columns_hold_what_nothing_was_measured_of(tmp_path: Path) -> Non
             assert (hidden.values[:, [0, 2, 4]] == seen.values[:, [0, 2, 4]]).all()
             assert (hidden.mask == seen.mask).all()
             assert (again[id]["pose"].values == whole[id]["pose"].values).all()
-    with pytest.raises(CacheError, match="face has no column nose"):
+    with raises(CacheError, name="nose"):
         whole.without({"face": ("nose",)})
 
 
@@ -264,7 +265,7 @@ def test_what_a_variant_asks_for_and_is_not_there_is_a_sentence(world: World, tm
     with pytest.raises(ModelError, match=r"by teacher, and test has none\. Name a vision-language model"):
         world.merc(tmp_path / "m", replace(TVB, description="teacher"), {"teacher": untested})
     columns = {"face": ("AU12_r.mean",), "pose": ("lean_deg.level",), "audio": ("pitch_st.level",)}
-    with pytest.raises(ModelError, match="Variant x is left without a single column of face: the token file"):
+    with raises(ModelError, name="x"):
         variant.must_have_columns("x", replace(TVB, face=False), columns, tmp_path)
 
 

@@ -20,7 +20,8 @@ from bemerc.core.errors import BemercError, ConfigError, CorpusError
 from bemerc.corpus.manifest import SPLITS
 from bemerc.sample.make import make
 from bemerc.sample.plan import Params, plan_corpus, split_sizes, summary
-from bemerc.sample.truth import read_intensities
+from benchmarks.sample_truth import read_intensities
+from tests.errors import raises
 
 TINY = Params(dialogues=3, turns=2, speakers=4, unseen_speakers=1, min_s=0.8, max_s=1.0, width=160, height=160)
 PLAN = plan_corpus(Params())
@@ -116,7 +117,7 @@ def digest(out: Path) -> dict[str, str]:
 
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("two years of work")
-    with pytest.raises(CorpusError, match="not a sample"):
+    with raises(CorpusError, path=tmp_path):
         make(TINY, tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 

@@ -409,7 +409,7 @@ def test_a_series_keeps_what_is_finite(values: list[float]) -> None:
     made, array = arrays.Arrays(), np.array(values, np.float32)
     made.add_series("x", array)
     steps, finite = np.frombuffer(made.block(), "<i2", len(array)), np.isfinite(array)
-    assert (steps[~finite] == arrays.ABSENT).all()
+    assert (steps[~finite] == arrays.MISSING).all()
     largest = float(np.abs(array[finite]).max(initial=0))
     error = np.abs(steps[finite] * made.table["x"]["scale"] - array[finite])
     assert (error <= largest / 65534 * 1.01).all()

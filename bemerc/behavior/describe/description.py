@@ -84,24 +84,21 @@ def read_descriptions(path: Path, fitted: str | None = None) -> dict[str, Descri
             stamp = value.pop("fitted", "") if isinstance(value, dict) else ""
             if fitted is not None:
                 provenance.must_match(path, stamp, fitted, "bemerc crossfit")
-            key, description = _parsed(f"{path}, line {number}", value)
+            key, description = _parsed(path, number, value)
             if key in descriptions:
-                raise CorpusError(f"{path}, line {number}: '{key}' was described before. Describe again.")
+                raise CorpusError(f"'{key}' was described before. Describe again.", path=path, line=number)
             descriptions[key] = description
     except JsonError as error:
-        if error.missing:
-            raise CorpusError(
-                f"{path}: there are no descriptions here. Run 'bemerc describe data/manifest.jsonl' first."
-            ) from None
-        raise CorpusError(f"{error} Describe again.") from None
+        missing = "there are no descriptions here. Run 'bemerc describe data/manifest.jsonl' first."
+        raise error.become(CorpusError, missing, "Describe again.") from None
     return descriptions
 
 
-def _parsed(where: str, row: Any) -> tuple[str, Description]:
+def _parsed(path: Path, line: int, row: Any) -> tuple[str, Description]:
     reasons = row.pop("reasons", {}) if isinstance(row, dict) else {}
     if not isinstance(row, dict) or set(row) != {"id", *SLOTS} or not isinstance(reasons, dict):
-        raise CorpusError(f"{where}: a description is an id and {', '.join(SLOTS)}. Describe again.")
+        raise CorpusError(f"a description is an id and {', '.join(SLOTS)}. Describe again.", path=path, line=line)
     sentences = {slot: "" if slot in reasons and row[slot] is None else row[slot] for slot in SLOTS}
     if not all(isinstance(text, str) for text in (row["id"], *sentences.values(), *reasons.values())):
-        raise CorpusError(f"{where}: a description is text, or null with a reason. Describe again.")
+        raise CorpusError("a description is text, or null with a reason. Describe again.", path=path, line=line)
     return row["id"], Description(**sentences, reasons=reasons)

@@ -140,7 +140,8 @@ def check_fit(caches: Caches, calibration: Calibration) -> None:
                 f"{modality}: the cache (by {extractor}) gives {len(columns)} "
                 f"token columns, the calibration (by {fitted.extractor}) has {len(fitted.columns)}; they differ in "
                 f"{', '.join(differing[:4])}. Extract the clips with the extractor that the model was trained with (a "
-                "params file with the same extract_audio, say), or train again."
+                "params file with the same extract_audio, say), or train again.",
+                name=modality,
             )
         if extractor != fitted.extractor:
             log.warning(

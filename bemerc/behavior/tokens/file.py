@@ -188,9 +188,9 @@ class TokenFile(Closeable):
 
     def __init__(self, path: Path, hidden: Mapping[Modality, Sequence[str]] = NOTHING) -> None:
         self.path, self.hidden = path, hidden
-        again, absent = "Run 'bemerc tokens' again.", "there is no token file here. Run 'bemerc tokens' first."
+        again, missing = "Run 'bemerc tokens' again.", "there is no token file here. Run 'bemerc tokens' first."
         with (
-            GuardedFile(path, "token file", again, absent) as file,
+            GuardedFile(path, "token file", again, missing) as file,
             h5_errors(path, "this token file is damaged", again),
         ):
             self.k, self.ids, self.calibration, self.params = _head(file)
@@ -246,7 +246,7 @@ class TokenFile(Closeable):
         values = np.empty((self.k, self.widths[modality]), np.dtype("<f4"))
         offset = self._offsets[modality] + row * values.nbytes
         if values.nbytes and os.preadv(self._file, [values.data], offset) != values.nbytes:
-            raise CacheError(f"{self.path}: the file became shorter while it was read. Run the tokens stage again.")
+            raise CacheError("the file became shorter while it was read. Run the tokens stage again.", path=self.path)
         return values
 
     def __reduce__(self) -> tuple[type[TokenFile], tuple[Path, dict[Modality, Sequence[str]]]]:
@@ -265,7 +265,9 @@ class TokenFile(Closeable):
 def _indices(path: Path, modality: Modality, columns: Sequence[str], names: Sequence[str]) -> list[int]:
     missing = [name for name in names if name not in columns]
     if missing:
-        raise CacheError(f"{path}: {modality} has no column {', '.join(missing[:4])}, which was to be hidden.")
+        raise CacheError(
+            f"{modality} has no column {', '.join(missing[:4])}, which was to be hidden.", path=path, name=missing[0]
+        )
     return [columns.index(name) for name in names]
 
 

@@ -85,7 +85,7 @@ def read(params: Params, name: str = "annotations") -> Reading:
         findings += one.findings
     if not turns and not faults:
         reasons = "".join(f" {finding.id}: {finding.reason}" for finding in findings[:3])
-        raise CorpusError(f"{printable(root)}: there is not one utterance in its annotation files.{reasons}")
+        raise CorpusError(f"there is not one utterance in its annotation files.{reasons}", path=root)
     stop_at(faults, findings=findings)
     utterances = _ordered(turns)
     findings += [finding for u in utterances for finding in of_words(u)]
@@ -98,12 +98,12 @@ def read(params: Params, name: str = "annotations") -> Reading:
 def _files(root: Path, findings: list[Finding]) -> list[Path]:
     """The annotation files below a folder; of a name in both formats ELAN's is read."""
     if not root.is_dir():
-        raise CorpusError(f"{printable(root)}: there is no such folder of annotation files.")
+        raise CorpusError("there is no such folder of annotation files.", path=root, missing=True)
     paths = [Path(base, name) for base, _, names in os.walk(root) for name in names if not name.startswith(".")]
     files = [path for path in paths if path.suffix.lower() in _READERS]
     if not files:
         raise CorpusError(
-            f"{printable(root)}: there is no .eaf or .TextGrid in it. 'bemerc cache export --to eaf' writes them."
+            "there is no .eaf or .TextGrid in it. 'bemerc cache export --to eaf' writes them.", path=root, missing=True
         )
     files.sort(key=lambda path: (natural_id(path.relative_to(root).as_posix()), path.suffix.lower() != eaf.SUFFIX))
     first: dict[Path, Path] = {}
@@ -163,8 +163,8 @@ def _label_set(
     if len(sets) > 1:
         listed = "; ".join(", ".join(labels) for labels in sorted(sets))
         raise CorpusError(
-            f"{printable(params.folder)}: its files have different vocabularies ({printable(listed, 400)}). "
-            "Set prepare.annotations.labels."
+            f"its files have different vocabularies ({printable(listed, 400)}). Set prepare.annotations.labels.",
+            path=params.folder,
         )
     return next(iter(sets), ())
 
@@ -174,10 +174,10 @@ def _label_set(
 
 @dataclass(frozen=True)
 class _Turn:
-    """An utterance, and its place in its dialogue: after which turn of the record, then by time."""
+    """An utterance, and its order in its dialogue: after which turn of the record, then by time."""
 
     utterance: Utterance
-    place: tuple[int, int, int, int]
+    order: tuple[int, int, int, int]
 
 
 class _File:
@@ -230,15 +230,15 @@ class _File:
         label, text, voice_label, face = (self._label(span, voice, role, accepted, where) for role in _LABELS)
         id_ = record.id if record is not None else self._new_id(number, taken)
         taken.add(id_)
-        place = record or before
+        origin = record or before
         utterance = Utterance(
             id=id_,
-            dialogue=self._prefix if place is None else place.dialogue,
+            dialogue=self._prefix if origin is None else origin.dialogue,
             index=0,
             speaker=voice.speaker,
             text=span.value,
             label=label,
-            split=self._split if place is None else place.split,
+            split=self._split if origin is None else origin.split,
             clip=clip,
             start_s=start_s,
             end_s=end_s,
@@ -247,7 +247,7 @@ class _File:
             label_voice=voice_label,
             label_face=face,
         )
-        index = -1 if place is None else place.index
+        index = -1 if origin is None else origin.index
         return _Turn(utterance, (index, int(record is None), span.onset_ms, span.offset_ms))
 
     def _new_id(self, number: int, taken: set[str]) -> str:
@@ -315,9 +315,9 @@ class _File:
         beside = [(f"{self.path.stem}{suffix}", 0) for suffix in (*VIDEO, *SOUND)]
         names = [*linked, *([(written, 0)] if written else [])]
         elsewhere = [(tail, origin_ms) for name, origin_ms in names for tail in self._tails(name)]
-        places: list[tuple[str | Path, int]] = [*names, *elsewhere, *beside]
-        for place, origin_ms in places:
-            path = os.path.normpath(self.path.parent / place)
+        candidates: list[tuple[str | Path, int]] = [*names, *elsewhere, *beside]
+        for name, origin_ms in candidates:
+            path = os.path.normpath(self.path.parent / name)
             if os.path.isfile(path):  # noqa: PTH113  pathlib's raises for a name that is too long for the disk
                 return path, origin_ms
         return None
@@ -349,5 +349,5 @@ def _ordered(turns: Sequence[_Turn]) -> tuple[Utterance, ...]:
     return tuple(
         replace(turn.utterance, index=index)
         for group in by_dialogue.values()
-        for index, turn in enumerate(sorted(group, key=lambda turn: turn.place))
+        for index, turn in enumerate(sorted(group, key=lambda turn: turn.order))
     )

@@ -91,12 +91,16 @@ def polarity(value: float, cut: float) -> str:
 
 def _table(root: Path, params: Params, name: str) -> Path:
     if not root.is_dir():
-        raise CorpusError(f"{root}: there is no such folder. Set prepare.{name}.folder to where the corpus lies.")
-    places = [root / file for file in ((params.table,) if params.table else TABLES)]
-    existing = next((place for place in places if place.is_file()), None)
+        raise CorpusError(
+            f"there is no such folder. Set prepare.{name}.folder to where the corpus lies.", path=root, missing=True
+        )
+    candidates = [root / file for file in ((params.table,) if params.table else TABLES)]
+    existing = next((path for path in candidates if path.is_file()), None)
     if existing is None:
-        listed = " or ".join(place.name for place in places)
-        raise CorpusError(f"{root}: there is no {listed} in it. Set prepare.{name}.folder, or prepare.{name}.table.")
+        listed = " or ".join(path.name for path in candidates)
+        raise CorpusError(
+            f"there is no {listed} in it. Set prepare.{name}.folder, or prepare.{name}.table.", path=root, missing=True
+        )
     return existing
 
 

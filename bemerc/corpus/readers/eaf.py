@@ -31,11 +31,9 @@ def read(path: Path) -> AnnotationFile:
         document.parser.Parse(data, True)
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]
-        raise CorpusError(
-            f"{printable(path)}, line {error.lineno}: this is no valid XML ({reason}). {_AGAIN}"
-        ) from None
+        raise CorpusError(f"this is no valid XML ({reason}). {_AGAIN}", path=path, line=error.lineno) from None
     except (ValueError, LookupError) as error:
-        raise CorpusError(f"{printable(path)}: its encoding is not read ({printable(error, 80)}). {_AGAIN}") from None
+        raise CorpusError(f"its encoding is not read ({printable(error, 80)}). {_AGAIN}", path=path) from None
     return document.content()
 
 
@@ -102,7 +100,7 @@ class _Document:
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if self._is_first and tag != "ANNOTATION_DOCUMENT":
-            raise CorpusError(f"{printable(self.path)}: this is XML of another kind ({printable(tag, 40)}). {_AGAIN}")
+            raise CorpusError(f"this is XML of another kind ({printable(tag, 40)}). {_AGAIN}", path=self.path)
         self._is_first = False
         if tag == "HEADER" and attributes.get("TIME_UNITS", "milliseconds") != "milliseconds":
             self._refuse("it counts time in frames, and only milliseconds are read")
@@ -145,7 +143,7 @@ class _Document:
 
     def _refuse(self, reason: str) -> NoReturn:
         line = self.parser.CurrentLineNumber
-        raise CorpusError(f"{printable(self.path)}, line {line}: {reason}. {_AGAIN}")
+        raise CorpusError(f"{reason}. {_AGAIN}", path=self.path, line=line)
 
 
 def _whole(written: str) -> int | None:

@@ -64,7 +64,8 @@ def listed(directory: Path) -> Listing:
             beside = sorted(path.name for path in directory.parent.iterdir() if not path.name.startswith("."))
         except OSError:
             beside = []
-        raise CorpusError(f"{printable(directory)}: there is no such folder or clip{nearest(directory.name, beside)}")
+        hint = nearest(directory.name, beside)
+        raise CorpusError(f"there is no such folder or clip{hint}", path=directory, missing=True)
     files, findings = _files(directory)
     others = [path for path in files if path.suffix.lower() not in VIDEO + SOUND]
     clips, left_out = _clips([path for path in files if path.suffix.lower() in VIDEO + SOUND], directory)
@@ -73,11 +74,14 @@ def listed(directory: Path) -> Listing:
         suffixes = ", ".join(VIDEO + SOUND)
         if any((directory / f"{modality}.h5").is_file() for modality in MODALITIES):
             raise CorpusError(
-                f"{printable(directory)}: these are features, and no clips. Name the folder of the clips that they were "
-                "measured of; where nothing is to be measured, write --caches in front of features."
+                "these are features, and no clips. Name the folder of the clips that they were "
+                "measured of; where nothing is to be measured, write --caches in front of features.",
+                path=directory,
             )
         raise CorpusError(
-            f"{printable(directory)}: there is no clip in it; a clip's name ends in {suffixes}.{printable(reasons)}"
+            f"there is no clip in it; a clip's name ends in {suffixes}.{printable(reasons)}",
+            path=directory,
+            missing=True,
         )
     return Listing(directory, tuple(clips), tuple(sorted(others)), (*findings, *left_out))
 
@@ -86,7 +90,7 @@ def _alone(clip: Path) -> Listing:
     """A single clip as a listing, with the files beside it that have its name."""
     if clip.suffix.lower() not in VIDEO + SOUND:
         suffixes = ", ".join(VIDEO + SOUND)
-        raise CorpusError(f"{printable(clip)}: this is no clip; a clip's name ends in {suffixes}.")
+        raise CorpusError(f"this is no clip; a clip's name ends in {suffixes}.", path=clip)
     beside = (path for path in clip.parent.iterdir() if path.name.startswith(f"{clip.stem}.") and path.is_file())
     others = tuple(sorted(path for path in beside if path.suffix.lower() not in VIDEO + SOUND))
     return Listing(clip.parent, (clip,), others, ())
@@ -167,9 +171,9 @@ def _files(directory: Path) -> tuple[list[Path], list[Finding]]:
     for base, folders, names in os.walk(directory, onerror=refused):
         folders[:] = [folder for folder in folders if not folder.startswith(".")]
         for folder in folders:
-            if (place := Path(base, folder)).is_symlink():
+            if (link := Path(base, folder)).is_symlink():
                 reason = "A link to a folder is not followed; put the folder itself there."
-                findings.append(Finding("link", _escaped(place), reason, "leaves out"))
+                findings.append(Finding("link", _escaped(link), reason, "leaves out"))
         files += [Path(base, name) for name in names if not name.startswith(".") or _is_shadow(name)]
     return files, findings
 

@@ -90,7 +90,9 @@ def read(params: Params, name: str = "iemocap") -> Reading:
     sessions = [n for n in SESSIONS if (root / f"Session{n}" / "dialog" / "EmoEvaluation").is_dir()]
     if not sessions:
         raise CorpusError(
-            f"{root}: there is no Session1/dialog/EmoEvaluation to Session5 in it. Set prepare.{name}.folder to the folder above them."
+            f"there is no Session1/dialog/EmoEvaluation to Session5 in it. Set prepare.{name}.folder to the folder above them.",
+            path=root,
+            missing=True,
         )
     findings: list[Finding] = []
     faults: list[str] = []
@@ -233,16 +235,16 @@ class _Clips:
         self._videos: dict[str, Path] = {}
         for session in SESSIONS:
             for folder in ("dialog/avi", "dialog/avi/DivX"):
-                place = root / f"Session{session}" / folder
-                files = sorted(place.iterdir()) if place.is_dir() else []
+                directory = root / f"Session{session}" / folder
+                files = sorted(directory.iterdir()) if directory.is_dir() else []
                 self._videos |= {p.stem: p for p in files if p.suffix.lower() in VIDEO and not p.name.startswith(".")}
 
     def video(self, turn: _Turn) -> Path | None:
         return self._videos.get(turn.dialogue)
 
     def sound(self, turn: _Turn) -> Path | None:
-        place = self.root / f"Session{turn.session}" / "sentences" / "wav" / turn.dialogue
-        return next((p for s in SOUND if (p := place / f"{turn.name}{s}").is_file()), None)
+        directory = self.root / f"Session{turn.session}" / "sentences" / "wav" / turn.dialogue
+        return next((p for s in SOUND if (p := directory / f"{turn.name}{s}").is_file()), None)
 
     def without_dialogue(self, dialogues: Iterable[str]) -> list[Path]:
         names = set(dialogues)
@@ -284,7 +286,7 @@ def _counts(turns: Sequence[_Turn], sessions: Sequence[int], params: Params, nam
     """Compare with the published counts. With ``whole``, a difference in the four classes of all sessions is an
     error."""
     codes = SIX if params.classes == "six" else FOUR
-    counts, absent = Counter(turn.code for turn in turns), [str(n) for n in SESSIONS if n not in sessions]
+    counts, missing = Counter(turn.code for turn in turns), [str(n) for n in SESSIONS if n not in sessions]
     have, want = sum(counts[code] for code in codes), sum(WHOLE[code] for code in codes)
     if have == want:
         return []
@@ -292,12 +294,13 @@ def _counts(turns: Sequence[_Turn], sessions: Sequence[int], params: Params, nam
         f"{code} {counts[code]} instead of {WHOLE[code]}" for code in codes if counts[code] != WHOLE[code]
     )
     reason = f"The {params.classes} classes are {have:,} utterances, the whole corpus has {want:,}: {differing}."
-    if absent:
-        return [Finding("count", name, f"{reason} Not there: session {', '.join(absent)}.")]
+    if missing:
+        return [Finding("count", name, f"{reason} Not there: session {', '.join(missing)}.")]
     if params.whole and params.classes == "four":
         raise CorpusError(
-            f"{params.folder}: {reason} Files are missing or were changed; compare with a fresh copy, "
-            f"or set prepare.{name}.whole: false to go on with what is there."
+            f"{reason} Files are missing or were changed; compare with a fresh copy, "
+            f"or set prepare.{name}.whole: false to go on with what is there.",
+            path=params.folder,
         )
     return [Finding("count", name, reason, needs_you=True)]
 

@@ -80,7 +80,9 @@ def read(params: Params, name: str = "meld") -> Reading:
     """
     root = Path(params.folder)
     if not root.is_dir():
-        raise CorpusError(f"{root}: there is no such folder. Set prepare.{name}.folder to where the corpus lies.")
+        raise CorpusError(
+            f"there is no such folder. Set prepare.{name}.folder to where the corpus lies.", path=root, missing=True
+        )
     prefix = name if params.variant == "full" else f"{name}-dyadic"
     tables = {split: open_table(root, split, params, name) for split in SPLITS}
     faults: list[str] = []

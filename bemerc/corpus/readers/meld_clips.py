@@ -53,11 +53,11 @@ def list_clips(root: Path, split: Split, params: Params) -> Clips:
     """The clips of a split, in the first of the usual folders that has any."""
     given = params.clips.get(split)
     if given is not None:
-        places = [root / given, Path(given)]
+        directories = [root / given, Path(given)]
     else:
-        places = [root / base / folder for base in CLIP_ROOTS for folder in CLIP_FOLDERS[split]]
-    for place in places:
-        listed = _listed(place) if place.is_dir() else None
+        directories = [root / base / folder for base in CLIP_ROOTS for folder in CLIP_FOLDERS[split]]
+    for directory in directories:
+        listed = _listed(directory) if directory.is_dir() else None
         if listed is not None and (listed.plain or listed.final):
             return listed
     return Clips(None, {}, {}, ())

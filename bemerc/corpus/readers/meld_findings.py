@@ -65,25 +65,25 @@ def gap_findings(turns: Sequence[Turn], prefix: str) -> list[Finding]:
         numbers.setdefault((turn.split, turn.dialogue), []).append(turn.number)
     findings = []
     for split in SPLITS:
-        absent = _absent([dialogue for s, dialogue in numbers if s == split])
-        if absent:
-            findings.append(Finding("gap", f"{prefix}/{split}", f"No row has the dialogue {absent}.", "leaves out"))
+        missing = _gaps([dialogue for s, dialogue in numbers if s == split])
+        if missing:
+            findings.append(Finding("gap", f"{prefix}/{split}", f"No row has the dialogue {missing}.", "leaves out"))
     for (split, dialogue), existing in numbers.items():
-        absent = _absent(existing)
-        if absent:
-            reason = f"No row has the utterance {absent}; positions are counted anew."
+        missing = _gaps(existing)
+        if missing:
+            reason = f"No row has the utterance {missing}; positions are counted anew."
             findings.append(Finding("gap", f"{prefix}/{split}/dia{dialogue}", reason))
     return findings
 
 
-def _absent(numbers: Sequence[int]) -> str:
+def _gaps(numbers: Sequence[int]) -> str:
     """ "5, 6 of 0 to 9": the missing numbers below the largest, the first ten of them; "" where none is missing."""
     existing, largest = set(numbers), max(numbers, default=-1)
-    absent = largest + 1 - len(existing)
-    if not absent:
+    missing = largest + 1 - len(existing)
+    if not missing:
         return ""
     first = ", ".join(map(str, islice((n for n in range(largest) if n not in existing), 10)))
-    return f"{first}{f' and {absent - 10} more' if absent > 10 else ''} of 0 to {largest}"
+    return f"{first}{f' and {missing - 10} more' if missing > 10 else ''} of 0 to {largest}"
 
 
 def order_findings(turns: Sequence[Turn], prefix: str) -> list[Finding]:

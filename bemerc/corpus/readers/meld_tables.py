@@ -62,19 +62,21 @@ class Turn:
 def open_table(root: Path, split: Split, params: Params, name: str) -> Table:
     """Find and read the table of a split; CorpusError where it or one of its columns is missing."""
     file = f"{split}_sent_emo{'_dya' if params.variant == 'dyadic' else ''}.csv"
-    places = [root / folder.format(split=split) / file for folder in TABLE_FOLDERS]
-    path = next((place for place in places if place.is_file()), None)
+    candidates = [root / folder.format(split=split) / file for folder in TABLE_FOLDERS]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         looked = ", ".join(folder.format(split=split) for folder in TABLE_FOLDERS)
         raise CorpusError(
-            f"{root}: there is no {file} in it; looked in {looked}. Set prepare.{name}.folder to where it lies."
+            f"there is no {file} in it; looked in {looked}. Set prepare.{name}.folder to where it lies.",
+            path=root,
+            missing=True,
         )
     table = read_table(path)
     needed = NEEDED + (DYADIC if params.variant == "dyadic" else ())
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise CorpusError(
-            f"{path}, line 1: the columns {', '.join(missing)} are missing; it has {', '.join(table.columns)}."
+            f"the columns {', '.join(missing)} are missing; it has {', '.join(table.columns)}.", path=path, line=1
         )
     return table
 

@@ -50,7 +50,7 @@ _SLACK_S = 0.2
 
 
 @dataclass(frozen=True)
-class Place:
+class Appearance:
     """One row of a table: where somebody is from ``start_s`` to ``end_s`` of a recording, and the sound that is theirs."""
 
     table: Path
@@ -72,7 +72,7 @@ class Place:
 class Participants:
     """The rows of all tables of a folder by recording, and the files with somebody's own sound."""
 
-    places: Mapping[Path, tuple[Place, ...]]
+    appearances: Mapping[Path, tuple[Appearance, ...]]
     sounds: frozenset[Path] = frozenset()
 
     def placed(self, utterances: Iterable[Utterance]) -> tuple[tuple[Utterance, ...], list[Finding]]:
@@ -82,12 +82,12 @@ class Participants:
         utterances = tuple(utterances)
         result, findings = [], self._of_silent(utterances)
         for u in utterances:
-            places = self.places.get(Path(u.clip)) if u.clip else None
-            if places:
-                own = _of(u.speaker, places, u)
-                doubt = _doubt(u, own, places)
+            appearances = self.appearances.get(Path(u.clip)) if u.clip else None
+            if appearances:
+                own = _of(u.speaker, appearances, u)
+                doubt = _doubt(u, own, appearances)
                 if doubt is None:
-                    u = replace(u, listeners=_listeners(u, places), crop=own.crop if own is not None else None)
+                    u = replace(u, listeners=_listeners(u, appearances), crop=own.crop if own is not None else None)
                 else:
                     findings.setdefault(doubt.id, doubt)
                 if own is not None:
@@ -100,20 +100,20 @@ class Participants:
         speakers, unplaced = dict[Path, dict[str, None]](), dict[Path, dict[str, None]]()
         for u in utterances:
             clip = Path(u.clip or "")
-            if u.speaker and (places := self.places.get(clip)):
+            if u.speaker and (appearances := self.appearances.get(clip)):
                 speakers.setdefault(clip, {})[u.speaker] = None
-                if _of(u.speaker, places, u) is None:
+                if _of(u.speaker, appearances, u) is None:
                     unplaced.setdefault(clip, {})[u.speaker] = None
         faults, findings = [], dict[str, Finding]()
         for clip, names in speakers.items():
-            for place in self.places[clip]:
-                if place.speaker in names:
+            for one in self.appearances[clip]:
+                if one.speaker in names:
                     continue
-                who, where = printable(place.speaker, 60), printable(clip.name)
+                who, where = printable(one.speaker, 60), printable(clip.name)
                 if clip in unplaced:
                     faults.append(
-                        f"{printable(place.table)}, line {place.line}: in {where} nobody called '{who}' speaks"
-                        f"{nearest(place.speaker, unplaced[clip])} Its speakers are {listed(names)}; without a row: "
+                        f"{printable(one.table)}, line {one.line}: in {where} nobody called '{who}' speaks"
+                        f"{nearest(one.speaker, unplaced[clip])} Its speakers are {listed(names)}; without a row: "
                         f"{listed(unplaced[clip])}."
                     )
                 reason = f"In {where} nobody called '{who}' speaks: their row is that of a listener."
@@ -123,22 +123,22 @@ class Participants:
         return findings
 
 
-def _of(speaker: str, places: Sequence[Place], u: Utterance) -> Place | None:
+def _of(speaker: str, appearances: Sequence[Appearance], u: Utterance) -> Appearance | None:
     """The row that holds for most of an utterance."""
-    own = [place for place in places if place.speaker == speaker and place.overlap_s(u) > 0]
-    return max(own, key=lambda place: place.overlap_s(u), default=None)
+    own = [one for one in appearances if one.speaker == speaker and one.overlap_s(u) > 0]
+    return max(own, key=lambda one: one.overlap_s(u), default=None)
 
 
-def _listeners(u: Utterance, places: Sequence[Place]) -> tuple[tuple[str, Crop], ...] | None:
+def _listeners(u: Utterance, appearances: Sequence[Appearance]) -> tuple[tuple[str, Crop], ...] | None:
     """Everybody else with a part of the picture of their own."""
-    names = dict.fromkeys(place.speaker for place in places if place.speaker != u.speaker)
-    crops = {name: place.crop for name in names if (place := _of(name, places, u)) is not None}
+    names = dict.fromkeys(one.speaker for one in appearances if one.speaker != u.speaker)
+    crops = {name: one.crop for name in names if (one := _of(name, appearances, u)) is not None}
     return tuple((name, crop) for name, crop in crops.items() if crop is not None) or None
 
 
-def _doubt(u: Utterance, own: Place | None, places: Sequence[Place]) -> Finding | None:
+def _doubt(u: Utterance, own: Appearance | None, appearances: Sequence[Appearance]) -> Finding | None:
     """Why no part of the picture is this utterance's, all through; it is measured in the whole picture then."""
-    recording = places[0].recording
+    recording = appearances[0].recording
     if own is None:
         who = printable(u.speaker) or "A speaker without a name"
         reason = f"{who} has no row for {recording.name} in {NAME}, so the whole picture and its sound are measured. Add a row."
@@ -158,15 +158,15 @@ def read(tables: Iterable[Path], clips: Iterable[Path], header: ReadHeader) -> P
     by_folder: dict[Path, list[Path]] = {}
     for clip in clips:
         by_folder.setdefault(clip.parent, []).append(clip)
-    places: dict[Path, tuple[Place, ...]] = {}
+    appearances: dict[Path, tuple[Appearance, ...]] = {}
     for path in tables:
-        for place in _rows(path, by_folder.get(path.parent, []), header):
-            places[place.recording] = (*places.get(place.recording, ()), place)
-    sounds = {place.sound for listed in places.values() for place in listed if place.sound is not None}
-    return Participants(places, frozenset(sounds - places.keys()))
+        for one in _rows(path, by_folder.get(path.parent, []), header):
+            appearances[one.recording] = (*appearances.get(one.recording, ()), one)
+    sounds = {one.sound for listed in appearances.values() for one in listed if one.sound is not None}
+    return Participants(appearances, frozenset(sounds - appearances.keys()))
 
 
-def _rows(path: Path, clips: Sequence[Path], header: ReadHeader) -> list[Place]:
+def _rows(path: Path, clips: Sequence[Path], header: ReadHeader) -> list[Appearance]:
     table = read_table(path)
     where, allowed = printable(path), NEEDED + OPTIONAL
     faults = [f"{where}, line 1: the column '{c}' is missing." for c in NEEDED if c not in table.columns]
@@ -180,25 +180,27 @@ def _rows(path: Path, clips: Sequence[Path], header: ReadHeader) -> list[Place]:
     rows = []
     for row in table.rows:
         wrong: list[str] = []
-        place = _place(path, row.line, row.cells, clips, wrong)
-        if place is not None:
-            wrong += _against_clip(place, header)
-        rows.append(place)
+        one = _parsed(path, row.line, row.cells, clips, wrong)
+        if one is not None:
+            wrong += _against_clip(one, header)
+        rows.append(one)
         faults += [f"{where}, line {row.line}: {fault}" for fault in wrong]
     if not rows and not faults:
         faults.append(f"{where}: it has no row. Add one for every person in a recording, or remove the table.")
-    places = [place for place in rows if place is not None]
-    for a, b in combinations(places, 2):
+    appearances = [one for one in rows if one is not None]
+    for a, b in combinations(appearances, 2):
         if (a.recording, a.speaker) == (b.recording, b.speaker) and min(a.end_s, b.end_s) > max(a.start_s, b.start_s):
             times = "give each row its start_s and end_s"
             faults.append(
                 f"{where}, line {b.line}: line {a.line} has {printable(a.speaker)} at the same time; {times}."
             )
     stop_at(faults, _AGAIN)
-    return places
+    return appearances
 
 
-def _place(table: Path, line: int, cells: Mapping[str, str], clips: Sequence[Path], faults: list[str]) -> Place | None:
+def _parsed(
+    table: Path, line: int, cells: Mapping[str, str], clips: Sequence[Path], faults: list[str]
+) -> Appearance | None:
     written = {column: cells.get(column, "").strip() for column in NEEDED + OPTIONAL}
     speaker = person(written["speaker"])
     if not speaker or LISTENER_MARK in speaker:
@@ -213,35 +215,35 @@ def _place(table: Path, line: int, cells: Mapping[str, str], clips: Sequence[Pat
         faults.append(f"end_s {end_s:g} is not after start_s {start_s:g}.")
     if faults or recording is None:
         return None
-    return Place(table, line, recording, speaker, crop, sound, track, start_s, end_s)
+    return Appearance(table, line, recording, speaker, crop, sound, track, start_s, end_s)
 
 
-def _against_clip(place: Place, header: ReadHeader) -> Iterable[str]:
+def _against_clip(one: Appearance, header: ReadHeader) -> Iterable[str]:
     """What a row asks for and its recording, or its file of sound, has not. A recording that cannot be read is left to
     the measuring, which says why."""
-    if place.sound is not None:
+    if one.sound is not None:
         try:
-            reason = "" if header(place.sound).sound_tracks else "there is no sound in it."
+            reason = "" if header(one.sound).sound_tracks else "there is no sound in it."
         except MediaError as error:
             reason = str(error)
         except MachineError:
             reason = ""
         if reason:
-            yield f"audio '{printable(place.sound.name, 60)}': {reason}"
-    if place.track is None and place.crop is None:
+            yield f"audio '{printable(one.sound.name, 60)}': {reason}"
+    if one.track is None and one.crop is None:
         return
     try:
-        clip = header(place.recording)
+        clip = header(one.recording)
     except (MediaError, MachineError):
         return
-    name = printable(place.recording.name)
-    if place.track is not None and place.track > clip.sound_tracks:
+    name = printable(one.recording.name)
+    if one.track is not None and one.track > clip.sound_tracks:
         count = clip.sound_tracks
         numbers = "1" if count == 1 else f"a number from 1 to {count}"
         way = f"Write {numbers}, or leave the cell blank" if count else "Leave the cell blank"
-        yield f"audio: {name} has {count or 'no'} sound track{'s' * (count != 1)}, and none is number {place.track}. {way}."
-    if place.crop is not None and clip.has_video:
-        fault = size_fault(place.crop, clip.width, clip.height)
+        yield f"audio: {name} has {count or 'no'} sound track{'s' * (count != 1)}, and none is number {one.track}. {way}."
+    if one.crop is not None and clip.has_video:
+        fault = size_fault(one.crop, clip.width, clip.height)
         if fault:
             yield f"tile: {fault}"
 
@@ -297,11 +299,11 @@ def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _time(written: Mapping[str, str], column: str, absent: float, faults: list[str]) -> float:
+def _time(written: Mapping[str, str], column: str, default: float, faults: list[str]) -> float:
     if not written[column]:
-        return absent
+        return default
     time_s = subtitles.seconds(written[column])
     if time_s is None:
         faults.append(f"{column} must be seconds or h:mm:ss, not '{printable(written[column], 40)}'.")
-        return absent
+        return default
     return time_s

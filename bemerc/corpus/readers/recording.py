@@ -234,7 +234,7 @@ def read_cues(
     if suffix in SUBTITLES:
         return subtitles.read(path, speakers)
     if suffix not in TABLES:
-        raise CorpusError(f"{printable(path)}: cues must end in {', '.join(SUFFIXES)}, not '{printable(suffix)}'.")
+        raise CorpusError(f"cues must end in {', '.join(SUFFIXES)}, not '{printable(suffix)}'.", path=path)
     label_faults: list[str] = []
     cues, findings = cue_table.read(path, labels, label_faults)
     if faults is None:
@@ -243,7 +243,7 @@ def read_cues(
         faults += label_faults
     if not cues:
         lost = "".join(f" {finding.reason}" for finding in findings[:3])
-        raise CorpusError(f"{printable(path)}: there is not one cue in it.{lost}")
+        raise CorpusError(f"there is not one cue in it.{lost}", path=path)
     return tuple(cues), tuple(findings)
 
 

@@ -106,7 +106,7 @@ def read(path: Path, speakers: bool = True) -> tuple[tuple[Cue, ...], tuple[Find
         parser.findings.append(Finding("encoding", path.as_posix(), reason))
     if not cues:
         lost = "".join(f" {finding.id.rpartition(', ')[2]}: {finding.reason}" for finding in parser.findings[:3])
-        raise CorpusError(f"{printable(path)}: there is not one cue in it{_format(decoded.text)}.{lost}")
+        raise CorpusError(f"there is not one cue in it{_format(decoded.text)}.{lost}", path=path)
     voices = tuple(piece for cue in cues for piece in _voices(cue, speakers))
     return voices, tuple(parser.findings)
 
@@ -131,7 +131,7 @@ def _format(text: str) -> str:
 class _Opening:
     """A line that opens a cue.
 
-    at      its place among the lines
+    at      its index among the lines
     times   start and end in seconds; None where they do not parse
     number  the number of the cue
     above   how many lines above the number is: 1, or 2 in a file of doubled line ends; 0 = there is none
@@ -156,7 +156,7 @@ class _Parser:
         lines = re.split(r"\r\r\n|\r\n|\n|\r", text)
         openings = self._openings(lines)
         if len(openings) > MAX_CUES:
-            raise CorpusError(f"{printable(self.path)}: there are more than {MAX_CUES:,} cues in it; split it.")
+            raise CorpusError(f"there are more than {MAX_CUES:,} cues in it; split it.", path=self.path)
         self._before(lines[: openings[0].at] if openings else lines, bool(openings))
         ends = [*(opening.at for opening in openings[1:]), len(lines)]
         cues = [self._cue(lines, opening, end) for opening, end in zip(openings, ends, strict=False)]
@@ -208,14 +208,14 @@ class _Parser:
         return Cue(max(start_s, 0.0), end_s, "\n".join(words), line=line)
 
     def _words(self, lines: Sequence[str], opening: _Opening, end: int) -> tuple[list[str], list[tuple[int, str]]]:
-        """The lines of a cue's words, and (place, line) of stray lines before the next cue."""
+        """The lines of a cue's words, and (index, line) of stray lines before the next cue."""
         first = opening.at + 1
         last = end if end == len(lines) else _without_identifier(lines, first, end, opening.above)
         words: list[str] = []
         strays: list[tuple[int, str]] = []
         damaged = False
-        for place, (offset, block) in enumerate(self._blocks(lines[first:last])):
-            if self.webvtt and _BLOCK.match(block[0]) and (offset or place):
+        for index, (offset, block) in enumerate(self._blocks(lines[first:last])):
+            if self.webvtt and _BLOCK.match(block[0]) and (offset or index):
                 continue
             damaged = damaged or (not self.webvtt and _lost_its_times(block, opening.number))
             if not damaged and (not self.webvtt or not words):
@@ -225,18 +225,18 @@ class _Parser:
         return words, strays
 
     def _blocks(self, lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """Yield (place of the first line, lines that are not blank) of each block.
+        """Yield (index of the first line, lines that are not blank) of each block.
 
         A line of white space does not end a WebVTT block: YouTube's automatic captions start with a line of one space.
         """
         block: list[str] = []
-        for place, line in enumerate([*lines, ""]):
+        for index, line in enumerate([*lines, ""]):
             if line if self.webvtt else line.strip():
                 block.append(line)
             elif block:
                 filled = [line for line in block if line.strip()]
                 if filled:
-                    yield place - len(block), filled
+                    yield index - len(block), filled
                 block = []
 
     def _unrolled(self, cues: list[Cue]) -> list[Cue]:

@@ -104,23 +104,11 @@ def _column_faults(table: Table, ignore: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A parsed row, with names as in the table; ``split`` is None where it is a fault."""
+    """A parsed row; ``split`` is None where it is a fault. The utterance's id and dialogue are as in the table."""
 
     line: int
-    id: str
-    dialogue: str
-    index: int
-    speaker: str
-    text: str
-    label: str | None
     split: Split | None
-    clip: str | None
-    start_s: float | None
-    end_s: float | None
-    crop: tuple[float, float, float, float] | None
-    label_text: str | None
-    label_voice: str | None
-    label_face: str | None
+    utterance: Utterance
 
 
 def _turn(
@@ -153,23 +141,23 @@ def _turn(
         reason = f"{', '.join(blank)}: '{row.cells[blank[0]].strip()}' is taken for a blank cell."
         findings.append(Finding("blank", f"{table.path}, line {row.line}", reason, "keeps, repaired"))
     clip = str(table.path.parent / cell["clip"].strip()) if cell["clip"].strip() and not wrong else None
-    return _Turn(
-        row.line,
-        id_,
-        dialogue,
-        int(index[1]),
-        person(cell["speaker"]),
-        cell["text"],
-        label,
-        split,
-        clip,
-        None if wrong else start_s,
-        None if wrong else end_s,
-        None if wrong else crop,
-        text,
-        voice,
-        face,
+    utterance = Utterance(
+        id=id_,
+        dialogue=dialogue,
+        index=int(index[1]),
+        speaker=person(cell["speaker"]),
+        text=cell["text"],
+        label=label,
+        split=split or "train",
+        clip=clip,
+        start_s=None if wrong else start_s,
+        end_s=None if wrong else end_s,
+        crop=None if wrong else crop,
+        label_text=text,
+        label_voice=voice,
+        label_face=face,
     )
+    return _Turn(row.line, split, utterance)
 
 
 def _label(written: str, column: str, where: str, accepted: Mapping[str, str], faults: list[str]) -> str | None:
@@ -192,24 +180,8 @@ def _named(written: str) -> str:
 
 
 def _utterance(turn: _Turn, name: str) -> Utterance:
-    assert turn.split is not None
-    prefix = f"{name}/{turn.split}"
-    return Utterance(
-        id=f"{prefix}/{turn.id}",
-        dialogue=f"{prefix}/{turn.dialogue}",
-        index=turn.index,
-        speaker=turn.speaker,
-        text=turn.text,
-        label=turn.label,
-        split=turn.split,
-        clip=turn.clip,
-        start_s=turn.start_s,
-        end_s=turn.end_s,
-        crop=turn.crop,
-        label_text=turn.label_text,
-        label_voice=turn.label_voice,
-        label_face=turn.label_face,
-    )
+    u, prefix = turn.utterance, f"{name}/{turn.split}"
+    return replace(u, id=f"{prefix}/{u.id}", dialogue=f"{prefix}/{u.dialogue}")
 
 
 def _left_out(table: Table, line: int, reason: str) -> Finding:
@@ -246,24 +218,25 @@ def _seconds(column: str, written: str, delimiter: str, faults: list[str]) -> fl
 
 
 def _clashes(table: Table, turns: Iterable[_Turn]) -> list[str]:
-    """Faults: duplicate ids within a split, turns with the same place, and dialogues in two splits."""
+    """Faults: duplicate ids within a split, turns with the same index, and dialogues in two splits."""
     where = printable(table.path)
     faults: list[str] = []
     ids: dict[tuple[Split | None, str], int] = {}
-    places: dict[tuple[str, int], _Turn] = {}
+    turn_at: dict[tuple[str, int], _Turn] = {}
     splits: dict[str, dict[Split, int]] = {}
     for turn in turns:
-        first = ids.setdefault((turn.split, turn.id), turn.line)
+        u = turn.utterance
+        first = ids.setdefault((turn.split, u.id), turn.line)
         if first != turn.line:
-            faults.append(f"{where}, line {turn.line}: the id '{printable(turn.id)}' stands on line {first} already.")
-        other = places.setdefault((turn.dialogue, turn.index), turn)
-        if other is not turn and other.split == turn.split and other.id != turn.id:
+            faults.append(f"{where}, line {turn.line}: the id '{printable(u.id)}' stands on line {first} already.")
+        other = turn_at.setdefault((u.dialogue, u.index), turn)
+        if other.split == turn.split and other.utterance.id != u.id:
             faults.append(
-                f"{where}, line {turn.line}: '{printable(turn.id)}' and '{printable(other.id)}' are both turn {turn.index} "
-                f"of '{printable(turn.dialogue)}'."
+                f"{where}, line {turn.line}: '{printable(u.id)}' and '{printable(other.utterance.id)}' are both turn {u.index} "
+                f"of '{printable(u.dialogue)}'."
             )
         if turn.split is not None:
-            splits.setdefault(turn.dialogue, {}).setdefault(turn.split, turn.line)
+            splits.setdefault(u.dialogue, {}).setdefault(turn.split, turn.line)
     faults += [
         f"{where}: the dialogue '{printable(dialogue)}' lies in {' and '.join(f'{s} (line {n})' for s, n in lines.items())}; "
         "a dialogue lies in one split. Give all of its turns the same one, or, where they are different dialogues, other names."

@@ -31,7 +31,7 @@ def read(path: Path) -> AnnotationFile:
     """The content of a TextGrid. CorpusError, which says what was expected, where it is none or ends too early."""
     data = read_bytes(path, MAX_BYTES)
     if data.startswith(b"ooBinaryFile"):
-        raise CorpusError(f"{printable(path)}: this is Praat's binary form. {_AGAIN}")
+        raise CorpusError(f"this is Praat's binary form. {_AGAIN}", path=path)
     return _Grid(path, decode(data).text).content()
 
 
@@ -45,7 +45,7 @@ class _Grid:
 
     def content(self) -> AnnotationFile:
         if (self._text("'ooTextFile'"), self._text("'TextGrid'")) != ("ooTextFile", "TextGrid"):
-            raise CorpusError(f"{printable(self._path)}: this is no TextGrid. {_AGAIN}")
+            raise CorpusError(f"this is no TextGrid. {_AGAIN}", path=self._path)
         self._ms(), self._ms()  # the grid's own times
         if self._next("<exists>")["flag"] != "<exists>":
             return AnnotationFile(())
@@ -102,7 +102,7 @@ class _Grid:
 
     def _fail(self, reason: str) -> NoReturn:
         line = self._source.count("\n", 0, self._at) + 1
-        raise CorpusError(f"{printable(self._path)}, line {line}: {reason}. {_AGAIN}")
+        raise CorpusError(f"{reason}. {_AGAIN}", path=self._path, line=line)
 
 
 def _tokens(text: str) -> Iterator[re.Match[str]]:

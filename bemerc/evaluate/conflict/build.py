@@ -129,7 +129,7 @@ def run(manifest: Manifest, tokens: TokenFile, params: Params) -> ConflictSet:
         "params": asdict(params) | {"ways": list(params.ways)},
         "counts": counts,
         "left_out": left_out,
-        "predictors": {side: predictor.facts() for side, predictor in predictors.items()},
+        "predictors": {side: predictor.summary() for side, predictor in predictors.items()},
         "cuts_on": cut_on,
         "notes": notes,
     }

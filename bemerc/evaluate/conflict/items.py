@@ -93,8 +93,10 @@ def logs_of(system: System, ids: Sequence[str], needed: Mask, classes: int) -> F
         missing = [printable(id) for _, id in wanted if id not in answers]
         if missing:
             raise EvaluationError(
-                f"{system.name}: {len(missing)} of {len(wanted)} conflict items have no prediction: {listed(missing)}. "
-                "Predict all of them before evaluating."
+                f"{len(missing)} of {len(wanted)} conflict items have no prediction: {listed(missing)}. "
+                "Predict all of them before evaluating.",
+                path=system.name,
+                name=missing[0],
             )
         for i, id in wanted:
             logs[seed, i] = _checked(system.name, id, answers[id], classes)
@@ -104,13 +106,17 @@ def logs_of(system: System, ids: Sequence[str], needed: Mask, classes: int) -> F
 def _checked(name: str, id: str, logs: Floats, classes: int) -> Floats:
     if np.shape(logs) != (classes,):
         raise EvaluationError(
-            f"{name}: {printable(id)} has {np.size(logs)} scores, and there are {classes} labels. Judge a model of this "
-            "label set."
+            f"{printable(id)} has {np.size(logs)} scores, and there are {classes} labels. Judge a model of this "
+            "label set.",
+            path=name,
+            name=id,
         )
     if np.isnan(logs).any() or not np.isfinite(logs.max()):
         raise EvaluationError(
-            f"{name}: the scores of {printable(id)} are no numbers. The model that made them has diverged: look at "
-            "steps.csv in its folder."
+            f"the scores of {printable(id)} are no numbers. The model that made them has diverged: look at "
+            "steps.csv in its folder.",
+            path=name,
+            name=id,
         )
     return logs
 

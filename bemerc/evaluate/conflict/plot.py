@@ -76,11 +76,11 @@ def _lines(axes: Axes, rows: Sequence[tuple[str, Sequence[Interval]]], apart: in
     for number, (name, values) in enumerate(rows):
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         shift = SPREAD * ((number + 0.5) / len(rows) - 0.5)
-        places = [x + shift for x in range(len(values))]
+        offsets = [x + shift for x in range(len(values))]
         heights = [math.nan if one.value is None else 100 * one.value for one in values]  # a line breaks at NaN
-        axes.plot(places[apart:], heights[apart:], color=color, linewidth=1.6, zorder=2)
+        axes.plot(offsets[apart:], heights[apart:], color=color, linewidth=1.6, zorder=2)
         axes.plot(
-            places,
+            offsets,
             heights,
             color=color,
             marker=marker,

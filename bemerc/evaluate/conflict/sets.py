@@ -47,21 +47,26 @@ def read_gold(path: Path, labels: Sequence[str]) -> dict[str, frozenset[str]]:
     table = read_table(path)
     if set(table.columns) != set(COLUMNS):
         raise CorpusError(
-            f"{printable(path)}: a table of gold sets has the columns {' and '.join(COLUMNS)}, not "
-            f"{printable(', '.join(table.columns), 200)}."
+            f"a table of gold sets has the columns {' and '.join(COLUMNS)}, not "
+            f"{printable(', '.join(table.columns), 200)}.",
+            path=path,
         )
     if table.faults:
         raise CorpusError("\n".join(table.faults))
     sets: dict[str, frozenset[str]] = {}
     for row in table.rows:
-        id, where = row.cells["id"].strip(), f"{printable(path)}, line {row.line}"
+        id = row.cells["id"].strip()
         names = frozenset(name for cell in row.cells["labels"].split(MARK) if (name := cell.strip()))
         if id in sets or not id or not names:
-            raise CorpusError(f"{where}: {printable(id) or 'the id'} stands twice, is blank or has no label.")
+            what = f"{printable(id) or 'the id'} stands twice, is blank or has no label."
+            raise CorpusError(what, path=path, line=row.line)
         if unknown := sorted(names - set(labels)):
             raise CorpusError(
-                f"{where}: '{printable(unknown[0], 60)}' is not in the label set ({printable(', '.join(labels))}). "
-                f"Labels are separated by '{MARK}'."
+                f"'{printable(unknown[0], 60)}' is not in the label set ({printable(', '.join(labels))}). "
+                f"Labels are separated by '{MARK}'.",
+                path=path,
+                line=row.line,
+                name=unknown[0],
             )
         sets[id] = names
     return sets

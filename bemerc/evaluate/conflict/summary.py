@@ -29,8 +29,9 @@ def section(report: Path) -> list[str]:
         head = ["accuracy", *(f"{SUBSET_TITLES[kind]} (n = {counts[kind]['items']})" for kind in JUDGED), "signed gap"]
     except (JsonError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
-            f"{printable(path)}: this is no judgment of conflict items ({printable(error)}). Run 'bemerc conflict evaluate' "
-            "again, or remove it."
+            f"this is no judgment of conflict items ({printable(error)}). Run 'bemerc conflict evaluate' "
+            "again, or remove it.",
+            path=path,
         ) from None
     link = f"[{FOLDER}/{PAGE}]({FOLDER}/{PAGE})"
     if not rows:

@@ -34,19 +34,19 @@ class SystemNameError(BemercError):
     """Systems are named so that one cannot tell them apart. ``name``: the one in question."""
 
     def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
+        super().__init__(message, name=name)
 
 
 class DeafModelError(ModelError):
-    """A model reads neither face nor voice, so that it cannot follow either. ``folder``, ``variant``."""
+    """A model reads neither face nor voice, so that it cannot follow either. ``path``: its folder; ``name``: its variant."""
 
     def __init__(self, folder: Path, variant: str) -> None:
         super().__init__(
-            f"{folder}: {printable(variant)} reads neither face nor voice, so it can follow neither. Name a model that "
-            "reads them, such as TVB."
+            f"{printable(variant)} reads neither face nor voice, so it can follow neither. Name a model that reads them, such "
+            "as TVB.",
+            path=folder,
+            name=variant,
         )
-        self.folder, self.variant = folder, variant
 
 
 def named(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
@@ -125,8 +125,9 @@ def checked(systems: Mapping[str, Sequence[Path]], labels: tuple[str, ...], base
         metadata = read_metadata(in_mode(path)[0])
         if metadata.labels != labels:
             raise ModelError(
-                f"{path}: its labels are {printable(', '.join(metadata.labels))}, and those of the corpus "
-                f"{printable(', '.join(labels))}. Judge a model of this corpus."
+                f"its labels are {printable(', '.join(metadata.labels))}, and those of the corpus "
+                f"{printable(', '.join(labels))}. Judge a model of this corpus.",
+                path=path,
             )
         if not any(reads(metadata)):
             raise DeafModelError(path, metadata.variant)

@@ -78,17 +78,17 @@ def reading(judged: Judgment, row: Row) -> str:
     low, high = row.gap.low, row.gap.high
     if row.gap.value is None:
         return _by_recombined(row)
-    facts = (
+    scores = (
         f"right in {points(right['video_aligned'])} % where the face is right and in {points(right['audio_aligned'])} % "
         f"where the voice is, a signed gap of {ranged(row.gap, sign=True)}"
     )
     if right["consistent"] is not None:
-        facts += f" ({points(right['consistent'])} % where they agree)"
+        scores += f" ({points(right['consistent'])} % where they agree)"
     if low is None or high is None:
-        return f"**{name}**: {facts}; one dialogue is too little to say which side is followed."
+        return f"**{name}**: {scores}; one dialogue is too little to say which side is followed."
     if low > 0 or high < 0:
-        return f"**{name} follows the {'face' if low > 0 else 'voice'}** where the two disagree: {facts}."
-    return f"**{name}**: no preference for either side is shown: {facts}."
+        return f"**{name} follows the {'face' if low > 0 else 'voice'}** where the two disagree: {scores}."
+    return f"**{name}**: no preference for either side is shown: {scores}."
 
 
 def _by_recombined(row: Row) -> str:

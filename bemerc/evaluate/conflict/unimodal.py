@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -59,10 +60,11 @@ class ChanceError(BemercError):
 class MissingSideError(CorpusError):
     """Not one utterance has the tokens of a side. ``side``: face or voice."""
 
-    def __init__(self, side: Side, tokens: object) -> None:
+    def __init__(self, side: Side, tokens: Path) -> None:
         super().__init__(
-            f"{tokens}: nothing of the {side} was measured in any utterance, so that nothing can contradict it. Conflict items "
-            "need clips with picture and sound: run 'bemerc extract', then 'bemerc tokens'."
+            f"nothing of the {side} was measured in any utterance, so that nothing can contradict it. Conflict items need clips "
+            "with picture and sound: run 'bemerc extract', then 'bemerc tokens'.",
+            path=tokens,
         )
         self.side = side
 
@@ -87,7 +89,7 @@ class Predictor:
     p_value: float
     probabilities: Floats
 
-    def facts(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """All but the probabilities, for a report."""
         keys = ("features", "strength", "temperature", "accuracy", "chance", "p_value")
         return {key: getattr(self, key) for key in keys}

@@ -65,8 +65,9 @@ def version(params: Params) -> str:
     del params
     if importlib.util.find_spec("opensmile") is None:
         raise BemercError(
-            "extract_audio.speech_backend: egemaps is measured by openSMILE, which is not installed: pip install "
-            '"bemerc[egemaps]". Its licence is for research, not for products (NOTICE).'
+            "egemaps is measured by openSMILE, which is not installed: pip install "
+            '"bemerc[egemaps]". Its licence is for research, not for products (NOTICE).',
+            key="extract_audio.speech_backend",
         )
     return f"egemaps/1+opensmile-{importlib.metadata.version('opensmile')}"
 

@@ -112,13 +112,16 @@ def files(params: Params) -> list[Path]:
     folder = _folder(params.name_or_path)
     if not (folder / "config.json").is_file():
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: {folder} is no model folder, there is no config.json in it."
+            f"{folder} is no model folder, there is no config.json in it.",
+            key="extract_audio.encoder.name_or_path",
+            missing=True,
         )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: there are no safetensors weights in {folder}, and pickled ones are not opened "
-            "because loading them runs whatever they hold. docs/measurements/voice.md says how to convert a model once."
+            f"there are no safetensors weights in {folder}, and pickled ones are not opened "
+            "because loading them runs whatever they hold. docs/measurements/voice.md says how to convert a model once.",
+            key="extract_audio.encoder.name_or_path",
         )
     return [*weights, *(folder / name for name in _DECIDE if (folder / name).is_file())]
 
@@ -138,8 +141,11 @@ def _folder(name_or_path: str) -> Path:
         if isinstance(config, str):
             return Path(config).parent
     raise BemercError(
-        f"extract_audio.encoder.name_or_path: '{name_or_path}' is no folder here and is not in Hugging Face's cache on this "
-        "machine. bemerc fetches no encoder by itself: name a folder, or fetch one as docs/measurements/voice.md says."
+        f"'{name_or_path}' is no folder here and is not in Hugging Face's cache on this "
+        "machine. bemerc fetches no encoder by itself: name a folder, or fetch one as docs/measurements/voice.md says.",
+        key="extract_audio.encoder.name_or_path",
+        name=str(name_or_path),
+        missing=True,
     )
 
 
@@ -151,10 +157,12 @@ def resolve(params: Params, hashes: Mapping[Path, str]) -> ResolvedEncoder:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         family = str(config.get("model_type"))
     except (OSError, ValueError, AttributeError) as error:
-        raise BemercError(f"{folder / 'config.json'}: this cannot be read as a model's config ({error}).") from None
+        raise BemercError(f"this cannot be read as a model's config ({error}).", path=folder / "config.json") from None
     if family not in FAMILIES:
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: {folder} holds a {family} model; supported are {', '.join(FAMILIES)}."
+            f"{folder} holds a {family} model; supported are {', '.join(FAMILIES)}.",
+            key="extract_audio.encoder.name_or_path",
+            name=family,
         )
     whisper = family == "whisper"
     depth = int(config.get("encoder_layers" if whisper else "num_hidden_layers", 0))
@@ -169,7 +177,8 @@ def _layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
     unknown = [layer for layer in layers if not -depth - 1 <= layer <= depth]
     if unknown:
         raise BemercError(
-            f"extract_audio.encoder.layers: there is no layer {unknown[0]}; this model has 0 (what enters the first) to {depth}."
+            f"there is no layer {unknown[0]}; this model has 0 (what enters the first) to {depth}.",
+            key="extract_audio.encoder.layers",
         )
     return tuple(sorted({layer % (depth + 1) for layer in layers}))
 
@@ -197,7 +206,7 @@ def batch_size(encoder: ResolvedEncoder) -> int:
     for library in ("torch", "transformers"):
         if importlib.util.find_spec(library) is None:
             raise BemercError(
-                f'extract_audio.speech_backend: an encoder needs {library}: pip install "bemerc[encoder]".'
+                f'an encoder needs {library}: pip install "bemerc[encoder]".', key="extract_audio.speech_backend"
             )
     return _BATCH_CLIPS if device(encoder.params) == "cuda" else 1
 
@@ -208,11 +217,11 @@ def device(params: Params) -> str:
 
     has_gpu = torch.cuda.is_available()
     if params.device == "cuda" and not has_gpu:
-        raise BemercError("extract_audio.encoder.device: cuda, but torch sees no GPU here. Take auto or cpu.")
+        raise BemercError("cuda, but torch sees no GPU here. Take auto or cpu.", key="extract_audio.encoder.device")
     device_name = "cuda" if has_gpu and params.device != "cpu" else "cpu"
     if device_name == "cpu" and params.dtype == "float16":
         raise BemercError(
-            "extract_audio.encoder.dtype: float16 wants a GPU, and there is none here. Take float32 or bfloat16."
+            "float16 wants a GPU, and there is none here. Take float32 or bfloat16.", key="extract_audio.encoder.dtype"
         )
     return device_name
 

@@ -71,11 +71,11 @@ class Encoder:
         sounds = [self._normalised(np.nan_to_num(waveform)) for waveform in waveforms]
         overlap = round(self.encoder.params.overlap_s * self.encoder.rate_hz) * self.encoder.hop
         cuts = [split(len(sound), self._window, overlap, self.encoder.hop) for sound in sounds]
-        places = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.encoder.field for w in cuts[i]]
+        windows = [(i, w) for i, sound in enumerate(sounds) if len(sound) >= self.encoder.field for w in cuts[i]]
         frames: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in sounds]
         with _exact(self._network.device):
-            rows = self._encode([sounds[i][window.start : window.end] for i, window in places])
-        for (i, window), values in zip(places, rows, strict=True):
+            rows = self._encode([sounds[i][window.start : window.end] for i, window in windows])
+        for (i, window), values in zip(windows, rows, strict=True):
             frames[i].append((window.start // self.encoder.hop, values))
         return [self._features(len(sound), parts) for sound, parts in zip(sounds, frames, strict=True)]
 
@@ -119,23 +119,23 @@ class Encoder:
     def _encode(self, sounds: list[Sound]) -> list[NDArray[np.float32]]:
         """The frames (T_i, D) of windows."""
         frames: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(sounds)
-        for places in batches(
+        for indices in batches(
             [self._width(i, sound) for i, sound in enumerate(sounds)], list(map(self._max_batch, sounds))
         ):
             self.heartbeat()
-            batch = [sounds[place] for place in places]
+            batch = [sounds[index] for index in indices]
             filled = batch + [batch[0]] * (self._max_batch(batch[0]) - len(batch))
             with torch.inference_mode(), _room(self.encoder.params.batch_s):
                 values = (self._log_mel(filled) if self._whisper else self._waves(filled)).cpu().numpy()
-            for place, sound, rows in zip(places, batch, values, strict=False):
-                frames[place] = rows[: self._frames(len(sound))]
+            for index, sound, rows in zip(indices, batch, values, strict=False):
+                frames[index] = rows[: self._frames(len(sound))]
         return frames
 
-    def _width(self, place: int, sound: Sound) -> Hashable:
+    def _width(self, index: int, sound: Sound) -> Hashable:
         """Sounds of one width may share a batch: a Whisper's all, masked ones of one bucket, others none."""
         if self._whisper:
             return "window"
-        return _bucket(sound) if self._masked else ("alone", place)
+        return _bucket(sound) if self._masked else ("alone", index)
 
     def _max_batch(self, sound: Sound) -> int:
         """How many sounds as wide as this one share a batch. A CPU gains nothing by it, and memory would grow."""
@@ -225,7 +225,8 @@ def _load(encoder: ResolvedEncoder) -> tuple[Any, Any]:
             )
     except huggingface.PretrainedError as error:
         raise BemercError(
-            f"extract_audio.encoder.name_or_path: no {encoder.family} could be loaded from {encoder.folder} ({error.reason})."
+            f"no {encoder.family} could be loaded from {encoder.folder} ({error.reason}).",
+            key="extract_audio.encoder.name_or_path",
         ) from error
     _check(encoder, prepare, loading_info["missing_keys"])
     if encoder.family == "whisper":
@@ -241,12 +242,14 @@ def _load(encoder: ResolvedEncoder) -> tuple[Any, Any]:
 
 def _check(encoder: ResolvedEncoder, prepare: Any, missing: Iterable[str]) -> None:
     """BemercError where weights are missing: transformers would fill them with random numbers."""
-    absent = sorted(name for name in missing if not name.startswith("decoder.") and "masked_spec_embed" not in name)
-    if absent:
+    lacking = sorted(name for name in missing if not name.startswith("decoder.") and "masked_spec_embed" not in name)
+    if lacking:
         raise BemercError(
-            f"{encoder.folder}: {len(absent)} of the encoder's weights are not in its files (such as {absent[0]}). Save it again."
+            f"{len(lacking)} of the encoder's weights are not in its files (such as {lacking[0]}). Save it again.",
+            path=encoder.folder,
         )
     if prepare.sampling_rate != SAMPLE_RATE_HZ:
         raise BemercError(
-            f"{encoder.folder}: this encoder takes {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another."
+            f"this encoder takes {prepare.sampling_rate} Hz, and sound is read at {SAMPLE_RATE_HZ} Hz. Name another.",
+            path=encoder.folder,
         )

@@ -66,12 +66,12 @@ def batches(widths: Sequence[Hashable], max_sizes: Sequence[int]) -> list[list[i
     Returns lists of indices into ``widths``, every index once, widths in the order in which they first occur.
     """
     groups: dict[Hashable, list[int]] = {}
-    for place, width in enumerate(widths):
-        groups.setdefault(width, []).append(place)
+    for index, width in enumerate(widths):
+        groups.setdefault(width, []).append(index)
     result = []
-    for places in groups.values():
-        size = max(1, min(max_sizes[place] for place in places))
-        result += [places[start : start + size] for start in range(0, len(places), size)]
+    for indices in groups.values():
+        size = max(1, min(max_sizes[index] for index in indices))
+        result += [indices[start : start + size] for start in range(0, len(indices), size)]
     return result
 
 

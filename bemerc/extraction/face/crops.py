@@ -139,10 +139,10 @@ def _cut(crop: Crop, similarity: Similarity, area: tuple[float, float, float], p
     step = side / (px * each)
     u, v = left + step / 2, top + step / 2
     across, down = a * u - b * v + x - crop.corner[0], b * u + a * v + y - crop.corner[1]
-    place = np.array([[a * step, -b * step, across], [b * step, a * step, down]])
+    affine = np.array([[a * step, -b * step, across], [b * step, a * step, down]])
     fine = cv2.warpAffine(
         crop.pixels,
-        place,
+        affine,
         (px * each, px * each),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,

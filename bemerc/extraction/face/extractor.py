@@ -32,7 +32,7 @@ from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
 MODELS = "mediapipe-face-landmarker-1"  # MediaPipe's release of the mesh that action units are fitted to
 VERSION = f"{MODELS}/13"
-PLACE_COLUMNS = ("face_x", "face_y", "face_size")
+POSITION_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
 
 
@@ -112,14 +112,14 @@ def version(params: Params) -> str:
     """VERSION, and the hash of the user's models: another file under the same name is another measurement. BemercError
     where what runs the network is not installed."""
     if params.policy == "network" and importlib.util.find_spec("onnxruntime") is None:
-        raise BemercError('face.policy: network needs ONNX Runtime: pip install "bemerc[network]".')
+        raise BemercError('network needs ONNX Runtime: pip install "bemerc[network]".', key="face.policy")
     return VERSION if params.task is None else f"{VERSION}+{sha256(Path(params.task))[:16]}"
 
 
 def columns(params: Params) -> tuple[str, ...]:
     """The names of the face columns, in order."""
     del params
-    measured = (*action_units.COLUMNS, *head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS, *PLACE_COLUMNS, "quality")
+    measured = (*action_units.COLUMNS, *head_pose.POSE_COLUMNS, *head_pose.GAZE_COLUMNS, *POSITION_COLUMNS, "quality")
     return (*measured, *action_units.REST_COLUMNS)
 
 
@@ -279,13 +279,13 @@ def measure_frames(
             action_units.linear(face, shapes),
             head_pose.pose_deg(face),
             head_pose.gaze_deg(face),
-            _place(landmarks, frame_size),
+            _position(landmarks, frame_size),
             head_pose.quality(face, landmarks, frame_size, presence),
         ]
     )
 
 
-def _place(landmarks: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.float32]:
+def _position(landmarks: NDArray[np.float32], frame_size: tuple[int, int]) -> NDArray[np.float32]:
     """(T, 3) middle of the face's box as fractions of width and height, and its height over the frame's."""
     low, high = landmarks[:, :, :2].min(axis=1), landmarks[:, :, :2].max(axis=1)
     return np.column_stack([(low + high) / 2 / frame_size, (high - low)[:, 1] / frame_size[1]])

@@ -31,7 +31,7 @@ from bemerc.core.hashing import sha256
 from bemerc.interop import openface_tables
 
 VERSION = "openface-binary/1"
-_PLACE = ("face_x", "face_y", "face_size")
+_POSITION_COLUMNS = ("face_x", "face_y", "face_size")
 _FLAGS = ("-aus", "-pose", "-gaze", "-2Dfp")
 _FOLDER = "bemerc-openface-"
 # OpenFace needs some 20 ms per frame and some seconds to load; far beyond that it hangs.
@@ -78,7 +78,7 @@ def _binary(params: Params) -> str:
 def columns(params: Params) -> tuple[str, ...]:
     """The names of the face columns, in order: OpenFace's as ours, and where the face is."""
     del params
-    return (*(ours for _, ours, _ in openface_tables.NAMES), *_PLACE)
+    return (*(ours for _, ours, _ in openface_tables.NAMES), *_POSITION_COLUMNS)
 
 
 def open_extractor(params: Params) -> OpenFace:
@@ -129,8 +129,8 @@ class OpenFace:
         finally:
             self.reset()
         _check_rows(len(table.features.values), len(stamps))
-        place = _place(table.places, size)
-        return Features(np.column_stack([table.features.values, place]).astype(np.float32), stamps, names)
+        position = _position(table.boxes, size)
+        return Features(np.column_stack([table.features.values, position]).astype(np.float32), stamps, names)
 
     def close(self) -> None:
         """Remove what is left on the disk."""
@@ -185,9 +185,9 @@ def _check_rows(rows: int, frames: int) -> None:
         raise MachineError(f"OpenFace's table has {rows} rows for {frames} frames.")
 
 
-def _place(places: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _position(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """(T, 4) left, top, right, bottom in pixels -> (T, 3) middle as fractions of the frame, height over the frame's."""
-    left, top, right, bottom = places.T
+    left, top, right, bottom = boxes.T
     return np.column_stack([(left + right) / 2 / size[0], (top + bottom) / 2 / size[1], (bottom - top) / size[1]])
 
 

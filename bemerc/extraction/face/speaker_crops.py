@@ -73,10 +73,10 @@ def face_region(view: FrameView, landmarks: NDArray[np.float32]) -> FaceRegion:
     rect = Rect(
         (left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height
     )
-    place = box_around(rect, view.size)
-    if place is None:
+    region = box_around(rect, view.size)
+    if region is None:
         return FaceRegion(box, np.empty((0, 0), np.uint8), (0, 0))
-    return FaceRegion(box, np.asarray(cv2.cvtColor(view.part(place), cv2.COLOR_RGB2GRAY), np.uint8), place[:2])
+    return FaceRegion(box, np.asarray(cv2.cvtColor(view.part(region), cv2.COLOR_RGB2GRAY), np.uint8), region[:2])
 
 
 def cut(region: FaceRegion, box: FaceBox) -> Grey:

@@ -56,10 +56,10 @@ class SpeakerNetwork:
             scores = self._run(cepstra, crops)
         except ValueError as error:
             raise MachineError(
-                f"{self._path}: {error}. Run the same command again; if it fails each time, export the network anew."
+                f"{error}. Run the same command again; if it fails each time, export the network anew.", path=self._path
             ) from error
         if not np.isfinite(scores).all():
-            raise MachineError(f"{self._path}: the network returns scores that are no numbers. Export it anew.")
+            raise MachineError("the network returns scores that are no numbers. Export it anew.", path=self._path)
         return np.asarray(scores[:, -1] - (scores[:, 0] if scores.shape[1] == 2 else 0.0))
 
     def _run(self, cepstra: Array, crops: NDArray[np.uint8]) -> Array:
@@ -102,7 +102,7 @@ class SpeakerNetwork:
                 raise self._broken(f"its input {name} has the shape {shape}, not {wanted}")
 
     def _broken(self, what: str) -> BrokenModelFile:
-        return BrokenModelFile(f"{self._path}: {what}. {_HOW}")
+        return BrokenModelFile(f"{what}. {_HOW}", path=self._path)
 
 
 def _are_probabilities(scores: Array) -> bool:

@@ -26,7 +26,6 @@ from bemerc.extraction.face.crops import Colors, Grey, color_distance
 
 Array = NDArray[np.float64]
 Policy = Literal["speaking", "largest", "longest", "left", "right", "network"]
-POLICIES: tuple[Policy, ...] = ("speaking", "largest", "longest", "left", "right", "network")
 BY_SOUND: tuple[Policy, ...] = ("speaking", "network")
 
 # The log-likelihood ratio of an off-screen speaker, which a track is compared with: fitted by fits/target_face.py.
@@ -199,7 +198,7 @@ def group_tracks_by_person(
     one person. Without such a pair nothing is joined. Time grows with the square of the number of tracks (thousands in
     a film).
     """
-    groups = _group_by_place(tracks, heartbeat)
+    groups = _group_by_position(tracks, heartbeat)
     heads = np.array(
         [np.concatenate([track.heads for track in tracks_of_one]).mean(axis=0).ravel() for tracks_of_one in groups]
     )
@@ -247,7 +246,7 @@ def _similar_pairs(heads: Array, threshold: float, heartbeat: Callable[[], None]
         yield int(earlier[at]), int(later[at])
 
 
-def _group_by_place(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None]) -> list[list[FaceTrack]]:
+def _group_by_position(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None]) -> list[list[FaceTrack]]:
     """Group tracks of one view, in different shots, at about the same place and of about the same size."""
     groups: list[list[FaceTrack]] = []
     group_of = np.zeros(len(tracks), np.int64)
@@ -257,10 +256,10 @@ def _group_by_place(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None]) 
     for at, track in enumerate(tracks):
         heartbeat()
         width, ratio = np.sqrt(np.minimum(area[:at], area[at])), area[at] / area[:at]
-        same_place = (view[:at] == view[at]) & (shot[:at] != shot[at])
-        same_place &= (np.abs(x[at] - x[:at]) < width) & (ratio > 0.4) & (ratio < 2.5)
+        same_position = (view[:at] == view[at]) & (shot[:at] != shot[at])
+        same_position &= (np.abs(x[at] - x[:at]) < width) & (ratio > 0.4) & (ratio < 2.5)
         # Groups all of whose tracks are at this place, in their order.
-        candidates = np.setdiff1d(group_of[:at][same_place], group_of[:at][~same_place])
+        candidates = np.setdiff1d(group_of[:at][same_position], group_of[:at][~same_position])
         if len(candidates):
             group_of[at] = min(candidates.tolist(), key=lambda number: abs(x[latest[number]] - x[at]))
             groups[group_of[at]].append(track)

@@ -58,10 +58,10 @@ class BodyPose:
             return None
         points = raw.reshape(-1, 5).astype(np.float64)
         points[:, :3] /= self._side
-        places = project(_refined(points[:, :2], heatmap[0]), matrix)
+        projected = project(_refined(points[:, :2], heatmap[0]), matrix)
         z, visibility = points[:POSE_POINTS, 2] * self._roi.width, 1 / (1 + np.exp(-points[:POSE_POINTS, 3]))
-        self._follow(places[_ROI_POINTS], timestamp_s, size)
-        return np.column_stack([places[:POSE_POINTS] / size, z, visibility]).astype(np.float32)
+        self._follow(projected[_ROI_POINTS], timestamp_s, size)
+        return np.column_stack([projected[:POSE_POINTS] / size, z, visibility]).astype(np.float32)
 
     def _follow(self, pair: NDArray[np.float64], timestamp_s: float, size: tuple[int, int]) -> None:
         self._time_s = max(timestamp_s, self._time_s + 1e-6)  # broken files hold times that do not grow

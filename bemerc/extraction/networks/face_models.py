@@ -83,8 +83,8 @@ def rect_around(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Rect:
     """Where to look for a face in the next frame: around its landmarks (478, 3) in fractions of ``size``, as
     MediaPipe's own graph does it."""
     width, height = size
-    places = np.ascontiguousarray(landmarks[:, :2].T)
-    (left, top), (right, bottom) = places.min(axis=1).tolist(), places.max(axis=1).tolist()
+    xy = np.ascontiguousarray(landmarks[:, :2].T)
+    (left, top), (right, bottom) = xy.min(axis=1).tolist(), xy.max(axis=1).tolist()
     across, down = (landmarks[_EYE_CORNERS[1], :2] - landmarks[_EYE_CORNERS[0], :2]).tolist()
     side = MARGIN * max((right - left) * width, (bottom - top) * height)
     angle = math.atan2(down * height, across * width)

@@ -54,9 +54,9 @@ class Hands:
             if presence.item() < self._tracking_confidence:
                 continue
             points = raw.reshape(HAND_POINTS, 3).astype(np.float64) / self._side
-            places = project(points[:, :2], matrix)
-            self._rects.append(_rect_of_hand(places, size))
-            landmarks = np.column_stack([places / size, points[:, 2] * rect.width]).astype(np.float32)
+            projected = project(points[:, :2], matrix)
+            self._rects.append(_rect_of_hand(projected, size))
+            landmarks = np.column_stack([projected / size, points[:, 2] * rect.width]).astype(np.float32)
             # The model was trained on mirrored frames of front cameras: its right is the left here.
             hands.append((1 - float(handedness.item()), landmarks))
         return hands

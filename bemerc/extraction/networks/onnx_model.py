@@ -42,19 +42,20 @@ def open_session(path: Path) -> Any:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise BrokenModelFile(f"{path}: it cannot be read: {error.strerror}.") from error
+        raise BrokenModelFile(f"it cannot be read: {error.strerror}.", path=path) from error
     if not content:
-        raise BrokenModelFile(f"{path}: it is empty (0 bytes).")
+        raise BrokenModelFile("it is empty (0 bytes).", path=path)
     if len(content) > _MAX_BYTES:
-        raise BrokenModelFile(f"{path}: it is larger than {_MAX_BYTES >> 20} MiB.")
+        raise BrokenModelFile(f"it is larger than {_MAX_BYTES >> 20} MiB.", path=path)
     try:
         external = has_external_data(content)
     except ValueError as error:
-        raise BrokenModelFile(f"{path}: it is no ONNX model ({error}).") from error
+        raise BrokenModelFile(f"it is no ONNX model ({error}).", path=path) from error
     if external:
         raise BrokenModelFile(
-            f"{path}: it keeps weights in other files, which are not read. Export it into one file: "
-            "torch.onnx.export(..., external_data=False)."
+            "it keeps weights in other files, which are not read. Export it into one file: "
+            "torch.onnx.export(..., external_data=False).",
+            path=path,
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # worker processes are what runs in parallel
@@ -63,7 +64,7 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own
-        raise BrokenModelFile(f"{path}: ONNX Runtime cannot open it: {printable(error)}.") from error
+        raise BrokenModelFile(f"ONNX Runtime cannot open it: {printable(error)}.", path=path) from error
 
 
 def has_external_data(content: bytes) -> bool:

@@ -73,9 +73,9 @@ def _of_task(name: str, outputs: Sequence[str], task: Path) -> Any:
         interpreter = Interpreter(model_content=content, num_threads=1)
     # A zip that is encrypted, or compressed in a way of its own, is a RuntimeError.
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BrokenTaskFile(f"{task}: no {name}.tflite can be read from it ({error}); {_REMEDY}") from error
+        raise BrokenTaskFile(f"no {name}.tflite can be read from it ({error}); {_REMEDY}", path=task) from error
     if _interface(interpreter, outputs) != _interface(_packaged(name), outputs):
-        raise BrokenTaskFile(f"{task}: the inputs or outputs of {name}.tflite have other shapes; {_REMEDY}")
+        raise BrokenTaskFile(f"the inputs or outputs of {name}.tflite have other shapes; {_REMEDY}", path=task)
     return interpreter
 
 

@@ -137,7 +137,9 @@ def _series(
     end_s = max(onset + float(one.timestamps_s[-1]) for onset, one in features)
     count = round((end_s - start_s) * frequency_hz) + 1
     if count > _MOST_ROWS:
-        raise CacheError(f"{path}: it would have {count:,} rows, and {_MOST_ROWS:,} are the most. Split the recording.")
+        raise CacheError(
+            f"it would have {count:,} rows, and {_MOST_ROWS:,} are the most. Split the recording.", path=path
+        )
     values = np.full((count, len(features[0][1].columns)), np.nan, np.float32)
     for onset, one in features:
         stamps = one.timestamps_s + (onset - start_s)

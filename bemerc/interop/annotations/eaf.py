@@ -70,8 +70,8 @@ def to_bytes(written: Sequence[Tier], recording: Recording, path: Path) -> bytes
 def _add_header(root: ET.Element, recording: Recording, path: Path, count: int) -> None:
     header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     if recording.media is not None:
-        place = relative(recording.media, path.parent)
-        url = f"file://{place}" if place.startswith("/") else f"./{place}"
+        media = relative(recording.media, path.parent)
+        url = f"file://{media}" if media.startswith("/") else f"./{media}"
         kind = mimetypes.guess_type(recording.media.name)[0] or "video/*"
         # ELAN tries the first, and then the second from the .eaf's own folder.
         ET.SubElement(

@@ -27,21 +27,19 @@ def files_below(path: Path, suffix: str) -> tuple[Path, list[Path]]:
     if path.is_file():
         return path.parent, [path]
     if not path.is_dir():
-        raise CacheError(f"{path}: there is no such file or folder.")
+        raise CacheError("there is no such file or folder.", path=path, missing=True)
     files = [file for file in sorted(path.rglob(f"*{suffix}")) if file.is_file() and not file.name.startswith(".")]
     if not files:
-        raise CacheError(f"{path}: there is no {suffix} file in this folder or below.")
+        raise CacheError(f"there is no {suffix} file in this folder or below.", path=path, missing=True)
     return path, files
 
 
-def as_table(where: Path, id_: str, array: Any) -> Table:
+def as_table(path: Path, id_: str, array: Any) -> Table:
     """One utterance's rows as (T, D) float32; a vector is one row. CacheError for anything else."""
     if not isinstance(array, np.ndarray):
-        raise CacheError(f"{where}, {printable(id_)}: an array of numbers is wanted, not a {type(array).__name__}.")
+        raise CacheError(f"an array of numbers is wanted, not a {type(array).__name__}.", path=path, id=id_)
     if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.shape[-1] or array.size > MOST_NUMBERS:
-        raise CacheError(
-            f"{where}, {printable(id_)}: rows of numbers are wanted, not {array.dtype} of shape {array.shape}."
-        )
+        raise CacheError(f"rows of numbers are wanted, not {array.dtype} of shape {array.shape}.", path=path, id=id_)
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and then NaN
         rows: Table = np.atleast_2d(array).astype(np.float32)
     rows[~np.isfinite(rows)] = np.nan
@@ -89,7 +87,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(_LONGEST_NAMES)
     except (OSError, UnicodeDecodeError) as error:
-        raise CacheError(f"{path}: these names cannot be read ({error}).") from None
+        raise CacheError(f"these names cannot be read ({error}).", path=path) from None
     return tuple(name.strip() for name in re.split(r"[\n,]", text) if name.strip())
 
 

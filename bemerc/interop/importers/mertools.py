@@ -55,10 +55,10 @@ def from_mertools(
     groups = _groups(folder, files)
     first = next((table for table in map(_load, groups.values()) if not isinstance(table, str)), None)
     if first is None:
-        raise CacheError(f"{path}: not one of its .npy files can be read: {_load(next(iter(groups.values())))}")
+        raise CacheError(f"not one of its .npy files can be read: {_load(next(iter(groups.values())))}", path=path)
     whole = all(len(group) == 1 for group in groups.values()) and _is_vector(files[0])
     if rate_hz is None and not whole:
-        raise CacheError(f"{path}: its arrays do not say when their rows are. Name their rate: --rate-hz 25, say.")
+        raise CacheError("its arrays do not say when their rows are. Name their rate: --rate-hz 25, say.", path=path)
     columns = column_names(
         names, first.shape[1], re.sub(r"\W", "_", folder.name.removesuffix("-FRA").removesuffix("-UTT"))
     )

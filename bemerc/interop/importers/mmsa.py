@@ -43,7 +43,7 @@ def from_mmsa(
     splits = _splits(path, safe_pickle.load(path))
     keys = [(key, modality) for key, modality in _MMSA if any(s.get(key) is not None for s in splits.values())]
     if not keys:
-        raise CacheError(f"{path}: its splits hold neither vision nor audio.")
+        raise CacheError("its splits hold neither vision nor audio.", path=path)
     check_free([out / f"{modality}.h5" for _, modality in keys], replace)
     digest = sha256(path)
     imported: list[Imported] = []
@@ -52,7 +52,9 @@ def from_mmsa(
         columns = _columns_of_key(path, splits, key, names, tables)
         timed = all(stamps is not None for _, stamps in tables.values())
         if not timed and rate_hz is None:
-            raise CacheError(f"{path}: it does not say when its rows of {key} are. Name their rate: --rate-hz 25, say.")
+            raise CacheError(
+                f"it does not say when its rows of {key} are. Name their rate: --rate-hz 25, say.", path=path
+            )
         requests = match(list(tables), manifest)
         imported.append(
             write_imported(
@@ -96,14 +98,16 @@ def _columns_of_key(
 
 def _splits(path: Path, content: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(content, dict):
-        raise CacheError(f"{path}: an MMSA pickle holds train, valid and test; this one is a {type(content).__name__}.")
+        raise CacheError(
+            f"an MMSA pickle holds train, valid and test; this one is a {type(content).__name__}.", path=path
+        )
     splits = {name: content[name] for name in _SPLITS if isinstance(content.get(name), dict)}
     if not splits:
         held = ", ".join(printable(key, 20) for key in list(content)[:4])
-        raise CacheError(f"{path}: an MMSA pickle holds train, valid and test; this one holds {held}.")
+        raise CacheError(f"an MMSA pickle holds train, valid and test; this one holds {held}.", path=path)
     for name, split in splits.items():
         if "id" not in split:
-            raise CacheError(f"{path}: its split {name} has no ids. They identify the utterances.")
+            raise CacheError(f"its split {name} has no ids. They identify the utterances.", path=path)
     return splits
 
 
@@ -125,13 +129,13 @@ def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, _T
     tables: dict[str, _Timed] = {}
     for i, id_ in enumerate(ids):
         if id_ in tables:
-            raise CacheError(f"{path}: two utterances are called '{printable(id_)}'.")
+            raise CacheError(f"two utterances are called '{printable(id_)}'.", path=path)
         table = as_table(path, id_, rows[i])
         start, end = (
             (0, _length(path, id_, by_utterance["lengths"][i])) if "lengths" in by_utterance else _padding(table)
         )
         if not 0 <= end <= len(table):
-            raise CacheError(f"{path}, {printable(id_)}: {end} of {len(table)} rows of {key} cannot be filled.")
+            raise CacheError(f"{end} of {len(table)} rows of {key} cannot be filled.", path=path, id=id_)
         rows_kept = table[start:end].copy()
         measured = by_utterance["seen"][i] if "seen" in by_utterance else None
         if isinstance(measured, np.ndarray) and measured.shape == table.shape and measured.dtype == bool:
@@ -148,9 +152,9 @@ def _mmsa_tables(path: Path, split: Mapping[str, Any], key: str) -> dict[str, _T
 def _per_utterance(path: Path, what: str, value: Any, count: int) -> Any:
     """A list or an array with one entry per utterance."""
     if not isinstance(value, list | tuple | np.ndarray) or (isinstance(value, np.ndarray) and not value.ndim):
-        raise CacheError(f"{path}: its {what} is a {type(value).__name__}, and a list or an array is wanted.")
+        raise CacheError(f"its {what} is a {type(value).__name__}, and a list or an array is wanted.", path=path)
     if len(value) != count:
-        raise CacheError(f"{path}: {count} ids and {len(value)} of {what}.")
+        raise CacheError(f"{count} ids and {len(value)} of {what}.", path=path)
     return value
 
 
@@ -166,20 +170,20 @@ def _ids(value: Any) -> tuple[str, ...] | None:
 def _texts(path: Path, what: str, value: Any) -> tuple[str, ...]:
     texts = _ids(value)
     if texts is None:
-        raise CacheError(f"{path}: its {what} is no list of texts.")
+        raise CacheError(f"its {what} is no list of texts.", path=path)
     return texts
 
 
 def _length(path: Path, id_: str, value: Any) -> int:
     if not isinstance(value, int | np.integer):
-        raise CacheError(f"{path}, {printable(id_)}: its length is no whole number.")
+        raise CacheError("its length is no whole number.", path=path, id=id_)
     return int(value)
 
 
 def _times(path: Path, id_: str, value: Any) -> NDArray[np.float64]:
     flat = isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
     if not flat and not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"):
-        raise CacheError(f"{path}, {printable(id_)}: its times are no row of numbers.")
+        raise CacheError("its times are no row of numbers.", path=path, id=id_)
     return np.asarray(value, np.float64)
 
 
@@ -207,6 +211,7 @@ def _common_width(path: Path, key: str, tables: Sequence[Table]) -> int:
     widths = {int(table.shape[1]) for table in tables}
     if len(widths) != 1:
         raise CacheError(
-            f"{path}: utterances have {', '.join(map(str, sorted(widths)[:4]))} columns of {key}; one number is wanted."
+            f"utterances have {', '.join(map(str, sorted(widths)[:4]))} columns of {key}; one number is wanted.",
+            path=path,
         )
     return widths.pop()

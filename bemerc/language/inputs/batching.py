@@ -84,7 +84,7 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None, multiple: int = 1) 
     )
     first = np.cumsum([0] + [len(t.examples) for t in trees])
     first_block = np.cumsum([0] + [len(t.block_kind) for t in trees])
-    places = [place for t in trees for place in t.behavior]
+    placeholders = [placeholder for t in trees for placeholder in t.behavior]
     return Batch(
         input_ids=_pad([t.ids for t in trees], length, 0),
         position_ids=_pad([t.position for t in trees], length, 0),
@@ -94,8 +94,8 @@ def collate(trees: Sequence[Tree], tokens: TokenFile | None, multiple: int = 1) 
         block=_pad([at + t.block for at, t in zip(first_block, trees, strict=False)], length, 0),
         block_kind=np.concatenate([t.block_kind for t in trees]),
         answer=_pad([t.answer.astype(np.int64) for t in trees], length, 1).astype(bool),
-        behavior=_behavior([place for place in places if not place.brief], tokens),
-        brief=_behavior([place for place in places if place.brief], tokens),
+        behavior=_behavior([placeholder for placeholder in placeholders if not placeholder.brief], tokens),
+        brief=_behavior([placeholder for placeholder in placeholders if placeholder.brief], tokens),
         logit_positions=logit_positions,
         logit_index=logit_index,
         token=np.concatenate([t.token for t in trees]),
@@ -113,30 +113,37 @@ def _pad(rows: Sequence[NDArray[np.int64]], length: int, fill: int) -> NDArray[n
 
 
 def _behavior(
-    places: Iterable[Placeholder], tokens: TokenFile | None
+    placeholders: Iterable[Placeholder], tokens: TokenFile | None
 ) -> dict[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     pairs_of: dict[Modality, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {}
-    for place in places:
-        if tokens is not None and place.utterance not in tokens and place.utterance.endswith(listener_id("")):
+    for placeholder in placeholders:
+        if (
+            tokens is not None
+            and placeholder.utterance not in tokens
+            and placeholder.utterance.endswith(listener_id(""))
+        ):
             raise ExampleError(
-                f"{place.utterance}: the token file has no listeners, which this variant reads. Extract with "
-                "extract_video.face.keep: all, then run 'bemerc tokens' again."
+                "the token file has no listeners, which this variant reads. Extract with "
+                "extract_video.face.keep: all, then run 'bemerc tokens' again.",
+                id=placeholder.utterance,
             )
-        if tokens is None or place.utterance not in tokens:
+        if tokens is None or placeholder.utterance not in tokens:
             raise ExampleError(
-                f"{place.utterance}: the token file has no behavior of this utterance. Run 'bemerc tokens' again."
+                "the token file has no behavior of this utterance. Run 'bemerc tokens' again.", id=placeholder.utterance
             )
-        read = behavior_of(place, tokens)
-        pair = (np.zeros_like(read.values), np.zeros_like(read.mask)) if place.hidden else (read.values, read.mask)
-        pairs_of.setdefault(place.modality, []).append(pair)
+        read = behavior_of(placeholder, tokens)
+        pair = (
+            (np.zeros_like(read.values), np.zeros_like(read.mask)) if placeholder.hidden else (read.values, read.mask)
+        )
+        pairs_of.setdefault(placeholder.modality, []).append(pair)
     return {m: (np.stack([v for v, _ in pairs]), np.stack([k for _, k in pairs])) for m, pairs in pairs_of.items()}
 
 
-def behavior_of(place: Placeholder, tokens: TokenFile) -> BehaviorTokens:
+def behavior_of(placeholder: Placeholder, tokens: TokenFile) -> BehaviorTokens:
     """What was measured of a placeholder's utterance and modality, without the columns that it leaves out."""
-    if place.without:
-        return tokens.read(place.utterance, place.modality, place.without)
-    return tokens[place.utterance][place.modality]
+    if placeholder.without:
+        return tokens.read(placeholder.utterance, placeholder.modality, placeholder.without)
+    return tokens[placeholder.utterance][placeholder.modality]
 
 
 def batches(trees: Sequence[Tree], size: int, shuffle: np.random.Generator | None = None) -> Iterator[list[Tree]]:

@@ -1,6 +1,6 @@
 """A tokenizer's own chat template as the frame of a prompt, the same on every day and without thinking aloud.
 
-Others send one rendered string per utterance; here the template is taken apart once (prompt.chat_frame), so that its
+Others send one rendered string per utterance; here the template is taken apart once (chat_frame.py), so that its
 words stand around the parts of a tree. Templates are programs of a model's makers: transformers runs them sandboxed.
 """
 
@@ -12,13 +12,13 @@ from typing import Any
 import jinja2
 
 from bemerc.core.errors import ModelError
-from bemerc.language.inputs import prompts
+from bemerc.language.inputs.chat_frame import ChatFrame, chat_frame
 
 # Llama 3's template names today's date unless one is given; a model must read tomorrow what it was trained on today.
 DATE = "26 Jul 2024"
 
 
-def frame_of(tokenizer: Any, name: str) -> prompts.ChatFrame:
+def frame_of(tokenizer: Any, name: str) -> ChatFrame:
     """What the tokenizer of the backbone ``name`` puts around a prompt; ModelError where it has no template that serves."""
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
@@ -32,7 +32,7 @@ def frame_of(tokenizer: Any, name: str) -> prompts.ChatFrame:
             raise ValueError(str(error)) from None
 
     try:
-        return prompts.chat_frame(render)
+        return chat_frame(render)
     except ValueError as error:
         raise ModelError(
             f"prompt.template is chat, but the chat template of '{name}' cannot be used ({error}). Set it to plain."

@@ -14,7 +14,8 @@ from typing import Any
 
 from bemerc.core.errors import BemercError
 from bemerc.corpus.manifest import MODALITIES
-from bemerc.language.inputs.prompts import ChatFrame, Markup, Part, Placeholder, Prompt, answer_in_chat, in_chat
+from bemerc.language.inputs.chat_frame import ChatFrame, answer_in_chat, in_chat
+from bemerc.language.inputs.prompts import Markup, Part, Placeholder, Prompt
 
 WORDS = -1  # in ``modality``: a token of text, not a behavior token
 BRIEF = len(MODALITIES)  # added in ``modality``: one of the few tokens that stand for all K
@@ -112,8 +113,9 @@ class Encoder:
             if turns and not kept:
                 length = self.max_length - room + len(target.ids) + len(turns[-1].ids)
                 raise ExampleError(
-                    f"{prompt.id}: the target utterance alone takes {length} tokens, but max_length is {self.max_length}. "
-                    "Raise max_length, or take fewer behavior tokens."
+                    f"the target utterance alone takes {length} tokens, but max_length is {self.max_length}. "
+                    "Raise max_length, or take fewer behavior tokens.",
+                    id=prompt.id,
                 )
             examples.append(Example(prompt.id, (head, *kept, *branch, target), number))
         return examples
@@ -197,7 +199,8 @@ class Encoder:
                 other = f"the same as of '{label_of[ids]}'" if ids else "nothing"
                 raise ExampleError(
                     f"The tokenizer makes {other} of the label '{label}', so no answer could name it. Rename one with "
-                    "prepare.label_map, or take another backbone."
+                    "prepare.label_map, or take another backbone.",
+                    name=label,
                 )
             label_of[ids] = label
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bemerc.core.errors import CorpusError
-from bemerc.core.terminal import printable
 from bemerc.corpus.conflict import ConflictItem
 from bemerc.corpus.manifest import Manifest, Modality
 from bemerc.language.inputs.prompts import BehaviorOf, Params, Prompt, merc_prompt, with_own_behavior
@@ -38,8 +37,9 @@ def prompts_of(
         for id in (item.voice_of, item.face_of):
             if id not in turns:
                 raise CorpusError(
-                    f"{printable(id)}: a conflict item names this utterance, and the manifest does not have it. Run "
-                    "'bemerc conflict build' again."
+                    "a conflict item names this utterance, and the manifest does not have it. Run "
+                    "'bemerc conflict build' again.",
+                    id=id,
                 )
     made = []
     for item in sorted(items, key=lambda item: (item.dialogue, turns[item.voice_of][1], item.id)):

@@ -170,7 +170,7 @@ def _name_faults(name: str, meant: Variant) -> Iterator[str]:
 def named(variants: Mapping[str, Variant], name: str) -> Variant:
     """ModelError where there is none of this name."""
     if name not in variants:
-        raise ModelError(f"'{name}' is no variant; the variants are {', '.join(variants)}.")
+        raise ModelError(f"'{name}' is no variant; the variants are {', '.join(variants)}.", name=name)
     return variants[name]
 
 
@@ -232,7 +232,8 @@ def must_be_described(
         if missing:
             raise ModelError(
                 f"Variant {name} reads descriptions by {source}, and {' and '.join(missing)} "
-                f"{'has' if len(missing) == 1 else 'have'} none. {REMEDIES[source]}"
+                f"{'has' if len(missing) == 1 else 'have'} none. {REMEDIES[source]}",
+                name=name,
             )
 
 
@@ -242,12 +243,14 @@ def must_have_columns(name: str, inputs: Variant, columns: Mapping[Modality, Seq
     if missing:
         raise ModelError(
             f"Variant {name} reads {', '.join(missing)}, of which the token file {path} has nothing. "
-            "Extract it, or train another variant."
+            "Extract it, or train another variant.",
+            name=name,
         )
     hidden = inputs.hidden(columns)
     blind = [m for m in hidden if len(hidden[m]) == len(columns[m])]
     if blind:
         raise ModelError(
             f"Variant {name} is left without a single column of {', '.join(blind)}: the token file {path} tells of other "
-            "cues there than of those that are on. Turn others on, or the modality off."
+            "cues there than of those that are on. Turn others on, or the modality off.",
+            name=name,
         )

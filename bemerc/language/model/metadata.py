@@ -140,23 +140,21 @@ def read_metadata(folder: Path) -> ModelMetadata:
     try:
         document = read_json(path, nan=True)  # a loss on dev may have been none
     except JsonError as error:
-        if error.missing:
-            raise ModelError(_no_model(folder)) from None
-        raise ModelError(f"{error} This is not what a model says of itself. Train the model again.") from None
+        again = "This is not what a model says of itself. Train the model again."
+        raise error.become(ModelError, _no_model(folder), again, folder) from None
     if not isinstance(document, dict) or "schema_version" not in document:
-        raise ModelError(f"{path}: this is not what a model says of itself. Train the model again.")
+        raise ModelError("this is not what a model says of itself. Train the model again.", path=path)
     version = document.pop("schema_version")
     if version != SCHEMA_VERSION:
         raise ModelError(
-            f"{path}: schema version {printable(version)}, this bemerc reads {SCHEMA_VERSION}. Train the model again."
+            f"schema version {printable(version)}, this bemerc reads {SCHEMA_VERSION}. Train the model again.",
+            path=path,
         )
     try:
         return from_mapping(document, ModelMetadata, METADATA)
     except ConfigError as error:
-        first = [printable(line) for line in str(error).splitlines()[:8]]
-        raise ModelError(
-            f"{path}: a fact is missing or cannot be. Train the model again.\n" + "\n".join(first)
-        ) from None
+        first = "\n".join(printable(line) for line in str(error).splitlines()[:8])
+        raise ModelError(f"a fact is missing or cannot be. Train the model again.\n{first}", path=path) from None
 
 
 def _no_model(folder: Path) -> str:
@@ -169,8 +167,8 @@ def _no_model(folder: Path) -> str:
         models = [model for model in models if model.name != "last"]
         if models:
             some = ", ".join(printable(model, 1000) for model in models[:5])
-            return f"{folder}: {what}. There {'is' if len(models) == 1 else 'are'} {some}."
-    return f"{folder}: {what}. 'bemerc train' makes one; none comes with bemerc."
+            return f"{what}. There {'is' if len(models) == 1 else 'are'} {some}."
+    return f"{what}. 'bemerc train' makes one; none comes with bemerc."
 
 
 def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
@@ -184,8 +182,18 @@ def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
         (folder / FORMER_METADATA).unlink(missing_ok=True)  # of a model that was trained here before
 
 
+def must_name_emotions(metadata: ModelMetadata, folder: Path) -> None:
+    """ModelError where the model in ``folder`` is no merc model."""
+    if metadata.task != "merc":
+        raise ModelError(
+            f"this model was trained to {metadata.task}, not to name emotions. Name a merc model.",
+            path=folder,
+            name=metadata.task,
+        )
+
+
 def placed(metadata: ModelMetadata, folder: Path) -> ModelMetadata:
-    """``facts`` for a model in ``folder``: its backbone's folder is named as seen from there, and by no absolute path."""
+    """The metadata for a model in ``folder``: its backbone's folder is named as seen from there, and by no absolute path."""
     backbone = Path(metadata.backbone)
     if not backbone.is_dir():
         return metadata
@@ -195,7 +203,7 @@ def placed(metadata: ModelMetadata, folder: Path) -> ModelMetadata:
     return replace(metadata, backbone=name, backbone_at=at, params={**metadata.params, "model": shape})
 
 
-def backbone_places(metadata: ModelMetadata, folder: Path) -> Iterator[Path]:
+def backbone_candidates(metadata: ModelMetadata, folder: Path) -> Iterator[Path]:
     """Folders in which the backbone of a model may lie, likeliest first: by its place as seen from the model, beside the
     model and beside each folder above it, then as it was named in training."""
     names = [Path(name) for name in (metadata.backbone_at, metadata.backbone) if name]

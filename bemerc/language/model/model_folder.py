@@ -27,7 +27,7 @@ from bemerc.language.model import tree_attention
 from bemerc.language.model.adapters import inject
 from bemerc.language.model.adapters.state import AdapterState
 from bemerc.language.model.behavior_model import PROJECTORS, BehaviorModel
-from bemerc.language.model.metadata import METADATA, ModelMetadata, backbone_places, read_metadata
+from bemerc.language.model.metadata import METADATA, ModelMetadata, backbone_candidates, read_metadata
 from bemerc.language.model.params import Params
 from bemerc.language.model.pretrained import NON_TEXT_MODULES, fingerprint, load_backbone, quiet
 from bemerc.language.model.projector import FORMER_WEIGHTS
@@ -88,7 +88,7 @@ def _lora(lm: Any, params: Params) -> Any:
         with quiet():
             return peft.get_peft_model(lm, shape)
     except ValueError as error:
-        raise ModelError(f"model.targets: {error}") from None
+        raise ModelError(str(error), key="model.targets") from None
 
 
 def _ready(model: BehaviorModel, lm: Any) -> BehaviorModel:
@@ -119,10 +119,10 @@ def load(
     quantize: str | None = None,
     trees: TreeSupport | None = None,
 ) -> tuple[BehaviorModel, ModelMetadata]:
-    """A trained model, ready to predict, and its facts.
+    """A trained model, ready to predict, and its metadata.
 
     backbone  another place where the backbone lies: a folder, or a name of the hub, which is fetched where it is not here.
-              None: it is looked for beside the model (metadata.backbone_places) and in Hugging Face's cache
+              None: it is looked for beside the model (metadata.backbone_candidates) and in Hugging Face's cache
     quantize  in place of what held in training
     trees     see ``build``
 
@@ -150,79 +150,86 @@ def _find_backbone(metadata: ModelMetadata, folder: Path, requested: str | None)
     may be asked of the hub: a model folder's own word could send anybody anywhere."""
     if requested is not None:
         try:
-            place = huggingface.folder_of(requested)
+            candidate = huggingface.folder_of(requested)
         except huggingface.PretrainedError as error:
             raise ModelError(f"{error} Name the folder of the backbone '{printable(metadata.backbone)}'.") from None
-        _must_be_its_backbone(metadata, fingerprint(str(place)), requested, folder)
-        return place
-    places = [p for p in dict.fromkeys(backbone_places(metadata, folder)) if (p / huggingface.CONFIG).is_file()]
+        _must_be_its_backbone(metadata, fingerprint(str(candidate)), requested, folder)
+        return candidate
+    candidates = [p for p in dict.fromkeys(backbone_candidates(metadata, folder)) if (p / huggingface.CONFIG).is_file()]
     of_hub = not metadata.backbone_at and huggingface.is_hub_name(metadata.backbone)
     cached = huggingface.cached(metadata.backbone) if of_hub else None
     mismatched = []
-    for place in [*places, *([cached] if cached else [])]:
+    for candidate in [*candidates, *([cached] if cached else [])]:
         with contextlib.suppress(ModelError):  # something else of the same name
-            actual = fingerprint(str(place))
+            actual = fingerprint(str(candidate))
             if actual == metadata.fingerprint:
-                return place
-            mismatched.append((place, actual))
-    for place, actual in mismatched:
-        _must_be_its_backbone(metadata, actual, str(place), folder)
+                return candidate
+            mismatched.append((candidate, actual))
+    for candidate, actual in mismatched:
+        _must_be_its_backbone(metadata, actual, str(candidate), folder)
     hub = f", or {metadata.backbone} to fetch it" if of_hub else ""
     raise ModelError(
-        f"{folder}: it was trained on the backbone '{printable(metadata.backbone)}', which is not found from this folder or the "
-        f"folders above it, nor in Hugging Face's cache. Name its folder with --backbone{hub}."
+        f"it was trained on the backbone '{printable(metadata.backbone)}', which is not found from this folder or the "
+        f"folders above it, nor in Hugging Face's cache. Name its folder with --backbone{hub}.",
+        path=folder,
     )
 
 
 def _must_hold_what_it_claims(metadata: ModelMetadata, params: Params, folder: Path) -> None:
     """ModelError where metadata.json and the shapes of the weights differ: no memory is taken for what is not there."""
     if (folder / inject.EXPERTS).exists() != (params.adapter != "lora"):
+        what = "says otherwise" if params.adapter == "lora" else "is not there"
         raise ModelError(
-            f"{folder}: its metadata.json says that its adapter is {params.adapter}, and {inject.EXPERTS} "
-            + ("says otherwise" if params.adapter == "lora" else "is not there")
-            + ". Train it again."
+            f"its metadata.json says that its adapter is {params.adapter}, and {inject.EXPERTS} {what}. Train it again.",
+            path=folder,
         )
     if not metadata.merged and params.adapter == "lora":
         for name, shape in _shapes(folder / ADAPTER).items():
             if "lora_A" in name and shape[:1] != [params.rank]:
                 raise ModelError(
-                    f"{folder / ADAPTER}: {name} has {shape}, and model.rank is {params.rank}. Train it again."
+                    f"{name} has {shape}, and model.rank is {params.rank}. Train it again.", path=folder / ADAPTER
                 )
     shapes = current_keys(_shapes(folder / PROJECTORS), FORMER_WEIGHTS, folder / PROJECTORS)
     for modality in metadata.modalities:
         position, linear = (shapes.get(f"{modality}.{name}", []) for name in ("position", "linear.weight"))
         if position[:1] != [metadata.k] or linear[1:] != [2 * len(metadata.columns[modality])]:
             raise ModelError(
-                f"{folder / PROJECTORS}: its projector for {modality} is not of K = {metadata.k} behavior tokens of "
-                f"{len(metadata.columns[modality])} columns. Train it again."
+                f"its projector for {modality} is not of K = {metadata.k} behavior tokens of "
+                f"{len(metadata.columns[modality])} columns. Train it again.",
+                path=folder / PROJECTORS,
             )
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
     """Weights' shapes by name, of which nothing else is read."""
     if not path.is_file():
-        raise ModelError(f"{path}: these weights are not there; pickled weights are refused. Train it again.")
+        raise ModelError(
+            "these weights are not there; pickled weights are refused. Train it again.", path=path, missing=True
+        )
     try:
         with safe_open(path, "pt") as file:
             return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path}: this is no safetensors file ({error}). Train it again.") from None
+        raise ModelError(f"this is no safetensors file ({error}). Train it again.", path=path) from None
 
 
 def check_tokens(metadata: ModelMetadata, k: int, columns: Mapping[Modality, tuple[str, ...]], folder: Path) -> None:
     """ModelError where behavior tokens are not of the kind that the model in ``folder`` was trained on."""
     if k != metadata.k:
         raise ModelError(
-            f"{folder}: it was trained with K = {metadata.k} behavior tokens, these are {k}. Make them with tokens.k: {metadata.k}, or "
-            "train it again."
+            f"it was trained with K = {metadata.k} behavior tokens, these are {k}. Make them with tokens.k: {metadata.k}, or "
+            "train it again.",
+            path=folder,
         )
     for modality in metadata.modalities:
         given, expected = columns.get(modality, ()), metadata.columns[modality]
         if tuple(given) != expected:
             different = sorted(set(given) ^ set(expected))[:4] or ["their order"]
             raise ModelError(
-                f"{folder}: its {modality} tokens have {len(expected)} columns, these have {len(given)}; they differ in "
-                f"{', '.join(different)}. Make the tokens as for training, or train it again."
+                f"its {modality} tokens have {len(expected)} columns, these have {len(given)}; they differ in "
+                f"{', '.join(different)}. Make the tokens as for training, or train it again.",
+                path=folder,
+                name=modality,
             )
 
 
@@ -236,16 +243,20 @@ def _must_fit(metadata: ModelMetadata, params: Params, actual: str, folder: Path
         now = asdict(params)[key]
         if list(now) != list(then[key]) if key == "targets" else now != then[key]:
             raise ModelError(
-                f"{folder}: it was trained with model.{key} = {then[key]}, now it is {now}. Train it again with "
-                f"it (an align model: bemerc train --stage 1), or set model.{key} back."
+                f"it was trained with model.{key} = {then[key]}, now it is {now}. Train it again with "
+                f"it (an align model: bemerc train --stage 1), or set model.{key} back.",
+                path=folder,
+                name=f"model.{key}",
             )
 
 
 def _must_be_its_backbone(metadata: ModelMetadata, actual: str, name: str, folder: Path) -> None:
     if actual != metadata.fingerprint:
         raise ModelError(
-            f"{folder}: it was trained on another backbone ('{printable(metadata.backbone)}', {printable(metadata.fingerprint[:8])}) than "
-            f"'{name}' ({actual[:8]}). Name that one, or train again."
+            f"it was trained on another backbone ('{printable(metadata.backbone)}', {printable(metadata.fingerprint[:8])}) than "
+            f"'{name}' ({actual[:8]}). Name that one, or train again.",
+            path=folder,
+            name=metadata.backbone,
         )
 
 
@@ -292,10 +303,10 @@ def _must_be_of_shape(path: Path, weights: Mapping[str, Tensor], expected: Mappi
     for name, weight in expected.items():
         if name not in weights or weights[name].shape != weight.shape:
             has = f"has {list(weights[name].shape)}" if name in weights else "is missing"
-            raise ModelError(f"{path}: {name} {has}; the model needs {list(weight.shape)}. Train it again.")
+            raise ModelError(f"{name} {has}; the model needs {list(weight.shape)}. Train it again.", path=path)
         if not weights[name].is_floating_point() or not weights[name].isfinite().all():
             raise ModelError(
-                f"{path}: {name} holds {weights[name].dtype} or values that are no numbers. Train it again."
+                f"{name} holds {weights[name].dtype} or values that are no numbers. Train it again.", path=path
             )
 
 
@@ -305,6 +316,6 @@ def _load_projectors(model: BehaviorModel, folder: Path) -> None:
     weights = current_keys(_weights(path), FORMER_WEIGHTS, path)
     missing = sorted({name.split(".")[0] for name in expected if name not in weights})
     if missing:
-        raise ModelError(f"{folder}: it has no projector for {', '.join(missing)}. Train it with these modalities.")
+        raise ModelError(f"it has no projector for {', '.join(missing)}. Train it with these modalities.", path=folder)
     _must_be_of_shape(path, weights, expected)
     model.projectors.load_state_dict({name: weights[name] for name in expected})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bemerc.language.model.params import Params
 
 # Places per tensor that a fingerprint looks at, and bytes at each: enough to tell two models apart, little enough for 7B.
-_PLACES, _BYTES = 64, 16
+_SAMPLES, _BYTES = 64, 16
 _HEADER_BYTES = 100 << 20  # safetensors' own limit
 # Vision and audio towers get no LoRA: behavior comes in as tokens.
 NON_TEXT_MODULES = r".*(vision|visual|audio|image|multi_modal|multimodal).*"
@@ -65,7 +65,8 @@ def load_backbone(params: Params) -> tuple[Any, Any]:
     except PretrainedError as error:
         if params.attention != "auto" and "attention implementation" in error.reason:
             raise ModelError(
-                f"model.attention: {params.attention} is not made for '{name}' in this transformers. Set it to auto."
+                f"{params.attention} is not made for '{name}' in this transformers. Set it to auto.",
+                key="model.attention",
             ) from None
         raise ModelError(
             f"model.name_or_path '{printable(name)}': no causal language model could be loaded from there ({error.reason}). "
@@ -91,8 +92,10 @@ def _must_not_be_gguf(name: str) -> None:
 def _must_be_safetensors(folder: Path) -> None:
     if not huggingface.weight_files(folder):
         raise ModelError(
-            f"{folder}: there are no safetensors weights in this folder, and pickled ones are refused because loading them "
-            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True)."
+            "there are no safetensors weights in this folder, and pickled ones are refused because loading them "
+            "runs whatever they hold. Save the model with save_pretrained(..., safe_serialization=True).",
+            path=folder,
+            missing=True,
         )
 
 
@@ -136,7 +139,8 @@ def _must_be_whole(name: str, loading_info: Any) -> None:
             first = sorted(str(key) for key in keys)[0]
             raise ModelError(
                 f"model.name_or_path '{name}': its files {what} {len(keys)} of the model's weights, such as {first}. "
-                "Download it again, or name a model whose config.json is of the same class as its weights."
+                "Download it again, or name a model whose config.json is of the same class as its weights.",
+                name=first,
             )
 
 
@@ -144,19 +148,21 @@ def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
     """ModelError where answers could not end, or its tokens have no place among ``rows`` embeddings."""
     if tokenizer.eos_token_id is None:
         raise ModelError(
-            f"{name}: its tokenizer has no end-of-text token, so no answer could end. Name another backbone."
+            "its tokenizer has no end-of-text token, so no answer could end. Name another backbone.", path=name
         )
     if tokenizer.eos_token_id == tokenizer.unk_token_id:
         raise ModelError(
-            f"{name}: '{tokenizer.eos_token}' is its tokenizer's end-of-text token and its unknown token too, so an unknown "
-            "word would end an answer. Give the tokenizer an end-of-text token of its own."
+            f"'{tokenizer.eos_token}' is its tokenizer's end-of-text token and its unknown token too, so an unknown "
+            "word would end an answer. Give the tokenizer an end-of-text token of its own.",
+            path=name,
         )
     # Tokens added later may lack an embedding as long as nobody uses them.
     most = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id, tokenizer.bos_token_id or 0)
     if most >= rows:
         raise ModelError(
-            f"{name}: its tokenizer needs {most + 1} embeddings, its model has {rows}. Tokenizer and model are not of one "
-            "kind: take both from one place."
+            f"its tokenizer needs {most + 1} embeddings, its model has {rows}. Tokenizer and model are not of one "
+            "kind: take both from one place.",
+            path=name,
         )
 
 
@@ -182,7 +188,9 @@ def fingerprint(name: str) -> str:
                     (key, _sample_bytes(file, start, key, one)) for key, one in header.items() if key[:2] != "__"
                 ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, JsonError) as error:
-            raise ModelError(f"{path}: this is no safetensors file ({error}). Download the backbone again.") from None
+            raise ModelError(
+                f"this is no safetensors file ({error}). Download the backbone again.", path=path
+            ) from None
     digest = hashlib.sha256()
     for _, sample in sorted(entries):
         digest.update(sample)
@@ -201,8 +209,8 @@ def _sample_bytes(file: Any, start: int, key: str, entry: Any) -> bytes:
     """What a fingerprint sees of one tensor."""
     first, last = entry["data_offsets"]
     if not 0 <= first <= last:
-        raise ValueError(f"the places of {printable(key)} are no places")
-    stride = max(_BYTES, (last - first) // _PLACES // _BYTES * _BYTES)
+        raise ValueError(f"the offsets of {printable(key)} are none")
+    stride = max(_BYTES, (last - first) // _SAMPLES // _BYTES * _BYTES)
     parts = [f"{key} {entry['dtype']} {entry['shape']}".encode()]
     for offset in range(first, last, stride):
         file.seek(start + offset)

@@ -35,18 +35,18 @@ class Step:
     """Where the walk stands: a node, with those of its children that nothing follows (the labels) in one go.
 
     row, start, stop  the positions in the batch
-    place             how many positions of the path lie before it
+    depth             how many positions of the path lie before it
     """
 
     row: int
     start: int
     stop: int
-    place: int
+    depth: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A walk over a batch of trees; ``seen``: window (0: none) -> per step, (n, place + n) additive float."""
+    """A walk over a batch of trees; ``seen``: window (0: none) -> per step, (n, depth + n) additive float."""
 
     steps: tuple[Step, ...]
     masks: Mapping[int, tuple[Tensor, ...]]
@@ -54,7 +54,7 @@ class Plan:
     @property
     def longest(self) -> int:
         """Positions of the longest path."""
-        return max(step.place + step.stop - step.start for step in self.steps)
+        return max(step.depth + step.stop - step.start for step in self.steps)
 
 
 def plan(
@@ -72,9 +72,9 @@ def plan(
             step = Step(row, start, stop, int(position[row, start]))
             steps.append(step)
             inner = np.tril(ancestors[row][np.ix_(node[row, start:stop], node[row, start:stop])])
-            visible = np.concatenate([np.ones((stop - start, step.place), bool), inner], axis=1)
+            visible = np.concatenate([np.ones((stop - start, step.depth), bool), inner], axis=1)
             own_position = position[row, start:stop]
-            distance = own_position[:, None] - np.concatenate([np.arange(step.place), own_position])
+            distance = own_position[:, None] - np.concatenate([np.arange(step.depth), own_position])
             for name, reach in windows.items():
                 hidden = torch.from_numpy(~(visible & (distance < reach)) if reach else ~visible)
                 masks[name].append(torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(like))
@@ -128,9 +128,9 @@ def attend(
     keys, values = (given.new_empty(1, heads, paths.longest, given.shape[3]) for given in (key, value))
     out = query.new_zeros(len(query), query.shape[2], heads, value.shape[3])
     for step, mask in zip(paths.steps, paths.masks[sliding_window or 0], strict=True):
-        here, end = slice(step.start, step.stop), step.place + step.stop - step.start
-        keys[0, :, step.place : end] = key[step.row, :, here]
-        values[0, :, step.place : end] = value[step.row, :, here]
+        here, end = slice(step.start, step.stop), step.depth + step.stop - step.start
+        keys[0, :, step.depth : end] = key[step.row, :, here]
+        values[0, :, step.depth : end] = value[step.row, :, here]
         asked = query[step.row : step.row + 1, :, here]
         attended = _one(asked, keys[:, :, :end], values[:, :, :end], mask, scaling, softcap)
         out[step.row, here] = attended[0].transpose(0, 1)

@@ -124,10 +124,10 @@ def _measured(
     consistent = np.array([maps.ids[n] in agreeing for n in maps.item])
     if (consistent & ~maps.inner).sum() < FEWEST:
         raise ModelError(f"Behavior was measured in fewer than {FEWEST} of dev's items in which face and voice agree.")
-    places = [_middle_and_band(rho[consistent & at]) for at in (~maps.inner, maps.inner)]
+    by_position = [_middle_and_band(rho[consistent & at]) for at in (~maps.inner, maps.inner)]
     if not (consistent & maps.inner).any():
-        places[1] = places[0]
-    tau, band = (np.stack([place[n] for place in places], -1) for n in (0, 1))
+        by_position[1] = by_position[0]
+    tau, band = (np.stack([one[n] for one in by_position], -1) for n in (0, 1))
     layers = eligible(rho.shape[1], params.skip_first, params.skip_last)
     moved, by = movement(maps.at_the_end(rho), agree, differ, recombined)
     chosen = best_heads(moved, layers, params.share)

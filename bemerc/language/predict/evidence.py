@@ -7,9 +7,10 @@ other behind, and both count for less than they say. How they are computed: ledg
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,43 +96,41 @@ def read_evidence(path: Path) -> tuple[Evidence, ...]:
     try:
         rows = list(read_json_lines(path))
     except JsonError as error:
-        if error.missing:
-            raise PredictionError(
-                f"{path}: there is no evidence here. Run 'bemerc predict --evidence' first."
-            ) from None
-        raise PredictionError(f"{error} Run 'bemerc predict --evidence' again.") from None
+        missing = "there is no evidence here. Run 'bemerc predict --evidence' first."
+        raise error.become(PredictionError, missing, "Run 'bemerc predict --evidence' again.") from None
     made: dict[str, Evidence] = {}
     for number, value in rows:
-        where = f"{path}, line {number}"
-        one = _parsed(where, value)
+        fault = functools.partial(PredictionError, path=path, line=number)
+        one = _parsed(fault, value)
         if one.id in made:
-            raise PredictionError(
-                f"{where}: a second line of {printable(one.id)}. Run 'bemerc predict --evidence' again."
-            )
+            raise fault(f"a second line of {printable(one.id)}. Run 'bemerc predict --evidence' again.")
         made[one.id] = one
     return tuple(made.values())
 
 
-def _parsed(where: str, value: Any) -> Evidence:
+Fault = Callable[..., PredictionError]
+
+
+def _parsed(fault: Fault, value: Any) -> Evidence:
     keys = {"id", "labels", "log_probs", "parts"}
     if not isinstance(value, dict) or set(value) != keys or not isinstance(value["id"], str):
-        raise PredictionError(f"{where}: evidence has the keys {', '.join(sorted(keys))}; id is text.")
+        raise fault(f"evidence has the keys {', '.join(sorted(keys))}; id is text.")
     labels, parts = value["labels"], value["parts"]
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
-        raise PredictionError(f"{where}: labels must be a list of names.")
+        raise fault("labels must be a list of names.")
     if not isinstance(parts, list) or not all(isinstance(p, dict) and isinstance(p.get("part"), str) for p in parts):
-        raise PredictionError(f"{where}: parts must be a list of objects with the name of a part.")
+        raise fault("parts must be a list of objects with the name of a part.")
     left = {
-        one["part"]: _log_probs(f"{where}, {printable(one['part'])}", one.get("log_probs"), labels) for one in parts
+        one["part"]: _log_probs(functools.partial(fault, id=one["part"]), one.get("log_probs"), labels) for one in parts
     }
     if len(left) < len(parts):
-        raise PredictionError(f"{where}: a part is there twice.")
-    return Evidence(value["id"], _log_probs(where, value["log_probs"], labels), left)
+        raise fault("a part is there twice.")
+    return Evidence(value["id"], _log_probs(fault, value["log_probs"], labels), left)
 
 
-def _log_probs(where: str, value: Any, labels: Sequence[str]) -> dict[str, float]:
+def _log_probs(fault: Fault, value: Any, labels: Sequence[str]) -> dict[str, float]:
     if not isinstance(value, dict) or list(value) != labels or not all(type(x) in (int, float) for x in value.values()):
-        raise PredictionError(f"{where}: log_probs must hold a number for every label, in the labels' order.")
+        raise fault("log_probs must hold a number for every label, in the labels' order.")
     if not abs(sum(math.exp(min(x, 1.0)) for x in value.values()) - 1) < SUM_TOLERANCE:
-        raise PredictionError(f"{where}: the probabilities do not sum to 1.")
+        raise fault("the probabilities do not sum to 1.")
     return {label: float(x) for label, x in value.items()}

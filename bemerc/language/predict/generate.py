@@ -36,7 +36,11 @@ def generate_descriptions(
     """
     loaded, metadata = model_folder.load(folder, backbone, params.device)
     if metadata.task != "align":
-        raise ModelError(f"{folder}: this model was trained for {metadata.task}, not to describe. Name an align model.")
+        raise ModelError(
+            f"this model was trained for {metadata.task}, not to describe. Name an align model.",
+            path=folder,
+            name=metadata.task,
+        )
     model_folder.check_tokens(metadata, tokens.k, tokens.columns, folder)
     loaded.merge()
     encoder = score_labels.encoder_for(loaded, score_labels.prompt_params(folder, metadata), loaded.max_length)

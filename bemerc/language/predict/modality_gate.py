@@ -63,32 +63,33 @@ class ModalityGate:
     ) -> dict[str, Floats]:
         """Utterance id -> (C,) label scores of the language model -> log-probabilities with what each modality says."""
         ids = list(sums)
-        places = {one.id: behavior_in(one) for one, _ in asked}
+        placeholders = {one.id: behavior_in(one) for one, _ in asked}
         scores = scaled(np.stack([sums[id] for id in ids]), 1.0)
         evidence = [
-            self.evidence(modality, [places[id].get(modality) for id in ids], tokens) for modality in self.classifiers
+            self.evidence(modality, [placeholders[id].get(modality) for id in ids], tokens)
+            for modality in self.classifiers
         ]
         return dict(zip(ids, mixed(scores, evidence, self.gate, self.log_scale), strict=True))
 
-    def evidence(self, modality: Modality, places: Sequence[Placeholder | None], tokens: TokenFile) -> Floats:
+    def evidence(self, modality: Modality, placeholders: Sequence[Placeholder | None], tokens: TokenFile) -> Floats:
         """(N, C) of one modality; 0 where an utterance has no behavior of it."""
-        features, present = features_of(modality, places, tokens)
+        features, present = features_of(modality, placeholders, tokens)
         return (self.classifiers[modality].log_probs(features) - self.prior) * present[:, None]
 
 
 def behavior_in(prompt: Prompt) -> dict[Modality, Placeholder]:
     """Modality -> the speaker's behavior that stands in the question, where it is not hidden."""
-    places = [p for p in prompt.branch if isinstance(p, Placeholder) and not p.brief and not p.hidden]
-    return {p.modality: p for p in reversed(places)}  # the listener's comes after it
+    placeholders = [p for p in prompt.branch if isinstance(p, Placeholder) and not p.brief and not p.hidden]
+    return {p.modality: p for p in reversed(placeholders)}  # the listener's comes after it
 
 
 def features_of(
-    modality: Modality, places: Sequence[Placeholder | None], tokens: TokenFile
+    modality: Modality, placeholders: Sequence[Placeholder | None], tokens: TokenFile
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """(N, 2 D') mean and spread of an utterance's tokens, (N,) whether it has any."""
     rows, present = [], []
-    for place in places:
-        read = behavior_of(place, tokens) if place is not None else None
+    for placeholder in placeholders:
+        read = behavior_of(placeholder, tokens) if placeholder is not None else None
         there = read.values[read.mask].astype(np.float64) if read is not None else np.empty((0, 0))
         present.append(len(there) > 0)
         width = len(tokens.columns[modality])
@@ -130,17 +131,21 @@ def read(folder: Path, metadata: ModelMetadata) -> ModalityGate | None:
         own = {"weight": (labels, width), "bias": (labels,), "mean": (width,), "spread": (width,)}
         shapes |= {f"{modality}.{name}": shape for name, shape in own.items()}
     if not path.is_file():
-        raise ModelError(f"{path}: the gate on modality logits that metadata.json names is not there. Train it again.")
+        raise ModelError(
+            "the gate on modality logits that metadata.json names is not there. Train it again.",
+            path=path,
+            missing=True,
+        )
     try:
         arrays = load_file(path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"{path}: this is no safetensors file ({error}). Train it again.") from None
+        raise ModelError(f"this is no safetensors file ({error}). Train it again.", path=path) from None
     for name, shape in shapes.items():
         value = arrays.get(name)
         if value is None or value.shape != shape or value.dtype != np.float64 or not np.isfinite(value).all():
-            raise ModelError(f"{path}: {name} is missing, of another shape or no numbers. Train it again.")
+            raise ModelError(f"{name} is missing, of another shape or no numbers. Train it again.", path=path)
     if any((arrays[f"{modality}.spread"] <= 0).any() for modality in metadata.modalities):
-        raise ModelError(f"{path}: a spread is not above 0. Train it again.")
+        raise ModelError("a spread is not above 0. Train it again.", path=path)
     classifiers = {
         m: Classifier(*(arrays[f"{m}.{name}"] for name in ("weight", "bias", "mean", "spread")))
         for m in metadata.modalities

@@ -107,7 +107,8 @@ def write(folder: Path, made: Reallocation) -> Path:
     """Write reallocate.json into a model folder. DiskError where the disk refuses."""
     document: dict[str, Any] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "model": made.model, "k": made.k}
     document |= {
-        name: [[list(map(_short, head)) for head in layer] for layer in getattr(made, name)] for name in ("tau", "band")
+        name: [[[round(float(n), 6) for n in head] for head in layer] for layer in getattr(made, name)]
+        for name in ("tau", "band")
     }
     for name in ("chosen", "drawn", "sinks"):
         document[name] = {str(layer): list(of) for layer, of in sorted(getattr(made, name).items())}
@@ -116,27 +117,22 @@ def write(folder: Path, made: Reallocation) -> Path:
     return folder / FILE
 
 
-def _short(value: float) -> float:
-    return round(float(value), 6)
-
-
 def read(folder: Path, metadata: ModelMetadata) -> Reallocation:
     """reallocate.json of the model in ``folder``. ModelError where there is none, it cannot be, or is of another model."""
     path = folder / FILE
     try:
         document = read_json(path)
     except JsonError as error:
-        if error.missing:
-            raise ModelError(
-                f"{printable(folder)}: it has no {FILE}, and predict.reallocate asks for it. Run 'bemerc conflict calibrate' for this "
-                "model, or set predict.reallocate: none."
-            ) from None
-        raise ModelError(f"{error} {_AGAIN}") from None
+        missing = (
+            f"it has no {FILE}, and predict.reallocate asks for it. Run 'bemerc conflict calibrate' for this model, or set "
+            "predict.reallocate: none."
+        )
+        raise error.become(ModelError, missing, _AGAIN, folder) from None
     made = _parsed(path, document)
     if made.model != fingerprint(folder, metadata):
-        raise ModelError(f"{printable(path)}: it was measured on another model, or on other tokens. {_AGAIN}")
+        raise ModelError(f"it was measured on another model, or on other tokens. {_AGAIN}", path=path)
     if made.k != metadata.k:
-        raise ModelError(f"{printable(path)}: it is of {made.k} behavior tokens, the model of {metadata.k}. {_AGAIN}")
+        raise ModelError(f"it is of {made.k} behavior tokens, the model of {metadata.k}. {_AGAIN}", path=path)
     return made
 
 
@@ -150,7 +146,7 @@ def _parsed(path: Path, document: Any) -> Reallocation:
         SCHEMA,
         SCHEMA_VERSION,
     ):
-        raise ModelError(f"{printable(path)}: this is no {FILE} of version {SCHEMA_VERSION}. {_AGAIN}")
+        raise ModelError(f"this is no {FILE} of version {SCHEMA_VERSION}. {_AGAIN}", path=path)
     try:
         return Reallocation(
             _text(document["model"]),
@@ -167,7 +163,7 @@ def _parsed(path: Path, document: Any) -> Reallocation:
         )
     except (KeyError, ValueError, TypeError) as error:
         clause = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ModelError(f"{printable(path)}: {printable(clause, 200)}. {_AGAIN}") from None
+        raise ModelError(f"{printable(clause, 200)}. {_AGAIN}", path=path) from None
 
 
 def _text(value: Any) -> str:

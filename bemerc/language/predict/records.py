@@ -107,10 +107,9 @@ def read_predictions(path: Path) -> tuple[Prediction, ...]:
     try:
         rows = list(read_json_lines(path))
     except JsonError as error:
-        if error.missing:
-            raise PredictionError(f"{path}: there are no predictions here. Run 'bemerc predict' first.") from None
-        raise PredictionError(f"{error} Predict again.") from None
-    read = [one for number, value in rows if (one := _parse(f"{path}, line {number}", value)) is not None]
+        missing = "there are no predictions here. Run 'bemerc predict' first."
+        raise error.become(PredictionError, missing, "Predict again.") from None
+    read = [one for number, value in rows if (one := _parse(path, number, value)) is not None]
     faults = [f"{path}: {fault}" for fault in _file_faults(read)]
     if faults:
         raise PredictionError("\n".join(faults))
@@ -128,22 +127,23 @@ def best_label(scores: Mapping[str, float]) -> str:
     return max(scores, key=lambda label: scores[label])
 
 
-def _parse(where: str, value: Any) -> Prediction | None:
+def _parse(path: Path, line: int, value: Any) -> Prediction | None:
     names = {f.name for f in fields(Prediction)}
     if not isinstance(value, dict) or not set(_ALWAYS) <= set(value) <= names | {"reason"}:
         given = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
-        raise PredictionError(f"{where}: a prediction has the keys {', '.join(_ALWAYS)}, not {printable(given)}.")
+        keys = ", ".join(_ALWAYS)
+        raise PredictionError(f"a prediction has the keys {keys}, not {printable(given)}.", path=path, line=line)
     if value["label"] is None and isinstance(value.get("reason"), str):
         return None
     fault = _type_fault(value)
     if fault:
-        raise PredictionError(f"{where}: {fault}")
+        raise PredictionError(fault, path=path, line=line)
     scores = {k: float(v) for k, v in value["scores"].items()}
     names_of = {key: tuple(value[key]) for key in _NAMES if value.get(key) is not None}
     prediction = Prediction(**{**value, "scores": scores, **names_of})
-    faults = _faults(prediction)
-    if faults:
-        raise PredictionError("\n".join(f"{where}, {printable(prediction.id)}: {fault}" for fault in faults))
+    if faults := _faults(prediction):
+        where = f"\n{path}, line {line}, {printable(prediction.id)}: "
+        raise PredictionError(where.join(faults), path=path, line=line, id=prediction.id)
     return prediction
 
 

@@ -33,6 +33,7 @@ from bemerc.language.inputs import batching, chat_template, encoding, packing, r
 from bemerc.language.inputs import prompts as prompt
 from bemerc.language.model import attention_rows, behavior_model, model_folder
 from bemerc.language.model.devices import device_faults, enough_memory
+from bemerc.language.model.metadata import must_name_emotions
 from bemerc.language.predict import modality_gate, reallocate, reallocation_file, temperature
 from bemerc.language.predict.fitting import Asked, fitting
 from bemerc.language.predict.kept_history import KeptHistory
@@ -93,10 +94,7 @@ class MercModel:
         Raises ModelError where the folder holds no merc model, or not the one that it says it holds.
         """
         self._lm, self.metadata = model_folder.load(folder, backbone, device)
-        if self.metadata.task != "merc":
-            raise ModelError(
-                f"{folder}: this model was trained to {self.metadata.task}, not to name emotions. Name a merc model."
-            )
+        must_name_emotions(self.metadata, folder)
         self.folder, self.labels = folder, self.metadata.labels
         self._gate = modality_gate.read(folder, self.metadata)
         self._reallocation: reallocation_file.Reallocation | None = None
@@ -246,7 +244,7 @@ def prompt_params(folder: Path, metadata: behavior_model.ModelMetadata) -> promp
     """How the model's prompts were worded. ModelError where a trainer of one's own did not say so: guesses give wrong labels."""
     if "prompt" not in metadata.params:
         raise ModelError(
-            f"{folder}: its {behavior_model.METADATA} does not say how it was asked (params.prompt). Train it again."
+            f"its {behavior_model.METADATA} does not say how it was asked (params.prompt). Train it again.", path=folder
         )
     return from_mapping(metadata.params["prompt"], prompt.Params, f"{folder / behavior_model.METADATA}: params.prompt")
 
@@ -274,8 +272,10 @@ def _must_be_numbers(scores: Mapping[str, NDArray[np.float64]], folder: Path) ->
     faulty = sorted(id for id, sums in scores.items() if np.isnan(sums).any() or not np.isfinite(sums.max()))
     if faulty:
         raise ModelError(
-            f"{folder}: the label scores of {len(faulty)} of {len(scores)} utterances are no numbers, such as those of "
-            f"{printable(faulty[0])}. Weights in float16 can overflow: train the model with model.dtype: bfloat16 or float32."
+            f"the label scores of {len(faulty)} of {len(scores)} utterances are no numbers, such as those of "
+            f"{printable(faulty[0])}. Weights in float16 can overflow: train the model with model.dtype: bfloat16 or float32.",
+            path=folder,
+            name=faulty[0],
         )
 
 

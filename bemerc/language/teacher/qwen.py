@@ -24,14 +24,16 @@ def load(model: str, params: Params) -> Ask:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
     if params.device == "cuda" and not torch.cuda.is_available():
-        raise TeacherError("teacher.device: cuda, but torch sees no GPU here. Take auto or cpu.")
+        raise TeacherError("cuda, but torch sees no GPU here. Take auto or cpu.", key="teacher.device")
     try:
         folder = huggingface.folder_of(model)
         config = huggingface.load(AutoConfig, folder)
         if config.model_type not in FAMILIES:
             raise TeacherError(
-                f"{model}: the teacher is a model of the Qwen2-VL family ({', '.join(FAMILIES)}), and this is a "
-                f"{config.model_type} model. Name another, such as Qwen/Qwen2-VL-2B-Instruct."
+                f"the teacher is a model of the Qwen2-VL family ({', '.join(FAMILIES)}), and this is a "
+                f"{config.model_type} model. Name another, such as Qwen/Qwen2-VL-2B-Instruct.",
+                path=model,
+                name=config.model_type,
             )
         with transformers_quiet(advice=False):
             image_processor = huggingface.load(AutoImageProcessor, folder, backend="pil")
@@ -41,12 +43,13 @@ def load(model: str, params: Params) -> Ask:
             network = huggingface.load(kind, folder, dtype=dtype, use_safetensors=True).eval()
     except huggingface.PretrainedError as error:
         raise TeacherError(
-            f"{model}: the vision-language model cannot be loaded ({error.reason}). Give a folder that holds one with its "
-            "tokenizer and image processor, or a name that this machine can download."
+            f"the vision-language model cannot be loaded ({error.reason}). Give a folder that holds one with its "
+            "tokenizer and image processor, or a name that this machine can download.",
+            path=model,
         ) from error
     if not getattr(tokenizer, "chat_template", None):
         raise TeacherError(
-            f"{model}: its tokenizer has no chat template. Name a model that was tuned to answer (Instruct)."
+            "its tokenizer has no chat template. Name a model that was tuned to answer (Instruct).", path=model
         )
     where = ("cuda" if torch.cuda.is_available() else "cpu") if params.device == "auto" else params.device
     network.to(where)
@@ -62,7 +65,7 @@ def _answer(
     inputs = image_processor(images=list(pictures), return_tensors="pt")
     mark = network.config.image_token_id
     ids = torch.tensor(
-        [encode(tokenizer, talk, places(inputs, image_processor.merge_size), mark)], device=network.device
+        [encode(tokenizer, talk, position_counts(inputs, image_processor.merge_size), mark)], device=network.device
     )
     arguments = {
         "input_ids": ids,
@@ -81,7 +84,7 @@ def _answer(
     return str(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
-def places(inputs: Mapping[str, Any], merge: int) -> list[int]:
+def position_counts(inputs: Mapping[str, Any], merge: int) -> list[int]:
     """How many positions each picture takes: its patches, ``merge`` x ``merge`` of them to a position."""
     return [int(grid.prod()) // merge**2 for grid in inputs["image_grid_thw"]]
 
@@ -98,7 +101,8 @@ def encode(tokenizer: Any, talk: Sequence[str], counts: Sequence[int], mark: int
     ids: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
     if ids.count(mark) != len(counts):
         raise TeacherError(
-            f"{tokenizer.name_or_path}: its chat template shows {ids.count(mark)} pictures of {len(counts)}. Name a model of the Qwen2-VL family."
+            f"its chat template shows {ids.count(mark)} pictures of {len(counts)}. Name a model of the Qwen2-VL family.",
+            path=tokenizer.name_or_path,
         )
     each = iter(counts)
     return [id for token in ids for id in ([token] * next(each) if token == mark else [token])]

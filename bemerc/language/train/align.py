@@ -48,10 +48,15 @@ def run(
     trees = {s: _trees(manifest, s, descriptions, encoder, params, tuple(widths)) for s in splits}
     for split, own in trees.items():
         if not manifest.by_split(split):
-            raise ModelError(f"align: {split} has no utterance. See `bemerc corpus check`, then prepare again.")
+            raise ModelError(
+                f"align: {split} has no utterance. See `bemerc corpus check`, then prepare again.",
+                name=split,
+                missing=True,
+            )
         if not own:
             raise ModelError(
-                f"align: {split} has no utterance with a description. Run 'bemerc describe data/manifest.jsonl' again."
+                f"align: {split} has no utterance with a description. Run 'bemerc describe data/manifest.jsonl' again.",
+                name=split,
             )
 
     def score(of: behavior_model.BehaviorModel) -> loop.Score:

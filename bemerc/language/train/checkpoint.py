@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bemerc.behavior.tokens.file import TokenFile
     from bemerc.language.inputs.packing import Tree
     from bemerc.language.model.behavior_model import BehaviorModel
-    from bemerc.language.train.loop import Params
+    from bemerc.language.train.params import Params
 
 # Of the loop and of this file's keys: a checkpoint of another version is ignored.
 VERSION = 3
@@ -117,8 +117,9 @@ class Checkpoint:
                 error.reason if isinstance(error, DiskError) else "torch's writer broke off, as it does on a full disk"
             )
             raise ModelError(
-                f"{self.path}: the checkpoint could not be written ({why}). The last good one stays: make room and run "
-                "again, and training goes on from there."
+                f"the checkpoint could not be written ({why}). The last good one stays: make room and run "
+                "again, and training goes on from there.",
+                path=self.path,
             ) from None
 
     def load(self) -> State:
@@ -150,8 +151,9 @@ class Checkpoint:
         readers = gather_object([held is not None])
         if any(readers) and not all(readers):
             raise ModelError(
-                f"{self.path}: process {readers.index(False)} of {len(readers)} does not read this checkpoint, and process "
-                f"{readers.index(True)} does. The models folder must lie where every node reads the same files."
+                f"process {readers.index(False)} of {len(readers)} does not read this checkpoint, and process "
+                f"{readers.index(True)} does. The models folder must lie where every node reads the same files.",
+                path=self.path,
             )
         return held
 

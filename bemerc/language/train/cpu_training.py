@@ -16,7 +16,7 @@ from bemerc.language.train import parts
 if TYPE_CHECKING:
     from bemerc.language.inputs.packing import Tree
     from bemerc.language.model.behavior_model import BehaviorModel
-    from bemerc.language.train.loop import Params
+    from bemerc.language.train.params import Params
 
 SLOWER = 1.5  # from which on half a precision's memory is not worth its time
 ROWS, WIDTH, TIMES = 256, 512, 5

@@ -145,8 +145,9 @@ class Journal:
                 file.write(text)
         except OSError as error:
             raise ModelError(
-                f"{path}: the log could not be written ({error}). Make room and run again: training goes on "
-                "from its last checkpoint."
+                f"the log could not be written ({error}). Make room and run again: training goes on "
+                "from its last checkpoint.",
+                path=path,
             ) from None
 
 

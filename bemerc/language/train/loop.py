@@ -13,10 +13,10 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from bemerc.core import atomic, stopping
 from bemerc.core.errors import ModelError
 from bemerc.core.progress import Advance, bar, silent
-from bemerc.core.renames import formerly
 from bemerc.language.inputs import batching
 from bemerc.language.train import cpu_training, parts
 from bemerc.language.train.checkpoint import Checkpoint, State, training_fingerprint
@@ -38,6 +37,7 @@ from bemerc.language.train.ema import EMA, overwrite, unsharded
 from bemerc.language.train.log import Epoch as Epoch
 from bemerc.language.train.log import Journal, Step, memory_gb
 from bemerc.language.train.optimizer import make_optimizer, set_learning_rate
+from bemerc.language.train.params import Params as Params
 from bemerc.language.train.processes import leads as leads
 from bemerc.language.train.processes import seeded as seeded
 from bemerc.language.train.processes import training
@@ -48,56 +48,6 @@ if TYPE_CHECKING:
     from bemerc.language.inputs.batching import Batch
     from bemerc.language.inputs.packing import Tree
     from bemerc.language.model.behavior_model import BehaviorModel, ModelMetadata
-
-
-@dataclass(frozen=True)
-class Params:
-    """params.yaml: align, whose defaults these are, and merc, whose defaults merc.py has.
-
-    epochs, patience  most epochs, and how many in a row may fail to improve dev before training stops; patience 0 = never
-                      stop early, epochs 0 = learn nothing: the backbone as it is, judged and saved like a trained model
-    batch             examples per step, about, over all processes: a tree is never cut
-    accumulate        parts that a step is computed in, one after the other: less memory, the same gradient; on a CPU at least
-                      as many as keep a part below a GB (parts.py)
-    row_tokens        positions that examples with a common beginning may share a tree of; 0: every example alone
-    max_length        longest path of an example in tokens; the oldest turns are left out until it fits
-    precision         what is multiplied in, by autocast; model.dtype is what the frozen weights are stored in
-    adapter_lr, projector_lr  peak learning rates, after a warm-up over ``warmup`` of the steps, falling as a cosine
-    weight_decay, clip  of AdamW; the gradients' largest norm
-    ema_decay         of an exponential moving average of the weights over steps, w <- decay * w + (1 - decay) * new; dev judges
-                      the average, and it is what is kept: on a few hundred utterances single steps leap. 0: the last step's weights
-    seed              of the new weights, the order and the dropout
-    """
-
-    epochs: int = 4
-    patience: int = 0
-    batch: int = 32
-    accumulate: int = 1
-    row_tokens: int = 640
-    max_length: int = 2048
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    adapter_lr: float = 3.0e-3
-    projector_lr: float = 3.0e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    ema_decay: float = field(default=0.98, metadata=formerly("average"))
-    seed: int = 0
-
-    def check(self) -> Iterator[str]:
-        """What is wrong with these values, a sentence each."""
-        for name in ("batch", "accumulate", "max_length"):
-            if getattr(self, name) < 1:
-                yield f"{name}: must be at least 1, not {getattr(self, name)}."
-        for name in ("adapter_lr", "projector_lr", "clip"):
-            if not getattr(self, name) > 0:
-                yield f"{name}: must be above 0, not {getattr(self, name)}."
-        for name in ("epochs", "patience", "row_tokens", "weight_decay"):
-            if getattr(self, name) < 0:
-                yield f"{name}: must not be negative, not {getattr(self, name)}."
-        for name in ("warmup", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"{name}: must be at least 0 and below 1, not {getattr(self, name)}."
 
 
 @dataclass(frozen=True)
@@ -184,8 +134,9 @@ def save(model: BehaviorModel, folder: Path, fitted: Fitted, metadata: Callable[
         model.save(folder, metadata(fitted.best), fitted.best_weights)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{folder}: the model could not be written ({error}). Make room and run again: what was trained is in "
-            f"{fitted.checkpoint} and is not trained anew."
+            f"the model could not be written ({error}). Make room and run again: what was trained is in "
+            f"{fitted.checkpoint} and is not trained anew.",
+            path=folder,
         ) from None
     fitted.checkpoint.unlink(missing_ok=True)
 

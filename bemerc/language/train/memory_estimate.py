@@ -23,7 +23,7 @@ from bemerc.language.model import behavior_model, model_folder, pretrained
 from bemerc.language.train import loop, meta_walk
 
 if TYPE_CHECKING:
-    from bemerc.language.inputs.prompts import ChatFrame
+    from bemerc.language.inputs.chat_frame import ChatFrame
 
 # Shapes of backbones that people name and a machine may not reach: model_type and what differs from its defaults, as their
 # makers' config.json have it.
@@ -272,11 +272,8 @@ def _stored(lm: Any, params: behavior_model.Params) -> float:
     """Bytes of the frozen weights; bitsandbytes leaves embeddings, norms and the head as they are."""
     size = getattr(torch, params.dtype).itemsize
     head = lm.get_output_embeddings()
-    matrices = {id(m.weight) for m in lm.modules() if isinstance(m, torch.nn.Linear) and m is not head and not _lora(m)}
+    linear = [m for m in lm.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    matrices = {id(m.weight) for m in linear if not m.weight.requires_grad}
     frozen = [w for w in lm.parameters() if not w.requires_grad]
     small = STORED.get(params.quantize, size)
     return float(sum(w.numel() * (small if id(w) in matrices else size) for w in frozen))
-
-
-def _lora(module: Any) -> bool:
-    return bool(module.weight.requires_grad)

@@ -134,12 +134,17 @@ def _must_begin_here(start: Path, name: str, tokens: TokenFile, manifest: Manife
     """ModelError where ``start`` is no align model, or one of other tokens; StaleError where it learned from other splits."""
     if not (start / behavior_model.METADATA).is_file():
         raise ModelError(
-            f"{start}: merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first"
-            ", or train a variant that has align: false."
+            f"merc {name} starts from an align model, and there is none here. Run `bemerc train --stage 1` first"
+            ", or train a variant that has align: false.",
+            path=start,
         )
     metadata = behavior_model.read_metadata(start)
     if metadata.task != "align":
-        raise ModelError(f"{start}: merc starts from an align model, this one was trained for {metadata.task}.")
+        raise ModelError(
+            f"merc starts from an align model, this one was trained for {metadata.task}.",
+            path=start,
+            name=metadata.task,
+        )
     model_folder.check_tokens(metadata, tokens.k, tokens.columns, start)
     provenance.must_match(start, metadata.data.get("fitted"), provenance.fitted(manifest), "bemerc train --stage 1")
 
@@ -148,13 +153,16 @@ def _must_have_labels(manifest: Manifest) -> None:
     for split in ("train", "dev"):
         labels = {u.label for u in manifest.utterances if u.split == split and u.label is not None}
         if not labels:
-            raise ModelError(f"merc: {split} has no labelled utterance. See `bemerc corpus check`, then prepare again.")
+            raise ModelError(
+                f"merc: {split} has no labelled utterance. See `bemerc corpus check`, then prepare again.", name=split
+            )
     lacking = [label for label in manifest.labels if label not in {u.label for u in manifest.by_split("train")}]
     if lacking:
         raise ModelError(
             f"merc: train has no utterance with the label {', '.join(lacking)}, so it could never be learned. "
             "Leave it out of the label set: prepare.table.labels for a table of one's own, prepare.labels and prepare.label_map for "
-            "the known corpora. `bemerc corpus check` names the key."
+            "the known corpora. `bemerc corpus check` names the key.",
+            name=lacking[0],
         )
 
 

@@ -9,7 +9,7 @@ import torch
 
 if TYPE_CHECKING:
     from bemerc.language.model.behavior_model import BehaviorModel
-    from bemerc.language.train.loop import Params
+    from bemerc.language.train.params import Params
 
 
 def make_optimizer(model: BehaviorModel, params: Params) -> torch.optim.AdamW:

@@ -21,7 +21,7 @@ from bemerc.core.errors import ModelError
 
 if TYPE_CHECKING:
     from bemerc.language.model.behavior_model import BehaviorModel
-    from bemerc.language.train.loop import Params
+    from bemerc.language.train.params import Params
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 _ONE_TRAINING = threading.Lock()
@@ -62,8 +62,9 @@ def prepared(model: BehaviorModel, params: Params) -> Accelerator:
         accelerator = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[params.precision], device_placement=False)
     except ValueError as error:
         raise ModelError(
-            f"precision: {params.precision} cannot be multiplied in on {model.device} ({error}). Set it to float32, or to "
-            "bfloat16 where the device has it."
+            f"{params.precision} cannot be multiplied in on {model.device} ({error}). Set it to float32, or to "
+            "bfloat16 where the device has it.",
+            key="precision",
         ) from None
     if on_cpu and params.precision == "float16":
         # torch computes float16 on CPUs, accelerate does not offer it: slow, but the same steps as on a GPU.
@@ -71,9 +72,10 @@ def prepared(model: BehaviorModel, params: Params) -> Accelerator:
     accelerator.gradient_accumulation_steps = 1  # a launch config's number would divide our sums a second time
     if accelerator.num_processes > 1 and not on_cpu and model.device != accelerator.device:
         raise ModelError(
-            f"model.device: the model lies on {model.device}, and process {accelerator.process_index} of "
+            f"the model lies on {model.device}, and process {accelerator.process_index} of "
             f"{accelerator.num_processes} computes on {accelerator.device}. Set model.device: auto, and every process takes a "
-            "GPU of its own."
+            "GPU of its own.",
+            key="model.device",
         )
     return accelerator
 

@@ -38,19 +38,22 @@ def inject(
     """
     from peft.tuners.lora import LoraLayer
 
-    places = {name: module for name, module in adapted.named_modules() if isinstance(module, LoraLayer)}
-    _must_be_inner_linear(places, adapted.get_output_embeddings(), params)
+    lora_layers = {name: module for name, module in adapted.named_modules() if isinstance(module, LoraLayer)}
+    _must_be_inner_linear(lora_layers, adapted.get_output_embeddings(), params)
     sizes = {
-        name.removeprefix(_PEFT): (int(layer.in_features), int(layer.out_features)) for name, layer in places.items()
+        name.removeprefix(_PEFT): (int(layer.in_features), int(layer.out_features))
+        for name, layer in lora_layers.items()
     }
     if stored is None:
         own = dict(zip(sizes, ranks(list(sizes.values()), params), strict=True))
     else:
         own = {name: _stored_rank(name, size, params, stored, path) for name, size in sizes.items()}
     current, layers = Current(), dict[str, AdaptedLinear]()
-    for index, ((place, layer), (name, size)) in enumerate(zip(places.items(), sizes.items(), strict=True)):
+    for index, ((path_in_model, layer), (name, size)) in enumerate(
+        zip(lora_layers.items(), sizes.items(), strict=True)
+    ):
         made = LAYERS[params.adapter](layer.get_base_layer(), size, own[name], index, params, current)
-        parent, _, child = place.rpartition(".")
+        parent, _, child = path_in_model.rpartition(".")
         setattr(adapted.get_submodule(parent), child, made)
         layers[name] = made
     config = adapted.peft_config["default"]
@@ -60,12 +63,13 @@ def inject(
     return AdapterState(layers, current, params, adapted.get_input_embeddings().weight.device)
 
 
-def _must_be_inner_linear(places: Mapping[str, Any], head: Any, params: Params) -> None:
-    for name, layer in places.items():
+def _must_be_inner_linear(lora_layers: Mapping[str, Any], head: Any, params: Params) -> None:
+    for name, layer in lora_layers.items():
         if layer is head or "default" not in layer.lora_A:
             raise ModelError(
-                f"model.targets: {name.removeprefix(_PEFT)} takes no {params.adapter} adapter. Name linear layers "
-                "before the output layer, or set model.adapter: lora."
+                f"{name.removeprefix(_PEFT)} takes no {params.adapter} adapter. Name linear layers "
+                "before the output layer, or set model.adapter: lora.",
+                key="model.targets",
             )
 
 
@@ -78,8 +82,9 @@ def _stored_rank(
     for key, shape in shapes(size, rank, params).items():
         if rank < 1 or list(stored.get(f"{name}.{key}", ())) != list(shape):
             raise ModelError(
-                f"{path}: {name}.{key} is not of a {params.adapter} adapter with {params.experts} experts on a layer of "
-                f"{size[0]} to {size[1]} numbers, as metadata.json says. Train it again."
+                f"{name}.{key} is not of a {params.adapter} adapter with {params.experts} experts on a layer of "
+                f"{size[0]} to {size[1]} numbers, as metadata.json says. Train it again.",
+                path=path,
             )
     return rank
 
