@@ -82,7 +82,7 @@ def fill(folder: Path, count: int, seconds: float) -> None:
 def plan(folder: Path, count: int) -> None:
     made = make_plan(jobs(folder, count), specs(), Store(folder / "store"))
     assert not made.tasks
-    assert len(made.keys) == count
+    assert len(made.clip_hashes) == count
 
 
 def seal(folder: Path, count: int, part_clips: int | None = None) -> None:
