@@ -122,7 +122,8 @@ def read_params(params: Path | None, settings: list[str] | None) -> "Document":
     from bemerc.core.config import open_document
 
     document = open_document(params, settings or ())
-    logging.getLogger(__name__).info("Params: %s%s", document, "".join(f", {one}" for one in settings or ()))
+    name = str(document) if params is not None or Path("params.yaml").is_file() else "the defaults"
+    logging.getLogger(__name__).info("Params: %s", ", ".join([name, *(settings or ())]))
     _opened.append(document)
     return document
 
