@@ -390,11 +390,12 @@ def asked(plan: Plan, judged: Judgment) -> Iterator[tuple[str, str, str]]:
         yield f"{name}: the strength that dev chose, of 0 to 1, per training", ", ".join(f"{b:g}" for b in betas), ""
     backwards = rows.get("lora + AR reversed")
     if backwards is not None:
-        worse = size(backwards) > size(base)
+        worse, change = size(backwards) > size(base), backwards.against and backwards.against.absolute_gap
+        shown = change is not None and change.gap.low is not None and change.gap.low > 0
         yield (
             "the reversed control is worse than doing nothing",
             f"size of the gap {100 * size(base):.1f} -> {100 * size(backwards):.1f}",
-            "yes" if worse else "no",
+            "yes" if worse and shown else ("worse, not shown" if worse else "no"),
         )
 
 
