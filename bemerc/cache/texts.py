@@ -39,25 +39,6 @@ class Texts(Sequence[str]):
         return self._data[self._ends[at] : self._ends[at + 1]].decode()
 
 
-class TextTable(Mapping[str, str]):
-    """id -> text. ``positions``: id -> place of its text."""
-
-    def __init__(self, positions: Mapping[str, int], texts: Sequence[str]) -> None:
-        self._positions, self._texts = positions, texts
-
-    def __getitem__(self, id_: str) -> str:
-        return self._texts[self._positions[id_]]
-
-    def __contains__(self, id_: object) -> bool:
-        return id_ in self._positions
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._positions)
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-
 class Mapped(Mapping[str, _To], Generic[_From, _To]):
     """id -> what a function makes of its value, whenever it is asked for."""
 
@@ -75,6 +56,13 @@ class Mapped(Mapping[str, _To], Generic[_From, _To]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+class TextTable(Mapped[int, str]):
+    """id -> text. ``positions``: id -> the index of its text."""
+
+    def __init__(self, positions: Mapping[str, int], texts: Sequence[str]) -> None:
+        super().__init__(positions, texts.__getitem__)
 
 
 class SpooledTexts(Mapping[str, str], Closeable):

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
-SAMPLE_RATE_HZ = 16_000
 CHUNK = 512  # samples that one probability stands for: 32 ms
 _CONTEXT = 64  # samples before a chunk that its network sees too
 _WINDOW, _HOP, _BINS = 256, 128, 129  # of the spectrum: four columns a chunk

@@ -56,4 +56,4 @@ def test_tokens_have_no_pitch_of_music() -> None:
 def test_a_stretch_of_speech_begins_surely_and_goes_on_with_less() -> None:
     likely = np.array([0.4, 0.4, 0.6, 0.4, 0.3, 0.4, 0.4, np.nan])
     frames = voice.Sound(np.full(8, 100.0), np.zeros(8), 0.01, likely)
-    assert voice.is_speech(frames).tolist() == [True] * 4 + [False] * 4
+    assert frames.is_speech.tolist() == [True] * 4 + [False] * 4

@@ -89,9 +89,8 @@ def measures(clip: ClipFeatures) -> Measures:
     """The measures that are judged by quantiles: the voice's five, the body's movement and the hands'."""
     result: dict[str, float] = {}
     audio, pose = clip.get("audio"), clip.get("pose")
-    if audio is not None and {"pitch_hz", "energy_db"} <= set(audio.columns):
-        sound = sound_of(audio)
-        result |= asdict(voice.NOT_MEASURED if sound is None else voice.measure(sound))
+    if audio is not None and (sound := sound_of(audio)) is not None:
+        result |= asdict(voice.measure(sound))
     if pose is not None and "movement" in pose.columns:
         result["movement"] = mean_of(pose, "movement")
     if pose is not None and gestures.has_hands(pose):

@@ -22,8 +22,8 @@ def series_of(frames: Features, name: str) -> Array:
 
 
 def sound_of(audio: Features) -> voice.Sound | None:
-    """The sound of frames of prosody; None where these are none, or there are no frames."""
-    if not {"pitch_hz", "energy_db"} <= set(audio.columns) or not len(audio.values):
+    """The sound of frames of prosody; None where these are none."""
+    if not {"pitch_hz", "energy_db"} <= set(audio.columns):
         return None
     probability = series_of(audio, "speech") if "speech" in audio.columns else None
     step_s = events.frame_s(audio.timestamps_s)

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 # From one frame to the next one in which it is measured, in parts of the picture.
 LEAP = {"face_x": 0.1, "face_y": 0.1, "face_size": 0.1}
 BODY_LEAP = {f"{side}_shoulder_{axis}": 0.1 for side in ("left", "right") for axis in "xy"}
-MIN_SHOT_S = 0.5  # in less, a movement is not told from the camera's angle
+MIN_SHOT_S = 0.5  # in less, a movement and the camera's angle look the same
 COLUMNS = (
     *("pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg", "gaze_x_deg", "gaze_y_deg"),
     *("lean_deg", "sway_deg", "shoulder_tilt_deg", "slump", *BODY_LEAP),

@@ -8,6 +8,7 @@ measures are SpeechCueLLM's, their computation is ours. The behavior tokens and 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -44,6 +45,16 @@ class Sound:
     frame_s: float
     speech_probability: Array | None = None
 
+    @functools.cached_property
+    def is_speech(self) -> NDArray[np.bool_]:
+        """(T,) True where the detector says speech: a stretch above .35 that somewhere reaches .5. Everywhere without it."""
+        result = np.ones(len(self.energy_db), bool)
+        if self.speech_probability is not None:
+            result[:] = False
+            for run in runs(self.speech_probability, STILL_SPEECH):
+                result[run.first : run.last + 1] = run.height >= SPEECH
+        return result
+
 
 @dataclass(frozen=True)
 class Voice:
@@ -79,19 +90,9 @@ def speaking(sound: Sound) -> NDArray[np.bool_]:
     return _within(SPEAKING_RANGE_DB, sound)
 
 
-def is_speech(sound: Sound) -> NDArray[np.bool_]:
-    """(T,) True where the detector says speech: a stretch above .35 that somewhere reaches .5. Everywhere without it."""
-    result = np.ones(len(sound.energy_db), bool)
-    if sound.speech_probability is not None:
-        result[:] = False
-        for run in runs(sound.speech_probability, STILL_SPEECH):
-            result[run.first : run.last + 1] = run.height >= SPEECH
-    return result
-
-
 def _within(range_db: float, sound: Sound) -> NDArray[np.bool_]:
     """(T,) the frames of speech that are at most so much quieter than its loud ones."""
-    speech_db = np.where(is_speech(sound), sound.energy_db, np.nan)
+    speech_db = np.where(sound.is_speech, sound.energy_db, np.nan)
     energies = measured(speech_db)
     if not energies.size:
         return np.zeros(len(speech_db), bool)
@@ -106,7 +107,7 @@ def measure(sound: Sound) -> Voice:
     pitch = semitones(sound.pitch_hz)
     voiced = np.isfinite(pitch)
     loud = speaking(sound)
-    enough = (voiced & is_speech(sound)).sum() * sound.frame_s >= MIN_VOICED_S
+    enough = (voiced & sound.is_speech).sum() * sound.frame_s >= MIN_VOICED_S
     if not enough or not loud.any() or (voiced & loud).sum() < MIN_VOICED_SHARE * loud.sum():
         return NOT_MEASURED
     volume = sound.energy_db[loud]

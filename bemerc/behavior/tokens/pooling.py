@@ -154,7 +154,7 @@ def _voice(signals: Mapping[str, Array], timestamps_s: Array, columns: Sequence[
     pitch, energy = signals["pitch_hz"], signals["energy_db"]
     sound = voice.Sound(pitch, energy, events.frame_s(timestamps_s), signals.get("speech"))
     measures, loud = voice.measure(sound), voice.speaking(sound)
-    result = {"pitch_st": voice.semitones(np.where(voice.is_speech(sound), pitch, np.nan))}
+    result = {"pitch_st": voice.semitones(np.where(sound.is_speech, pitch, np.nan))}
     result |= {c: np.where(loud, signals[c], np.nan) for c in SPECTRAL if c in signals}
     result |= {f"voice_{m}": np.full(len(energy), getattr(measures, m)) for m in voice.MEASURES}
     mel = _mel(columns)
