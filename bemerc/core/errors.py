@@ -17,16 +17,15 @@ class BemercError(Exception):
 
     Fields say what it is about. Those that are given open the message: "PATH, line LINE, ID: sentence".
 
-    path       a file or folder; for a model its folder or name
-    line       a line of that file, from 1
-    id         an utterance, or whatever has a name
-    key        a key of params.yaml or a command-line option
-    name       what the sentence itself names: a column, a variant, an id that does not exist. Not in the opening
-    missing    nothing was there, in contrast to something that is not as it must be
-    retryable  the same call can succeed later, with nothing changed by the caller
-    """
+    path     a file or folder; for a model its folder or name
+    line     a line of that file, from 1
+    id       an utterance, or whatever has a name
+    key      a key of params.yaml or a command-line option
+    name     what the sentence itself names: a column, a variant, an id that does not exist. Not in the opening
+    missing  nothing was there, in contrast to something that is not as it must be
 
-    retryable = False
+    Whether the same call can succeed later, with nothing changed by the caller, is its class: a ``MachineError``.
+    """
 
     def __init__(
         self,
@@ -68,8 +67,6 @@ class MachineError(BemercError):
 
     It is no property of the clip, so it is never stored as its result, and trying again may help.
     """
-
-    retryable = True
 
 
 _IN_THE_WAY = {os.strerror(number) for number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)}

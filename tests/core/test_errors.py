@@ -27,7 +27,6 @@ def test_what_an_error_is_about_opens_its_message(fields: dict[str, object], mes
     error = CorpusError("it is blank.", **fields)  # type: ignore[arg-type]
     assert str(error) == message
     assert {name: getattr(error, name) for name in fields} == fields
-    assert not error.retryable
 
 
 @pytest.mark.parametrize(
@@ -44,4 +43,3 @@ def test_what_an_error_is_about_opens_its_message(fields: dict[str, object], mes
 def test_an_error_comes_whole_from_another_process(error: BemercError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
-    assert copy.retryable == isinstance(error, DiskError | BusyError | LockedError)
