@@ -64,22 +64,20 @@ def _features(columns: int, rows: int = 40) -> Any:
 
 
 def _frame_caches(folder: Path) -> list[Path]:
-    from bemerc.cache.write import write_cache
+    from bemerc.cache import Head, Rows, write_cache
 
     face = _features(5)
     points = np.random.default_rng(1).uniform(0, 300, (40, 478, 3)).astype(np.float32)
     for name, landmarks in (("face.h5", points), ("plain.h5", None)):
         write_cache(
             folder / name,
-            modality="face",
-            columns=face.columns,
-            rate="clip",
-            extractor="made/1",
-            params={"a": 1},
-            clips=[("d/a", face, 1.6, landmarks), ("d/b", face, 1.6, landmarks)],
-            failures={"d/c": "The clip is empty (0 bytes)."},
-            notes={"d/b": "The picture ends at 1.00 of 2.00 s."},
-            sources={"d/a": "0" * 64},
+            Head("face", face.columns, "clip", "made/1", {"a": 1}),
+            Rows(
+                [("d/a", face, 1.6, landmarks), ("d/b", face, 1.6, landmarks)],
+                {"d/c": "The clip is empty (0 bytes)."},
+                notes={"d/b": "The picture ends at 1.00 of 2.00 s."},
+                sources={"d/a": "0" * 64},
+            ),
         )
     return [folder / "face.h5", folder / "plain.h5"]
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bemerc import api
-from bemerc.cache import open_cache, write_cache
+from bemerc.cache import Head, Rows, open_cache, write_cache
 from bemerc.cli.main import app
 from bemerc.core.errors import BemercError, CorpusError
 from bemerc.corpus import pseudonyms
@@ -131,14 +131,8 @@ def test_an_imported_cache_keeps_the_others(project: Project) -> None:
         rows = {id_: cache[id_].values.copy() for id_ in cache.ids}
         write_cache(
             path,
-            modality="audio",
-            columns=cache.columns,
-            rate=cache.rate,
-            extractor="opensmile-import/1",
-            params={},
-            clips=[(id_, cache[id_], cache.duration_s(id_), None) for id_ in cache.ids],
-            failures={},
-            sources=cache.sources,
+            Head("audio", cache.columns, cache.rate, "opensmile-import/1", {}),
+            Rows([(id_, cache[id_], cache.duration_s(id_), None) for id_ in cache.ids], sources=cache.sources),
         )
     forget.run(project, "Ada", really=True)
     with open_cache(path) as cache:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from bemerc.cache import Features, Others, clips_per_part, id_of_other, open_cache, parts_of, state_of, write_cache
+from bemerc.cache import Features, Head, Rows, clips_per_part, id_of_other, open_cache, parts_of, state_of, write_cache
 from bemerc.cli.main import app
 from bemerc.core.errors import BemercError
 from bemerc.pipeline import forget_features
@@ -115,11 +115,8 @@ def test_somebody_who_only_listens(tmp_path: Path) -> None:
     def rows(*ids: str) -> list[tuple[str, Features, float, None]]:
         return [(id_, Features(np.ones((1, 1), np.float32), np.zeros(1), ("x",)), 1.0, None) for id_ in ids]
 
-    others = Others(rows(id_of_other("a", "Ben"), id_of_other("a", "Zoe"), id_of_other("b", "Zoe")))
-    write_cache(
-        tmp_path / "pose.h5", modality="pose", columns=("x",), rate=10.0, extractor="x/1", params={},
-        clips=rows("a", "b"), failures={}, others=others,
-    )  # fmt: skip
+    others = Rows(rows(id_of_other("a", "Ben"), id_of_other("a", "Zoe"), id_of_other("b", "Zoe")))
+    write_cache(tmp_path / "pose.h5", Head("pose", ("x",), 10.0, "x/1", {}), Rows(rows("a", "b")), others=others)  # fmt: skip
     (tmp_path / "descriptions.jsonl").write_text('{"id": "a"}\n{"id": "a#listener"}\n')
     forget_features.run(tmp_path, "Zoe", really=True)
     with open_cache(tmp_path / "pose.h5") as cache:

@@ -38,6 +38,7 @@ from bemerc.cache.schema import (
     SCHEMA_VERSION,
     Choice,
     Features,
+    Head,
     Kind,
     Other,
     PackedLandmarks,
@@ -49,7 +50,7 @@ from bemerc.cache.schema import (
 )
 from bemerc.cache.state import CacheState, state_of
 from bemerc.cache.summary import summary, totals
-from bemerc.cache.write import Others, write_cache, write_index, write_nothing
+from bemerc.cache.write import Rows, write_cache, write_index, write_nothing
 
 __all__ = [
     "KINDS",
@@ -63,10 +64,11 @@ __all__ = [
     "Choice",
     "Features",
     "FrameCache",
+    "Head",
     "Kind",
     "Other",
-    "Others",
     "PackedLandmarks",
+    "Rows",
     "TrackSpan",
     "caches_at",
     "choices_in",

@@ -21,6 +21,7 @@ from bemerc.cache.schema import (
     SCHEMA_VERSION,
     Choice,
     Features,
+    Head,
     Kind,
     PackedLandmarks,
     split_other,
@@ -85,6 +86,11 @@ class FrameCache(Closeable):
         self._datasets = {name: file.dataset(f"{group}{name}") for name in _row_datasets(self.has_landmarks)}
         check_shapes(self, AGAIN)
         self.others = FrameCache(path, file, modality, f"{OTHERS}/") if not group and OTHERS in file else None
+
+    @property
+    def head(self) -> Head:
+        """How it was measured."""
+        return Head(self.modality, self.columns, self.rate, self.extractor, self.params)
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""

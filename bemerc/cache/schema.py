@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,22 @@ PAIRS = {"failures": "reasons", "notes": "reasons", "sources": "sha256", "choice
 # Steps between the outermost points of a face: with 1024 a 100-pixel face is kept to a tenth of a pixel.
 _LANDMARK_STEPS = 1024
 NO_POINT = np.int16(-32768)
+
+
+@dataclass(frozen=True)
+class Head:
+    """How everything in a cache was measured.
+
+    rate       rows a second, or "clip": one per frame of the clip
+    extractor  its name and version
+    params     those that the numbers depend on
+    """
+
+    modality: Kind
+    columns: tuple[str, ...]
+    rate: Literal["clip"] | float
+    extractor: str
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

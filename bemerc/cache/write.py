@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -30,6 +30,7 @@ from bemerc.cache.schema import (
     SCHEMA_VERSION,
     Choice,
     Features,
+    Head,
     Kind,
     PackedLandmarks,
     pack_landmarks,
@@ -42,66 +43,62 @@ _Row = tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]
 
 
 @dataclass(frozen=True)
-class Others:
-    """Other people in the utterances' pictures: as the arguments of ``write_cache``, by ids of ``id_of_other``, in
-    the order of (utterance, name)."""
+class Rows:
+    """What a cache holds of utterances, or of other people in their pictures (by ids of ``id_of_other``).
 
-    clips: Iterable[_Row]
-    failures: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    choices: Mapping[str, Choice] | SpooledTexts = field(default_factory=dict)
-
-
-def write_cache(
-    path: Path,
-    *,
-    modality: Kind,
-    columns: Sequence[str],
-    rate: Literal["clip"] | float,
-    extractor: str,
-    params: Mapping[str, Any],
-    clips: Iterable[tuple[str, Features, float, NDArray[np.float32] | PackedLandmarks | None]],
-    failures: Mapping[str, str],
-    notes: Mapping[str, str] | None = None,
-    sources: Mapping[str, str] | None = None,
-    choices: Mapping[str, Choice] | SpooledTexts | None = None,
-    others: Others | None = None,
-    contents: str = "",
-) -> None:
-    """Write one frame cache atomically. Memory grows by some hundred bytes an utterance, whatever its length.
-
-    clips     (id, features, duration_s, landmarks or None) in sorted id order; landmarks (T, P, 3) float32 or packed
+    clips     (id, features, duration_s, landmarks or None) in sorted id order, other people's in the order of
+              (utterance, name); landmarks (T, P, 3) float32 or packed
     failures  id -> reason; these ids must not be among ``clips`` and get no rows
     notes     id -> what is missing or odd; may be filled while ``clips`` is consumed
     sources   id -> SHA-256 of its clip or file
     choices   id -> choice of the target face, or its JSON; may be filled while ``clips`` is consumed
-    others    other people in the same pictures, who are written after ``clips``
+    """
+
+    clips: Iterable[_Row]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] | SpooledTexts = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, Choice] | SpooledTexts = field(default_factory=dict)
+
+    def texts(self) -> dict[str, Mapping[str, str]]:
+        """All but the clips, as it is stored: group -> id -> text."""
+        choices = self.choices if isinstance(self.choices, SpooledTexts) else Mapped(self.choices, Choice.as_json)
+        return {"failures": self.failures, "notes": self.notes, "sources": self.sources, "choices": choices}
+
+
+def write_cache(path: Path, head: Head, rows: Rows, *, others: Rows | None = None, contents: str = "") -> None:
+    """Write one frame cache atomically. Memory grows by some hundred bytes an utterance, whatever its length.
+
+    others    other people in the same pictures, who are written after ``rows``
     contents  a hash of what the cache was made of, by which a later run sees that there is nothing to do
 
     The same arguments give the same bytes. DiskError if the disk refuses; ids out of order fail an assertion.
     """
     path = Path(path)
-    head = {
+    attributes = _attributes(head, SCHEMA_VERSION, contents)
+    with _new_file(path) as (file, output):
+        file.attrs.update(attributes)
+        clips = output.until_error(_in_order(rows, head.columns))
+        ids, sums = _write_body(file, head.columns, clips)
+        # Filled while the rows were written.
+        texts = {name: of for name, of in rows.texts().items() if of or name != "choices"}
+        for name, of in texts.items():
+            _pairs(file, name, PAIRS[name], of)
+        if others is not None:
+            texts |= _write_others(file.create_group(OTHERS), head.columns, others, output)
+        file.attrs[checksum.ATTRIBUTE] = checksum.of_head(attributes, head.columns, ids, sums, texts)
+
+
+def _attributes(head: Head, version: int, contents: str) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "modality": modality,
-        "rate": rate if rate == "clip" else float(rate),
-        "extractor": extractor,
-        "params": json.dumps(params, sort_keys=True, ensure_ascii=False),
+        "schema_version": version,
+        "modality": head.modality,
+        "rate": head.rate if head.rate == "clip" else float(head.rate),
+        "extractor": head.extractor,
+        "params": json.dumps(head.params, sort_keys=True, ensure_ascii=False),
         "contents": contents,
     }
-    with _new_file(path) as (file, output):
-        file.attrs.update(head)
-        rows = output.until_error(_in_order(clips, failures, tuple(columns)))
-        ids, sums = _write_body(file, tuple(columns), rows)
-        pairs: dict[str, Mapping[str, str]] = {"failures": failures, "notes": notes or {}, "sources": sources or {}}
-        # Filled while the rows were written.
-        pairs |= {"choices": _choice_texts(choices)} if choices else {}
-        for name, texts in pairs.items():
-            _pairs(file, name, PAIRS[name], texts)
-        if others is not None:
-            pairs |= _write_others(file.create_group(OTHERS), tuple(columns), others, output)
-        file.attrs[checksum.ATTRIBUTE] = checksum.of_head(head, columns, ids, sums, pairs)
 
 
 def write_index(path: Path, like: FrameCache, contents: str, parts: Sequence[str], part_clips: int) -> None:
@@ -112,10 +109,8 @@ def write_index(path: Path, like: FrameCache, contents: str, parts: Sequence[str
     parts       the ``contents`` of each, in order
     part_clips  utterances per part
     """
-    head = {"schema": SCHEMA, "schema_version": INDEX_VERSION, "modality": like.modality, "rate": like.rate}
-    head |= {"extractor": like.extractor, "params": json.dumps(like.params, sort_keys=True, ensure_ascii=False)}
     with _new_file(path) as (file, _):
-        file.attrs.update(head | {"contents": contents, PART_CLIPS: part_clips})
+        file.attrs.update(_attributes(like.head, INDEX_VERSION, contents) | {PART_CLIPS: part_clips})
         strings(file, INDEX, lambda: parts)
         file.attrs[checksum.ATTRIBUTE] = index_digest(contents, parts)
 
@@ -137,7 +132,7 @@ def _new_file(path: Path) -> Iterator[tuple[h5py.File, _DeferredErrors]]:
 
 def write_nothing(path: Path, modality: Kind) -> None:
     """Write an empty cache, by the extractor "none", where a pipeline needs a file and nothing was extracted."""
-    write_cache(path, modality=modality, columns=(), rate="clip", extractor="none", params={}, clips=(), failures={})
+    write_cache(path, Head(modality, (), "clip", "none", {}), Rows(()))
 
 
 def _private(path: str, flags: int) -> int:
@@ -182,30 +177,24 @@ class _DeferredErrors(io.FileIO):
 
 
 def _write_others(
-    group: h5py.Group, columns: tuple[str, ...], others: Others, output: _DeferredErrors
+    group: h5py.Group, columns: tuple[str, ...], others: Rows, output: _DeferredErrors
 ) -> dict[str, Mapping[str, str]]:
     """Write the group of other people; returns what of it the cache's own checksum covers."""
-    rows = output.until_error(_in_order(others.clips, others.failures, columns, split_other))
-    ids, sums = _write_body(group, columns, rows)
-    pairs = {"failures": others.failures, "notes": {}, "sources": others.sources}
-    pairs |= {"choices": _choice_texts(others.choices)}
-    for name, texts in pairs.items():
-        _pairs(group, name, PAIRS[name], texts)
-    covered = {f"{OTHERS}/{name}": texts for name, texts in pairs.items()}
+    clips = output.until_error(_in_order(others, columns, split_other))
+    ids, sums = _write_body(group, columns, clips)
+    texts = others.texts()
+    for name, of in texts.items():
+        _pairs(group, name, PAIRS[name], of)
+    covered = {f"{OTHERS}/{name}": of for name, of in texts.items()}
     return {OTHERS: TextTable({id_: i for i, id_ in enumerate(ids)}, sums), **covered}
 
 
-def _in_order(
-    clips: Iterable[_Row],
-    failures: Mapping[str, str],
-    columns: tuple[str, ...],
-    key: Callable[[str], Any] = str,
-) -> Iterator[_Row]:
+def _in_order(rows: Rows, columns: tuple[str, ...], key: Callable[[str], Any] = str) -> Iterator[_Row]:
     """The clips in order of ``key(id)``, with the failed ids among them as utterances without rows."""
     nothing = Features(np.zeros((0, len(columns)), np.float32), np.zeros(0), columns)
-    waiting = sorted(failures, key=key, reverse=True)
+    waiting = sorted(rows.failures, key=key, reverse=True)
     last = None
-    for row in clips:
+    for row in rows.clips:
         assert last is None or key(last) < key(row[0]), f"{row[0]} comes after {last}"
         while waiting and key(waiting[-1]) < key(row[0]):
             yield waiting.pop(), nothing, math.nan, None
@@ -258,11 +247,6 @@ def _pairs(file: h5py.File, name: str, second: str, texts: Mapping[str, str]) ->
     group, ids = file.create_group(name), sorted(texts)
     strings(group, "ids", lambda: ids)
     strings(group, second, lambda: (texts[id_] for id_ in ids))
-
-
-def _choice_texts(choices: Mapping[str, Choice] | SpooledTexts) -> Mapping[str, str]:
-    """Choices as JSON, made when they are asked for."""
-    return choices if isinstance(choices, SpooledTexts) else Mapped(choices, Choice.as_json)
 
 
 def _check_row(id_: str, features: Features, columns: tuple[str, ...]) -> None:

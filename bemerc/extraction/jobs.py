@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from bemerc.cache import Kind, id_of_other
+from bemerc.cache import Head, Kind, id_of_other
 from bemerc.core.config import to_mapping
 from bemerc.core.objects import Url, is_url
 from bemerc.corpus.manifest import Manifest, Utterance
@@ -99,6 +99,11 @@ class ExtractorSpec:
     def rate(self) -> Literal["clip"] | float:
         """The rate as the cache states it."""
         return "clip" if self.rate_hz is None else self.rate_hz
+
+    @property
+    def head(self) -> Head:
+        """What a cache of it says of itself."""
+        return Head(self.modality, self.columns, self.rate, self.version, self.recorded_params)
 
     @cached_property
     def recorded_params(self) -> Any:

@@ -11,13 +11,13 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, FrameCache, Others, PackedLandmarks, open_cache, write_cache
+from bemerc.cache import Features, FrameCache, PackedLandmarks, Rows, open_cache, write_cache
 from bemerc.core.errors import CacheError
 from bemerc.core.hashing import sha256
 from bemerc.core.progress import bar
@@ -167,12 +167,12 @@ def _rows(
         advance(1)
 
 
-def _others(cache: FrameCache, shapes: action_units.Shapes, names: tuple[str, ...]) -> Others:
+def _others(cache: FrameCache, shapes: action_units.Shapes, names: tuple[str, ...]) -> Rows:
     """The rows of other people, recomputed too; damaged ones are left out."""
     lost = _unreadable(cache)
     ids = [id_ for id_ in cache if id_ not in lost]
     rows = _rows(cache, ids, shapes, dict.fromkeys(names, math.nan), lambda _: None)
-    return Others(rows, choices={id_: choice for id_, choice in cache.choices.items() if id_ not in lost})
+    return Rows(rows, choices={id_: choice for id_, choice in cache.choices.items() if id_ not in lost})
 
 
 def _larger(so_far: float, difference: NDArray[np.float32]) -> float:
@@ -187,7 +187,7 @@ def _write(
     params: extractor.Params,
     rows: Iterator[_Row],
     failures: Mapping[str, str],
-    others: Others | None,
+    others: Rows | None,
 ) -> None:
     """``imported``: it was made of a cache, not of clips, so nothing that hashes clips takes it for extracted."""
     version = extractor.version(params) if _computable(cache) == COLUMNS else cache.extractor
@@ -195,16 +195,8 @@ def _write(
     recorded = {**cache.params, "task": params.recorded()["task"], "imported": origin}
     write_cache(
         out,
-        modality="face",
-        columns=_written(cache),
-        rate=cache.rate,
-        extractor=version,
-        params=recorded,
-        clips=rows,
-        failures=failures,
-        notes=cache.notes,
-        sources=cache.sources,
-        choices=cache.choices,
+        replace(cache.head, columns=_written(cache), extractor=version, params=recorded),
+        Rows(rows, failures, cache.notes, cache.sources, cache.choices),
         others=others,
         contents=hashlib.sha256(json.dumps([version, recorded], sort_keys=True).encode()).hexdigest(),
     )

@@ -13,8 +13,8 @@ from bemerc.cache import (
     SCHEMA_VERSION,
     CacheState,
     Features,
-    Others,
     PackedLandmarks,
+    Rows,
     clips_per_part,
     id_of_other,
     open_cache,
@@ -148,23 +148,10 @@ def _write_file(
 
         others = None
         if clips or lost or spec.recorded_params.get("keep") == "all":
-            others = _others(spec, keys, listeners, Others((), lost, clips, others_choices), store)
+            others = _others(spec, keys, listeners, Rows((), lost, sources=clips, choices=others_choices), store)
 
-        write_cache(
-            path,
-            modality=spec.modality,
-            columns=spec.columns,
-            rate=spec.rate,
-            extractor=spec.version,
-            params=spec.recorded_params,
-            clips=_results(spec, keys, store, notes, choices, advance),
-            failures=failures,
-            notes=notes,
-            sources=sources,
-            choices=choices,
-            others=others,
-            contents=contents,
-        )
+        results = _results(spec, keys, store, notes, choices, advance)
+        write_cache(path, spec.head, Rows(results, failures, notes, sources, choices), others=others, contents=contents)
 
 
 def _results(
@@ -202,8 +189,8 @@ def _parted(texts: Mapping[str, str], plan: Plan) -> tuple[Mapping[str, str], Ma
 
 
 def _others(
-    spec: ExtractorSpec, keys: Mapping[str, str], listeners: Mapping[str, str], about: Others, store: Store
-) -> Others:
+    spec: ExtractorSpec, keys: Mapping[str, str], listeners: Mapping[str, str], about: Rows, store: Store
+) -> Rows:
     """Other people during the utterances: those in the same picture, whose results are read a second time, since their
     rows follow the targets'; and listeners with a part of the picture of their own.
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bemerc.cache import MOST_HZ, Features, Kind, write_cache
+from bemerc.cache import MOST_HZ, Features, Head, Kind, Rows, write_cache
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError, CorpusError
 from bemerc.core.terminal import printable
@@ -88,19 +88,9 @@ def write_imported(
             )
         params = {"imported": {"from": tool, **provenance}}
         digest = hashlib.sha256(json.dumps([VERSION, params, sources, failures], sort_keys=True).encode()).hexdigest()
-        write_cache(
-            path,
-            modality=modality,
-            columns=columns,
-            rate=rate,
-            extractor=f"{tool}-import/{VERSION}",
-            params=params,
-            clips=((id_, features, duration_s, None) for id_, features, duration_s in spool),
-            failures=failures,
-            notes=notes,
-            sources=sources,
-            contents=digest,
-        )
+        clips = ((id_, features, duration_s, None) for id_, features, duration_s in spool)
+        head = Head(modality, tuple(columns), rate, f"{tool}-import/{VERSION}", params)
+        write_cache(path, head, Rows(clips, failures, notes, sources), contents=digest)
         return Imported(path, len(spool) + len(failures), tuple(columns), failures, notes)
 
 

@@ -15,7 +15,7 @@ from bemerc.behavior.describe import acts, rules
 from bemerc.behavior.describe.description import Description
 from bemerc.behavior.describe.references import GENERAL, References
 from bemerc.behavior.describe.run import read_clip
-from bemerc.cache import FrameCache, open_cache, write_cache
+from bemerc.cache import FrameCache, Rows, open_cache, write_cache
 from bemerc.core.errors import MachineError
 from bemerc.corpus.manifest import MODALITIES, Modality, Utterance
 from bemerc.extraction.extractor_pool import ExtractorPool, checked
@@ -118,14 +118,9 @@ class Turns:
 def write_outcomes(path: Path, spec: ExtractorSpec, outcomes: Mapping[str, RequestOutcome]) -> None:
     """Write a frame cache of the outcomes of one modality, id -> outcome."""
     results = {id_: one for id_, one in sorted(outcomes.items()) if isinstance(one, Result)}
-    write_cache(
-        path,
-        modality=spec.modality,
-        columns=spec.columns,
-        rate=spec.rate,
-        extractor=spec.version,
-        params=spec.recorded_params,
-        clips=[(id_, one.features, one.duration_s, one.landmarks) for id_, one in results.items()],
-        failures={id_: one.reason for id_, one in outcomes.items() if isinstance(one, Failure)},
+    rows = Rows(
+        [(id_, one.features, one.duration_s, one.landmarks) for id_, one in results.items()],
+        {id_: one.reason for id_, one in outcomes.items() if isinstance(one, Failure)},
         choices={id_: one.choice for id_, one in results.items() if one.choice is not None},
     )
+    write_cache(path, spec.head, rows)

@@ -7,15 +7,15 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bemerc.behavior.tokens.file import open_tokens
 from bemerc.cache import (
     FrameCache,
-    Others,
+    Rows,
     clips_per_part,
     open_cache,
     part_path,
@@ -27,6 +27,8 @@ from bemerc.cache import (
 )
 from bemerc.core import atomic, terminal
 from bemerc.core.errors import BemercError, CacheError
+
+T = TypeVar("T")
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # Tables and JSON lines, which can lose lines and stay what they are.
@@ -159,33 +161,17 @@ def _other_digest(contents: str, gone: Gone) -> str:
 
 
 def _write_without(cache: FrameCache, path: Path, gone: Gone, contents: str = "") -> None:
-    others = None
-    if cache.others is not None:
-        rows, pairs = _without(cache.others, gone)
-        others = Others(rows, pairs["failures"], pairs["sources"], pairs["choices"])
-    rows, pairs = _without(cache, gone)
-    write_cache(
-        path,
-        modality=cache.modality,
-        columns=cache.columns,
-        rate=cache.rate,
-        extractor=cache.extractor,
-        params=cache.params,
-        clips=rows,
-        failures=pairs["failures"],
-        notes=pairs["notes"],
-        sources=pairs["sources"],
-        choices=pairs["choices"],
-        others=others,
-        contents=contents,
-    )
+    others = None if cache.others is None else _without(cache.others, gone)
+    write_cache(path, cache.head, _without(cache, gone), others=others, contents=contents)
 
 
-def _without(cache: FrameCache, gone: Gone) -> tuple[Iterator[Any], dict[str, dict[str, Any]]]:
-    """The rows and what else is said of the ids of a cache that stay."""
+def _without(cache: FrameCache, gone: Gone) -> Rows:
+    """What a cache has of the ids that stay."""
     lost = gone.of(cache)
     ids = [id_ for id_ in cache.ids if id_ not in lost and id_ not in cache.failures]
-    rows = ((id_, cache[id_], cache.duration_s(id_), cache.packed_landmarks(id_)) for id_ in ids)
-    pairs: dict[str, Mapping[str, Any]] = {"failures": cache.failures, "notes": cache.notes}
-    pairs |= {"sources": cache.sources, "choices": cache.choices}
-    return rows, {name: {id_: of for id_, of in pair.items() if id_ not in lost} for name, pair in pairs.items()}
+    clips = ((id_, cache[id_], cache.duration_s(id_), cache.packed_landmarks(id_)) for id_ in ids)
+
+    def kept(of: Mapping[str, T]) -> dict[str, T]:
+        return {id_: value for id_, value in of.items() if id_ not in lost}
+
+    return Rows(clips, kept(cache.failures), kept(cache.notes), kept(cache.sources), kept(cache.choices))

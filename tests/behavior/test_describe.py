@@ -18,7 +18,7 @@ from bemerc.behavior.describe import acts, phrases, references, rules
 from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.behavior.signals import events, voice
-from bemerc.cache import Features, write_cache
+from bemerc.cache import Features, Head, Rows, write_cache
 from bemerc.core.errors import CacheError, CorpusError
 from bemerc.corpus.manifest import Manifest, Modality, Utterance
 from bemerc.language.teacher.emotion_words import EMOTIONAL, words
@@ -364,9 +364,7 @@ def world(
         )
         clips.append((u.id, change(u.id, clip), 2.0, None))
     path = folder / "face.h5"
-    write_cache(
-        path, modality="face", columns=FACE, rate="clip", extractor="synthetic 1", params={}, clips=clips, failures={}
-    )
+    write_cache(path, Head("face", FACE, "clip", "synthetic 1", {}), Rows(clips))
     return Manifest(ordered, ("neutral",), ("w",), folder), {"face": path, "pose": None, "audio": None}
 
 

@@ -16,7 +16,7 @@ from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import SLOTS, Description, read_descriptions
 from bemerc.behavior.signals import events
 from bemerc.behavior.tokens import file as tokens
-from bemerc.cache import NO_TRACK, Features, Kind, write_cache
+from bemerc.cache import NO_TRACK, Features, Head, Kind, Rows, write_cache
 from bemerc.core.errors import MediaError
 from bemerc.corpus.manifest import MODALITIES, Manifest
 from bemerc.corpus.readers import folder
@@ -35,16 +35,7 @@ def caches(tmp_path: Path, failures: dict[str, str]) -> tuple[Manifest, dict[Kin
     paths: dict[Kind, Path | None] = {}
     for kind, columns, frames in (("face", FACE, face()), ("pose", POSE, pose()), ("audio", AUDIO, audio())):
         path = tmp_path / f"{kind}.h5"
-        write_cache(
-            path,
-            modality=kind,  # type: ignore[arg-type]
-            columns=columns,
-            rate="clip",
-            extractor="x/1",
-            params={},
-            clips=[("good", frames, 2.0, None)],
-            failures=failures,
-        )
+        write_cache(path, Head(kind, columns, "clip", "x/1", {}), Rows([("good", frames, 2.0, None)], failures))
         paths[kind] = path  # type: ignore[index]
     return folder.from_ids({"good", *failures}).manifest(tmp_path), paths
 
@@ -121,16 +112,7 @@ def test_one_clip_with_a_wrong_clock_never_ends_the_others(tmp_path: Path, times
     for kind in MODALITIES:
         path, frames = paths[kind], {"face": face(), "pose": pose(), "audio": audio()}[kind]
         rows = [("bad", frames, 2.0, None), ("good", frames, 2.0, None)]
-        write_cache(
-            path,  # type: ignore[arg-type]
-            modality=kind,
-            columns=frames.columns,
-            rate="clip",
-            extractor="x/1",
-            params={},
-            clips=rows,
-            failures={},
-        )
+        write_cache(path, Head(kind, frames.columns, "clip", "x/1", {}), Rows(rows))
         with h5py.File(path, "a") as file:
             stamps = file["timestamps_s"]
             half = len(stamps) // 2

@@ -14,7 +14,7 @@ from bemerc.behavior.describe import listener_descriptions, listening, rules
 from bemerc.behavior.describe.description import read_descriptions, write_descriptions
 from bemerc.behavior.describe.references import GENERAL
 from bemerc.behavior.tokens import file as tokens
-from bemerc.cache import Features, Others, id_of_other, open_cache, write_cache
+from bemerc.cache import Features, Head, Rows, id_of_other, open_cache, write_cache
 from bemerc.cache.listener import listener_of
 from bemerc.corpus.manifest import Dialogue, Manifest, Utterance, listener_id
 from bemerc.language.inputs import batching, prompts, variants
@@ -59,10 +59,7 @@ def caches(tmp_path: Path) -> dict[Any, Path]:
     ]
     clips = [(u.id, SPEAKER, 8.0, None) for u in MANIFEST.utterances]
     path = tmp_path / "face.h5"
-    write_cache(
-        path, modality="face", columns=COLUMNS, rate="clip", extractor="x/1", params={}, clips=clips, failures={},
-        others=Others(others),
-    )  # fmt: skip
+    write_cache(path, Head("face", COLUMNS, "clip", "x/1", {}), Rows(clips), others=Rows(others))  # fmt: skip
     return {"face": path}
 
 
@@ -77,10 +74,7 @@ def test_the_listener_is_who_is_in_sight_longest(caches: dict[Any, Path]) -> Non
 
 def test_who_passes_by_does_not_listen(tmp_path: Path) -> None:
     path = tmp_path / "face.h5"
-    write_cache(
-        path, modality="face", columns=COLUMNS, rate="clip", extractor="x/1", params={}, failures={},
-        clips=[("a", SPEAKER, 8.0, None)], others=Others([(id_of_other("a", "2"), part(LISTENER, 0, 99), 8.0, None)]),
-    )  # fmt: skip
+    write_cache(path, Head("face", COLUMNS, "clip", "x/1", {}), Rows([("a", SPEAKER, 8.0, None)]), others=Rows([(id_of_other("a", "2"), part(LISTENER, 0, 99), 8.0, None)]))  # fmt: skip
     with open_cache(path) as cache:
         assert listener_of(cache, "a") is None
 
@@ -107,9 +101,7 @@ def test_listeners_have_tokens_of_their_own_and_the_utterances_those_that_they_h
     made = tokens.run(MANIFEST, caches, tmp_path / "all.h5", tokens.Params(k=4))
     with open_cache(caches["face"]) as cache:
         plain = [(id_, cache[id_], 8.0, None) for id_ in cache]
-    write_cache(
-        tmp_path / "alone.h5", modality="face", columns=COLUMNS, rate="clip", extractor="x/1", params={}, failures={}, clips=plain
-    )  # fmt: skip
+    write_cache(tmp_path / "alone.h5", Head("face", COLUMNS, "clip", "x/1", {}), Rows(plain))  # fmt: skip
     assert tokens.run(MANIFEST, {"face": tmp_path / "alone.h5"}, tmp_path / "t.h5", tokens.Params(k=4)) == made
     with tokens.open_tokens(tmp_path / "all.h5") as everybody, tokens.open_tokens(tmp_path / "t.h5") as alone:
         assert set(alone.ids) == {"d/0", "d/1"}

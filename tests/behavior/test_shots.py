@@ -13,7 +13,7 @@ from bemerc.behavior.describe.references import GENERAL
 from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals.shots import cuts, leveled
 from bemerc.behavior.tokens import file, pooling
-from bemerc.cache import Features, open_cache, write_cache
+from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.extraction.pose import body
 
@@ -115,14 +115,7 @@ def test_a_token_file_reads_the_cuts_of_the_face_for_the_body_too(tmp_path: Path
     frames, names = {"face": face(), "pose": pose()}, {}
     for modality, of in frames.items():
         names[modality] = write_cache(
-            tmp_path / f"{modality}.h5",
-            modality=modality,  # type: ignore[arg-type]
-            columns=of.columns,
-            rate=25.0,
-            extractor="made 1",
-            params={},
-            clips=[("t/a", of, 4.0, None)],
-            failures={},
+            tmp_path / f"{modality}.h5", Head(modality, of.columns, 25.0, "made 1", {}), Rows([("t/a", of, 4.0, None)])
         )
     with open_cache(tmp_path / "face.h5") as of_face, open_cache(tmp_path / "pose.h5") as of_pose:
         both = file.pool(manifest, {"face": of_face, "pose": of_pose}, file.Params(k=4))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bemerc.behavior.tokens import file as tokens
 from bemerc.behavior.tokens import pooling
 from bemerc.behavior.tokens.calibration import earlier_turns
-from bemerc.cache import Features, open_cache, write_cache
+from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.core.errors import CacheError, CorpusError, DiskError
 from bemerc.corpus.manifest import Manifest, Modality, Utterance
 from tests.errors import raises
@@ -71,16 +71,7 @@ def caches(
         path = folder / f"{modality}.h5"
         failures = {key: "broken" for key, values in made.items() if values is None}
         rate = RATE_HZ[modality]
-        write_cache(
-            path,
-            modality=modality,
-            columns=columns,
-            rate=rate,
-            extractor="synthetic 1",
-            params={},
-            clips=clips,
-            failures=failures,
-        )
+        write_cache(path, Head(modality, columns, rate, "synthetic 1", {}), Rows(clips, failures))
         paths[modality] = path
     return paths
 

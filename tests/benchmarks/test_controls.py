@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bemerc.behavior.tokens import file as tokens
-from bemerc.cache import Features, open_cache, write_cache
+from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.evaluate import evaluation, test_set
 from bemerc.language.predict.records import Prediction
@@ -93,16 +93,7 @@ def test_masks_and_metadata_hold_their_columns(tmp_path: Path) -> None:
         return Features(np.zeros((count, 1), np.float32), np.arange(count) / 25, ("AU01_r",))
 
     clips = [(u.id, frames(10 + u.index), 1.5, None) for u in manifest.utterances]
-    write_cache(
-        tmp_path / "face.h5",
-        modality="face",
-        columns=("AU01_r",),
-        rate="clip",
-        extractor="test 1",
-        params={},
-        clips=clips,
-        failures={},
-    )
+    write_cache(tmp_path / "face.h5", Head("face", ("AU01_r",), "clip", "test 1", {}), Rows(clips))
     with open_cache(tmp_path / "face.h5", "face") as face:
         rows = controls.metadata(manifest, face)
     assert rows.shape == (300, 4 + 3 + 4)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bemerc.behavior.tokens import file as tokens
-from bemerc.cache import Features, write_cache
+from bemerc.cache import Features, Head, Rows, write_cache
 from bemerc.corpus.manifest import Manifest, write_manifest
 from bemerc.language.predict.records import write_predictions
 from benchmarks import control_measures, pipeline_steps
@@ -101,16 +101,7 @@ def frames(manifest: Manifest, folder: Path) -> None:
     planted = {u.id: rng.random((12, len(UNITS))).astype(np.float32) for u in manifest.utterances}
     columns = tuple(f"{unit}_r" for unit in UNITS)
     clips = [(i, Features(3 * x, np.arange(12) / 25, columns), 0.5, None) for i, x in planted.items()]
-    write_cache(
-        folder / "cache" / "face.h5",
-        modality="face",
-        columns=columns,
-        rate="clip",
-        extractor="test 1",
-        params={},
-        clips=clips,
-        failures={},
-    )
+    write_cache(folder / "cache" / "face.h5", Head("face", columns, "clip", "test 1", {}), Rows(clips))
     (folder / "sample").mkdir()
     with h5py.File(folder / "sample" / "truth.h5", "w") as file:
         file["offsets"] = 12 * np.arange(len(planted) + 1)

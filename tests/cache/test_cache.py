@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,17 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Features, caches_at, open_cache, pack_landmarks, summary, unpack_landmarks, write_cache
+from bemerc.cache import (
+    Features,
+    Head,
+    Rows,
+    caches_at,
+    open_cache,
+    pack_landmarks,
+    summary,
+    unpack_landmarks,
+    write_cache,
+)
 from bemerc.cache.guard import DamagedCacheError
 from bemerc.core.atomic import partial_path
 from bemerc.core.errors import CacheError, DiskError
@@ -43,19 +54,12 @@ def clips(count: int = 40, landmarks: bool = True) -> Iterator[tuple[str, Featur
         yield f"m/ütt{i:02d}", Features(values, np.arange(rows) / 25, COLUMNS), rows / 25 + 0.01, given
 
 
-def write(path: Path, rows: Any = None, **changes: Any) -> Path:
-    arguments: dict[str, Any] = {
-        "modality": "face",
-        "columns": COLUMNS,
-        "rate": "clip",
-        "extractor": "mesh/1",
-        "params": {"b": 2, "a": [1, "ü"]},
-        "clips": clips() if rows is None else rows,
-        "failures": FAILURES,
-        "notes": {"m/ütt03": "The picture ends at 1.00 of 2.00 s."},
-        "contents": "abc",
-    }
-    write_cache(path, **(arguments | changes))
+def write(path: Path, rows: Any = None, rate: Any = "clip", **changes: Any) -> Path:
+    head = Head("face", COLUMNS, rate, "mesh/1", {"b": 2, "a": [1, "ü"]})
+    all_rows = Rows(
+        clips() if rows is None else rows, FAILURES, notes={"m/ütt03": "The picture ends at 1.00 of 2.00 s."}
+    )
+    write_cache(path, head, replace(all_rows, **changes), contents="abc")
     return path
 
 

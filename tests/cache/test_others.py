@@ -13,7 +13,8 @@ import pytest
 from bemerc.cache import (
     Choice,
     Features,
-    Others,
+    Head,
+    Rows,
     TrackSpan,
     id_of_other,
     open_cache,
@@ -39,18 +40,15 @@ def targets() -> Iterator[tuple[str, Features, float, Any]]:
         yield id_, rows(seed, 10), 0.4, np.full((10, 5, 3), float(seed + 1), np.float32) * np.arange(3)
 
 
-def everybody() -> Others:
+def everybody() -> Rows:
     listed = [(id_of_other(id_, name), n) for n, (id_, name) in enumerate((("a", "1"), ("a", "2"), ("a b", "1")))]
     points = np.ones((5, 5, 3), np.float32) * np.arange(3)
     clips = [(id_, rows(50 + n, 5), 0.4, points) for id_, n in listed]
-    return Others(clips, {"b#Ann": "The file is empty."}, choices={listed[0][0]: CHOICE})
+    return Rows(clips, {"b#Ann": "The file is empty."}, choices={listed[0][0]: CHOICE})
 
 
-def write(path: Path, others: Others | None) -> Path:
-    write_cache(
-        path, modality="face", columns=COLUMNS, rate="clip", extractor="mesh/1", params={}, clips=targets(), failures={},
-        others=others,
-    )  # fmt: skip
+def write(path: Path, others: Rows | None) -> Path:
+    write_cache(path, Head("face", COLUMNS, "clip", "mesh/1", {}), Rows(targets()), others=others)  # fmt: skip
     return path
 
 

@@ -17,7 +17,8 @@ from bemerc.cache import (
     Choice,
     Features,
     FrameCache,
-    Others,
+    Head,
+    Rows,
     clips_per_part,
     id_of_other,
     open_cache,
@@ -54,12 +55,7 @@ def write(path: Path, numbers: list[int], contents: str) -> None:
         for n in measured:
             yield id_of_other(IDS[n], "1"), rows(n)[1], 1.0, None
 
-    write_cache(
-        path, modality="face", columns=COLUMNS, rate="clip", extractor="mesh/1", params={"a": 1},
-        clips=map(rows, measured), failures=failed, notes={IDS[n]: "Dark." for n in measured if n == 2},
-        sources={IDS[n]: f"{n:064x}" for n in numbers}, choices={IDS[n]: CHOICE for n in measured if n % 2},
-        others=Others(others()), contents=contents,
-    )  # fmt: skip
+    write_cache(path, Head("face", COLUMNS, "clip", "mesh/1", {"a": 1}), Rows(map(rows, measured), failed, notes={IDS[n]: "Dark." for n in measured if n == 2}, sources={IDS[n]: f"{n:064x}" for n in numbers}, choices={IDS[n]: CHOICE for n in measured if n % 2}), others=Rows(others()), contents=contents)  # fmt: skip
 
 
 @pytest.fixture

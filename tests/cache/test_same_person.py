@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bemerc.behavior.describe.run import read_clip
-from bemerc.cache import Choice, Features, TrackSpan, open_cache, same_person, write_cache
+from bemerc.cache import Choice, Features, Head, Rows, TrackSpan, open_cache, same_person, write_cache
 from bemerc.cache.same_person import is_other_person
 
 
@@ -40,10 +40,7 @@ def test_a_body_that_is_all_anothers_is_no_absent_body(tmp_path: Path, x: list[f
     files = {}
     for kind, rows, choices in (("face", face([0.2] * 8), {"a": choice}), ("pose", pose(x), {})):
         files[kind] = tmp_path / f"{kind}.h5"
-        write_cache(
-            files[kind], modality=kind, columns=rows.columns, rate="clip", extractor="x/1", params={},  # type: ignore[arg-type]
-            clips=[("a", rows, 0.32, None)], failures={}, choices=choices,
-        )  # fmt: skip
+        write_cache(files[kind], Head(kind, rows.columns, "clip", "x/1", {}), Rows([("a", rows, 0.32, None)], choices=choices))  # fmt: skip
     with open_cache(files["face"]) as faces, open_cache(files["pose"]) as bodies:
         clip, reasons = read_clip({"face": faces, "pose": bodies}, "a")
     others = bool(np.isfinite(x).any()) and not left

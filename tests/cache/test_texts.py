@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bemerc.cache import Choice, Features, TrackSpan, guard, open_cache, split_other, write_cache
+from bemerc.cache import Choice, Features, Head, Rows, TrackSpan, guard, open_cache, split_other, write_cache
 from bemerc.cache.texts import SpooledTexts, Texts, TextTable
 
 ROWS = 16
@@ -16,7 +17,7 @@ NOBODY = Features(np.zeros((ROWS, 1), np.float32), np.arange(ROWS) / 25, ("x",))
 TEXTS = {"a": "eins", "b": "", "c": "drüben"}
 
 
-def write(path: Path, count: int, notes: dict[str, str], choices: SpooledTexts | None = None) -> Path:
+def write(path: Path, count: int, notes: Mapping[str, str], choices: SpooledTexts | None = None) -> Path:
     chosen = Choice("speaking", "alone", 1, 0.5, False, (TrackSpan(0, ROWS, 0, 0.5, 1),)).as_json()
 
     def clips():  # type: ignore[no-untyped-def]
@@ -25,8 +26,8 @@ def write(path: Path, count: int, notes: dict[str, str], choices: SpooledTexts |
                 choices.add(f"{i:06d}", chosen)
             yield f"{i:06d}", NOBODY, 1.0, None
 
-    about = {"modality": "face", "columns": ("x",), "rate": 25.0, "extractor": "made/1", "params": {}, "failures": {}}
-    write_cache(path, clips=clips(), notes=notes, choices=choices, **about)  # type: ignore[arg-type]
+    rows = Rows(clips(), notes=notes, choices={} if choices is None else choices)
+    write_cache(path, Head("face", ("x",), 25.0, "made/1", {}), rows)
     return path
 
 

@@ -11,7 +11,7 @@ from bemerc.behavior.describe import phrases, rules
 from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import read_descriptions
 from bemerc.behavior.tokens import file as tokens
-from bemerc.cache import Features, write_cache
+from bemerc.cache import Features, Head, Rows, write_cache
 from bemerc.corpus.manifest import MODALITIES, SPLITS, Manifest, Modality, Utterance
 
 UNITS = tuple(item.column for item in phrases.UNITS)
@@ -63,13 +63,8 @@ def caches(folder: Path, manifest: Manifest, poisoned: bool) -> dict[Modality, P
         path = folder / f"{modality}.h5"
         write_cache(
             path,
-            modality=modality,
-            columns=COLUMNS[modality],
-            rate="clip" if modality == "face" else RATE_HZ[modality],
-            extractor="made",
-            params={},
-            clips=clips,
-            failures={},
+            Head(modality, COLUMNS[modality], "clip" if modality == "face" else RATE_HZ[modality], "made", {}),
+            Rows(clips),
         )
         paths[modality] = path
     return paths

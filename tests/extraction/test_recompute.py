@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Features, PackedLandmarks, open_cache, pack_landmarks, write_cache
+from bemerc.cache import Features, Head, PackedLandmarks, Rows, open_cache, pack_landmarks, write_cache
 from bemerc.core.errors import CacheError
 from bemerc.extraction import recompute
 from bemerc.extraction.face import extractor
@@ -41,14 +41,7 @@ def face_cache(path: Path, *, landmarks: bool = True, off: float = 0.0) -> Path:
         values[:, NAMES.index("AU12_r")] += off if id_ == "a" else 0
         clips.append((id_, Features(values, np.arange(frames) / 25, NAMES), frames / 25, packed if landmarks else None))
     write_cache(
-        path,
-        modality="face",
-        columns=NAMES,
-        rate="clip",
-        extractor=extractor.VERSION,
-        params={"faces": 1},
-        clips=clips,
-        failures={"d": "The clip is empty."},
+        path, Head("face", NAMES, "clip", extractor.VERSION, {"faces": 1}), Rows(clips, {"d": "The clip is empty."})
     )
     return path
 

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Features, open_cache, write_cache
+from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.core import atomic
 from bemerc.core.errors import BemercError, CacheError, CorpusError, MachineError, MediaError
 from bemerc.extraction import extractor_pool, recompute, video_pass, worker_pool
@@ -437,9 +437,8 @@ def test_what_extract_did_not_make_is_never_replaced(tmp_path: Path, kind: str) 
         path.write_bytes(b"my notes" if kind == "text" else b"\x89HDF\r\n\x1a\n" + bytes(50))
     else:
         features = Features(np.zeros((1, 1), np.float32), np.zeros(1), ("AU12_r",))
-        about = {"modality": "face", "columns": ("AU12_r",), "rate": "clip", "extractor": "openface-import/1"}
-        rows = [("a", features, 1.0, None)]
-        write_cache(path, **about, params={"imported": True}, clips=rows, failures={})  # type: ignore[arg-type]
+        head = Head("face", ("AU12_r",), "clip", "openface-import/1", {"imported": True})
+        write_cache(path, head, Rows([("a", features, 1.0, None)]))
         if kind != "imported":
             with h5py.File(path, "r+") as file:
                 file.attrs["schema_version"] = 99

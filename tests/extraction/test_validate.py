@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Choice, Features, TrackSpan, open_cache, same_person, write_cache
+from bemerc.cache import Choice, Features, Head, Rows, TrackSpan, open_cache, same_person, write_cache
 from bemerc.cache.guard import DamagedCacheError
 from bemerc.corpus.readers import folder
 from bemerc.extraction.jobs import extractor_spec, jobs_from_manifest
@@ -27,7 +28,9 @@ from tests.errors import raises
 COLUMNS = ("AU12_r", "pose_yaw_deg", "quality")
 
 
-def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True, **changes: Any) -> Path:
+def cache_of(
+    path: Path, rate: Any = "clip", landmarks: bool = True, params: Any = None, contents: str = "", **changes: Any
+) -> Path:
     """Three utterances of 50 rows, one that failed; at 25 rows per second."""
     generator = np.random.default_rng(3)
     rows = []
@@ -37,17 +40,9 @@ def cache_of(path: Path, rate: float | str = "clip", landmarks: bool = True, **c
         points = generator.uniform(0, 90, (50, 6, 3)).astype(np.float32)
         points[10:13] = np.nan
         rows.append((name, Features(values, np.arange(50) / 25, COLUMNS), 2.0, points if landmarks else None))
-    arguments: dict[str, Any] = {
-        "modality": "face",
-        "columns": COLUMNS,
-        "rate": rate,
-        "extractor": "mesh/1",
-        "params": {},
-        "clips": rows,
-        "failures": {"broken": "It is empty."},
-        "sources": {name: "0" * 64 for name in ("a", "b", "größe")},
-    }
-    write_cache(path, **(arguments | changes))
+    all_rows = Rows(rows, {"broken": "It is empty."}, sources={name: "0" * 64 for name in ("a", "b", "größe")})
+    head = Head("face", COLUMNS, rate, "mesh/1", params or {})
+    write_cache(path, head, replace(all_rows, **changes), contents=contents)
     return path
 
 
@@ -69,14 +64,8 @@ def test_an_uncertain_choice_is_a_warning(tmp_path: Path) -> None:
     }
     write_cache(
         tmp_path / "face.h5",
-        modality="face",
-        columns=COLUMNS,
-        rate="clip",
-        extractor="mesh/1",
-        params={},
-        clips=[(id_, plain, 2.0, None) for id_ in choices],
-        failures={},
-        choices=choices,
+        Head("face", COLUMNS, "clip", "mesh/1", {}),
+        Rows([(id_, plain, 2.0, None) for id_ in choices], choices=choices),
     )
     with open_cache(tmp_path / "face.h5") as cache:
         assert cache.choices == choices
@@ -97,17 +86,9 @@ def test_a_body_that_is_not_below_the_chosen_face_is_a_warning(tmp_path: Path) -
     face = Features(np.tile(np.float32([0.25, 0.4, 0.3]), (20, 1)), stamps, ("face_x", "face_y", "face_size"))
     for name, nose in (("face", None), ("pose", (0.26, 0.42)), ("other", (0.75, 0.4))):
         body = Features(np.tile(np.float32(nose or (0, 0)), (20, 1)), stamps, ("nose_x", "nose_y"))
-        write_cache(
-            tmp_path / f"{name}.h5",
-            modality="pose" if nose else "face",
-            columns=body.columns if nose else face.columns,
-            rate="clip",
-            extractor="x/1",
-            params={},
-            clips=[("a", body if nose else face, 2.0, None)],
-            failures={},
-            choices=None if nose else {"a": chosen},
-        )
+        kind, features, choices = ("pose", body, {}) if nose else ("face", face, {"a": chosen})
+        rows = Rows([("a", features, 2.0, None)], choices=choices)
+        write_cache(tmp_path / f"{name}.h5", Head(kind, features.columns, "clip", "x/1", {}), rows)
     with open_cache(tmp_path / "face.h5") as faces:
         for name, kinds in (("pose", []), ("other", ["body"])):
             with open_cache(tmp_path / f"{name}.h5") as bodies:

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bemerc.cache import Features, open_cache, write_cache
+from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.cli.main import app
 from bemerc.core.errors import CacheError, CorpusError
 from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
@@ -71,13 +71,8 @@ def face_cache(path: Path, ids: Sequence[str] = ("a", "d/größe"), **changes: A
         values[:, 0] = np.linspace(0, 3, 30)
         values[2] = values[7, 3] = np.nan
         rows.append((id_, Features(values, np.arange(30) / 25, columns), 1.2, None))
-    given: dict[str, Any] = {
-        "modality": "face",
-        "rate": "clip",
-        "failures": {"e": "It is empty."},
-        "extractor": "mesh/1",
-    }
-    write_cache(path, columns=columns, params={}, clips=rows, **(given | changes))
+    given = Rows(rows, {"e": "It is empty."})
+    write_cache(path, Head("face", columns, "clip", "mesh/1", {}), replace(given, **changes))
     return path
 
 
@@ -379,16 +374,7 @@ def test_mertools_there_and_back(tmp_path: Path) -> None:
 def test_our_own_arrays_bring_their_rate(tmp_path: Path) -> None:
     columns = ("lean_deg", "movement")
     rows = Features(np.ones((6, 2), np.float32), np.arange(6) / 8.0, columns)
-    write_cache(
-        tmp_path / "pose.h5",
-        modality="pose",
-        columns=columns,
-        rate=8.0,
-        extractor="x/1",
-        params={},
-        clips=[("a", rows, 0.75, None)],
-        failures={},
-    )
+    write_cache(tmp_path / "pose.h5", Head("pose", columns, 8.0, "x/1", {}), Rows([("a", rows, 0.75, None)]))
     with open_cache(tmp_path / "pose.h5") as cache:
         to_npy(cache, tmp_path / "npy")
     made = from_mertools(tmp_path / "npy", tmp_path / "out", None, "pose", None)
@@ -496,14 +482,7 @@ def test_names_of_columns_are_quoted_and_run_as_no_formula(tmp_path: Path) -> No
     columns = ('=HYPERLINK("http://x")', "a,b\nx", "@SUM(1)", "AU01_r")
     features = Features(np.ones((2, 4), np.float32), np.arange(2) / 25, columns)
     write_cache(
-        tmp_path / "pose.h5",
-        modality="pose",
-        columns=columns,
-        rate="clip",
-        extractor="x\x1b[2J",
-        params={},
-        clips=[("a", features, 0.08, None)],
-        failures={},
+        tmp_path / "pose.h5", Head("pose", columns, "clip", "x\x1b[2J", {}), Rows([("a", features, 0.08, None)])
     )
     with open_cache(tmp_path / "pose.h5") as cache:
         to_csv(cache, tmp_path / "csv")

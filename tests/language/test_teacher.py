@@ -20,7 +20,7 @@ from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from bemerc.behavior.describe.description import Description, read_descriptions
-from bemerc.cache import Features, write_cache
+from bemerc.cache import Features, Head, Rows, write_cache
 from bemerc.cli.main import app
 from bemerc.core.errors import MediaError
 from bemerc.corpus.manifest import Dialogue, Manifest, Utterance, write_manifest
@@ -267,16 +267,7 @@ def measured(folder: Path, of: Manifest) -> Path:
             for u in of.utterances
         ]
         file = folder / f"{modality}.h5"
-        write_cache(
-            file,
-            modality=modality,
-            columns=names,
-            rate=25.0,
-            extractor="test 1",
-            params={},
-            clips=clips,
-            failures={},
-        )
+        write_cache(file, Head(modality, names, 25.0, "test 1", {}), Rows(clips))
     return folder
 
 

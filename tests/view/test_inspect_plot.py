@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bemerc.cache import Features, write_cache
+from bemerc.cache import Features, Head, Rows, write_cache
 from bemerc.core.errors import CacheError
 from bemerc.corpus.manifest import write_manifest
 from bemerc.corpus.readers import recording
@@ -46,14 +46,7 @@ def test_hands_are_drawn_where_they_were_measured(tmp_path: Path) -> None:
 
 def test_where_there_is_nothing_to_draw_the_reason_is_given_once(tmp_path: Path) -> None:
     write_cache(
-        tmp_path / "pose.h5",
-        modality="pose",
-        columns=COLUMNS,
-        rate=8.0,
-        extractor="x/1",
-        params={},
-        clips=[],
-        failures={"a": "The clip is empty (0 bytes)."},
+        tmp_path / "pose.h5", Head("pose", COLUMNS, 8.0, "x/1", {}), Rows([], {"a": "The clip is empty (0 bytes)."})
     )
     with pytest.raises(CacheError, match=r"^Of 'a' there is nothing to draw\. Pose: The clip is empty \(0 bytes\)\.$"):
         inspect_plot.save("a", {"pose": tmp_path / "pose.h5"}, tmp_path / "a.png")
@@ -72,16 +65,7 @@ def cue(tmp_path: Path) -> Path:
         values = np.zeros((20, 2), np.float32)
         values[10] = 3.0
         rows.append((id_, Features(values, np.arange(20) / 25, columns), 0.9, None))
-    write_cache(
-        tmp_path / "features" / "face.h5",
-        modality="face",
-        columns=columns,
-        rate="clip",
-        extractor="x/1",
-        params={},
-        clips=rows,
-        failures={},
-    )
+    write_cache(tmp_path / "features" / "face.h5", Head("face", columns, "clip", "x/1", {}), Rows(rows))
     return tmp_path / "features" / "face.h5"
 
 
@@ -110,14 +94,7 @@ def test_ids_and_columns_of_strangers_are_drawn_or_named(tmp_path: Path) -> None
             for id_ in ids
         ]
         write_cache(
-            tmp_path / f"{kind}.h5",
-            modality=kind,  # type: ignore[arg-type]
-            columns=columns,
-            rate="clip",
-            extractor="x/1",
-            params={},
-            clips=sorted(rows, key=lambda row: row[0]),
-            failures={},
+            tmp_path / f"{kind}.h5", Head(kind, columns, "clip", "x/1", {}), Rows(sorted(rows, key=lambda row: row[0]))
         )
     for id_ in ids:
         answer = bemerc("inspect", tmp_path / "face.h5", id_, cwd=tmp_path)

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, TrackSpan, open_cache, pack_landmarks, write_cache
+from bemerc.cache import Choice, Features, Head, Rows, TrackSpan, open_cache, pack_landmarks, write_cache
 from bemerc.core.errors import BemercError
 from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
@@ -97,9 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = (EVIL, "\u4f60\u597d", "\u0645\u0631\u062d\u0628\u0627 world")[n]
         start, end = float(cuts_s[n]), float(cuts_s[n + 1])
         utterances.append(Utterance(id_, "d", n, NAMES[n], text, "joy", "test", clip.name, start, end))
-    write_cache(
-        folder / "face.h5", modality="face", columns=names, rate="clip", extractor="x/1", params={}, clips=rows, failures={}
-    )  # fmt: skip
+    write_cache(folder / "face.h5", Head("face", names, "clip", "x/1", {}), Rows(rows))  # fmt: skip
     write_manifest(folder / "manifest.jsonl", utterances, ("joy", "anger"), ("sample",))
     lines, evidence = [], []
     for n, id_ in enumerate(all_ids):
@@ -286,10 +284,7 @@ def test_a_dialogue_without_a_body_keeps_the_margins_of_its_charts(browser: Any,
     columns = ("lean_deg", "movement")
     with open_cache(world / "face.h5") as faces:
         rows = [(i, Features(np.full((9, 2), np.nan, np.float32), np.arange(9) / 9, columns), 1.0, None) for i in faces]
-    write_cache(
-        tmp_path / "pose.h5", modality="pose", columns=columns, rate="clip", extractor="x/1", params={}, clips=rows,
-        failures={},
-    )  # fmt: skip
+    write_cache(tmp_path / "pose.h5", Head("pose", columns, "clip", "x/1", {}), Rows(rows))  # fmt: skip
     for name in ("face.h5", "manifest.jsonl"):
         shutil.copy(world / name, tmp_path / name)
     opened = Opened(browser, made(tmp_path, "empty", "--no-faces"))
@@ -368,10 +363,7 @@ def test_what_is_not_there_is_said(world: Path) -> None:
     answer = bemerc("view", world, "--dialogue", "nobody", "--out", world / "x.html")
     assert (answer.returncode, "Traceback" in answer.stderr) == (1, False)
     with open_cache(world / "face.h5") as cache:
-        write_cache(
-            world / "long" / "face.h5", modality="face", columns=cache.columns, rate="clip", extractor="x/1", params={},
-            clips=[(id_, cache[id_], 9000.0, None) for id_ in cache.ids], failures={},
-        )  # fmt: skip
+        write_cache(world / "long" / "face.h5", Head("face", cache.columns, "clip", "x/1", {}), Rows([(id_, cache[id_], 9000.0, None) for id_ in cache.ids]))  # fmt: skip
     answer = bemerc("view", world / "long", "--out", world / "x.html")
     assert (answer.returncode, "--dialogue" in answer.stderr) == (1, True)  # seven hours
     assert not (world / "x.html").exists()
@@ -429,10 +421,7 @@ def test_a_broken_clip_costs_its_own_part_of_the_video(world: Path, tmp_path: Pa
     (tmp_path / "d/a.mp4").write_bytes(b"no clip")
     columns = ("face_x", "face_y", "face_size")
     face = Features(np.full((5, 3), 0.5, np.float32), np.arange(5) / 10, columns)
-    write_cache(
-        tmp_path / "face.h5", modality="face", columns=columns, rate="clip", extractor="x/1", params={},
-        clips=[(id_, face, 0.5, None) for id_ in ("d/a", "d/b")], failures={},
-    )  # fmt: skip
+    write_cache(tmp_path / "face.h5", Head("face", columns, "clip", "x/1", {}), Rows([(id_, face, 0.5, None) for id_ in ("d/a", "d/b")]))  # fmt: skip
     answer = bemerc("view", tmp_path, "--video-dir", tmp_path, "--video", tmp_path / "out.mp4")
     assert answer.returncode == 0, answer.stderr
     assert "a.mp4" in answer.stderr
@@ -455,11 +444,7 @@ def test_a_lone_face_that_may_not_be_the_speakers_is_told_of(browser: Any, world
     with open_cache(world / "face.h5") as cache:
         ids = list(cache.ids)
         choice = Choice("speaking", "alone", 1, 0.2, True, (TrackSpan(0, 3, 0, 0.2, 1),))
-        write_cache(
-            tmp_path / "face.h5", modality="face", columns=cache.columns, rate="clip", extractor="x/1", params={},
-            clips=[(id_, cache[id_], cache.duration_s(id_), None) for id_ in ids], failures={},
-            choices=dict.fromkeys(ids, choice),
-        )  # fmt: skip
+        write_cache(tmp_path / "face.h5", Head("face", cache.columns, "clip", "x/1", {}), Rows([(id_, cache[id_], cache.duration_s(id_), None) for id_ in ids], choices=dict.fromkeys(ids, choice)))  # fmt: skip
     opened = Opened(browser, made(tmp_path, "doubt", "--no-faces"))
     assert "score 0.20, which leaves it uncertain" in opened.page.inner_text("#turn")
 
@@ -471,10 +456,7 @@ def test_a_clip_that_browsers_do_not_play_is_converted(browser: Any, world: Path
     columns = ("face_x", "face_y", "face_size")
     values = np.full((len(stamps), 3), 0.5, np.float32)
     rows = [("d", Features(values, stamps, columns), float(stamps[-1]) + 0.04, None)]
-    write_cache(
-        tmp_path / "features" / "face.h5", modality="face", columns=columns, rate="clip", extractor="x/1", params={},
-        clips=rows, failures={},
-    )  # fmt: skip
+    write_cache(tmp_path / "features" / "face.h5", Head("face", columns, "clip", "x/1", {}), Rows(rows))  # fmt: skip
     answer = bemerc("view", tmp_path / "features", "--video-dir", tmp_path / "d.avi", "--out", tmp_path / "page.html")
     assert answer.returncode == 0, answer.stderr
     assert [file.suffix for file in (tmp_path / "page_videos").iterdir()] == [".mp4"]
