@@ -107,7 +107,23 @@ def test_a_name_that_nobody_has_is_refused_while_a_speaker_has_no_row(call: Path
     )
     reading = read(call, "call,Ann,left,,,\ncall,Ben,right,,,\ncall,Zoe,0 0 0.5 0.5,,,\n")
     assert "listener" in reading.findings[0].reason  # everybody who speaks has a row: Zoe listens
+    assert not reading.findings[0].needs_you
     assert [name for name, _ in reading.utterances[0].listeners or ()] == ["Ben", "Zoe"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "near"),
+    [
+        ("call,Ben,right,,,4\ncall,Bne,left,,4,\n", "Ben"),  # that row was Ben's from 4 s on
+        ("call,Ben,right,,,\ncall,ANN,0 0 0.5 0.5,,,\n", "Ann"),
+        ("call,Ben,right,,,\ncall,Jen,0 0 0.5 0.5,,,\n", ""),  # Ben has his row then: Jen is somebody else
+    ],
+)
+def test_a_listener_who_may_be_a_speaker_is_a_warning(call: Path, rows: str, near: str) -> None:
+    (finding,) = read(call, "call,Ann,left,,,\n" + rows).findings
+    assert (finding.kind, finding.needs_you) == ("participants", bool(near))
+    assert ("did you mean" in finding.reason) == bool(near)
+    assert f"; did you mean '{near}'? Its speakers are Ann, Ben." in finding.reason or not near
 
 
 def test_who_has_no_row_is_named_once(call: Path) -> None:

@@ -63,6 +63,10 @@ class Appearance:
     start_s: float
     end_s: float
 
+    def coincides(self, other: Appearance) -> bool:
+        """Whether there is a moment at which both hold."""
+        return min(self.end_s, other.end_s) > max(self.start_s, other.start_s)
+
     def overlap_s(self, u: Utterance) -> float:
         """How much of an utterance lies in it; negative: how far it is away."""
         return min(self.end_s, inf if u.end_s is None else u.end_s) - max(self.start_s, u.start_s or 0.0)
@@ -96,7 +100,8 @@ class Participants:
         return tuple(result), [*findings.values()]
 
     def _of_silent(self, utterances: Sequence[Utterance]) -> dict[str, Finding]:
-        """Findings on rows of people who say nothing, by their ids; CorpusError where one of them may be misspelt."""
+        """Findings on rows of people who say nothing, by their ids; CorpusError where one of them may be that of a
+        speaker who has none."""
         speakers, unplaced = dict[Path, dict[str, None]](), dict[Path, dict[str, None]]()
         for u in utterances:
             clip = Path(u.clip or "")
@@ -116,11 +121,25 @@ class Participants:
                         f"{nearest(one.speaker, unplaced[clip])} Its speakers are {listed(names)}; without a row: "
                         f"{listed(unplaced[clip])}."
                     )
-                reason = f"In {where} nobody called '{who}' speaks: their row is that of a listener."
+                near = nearest(one.speaker, self._namesakes(one, names))
+                end = "If so, correct the row; as it is, it" if near != "." else "So it"
+                reason = (
+                    f"Line {one.line} of {printable(one.table)}: in {where} nobody called '{who}' speaks{near} Its "
+                    f"speakers are {listed(names)}. {end} is the row of a listener."
+                )
                 id_ = f"{clip.as_posix()}: {who}"
-                findings[id_] = Finding("participants", id_, reason, "keeps, repaired")
+                finding = Finding("participants", id_, reason, "keeps, repaired", needs_you=near != ".")
+                if finding.needs_you or id_ not in findings:
+                    findings[id_] = finding
         stop_at(faults, _AGAIN)
         return findings
+
+    def _namesakes(self, one: Appearance, speakers: Iterable[str]) -> list[str]:
+        """The speakers whose row a row of somebody else may be, misspelt: those who have no other at its time, and those
+        of the same letters."""
+        rows = self.appearances[one.recording]
+        at_its_time = {other.speaker for other in rows if other.coincides(one)}
+        return [name for name in speakers if name not in at_its_time or name.casefold() == one.speaker.casefold()]
 
 
 def _of(speaker: str, appearances: Sequence[Appearance], u: Utterance) -> Appearance | None:
@@ -189,7 +208,7 @@ def _rows(path: Path, clips: Sequence[Path], header: ReadHeader) -> list[Appeara
         faults.append(f"{where}: it has no row. Add one for every person in a recording, or remove the table.")
     appearances = [one for one in rows if one is not None]
     for a, b in combinations(appearances, 2):
-        if (a.recording, a.speaker) == (b.recording, b.speaker) and min(a.end_s, b.end_s) > max(a.start_s, b.start_s):
+        if (a.recording, a.speaker) == (b.recording, b.speaker) and a.coincides(b):
             times = "give each row its start_s and end_s"
             faults.append(
                 f"{where}, line {b.line}: line {a.line} has {printable(a.speaker)} at the same time; {times}."
