@@ -152,11 +152,11 @@ def _clips_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Man
 def corpus_of(path: Path, manifest: Path | None, video_dir: Path | None) -> "Manifest | None":
     """The utterances of a folder of clips, of a manifest, or of the manifest.jsonl above the caches; else None."""
     from bemerc.corpus.manifest import read_manifest
-    from bemerc.corpus.readers import recording
+    from bemerc.pipeline import clip_settings
 
-    if video_dir is not None:
-        return recording.read_dir(video_dir).manifest(video_dir)
     folder = path if path.is_dir() else path.parent
+    if video_dir is not None:
+        return clip_settings.read_clips(video_dir, folder)
     above = (up / "manifest.jsonl" for up in (folder, folder.absolute().parent))
     manifest = manifest or next((file for file in above if file.is_file()), None)
     return None if manifest is None else read_manifest(manifest)

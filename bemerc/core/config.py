@@ -49,9 +49,16 @@ class Document(dict[str, Any]):
         super().__init__(sections)
         self.path = path
         self.unread: set[str] = set()  # sections with settings of the command line that nobody has loaded yet
+        self.settings: tuple[str, ...] = ()  # of the command line, as they were given
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def set(self, settings: Sequence[str]) -> None:
+        """Put ``settings`` ("section.key=value", values as YAML) in place of its own; ConfigError as open_document."""
+        self.settings += tuple(settings)
+        for setting in settings:
+            _apply(self, setting)
 
 
 # Where settings come from: a params file, or one that was read before.
@@ -68,8 +75,7 @@ def open_document(path: str | Path | None, settings: Sequence[str] = ()) -> Docu
         document = Document({}, "the settings" if settings else "the defaults")
     else:
         document = Document(read_document("params.yaml" if path is None else path), path or "params.yaml")
-    for setting in settings:
-        _apply(document, setting)
+    document.set(settings)
     return document
 
 

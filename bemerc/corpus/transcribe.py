@@ -70,9 +70,19 @@ def run(videos: Sequence[Path], model: str, folder: Path, device: str = "auto", 
                 advance(1)
     files = {v: path for v, path in paths.items() if path is not None and path.is_file() and v not in without}
     # A transcript without words is kept, so that silence is not transcribed again, but it is no subtitle.
-    wordless = [v for v, path in files.items() if "-->" not in path.read_text(encoding="utf-8")]
+    wordless = [v for v, path in files.items() if not _has_words(path)]
     without |= dict.fromkeys(wordless, "No speech was recognised in it.")
     return Transcripts({v: path for v, path in files.items() if v not in without}, without)
+
+
+def existing(videos: Sequence[Path], model: str, folder: Path, track: Track = "auto") -> dict[Path, Path]:
+    """Recording -> its transcript by ``run``, of those that have one with words; nothing is transcribed."""
+    paths = {video: _cue_file(video, model, folder, track) for video in videos}
+    return {v: p for v, p in paths.items() if p is not None and p.is_file() and _has_words(p)}
+
+
+def _has_words(transcript: Path) -> bool:
+    return "-->" in transcript.read_text(encoding="utf-8")
 
 
 def _cue_file(video: Path, model: str, folder: Path, track: Track) -> Path | None:

@@ -52,7 +52,8 @@ def run(
     align: Path | None = None,
 ) -> ClipDescriptions:
     """Measure what is not measured yet, and describe it. See ``bemerc.api.describe``."""
-    measured = clips.measured(source, caches, out, params, workers=workers)
+    params, asr = clips.params_for(source, caches, out, params)
+    measured = clips.measured(source, caches, out, params, workers=workers, asr=asr)
     project = work_of(source, caches, out, params)
     by_rules = describe_by_rules(project, measured, model)
     file, events = project.data / variants.FILES["rules"], project.data / describer.EVENTS

@@ -66,6 +66,7 @@ def run(
     """
     loaded, model = (model, model.folder) if isinstance(model, score_labels.MercModel) else (None, model)
     metadata = read_metadata(model) if loaded is None else loaded.metadata
+    params, asr = clips.params_for(source, caches, out, params, asr)
     project = clip_descriptions.work_of(source, caches, out, params)
     scoring = project.load("predict", score_labels.Params)
     inputs = variants.of_model(metadata.params, metadata.modalities)

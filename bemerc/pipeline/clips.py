@@ -17,6 +17,7 @@ from bemerc.core.objects import Url
 from bemerc.corpus.manifest import Manifest, read_manifest
 from bemerc.corpus.readers import folder, recording
 from bemerc.corpus.reading import Reading
+from bemerc.pipeline import clip_settings
 from bemerc.pipeline.project import Project
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def extract(
         manifest, reading = _read_remote(source, asr)
     if not prepared and landmarks is None and _drops_landmarks(project):
         landmarks = False
+    if not prepared:
+        clip_settings.remember(project.cache_dir, params, asr)
     log.info("%s: %d utterances, into %s", source, len(manifest.utterances), project.cache_dir)
     # In a folder of somebody's clips a broken one is a line in the summary, not a reason to stop.
     how = {"retry_failed": retry_failed, "tolerant": not prepared}
@@ -170,6 +173,16 @@ def measured(
     if source is None:
         raise BemercError("Name a folder of clips, a clip, or with --caches a folder of caches.")
     return extract(source, out, params, workers=workers, asr=asr)
+
+
+def params_for(
+    source: Path | None, caches: Path | None, out: Path | None, params: Source, asr: str | None = None
+) -> tuple[Source, str | None]:
+    """Params and Whisper for what is made of clips beyond their measurements: those with which ``extract`` measured
+    them, where it did (see clip_settings)."""
+    if caches is not None or source is None or is_manifest(source):
+        return params, asr
+    return clip_settings.as_before(project_of(source, params, out).cache_dir, params, asr)
 
 
 def beside(caches: Path | None, source: Path | None = None) -> Path:

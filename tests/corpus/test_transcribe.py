@@ -11,9 +11,12 @@ import pytest
 import yaml
 from transformers import LlamaConfig
 
+from bemerc.core.config import Document
 from bemerc.corpus import transcribe
 from bemerc.corpus.manifest import read_manifest
 from bemerc.corpus.readers import recording
+from bemerc.pipeline import clip_descriptions, clip_settings
+from bemerc.pipeline.clips import extract
 from tests.clips import write_clip
 from tests.errors import raises
 from tests.whispers import ENDS_S, SAID, tiny_whisper
@@ -48,6 +51,15 @@ def test_a_recording_is_transcribed_once(whisper: str, tmp_path: Path, monkeypat
     write_clip(clip, 1.5)
     with pytest.raises(pytest.fail.Exception):
         transcribe.run([clip], whisper, tmp_path / "out")
+
+
+def test_what_is_made_of_clips_later_has_their_transcripts(whisper: str, tmp_path: Path) -> None:
+    clips, out, params = tmp_path / "clips", tmp_path / "out", Document({}, "the defaults")
+    write_clip(clips / "a.mp4", 1.5)
+    extract(clips, out, params, only="audio", workers=1, asr=whisper)
+    described = clip_descriptions.run(clips, out, params, workers=1)
+    assert [u.text for u in described.measured.manifest.utterances] == [SAID.strip()]
+    assert [u.text for u in clip_settings.read_clips(clips, out).utterances] == [SAID.strip()]
 
 
 def test_silence_no_track_and_a_broken_file_cost_themselves_alone(whisper: str, tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""How the clips of a folder of features were measured: ``bemerc describe`` and ``predict``, which measure what is not
+measured yet, do so as ``bemerc extract`` did. Else its caches would be made anew, of another face, say."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bemerc.core import atomic, config
+from bemerc.core.errors import BemercError, ConfigError
+from bemerc.core.jsonfile import read_json
+from bemerc.corpus import transcribe
+from bemerc.corpus.manifest import Manifest
+from bemerc.corpus.readers import recording
+from bemerc.extraction.params import AudioParams, VideoParams
+
+log = logging.getLogger(__name__)
+FILE = "settings.json"
+_SECTIONS = {"extract_video": VideoParams, "extract_audio": AudioParams}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sections of the params that say how clips are measured, and the Whisper that wrote down what is said."""
+
+    sections: Mapping[str, Mapping[str, Any]]
+    asr: str | None
+
+
+def remember(folder: Path, params: config.Source, asr: str | None) -> None:
+    """Leave in ``folder``, beside the caches, how its clips are measured. ConfigError, DiskError."""
+    sections = {name: config.to_mapping(config.load(params, name, cls)) for name, cls in _SECTIONS.items()}
+    path = folder / FILE
+    with atomic.disk(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path, json.dumps({**sections, "asr": asr}, indent=1, ensure_ascii=False) + "\n")
+
+
+def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[config.Source, str | None]:
+    """Params and Whisper as those of ``folder`` were; settings of the command line, and a Whisper that is named now,
+    come first. A params file that says otherwise is told so."""
+    if (before := _read(folder)) is None:
+        return params, asr
+    stated = config.read_document(params)
+    again = config.Document({**stated, **before.sections}, str(params))
+    if isinstance(params, config.Document):
+        again.set([one for one in params.settings if one.partition(".")[0].strip() in _SECTIONS])
+        again.settings, again.unread = params.settings, params.unread
+    if changed := list(_differences(stated, again)):
+        log.warning(
+            "%s was measured with %s, and that is kept to; `bemerc extract` measures it as %s says.",
+            folder,
+            ", ".join(changed),
+            params,
+        )
+    return again, asr or before.asr
+
+
+def read_clips(video_dir: Path, features: Path) -> Manifest:
+    """The utterances of a folder of clips, with the words that a Whisper wrote down when they were measured into
+    ``features``."""
+    before, transcripts = _read(features), dict[Path, Path]()
+    if before is not None and before.asr is not None and (folder := features / "transcripts").is_dir():
+        track = before.sections["extract_audio"]["track"]
+        transcripts = transcribe.existing(recording.without_cues(video_dir), before.asr, folder, track)
+    return recording.read_dir(video_dir, transcripts=transcripts).manifest(video_dir)
+
+
+def _read(folder: Path) -> Settings | None:
+    """None where nothing was left, or it is not of this release."""
+    try:
+        held = read_json(folder / FILE)
+        sections = {name: held[name] for name in _SECTIONS}
+        for name, cls in _SECTIONS.items():
+            config.from_mapping(sections[name], cls, str(folder / FILE))
+        return Settings(sections, held["asr"] if isinstance(held["asr"], str) else None)
+    except ConfigError as error:
+        log.warning("%s: left out. %s", folder / FILE, error)
+    except (BemercError, OSError, KeyError, TypeError, AttributeError):
+        pass
+    return None
+
+
+def _differences(stated: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
+    """ "section.key=value" of ``again`` for each value that is another one than was stated."""
+    for section in _SECTIONS:
+        yield from _unlike(stated.get(section), again[section], section)
+
+
+def _unlike(stated: Any, kept: Any, name: str) -> Iterator[str]:
+    if isinstance(stated, Mapping) and isinstance(kept, Mapping):
+        for key in stated.keys() & kept.keys():
+            yield from _unlike(stated[key], kept[key], f"{name}.{key}")
+    elif stated is not None and stated != kept and not isinstance(kept, Mapping):
+        yield f"{name}={'null' if kept is None else kept}"
