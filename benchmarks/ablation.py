@@ -1,13 +1,15 @@
 """`make ablation`: what each input, align and each source of descriptions is worth, one table against TVB.
 
     python -m benchmarks.ablation [--dialogues 60] [--seeds 3] [--rows T,TV,no_face,...] [--work build/ablation]
+    python -m benchmarks.ablation --recipe recipes/sample_smollm2.yaml --dialogues 80 --rows T,TV,no_align,rules
     python -m benchmarks.ablation --from build/ablation
 
 The rows are variants of params.yaml, trained on one synthetic corpus with several training seeds, and TVB on tokens of
 other calibrations. Every step is a stage of dvc.yaml in a work folder (benchmarks/pipeline_steps.py): a run can be
 stopped, resumed, and extended by seeds or rows; --from WORK makes the table anew from a folder's predictions. The
 table is bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over
-the rows. The same for your own corpus: docs/experiments.md.
+the rows; below them stand logistic regressions on what the variants read. --recipe trains by the settings of a file of
+recipes/, as with a pretrained model. The same for your own corpus: docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from bemerc.behavior.tokens.file import open_tokens
 from bemerc.core import atomic
-from bemerc.corpus.manifest import read_manifest
-from bemerc.evaluate import compare, evaluation
+from bemerc.core.config import load
+from bemerc.corpus.manifest import Manifest, read_manifest
+from bemerc.evaluate import baselines, compare, evaluation, results, test_set
 from bemerc.evaluate.compare import Comparison
-from bemerc.language.inputs import variants
+from bemerc.language.inputs import prompts, variants
 from benchmarks.pipeline_steps import (
     CORPUS_STEPS,
     ROOT,
@@ -60,11 +67,17 @@ TITLES = {
     "calibration_none": "tokens as measured",
 }
 DEFAULT = tuple(name for name in TITLES if name != "teacher")
+REGRESSIONS = {
+    "words": "a logistic regression on the utterance's own words",
+    "window": "a logistic regression on the words and speakers of the prompt",
+    "words + tokens": "a logistic regression on the utterance's own words and behavior tokens",
+    "window + tokens": "a logistic regression on the words and speakers of the prompt and behavior tokens",
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run and where; ``trained``: the commit and machine of the trainings."""
+    """What is run and where; ``recipe``: a file of settings; ``trained``: the commit and machine of the trainings."""
 
     dialogues: int
     seeds: int
@@ -72,11 +85,12 @@ class Plan:
     corpus_seed: int
     work: Path
     jobs: int
+    recipe: str = ""
     trained: str = ""
 
     def save(self) -> None:
         """Keep what the work folder holds, for ``load``."""
-        save_plan(self, "dialogues", "seeds", "rows", "corpus_seed", "trained")
+        save_plan(self, "dialogues", "seeds", "rows", "corpus_seed", "recipe", "trained")
 
     @classmethod
     def load(cls, work: Path) -> Plan:
@@ -99,15 +113,36 @@ class Plan:
     def variant(self, row: str) -> str:
         return BASE if row in CALIBRATIONS else row
 
+    def params(self, **changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The recipe's settings with ``changes`` on top, for ``write_params``."""
+        settings = read_recipe(self.recipe)
+        return {name: settings.get(name, {}) | changes.get(name, {}) for name in {*settings, *changes}}
+
+    @property
+    def embedded(self) -> bool:
+        """Is the model the embedded one, which is made for the run?"""
+        return "name_or_path" not in read_recipe(self.recipe).get("model", {})
+
+
+def read_recipe(path: str) -> dict[str, dict[str, Any]]:
+    """The sections of a file of recipes/ that hold something; a relative model folder is one of the project's."""
+    if not path:
+        return {}
+    sections = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    settings = {name: values for name, values in sections.items() if values}
+    if "name_or_path" in settings.get("model", {}):
+        settings["model"]["name_or_path"] = str(ROOT / settings["model"]["name_or_path"])
+    return settings
+
 
 def run_all(plan: Plan) -> None:
     """The corpus, its tokens in every calibration, then one chain of trainings per seed and kind."""
     plan.save()
     kinds = {plan.run(0, row).name for row in plan.rows}
     modes = [CALIBRATIONS[row] for row in plan.rows if row in CALIBRATIONS]
-    extra = plan.seeds * (2 * len(kinds) + 2 * len(plan.rows) + ("crossfit" in plan.rows))
+    extra = plan.seeds * ((1 + plan.embedded) * len(kinds) + 2 * len(plan.rows) + ("crossfit" in plan.rows))
     steps = Steps(len(CORPUS_STEPS) + len(modes) + extra, max(1, (os.cpu_count() or 1) // plan.jobs))
-    write_params(plan.corpus, {"sample": {"seed": plan.corpus_seed, "dialogues": plan.dialogues}})
+    write_params(plan.corpus, plan.params(sample={"seed": plan.corpus_seed, "dialogues": plan.dialogues}))
     state = ""
     for stage in CORPUS_STEPS:
         state = steps.run(plan.corpus, state, stage)
@@ -124,21 +159,21 @@ def run_all(plan: Plan) -> None:
 def recalibrate(plan: Plan, steps: Steps, mode: str, state: str) -> str:
     """The corpus's caches as tokens of another calibration, in a folder beside it."""
     folder = plan.calibrated(mode)
-    write_params(folder, {"tokens": {"calibration": mode}})
+    write_params(folder, plan.params(tokens={"calibration": mode}))
     mirror(folder / "data", plan.corpus / "data", without="tokens.h5")
     return steps.run(folder, state, "tokens")
 
 
 def train(plan: Plan, steps: Steps, seed: int, rows: Sequence[str], state: str) -> None:
-    """Backbone and align once, then every row."""
+    """Backbone (if it is the embedded one) and align once, then every row."""
     folder = plan.run(seed, rows[0])
-    changes = {section: {"seed": seed} for section in SEEDED}
+    changes: dict[str, dict[str, Any]] = {section: {"seed": seed} for section in SEEDED}
     source = plan.corpus / "data"
     if rows[0] in CALIBRATIONS:
         source = plan.calibrated(CALIBRATIONS[rows[0]]) / "data"
-    write_params(folder, {**changes, "crossfit": {"folds": 2 if rows == ["crossfit"] else 0}})
+    write_params(folder, plan.params(**changes, crossfit={"folds": 2 if rows == ["crossfit"] else 0}))
     mirror(folder / "data", source, without="crossfit.jsonl")
-    for stage in ("backbone", "align", "crossfit"):
+    for stage in ("backbone",) * plan.embedded + ("align", "crossfit"):
         if stage == "crossfit" and rows != ["crossfit"]:
             (folder / "data" / "crossfit.jsonl").touch()
         else:
@@ -149,7 +184,7 @@ def train(plan: Plan, steps: Steps, seed: int, rows: Sequence[str], state: str) 
 
 
 def judge(plan: Plan) -> Comparison:
-    """Every row against TVB on the corpus's test split."""
+    """Every row and the regressions against TVB on the corpus's test split."""
     manifest = read_manifest(plan.corpus / "data" / "manifest.jsonl")
     runs = []
     for row in plan.rows:
@@ -157,21 +192,34 @@ def judge(plan: Plan) -> Comparison:
             plan.run(s, row) / "results" / "predictions" / f"{plan.variant(row)}.jsonl" for s in range(plan.seeds)
         ]
         runs.append(compare.Run(row, tuple(compare.answers(manifest, place) for place in places)))
+    runs += [compare.Run(f"regression: {name}", (answers,)) for name, answers in regressions(plan, manifest).items()]
     return compare.compare(manifest, runs, evaluation.Params())
+
+
+def regressions(plan: Plan, manifest: Manifest) -> dict[str, test_set.Answers]:
+    """The test answers of the logistic regressions; they have no training seed."""
+    shown = load(plan.corpus / "params.yaml", "prompt", prompts.Params)
+    found = {}
+    with open_tokens(plan.corpus / "data" / "tokens.h5") as source:
+        for name in REGRESSIONS:
+            fit = baselines.regress(manifest, baselines.options(manifest, source, baselines.INPUTS[name], shown))
+            found[name] = test_set.answers(manifest, results.as_predictions(manifest, fit.scores), name=name)
+    return found
 
 
 def document(plan: Plan, comparison: Comparison, command: str) -> str:
     """docs/ablation.md."""
     return "\n".join(
         [
-            "# Ablation: what each part is worth on the sample",
+            f"# Ablation: what each part is worth on the sample{'' if plan.embedded else ', with a pretrained model'}",
             "",
             f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training "
             f"seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
-            "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and a "
-            "language model of about a",
-            "million weights. The table shows that every variant can be trained and evaluated, and what carries "
-            "signal **here**; how the",
+            "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and "
+            + ("a language model of about a" if plan.embedded else "the pretrained"),
+            ("million weights." if plan.embedded else f"model of [{plan.recipe}](../{plan.recipe}).")
+            + " The table shows that every variant can be trained and evaluated, and what carries signal **here**; "
+            "how the",
             "parts rank on MELD or IEMOCAP does not follow from it. The same table on your own corpus: "
             "[experiments.md](experiments.md).",
             "",
@@ -180,6 +228,7 @@ def document(plan: Plan, comparison: Comparison, command: str) -> str:
             "| row | what it is |",
             "| --- | --- |",
             *[f"| {row} | {TITLES.get(row, 'a variant of params.yaml')} |" for row in plan.rows],
+            *[f"| regression: {name} | {what} |" for name, what in REGRESSIONS.items()],
             "",
         ]
     )
@@ -191,6 +240,9 @@ def main() -> None:
         "--dialogues", type=int, default=60, help="dialogues of the synthetic corpus; a quarter is test"
     )
     parser.add_argument("--seeds", type=int, default=3, help="training seeds")
+    parser.add_argument(
+        "--recipe", default="", help="a file of recipes/ whose settings are used, as recipes/sample_smollm2.yaml"
+    )
     parser.add_argument("--corpus-seed", type=int, default=310, help="seed of the synthetic corpus")
     parser.add_argument(
         "--rows",
@@ -209,7 +261,7 @@ def main() -> None:
         plan = Plan.load(given.done.resolve())
     else:
         rows, work = asked_rows(given.rows), given.work.resolve()
-        plan = Plan(given.dialogues, given.seeds, rows, given.corpus_seed, work, given.jobs, where())
+        plan = Plan(given.dialogues, given.seeds, rows, given.corpus_seed, work, given.jobs, given.recipe, where())
         run_all(plan)
     text = document(plan, judge(plan), " ".join(["python -m benchmarks.ablation", *sys.argv[1:]]))
     atomic.write_text(given.out, text, atomic.PUBLIC)
