@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from bemerc.corpus.manifest import write_manifest
+from bemerc.corpus.manifest import Modality, write_manifest
 from bemerc.language.predict.records import write_predictions
 from benchmarks import ablation, pipeline_steps
-from tests.evaluate.test_baselines import corpus
+from tests.evaluate.test_baselines import corpus, token_file
 from tests.evaluate.test_report import predictions
 
 ROWS = ("TVB", "TV", "no_face", "crossfit", "calibration_none")
@@ -32,6 +33,9 @@ class Called:
             write_manifest(folder / "data" / "manifest.jsonl", of.utterances, of.labels, of.corpora)
         if stage in ("tokens", "crossfit"):
             (folder / "data" / f"{stage}.made").touch()
+        if stage == "tokens":
+            shown: dict[Modality, float] = {"face": 0.9, "pose": 0.0, "audio": 0.0}
+            token_file(folder / "data" / "tokens.h5", of, shown).close()
         if variant is not None and stage == "predict":
             seed = int(folder.name[4])
             file = folder / "results" / "predictions" / f"{variant}.jsonl"
@@ -76,15 +80,35 @@ def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(pipeline_steps, "call", Called())
     ablation.run_all(plan(tmp_path))
     comparison = ablation.judge(plan(tmp_path))
-    assert [row.name for row in comparison.rows] == list(ROWS)
-    assert all(row.seeds == 2 for row in comparison.rows)
+    regressions = [f"regression: {name}" for name in ablation.REGRESSIONS]
+    assert [row.name for row in comparison.rows] == [*ROWS, *regressions]
+    assert [row.seeds for row in comparison.rows] == [2] * len(ROWS) + [1] * len(regressions)
+    accuracy = {row.name: row.measured["accuracy"].value for row in comparison.rows}
+    assert accuracy["regression: words + tokens"] > accuracy["regression: words"], "the face's tokens tell the label"
     assert comparison.rows[1].against is not None
     assert comparison.rows[1].against["accuracy"].gap.value < 0
     text = ablation.document(plan(tmp_path), comparison, "python -m benchmarks.ablation")
     assert "20 dialogues, 2 training seeds" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
-    assert all(f"| {row} |" in text for row in ROWS)
+    assert all(f"| {row} |" in text for row in (*ROWS, *regressions))
+
+
+def test_a_recipe_s_settings_and_its_model_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = Called()
+    monkeypatch.setattr(pipeline_steps, "call", called)
+    recipe = "recipes/sample_smollm2.yaml"
+    asked = dataclasses.replace(plan(tmp_path, ("TVB", "TV"), 1), recipe=recipe)
+    ablation.run_all(asked)
+    assert "backbone" not in {stage for _, stage in called.calls}, "a pretrained model is not made"
+    params = yaml.safe_load((tmp_path / "seed0" / "params.yaml").read_text())
+    wanted = yaml.safe_load((pipeline_steps.ROOT / recipe).read_text())
+    assert params["merc"] == {**params["merc"], **wanted["merc"], "seed": 0}
+    assert params["model"]["name_or_path"] == str(pipeline_steps.ROOT / "models" / "smollm2")
+    corpus_params = yaml.safe_load((tmp_path / "corpus" / "params.yaml").read_text())
+    assert corpus_params["sample"]["dialogues"] == 20, "what the command line says goes before the recipe"
+    assert ablation.Plan.load(tmp_path).recipe == recipe
+    assert "with a pretrained model" in ablation.document(asked, ablation.judge(asked), "command")
 
 
 def test_the_table_is_made_anew_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
