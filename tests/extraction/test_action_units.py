@@ -90,6 +90,20 @@ def test_a_burst_of_two_frames_keeps_its_height_and_frames_without_a_face_stay_a
     assert action_units.from_landmarks(batch(rest)[:0]).shape == (0, 18)
 
 
+def test_a_shut_eye_is_no_tightened_lid() -> None:
+    """On real talk with shut eyes AU07 read 1.3 where OpenFace had none, since shut lids are near each other too."""
+    rest, shut = seen(mesh.average_face()), seen(moved(UPPER_LIDS, (0, 0.1), 0.03))
+    blink, tight = NAMES.index("AU45"), NAMES.index("AU07")
+    clip = batch(*[rest] * 20, *[shut] * 5)
+    units, alone = action_units.from_landmarks(clip), action_units.linear(mesh.align(clip))
+    assert units[20:, blink].min() > 1.5
+    assert alone[20:, tight].min() - alone[0, tight] > 1, "the lids alone look tightened"
+    assert units[20:, tight].max() < 0.35
+    raw = np.zeros((3, len(NAMES)))
+    raw[:, tight], raw[:, blink] = 3, (0, 1, 5)
+    assert action_units.intensities(raw, np.zeros(len(NAMES)))[:, tight] == pytest.approx([2.8, 1, 0], abs=0.2)
+
+
 def test_zero_is_the_persons_own_rest() -> None:
     """Whoever this is: a clip that hardly moves reads 0, a smile held all through does not."""
     rng = np.random.default_rng(2)
