@@ -152,6 +152,8 @@ def extract(
             raise typer.BadParameter("--estimate times clips of this machine: name a folder with some of them")
         _print_estimate(path, there, document, only, json)
         return
+    folder = clips.project_of(path, "", clips.local_out(there)).cache_dir
+    clip_table.check_replaceable(folder)
     measured = api.extract(
         given,
         out,
@@ -164,7 +166,6 @@ def extract(
         engine=engine,
         ray_address=ray_address,
     )
-    folder = clips.project_of(path, "", clips.local_out(there)).cache_dir
     manifest = path if not isinstance(path, Url) and clips.is_manifest(path) else None
     table = clip_table.of_extracted(folder, measured, manifest)
     urls = remote_out.publish(folder, there) if isinstance(there, Url) else []
@@ -291,6 +292,7 @@ def describe(
     if path is not None and clips.is_manifest(path) and not any((out, caches, model, teacher, align)):
         _describe_corpus(path, document, json)
         return
+    clip_table.check_replaceable(out or clips.beside(caches, path))
     how: dict[str, Any] = {"caches": caches, "model": model, "workers": workers, "teacher": teacher, "align": align}
     result = clip_descriptions.run(path, out, document, **how)
     table = clip_table.write(result.file.parent, result.measured, result.descriptions)

@@ -84,6 +84,7 @@ def predict(
     if path is not None and clips.is_manifest(path) and caches is None:
         _predict_corpus(path, model, document, out, backbone, choice, json)
         return
+    clip_table.check_replaceable(out or clips.beside(caches, path))
     how: dict[str, Any] = {"caches": caches, "workers": workers, "asr": asr, "teacher": teacher, "backbone": backbone}
     answer = clip_predictions.run(model, path, out, document, **how, evidence=choice)
     file = answer.folder / "predictions.jsonl"

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bemerc.core import atomic
+from bemerc.core.errors import CorpusError
 from bemerc.core.terminal import cell
 from bemerc.corpus.manifest import Utterance
 from bemerc.corpus.reading import natural_id
@@ -22,8 +24,9 @@ def write(path: Path, utterances: Iterable[Utterance], columns: Mapping[str, Map
 
     columns  name of a further column -> utterance id -> value; a cell is empty where there is no value or None
 
-    Raises DiskError where the disk refuses.
+    Raises DiskError where the disk refuses, CorpusError where it would replace another table.
     """
+    check_replaceable(path)
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow([cell(name) for name in (*COLUMNS, *columns)])
@@ -32,6 +35,19 @@ def write(path: Path, utterances: Iterable[Utterance], columns: Mapping[str, Map
         values = [*about, *(column.get(u.id) for column in columns.values())]
         rows.writerow(["" if value is None else cell(value) for value in values])
     atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
+
+
+def check_replaceable(path: Path) -> None:
+    """CorpusError where a file is there that this module did not write: it may be somebody's only one."""
+    if not path.is_file():
+        return
+    with atomic.disk(path, "cannot be read"), path.open("rb") as file:
+        names = re.split("[,;\t]", file.readline(4096).decode("utf-8-sig", errors="replace").strip())
+    if tuple(name.strip('"') for name in names[: len(COLUMNS)]) != COLUMNS:  # as a spreadsheet saves it, too
+        raise CorpusError(
+            "this table is of another kind than the one that would replace it. Move it, or name another folder with --out.",
+            path=path,
+        )
 
 
 def _seconds(time_s: float | None) -> str | None:

@@ -55,6 +55,11 @@ def write(
     return path
 
 
+def check_replaceable(folder: Path) -> None:
+    """CorpusError where the table would replace somebody's own."""
+    utterance_table.check_replaceable(folder / NAME)
+
+
 def _readable(read: Callable[[Path], T], path: Path) -> T | None:
     """What a file beside holds; None where it is damaged, which whoever needs it says."""
     try:

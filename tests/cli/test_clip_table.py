@@ -10,9 +10,11 @@ import pytest
 
 from bemerc.behavior.describe.description import Description, write_descriptions
 from bemerc.corpus.manifest import read_manifest, write_manifest
+from bemerc.corpus.utterance_table import COLUMNS
 from bemerc.pipeline import clip_table
 from bemerc.pipeline.clips import Measured
 from tests import toy_language as language
+from tests.cli.test_cli import bemerc
 from tests.interop.test_exchange import face_cache
 
 
@@ -39,12 +41,23 @@ def test_it_is_written_where_a_cache_changed_and_not_else(manifest: Path) -> Non
     folder, measured = manifest.parent / "cache", Measured(read_manifest(manifest), {})
     table = clip_table.of_extracted(folder, measured, manifest)
     before = qualities(table)
-    table.write_text("mine\n")
-    assert clip_table.of_extracted(folder, measured, manifest).read_text() == "mine\n"
+    mine = f"{';'.join(COLUMNS)}\nmine\n"  # as a spreadsheet saves it
+    table.write_text(mine)
+    assert clip_table.of_extracted(folder, measured, manifest).read_text() == mine
     later = table.stat().st_mtime_ns + 10**9
     os.utime(folder / "face.h5", ns=(later, later))
     assert qualities(clip_table.of_extracted(folder, measured, manifest)) == before
     assert qualities(clip_table.of_extracted(folder, measured)) == before, "clips' words may have changed"
+
+
+def test_somebodys_own_table_is_never_replaced(tmp_path: Path) -> None:
+    table = tmp_path / "utterances.csv"
+    table.write_text("clip,mood\na.mp4,happy\n")
+    for command in ("extract", "describe"):
+        answer = bemerc(command, str(tmp_path / "clips"), "--out", str(tmp_path))
+        assert answer.returncode == 1
+        assert "utterances.csv" in answer.stderr
+    assert table.read_text() == "clip,mood\na.mp4,happy\n"
 
 
 def test_what_earlier_commands_said_stays(manifest: Path) -> None:

@@ -49,6 +49,13 @@ def test_folders_are_dialogues_and_names_sort_as_numbers(tmp_path: Path) -> None
     assert [manifest.clip_path(u) for u in manifest.utterances][3] == tmp_path / "talks/b/clip10.mp4"
 
 
+def test_what_commands_left_among_the_clips_is_no_clip(tmp_path: Path) -> None:
+    left = ("face.h5", "utterances.csv", "store/contents.jsonl", "store/a.mp4", "page.html", "page_videos/0.mp4")
+    reading = folder.read(fill(tmp_path, "a.mp4", "b/store/c.mp4", *left))
+    assert [u.id for u in reading.utterances] == ["a", "b/store/c"]
+    assert [Path(finding.id).name for finding in reading.findings] == ["page_videos", "*.html"]
+
+
 def test_names_in_any_script_and_either_normal_form(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "Gespräch")
     root = fill(tmp_path, f"{decomposed}/schön.mp4", "会話/一.mp4")

@@ -19,6 +19,14 @@ from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, NOBODY, Utterance
 from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, natural_id, nearest, person
 
+# What commands leave beside clips, where --out names their folder or one in it: no clips, and nothing to tell of.
+_FEATURES = {
+    *(f"{modality}.h5" for modality in (*MODALITIES, "speech")),
+    *("utterances.csv", "descriptions.jsonl", "events.jsonl", "predictions.jsonl"),
+}
+
+_VIDEOS = "_videos"  # of a page: the end of their folder's name
+
 
 @dataclass(frozen=True)
 class Params:
@@ -118,7 +126,8 @@ def unread(directory: Path, files: Iterable[Path]) -> list[Finding]:
     """One finding per suffix of the files that no reader reads."""
     kinds: dict[str, list[Path]] = {}
     for path in files:
-        kinds.setdefault(path.suffix.lower(), []).append(path)
+        if path.name not in _FEATURES:
+            kinds.setdefault(path.suffix.lower(), []).append(path)
     return [
         Finding(
             "type",
@@ -160,7 +169,8 @@ def _clips(files: list[Path], directory: Path) -> tuple[list[Path], list[Finding
 
 
 def _files(directory: Path) -> tuple[list[Path], list[Finding]]:
-    """All files below a folder except hidden ones, and findings on folders that were not entered."""
+    """All files below a folder except hidden ones and those of a store of results; findings on folders that were not
+    entered."""
     findings: list[Finding] = []
 
     def refused(error: OSError) -> None:
@@ -169,13 +179,25 @@ def _files(directory: Path) -> tuple[list[Path], list[Finding]]:
 
     files: list[Path] = []
     for base, folders, names in os.walk(directory, onerror=refused):
-        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        pages = {f"{Path(name).stem}{_VIDEOS}": name for name in names if name.endswith(".html")}
+        for folder in {*folders} & {*pages}:
+            reason = f"They are the videos of the page {printable(pages[folder])}."
+            findings.append(Finding("extra", _escaped(Path(base, folder)), reason, "leaves out"))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and name not in pages and not _is_store(Path(base, name))
+        ]
         for folder in folders:
             if (link := Path(base, folder)).is_symlink():
                 reason = "A link to a folder is not followed; put the folder itself there."
                 findings.append(Finding("link", _escaped(link), reason, "leaves out"))
         files += [Path(base, name) for name in names if not name.startswith(".") or _is_shadow(name)]
     return files, findings
+
+
+def _is_store(folder: Path) -> bool:
+    return folder.name == "store" and (folder / "contents.jsonl").is_file()
 
 
 def _is_shadow(name: str) -> bool:
