@@ -172,7 +172,9 @@ def test_what_cannot_be_an_utterance_is_left_out_and_named(tmp_path: Path) -> No
         ("9" * 40, 3, "far"),
         (-5, 9, "minus"),
     ]
-    (tmp_path / "a.eaf").write_text(eaf_text(("words@A", odd), ("words@B", [])), encoding="utf-8")
+    (tmp_path / "a.eaf").write_text(
+        eaf_text(("words@A", odd), ("words@B", []), ("label@a", [(0, 900, "joy")])), encoding="utf-8"
+    )
     (tmp_path / "a.TextGrid").write_text(GRID.format("twin"), encoding="utf-8")
     (tmp_path / "empty.eaf").write_text(eaf_text(("words@A", [])), encoding="utf-8")
     (tmp_path / "other.eaf").write_text(eaf_text(("Sprecher", [(0, 9, "x")])), encoding="utf-8")
@@ -181,6 +183,7 @@ def test_what_cannot_be_an_utterance_is_left_out_and_named(tmp_path: Path) -> No
     for message in (
         "a.eaf: 4 of its annotations have no times",
         "1 intervals of its tier words@A begin before",
+        "a.eaf: Its tier label@a has 1 labels, and no tier of words belongs to it.",
         "a.TextGrid: a.eaf is read instead",
         "empty.eaf: Its tiers of words have no intervals",
         "other.eaf: None of its tiers is one of words; they are called Sprecher. Set prepare.annotations.tiers.words.",

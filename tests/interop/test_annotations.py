@@ -115,6 +115,16 @@ def talk(folder: Path) -> tuple[Utterance, ...]:
     return turns
 
 
+@pytest.mark.parametrize("layout", WRITERS)
+def test_a_tier_of_words_that_is_renamed_keeps_its_records_and_labels(layout: str, tmp_path: Path) -> None:
+    utterances = talk(tmp_path)
+    exported(utterances, tmp_path, layout)
+    (file,) = (tmp_path / "out").iterdir()
+    file.write_text(file.read_text(encoding="utf-8").replace('"words@Ann"', '"words@Zoe"'), encoding="utf-8")
+    renamed = [replace(u, speaker="Zoe") if u.speaker == "Ann" else u for u in utterances]
+    assert read_back(tmp_path, labels=LABELS) == renamed
+
+
 def test_an_eaf_has_the_order_the_ids_and_the_references_of_the_schema(tmp_path: Path) -> None:
     exported(talk(tmp_path), tmp_path, "eaf")
     root = ET.parse(tmp_path / "out" / "0.eaf").getroot()

@@ -81,6 +81,7 @@ def read(params: Params, name: str = "annotations") -> Reading:
         dialogues.add(dialogue)
         one = _File(path, dialogue, _split(path, root), content, params.clips)
         turns += one.turns(voices, accepted, taken)
+        one.check_labels(voices, patterns)
         faults += one.faults
         findings += one.findings
     if not turns and not faults:
@@ -289,6 +290,17 @@ class _File:
                 first = f"'{printable(lost[0].value, 40)}' at {lost[0].onset_ms / 1000:.3f} s"
                 self._find(
                     "label", f"{len(lost)} labels of its tier {name} overlap no words, the first of them {first}."
+                )
+
+    def check_labels(self, voices: Sequence[Voice], patterns: Mapping[str, re.Pattern[str]]) -> None:
+        """Findings on tiers of labels whose speaker has no words, such as one of two that were renamed alone."""
+        used = {track.name for voice in voices for tracks in voice.tracks.values() for track in tracks}
+        for tier in self._content.tiers if voices else ():
+            count = sum(bool(one.value.strip()) for one in tier.intervals)
+            if count and tier.name not in used and any(patterns[role].fullmatch(tier.name) for role in _LABELS):
+                self._find(
+                    "label",
+                    f"Its tier {printable(tier.name, 60)} has {count} labels, and no tier of words belongs to it.",
                 )
 
     def _clip(self, record: Record | None) -> tuple[str, int] | None:

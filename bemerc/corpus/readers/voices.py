@@ -77,11 +77,35 @@ def voices_of(
                 key = match.groupdict().get("speaker")
                 by_role = shared if key is None and role != WORDS else matches.setdefault(key or "", {})
                 by_role.setdefault(role, []).append(Track(tier))
+    renamed = _reunite(matches)
     voices = []
     for key, tracks in matches.items():
         if WORDS not in tracks and TURN not in tracks:
             continue
         named = [track.speaker for role in (WORDS, TURN) for track in tracks.get(role, ())]
-        written = next((speaker for speaker in named if speaker is not None), speaker_of(key, matches))
+        participant = None if key in renamed else next((speaker for speaker in named if speaker is not None), None)
+        written = speaker_of(key, matches) if participant is None else participant
         voices.append(Voice(person(speakers.get(written, written)) or NOBODY, {**shared, **tracks}))
     return voices
+
+
+def _reunite(matches: dict[str, dict[str, list[Track]]]) -> set[str]:
+    """Give a tier of words that was renamed alone the records and labels that it had, which are below a name without
+    words now; returns the new names. Else each of its utterances would be two."""
+    renamed: set[str] = set()
+    for key in [key for key, tracks in matches.items() if TURN in tracks and WORDS not in tracks]:
+        records = [one for track in matches[key][TURN] for one in track.intervals]
+        free = {k: tracks[WORDS] for k, tracks in matches.items() if WORDS in tracks and TURN not in tracks}
+        together = {k: sum(_meet(words, record) for record in records) for k, words in free.items()}
+        new = max(together, key=lambda k: together[k], default=None)
+        if new is not None and 0 < len(records) <= 2 * together[new]:
+            for role, tracks in matches.pop(key).items():
+                matches[new].setdefault(role, tracks)
+            renamed.add(new)
+    return renamed
+
+
+def _meet(words: Sequence[Track], record: Interval) -> bool:
+    """Whether something is said for half of a record's time."""
+    overlaps = (one.overlap_ms(record) for track in words if (one := track.at(record)) is not None)
+    return 2 * max(overlaps, default=0) > record.offset_ms - record.onset_ms
