@@ -43,6 +43,9 @@ def export(
         Path | None,
         typer.Option("--predictions", help="For eaf to long: a predictions.jsonl. Default: the one beside the caches."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="For eaf, textgrid and webvtt: replace the files that are there.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Give a cache to another tool: CSV, Parquet, MMSA, .npy; ELAN, Praat, subtitles, BIDS.
@@ -58,9 +61,14 @@ def export(
 
     Example: bemerc cache export features/face.h5 openface --to csv
     """
+    from bemerc.corpus.reading import must_be_no_recording
+
+    must_be_no_recording(out)
     if to in ANNOTATIONS:
-        _annotations(path, out, to, corpus_of(path, manifest, video_dir), predictions, json)
+        _annotations(path, out, to, corpus_of(path, manifest, video_dir), predictions, force, json)
         return
+    if force:
+        raise typer.BadParameter("--force is for eaf, textgrid and webvtt; the others replace what was there")
     if predictions is not None:
         raise typer.BadParameter(f"--predictions is for {', '.join(ANNOTATIONS)}")
     from bemerc.cache import caches_at, open_cache
@@ -93,7 +101,7 @@ def export(
 
 
 def _annotations(
-    path: Path, out: Path, to: Layout, corpus: "Manifest | None", predictions: Path | None, json: bool
+    path: Path, out: Path, to: Layout, corpus: "Manifest | None", predictions: Path | None, force: bool, json: bool
 ) -> None:
     """Write the layouts that have an axis of time."""
     from bemerc.cache import caches_at, open_cache
@@ -107,7 +115,7 @@ def _annotations(
     with ExitStack() as stack:
         opened = [stack.enter_context(open_cache(file)) for file in caches_at(path).values()]
         caches = {cache.modality: cache for cache in opened}
-        written = annotations.run(caches, corpus, out, to, predictions)  # type: ignore[arg-type]
+        written = annotations.run(caches, corpus, out, to, predictions, force=force)  # type: ignore[arg-type]
     if json:
         files = {name: str(file) for name, file in written.files.items()}
         counts = {"utterances": written.utterances, "words": written.words, "emotions": written.emotions}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from bemerc.core.errors import CorpusError
+from bemerc.core.errors import BemercError, CorpusError
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.corpus.text import is_broken
@@ -103,6 +103,12 @@ class FaultyCorpusError(CorpusError):
         more = [f"and {len(faults) - MAX_SHOWN} more faults"] if len(faults) > MAX_SHOWN else []
         super().__init__("\n".join([*faults[:MAX_SHOWN], *more, *([advice] if advice else [])]))
         self.findings = tuple(findings)
+
+
+def must_be_no_recording(out: Path) -> None:
+    """BemercError where a file of results would replace a video or a sound."""
+    if out.is_file() and out.suffix.lower() in (*VIDEO, *SOUND):
+        raise BemercError("there is a recording of this name, which would be replaced. Name another file.", path=out)
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,20 @@ class Exported:
 
 
 def run(
-    caches: Mapping[Kind, FrameCache], manifest: Manifest, out: Path, layout: Layout, predictions: Path | None = None
+    caches: Mapping[Kind, FrameCache],
+    manifest: Manifest,
+    out: Path,
+    layout: Layout,
+    predictions: Path | None = None,
+    *,
+    force: bool = False,
 ) -> Exported:
     """Write the recordings of ``manifest`` with everything that its caches, and a predictions file, tell of them.
 
     Descriptions and marks are judged by references.json beside the manifest, else by references that are fitted on its
-    train split. Raises BemercError where no utterance of the predictions is in the manifest, or no utterance of the
-    caches.
+    train split. ``force``: replace files of eaf, textgrid and webvtt that are there, which somebody may have corrected.
+    Raises BemercError where one is there and may not be replaced, no utterance of the predictions is in the manifest, or
+    no utterance of the caches.
     """
     predicted = {one.id: one for one in read_predictions(predictions)} if predictions is not None else {}
     ids = {u.id for u in manifest.utterances}
@@ -64,19 +71,26 @@ def run(
         long_form.write(written, out)
         files = {one.name: out for one in written}
     else:
-        files = dict(_each(written, out, layout))
+        files = _files(written, out, layout, force)
+        for recording in written:
+            _WRITERS[layout][0](recording, files[recording.name])
     every = [one for recording in written for one in recording.utterances]
     words = sum(bool(one.utterance.text.strip()) for one in every)
     emotions = sum(one.utterance.label is not None or one.predicted is not None for one in every)
     return Exported(files, len(ids), words, emotions, unreadable)
 
 
-def _each(written: list[Recording], out: Path, layout: str) -> Iterator[tuple[str, Path]]:
-    write, suffix = _WRITERS[layout]
-    for recording in written:
-        path = file_of(out, recording.name, suffix)
-        write(recording, path)
-        yield recording.name, path
+def _files(written: list[Recording], out: Path, layout: str, force: bool) -> dict[str, Path]:
+    """Recording -> its file. BemercError where one is there and ``force`` is not given."""
+    files = {recording.name: file_of(out, recording.name, _WRITERS[layout][1]) for recording in written}
+    there = [path for path in files.values() if path.exists()]
+    if there and not force:
+        others = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise BemercError(
+            f"this file{others} would be replaced, with whatever was corrected in it. Name another folder, or add --force.",
+            path=there[0],
+        )
+    return files
 
 
 def _annotated(

@@ -62,11 +62,22 @@ def write(sources: Sources, out: Path, options: build.Options) -> str:
     data = build.collect(sources, build.Options((dialogues[0].id,)), cuts=False)[0]
     if all(segment.clip is None for segment in data.segments):
         raise BemercError(f"The clips of '{printable(data.id)}' are not at hand; --video-dir names their folder.")
+    _must_replace_no_clip(out, sources)
     layers = [_layers(turn, sources) for turn in data.turns]
-    write_video(out, _frames(data, layers, options), _sound(data))
+    write_video(out, _of_one_shape(_frames(data, layers, options)), _sound(data))
     subtitles = out.with_suffix(".vtt")
     webvtt.write(_subtitles(data, out), subtitles)
     return f"{out}: {data.header['duration_s']:.1f} s of {printable(data.id)}. Subtitles: {subtitles}"
+
+
+def _must_replace_no_clip(out: Path, sources: Sources) -> None:
+    """BemercError where the video or its subtitles would stand in place of a clip or the subtitles of one, or the name is
+    no MP4's."""
+    if out.suffix.lower() != ".mp4":
+        raise BemercError(f"it is an MP4. Name it {printable(out.with_suffix('.mp4').name)}.", path=out)
+    clips = {clip for u in sources.manifest.utterances if (clip := sources.manifest.local_clip(u)) is not None}
+    if out.with_suffix("").resolve() in {clip.with_suffix("").resolve() for clip in clips}:
+        raise BemercError("a clip of this name lies there, or its subtitles would. Name another file.", path=out)
 
 
 def _layers(turn: Turn, sources: Sources) -> list[_Layer]:
@@ -111,6 +122,19 @@ def _frames(data: DialogueData, layers: list[list[_Layer]], options: build.Optio
                 except (MediaError, MachineError) as error:
                     log.warning("%s: not in the video, or not all of it. %s", segment.clip, error)
             advance(1)
+
+
+def _of_one_shape(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+    """The frames with black beside or above, so that all are as wide for their height as the first one."""
+    shape = None
+    for time_s, rgb in frames:
+        height, width = rgb.shape[:2]
+        shape = shape or (height, width)
+        tall, wide = max(height, round(width * shape[0] / shape[1])), max(width, round(height * shape[1] / shape[0]))
+        if (tall, wide) != (height, width):
+            top, left = (tall - height) // 2, (wide - width) // 2
+            rgb = np.pad(rgb, ((top, tall - height - top), (left, wide - width - left), (0, 0)))
+        yield time_s, rgb
 
 
 def _frames_of(segment: Segment, clip: Path) -> Iterator[TimedFrame]:

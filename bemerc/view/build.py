@@ -14,6 +14,7 @@ from bemerc.core.errors import BemercError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Dialogue, Manifest
+from bemerc.corpus.reading import must_be_no_recording
 from bemerc.view import dialogue_data, lists, media_files, page_file
 from bemerc.view.dialogue_data import DialogueData
 from bemerc.view.lines import BONES, FINGERS, LINES
@@ -115,6 +116,7 @@ def write_page(sources: Sources, out: Path, options: Options, *, served: bool = 
 
     BemercError where an id is unknown, nothing was measured or --embed is too much, DiskError where the disk refuses.
     """
+    must_be_no_recording(out)
     dialogues = collect(sources, options)
     with ExitStack() as stack:
         made = out.with_name(f"{out.stem}_videos")

@@ -21,6 +21,7 @@ from bemerc.core.errors import CacheError
 from bemerc.core.pictures import in_picture
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
+from bemerc.corpus.reading import must_be_no_recording
 from bemerc.view.lines import BONES, FINGERS, LINES, POINT, VISIBLE
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
     Returns a sentence for the user, which names modalities that cannot be drawn. Raises CacheError when no cache has
     the id or a row of it, MediaError when the clip cannot be read, DiskError when the plot cannot be written.
     """
+    must_be_no_recording(out)
     with ExitStack() as stack:
         opened = {m: stack.enter_context(open_cache(caches[m], m)) for m in MODALITIES if m in caches}
         utterance = id_

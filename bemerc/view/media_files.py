@@ -8,13 +8,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bemerc.core.errors import MachineError, MediaError
-from bemerc.media.container import open_container, video_stream
+from bemerc.media.container import open_container, origin_of, video_stream
 
 # What Chromium, Firefox and Safari all play, or two of them and the third with a plugin of the system.
 _SUFFIXES = {".mp4", ".m4v", ".mov", ".webm"}
 _CODECS = {"h264", "vp8", "vp9", "av1"}
 _SOUNDS = {".mp3", ".m4a", ".wav", ".ogg", ".flac"}
 _PIXELS = {"yuv420p", "yuvj420p"}
+# A clip that begins later has another clock in a browser, and browsers disagree on which.
+_LATEST_START_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def header(clip: Path) -> ClipHeader | None:
         with open_container(clip) as container:
             codec = video_stream(container).codec_context
             playable = clip.suffix.lower() in _SUFFIXES and codec.name in _CODECS and codec.pix_fmt in _PIXELS
+            playable &= abs(origin_of(container)) <= _LATEST_START_S
             return ClipHeader(playable, True, about.width / about.height)
     except (MediaError, MachineError):
         return None

@@ -250,7 +250,13 @@ def test_a_bids_dataset_names_its_columns_and_steps(project: Path) -> None:
 
 def test_prepare_trains_on_what_was_corrected(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    bemerc("cache", "export", project / "cache", project / "eaf", "--to", "eaf")
+    export = ("cache", "export", project / "cache", project / "eaf", "--to", "eaf")
+    assert bemerc(*export).returncode == 0
+    (file,) = (project / "eaf").rglob("*.eaf")
+    corrected = file.read_bytes()
+    again = bemerc(*export)
+    assert (again.returncode, "add --force" in again.stderr, file.read_bytes()) == (1, True, corrected)
+    assert bemerc(*export, "--force").returncode == 0
     params = prepare.Params(corpora=("annotations",), annotations=annotation_files.Params(folder="eaf"), labels=LABELS)
     manifest, findings = prepare.run(params, Path("manifest2.jsonl"))
     assert manifest.utterances == read_manifest(project / "manifest.jsonl").utterances

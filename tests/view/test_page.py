@@ -31,7 +31,7 @@ from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
-from bemerc.view import arrays, build, page_file, serve, sources
+from bemerc.view import annotated, arrays, build, media_files, page_file, serve, sources
 from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
 from bemerc.view.lines import LINES
@@ -413,6 +413,40 @@ def test_a_title_that_looks_like_a_place_of_the_template_is_a_title(tmp_path: Pa
     page_file.write(tmp_path / "plain.html", "title", {}, [])
     expected = (tmp_path / "plain.html").read_text().replace("<title>title<", f"<title>{html.escape(title)}<")
     assert (tmp_path / "page.html").read_text() == expected
+
+
+def test_nobodys_recording_is_replaced(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    clip = shutil.copy(world / "a b#1.mp4", tmp_path / "d/a.mp4")
+    before, tables = clip.read_bytes(), (tmp_path / "face.h5", "--video-dir", tmp_path)
+    columns = ("face_x", "face_y", "face_size")
+    face = Features(np.full((5, 3), 0.5, np.float32), np.arange(5) / 10, columns)
+    write_cache(tmp_path / "face.h5", Head("face", columns, "clip", "x/1", {}), Rows([("d/a", face, 0.5, None)]))
+    for arguments in (
+        ("view", *tables, "--video", clip),
+        ("view", *tables, "--video", clip.with_suffix(".mkv")),
+        ("view", *tables, "--out", clip),
+        ("cache", "export", tmp_path / "face.h5", clip, "--to", "long", "--video-dir", tmp_path),
+        ("inspect", tmp_path / "face.h5", "d/a", "--out", clip),
+    ):
+        answer = bemerc(*arguments)
+        assert (answer.returncode, "Name " in answer.stderr) == (1, True), (arguments, answer.stderr)
+    assert clip.read_bytes() == before
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["a.mp4"]
+
+
+def test_clips_of_another_shape_are_not_stretched() -> None:
+    shapes = [(40, 80), (60, 60), (20, 90), (40, 80)]
+    frames = [rgb for _, rgb in annotated._of_one_shape((0.0, np.full((*s, 3), 9, np.uint8)) for s in shapes)]
+    assert [rgb.shape[:2] for rgb in frames] == [(40, 80), (60, 120), (45, 90), (40, 80)]
+    assert [int((rgb > 0).all(axis=2).sum()) for rgb in frames] == [h * w for h, w in shapes]
+
+
+def test_a_clip_that_begins_later_is_converted(world: Path, tmp_path: Path) -> None:
+    late = tmp_path / "late.mp4"
+    ffmpeg("-itsoffset", "1.4", "-i", world / "a b#1.mp4", "-c", "copy", late)
+    playable = [about.playable for clip in (world / "a b#1.mp4", late) if (about := media_files.header(clip))]
+    assert playable == [True, False]
 
 
 def test_a_broken_clip_costs_its_own_part_of_the_video(world: Path, tmp_path: Path) -> None:
