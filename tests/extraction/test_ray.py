@@ -9,9 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,9 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def meanwhile(happen: Callable[[], None], log: Path, finished: int = 1) -> threading.Thread:
-    """Have something happen once so many clips are finished and a worker is at work on the next."""
+def meanwhile(happen: Callable[[], None], log: Path, finished: int = 1) -> Future[None]:
+    """Have something happen once so many clips are finished and a worker is at work on the next; its ``result`` raises
+    where that failed, or never came to be."""
 
     def watch() -> None:
         end = time.monotonic() + 120
@@ -89,10 +90,9 @@ def meanwhile(happen: Callable[[], None], log: Path, finished: int = 1) -> threa
                 happen()
                 return
             time.sleep(0.02)
+        raise TimeoutError
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
+    return ThreadPoolExecutor(1).submit(watch)
 
 
 def vanish(node: Any) -> None:
@@ -123,27 +123,34 @@ def test_a_killed_process_costs_the_clip_in_flight(
         worker = measuring()[0]
         os.kill(worker if victim == "worker" else parent_of(worker), signal.SIGKILL)
 
-    thread = meanwhile(kill, log)
+    killed = meanwhile(kill, log)
     outcome = on_cluster(jobs, tmp_path, cluster, spec(log=str(log), pause_s=0.1))
-    thread.join()
+    killed.result()
     assert outcome.complete == 6
     assert (tmp_path / "face.h5").read_bytes() == plain
     assert len(log.read_text().splitlines()) in (6, 7)
 
 
 def test_a_node_that_goes_and_one_that_comes(
-    jobs: list[Job], plain: bytes, cluster: Any, nodes: list[Any], tmp_path: Path
+    jobs: list[Job],
+    plain: bytes,
+    cluster: Any,
+    nodes: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = tmp_path / "log.txt"
+    # A node sets a handler of signals, which only the main thread may.
+    monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)
 
     def swap() -> None:
         nodes.append(cluster.add_node(num_cpus=1))
         for node in nodes[:2]:
             vanish(node)
 
-    thread = meanwhile(swap, log)
+    swapped = meanwhile(swap, log)
     outcome = on_cluster(jobs, tmp_path, cluster, spec(log=str(log), pause_s=0.1))
-    thread.join()
+    swapped.result()
     assert outcome.complete == 6
     assert (tmp_path / "face.h5").read_bytes() == plain
 
