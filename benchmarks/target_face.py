@@ -219,7 +219,7 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     samples = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + length_s) * SAMPLE_RATE_HZ))
     result = []
     for person, sound in scene.sounds.items():
-        choice = target_face.select(tracks, stamps, "speaking", sound[samples], least)
+        choice, _ = target_face.select(tracks, stamps, "speaking", sound[samples], least)
         right, asked = 0, 0
         for row in range(end - first):
             shot = [shot for shot in scene.shots if shot.start_s <= (first + row) / FPS + 1e-6][-1]

@@ -30,7 +30,7 @@ from bemerc.extraction.face import lip_sync as lips
 from bemerc.extraction.face.action_units import UNITS
 from bemerc.extraction.face.crops import MOUTH_PX
 from bemerc.extraction.face.detection import FaceTracker
-from bemerc.media.audio import read_waveform
+from bemerc.media.audio import read_sound
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
 from fits.face_warps import Look, Portrait, draw
@@ -166,7 +166,7 @@ def take(number: int, faces: list[Portrait], talker: Talker, work: Path) -> Take
     path = work / "take.mp4"
     write_clip(path, pictures, _in_room(sound, rng), size=(FRAME, FRAME), fps=fps, rate_hz=RATE_HZ)
     landmarks, mouths, stamps = _followed(path)
-    return Take(person, speaks, stamps, landmarks, mouths, read_waveform(path))
+    return Take(person, speaks, stamps, landmarks, mouths, read_sound(path).waveform)
 
 
 def _pictures(face: Portrait, mouth: Floats, fps: int, rng: np.random.Generator) -> list[Picture]:

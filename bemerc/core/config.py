@@ -269,9 +269,9 @@ def _convert(value: Any, hint: Any, where: str, faults: list[str]) -> Any:
         faults.append(f"{where}: must hold keys and values, not {_kind(value)}.")
         return None
     if origin is tuple:
-        return _convert_sequence(value, args[0], hint, where, faults)
+        return _convert_sequence(value, args[0], where, faults)
     if origin in (dict, Mapping) or (origin is not None and issubclass(origin, Mapping)):
-        return _convert_mapping(value, args, hint, where, faults)
+        return _convert_mapping(value, args, where, faults)
     return _convert_scalar(value, hint, where, faults)
 
 
@@ -291,14 +291,14 @@ def _convert_union(value: Any, args: tuple[Any, ...], hint: Any, where: str, fau
     return None
 
 
-def _convert_sequence(value: Any, item: Any, hint: Any, where: str, faults: list[str]) -> Any:
+def _convert_sequence(value: Any, item: Any, where: str, faults: list[str]) -> Any:
     if not isinstance(value, list | tuple):
         faults.append(f"{where}: must be a list, not {_kind(value)}.")
         return None
     return tuple(_convert(v, item, f"{where}[{i}]", faults) for i, v in enumerate(value))
 
 
-def _convert_mapping(value: Any, args: tuple[Any, ...], hint: Any, where: str, faults: list[str]) -> Any:
+def _convert_mapping(value: Any, args: tuple[Any, ...], where: str, faults: list[str]) -> Any:
     if not isinstance(value, Mapping):
         faults.append(f"{where}: must hold keys and values, not {_kind(value)}.")
         return None

@@ -56,9 +56,7 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES, *, nan: bool = False) -> A
     return parse_json(data, path, nan=nan)
 
 
-def read_json_lines(
-    path: Path, max_line_bytes: int = MAX_LINE_BYTES, *, nan: bool = False
-) -> Iterator[tuple[int, Any]]:
+def read_json_lines(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, value) of each line that is not blank; errors as of ``read_json``, with the line."""
     with _opened(path) as file:
         number = 0
@@ -67,7 +65,7 @@ def read_json_lines(
             if len(line) > max_line_bytes:
                 raise JsonError(path, f"it is longer than {max_line_bytes} bytes", line=number)
             if line.strip():
-                yield number, parse_json(line, path, number, nan=nan)
+                yield number, parse_json(line, path, number)
 
 
 def parse_json(text: str | bytes, path: Path | str = "JSON", line: int | None = None, *, nan: bool = False) -> Any:

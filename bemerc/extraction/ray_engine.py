@@ -33,7 +33,6 @@ except ImportError:
         "The engine ray needs Ray, which is not installed here. Install it with: pip install 'bemerc[ray]'."
     ) from None
 
-log = logging.getLogger(__name__)
 
 # What one worker needs on long 1080p clips, with the actor that holds it; and with a speech encoder in it.
 _MEMORY_BYTES = 700 * 2**20

@@ -57,11 +57,6 @@ class Sound:
         return np.ascontiguousarray(self.waveform[start:end])
 
 
-def read_waveform(path: Path, start_s: float | None = None, end_s: float | None = None) -> NDArray[np.float32]:
-    """(N,) float32 mono at 16 kHz from ``start_s`` to ``end_s``; MediaError without a readable sound track."""
-    return read_sound(path, end_s).cut(start_s, end_s)
-
-
 def _no_heartbeat() -> None:
     """The default heartbeat: nothing."""
 

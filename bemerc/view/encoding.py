@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bemerc.core.atomic import PRIVATE, disk, replacing_path
 from bemerc.core.errors import MachineError, MediaError
-from bemerc.media.audio import read_waveform
+from bemerc.media.audio import read_sound
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 Rgb = NDArray[np.uint8]
@@ -27,7 +27,7 @@ _OPTIONS = {"crf": "23", "preset": "veryfast", "bf": "0"}
 def read_sound_of(clip: Path) -> NDArray[np.float32]:
     """(N,) the clip's sound, mono at 16 kHz; empty where it has none."""
     try:
-        return read_waveform(clip)
+        return read_sound(clip).waveform
     except MediaError:
         return np.empty(0, np.float32)
 

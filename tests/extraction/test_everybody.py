@@ -30,7 +30,7 @@ def test_everybody_but_the_target_is_somebody_with_a_score() -> None:
         track(1, range(40), 0.7, area=0.03),
         track(2, range(9), 0.1, area=0.01),
     ]
-    choice, scores = target_face.select_and_score(tracks, np.arange(40) / 25, "largest", None, 0.7)
+    choice, scores = target_face.select(tracks, np.arange(40) / 25, "largest", None, 0.7)
     others = target_face.others(tracks, choice, scores)
     assert {span.track for span in choice.spans} == {0}
     assert {number: [span.track for span in of.spans] for number, of in others.items()} == {2: [1], 3: [2]}

@@ -21,14 +21,13 @@ from bemerc.extraction.face.detection import TrackedFace
 from bemerc.extraction.face.speaker_crops import FaceBox, Stretch, face_region
 from bemerc.extraction.face.speaker_network import SpeakerNetwork
 from bemerc.extraction.face.speaker_scores import SpeakerScores, cepstra_of
-from bemerc.extraction.face.target_face import select
 from bemerc.extraction.jobs import Job, extractor_spec
 from bemerc.extraction.networks.onnx_model import BrokenModelFile, has_external_data, open_session
 from bemerc.extraction.run import run
 from bemerc.media.frame_view import ArrayFrame
 from bemerc.sample.clip import write_clip
 from tests.extraction.test_detection import person
-from tests.extraction.test_target_face import speech, stamps, track, wave
+from tests.extraction.test_target_face import select, speech, stamps, track, wave
 from tests.speaker_networks import AUDIO, CROPS, brightness, loud_motion, model_of, write
 
 Array = NDArray[np.float64]

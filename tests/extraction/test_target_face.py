@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from bemerc.cache import Choice
 from bemerc.core.jsonfile import JsonError
 from bemerc.extraction.face import target_face
 from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
-from bemerc.extraction.face.target_face import BY_SOUND, FaceTrack, Policy, select
+from bemerc.extraction.face.target_face import BY_SOUND, FaceTrack, Policy
 
 FPS = 25
 Array = NDArray[np.float64]
@@ -65,6 +65,10 @@ def track(
 def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
     """A mouth that is 60 ms ahead of the sound."""
     return gain * np.interp(np.array(rows) / FPS + 0.06, np.arange(len(loudness)) / 100, loudness)
+
+
+def select(*given: Any, **options: Any) -> Choice:
+    return target_face.select(*given, **options)[0]
 
 
 def stamps(rows: range) -> Array:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.cache import Features, Head, Rows, write_cache
 from bemerc.cli.main import app
-from bemerc.core.errors import MediaError
+from bemerc.core.errors import BemercError, MediaError
 from bemerc.corpus.manifest import Dialogue, Manifest, Utterance, write_manifest
 from bemerc.corpus.readers import recording
 from bemerc.language.inputs.prompts import TEACHER_ROLE, teacher_prompt
@@ -80,20 +81,27 @@ def test_the_question_has_four_parts_and_no_label(tmp_path: Path) -> None:
     assert "begins here" in teacher_prompt(Dialogue("t/d", of.utterances), 0, [0.2], history=3)
 
 
+def pictures(clip: Path, utterance: Utterance, times_s: list[float], side: int) -> list[Any]:
+    ((_, found),) = frames.pictures_of(clip, [frames.Question(utterance, times_s, "", clip)], side)
+    if isinstance(found, BemercError):
+        raise found
+    return found
+
+
 def test_frames_are_evenly_spread_over_the_utterance(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", 2.0)
     part = Utterance("a", "d", 0, "", "", None, "test", "a.mp4", 0.8, 1.6, (0.0, 0.0, 0.5, 1.0))
     times = frames.times(clip, part, 2)
     assert times == pytest.approx([1.0, 1.4])
-    found = frames.frames(clip, part, times, 40)
+    found = pictures(clip, part, times, 40)
     with Video(clip) as video:
         wanted = [f.rgb(part.crop, 40) for f in video if any(t <= f.timestamp_s < t + 0.04 for t in times)]
     assert [p.shape for p in found] == [(40, 27, 3)] * 2
     assert all((a == b).all() for a, b in zip(found, wanted, strict=True))
     whole = replace(part, start_s=None, end_s=None, crop=None)
-    assert len(frames.frames(clip, whole, [*frames.times(clip, whole, 3), 99.0], 64)) == 4
+    assert len(pictures(clip, whole, [*frames.times(clip, whole, 3), 99.0], 64)) == 4
     with pytest.raises(MediaError, match="ends before this utterance"):
-        frames.frames(clip, replace(part, start_s=50.0, end_s=51.0), [50.5], 64)
+        pictures(clip, replace(part, start_s=50.0, end_s=51.0), [50.5], 64)
 
 
 def test_answers_are_asked_for_once_more_merged_dropped_and_counted(tmp_path: Path) -> None:
@@ -226,6 +234,7 @@ def test_what_cannot_be_a_teacher_is_a_sentence(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from bemerc.language.teacher import vlm as teacher
 from bemerc.corpus.manifest import read_manifest
 GOOD = sys.argv[2]
@@ -395,5 +404,5 @@ def test_one_pass_sees_what_a_pass_for_each_would_see(tmp_path: Path) -> None:
         times = frames.times(clip, utterance, 2)
         dialogue = Dialogue("talk", together.utterances)
         text = teacher_prompt(dialogue, index, [t - (utterance.start_s or 0) for t in times], PARAMS.history)
-        alone = frames.frames(clip, utterance, times, PARAMS.side)
+        alone = pictures(clip, utterance, times, PARAMS.side)
         assert all((a == b).all() for a, b in zip(seen[text], alone, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bemerc.core.errors import MediaError
-from bemerc.media.audio import read_sound, read_waveform
+from bemerc.media.audio import read_sound
 from bemerc.media.container import NoTrackError
 from bemerc.media.video import Converters, CroppedFrame, Frame, RelativeBox, Video, probe
 from tests.clips import FPS, brightness, turn, write_clip
@@ -178,13 +178,13 @@ def test_pixels_are_converted_once_and_only_when_asked_for(tmp_path: Path) -> No
 @pytest.mark.parametrize(("rate_hz", "channels", "suffix"), [(8000, 1, "wav"), (48_000, 2, "mp4"), (44_100, 1, "mp4")])
 def test_sound_is_mono_at_16_khz_whatever_it_was(tmp_path: Path, rate_hz: int, channels: int, suffix: str) -> None:
     path = write_clip(tmp_path / f"a.{suffix}", 1.5, picture=suffix == "mp4", rate_hz=rate_hz, channels=channels)
-    wave = read_waveform(path)
+    wave = read_sound(path).waveform
     assert wave.dtype == np.float32
     assert abs(wave.size - 24_000) < 500
     peak = np.argmax(np.abs(np.fft.rfft(wave[4000:20_000]))) / 16_000 * 16_000
     assert abs(peak - 440) <= 1
     assert 0.45 < np.abs(wave[4000:20_000]).max() < 0.55
-    np.testing.assert_array_equal(read_waveform(path, 0.25, 0.75), wave[4000:12_000])
+    np.testing.assert_array_equal(read_sound(path, 0.75).cut(0.25, 0.75), wave[4000:12_000])
 
 
 def test_the_header_tells_length_rate_and_tracks(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.media import speech_detector
-from bemerc.media.audio import read_waveform
+from bemerc.media.audio import read_sound
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.speech_detector import CHUNK, SpeechDetector, speech_probability
 from tests.spoken import music, spoken
@@ -102,5 +102,5 @@ def test_long_sound_says_meanwhile_that_it_lives() -> None:
     [("talk/cv_001.avi", 0.9, 1.0), ("talk/iia_video.mp4", 0.9, 1.0), ("face_noface.mov", 0.0, 0.02)],
 )
 def test_real_clips(clip: str, least: float, most: float) -> None:
-    share = (speech_probability(read_waveform(CLIPS / clip)) > 0.5).mean()
+    share = (speech_probability(read_sound(CLIPS / clip).waveform) > 0.5).mean()
     assert least <= share <= most

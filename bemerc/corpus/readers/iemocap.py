@@ -126,7 +126,7 @@ def _session(folder: Path, session: int, name: str, findings: list[Finding], fau
     """A session's turns by dialogue and start: those with an evaluation, and those that are only transcribed."""
     evaluated: dict[str, _Turn] = {}
     for path in _texts(folder / "dialog" / "EmoEvaluation"):
-        _evaluations(path, session, evaluated, name, findings, faults)
+        _evaluations(path, session, evaluated, findings, faults)
     spoken: dict[str, _Turn] = {}
     for path in _texts(folder / "dialog" / "transcriptions"):
         _transcription(path, session, spoken, name, findings)
@@ -138,9 +138,7 @@ def _texts(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if folder.is_dir() else []
 
 
-def _evaluations(
-    path: Path, session: int, turns: dict[str, _Turn], name: str, findings: list[Finding], faults: list[str]
-) -> None:
+def _evaluations(path: Path, session: int, turns: dict[str, _Turn], findings: list[Finding], faults: list[str]) -> None:
     """Add the turns of an evaluation file to ``turns``."""
     decoded = read_text(path)
     findings += _encoding(path, decoded)

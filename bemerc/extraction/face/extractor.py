@@ -205,7 +205,7 @@ class FaceExtractor:
         audio = self.load_audio() if self.params.policy in target_face.BY_SOUND and tracks else None
         log_odds = self._scores.finish() if self._scores is not None else {}
         how = self.params.policy, audio, self.params.least_score, self.heartbeat, log_odds
-        self.choice, scores = target_face.select_and_score(tracks, timestamps_s, *how)
+        self.choice, scores = target_face.select(tracks, timestamps_s, *how)
         return target_face.others(tracks, self.choice, scores, self.heartbeat) if self.params.keep == "all" else {}
 
     def _other(self, number: int, person: Choice, timestamps_s: NDArray[np.float64], window: Window) -> Other:

@@ -19,7 +19,6 @@ from bemerc.extraction.networks import Rect
 from bemerc.extraction.networks.face_models import box_around
 from bemerc.media.frame_view import FrameView
 
-Array = NDArray[np.float64]
 Grey = NDArray[np.uint8]
 
 FPS = 25

@@ -77,8 +77,9 @@ def select(
     least_score: float,
     heartbeat: Callable[[], None] = lambda: None,
     log_odds: Mapping[int, Array] = MappingProxyType({}),
-) -> Choice:
-    """Select the track that each span of the clip is measured on.
+) -> tuple[Choice, dict[int, float]]:
+    """Select the track that each span of the clip is measured on; returns the score of every track, too: its number -> 0
+    to 1.
 
     waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` and ``network`` become
                  ``largest``, as ``network`` does without any score
@@ -86,19 +87,6 @@ def select(
     heartbeat    called now and then, since a film takes a while
     log_odds     for ``network``: track number -> (n,) its scores, NaN where there is none
     """
-    return select_and_score(tracks, timestamps_s, policy, waveform, least_score, heartbeat, log_odds)[0]
-
-
-def select_and_score(
-    tracks: Sequence[FaceTrack],
-    timestamps_s: Array,
-    policy: Policy,
-    waveform: NDArray[np.float32] | None,
-    least_score: float,
-    heartbeat: Callable[[], None] = lambda: None,
-    log_odds: Mapping[int, Array] = MappingProxyType({}),
-) -> tuple[Choice, dict[int, float]]:
-    """As ``select``, with the score of every track beside it: track number -> 0 to 1."""
     most_faces = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
     by_shot: dict[int, list[FaceTrack]] = {}
     for track in tracks:

@@ -5,9 +5,9 @@ so a rate must be given, and columns are numbered unless a file names them. Numb
 they are; sentences need names.
 """
 
-from bemerc.interop.importers.arrays import NO_FILE, modality_of, read_names
+from bemerc.interop.importers.arrays import modality_of, read_names
 from bemerc.interop.importers.mertools import from_mertools
 from bemerc.interop.importers.mmsa import from_mmsa
 from bemerc.interop.importers.openface import from_openface
 
-__all__ = ["NO_FILE", "from_mertools", "from_mmsa", "from_openface", "modality_of", "read_names"]
+__all__ = ["from_mertools", "from_mmsa", "from_openface", "modality_of", "read_names"]

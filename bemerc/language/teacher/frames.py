@@ -34,22 +34,15 @@ def times(clip: Path, utterance: Utterance, count: int) -> list[float]:
     return [start_s + (i + 0.5) / count * max(0.0, end_s - start_s) for i in range(count)]
 
 
-def frames(clip: Path, utterance: Utterance, times_s: Sequence[float], side: int) -> list[Picture]:
-    """The first frame at or after each time, (H, W, 3) uint8 RGB; the last frame for times after it.
-
-    Raises MediaError where the clip has no picture, or none from the utterance's beginning on.
-    """
-    ((_, pictures),) = pictures_of(clip, [Question(utterance, times_s, "", clip)], side)
-    if isinstance(pictures, BemercError):
-        raise pictures
-    return pictures
-
-
 def pictures_of(
     clip: Path, questions: Sequence[Question], side: int
 ) -> Iterator[tuple[Question, list[Picture] | BemercError]]:
-    """The pictures of each question, or why there are none, in one pass over the clip, each as soon as it is complete: of a
-    recording with hundreds of utterances only those under way are in memory."""
+    """The pictures of each question in one pass over the clip, each as soon as it is complete: of a recording with hundreds
+    of utterances only those under way are in memory.
+
+    A picture is the first frame at or after its time, (H, W, 3) uint8 RGB; the last frame for times after it. MediaError
+    in their place where the clip has none, or none from the utterance's beginning on.
+    """
     waiting = sorted((_Collector(q, side) for q in questions), key=lambda one: one.start_s)
     begun: list[_Collector] = []
     fault: BemercError | None = None
