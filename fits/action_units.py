@@ -218,7 +218,7 @@ def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
     A unit that OpenFace does not measure gets the others' usual spread.
     """
     gain = np.full(len(UNITS), np.nan)
-    visible: dict[int, Array] = {}  # of the units that shut eyes hide: how far the eyes are open
+    visible: dict[int, Array] = {}  # of AU07, which shut eyes hide: how far the eyes are open
     for unit in sorted(range(len(UNITS)), key=lambda one: one != action_units.BLINK):
         away = [
             raw[:, unit] - min(np.percentile(raw[:, unit], action_units.REST_PERCENTILE), highest[unit])
@@ -233,7 +233,7 @@ def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
             gain[unit] = GAINS[errors <= max(errors.min() * SLACK[0], errors.min() + SLACK[1])].max()
             if unit == action_units.BLINK:
                 eyes = action_units.open_eyes(action_units.bounded(gain[unit] * x))
-                visible = dict.fromkeys(action_units.UNDER_LIDS, eyes)
+                visible = {action_units.TIGHT: eyes}
     spread = np.concatenate([raw for raw, _ in clips]).std(axis=0)
     return np.asarray(np.where(np.isfinite(gain), gain, np.nanmedian(gain * spread) / spread))
 

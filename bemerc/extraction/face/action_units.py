@@ -4,8 +4,7 @@ Every unit is a weighted sum over all points of the face, fitted by fits/action_
 movements (a new unit is a name in UNITS and a fit), so that it responds to its own unit and not to the others (one
 distance per unit would: a frown lowers what raised brows lift), nor to a turn of the head. It is blended with
 MediaPipe's blendshape scores of the same points. Nothing is smoothed over frames, so a burst of two frames keeps its
-height. A shut eye shows neither how far its upper lid is raised nor how tight its lids are (FACS: AU43 and 45 hide AU05
-and 07), so those two fade as AU45 rises.
+height. A shut eye does not show how tight its lids are, so AU07 fades as AU45 rises.
 
 0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames. A smile, lips or a
 jaw held through the whole clip are still measured above rest, where they go further than mouths at rest do; brows and lids
@@ -36,7 +35,7 @@ REST_PERCENTILE = 20
 # So many frames of the usual face at rest are added: a clip of one or two frames says little about its person.
 USUAL_FRAMES = 3
 HIDDEN_DEG = 60.0  # from here on half of the face is out of sight
-BLINK, UNDER_LIDS = UNITS.index(45), (UNITS.index(5), UNITS.index(7))
+BLINK, TIGHT = UNITS.index(45), UNITS.index(7)
 SHUT = 1.5  # of AU45: from here on an eye counts as shut
 _KNEE = 6.0  # the higher, the sharper the floor at 0
 
@@ -66,7 +65,7 @@ def linear(face: Aligned, shapes: Shapes | None = None) -> Array:
 def intensities(raw: Array, at_rest: Array) -> Array:
     """``linear`` values (T, 18) -> (T, 18) in [0, 5], above the person's ``rest`` (18,)."""
     units = bounded(raw - at_rest)
-    units[:, UNDER_LIDS] *= open_eyes(units[:, BLINK])[:, None]
+    units[:, TIGHT] *= open_eyes(units[:, BLINK])
     return units
 
 
