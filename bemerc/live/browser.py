@@ -1,7 +1,7 @@
 """The browser's camera and microphone: a page on this machine, and the socket by which it sends and is answered.
 
-Page and socket listen on 127.0.0.1 and answer whoever knows the token, from no other site's page. The page sends a frame
-when the one before was taken to be measured, so that nothing queues; it keeps what it sent, and draws on that.
+Page and socket listen on 127.0.0.1 and answer whoever knows the token, from no other site's page. The page sends its newest
+frame when the one before was measured, so that none waits here; it keeps what it sent, and draws on that.
 """
 
 from __future__ import annotations

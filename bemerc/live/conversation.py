@@ -36,14 +36,14 @@ class Listener:
 
     event         gets every event
     observed      gets every frame that was measured, with its picture's number, before its units are computed
-    taken         a frame was taken to be measured: the next one may come
+    ready         a frame was seen through: the next one may come, and is on its way while the units are worked out
     measured      gets every utterance that was measured
     shows_itself  whether it counts itself when a frame is on screen; else that is when ``event`` is called
     """
 
     event: Callable[[events.Event], None]
     observed: Callable[[Observed, int], None] = lambda observed, number: None
-    taken: Callable[[], None] = lambda: None
+    ready: Callable[[], None] = lambda: None
     measured: Callable[[Turn], None] = lambda turn: None
     shows_itself: bool = False
 
@@ -130,9 +130,9 @@ class Conversation:
         return None
 
     def _see(self, picture: Picture) -> None:
-        self._listener.taken()
         observed = self._session.see(picture.frame)
         self._listener.observed(observed, picture.number)
+        self._listener.ready()
         units, others = self._measuring.onlooker.units(observed), self._measuring.onlooker.others(observed)
         latency_s = self._now() - picture.captured_s
         self.figures.frames += 1

@@ -51,6 +51,7 @@ async function begin() {
   if (sound) await listen(stream);
   credit = true;
   presented = 0;
+  newest_ms = null;
   note.textContent = sound ? "" : "No microphone: an utterance ends when you say so.";
   byId("start").textContent = "Stop";
   watch();
@@ -86,21 +87,28 @@ function watch() {
     if (!socket) return;
     const skipped = presented ? about.presentedFrames - presented - 1 : 0;
     presented = about.presentedFrames;
-    take(about.captureTime ?? now, skipped);
+    keep(about.captureTime ?? now, skipped);
     watch();
   });
 }
 
-let left_out = 0;
-// Send the frame that is on screen now, if the one before has been taken; else it is dropped.
-function take(captured_ms, skipped) {
-  left_out += skipped;
-  if (!credit || !video.videoWidth) { left_out += 1; return; }
-  credit = false;
+let left_out = 0, newest_ms = null; // newest_ms: when the frame that waits in ``picture`` was recorded
+// Keep the frame that is on screen now, in place of one that waits; it goes when the one before was measured.
+function keep(captured_ms, skipped) {
+  left_out += skipped + (newest_ms !== null);
   const [width, height] = [video.videoWidth, video.videoHeight];
+  if (!width) return;
   if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
-  const drawing = picture.getContext("2d", { willReadFrequently: true });
-  drawing.drawImage(video, 0, 0);
+  picture.getContext("2d", { willReadFrequently: true }).drawImage(video, 0, 0);
+  newest_ms = captured_ms;
+  send();
+}
+
+function send() {
+  if (!credit || newest_ms === null || socket?.readyState !== WebSocket.OPEN) return;
+  const captured_ms = newest_ms, { width, height } = picture, drawing = picture.getContext("2d");
+  credit = false;
+  newest_ms = null;
   const image = drawing.getImageData(0, 0, width, height);
   const message = new Uint8Array(FRAME_HEAD + image.data.length), head = new DataView(message.buffer);
   number += 1;
@@ -139,7 +147,7 @@ async function listen(stream) {
 
 const latencies = [];
 const RECEIVERS = {
-  next: () => { credit = true; },
+  next: () => { credit = true; send(); },
   look: (look) => show(look),
   frame: (frame) => { showUnits(frame.face); curves.add("face", frame.time_s, frame.face ?? {}); },
   voice: (voice) => { curves.add("voice", voice.time_s, voice); },
