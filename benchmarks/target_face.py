@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 from bemerc.extraction.face import extractor, target_face
 from bemerc.extraction.face.action_units import UNITS
 from bemerc.extraction.face.clip_faces import ClipFaces
-from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
 from bemerc.extraction.face.target_face import FaceTrack
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
 from bemerc.sample.looks import looks

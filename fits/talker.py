@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 Floats = NDArray[np.float64]
 RATE_HZ, FPS = 22050, 25

@@ -32,6 +32,9 @@ OTHER = "#"
 # The group of a cache with their rows.
 OTHERS = "others"
 
+# With less visibility (columns ``*_visibility``) a keypoint is the model's guess, not a measurement.
+VISIBLE = 0.5
+
 # Failures that are properties of the clip, not errors: it has no such track.
 NO_TRACK = frozenset({"The clip has no sound track.", "The clip has no video track."})
 

@@ -7,12 +7,11 @@ import typer
 
 from bemerc.cli import output
 from bemerc.cli.app import App
-from bemerc.cli.options import AsJson, Backbone, DataDir, ParamsFile, Settings, read_params
+from bemerc.cli.options import AsJson, Backbone, DataDir, ModelFolder, ParamsFile, Settings, read_params
 
 if TYPE_CHECKING:
     from bemerc.language.predict.reallocation_file import Reallocation
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, such as models/merc/TVB.")]
 Items = Annotated[Path | None, typer.Option("--items", help="Conflict items; else conflict.jsonl in the data folder.")]
 
 
@@ -23,7 +22,7 @@ def register(conflict_app: App) -> None:
 
 
 def calibrate(
-    model: Model,
+    model: ModelFolder,
     items: Items = None,
     data: DataDir = Path("data"),
     beta: Annotated[
@@ -73,7 +72,7 @@ def calibrate(
 
 
 def attention(
-    model: Model,
+    model: ModelFolder,
     items: Items = None,
     data: DataDir = Path("data"),
     plot: Annotated[

@@ -7,9 +7,7 @@ import typer
 
 from bemerc.cli import output
 from bemerc.cli.app import App
-from bemerc.cli.options import AsJson, Backbone, DataDir, ModelsDir, ParamsFile, Settings, read_params
-
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, such as models/merc/TVB.")]
+from bemerc.cli.options import AsJson, Backbone, DataDir, ModelFolder, ModelsDir, ParamsFile, Settings, read_params
 
 
 def register(app: App) -> None:
@@ -89,7 +87,7 @@ def compare(
 
 
 def card(
-    model: Model,
+    model: ModelFolder,
     predictions: Annotated[Path, typer.Option("--predictions", help="The model's predictions of test.")],
     data: DataDir = Path("data"),
     speakers: Annotated[
@@ -127,7 +125,7 @@ def card(
 
 
 def export(
-    model: Model,
+    model: ModelFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")],
     backbone: Backbone = None,
     device: Annotated[str, typer.Option("--device", help="Where to merge: cpu, cuda, spread.")] = "cpu",

@@ -73,6 +73,7 @@ OutLocation = Annotated[
         help="Folder for what is made (s3:// and gs:// too). Default: features, features/NAME for a single clip.",
     ),
 ]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, such as models/merc/TVB.")]
 ClipsDir = Annotated[Path | None, typer.Option("--video-dir", help="Where the clips lie, for words and pictures.")]
 Caches = Annotated[
     Path | None,

@@ -20,7 +20,7 @@ from bemerc.core.errors import CorpusError
 from bemerc.core.jsonfile import JsonError, read_json_lines
 from bemerc.core.terminal import printable
 from bemerc.corpus import provenance
-from bemerc.corpus.manifest import MAX_LINE_BYTES, SPLITS, Manifest, Split
+from bemerc.corpus.manifest import SPLITS, Manifest, Split
 
 SCHEMA = "bemerc-conflict"
 SCHEMA_VERSION = 1
@@ -136,7 +136,7 @@ def write_conflict_set(path: Path, made: ConflictSet) -> None:
 def read_conflict_set(path: Path) -> ConflictSet:
     """Read a conflict set, and check every line. CorpusError with the number of a line that is wrong."""
     try:
-        lines = read_json_lines(path, MAX_LINE_BYTES)
+        lines = read_json_lines(path)
         first = next(lines, None)
         head = first[1] if first else None
         labels, manifest, cuts, how = _head(path, head)

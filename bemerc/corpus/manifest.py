@@ -160,7 +160,7 @@ def read_manifest(path: Path) -> Manifest:
         way = f"Name {printable(within, 1000)}." if within.is_file() else "A folder of clips is named by --video-dir."
         raise CorpusError(f"this is a folder, and a manifest is a file, manifest.jsonl. {way}", path=path)
     try:
-        lines = read_json_lines(path, MAX_LINE_BYTES)
+        lines = read_json_lines(path)
         first = next(lines, None)
         if first is None:
             raise CorpusError(f"the manifest is empty. {_AGAIN}", path=path)
@@ -179,7 +179,6 @@ def read_manifest(path: Path) -> Manifest:
 
 # Limits: utterances are all in memory, the file is read line by line.
 MAX_UTTERANCES = 500_000
-MAX_LINE_BYTES = 1 << 20
 # Characters of one utterance's words, names and paths; the longest of MELD has 336.
 LONGEST_TEXT, _LONGEST_NAME = 100_000, 4096
 _AGAIN = "Run 'bemerc prepare' again."

@@ -22,6 +22,7 @@ from bemerc.core.errors import BemercError, MachineError, MediaError
 from bemerc.core.hashing import model_identity, sha256
 from bemerc.core.progress import bar, transformers_quiet
 from bemerc.media.audio import read_sound
+from bemerc.media.channels import SILENCE_DB
 from bemerc.media.container import NoTrackError
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 Track = Literal["auto"] | int
 
-# Recordings below this level everywhere (dB of full scale) are silent, and a Whisper would invent words.
-SILENCE_DB = -60.0
 # Whisper's own defaults for skipping stretches without speech (Radford et al. 2022, section 4.5).
 NO_SPEECH = 0.6
 LOG_PROB = -1.0
@@ -114,7 +113,8 @@ def _transcribe(
 
 
 def is_audible(waveform: NDArray[np.float32]) -> bool:
-    """Whether (N,) samples at 16 kHz are anywhere above SILENCE_DB, by the RMS of tenths of a second."""
+    """Whether (N,) samples at 16 kHz are anywhere above SILENCE_DB, by the RMS of tenths of a second. Of silence a
+    Whisper would invent words."""
     length = SAMPLE_RATE_HZ // 10
     blocks = waveform[: len(waveform) // length * length].reshape(-1, length)
     loudest = float(np.sqrt((blocks.astype(np.float64) ** 2).mean(axis=1)).max(initial=0.0))

@@ -14,6 +14,9 @@ from bemerc.core.closeable import Closeable
 from bemerc.extraction.jobs import Request, Task
 from bemerc.extraction.worker_status import DECODING
 
+# A process that dies of a signal needs a moment to write its core before the system reports the signal.
+DYING_S = 10.0
+
 
 @dataclass(frozen=True)
 class RayWorkers:

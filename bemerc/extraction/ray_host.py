@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from bemerc.core.terminal import printable
+from bemerc.extraction.engine import DYING_S
 from bemerc.extraction.fingerprint import decoder_version
 from bemerc.extraction.hash_cache import file_identity
 from bemerc.extraction.jobs import Task, WorkerSetup, batch_size
 from bemerc.extraction.worker_process import WorkerProcess
 
 _WAIT_S = 1.0
-_DYING_S = 10.0
 # What the numbers are computed with.
 _LIBRARIES = ("bemerc", "numpy", "ai-edge-litert", "opencv-python-headless")
 
@@ -78,7 +78,7 @@ class RayHost:
             while connection.poll(0 if messages else _WAIT_S):
                 messages.append(self._process.receive())
         except (EOFError, ConnectionResetError):
-            messages.append(self.end(_DYING_S))
+            messages.append(self.end(DYING_S))
         return messages
 
     def end(self, grace_s: float = 0.0) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.terminal import printable
-from bemerc.extraction.engine import Engine, Worker
+from bemerc.extraction.engine import DYING_S, Engine, Worker
 from bemerc.extraction.jobs import Request, Task
 from bemerc.extraction.leases import STALE_S, Leases
 from bemerc.extraction.store import Store
@@ -46,8 +46,6 @@ _BEYOND_S = 1.5
 _RAREST_LOOK_S = 5.0
 # That is logged after so long, and then now and then.
 _FIRST_NOTICE_S, _NEXT_NOTICE_S = 10.0, 600.0
-# A process that dies of a signal needs a moment to write its core before the system reports the signal.
-_DYING_S = 10.0
 
 
 class WorkerPool(Closeable):
@@ -195,7 +193,7 @@ class WorkerPool(Closeable):
         try:
             kind, *rest = worker.receive()
         except (EOFError, ConnectionResetError):
-            self._on_worker_death(worker, worker.end(_DYING_S))
+            self._on_worker_death(worker, worker.end(DYING_S))
             return
         worker.silent_s = 0.0
         if kind == "stop":

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.cache import VISIBLE
 from bemerc.core.errors import BemercError, MachineError
 from bemerc.corpus.manifest import LONGEST_TEXT
 from bemerc.extraction.pose.body import KEYPOINTS
@@ -33,7 +34,7 @@ from bemerc.live.onlooker import Observed
 from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.view import page_file, serve
 from bemerc.view.arrays import POSITION_STEPS
-from bemerc.view.lines import BONES, LINES, VISIBLE
+from bemerc.view.lines import BONES, LINES
 from bemerc.view.positions import JOINTS, MESH
 
 log = logging.getLogger(__name__)

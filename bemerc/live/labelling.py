@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe.description import Description
+from bemerc.behavior.describe.run import Caches
 from bemerc.behavior.tokens import file
 from bemerc.behavior.tokens.calibration import Calibration, calibrate, check_fit
 from bemerc.cache import FrameCache, Kind
@@ -23,7 +24,7 @@ from bemerc.corpus.manifest import Manifest, Modality, Utterance
 from bemerc.language.inputs import variants
 from bemerc.language.predict.records import Prediction, Unlabelled
 from bemerc.language.predict.score_labels import MercModel, Params
-from bemerc.live.turns import Caches, Turn
+from bemerc.live.turns import Turn
 
 
 class Labeller:

@@ -14,7 +14,7 @@ from pathlib import Path
 from bemerc.behavior.describe import acts, rules
 from bemerc.behavior.describe.description import Description
 from bemerc.behavior.describe.references import GENERAL, References
-from bemerc.behavior.describe.run import read_clip
+from bemerc.behavior.describe.run import Caches, read_clip
 from bemerc.cache import FrameCache, Rows, open_cache, write_cache
 from bemerc.core.errors import MachineError
 from bemerc.corpus.manifest import MODALITIES, Modality, Utterance
@@ -26,7 +26,6 @@ from bemerc.extraction.store import Result
 from bemerc.live.session import Ended
 
 NO_SOUND = "The clip has no sound track."
-Caches = Mapping[Modality, FrameCache]
 
 
 @dataclass(frozen=True)

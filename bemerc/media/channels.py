@@ -25,10 +25,10 @@ LOWEST_HZ = 500
 # How much of a track is analysed: seconds of sound, or of the track where it is mostly silent.
 _ENOUGH_S = 30.0
 _MAX_S = 600.0
-# A tenth of a second counts as sound when it is louder than this.
+# A tenth of a second counts as sound when it is louder than this, dB of full scale.
 _BLOCK_S = 0.1
 _BLOCK = round(_BLOCK_S * SAMPLE_RATE_HZ)
-_SILENCE_DB = -60.0
+SILENCE_DB = -60.0
 # Channels cancel each other where their mix has less than this share of the power of uncorrelated ones. For two
 # channels this is a correlation below -.75, which no two microphones have.
 _CANCELLED = 0.25
@@ -201,7 +201,7 @@ class _Analyser:
         self._rest = [values[:, whole:]]
         blocks = values[:, :whole].reshape(len(values), -1, _BLOCK)
         blocks = blocks - blocks.mean(axis=2, keepdims=True)
-        loud = (blocks**2).mean(axis=2).max(axis=0, initial=0.0) > 10 ** (_SILENCE_DB / 10)
+        loud = (blocks**2).mean(axis=2).max(axis=0, initial=0.0) > 10 ** (SILENCE_DB / 10)
         self._sound.append(blocks[:, loud].reshape(len(values), -1))
         self._blocks += blocks.shape[1]
         self._loud += int(loud.sum())

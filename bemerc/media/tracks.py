@@ -28,7 +28,7 @@ Track = Literal["auto"] | int
 
 # Of more tracks than this only the first ones are analysed.
 _MAX_TRACKS = 8
-_SPEECH = 0.5  # probability
+_SPEECH = 0.5  # of a probability: somebody speaks, likelier than not
 # Another track has more of a voice when it has so many times the players' choice's seconds of it, and so many more.
 _MORE, _MORE_S = 2.0, 0.3
 

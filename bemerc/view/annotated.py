@@ -23,7 +23,7 @@ from bemerc.view import build, conversion
 from bemerc.view.dialogue_data import DialogueData, Turn
 from bemerc.view.encoding import Rgb, TimedFrame, read_sound_of, write_video
 from bemerc.view.lines import BONES, FINGERS, LINES
-from bemerc.view.positions import JOINTS, MESH, hands_of, joints_of, mesh_of
+from bemerc.view.positions import HAND_POINTS, JOINTS, MESH, hands_of, joints_of, mesh_of
 from bemerc.view.sources import Sources
 from bemerc.view.time_axis import Segment
 
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 # The colours of the page's overlay.
 _MESH, _BODY, _HAND, _OTHER = (142, 227, 255), (255, 179, 71), (255, 217, 160), (190, 190, 190)
 _NEAR_S = {"face": 0.025, "pose": 0.1}
-_HAND_POINTS = 21
 Matrix = NDArray[np.float64]
 
 
@@ -85,7 +84,7 @@ def _layers(turn: Turn, sources: Sources) -> list[_Layer]:
     face, pose = turn.clip.get("face"), turn.clip.get("pose")
     if pose is not None and len(pose.values):
         bones = tuple(tuple(JOINTS.index(name) for name in bone) for bone in BONES)
-        fingers = tuple(tuple(first + i for i in f) for first in (0, _HAND_POINTS) for f in FINGERS)
+        fingers = tuple(tuple(first + i for i in f) for first in (0, HAND_POINTS) for f in FINGERS)
         for points, lines, color in ((joints_of(pose, turn.utterance), bones, _BODY), (hands_of(pose, turn.utterance), fingers, _HAND)):  # fmt: skip
             if points is not None:
                 layers.append(_Layer(pose.timestamps_s + at, _pairs(points), lines, color, _NEAR_S["pose"]))

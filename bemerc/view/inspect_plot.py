@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Choice, Features, FrameCache, open_cache, same_person, split_other
+from bemerc.cache import VISIBLE, Choice, Features, FrameCache, open_cache, same_person, split_other
 from bemerc.core import pictures
 from bemerc.core.errors import CacheError
 from bemerc.core.pictures import in_picture
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 from bemerc.corpus.reading import must_be_no_recording
-from bemerc.view.lines import BONES, FINGERS, LINES, POINT, VISIBLE
+from bemerc.view.lines import BONES, FINGERS, LINES, POINT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,4 +31,3 @@ BONES = (
 )
 POINT = ("x", "y", "visibility")
 FINGERS = tuple((0, *range(first, first + 4)) for first in (1, 5, 9, 13, 17))
-VISIBLE = 0.5  # a keypoint with less visibility is a guess, and is not drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features, FrameCache, split_other
+from bemerc.cache import VISIBLE, Features, FrameCache, split_other
 from bemerc.corpus.crops import Crop
 from bemerc.corpus.manifest import Utterance
 from bemerc.view.lines import BONES, FINGERS, LINES
@@ -13,7 +13,7 @@ from bemerc.view.lines import BONES, FINGERS, LINES
 MESH = tuple(sorted({point for line in LINES for point in line}))
 JOINTS = tuple(dict.fromkeys(name for bone in BONES for name in bone))
 SIDES = ("left", "right")
-_HAND_POINTS = 1 + max(max(finger) for finger in FINGERS)
+HAND_POINTS = 1 + max(max(finger) for finger in FINGERS)
 Matrix = NDArray[np.float64]
 
 
@@ -49,7 +49,7 @@ def joints_of(pose: Features, u: Utterance) -> Matrix | None:
     positions = points.astype(np.float64)
     for number, name in enumerate(JOINTS):
         if f"{name}_visibility" in pose.columns:
-            positions[~(pose.column(f"{name}_visibility") >= 0.5), number] = np.nan
+            positions[~(pose.column(f"{name}_visibility") >= VISIBLE), number] = np.nan
     return _in_frame(positions, u.crop).reshape(len(positions), -1)
 
 
@@ -57,7 +57,7 @@ def hands_of(pose: Features, u: Utterance) -> Matrix | None:
     """(T, 84) both hands' points as fractions of the whole frame; None where hands were not measured."""
     if "left_hand_00_x" not in pose.columns:
         return None
-    names = [f"{side}_hand_{i:02d}" for side in SIDES for i in range(_HAND_POINTS)]
+    names = [f"{side}_hand_{i:02d}" for side in SIDES for i in range(HAND_POINTS)]
     points = np.stack([[pose.column(f"{name}_{axis}") for axis in ("x", "y")] for name in names]).transpose(2, 0, 1)
     return _in_frame(points.astype(np.float64), u.crop).reshape(points.shape[0], -1)
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bemerc.extraction.face import lip_sync
-from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 FPS = 25
 Array = NDArray[np.float64]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bemerc.cache import Choice
 from bemerc.core.jsonfile import JsonError
 from bemerc.extraction.face import target_face
-from bemerc.extraction.face.lip_sync import SAMPLE_RATE_HZ
 from bemerc.extraction.face.target_face import BY_SOUND, FaceTrack, Policy
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 FPS = 25
 Array = NDArray[np.float64]

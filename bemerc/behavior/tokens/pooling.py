@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.signals import events, statistics, voice
+from bemerc.cache import VISIBLE
 
 Array = NDArray[np.float64]
 
@@ -53,7 +54,6 @@ PROSODY = ("pitch_hz", "voicing", "energy_db")
 SPECTRAL = ("spectral_centroid_hz", "spectral_flatness", "spectral_rolloff_hz", "zero_crossing_rate")
 SHOULDERS = tuple(f"{side}_shoulder_{axis}" for side in ("left", "right") for axis in ("x", "y", "visibility"))
 BANDS = 4
-VISIBLE = 0.5
 
 
 @dataclass(frozen=True)

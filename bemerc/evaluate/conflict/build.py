@@ -27,12 +27,12 @@ from bemerc.corpus.conflict import SUBSETS, WAYS, ConflictItem, ConflictSet, Sub
 from bemerc.corpus.manifest import NOBODY, SPLITS, Manifest, Utterance
 from bemerc.evaluate import baselines
 from bemerc.evaluate.conflict import recombine, unimodal
+from bemerc.evaluate.conflict.items import JUDGED
 from bemerc.evaluate.conflict.unimodal import ChanceError, MissingSideError, Predictor, Side
 
 Floats = NDArray[np.float64]
 _LOG = logging.getLogger(__name__)
 _SIDES: tuple[Side, Side] = ("voice", "face")
-_CONFLICTS: tuple[Subset, Subset] = ("video_aligned", "audio_aligned")
 
 
 class NoConflictError(CorpusError):
@@ -354,7 +354,7 @@ def _missing(items: Sequence[ConflictItem], decided: Sequence[_Decided], params:
     """Sentences on sides and splits without items."""
     notes = []
     for split in SPLITS:
-        lacking = [s for s in ("consistent", *_CONFLICTS) if not any(i.split == split and i.subset == s for i in items)]
+        lacking = [s for s in JUDGED if not any(i.split == split and i.subset == s for i in items)]
         if lacking:
             notes.append(
                 f"{split} has no {' and no '.join(lacking)} item, so nothing can be said there of that side. Lower "

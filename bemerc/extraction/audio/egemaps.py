@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Features
 from bemerc.core.errors import BemercError
-from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 _STEP_S = 0.01
 # openSMILE's windows start at whole steps, 20 ms long for loudness and spectrum, 60 ms for the voice: a row's time is

@@ -12,9 +12,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.media.pitch import SAMPLE_RATE_HZ
+
 Array = NDArray[np.float64]
 
-SAMPLE_RATE_HZ = 16_000
 HOP, WINDOW = 160, 400
 CEPSTRA = 13
 _FFT, _FILTERS, _PRE_EMPHASIS, _LIFTER = 512, 26, 0.97, 22

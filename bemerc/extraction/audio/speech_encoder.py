@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bemerc.core.errors import BemercError
-from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from bemerc.extraction.audio.speech_encoder_torch import Encoder

@@ -21,8 +21,8 @@ from bemerc.cache import Features
 from bemerc.core import huggingface
 from bemerc.core.errors import BemercError, MediaError
 from bemerc.core.progress import transformers_quiet
-from bemerc.extraction.audio.prosody import SAMPLE_RATE_HZ
 from bemerc.extraction.audio.windows import batches, round_to_half, split, stitch
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from bemerc.extraction.audio.speech_encoder import ResolvedEncoder

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.extraction.face.crops import Grey, mouth_opening
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 Array = NDArray[np.float64]
 
-SAMPLE_RATE_HZ = 16_000
 HOP_S = 0.01
 INNER_LIPS = ((13, 14), (82, 87), (312, 317))  # upper and lower, in the middle and to both sides
 OUTER_LIPS = ((0, 17),)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.audio.mfcc import HOP, SAMPLE_RATE_HZ, WINDOW, mfcc
+from bemerc.extraction.audio.mfcc import HOP, WINDOW, mfcc
 from bemerc.extraction.face import lip_sync
 from bemerc.extraction.face.detection import TrackedFace
 from bemerc.extraction.face.speaker_crops import FPS, Stretch, face_region
 from bemerc.extraction.face.speaker_network import AUDIO_PER_FRAME, SpeakerNetwork
 from bemerc.media.frame_view import FrameView
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 
 Array = NDArray[np.float64]
 Waveform = NDArray[np.float32]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.cache import Features
+from bemerc.cache import VISIBLE, Features
 from bemerc.extraction.networks import POSE_POINTS, BodyPose, Hands
 from bemerc.extraction.pose import hands
 from bemerc.media.frame_view import Window
@@ -46,7 +46,6 @@ LEFT_WRIST, RIGHT_WRIST = KEYPOINTS.index("left_wrist"), KEYPOINTS.index("right_
 EARS = (KEYPOINTS.index("left_ear"), KEYPOINTS.index("right_ear"))
 _MOVING = np.array([0, *EARS, LEFT_SHOULDER, RIGHT_SHOULDER, 13, 14, LEFT_WRIST, RIGHT_WRIST])
 
-VISIBLE = 0.5  # a keypoint with less visibility is the model's guess, not a measurement
 
 # What turns an apparent size into a lean: people's shoulders, a webcam's field of view, from hips to shoulders.
 _SHOULDERS_M, _FOCAL_LENGTHS, _TRUNK_M = 0.38, 1.0, 0.5

@@ -18,11 +18,10 @@ from bemerc.extraction.fingerprint import DECODING, Segment, fingerprint
 from bemerc.extraction.hash_cache import FileHashCache, HashedFile, UnreadableFile, file_identity, hash_files
 from bemerc.extraction.jobs import Job, jobs_from_manifest
 from bemerc.extraction.store import Result, Store
-from bemerc.extraction.validate.report import Issue
+from bemerc.extraction.validate.report import MISSING_SHARE, Issue
 from bemerc.extraction.write_caches import contents_digest
 
 # Of the frames that the clip lists: containers count some that are never shown.
-_MISSING_SHARE = 0.1
 
 
 def check_against_clips(cache: FrameCache, manifest: Manifest, store_dir: Path | None) -> list[Issue]:
@@ -108,7 +107,7 @@ def _check_frames(cache: FrameCache, job: Job) -> Iterator[Issue]:
         listed = listed_frames(job.path, job.segment.start_s, job.segment.end_s)
     except MediaError:  # it was measured, so another issue says that this is not that clip
         return
-    if rows < (1 - _MISSING_SHARE) * listed:
+    if rows < (1 - MISSING_SHARE) * listed:
         severity: Any = "warning" if job.id in cache.notes else "error"
         yield Issue(job.id, "frames", f"It has {rows} rows, and its clip lists {listed} frames.", severity)
 

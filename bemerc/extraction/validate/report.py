@@ -18,6 +18,8 @@ from bemerc.extraction.face import extractor as face_extractor
 from bemerc.extraction.pose import body
 
 _LISTED = 10
+# Headers round, and a decoder may lack the last frames: an end counts as missing from half a second and a tenth on.
+MISSING_S, MISSING_SHARE = 0.5, 0.1
 # An encoder's hundreds of columns have no meaning one by one: a few stand for all.
 _ENCODED, _ENCODED_LISTED = r"\w+_\d{4}", 4
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bemerc.cache import KINDS, Choice, FrameCache, clock_fault, summary, unpack_landmarks
 from bemerc.core.errors import CacheError
 from bemerc.core.progress import bar
-from bemerc.extraction.validate.report import Issue, Report
+from bemerc.extraction.validate.report import MISSING_S, MISSING_SHARE, Issue, Report
 
 # Name of a column -> the least and the largest value that it can have.
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -22,8 +22,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     (r"face_size", 0, 10),
 )
 _SLACK = 1e-3
-# Headers round, and a decoder may lack the last frames: an end counts as missing from half a second and a tenth on.
-_MISSING_S, _MISSING_SHARE = 0.5, 0.1
 # A codec fills its last packet: 1,024 samples of AAC are an eighth of a second at 8 kHz.
 _PACKET_S = 0.15
 _HOLE_S = 1.0
@@ -74,7 +72,7 @@ def _utterance(cache: FrameCache, id_: str) -> Iterator[_Issue]:
         imported = bool(cache.params.get("imported"))
         yield "duration", f"Its duration is {duration_s} s.", "warning" if imported else "error"
     if not len(rows):
-        if duration_s >= _MISSING_S:
+        if duration_s >= MISSING_S:
             yield "no rows", f"It lasts {duration_s:.2f} s and has no rows, and no reason is given.", "warning"
         return
     yield from _clock(cache, id_, stamps, duration_s)
@@ -127,7 +125,7 @@ def _clock(cache: FrameCache, id_: str, stamps: NDArray[np.float64], duration_s:
     if stamps[-1] > duration_s + step_s + beyond_s:
         yield "duration", f"Its last row is at {stamps[-1]:.2f} s and it lasts {duration_s:.2f} s.", "error"
     missing_s = duration_s - stamps[-1] - step_s
-    if missing_s > max(_MISSING_S, _MISSING_SHARE * duration_s) and id_ not in cache.notes:
+    if missing_s > max(MISSING_S, MISSING_SHARE * duration_s) and id_ not in cache.notes:
         message = f"It lasts {duration_s:.2f} s and its rows end at {stamps[-1] + step_s:.2f} s."
         # A sound track may well end before the picture does.
         yield "duration", message, "warning" if cache.modality in ("audio", "speech") else "error"

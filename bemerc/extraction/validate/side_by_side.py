@@ -8,10 +8,9 @@ import numpy as np
 
 from bemerc.cache import FrameCache, Kind, same_person
 from bemerc.core.errors import CacheError
-from bemerc.extraction.validate.report import Issue
+from bemerc.extraction.validate.report import MISSING_S, MISSING_SHARE, Issue
 
 # As rows.py: headers round, and a decoder may lack the last frames.
-_MISSING_S, _MISSING_SHARE = 0.5, 0.1
 _OTHER_PERSON_SHARE = 0.5
 
 
@@ -31,7 +30,7 @@ def check_side_by_side(caches: Mapping[Kind, FrameCache]) -> list[Issue]:
             continue
         durations = {modality: cache.duration_s(id_) for modality, cache in caches.items()}
         finite = [duration for duration in durations.values() if np.isfinite(duration)]
-        if finite and max(finite) - min(finite) > max(_MISSING_S, _MISSING_SHARE * max(finite)):
+        if finite and max(finite) - min(finite) > max(MISSING_S, MISSING_SHARE * max(finite)):
             listed = ", ".join(f"{modality} {duration:.2f} s" for modality, duration in durations.items())
             issues.append(Issue(id_, "durations", f"Its lengths differ: {listed}.", "warning"))
     return issues + _body_of_another_person(caches)
