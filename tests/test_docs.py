@@ -81,16 +81,18 @@ def test_every_page_that_code_names_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_command_of_a_page_exists(page: Path) -> None:
-    command: Any = typer.main.get_command(app)
+def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
-    for words in re.findall(r"^(?:\$ )?bemerc ((?:[a-z]+ ?){1,2})", code, re.MULTILINE):
-        first, *others = words.split()
-        assert first in command.commands, f"bemerc {words}"
-        inner = getattr(command.commands[first], "commands", {})
-        if inner and others:
-            assert others[0] in inner, f"bemerc {words}"
+    for line in re.findall(r"^(?:\$ )?bemerc ([a-z].*)", re.sub(r"\\\n\s*", " ", code), re.MULTILINE):
+        command: Any = typer.main.get_command(app)
+        words = line.split()
+        while words and hasattr(command, "commands") and words[0][:1] not in "<-":
+            assert words[0] in command.commands, f"bemerc {line}"
+            command = command.commands[words.pop(0)]
+        options = {"--help", *(name for one in command.params for name in (*one.opts, *one.secondary_opts))}
+        given = re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)", re.split(r"[#|;]", " ".join(words))[0])
+        assert options.issuperset(given), f"bemerc {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
