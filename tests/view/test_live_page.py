@@ -16,15 +16,16 @@ from bemerc.extraction.face.detection import FaceTracker
 from bemerc.media.frame_view import ArrayFrame
 from bemerc.pipeline import live
 from bemerc.pipeline.project import Project
+from bemerc.view import page_file
 from bemerc.view.positions import MESH
 from tests.clips import ffmpeg
 from tests.live.talk import make
 from tests.view.test_page import CHROMIUM
 
-pytestmark = pytest.mark.live
 WAIT_S = 300.0  # on a machine that does a lot besides
 
 
+@pytest.mark.live
 def test_the_overlay_stands_on_the_frame_that_was_measured(tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     pytest.importorskip("websockets", reason='websockets is not installed: pip install "bemerc[live]"')
@@ -77,6 +78,68 @@ def test_the_overlay_stands_on_the_frame_that_was_measured(tmp_path: Path) -> No
     assert all(url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")) for url in requests)
     (summary,) = (event for event in events if event["event"] == "summary")
     assert summary["overlay_ms"] is not None
+
+
+STAND_INS = """
+window.sockets = []; window.messages = []; window.asked = []; window.streams = [];
+class Socket extends EventTarget {
+  static OPEN = 1;
+  constructor() { super(); this.readyState = 0; window.sockets.push(this); }
+  open() { this.readyState = 1; this.dispatchEvent(new Event("open")); }
+  close() { this.readyState = 3; this.dispatchEvent(new Event("close")); }
+  send(message) { window.messages.push(typeof message === "string" ? message : [...new Uint16Array(message.buffer, 24, 2)]); }
+  say(event) { this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(event) })); }
+}
+window.WebSocket = Socket;
+const camera = document.createElement("canvas");
+[camera.width, camera.height] = [3840, 2160];
+const drawing = camera.getContext("2d");
+setInterval(() => { drawing.fillStyle = `hsl(${performance.now() % 360} 50% 50%)`; drawing.fillRect(0, 0, 3840, 2160); }, 50);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  window.asked.push(Object.keys(wanted));
+  if (wanted.audio) throw new DOMException("Permission denied", "NotAllowedError");
+  window.streams.push(camera.captureStream(20));
+  return window.streams.at(-1);
+};
+"""
+
+
+def test_a_page_without_microphone_that_stops_and_starts_again(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    index = {"model": None, "labels": [], "rate_hz": 16_000, "lines": [], "bones": []}
+    page_file.write_live(tmp_path / "live.html", "live", index, "ws://127.0.0.1:9/x")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(bypass_csp=True).new_page()  # for Playwright's own scripts
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.add_init_script(f"if (!navigator.mediaDevices) navigator.mediaDevices = {{}};{STAND_INS}")
+        page.goto((tmp_path / "live.html").as_uri())
+        turn = {"event": "utterance", "id": "live/0000", "start_s": 0, "end_s": 1, "speaker": "", "text": "", "label": None, "description": {}}  # fmt: skip
+        for number, words in enumerate(("one", "two")):
+            page.click("#start")
+            page.wait_for_function(f"sockets.length > {number}")
+            page.evaluate("sockets.at(-1).open()")
+            page.wait_for_function("messages.some(Array.isArray)")
+            assert page.inner_text("#frame-note") == "No microphone: an utterance ends when you say so."
+            page.evaluate("turn => sockets.at(-1).say(turn)", turn | {"text": words})
+            page.click("#start")
+            sizes = [one for one in page.evaluate("messages.splice(0)") if isinstance(one, list)]
+            assert set(map(tuple, sizes)) == {(1280, 720)}
+        assert page.locator("#transcript li").all_inner_texts() == ["0:00.0\none", "0:00.0\ntwo"]
+        page.click("#start")  # the program has ended
+        page.wait_for_function("sockets.length > 2")
+        page.evaluate("sockets.at(-1).close()")
+        assert page.inner_text("#frame-note") == "The program has ended the connection."
+        running = (
+            "streams.flatMap((stream) => stream.getTracks()).filter((track) => track.readyState === 'live').length"
+        )
+        assert page.evaluate(running) == 0
+        assert page.evaluate("asked") == [["video", "audio"], ["video"]] * 3
+        browser.close()
+    assert not complaints
 
 
 def assert_same_place(look: dict[str, Any], picture: str) -> None:

@@ -4,15 +4,15 @@
 const index = JSON.parse(document.getElementById("index").textContent);
 const byId = (id) => document.getElementById(id);
 const overlay = byId("overlay"), note = byId("frame-note"), transcript = byId("transcript");
-const STEPS = 16384, KEPT_S = 20, FRAME = 1, SOUND = 2, FRAME_HEAD = 32, SOUND_HEAD = 16;
+const STEPS = 16384, KEPT_S = 20, LARGEST = 1280, FRAME = 1, SOUND = 2, FRAME_HEAD = 32, SOUND_HEAD = 16;
 const video = document.createElement("video"), picture = document.createElement("canvas");
 const sent = new Map(); // number -> the frame that waits for its measurements
-let socket = null, start_ms = 0, credit = false, number = 0, presented = 0, context = null, mesh = true;
+let socket = null, starting = false, start_ms = 0, credit = false, number = 0, presented = 0, context = null, mesh = true;
 video.muted = true;
 video.playsInline = true;
 
 byId("model").textContent = index.model ? `${index.model}: ${index.labels.join(", ")}` : "without a model: nothing is labelled";
-byId("start").addEventListener("click", () => (socket ? stop("Stopped.") : begin()));
+byId("start").addEventListener("click", () => (socket ? stop("Stopped.") : starting || begin()));
 byId("mesh").addEventListener("click", toggleMesh);
 byId("cue").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -31,39 +31,52 @@ function toggleMesh() {
 // ---- recording
 
 async function begin() {
-  let stream;
+  starting = true;
   try {
-    stream = await devices();
+    video.srcObject = await devices();
   } catch (error) {
     note.textContent = `No camera: ${error.message}. Let the page use it, then press Start again.`;
     return;
-  }
-  socket = new WebSocket(index.socket);
+  } finally { starting = false; }
+  const open = socket = new WebSocket(index.socket);
   socket.binaryType = "arraybuffer";
-  socket.addEventListener("message", ({ data }) => receive(JSON.parse(data)));
-  socket.addEventListener("close", () => stop("The program has ended the connection."));
-  await new Promise((resolve) => socket.addEventListener("open", resolve));
+  socket.addEventListener("message", ({ data }) => { if (!socket || socket === open) receive(JSON.parse(data)); });
+  socket.addEventListener("close", () => { if (socket === open) stop("The program has ended the connection."); });
+  byId("start").textContent = "Stop";
+  await new Promise((resolve) => open.addEventListener("open", resolve));
+  if (socket !== open) return; // it was stopped meanwhile
+  try {
+    await record(open, video.srcObject);
+  } catch (error) {
+    if (socket === open) stop(`The camera or the microphone cannot be read: ${error.message}. Press Start again.`);
+  }
+}
+
+// Another conversation: its times begin at 0, and its ids are those of the one before.
+async function record(open, stream) {
+  sent.clear();
+  curves.clear();
+  for (const row of transcript.children) delete row.dataset.id;
   start_ms = performance.now();
-  video.srcObject = stream;
   await video.play();
   const sound = stream.getAudioTracks().length > 0;
   tell({ type: "start", sound });
   if (sound) await listen(stream);
+  if (socket !== open) return;
   credit = true;
   presented = 0;
   newest_ms = null;
   note.textContent = sound ? "" : "No microphone: an utterance ends when you say so.";
-  byId("start").textContent = "Stop";
-  watch();
+  watch(open);
 }
 
+// Camera and microphone; where the microphone is missing, in use or refused, the camera alone.
 async function devices() {
   const picture = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
   const sound = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   try {
     return await navigator.mediaDevices.getUserMedia({ video: picture, audio: sound });
-  } catch (error) {
-    if (error.name !== "NotFoundError") throw error;
+  } catch {
     return navigator.mediaDevices.getUserMedia({ video: picture });
   }
 }
@@ -72,7 +85,7 @@ function stop(reason) {
   if (!socket) return;
   const open = socket;
   socket = null;
-  if (open.readyState === WebSocket.OPEN) open.send(JSON.stringify({ type: "stop" }));
+  if (open.readyState === WebSocket.OPEN) open.send(JSON.stringify({ type: "stop" })); else open.close();
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   context?.close();
   context = null;
@@ -82,13 +95,13 @@ function stop(reason) {
 
 function tell(message) { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); }
 
-function watch() {
+function watch(open) {
   video.requestVideoFrameCallback((now, about) => {
-    if (!socket) return;
-    const skipped = presented ? about.presentedFrames - presented - 1 : 0;
+    if (!socket || socket !== open) return;
+    const skipped = presented ? Math.max(0, about.presentedFrames - presented - 1) : 0;
     presented = about.presentedFrames;
     keep(about.captureTime ?? now, skipped);
-    watch();
+    watch(open);
   });
 }
 
@@ -96,10 +109,11 @@ let left_out = 0, newest_ms = null; // newest_ms: when the frame that waits in `
 // Keep the frame that is on screen now, in place of one that waits; it goes when the one before was measured.
 function keep(captured_ms, skipped) {
   left_out += skipped + (newest_ms !== null);
-  const [width, height] = [video.videoWidth, video.videoHeight];
-  if (!width) return;
+  if (!video.videoWidth) return;
+  const shrunk = Math.min(1, LARGEST / Math.max(video.videoWidth, video.videoHeight));
+  const [width, height] = [video.videoWidth, video.videoHeight].map((side) => Math.max(1, Math.round(side * shrunk)));
   if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
-  picture.getContext("2d", { willReadFrequently: true }).drawImage(video, 0, 0);
+  picture.getContext("2d", { willReadFrequently: true }).drawImage(video, 0, 0, width, height);
   newest_ms = captured_ms;
   send();
 }
@@ -241,6 +255,7 @@ const curves = {
     rows.push([time, values]);
     while (rows.length && rows[0][0] < time - KEPT_S) rows.shift();
   },
+  clear() { this.data = { face: [], voice: [] }; this.begun = []; },
   begin(time) { this.begun.push(time); if (this.begun.length > 99) this.begun.shift(); },
   build() {
     const place = byId("charts");
