@@ -68,16 +68,19 @@ def export(
         _annotations(path, out, to, corpus_of(path, manifest, video_dir), predictions, force, json)
         return
     if force:
-        raise typer.BadParameter("--force is for eaf, textgrid and webvtt; the others replace what was there")
+        raise typer.BadParameter("--force is for eaf, textgrid and webvtt; the others replace what they wrote")
     if predictions is not None:
         raise typer.BadParameter(f"--predictions is for {', '.join(ANNOTATIONS)}")
     from bemerc.cache import caches_at, open_cache
+    from bemerc.corpus import utterance_table
     from bemerc.interop import exporters
 
     files = caches_at(path)
     with ExitStack() as stack:
         opened = {file: stack.enter_context(open_cache(file)) for file in files.values()}
         corpus = corpus_of(path, manifest, video_dir)
+        if corpus is not None:
+            utterance_table.check_replaceable(out / "utterances.csv")
         if to == "mmsa":
             caches = {cache.modality: cache for cache in opened.values()}
             written = {", ".join(caches): (exporters.to_mmsa(caches, out, corpus), out)}

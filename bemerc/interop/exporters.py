@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features, FrameCache, Kind
-from bemerc.core.atomic import replacing, write_bytes, write_text
+from bemerc.core.atomic import disk, replacing, write_bytes, write_text
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import cell, printable
@@ -35,6 +35,7 @@ _MMSA_SPLITS = {"train": "train", "dev": "valid", "test": "test"}
 _MOST_BYTES = 2 << 30
 _NO_PRESENCE = """left out: half of the units are too weak for a threshold (docs/measurements/action_units.md); OpenFace's own
              comes from a classifier. AU45_c is 1 in the frames of a blink"""
+_OURS = "Written by bemerc from"
 _NOTE = """Written by bemerc from {path} ({extractor}).
 
 {modality} frames, one row each. An empty cell was not measured. timestamp: seconds from the utterance's start.
@@ -76,11 +77,11 @@ class Exported:
 
 
 def to_csv(cache: FrameCache, out: Path) -> Exported:
-    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. DiskError where the disk
-    refuses."""
-    written = _each(cache, out, ".csv", lambda id_: _csv_text(table(cache, id_)), cache.ids)
-    write_text(out / "README.txt", _about(cache, written.files))
-    return written
+    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. BemercError where one of them
+    would replace what is no earlier export, DiskError where the disk refuses."""
+    files = {id_: file_of(out, id_, ".csv") for id_ in cache.ids}
+    _begin(out / "README.txt", _about(cache, files), _OURS, files)
+    return _each(cache, files, ".csv", lambda id_: _csv_text(table(cache, id_)))
 
 
 def _csv_text(columns: Sequence[tuple[str, NDArray[np.float64]]]) -> bytes:
@@ -116,12 +117,13 @@ def _about(cache: FrameCache, files: Mapping[str, Path] = MappingProxyType({})) 
 
 def to_npy(cache: FrameCache, out: Path, *, whole: bool = False) -> Exported:
     """One .npy per utterance as MERTools lays features out: ``out/ID.npy`` of (T, D) float32, or with ``whole`` (D,),
-    the mean of what was measured; columns.json beside them. Utterances without rows get no file."""
-    kept = [id_ for id_ in cache if cache.frames(id_)]
-    written = _each(cache, out, ".npy", lambda id_: _npy_bytes(cache[id_], whole), kept)
+    the mean of what was measured; columns.json beside them. Utterances without rows get no file. Errors as of
+    ``to_csv``."""
+    files = {id_: file_of(out, id_, ".npy") for id_ in cache if cache.frames(id_)}
     about = {"columns": list(cache.columns), "rate": cache.rate, "extractor": cache.extractor, "missing": "NaN"}
-    write_text(out / "columns.json", json.dumps(about, ensure_ascii=False, indent=1))
-    return written
+    text = json.dumps(about, ensure_ascii=False, indent=1)
+    _begin(out / "columns.json", text, '{\n "columns"', files)
+    return _each(cache, files, ".npy", lambda id_: _npy_bytes(cache[id_], whole))
 
 
 def _npy_bytes(features: Features, whole: bool) -> bytes:
@@ -135,20 +137,30 @@ def _npy_bytes(features: Features, whole: bool) -> bytes:
     return memory.getvalue()
 
 
-def _each(cache: FrameCache, out: Path, suffix: str, content: Callable[[str], bytes], ids: Sequence[str]) -> Exported:
+def _begin(about: Path, text: str, ours: str, files: Mapping[str, Path]) -> None:
+    """Write the file that tells of the others, by whose first letters ``ours`` a later export knows that it may replace
+    them. BemercError where one of them is there without it."""
+    there = next((path for path in (about, *files.values()) if path.exists()), None)
+    with disk(about, "cannot be read"):
+        replaceable = about.is_file() and about.read_bytes().startswith(ours.encode())
+    if there is not None and not replaceable:
+        raise BemercError("this file is no earlier export, and would be replaced. Name another folder.", path=there)
+    write_text(about, text)
+
+
+def _each(cache: FrameCache, files: Mapping[str, Path], suffix: str, content: Callable[[str], bytes]) -> Exported:
     """Write one file per utterance; one whose rows cannot be read is skipped."""
-    files: dict[str, Path] = {}
+    written: dict[str, Path] = {}
     unreadable: dict[str, str] = {}
-    with bar(f"Writing {suffix}", len(ids), "utterances") as advance:
-        for id_ in ids:
-            path = file_of(out, id_, suffix)
+    with bar(f"Writing {suffix}", len(files), "utterances") as advance:
+        for id_, path in files.items():
             try:
                 write_bytes(path, content(id_))
-                files[id_] = path
+                written[id_] = path
             except CacheError as error:
                 unreadable[id_] = str(error)
             advance(1)
-    return Exported(files, unreadable)
+    return Exported(written, unreadable)
 
 
 def to_utterances(manifest: Manifest, files: Mapping[str, Path], out: Path) -> None:

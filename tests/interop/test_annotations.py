@@ -230,6 +230,15 @@ def test_the_command_writes_every_layout(project: Path) -> None:
     assert all(path.stat().st_mode & 0o077 == 0 for path in (project / "eaf").rglob("*.eaf"))
 
 
+def test_somebodys_bids_dataset_is_never_replaced(project: Path) -> None:
+    about = project / "study" / "participants.tsv"
+    about.parent.mkdir()
+    about.write_text("participant_id\tage\nsub-01\t30\n")
+    answer = bemerc("cache", "export", project / "cache", about.parent, "--to", "bids")
+    assert (answer.returncode, list(about.parent.iterdir())) == (1, [about]), answer.stderr
+    assert about.read_text() == "participant_id\tage\nsub-01\t30\n"
+
+
 def test_a_bids_dataset_names_its_columns_and_steps(project: Path) -> None:
     answer = bemerc("cache", "export", project / "cache", project / "bids", "--to", "bids")
     assert answer.returncode == 0, answer.stderr

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.cli.main import app
-from bemerc.core.errors import CacheError, CorpusError
+from bemerc.core.errors import BemercError, CacheError, CorpusError
 from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
 from bemerc.interop import openface_tables, safe_pickle
 from bemerc.interop.exporters import to_csv, to_mmsa, to_npy, to_parquet
@@ -369,6 +369,20 @@ def test_mertools_there_and_back(tmp_path: Path) -> None:
     with open_cache(made.path, "face") as cache:
         assert cache["a"].values.shape == (1, 24)
         assert cache.columns[0] == "bemerc_0000"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "README.txt", "a.npy", "columns.json"])
+def test_what_is_no_export_is_never_replaced(tmp_path: Path, name: str) -> None:
+    export = to_csv if name in ("a.csv", "README.txt") else to_npy
+    with open_cache(face_cache(tmp_path / "face.h5")) as cache:
+        export(cache, tmp_path / "ours")
+        export(cache, tmp_path / "ours")
+        (tmp_path / "clips").mkdir()
+        (tmp_path / "clips" / name).write_text("start_s,end_s\n0,1\n")
+        with raises(BemercError, path=tmp_path / "clips" / name):
+            export(cache, tmp_path / "clips")
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == [name]
+    assert (tmp_path / "clips" / name).read_text() == "start_s,end_s\n0,1\n"
 
 
 def test_our_own_arrays_bring_their_rate(tmp_path: Path) -> None:

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 
 from bemerc.behavior.signals import events
 from bemerc.cache import Features, FrameCache, Kind, same_person
-from bemerc.core.atomic import write_bytes, write_text
-from bemerc.core.errors import CacheError
+from bemerc.core.atomic import disk, write_bytes, write_text
+from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.terminal import cell
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.corpus.readers.tiers import TURN
 from bemerc.interop.annotations.recordings import Annotated, Recording, tiers
 
 VERSION = "1.9.0"
+_ABOUT = "dataset_description.json"
 _MOST_ROWS = 20_000_000
 _UNITS = {"_deg": "deg", "_hz": "Hz", "_db": "dB", "_s": "s", "_r": "intensity, 0 to 5"}
 _EVENT_COLUMNS = {
@@ -41,8 +42,9 @@ _EVENT_COLUMNS = {
 def write(recordings: Sequence[Recording], caches: Mapping[Kind, FrameCache], out: Path) -> dict[str, str]:
     """Write the dataset below ``out``; returns the utterances whose rows cannot be read, and why.
 
-    Raises DiskError where the disk refuses.
+    Raises BemercError where another dataset is there, DiskError where the disk refuses.
     """
+    _check_replaceable(out)
     speakers = list(dict.fromkeys(speaker for one in recordings for speaker in one.speakers()))
     subjects, tasks = _names(speakers, "unknown"), _names([one.name for one in recordings], "recording")
     unreadable: dict[str, str] = {}
@@ -73,6 +75,18 @@ def _names(texts: Iterable[str], empty: str) -> dict[str, str]:
     return names
 
 
+def _check_replaceable(out: Path) -> None:
+    about = out / _ABOUT
+    with disk(about, "cannot be read"):
+        is_ours = about.is_file() and b'"bemerc"' in about.read_bytes()
+    there = [name for name in (_ABOUT, "participants.tsv", "participants.json", "README") if (out / name).exists()]
+    if there and not is_ours:
+        raise BemercError(
+            "this file is of another dataset, and would be replaced. Name a folder of its own, such as derivatives/bemerc.",
+            path=out / there[0],
+        )
+
+
 def _write_dataset(subjects: Mapping[str, str], out: Path) -> None:
     about = {
         "Name": "Measurements of conversations",
@@ -80,7 +94,7 @@ def _write_dataset(subjects: Mapping[str, str], out: Path) -> None:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "bemerc"}],
     }
-    write_text(out / "dataset_description.json", _json(about))
+    write_text(out / _ABOUT, _json(about))
     rows = [["participant_id", "speaker"], *([f"sub-{s}", speaker or "n/a"] for speaker, s in subjects.items())]
     write_text(out / "participants.tsv", _tsv(rows))
     described = {"speaker": {"Description": "Name of the speaker in the corpus; n/a where it is not known"}}
