@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bemerc.cli import output
 from bemerc.cli.app import App
 from bemerc.cli.options import AsJson, Backbone, ParamsFile, Settings, path_of, read_params
 from bemerc.core.errors import BemercError
@@ -79,11 +80,13 @@ def live(
     setup = run_live.Setup(Project(document), model, backbone, asr, speaker)
     tell = _print_json if json else _print_line
     if serve:
-        run_live.serve(
-            setup, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it.", err=json), tell
-        )
+        with output.until_ctrl_c():
+            run_live.serve(
+                setup, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it.", err=json), tell
+            )
     elif file is not None:
-        run_live.play_file(setup, file, tell, every_frame)
+        with output.until_ctrl_c():
+            run_live.play_file(setup, file, tell, every_frame)
     else:
         assert camera is not None
         run_live.record(setup, camera, microphone, tell, _read_cues)

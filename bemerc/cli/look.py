@@ -147,7 +147,8 @@ def view(
         if serve:
             from bemerc.view import serve as server
 
-            server.run(read, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
+            with output.until_ctrl_c():
+                server.run(read, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
             return
         page = build.write_page(read, out, options)
     if json:

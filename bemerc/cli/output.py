@@ -1,6 +1,7 @@
 """How results stand on the terminal, and as JSON for programs."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,6 +22,20 @@ def print_json(value: Any) -> None:
     from bemerc.extraction.validate.report import as_json
 
     typer.echo(as_json(value))
+
+
+@contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """Ctrl-C is how the block ends: nothing was being made of which a part is kept. SIGTERM stays what it is."""
+    from bemerc.cli.app import INTERRUPTED
+    from bemerc.core.stopping import Terminated
+
+    try:
+        yield
+    except Terminated:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def print_reasons(reasons: Mapping[Any, str], what: str = "", all_at: str = "--json") -> None:

@@ -299,7 +299,7 @@ def test_what_is_served_needs_the_token_and_the_hosts_name(browser: Any, world: 
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bemerc.cli.main import main; main()"
     command = [sys.executable, "-c", code, "view", str(world), "--serve", "-q"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     ) as run:
         assert run.stdout is not None
         address = run.stdout.readline().split()[1]
@@ -317,6 +317,8 @@ def test_what_is_served_needs_the_token_and_the_hosts_name(browser: Any, world: 
                 connection.close()
         finally:
             run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        assert run.stderr.read() == ""  # no word of work that would go on
     assert run.returncode == 130
 
 
