@@ -29,7 +29,6 @@ from tests.language.test_tree_attention import OWN_ATTENTION
 from tests.slow import beyond
 
 LABELS = LABEL_SETS["meld"]
-HEADS = {"gpt_neox": 2}
 CHOSEN = {0: (0, 1), 1: (1,)}
 SINKS = {0: (0, 2 * language.K)}
 BETA = 0.8
