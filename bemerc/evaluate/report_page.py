@@ -27,7 +27,7 @@ MOST = 200  # mistakes on the page; mistakes.csv has all
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
-:root { color-scheme: light dark; --line: #d5d9de; --faint: #5b6570; --raised: #f4f5f7; --accent: #0072b2; --bad: #d55e00; }
+:root { color-scheme: light dark; --line: #d5d9de; --faint: #5b6570; --raised: #f4f5f7; --accent: #0072b2; --bad: #ad4c00; }
 @media (prefers-color-scheme: dark) {
   :root { --line: #363d45; --faint: #a0a9b3; --raised: #1d2126; --accent: #56b4e9; --bad: #e69f00; }
   img { background: #fff; border-radius: 4px; }
@@ -35,7 +35,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "Noto Sans Arabic", sans-serif; max-width: 72rem; margin: 1.5rem auto; overflow-wrap: anywhere; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
 nav a { margin-right: 1rem; } a { color: var(--accent); }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } tr > :first-child { min-width: 8rem; }
 table { border-collapse: collapse; font-size: .88rem; } th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: start; vertical-align: top; }
 th { background: var(--raised); position: sticky; top: 0; } td[style*="right"], .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; height: auto; } code { background: var(--raised); padding: 0 .25rem; }

@@ -28,7 +28,12 @@ def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
                 disagree.append(entry | {"why": f"voice {sides['voice']}, face {sides['face']}"})
             choice = turn["choice"]
             if choice and choice["uncertain"]:
-                uncertain.append(entry | {"why": f"score {choice['score']:.2f}, up to {choice['faces']} faces"})
+                uncertain.append(
+                    entry
+                    | {
+                        "why": f"score {choice['score']:.2f}, up to {choice['faces']} face{'s' * (choice['faces'] != 1)}"
+                    }
+                )
             if lacking := [m for m in dialogue.header["modalities"] if not turn["covered"].get(m)]:
                 nothing.append(entry | {"why": ", ".join(lacking)})
     lists = (

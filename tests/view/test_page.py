@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from bemerc.cache import Choice, Features, Head, Rows, TrackSpan, open_cache, pa
 from bemerc.core.errors import BemercError
 from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
+from bemerc.evaluate import report_page
 from bemerc.extraction.networks import MESH_POINTS
 from bemerc.media.video import Video
 from bemerc.view import annotated, arrays, build, media_files, page_file, serve, sources
@@ -415,6 +417,25 @@ def test_a_title_that_looks_like_a_place_of_the_template_is_a_title(tmp_path: Pa
     page_file.write(tmp_path / "plain.html", "title", {}, [])
     expected = (tmp_path / "plain.html").read_text().replace("<title>title<", f"<title>{html.escape(title)}<")
     assert (tmp_path / "page.html").read_text() == expected
+
+
+def test_what_is_wrong_is_read_by_weak_eyes() -> None:
+    """Its colour on the light pages has the contrast of 4.5 that WCAG asks of small text."""
+    for sheet in ((page_file.asset_path("page.css")).read_text(), report_page._STYLE):
+        channels = [int(re.search(r"--bad: #(\w{6})", sheet)[1][at : at + 2], 16) / 255 for at in (0, 2, 4)]  # type: ignore[index]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        raised = 0.91  # of #f4f5f7, the darkest ground that it stands on
+        assert (raised + 0.05) / (np.dot(linear, (0.2126, 0.7152, 0.0722)) + 0.05) >= 4.5
+
+
+def test_tables_of_the_report_are_read_on_a_phone(browser: Any) -> None:
+    cells = "<td style='text-align: right'>42.9 [28.5, 57.2]</td>" * 4
+    page = browser.new_page(viewport={"width": 380, "height": 600})
+    page.set_content(
+        f"<style>{report_page._STYLE}</style><div class=wide><table><tr><td>the speaker's label changes</td>{cells}</tr></table></div>"
+    )
+    assert page.locator("tr").bounding_box()["height"] < 80
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
 
 
 def test_nobodys_recording_is_replaced(world: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ function choiceText({ by, faces, score, uncertain, spans }) {
   const doubt = `score ${score.toFixed(2)}${uncertain ? ", which leaves it uncertain" : ""}`;
   if (by === "alone") return `The only face was measured, ${doubt}.`;
   const numbers = [...new Set(spans.map((span) => span[2] + 1))].join(", ");
-  return `Up to ${faces} faces at a time; face ${numbers} was measured, chosen by ${by}, ${doubt}.`;
+  return `Up to ${faces} face${faces === 1 ? "" : "s"} at a time; face ${numbers} was measured, chosen by ${by}, ${doubt}.`;
 }
 
 // Everybody in sight who was not measured as the target.
@@ -130,7 +130,7 @@ function markCurrent(number) {
 function showLists(jump) {
   const place = document.getElementById("lists");
   place.replaceChildren(element("h2", {}, "Where to look first"));
-  if (!index.lists.length) place.append(element("p", { class: "faint" }, "Nothing stands out: no wrong answer, no doubtful face, nothing unmeasured."));
+  if (!index.lists.length) place.append(element("p", { class: "faint" }, "Nothing stands out: no answer that is wrong and sure, no doubtful face, nothing unmeasured."));
   for (const { name, count, entries } of index.lists) {
     place.append(element("details", { open: "" }, element("summary", {}, `${name} (${count})`),
       element("ul", { class: "entries" }, ...entries.map((entry) => element("li", {},
