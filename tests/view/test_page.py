@@ -428,6 +428,40 @@ def test_what_is_wrong_is_read_by_weak_eyes() -> None:
         assert (raised + 0.05) / (np.dot(linear, (0.2126, 0.7152, 0.0722)) + 0.05) >= 4.5
 
 
+def test_each_of_two_who_speak_at_once_can_be_looked_at(browser: Any, world: Path, tmp_path: Path) -> None:
+    shutil.copy(world / "a b#1.mp4", tmp_path / "a.mp4")
+    columns = ("pose_pitch_deg", "face_x", "face_y", "face_size")
+    who = {"Ann": (0.0, 1.5, 1.0), "Ben": (0.5, 1.5, 2.0)}
+    rows, utterances = [], []
+    for n, (name, (start, end, pitch)) in enumerate(who.items()):
+        values = np.tile(np.array([pitch, 0.5, 0.5, 0.2], np.float32), (20, 1))
+        rows.append((f"a/{n}", Features(values, np.linspace(0, end - start, 20), columns), end - start, None))
+        utterances.append(Utterance(f"a/{n}", "a", n, name, name, None, "test", "a.mp4", start, end))
+    write_cache(tmp_path / "face.h5", Head("face", columns, "clip", "x/1", {}), Rows(rows))
+    write_manifest(tmp_path / "manifest.jsonl", utterances, ("joy",), ("x",))
+    assert bemerc("view", tmp_path, "--out", tmp_path / "page.html").returncode == 0
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_selector("#transcript button")
+    strip = page.locator(".chart canvas").first
+    assert strip.evaluate("c => c.clientHeight") > 80  # two lanes of words
+
+    def shown() -> tuple[str, str]:
+        page.wait_for_timeout(250)  # numbers are written ten times a second
+        return page.inner_text("#turn strong"), page.locator(".chart", has_text="Head, degrees").inner_text()
+
+    def at(time_s: float) -> None:
+        page.locator("#seek").evaluate("(e, t) => { e.value = t; e.dispatchEvent(new Event('input')); }", time_s)
+
+    for button, name, pitch in ((0, "Ann", "1.0"), (1, "Ben", "2.0"), (0, "Ann", "1.0")):
+        page.locator("#transcript button").nth(button).click()
+        at(1.0)
+        speaker, head = shown()
+        assert (speaker, f"{pitch}\u00b0" in head) == (name, True), head
+    page.keyboard.press("n")
+    assert shown()[0] == "Ben"
+
+
 def test_tables_of_the_report_are_read_on_a_phone(browser: Any) -> None:
     cells = "<td style='text-align: right'>42.9 [28.5, 57.2]</td>" * 4
     page = browser.new_page(viewport={"width": 380, "height": 600})

@@ -18,9 +18,11 @@ class Charts {
     chartsPlace.replaceChildren();
     this.plots = []; this.heads = []; this.wanted = [];
     this.dialogue = dialogue;
+    this.shown = null;
+    this.lanes = lanesOf(dialogue.utterances);
     this.range = [0, dialogue.duration_s];
     this.addZoom();
-    this.add("Words", [], 46, { paint: (u) => this.paintWords(u) });
+    this.add("Words", [], 8 + 38 * (1 + Math.max(...this.lanes)), { paint: (u) => this.paintWords(u) });
     this.add("Marks", this.markLegend(), 30, { paint: (u) => this.paintMarks(u) });
     if (dialogue.utterances.some((t) => t.choice && t.choice.faces > 1)) {
       this.add("Measured face", this.faceLegend(), 26, { paint: (u) => this.paintChoices(u) });
@@ -51,19 +53,42 @@ class Charts {
       element("span", { class: "faint" }, "Click to go there, drag to zoom in, double-click for all.")));
   }
 
-  // A curve's rows of all utterances on one growing axis, with a gap between utterances.
+  // The utterance that is shown: where others overlap it, curves and action units are its own.
+  focus(turn) {
+    const before = this.shown;
+    this.shown = turn;
+    if (![before, turn].some((one) => one !== null && overlaps(this.dialogue, one))) return;
+    const [min, max] = this.range;
+    for (const { plot, kind, names } of this.heads) {
+      if (kind) plot.setData(this.rows(kind, names)); else plot.redraw(false);
+      plot.setScale("x", { min, max });
+    }
+  }
+
+  // A curve's rows of all utterances on one growing axis, with a gap between utterances. Of those that overlap, the one
+  // that is shown, else the one that began first.
   rows(kind, names) {
     const times = this.dialogue.arrays[`${kind}.time`], columns = names.map((n) => this.dialogue.arrays[`${kind}.${n}`]);
-    const x = [], ys = names.map(() => []);
-    for (const { rows } of this.dialogue.utterances) {
-      const [first, count] = rows[kind] || [0, 0];
-      if (count && x.length && times[first] > x.at(-1)) { x.push(x.at(-1) + 1e-6); ys.forEach((y) => y.push(null)); }
+    const { utterances } = this.dialogue, shown = utterances[this.shown];
+    const inShown = (time) => shown !== undefined && shown.rows[kind] && shown.start_s <= time && time < shown.end_s;
+    const picked = []; // [time, utterance, row]
+    let reached = -Infinity;
+    utterances.forEach((turn, number) => {
+      const [first, count] = turn.rows[kind] || [0, 0], from = reached;
       for (let i = first; i < first + count; i++) {
-        if (x.length && times[i] <= x.at(-1)) continue; // cues may overlap
-        x.push(times[i]);
-        ys.forEach((y, n) => y.push(columns[n][i]));
+        if (turn !== shown && (times[i] <= from || inShown(times[i]))) continue;
+        picked.push([times[i], number, i]);
+        if (turn !== shown) reached = Math.max(reached, times[i]);
       }
-    }
+    });
+    picked.sort((a, b) => a[0] - b[0]);
+    const x = [], ys = names.map(() => []);
+    picked.forEach(([time, number, row], at) => {
+      if (at && time <= x.at(-1)) return;
+      if (at && number !== picked[at - 1][1]) { x.push(x.at(-1) + 1e-6); ys.forEach((y) => y.push(null)); }
+      x.push(time);
+      ys.forEach((y, n) => y.push(columns[n][row]));
+    });
     return [x, ...ys];
   }
 
@@ -178,9 +203,11 @@ class Charts {
   }
 
   paintWords(u) {
-    this.clipped(u, (ctx, top, height, at, ratio) => {
+    this.clipped(u, (ctx, above, all, at, ratio) => {
       ctx.font = `${12 * ratio}px system-ui, sans-serif`;
-      for (const turn of this.dialogue.utterances) {
+      const height = all / (1 + Math.max(...this.lanes));
+      for (const [number, turn] of this.dialogue.utterances.entries()) {
+        const top = above + this.lanes[number] * height;
         const left = at(turn.start_s), width = at(turn.end_s) - left;
         ctx.globalAlpha = 0.22; ctx.fillStyle = color(speakerColor(this.dialogue, turn.speaker));
         ctx.fillRect(left, top, Math.max(1, width - 1), height);
@@ -264,8 +291,10 @@ class Charts {
     const times = this.dialogue.arrays["face.time"], from = rgb(color("heat-low")), to = rgb(color("heat-high"));
     this.clipped(u, (ctx, top, height, at) => {
       const row = height / units.length;
-      for (const turn of this.dialogue.utterances) {
+      const { utterances } = this.dialogue, shown = utterances[this.shown];
+      for (const turn of [...utterances.toReversed(), ...(shown ? [shown] : [])]) {
         const [first, count] = turn.rows.face || [0, 0];
+        if (turn === shown && count) ctx.clearRect(at(turn.start_s), top, at(turn.end_s) - at(turn.start_s), height);
         if (!count || at(times[first + count - 1]) < u.bbox.left || at(times[first]) > u.bbox.left + u.bbox.width) continue;
         units.forEach((name, n) => paintRow(ctx, this.dialogue.arrays[name], times, first, count, at, top + n * row, row, from, to));
       }
@@ -276,6 +305,16 @@ class Charts {
     units.forEach((name, n) => ctx.fillText(name.slice(5).replace("_r", ""), u.bbox.left - 6 * ratio, u.bbox.top + (n + 0.5) * row));
     ctx.restore();
   }
+}
+
+// A lane for each utterance, so that those of one lane do not overlap; of more than four at a time the last share one.
+function lanesOf(utterances) {
+  const ends = [];
+  return utterances.map(({ start_s, end_s }) => {
+    const free = ends.findIndex((end) => end <= start_s + 1e-3), lane = free >= 0 ? free : Math.min(ends.length, 3);
+    ends[lane] = Math.max(end_s, ends[lane] ?? 0);
+    return lane;
+  });
 }
 
 // One action unit of one utterance: a cell per frame, or per pixel with the strongest of its frames.

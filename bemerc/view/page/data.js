@@ -63,6 +63,12 @@ function lastAtOrBefore(times, time, first = 0, end = times.length) {
   return low - 1;
 }
 
+// Whether another utterance goes on at the same time.
+function overlaps(dialogue, number) {
+  const { start_s, end_s } = dialogue.utterances[number];
+  return dialogue.utterances.some((one, n) => n !== number && one.start_s < end_s - 1e-6 && one.end_s > start_s + 1e-6);
+}
+
 // The row of an utterance nearest to a time: {row, off}, off in seconds; null where it has none.
 function nearestRow(dialogue, kind, turn, time) {
   const span = turn && turn.rows[kind], times = dialogue.arrays[`${kind}.time`];
@@ -77,9 +83,11 @@ function nearestIn(times, first, count, time) {
   return row + 1 < first + count && times[row + 1] - time < Math.abs(time - times[row]) ? row + 1 : row;
 }
 
-// The utterance at a time: of those that overlap the one that began last; in a pause the one before.
+// The utterance at a time: of those that overlap the one that was chosen, else that began last; in a pause the one before.
 function turnAt(dialogue, time) {
   let before = 0;
+  const chosen = dialogue.utterances[dialogue.chosen];
+  if (chosen && chosen.start_s <= time + 1e-6 && time < chosen.end_s) return dialogue.chosen;
   for (let i = dialogue.utterances.length - 1; i >= 0; i--) {
     const { start_s, end_s } = dialogue.utterances[i];
     if (start_s <= time + 1e-6 && time < end_s) return i;

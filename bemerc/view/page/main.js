@@ -14,31 +14,39 @@ const player = new Player((time) => {
   const turn = turnAt(dialogue, time);
   if (turn !== shownTurn) {
     shownTurn = turn;
-    showTurn(dialogue, turn, (moment) => player.seek(moment));
+    charts.focus(turn);
+    showTurn(dialogue, turn, goTo);
     markCurrent(turn);
   }
 });
 
 function setText(place, text) { if (place.textContent !== text) place.textContent = text; }
 
-async function open(number, time = 0) {
+// An utterance, which stays the one shown where others overlap it.
+function goTo(turn) {
+  dialogue.chosen = turn;
+  player.seek(dialogue.utterances[turn].start_s);
+  player.draw(); // where the frame is the same
+}
+
+async function open(number, id = null) {
   const opened = await openDialogue(number);
   dialogue = opened;
   choose.value = String(number);
   seekBar.max = String(dialogue.duration_s);
   shownTurn = -1;
   charts.open(dialogue);
-  showTranscript(dialogue, (moment) => player.seek(moment));
+  showTranscript(dialogue, goTo);
   player.open(dialogue);
-  if (time) player.seek(time);
+  if (id !== null) goTo(dialogue.utterances.findIndex((turn) => turn.id === id));
 }
 
-function jump({ dialogue: number, time_s }) {
-  if (String(number) === choose.value) player.seek(time_s); else open(number, time_s);
+function jump({ dialogue: number, id }) {
+  if (String(number) === choose.value) goTo(dialogue.utterances.findIndex((turn) => turn.id === id)); else open(number, id);
   byId("watch").scrollIntoView({ block: "nearest" });
 }
 
-const near = (count) => player.seek(dialogue.utterances[Math.min(dialogue.utterances.length - 1, Math.max(0, shownTurn + count))].start_s);
+const near = (count) => goTo(Math.min(dialogue.utterances.length - 1, Math.max(0, shownTurn + count)));
 function nextMark(direction) {
   const times = charts.marks().map((mark) => mark.apex_s).sort((a, b) => a - b);
   const ahead = direction > 0 ? times.find((t) => t > player.time + 0.01) : times.findLast((t) => t < player.time - 0.01);

@@ -4,7 +4,7 @@ const turnPlace = document.getElementById("turn"), transcript = document.getElem
 const SENTENCES = { facial_expression: "Face", body_language: "Body", posture: "Posture", voice: "Voice", listener: "Listener" };
 const KINDS = { face: "face", pose: "body", audio: "sound" };
 
-function showTurn(dialogue, number, seek) {
+function showTurn(dialogue, number, goTo) {
   const turn = dialogue.utterances[number];
   const dot = element("span", { class: "dot", "aria-hidden": "true" });
   dot.style.background = color(speakerColor(dialogue, turn.speaker));
@@ -13,7 +13,7 @@ function showTurn(dialogue, number, seek) {
       element("span", { class: "faint" }, words(turn.id), ` ${clock(turn.start_s)} to ${clock(turn.end_s)}`)),
     element("p", { class: "words", dir: "auto" }, turn.text || "(no words)"),
     element("div", { class: "columns" },
-      element("div", {}, ...probabilities(turn), ...ledger(dialogue, turn, seek)),
+      element("div", {}, ...probabilities(turn), ...ledger(dialogue, turn, goTo)),
       element("div", {}, ...sentences(turn), ...measured(dialogue, turn))));
 }
 
@@ -37,7 +37,7 @@ function probabilities(turn) {
 }
 
 // log p(label) with everything minus log p(label) with a part left out: what the part adds.
-function ledger(dialogue, turn, seek) {
+function ledger(dialogue, turn, goTo) {
   if (!turn.evidence) return [];
   const { labels: names, log_probs: whole, parts } = turn.evidence;
   const best = whole.indexOf(Math.max(...whole));
@@ -47,17 +47,17 @@ function ledger(dialogue, turn, seek) {
     element("h3", {}, "Evidence"),
     element("p", { class: "faint" }, `How much each part adds to log p(${names[best]}); below zero it speaks against it. After an arrow: the answer without it.`),
     element("table", { class: "bars" }, element("tbody", {}, ...rows.map(({ part, gain, now, inner }) =>
-      barRow(partName(dialogue, part, seek), gain, largest, `${gain > 0 ? "+" : ""}${gain.toFixed(2)}`,
+      barRow(partName(dialogue, part, goTo), gain, largest, `${gain > 0 ? "+" : ""}${gain.toFixed(2)}`,
         now !== names[best] ? ` \u2192 ${now}` : "", inner, true)))),
   ];
 }
 
-function partName(dialogue, part, seek) {
+function partName(dialogue, part, goTo) {
   if (part === "explanation") return "control: another explanation";
   if (!part.startsWith("turn:")) return part.replace(/^[^:]*:/, "");
-  const turn = dialogue.utterances.find(({ id }) => id === part.slice(5));
+  const number = dialogue.utterances.findIndex(({ id }) => id === part.slice(5)), turn = dialogue.utterances[number];
   if (!turn) return part;
-  return element("button", { type: "button", onclick: () => seek(turn.start_s) }, words(`${turn.speaker}: ${turn.text}`));
+  return element("button", { type: "button", onclick: () => goTo(number) }, words(`${turn.speaker}: ${turn.text}`));
 }
 
 function sentences(turn) {
@@ -108,11 +108,11 @@ left.addEventListener("scroll", showMore);
 const heights = new ResizeObserver(showMore);
 for (const place of [left, turnPlace]) heights.observe(place);
 
-function showTranscript(dialogue, seek) {
-  transcript.replaceChildren(...dialogue.utterances.map((turn) => {
+function showTranscript(dialogue, goTo) {
+  transcript.replaceChildren(...dialogue.utterances.map((turn, number) => {
     const label = turn.predicted !== null ? turn.predicted : turn.label || "";
     const wrong = turn.predicted !== null && turn.label !== null && turn.predicted !== turn.label;
-    return element("li", {}, element("button", { type: "button", onclick: () => seek(turn.start_s) },
+    return element("li", {}, element("button", { type: "button", onclick: () => goTo(number) },
       element("span", { class: "time" }, clock(turn.start_s)), words(turn.speaker), words(turn.text || turn.id),
       label ? element("span", { class: `tag${wrong ? " wrong" : ""}` }, wrong ? `${turn.label} \u2192 ${label}` : label) : ""));
   }));
