@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from bemerc.view.media_files import ClipHeader
 from bemerc.view.positions import MESH, SIDES
 from bemerc.view.sources import Sources
 
+log = logging.getLogger(__name__)
+_MOST_NAMED = 10
 _MOST_HOURS = 2  # 90 MB without videos
 _MOST_EMBEDDED_MB = 384  # in base64 half a gigabyte, which is the longest text that browsers hold
 
@@ -97,10 +100,23 @@ def clip_headers(manifest: Manifest, dialogues: Sequence[Dialogue]) -> dict[Path
     return {clip: media_files.header(clip) for clip in sorted(c for c in clips if c is not None and c.is_file())}
 
 
+def _warn_of_others(sources: Sources, dialogues: Sequence[Dialogue], clips: Iterable[Path]) -> None:
+    """Say which clips are no longer what was measured: on their pictures stands the mesh of others."""
+    of = {sources.manifest.local_clip(u): u.id for dialogue in dialogues for u in dialogue.utterances}
+    changed = [clip for clip in clips if media_files.is_another(clip, of[clip], sources.caches)]
+    for clip in changed[:_MOST_NAMED]:
+        log.warning(
+            "%s: this is not the file that was measured, and what is drawn on it may be wrong. Measure it again.", clip
+        )
+    if len(changed) > _MOST_NAMED:
+        log.warning("%d more clips are not the files that were measured.", len(changed) - _MOST_NAMED)
+
+
 def collect(sources: Sources, options: Options, *, cuts: bool = True) -> list[DialogueData]:
     """The data of the dialogues that the options name; ``cuts``: look for cuts in their clips."""
     dialogues = selected(sources, options.dialogues)
     headers = clip_headers(sources.manifest, dialogues)
+    _warn_of_others(sources, dialogues, headers)
     result = []
     with bar("collecting", len(dialogues), "dialogues") as advance:
         for dialogue in dialogues:

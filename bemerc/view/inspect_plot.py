@@ -22,6 +22,7 @@ from bemerc.core.pictures import in_picture
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 from bemerc.corpus.reading import must_be_no_recording
+from bemerc.view import media_files
 from bemerc.view.lines import BONES, FINGERS, LINES, POINT
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
             raise CacheError(f"Of '{id_}' there is nothing to draw. {reason[0].upper()}{reason[1:]}.")
         lost += [_describe_choice(cache.choices[id_]) for cache in opened.values() if id_ in cache.choices]
         time_s = _time_s(features, at)
+        if manifest is not None and _is_another(utterance, manifest, opened):
+            lost.append("its clip is not the file that was measured, so the frame may be another one")
         around = _others(opened["face"], id_, time_s) if "face" in opened and time_s is not None else {}
         lost += [_describe_other(name, opened["face"]) for name in around]
     frame = _frame(utterance, manifest, time_s) if manifest is not None and time_s is not None else None
@@ -86,6 +89,12 @@ def save(id_: str, caches: Mapping[Modality, Path], out: Path, manifest: Manifes
     if manifest is not None and frame is None:
         parts.append(f"{manifest.folder} has no clip of it")
     return "; ".join(parts) + "."
+
+
+def _is_another(id_: str, manifest: Manifest, caches: Mapping[Modality, FrameCache]) -> bool:
+    u = next((u for u in manifest.utterances if u.id == id_), None)
+    clip = None if u is None else manifest.local_clip(u)
+    return clip is not None and media_files.is_another(clip, id_, caches)
 
 
 def _others(face: FrameCache, id_: str, time_s: float) -> dict[str, NDArray[np.float32]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from bemerc.cache import FrameCache
 from bemerc.core.errors import MachineError, MediaError
+from bemerc.core.hashing import sha256
+from bemerc.corpus.manifest import Modality
 from bemerc.media.container import open_container, origin_of, video_stream
 
 # What Chromium, Firefox and Safari all play, or two of them and the third with a plugin of the system.
@@ -43,6 +48,16 @@ def header(clip: Path) -> ClipHeader | None:
             return ClipHeader(playable, True, about.width / about.height)
     except (MediaError, MachineError):
         return None
+
+
+def is_another(clip: Path, id_: str, caches: Mapping[Modality, FrameCache]) -> bool:
+    """Whether a clip is not the file of which faces and bodies of this utterance were measured, as far as caches say."""
+    # Of what was imported the hash is the other tool's file's; sound may have a file of its own.
+    own = [cache for m, cache in caches.items() if m != "audio" and "imported" not in cache.params]
+    measured = {cache.sources[id_] for cache in own if id_ in cache.sources}
+    with contextlib.suppress(OSError):
+        return bool(measured) and sha256(clip) not in measured
+    return False
 
 
 def relative_url(file: Path, page: Path) -> str:

@@ -22,12 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from bemerc.cache import Choice, Features, Head, Rows, TrackSpan, open_cache, pack_landmarks, write_cache
 from bemerc.core.errors import BemercError
+from bemerc.core.hashing import sha256
 from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
 from bemerc.evaluate import report_page
@@ -460,6 +462,30 @@ def test_each_of_two_who_speak_at_once_can_be_looked_at(browser: Any, world: Pat
         assert (speaker, f"{pitch}\u00b0" in head) == (name, True), head
     page.keyboard.press("n")
     assert shown()[0] == "Ben"
+
+
+def test_a_clip_that_was_replaced_is_named(world: Path, tmp_path: Path) -> None:
+    clip = Path(shutil.copy(world / "a b#1.mp4", tmp_path / "a.mp4"))
+    columns = ("face_x", "face_y", "face_size")
+    face = Features(np.full((5, 3), 0.5, np.float32), np.arange(5) / 10, columns)
+    rows = Rows([("a", face, 0.5, None)], sources={"a": sha256(clip)})
+    write_cache(tmp_path / "face.h5", Head("face", columns, "clip", "x/1", {}), rows)
+    view = ("view", tmp_path, "--video-dir", tmp_path, "--out", tmp_path / "page.html")
+    look = ("inspect", tmp_path / "face.h5", "a", "--video-dir", tmp_path, "--out", tmp_path / "a.png")
+
+    def said(*command: str | Path) -> str:
+        answer = bemerc(*command)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout + answer.stderr
+
+    for command in (view, look):
+        assert "not the file that was measured" not in said(*command)
+    ffmpeg("-i", world / "a b#1.mp4", "-t", "1", clip)
+    for command in (view, look):
+        assert "not the file that was measured" in said(*command)
+    with h5py.File(tmp_path / "face.h5", "a") as file:  # the hash is that of another tool's table then
+        file.attrs["params"] = '{"imported": {"from": "openface"}}'
+    assert "not the file that was measured" not in said(*view)
 
 
 def test_tables_of_the_report_are_read_on_a_phone(browser: Any) -> None:
