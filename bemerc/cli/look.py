@@ -1,14 +1,17 @@
 """The commands ``bemerc inspect``, ``view`` and ``doctor``: a look at an utterance, a conversation, the machine."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bemerc.cli import output
 from bemerc.cli.app import FAILED, App
 from bemerc.cli.options import AsJson, ClipsDir, ManifestFile, ParamsFile, Settings, read_params
-from bemerc.core.terminal import printable_lines
+from bemerc.core.terminal import printable, printable_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def register(app: App) -> None:
@@ -143,6 +146,7 @@ def view(
 
             result = annotated.write(read, video, options)
             typer.echo(printable_lines(result))
+            _warn_of_new_clips([video], video_dir)
             return
         if serve:
             from bemerc.view import serve as server
@@ -151,6 +155,7 @@ def view(
                 server.run(read, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
             return
         page = build.write_page(read, out, options)
+    _warn_of_new_clips([one for one in page.videos if one.parent == out.with_name(f"{out.stem}_videos")], video_dir)
     if json:
         output.print_json(
             {"file": str(page.file), "bytes": page.bytes, "dialogues": page.dialogues, "holds": page.holds}
@@ -162,6 +167,16 @@ def view(
     if not named:
         typer.echo(
             "  Without videos, words and speakers: name the clips with --video-dir, or --manifest, to have them."
+        )
+
+
+def _warn_of_new_clips(made: "Sequence[Path]", video_dir: Path | None) -> None:
+    """Videos that were made among somebody's clips are clips for the next command that reads the folder."""
+    if video_dir is not None and any(one.resolve().is_relative_to(video_dir.resolve()) for one in made):
+        typer.echo(
+            f"{printable(made[0], 1000)} lies in the folder of clips, and the next bemerc extract would measure it too. Move it, or name "
+            "another place.",
+            err=True,
         )
 
 

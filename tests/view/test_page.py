@@ -542,6 +542,7 @@ def test_a_broken_clip_costs_its_own_part_of_the_video(world: Path, tmp_path: Pa
     answer = bemerc("view", tmp_path, "--video-dir", tmp_path, "--video", tmp_path / "out.mp4")
     assert answer.returncode == 0, answer.stderr
     assert "a.mp4" in answer.stderr
+    assert "out.mp4 lies in the folder of clips" in answer.stderr
     with Video(tmp_path / "out.mp4") as video:
         assert next(iter(video)).timestamp_s >= 0.5
 
