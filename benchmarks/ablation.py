@@ -6,10 +6,10 @@
 
 The rows are variants of params.yaml, trained on one synthetic corpus with several training seeds, and TVB on tokens of
 other calibrations. Every step is a stage of dvc.yaml in a work folder (benchmarks/pipeline_steps.py): a run can be
-stopped, resumed, and extended by seeds or rows; --from WORK makes the table anew from a folder's predictions. The
-table is bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm over
-the rows; below them stand logistic regressions on what the variants read. --recipe trains by the settings of a file of
-recipes/, as with a pretrained model. The same for your own corpus: docs/experiments.md.
+stopped, resumed, and extended by seeds or rows; --from WORK makes the table anew from the predictions that are there.
+The table is bemerc/evaluate/compare.py's: metrics per seed, intervals over dialogues and seeds, paired with TVB, Holm
+over the rows; below them stand logistic regressions on what the variants read. --recipe trains by the settings of a
+file of recipes/, as with a pretrained model. The same for your own corpus: docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -184,14 +184,15 @@ def train(plan: Plan, steps: Steps, seed: int, rows: Sequence[str], state: str) 
 
 
 def judge(plan: Plan) -> Comparison:
-    """Every row and the regressions against TVB on the corpus's test split."""
+    """Every row and the regressions against TVB on the corpus's test split, with the training seeds that are done."""
     manifest = read_manifest(plan.corpus / "data" / "manifest.jsonl")
     runs = []
     for row in plan.rows:
         places = [
             plan.run(s, row) / "results" / "predictions" / f"{plan.variant(row)}.jsonl" for s in range(plan.seeds)
         ]
-        runs.append(compare.Run(row, tuple(compare.answers(manifest, place) for place in places)))
+        if done := tuple(compare.answers(manifest, place) for place in places if place.is_file()):
+            runs.append(compare.Run(row, done))
     runs += [compare.Run(f"regression: {name}", (answers,)) for name, answers in regressions(plan, manifest).items()]
     return compare.compare(manifest, runs, evaluation.Params())
 

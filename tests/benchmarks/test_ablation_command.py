@@ -116,6 +116,8 @@ def test_the_table_is_made_anew_without_training(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pipeline_steps, "call", called)
     ablation.run_all(plan(tmp_path / "work"))
     before = len(called.calls)
+    (tmp_path / "work" / "seed1" / "results" / "predictions" / "TV.jsonl").unlink()
+    assert [row.seeds for row in ablation.judge(plan(tmp_path / "work")).rows[:3]] == [2, 1, 2], "one is still to come"
     out = tmp_path / "table.md"
     monkeypatch.setattr("sys.argv", ["ablation", "--from", str(tmp_path / "work"), "--out", str(out)])
     ablation.main()
