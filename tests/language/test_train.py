@@ -25,7 +25,7 @@ from bemerc.corpus.manifest import MODALITIES
 from bemerc.language.inputs import packing, prompts
 from bemerc.language.model import behavior_model, model_folder
 from bemerc.language.predict import score_labels
-from bemerc.language.train import checkpoint, loop, merc, processes, stability
+from bemerc.language.train import checkpoint, loop, merc, meta_walk, processes, stability
 from bemerc.language.train.ema import EMA
 from bemerc.language.train.log import log_of
 from bemerc.language.train.optimizer import make_optimizer, set_learning_rate
@@ -378,6 +378,23 @@ def test_bfloat16_multiplies_more_coarsely_and_keeps_its_weights(world: World, t
     for a, b in zip(lines(tmp_path / "a"), lines(tmp_path / "b"), strict=True):
         assert a["loss"] != b["loss"] == pytest.approx(a["loss"], rel=0.05)
     assert not same(exact, coarse)
+
+
+def test_autocast_without_the_detour_over_float32_learns_the_same_and_keeps_less(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = replace(TRAINING, precision="bfloat16", epochs=1)
+    still = replace(world.params, lora_dropout=0.0, projector_dropout=0.0, token_dropout=0.0)
+    monkeypatch.setattr(world, "params", still)
+    weights, kept = {}, {}
+    for name in ("ours", "PEFT's"):
+        if name == "PEFT's":
+            monkeypatch.setattr(loop, "disable_input_dtype_casting", lambda *_: contextlib.nullcontext())
+        with meta_walk.Live() as live:
+            weights[name], _ = world.fit(tmp_path / name, half)
+        kept[name] = live.peak
+    assert same(weights["ours"], weights["PEFT's"])
+    assert kept["ours"] < kept["PEFT's"]
 
 
 def test_float16_scales_its_gradients_and_keeps_its_weights(world: World, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
@@ -266,10 +267,7 @@ class _Run:
             own = 0.0
             for number, (batch, count) in enumerate(made, 1):
                 with contextlib.nullcontext() if number == len(made) else self.accelerator.no_sync(self.module):
-                    loss = self.module(batch) * (count / targets)
-                    # Gradients are averaged over processes, and ours are parts of one sum.
-                    self.accelerator.backward(loss * self.accelerator.num_processes)
-                own += float(loss.detach())
+                    own += self._gradients(batch, count / targets)
             value, due, ending = self._agreed(own)
             check_number(value, "loss", self.params.precision, self._where())
             self.state.watched = kept_losses(self.state.watched, value)
@@ -289,6 +287,19 @@ class _Run:
                 f"The GPU's memory does not suffice for a batch of {len(made[0][0].keys)} examples in rows of {rows} "
                 "positions. Lower batch or row_tokens, raise accumulate, or set model.gradient_checkpointing: true."
             ) from None
+
+    def _gradients(self, batch: Batch, share: float) -> float:
+        """Forward and backward of one part; its share of the step's loss.
+
+        Under autocast PEFT need not bring a layer's input to float32, its adapter's dtype: autocast brings it back to what
+        is multiplied in, as a copy that is kept for the gradient. Without the detour the numbers are the same, and the
+        input that the frozen layer keeps anyway is the adapter's, too.
+        """
+        with disable_input_dtype_casting(self.model.lm, self.params.precision != "float32"):
+            loss = self.module(batch) * share
+            # Gradients are averaged over processes, and ours are parts of one sum.
+            self.accelerator.backward(loss * self.accelerator.num_processes)
+        return float(loss.detach())
 
     def _agreed(self, own: float) -> tuple[float, bool, bool]:
         """What all processes say as one: the loss, whether a checkpoint is due by the main one's clock, and whether SIGTERM
