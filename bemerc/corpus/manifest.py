@@ -244,10 +244,10 @@ def _fault(value: Any) -> str | None:
     track, listeners = value.get("track"), value.get("listeners")
     if track is not None and (type(track) is not int or not 1 <= track < MAX_TRACKS):
         return f"track must be the number of a sound track, from 1, not {printable(repr(track), 40)}."
-    return _segment_fault(value["start_s"], value["end_s"], value["crop"]) or _listeners_fault(listeners)
+    return _segment_fault(value["start_s"], value["end_s"], value["crop"]) or listeners_fault(listeners)
 
 
-def _listeners_fault(listeners: Any) -> str | None:
+def listeners_fault(listeners: Any) -> str | None:
     """What is wrong with the listeners of a line: they are pairs of a name and a crop."""
     if listeners is None:
         return None

@@ -116,6 +116,24 @@ def talk(folder: Path) -> tuple[Utterance, ...]:
 
 
 @pytest.mark.parametrize("layout", WRITERS)
+def test_own_sound_and_listeners_come_back(layout: str, tmp_path: Path) -> None:
+    left, right = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+    place = ("test", "a.mp4", 0.0, 1.0)
+    utterances = [
+        Utterance("x/0", "x", 0, "Ann", "one", "joy", *place, left, track=2, listeners=(("Bo", right),)),
+        Utterance("x/1", "x", 1, "Bo", "two", None, *place, right, sound="bo.wav"),
+    ]
+    (tmp_path / "bo.wav").touch()
+    exported(utterances, tmp_path, layout)
+    again = read_back(tmp_path, labels=LABELS)
+    assert [u.sound and Path(u.sound).relative_to(tmp_path).as_posix() for u in again] == [None, "bo.wav"]
+    assert [replace(u, sound=utterances[n].sound) for n, u in enumerate(again)] == utterances
+    (tmp_path / "bo.wav").unlink()
+    reading = annotation_files.read(annotation_files.Params(folder=str(tmp_path / "out"), labels=LABELS))
+    assert any("the speaker's own sound" in finding.reason for finding in reading.findings)
+
+
+@pytest.mark.parametrize("layout", WRITERS)
 def test_a_tier_of_words_that_is_renamed_keeps_its_records_and_labels(layout: str, tmp_path: Path) -> None:
     utterances = talk(tmp_path)
     exported(utterances, tmp_path, layout)

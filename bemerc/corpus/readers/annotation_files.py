@@ -247,6 +247,9 @@ class _File:
             label_text=text,
             label_voice=voice_label,
             label_face=face,
+            sound=self._sound(record),
+            track=None if record is None else record.track,
+            listeners=None if record is None else record.listeners,
         )
         index = -1 if origin is None else origin.index
         return _Turn(utterance, (index, int(record is None), span.onset_ms, span.offset_ms))
@@ -320,6 +323,22 @@ class _File:
                 )
                 self._find("missing", reason, "keeps without video")
         return self._clips[written]
+
+    def _sound(self, record: Record | None) -> str | None:
+        """The speaker's own sound file, where the record names one."""
+        if record is None or record.sound is None or "\0" in record.sound:
+            return None
+        names: list[str | Path] = [record.sound, *self._tails(record.sound)]
+        for name in names:
+            path = os.path.normpath(self.path.parent / name)
+            if os.path.isfile(path):  # noqa: PTH113
+                return path
+        self._find(
+            "missing",
+            f"There is no {printable(record.sound)}, the speaker's own sound: the clip's is taken. Put it there, or set prepare.annotations.clips.",
+            "keeps",
+        )
+        return None
 
     def _find_clip(self, written: str) -> tuple[str, int] | None:
         linked = [(path, m.origin_ms) for m in self._content.media for path in _paths(m.url)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bemerc.core.jsonfile import JsonError, parse_json
-from bemerc.corpus.manifest import SIDE_LABELS, SPLITS, Split, Utterance
+from bemerc.corpus.manifest import MAX_TRACKS, PARTICIPANTS, SIDE_LABELS, SPLITS, Split, Utterance, listeners_fault
 from bemerc.corpus.readers.table import name_faults
 
 WORDS, LABEL, TURN = "words", "label", "turn"
@@ -104,6 +104,7 @@ class Record:
     """What an exported utterance was: its place in the corpus, and its times, which hold while ``span`` is unchanged.
 
     clip  path from the file's folder; None where the utterance has none
+    sound, track, listeners  as an utterance of a recording with participants.csv has them; sound is a path as clip
     span  onset and offset in the export, in milliseconds
     """
 
@@ -116,15 +117,20 @@ class Record:
     end_s: float | None
     span: tuple[int, int]
     crop: tuple[float, float, float, float] | None = None
+    sound: str | None = None
+    track: int | None = None
+    listeners: tuple[tuple[str, tuple[float, float, float, float]], ...] | None = None
 
     def to_json(self) -> str:
-        fields = {key: value for key, value in vars(self).items() if key != "crop" or value is not None}
+        extras = ("crop", *PARTICIPANTS)
+        fields = {key: value for key, value in vars(self).items() if key not in extras or value is not None}
         return json.dumps(fields, ensure_ascii=False)
 
     @staticmethod
-    def of(u: Utterance, clip: str | None, span: tuple[int, int]) -> Record:
-        """The record of an utterance whose clip is at ``clip`` from the file's folder."""
-        return Record(u.id, u.dialogue, u.index, u.split, clip, u.start_s, u.end_s, span, u.crop)
+    def of(u: Utterance, clip: str | None, sound: str | None, span: tuple[int, int]) -> Record:
+        """The record of an utterance whose clip, and own sound, are at these paths from the file's folder."""
+        place = (u.id, u.dialogue, u.index, u.split, clip, u.start_s, u.end_s, span, u.crop)
+        return Record(*place, sound, u.track, u.listeners)
 
     @staticmethod
     def from_json(text: str) -> Record | None:
@@ -132,7 +138,11 @@ class Record:
         try:
             fields: dict[str, Any] = parse_json(text, "a record")
             span, crop = fields.pop("span"), fields.pop("crop", None)
-            record = Record(**fields, span=tuple(span), crop=None if crop is None else tuple(crop))
+            others = fields.pop("listeners", None)
+            if listeners_fault(others) is not None:
+                return None
+            listeners = None if others is None else tuple((name, tuple(tile)) for name, tile in others)
+            record = Record(**fields, span=tuple(span), crop=None if crop is None else tuple(crop), listeners=listeners)
         except (JsonError, TypeError, KeyError, ValueError, AttributeError):
             return None
         return record if _is_usable(record) else None
@@ -146,6 +156,8 @@ def _is_usable(record: Record) -> bool:
         and type(record.index) is int
         and record.split in SPLITS
         and isinstance(record.clip, str | None)
+        and isinstance(record.sound, str | None)
+        and (record.track is None or (type(record.track) is int and 1 <= record.track < MAX_TRACKS))
         and all(time is None or (type(time) in (int, float) and 0 <= time * 1000 < MAX_MS) for time in times)
         and len(record.span) == 2
         and all(type(time) is int for time in record.span)

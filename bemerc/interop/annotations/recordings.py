@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,7 +78,9 @@ def recordings(manifest: Manifest, annotated: Iterable[Annotated]) -> list[Recor
     """Utterances grouped by media file, in natural order of names."""
     groups: dict[tuple[str, str], list[Annotated]] = {}
     for one in annotated:
-        path = manifest.clip_path(one.utterance)
+        path, sound = manifest.clip_path(one.utterance), manifest.sound_path(one.utterance)
+        if sound is not None:  # from here on a path from the working directory, as the medium's
+            one = replace(one, utterance=replace(one.utterance, sound=os.path.normpath(sound)))
         key = ("", one.utterance.dialogue) if path is None else (os.path.normpath(path), "")
         groups.setdefault(key, []).append(one)
     taken: set[str] = set()
@@ -120,6 +122,11 @@ def tiers(recording: Recording, file: Path) -> Iterator[Tier]:
                 yield Tier(tier_name(kind, speaker, layer), tuple(one for one, _ in intervals), speaker)
 
 
+def _record(one: Annotated, clip: str | None, file: Path) -> Record:
+    sound = None if one.utterance.sound is None else relative(Path(one.utterance.sound), file.parent)
+    return Record.of(one.utterance, clip, sound, (one.span.onset_ms, one.span.offset_ms))
+
+
 def _spoken(recording: Recording, group: Sequence[Annotated], speaker: str, layer: int, file: Path) -> Iterator[Tier]:
     words = tier_name(WORDS, speaker, layer)
     yield Tier(words, tuple(one.span for one in group), speaker)
@@ -130,7 +137,7 @@ def _spoken(recording: Recording, group: Sequence[Annotated], speaker: str, laye
     values[PROBABILITY] = [None if one.probability is None else f"{one.probability:.3f}" for one in group]
     values[DESCRIPTION] = [one.description or None for one in group]
     clip = None if recording.media is None else relative(recording.media, file.parent)
-    values[TURN] = [Record.of(one.utterance, clip, (one.span.onset_ms, one.span.offset_ms)).to_json() for one in group]
+    values[TURN] = [_record(one, clip, file).to_json() for one in group]
     for role, written in values.items():
         pairs = [(one.span, value) for one, value in zip(group, written, strict=True) if value is not None]
         if pairs or role == LABEL:
