@@ -145,7 +145,10 @@ def view(
             from bemerc.view import annotated
 
             result = annotated.write(read, video, options)
-            typer.echo(printable_lines(result))
+            if json:
+                output.print_json({"file": str(video), "subtitles": str(video.with_suffix(".vtt"))})
+            else:
+                typer.echo(printable_lines(result))
             _warn_of_new_clips([video], video_dir)
             return
         if serve:

@@ -63,7 +63,8 @@ def write(sources: Sources, out: Path, options: build.Options) -> str:
         raise BemercError(f"The clips of '{printable(data.id)}' are not at hand; --video-dir names their folder.")
     _must_replace_no_clip(out, sources)
     layers = [_layers(turn, sources) for turn in data.turns]
-    write_video(out, _of_one_shape(_frames(data, layers, options)), _sound(data))
+    sound = _sound(data) if options.faces else np.empty(0, np.float32)
+    write_video(out, _of_one_shape(_frames(data, layers, options)), sound)
     subtitles = out.with_suffix(".vtt")
     webvtt.write(_subtitles(data, out), subtitles)
     return f"{out}: {data.header['duration_s']:.1f} s of {printable(data.id)}. Subtitles: {subtitles}"

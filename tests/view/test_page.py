@@ -34,7 +34,7 @@ from bemerc.corpus.corpora import caveat
 from bemerc.corpus.manifest import Utterance, read_manifest, write_manifest
 from bemerc.evaluate import report_page
 from bemerc.extraction.networks import MESH_POINTS
-from bemerc.media.video import Video
+from bemerc.media.video import Video, probe
 from bemerc.view import annotated, arrays, build, media_files, page_file, serve, sources
 from bemerc.view.conversion import coarsened
 from bemerc.view.encoding import write_video
@@ -363,6 +363,15 @@ def test_the_video_has_every_frame_at_its_time_with_the_mesh_on_it(world: Path) 
     subtitles = (world / "out.vtt").read_text()
     assert "<v J\u00fcrgen>&lt;/script&gt;" in subtitles
     assert "[anger 0.80]" in subtitles
+
+
+def test_a_video_without_faces_has_no_voices(world: Path, tmp_path: Path) -> None:
+    for faces in ("--faces", "--no-faces"):
+        answer = bemerc("view", world, "--video", tmp_path / f"{faces}.mp4", faces, "--json", cwd=world)
+        assert answer.returncode == 0, answer.stderr
+        assert json.loads(answer.stdout)["subtitles"] == str(tmp_path / f"{faces}.vtt")
+    assert probe(tmp_path / "--faces.mp4").has_audio
+    assert not probe(tmp_path / "--no-faces.mp4").has_audio
 
 
 def test_what_is_not_there_is_said(world: Path) -> None:
