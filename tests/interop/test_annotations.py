@@ -133,6 +133,21 @@ def test_own_sound_and_listeners_come_back(layout: str, tmp_path: Path) -> None:
     assert any("the speaker's own sound" in finding.reason for finding in reading.findings)
 
 
+def test_who_speaks_after_all_has_their_own_tile(tmp_path: Path) -> None:
+    left, right = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+    listeners = (("Bo", right), ("Cy", left))
+    place = ("test", "a.mp4", 0.0, 1.0)
+    exported(
+        [Utterance("x/0", "x", 0, "Ann", "one", "joy", *place, left, track=2, listeners=listeners)], tmp_path, "eaf"
+    )
+    (file,) = (tmp_path / "out").iterdir()
+    file.write_text(file.read_text(encoding="utf-8").replace('"words@Ann"', '"words@Bo"'), encoding="utf-8")
+    reading = annotation_files.read(annotation_files.Params(folder=str(tmp_path / "out"), labels=LABELS))
+    (u,) = reading.utterances
+    assert (u.id, u.speaker, u.crop, u.track, u.listeners) == ("x/0", "Bo", right, None, (("Cy", left),))
+    assert ["x/0 is Bo's now" in finding.reason for finding in reading.findings] == [True]
+
+
 @pytest.mark.parametrize("layout", WRITERS)
 def test_a_tier_of_words_that_is_renamed_keeps_its_records_and_labels(layout: str, tmp_path: Path) -> None:
     utterances = talk(tmp_path)

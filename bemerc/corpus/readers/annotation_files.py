@@ -221,6 +221,8 @@ class _File:
         accepted: Mapping[str, str],
         taken: set[str],
     ) -> _Turn:
+        if record is not None and voice.speaker in dict(record.listeners or ()):
+            record = self._of_a_listener(record, voice.speaker)
         clip, origin_ms = self._clip(record) or (None, 0)
         start_s, end_s = (span.onset_ms + origin_ms) / 1000, (span.offset_ms + origin_ms) / 1000
         if record is not None and not origin_ms and record.span == (span.onset_ms, span.offset_ms):
@@ -253,6 +255,17 @@ class _File:
         )
         index = -1 if origin is None else origin.index
         return _Turn(utterance, (index, int(record is None), span.onset_ms, span.offset_ms))
+
+    def _of_a_listener(self, record: Record, speaker: str) -> Record:
+        """The record of an utterance that somebody else in the picture says, other than it was thought."""
+        others = dict(record.listeners or ())
+        self._find(
+            "speaker",
+            f"{printable(record.id)} is {printable(speaker, 60)}'s now: that part of the picture is measured, with the clip's sound.",
+            "keeps",
+        )
+        crop = others.pop(speaker)
+        return replace(record, crop=crop, sound=None, track=None, listeners=tuple(others.items()) or None)
 
     def _new_id(self, number: int, taken: set[str]) -> str:
         """An id for an utterance without a record."""
