@@ -13,14 +13,12 @@ from typing import Any
 from bemerc.core import atomic, config
 from bemerc.core.errors import BemercError, ConfigError
 from bemerc.core.jsonfile import read_json
-from bemerc.corpus import transcribe
 from bemerc.corpus.manifest import Manifest
 from bemerc.corpus.readers import recording
-from bemerc.extraction.params import AudioParams, VideoParams
 
 log = logging.getLogger(__name__)
 FILE = "settings.json"
-_SECTIONS = {"extract_video": VideoParams, "extract_audio": AudioParams}
+_SECTIONS = ("extract_video", "extract_audio")
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Settings:
 
 def remember(folder: Path, params: config.Source, asr: str | None) -> None:
     """Leave in ``folder``, beside the caches, how its clips are measured. ConfigError, DiskError."""
-    sections = {name: config.to_mapping(config.load(params, name, cls)) for name, cls in _SECTIONS.items()}
+    sections = {name: config.to_mapping(config.load(params, name, cls)) for name, cls in _classes().items()}
     path = folder / FILE
     with atomic.disk(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +61,8 @@ def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[con
 def read_clips(video_dir: Path, features: Path) -> Manifest:
     """The utterances of a folder of clips, with the words that a Whisper wrote down when they were measured into
     ``features``."""
+    from bemerc.corpus import transcribe
+
     before, transcripts = _read(features), dict[Path, Path]()
     if before is not None and before.asr is not None and (folder := features / "transcripts").is_dir():
         track = before.sections["extract_audio"]["track"]
@@ -70,12 +70,19 @@ def read_clips(video_dir: Path, features: Path) -> Manifest:
     return recording.read_dir(video_dir, transcripts=transcripts).manifest(video_dir)
 
 
+def _classes() -> dict[str, type[Any]]:
+    """Section -> its class; loaded when it is asked for, as it brings the extractors."""
+    from bemerc.extraction.params import AudioParams, VideoParams
+
+    return dict(zip(_SECTIONS, (VideoParams, AudioParams), strict=True))
+
+
 def _read(folder: Path) -> Settings | None:
     """None where nothing was left, or it is not of this release."""
     try:
         held = read_json(folder / FILE)
         sections = {name: held[name] for name in _SECTIONS}
-        for name, cls in _SECTIONS.items():
+        for name, cls in _classes().items():
             config.from_mapping(sections[name], cls, str(folder / FILE))
         return Settings(sections, held["asr"] if isinstance(held["asr"], str) else None)
     except ConfigError as error:
