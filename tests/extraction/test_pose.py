@@ -67,6 +67,22 @@ def test_who_looks_larger_leans_forward() -> None:
     assert away[2] < -10
 
 
+def turned(share: float) -> NDArray[np.float32]:
+    """The same body turned, so that all of it looks so much narrower and no lower."""
+    frame = body()
+    frame[:, 0] = 0.5 + share * (frame[:, 0] - 0.5)
+    return frame
+
+
+@pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
+def test_who_turns_does_not_lean_back(share: float) -> None:
+    """A woman who turned aside in a debate leant back by 90 degrees, since shoulders and head looked narrow."""
+    lean = derived(body(), body(), turned(share), body(), body())["lean_deg"]
+    assert lean == pytest.approx(0, abs=2)
+    aside = derived(body(), body(), body(shoulders=200 * share), body(), body())["lean_deg"]
+    assert aside == pytest.approx(0, abs=2), "the head's size tells"
+
+
 def test_movement_is_in_shoulder_widths_per_second() -> None:
     everybody = list(range(33))
     frames = [moved(body(), everybody, x=10 * i) for i in range(4)]

@@ -20,7 +20,7 @@ from bemerc.media.frame_view import Window
 
 Array = NDArray[np.float64]
 
-VERSION = "mediapipe-pose-full-0.10.21/2"  # the release that the models are of, and of what is computed
+VERSION = "mediapipe-pose-full-0.10.21/3"  # the release that the models are of, and of what is computed
 
 KEYPOINTS: tuple[str, ...] = (
     "nose",
@@ -44,11 +44,13 @@ HEAD = slice(0, 11)  # nose, eyes, ears, mouth
 LEFT_SHOULDER, RIGHT_SHOULDER = KEYPOINTS.index("left_shoulder"), KEYPOINTS.index("right_shoulder")
 LEFT_WRIST, RIGHT_WRIST = KEYPOINTS.index("left_wrist"), KEYPOINTS.index("right_wrist")
 EARS = (KEYPOINTS.index("left_ear"), KEYPOINTS.index("right_ear"))
+_EYES, _MOUTH = [KEYPOINTS.index("left_eye"), KEYPOINTS.index("right_eye")], slice(9, 11)
 _MOVING = np.array([0, *EARS, LEFT_SHOULDER, RIGHT_SHOULDER, 13, 14, LEFT_WRIST, RIGHT_WRIST])
 
 
 # What turns an apparent size into a lean: people's shoulders, a webcam's field of view, from hips to shoulders.
 _SHOULDERS_M, _FOCAL_LENGTHS, _TRUNK_M = 0.38, 1.0, 0.5
+_SLACK = 0.05  # of the usual distance from eyes to mouth
 # Ears this many shoulder widths above the shoulders: upright, and as low as a slumped sitter's.
 _UPRIGHT, _SLUMPED = 0.75, 0.25
 _LYING_DEG = 60.0
@@ -155,7 +157,7 @@ def derive(
     NaN where a keypoint that the number needs has a visibility below 0.5. All definitions are ours.
 
     lean_deg           how far the trunk has tipped towards the camera since the clip's usual posture (its median):
-                       head and shoulders look larger by as much as they have come nearer; see _lean_deg
+                       head or shoulders look larger by as much as they have come nearer; see _lean_deg
     sway_deg           the head's middle over the shoulders' middle, from the upright, + to the image's right
     shoulder_tilt_deg  the line of the shoulders, + clockwise in the image
     slump              0 where the ears stand 0.75 shoulder widths above the shoulders, 1 at 0.25
@@ -191,16 +193,27 @@ def _is_lying(keypoints: NDArray[np.float32], frame_size: tuple[int, int]) -> ND
 def _lean_deg(points: Array, width: Array, frame_side: int) -> Array:
     """Apparent size -> distance (a pinhole camera of usual width) -> the trunk's angle.
 
-    The model's own depth is not used: in frames without hips it puts the nose two shoulder widths ahead.
+    Who turns looks narrower, and would lean back. So size is the larger of two, of the shoulders and of the head; where
+    that is still less than the distance from eyes to mouth says, which a turn leaves as it is, the latter is taken (not
+    everywhere, since it is a few pixels). The model's own depth is not used: in frames without hips it puts the nose two
+    shoulder widths ahead.
     """
     head = points[:, HEAD]
     spread = np.sqrt(((head - head.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
-    size = np.sqrt(width * spread)
-    if not np.isfinite(size).any():
+    if not np.isfinite(width * spread).any():
         return np.full(len(points), np.nan)
+    long = np.linalg.norm(points[:, _EYES].mean(axis=1) - points[:, _MOUTH].mean(axis=1), axis=1)
+    long = np.minimum(_to_usual(long), 1)
+    size = np.maximum(_to_usual(width), _to_usual(spread))
+    size = np.where(size < long - _SLACK, long, size)
     distance_m = _SHOULDERS_M * _FOCAL_LENGTHS * frame_side / np.nanmedian(width)
     nearer_m = distance_m * (1 - np.nanmedian(size) / np.maximum(size, 1e-6))
     return np.asarray(np.degrees(np.arcsin(np.clip(nearer_m / _TRUNK_M, -1, 1))))
+
+
+def _to_usual(size: Array) -> Array:
+    """Sizes (T,) to their median."""
+    return np.asarray(size / max(float(np.nanmedian(size)), 1e-6))
 
 
 def _movement(points: Array, width: Array, timestamps_s: NDArray[np.float64]) -> Array:
