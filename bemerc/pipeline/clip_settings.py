@@ -12,7 +12,7 @@ from typing import Any
 
 from bemerc.core import atomic, config
 from bemerc.core.errors import BemercError, ConfigError
-from bemerc.core.jsonfile import read_json
+from bemerc.core.jsonfile import JsonError, read_json
 from bemerc.corpus.manifest import Manifest
 from bemerc.corpus.readers import recording
 
@@ -30,9 +30,11 @@ class Settings:
 
 
 def remember(folder: Path, params: config.Source, asr: str | None) -> None:
-    """Leave in ``folder``, beside the caches, how its clips are measured. ConfigError, DiskError."""
+    """Leave in ``folder``, beside the caches, how its clips are measured. ConfigError where the params are wrong, or a
+    file of that name is there that is not bemerc's; DiskError."""
     sections = {name: config.to_mapping(config.load(params, name, cls)) for name, cls in _classes().items()}
     path = folder / FILE
+    _held(path)
     with atomic.disk(path):
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write_text(path, json.dumps({**sections, "asr": asr}, indent=1, ensure_ascii=False) + "\n")
@@ -40,7 +42,8 @@ def remember(folder: Path, params: config.Source, asr: str | None) -> None:
 
 def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[config.Source, str | None]:
     """Params and Whisper as those of ``folder`` were; settings of the command line, and a Whisper that is named now,
-    come first. A params file that says otherwise is told so."""
+    come first. Where a params file says otherwise, a warning says what is kept to. ConfigError where what was left there
+    cannot be read: without it everything would be measured anew, in another way."""
     if (before := _read(folder)) is None:
         return params, asr
     stated = config.read_document(params)
@@ -63,7 +66,11 @@ def read_clips(video_dir: Path, features: Path) -> Manifest:
     ``features``."""
     from bemerc.corpus import transcribe
 
-    before, transcripts = _read(features), dict[Path, Path]()
+    before, transcripts = None, dict[Path, Path]()
+    try:
+        before = _read(features)
+    except BemercError as error:
+        log.warning("%s Until then words of a Whisper are missing.", error)
     if before is not None and before.asr is not None and (folder := features / "transcripts").is_dir():
         track = before.sections["extract_audio"]["track"]
         transcripts = transcribe.existing(recording.without_cues(video_dir), before.asr, folder, track)
@@ -78,18 +85,34 @@ def _classes() -> dict[str, type[Any]]:
 
 
 def _read(folder: Path) -> Settings | None:
-    """None where nothing was left, or it is not of this release."""
+    """What was left in ``folder``, with the defaults of what an earlier release did not know; None where nothing was.
+    ConfigError where it is damaged, somebody else's, or of a release with other settings."""
+    path = folder / FILE
+    if (held := _held(path)) is None:
+        return None
     try:
-        held = read_json(folder / FILE)
-        sections = {name: held[name] for name in _SECTIONS}
-        for name, cls in _classes().items():
-            config.from_mapping(sections[name], cls, str(folder / FILE))
-        return Settings(sections, held["asr"] if isinstance(held["asr"], str) else None)
+        read = {name: config.from_mapping(held[name], cls, f"{path}: {name}") for name, cls in _classes().items()}
     except ConfigError as error:
-        log.warning("%s: left out. %s", folder / FILE, error)
-    except (BemercError, OSError, KeyError, TypeError, AttributeError):
-        pass
-    return None
+        raise ConfigError(f"{error}\n`bemerc extract`, with the options that it had, writes this file anew.") from None
+    return Settings({name: config.to_mapping(values) for name, values in read.items()}, held["asr"])
+
+
+def _held(path: Path) -> dict[str, Any] | None:
+    """The settings in a file as they stand there, None where there is no file; ConfigError where they are none."""
+    try:
+        held = read_json(path)
+    except JsonError as error:
+        if error.missing:
+            return None
+        held = None
+    wanted = {**dict.fromkeys(_SECTIONS, dict), "asr": str | None}
+    if isinstance(held, dict) and all(name in held and isinstance(held[name], of) for name, of in wanted.items()):
+        return held
+    raise ConfigError(
+        "bemerc keeps in a file of this name how clips were measured, and this is another one, or damaged. Move it, and "
+        "give `bemerc extract` the options that it had.",
+        path=path,
+    )
 
 
 def _differences(stated: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
@@ -102,5 +125,5 @@ def _unlike(stated: Any, kept: Any, name: str) -> Iterator[str]:
     if isinstance(stated, Mapping) and isinstance(kept, Mapping):
         for key in stated.keys() & kept.keys():
             yield from _unlike(stated[key], kept[key], f"{name}.{key}")
-    elif stated is not None and stated != kept and not isinstance(kept, Mapping):
+    elif stated != kept and not isinstance(kept, Mapping):
         yield f"{name}={'null' if kept is None else kept}"

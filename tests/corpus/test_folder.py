@@ -50,7 +50,16 @@ def test_folders_are_dialogues_and_names_sort_as_numbers(tmp_path: Path) -> None
 
 
 def test_what_commands_left_among_the_clips_is_no_clip(tmp_path: Path) -> None:
-    left = ("face.h5", "utterances.csv", "store/contents.jsonl", "store/a.mp4", "page.html", "page_videos/0.mp4")
+    left = (
+        "face.h5",
+        "utterances.csv",
+        "settings.json",
+        "evidence.jsonl",
+        "store/contents.jsonl",
+        "store/a.mp4",
+        "page.html",
+        "page_videos/0.mp4",
+    )
     reading = folder.read(fill(tmp_path, "a.mp4", "b/store/c.mp4", *left))
     assert [u.id for u in reading.utterances] == ["a", "b/store/c"]
     assert [Path(finding.id).name for finding in reading.findings] == ["page_videos", "*.html"]

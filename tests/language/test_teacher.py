@@ -234,7 +234,6 @@ def test_what_cannot_be_a_teacher_is_a_sentence(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from typing import Any
 from bemerc.language.teacher import vlm as teacher
 from bemerc.corpus.manifest import read_manifest
 GOOD = sys.argv[2]

@@ -22,9 +22,8 @@ from bemerc.corpus.reading import SOUND, VIDEO, Finding, Reading, natural, natur
 # What commands leave beside clips, where --out names their folder or one in it: no clips, and nothing to tell of.
 _FEATURES = {
     *(f"{modality}.h5" for modality in (*MODALITIES, "speech")),
-    *("utterances.csv", "descriptions.jsonl", "events.jsonl", "predictions.jsonl"),
+    *("utterances.csv", "descriptions.jsonl", "events.jsonl", "predictions.jsonl", "evidence.jsonl", "settings.json"),
 }
-
 _VIDEOS = "_videos"  # of a page: the end of their folder's name
 
 
