@@ -125,13 +125,15 @@ class Plan:
 
 
 def read_recipe(path: str) -> dict[str, dict[str, Any]]:
-    """The sections of a file of recipes/ that hold something; a relative model folder is one of the project's."""
+    """The sections of a file of recipes/ that hold something. A model that is a folder of the project is named by its full
+    path, since steps run elsewhere; any other name is a Hugging Face model's."""
     if not path:
         return {}
     sections = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
     settings = {name: values for name, values in sections.items() if values}
-    if "name_or_path" in settings.get("model", {}):
-        settings["model"]["name_or_path"] = str(ROOT / settings["model"]["name_or_path"])
+    name = settings.get("model", {}).get("name_or_path")
+    if name is not None and (ROOT / name).is_dir():
+        settings["model"]["name_or_path"] = str(ROOT / name)
     return settings
 
 

@@ -104,11 +104,20 @@ def test_a_recipe_s_settings_and_its_model_are_used(tmp_path: Path, monkeypatch:
     params = yaml.safe_load((tmp_path / "seed0" / "params.yaml").read_text())
     wanted = yaml.safe_load((pipeline_steps.ROOT / recipe).read_text())
     assert params["merc"] == {**params["merc"], **wanted["merc"], "seed": 0}
-    assert params["model"]["name_or_path"] == str(pipeline_steps.ROOT / "models" / "smollm2")
     corpus_params = yaml.safe_load((tmp_path / "corpus" / "params.yaml").read_text())
     assert corpus_params["sample"]["dialogues"] == 20, "what the command line says goes before the recipe"
     assert ablation.Plan.load(tmp_path).recipe == recipe
     assert "with a pretrained model" in ablation.document(asked, ablation.judge(asked), "command")
+
+
+def test_a_model_of_a_recipe_is_a_folder_of_the_project_or_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "ROOT", tmp_path)
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    for name, wanted in (("models/tiny", str(tmp_path / "models/tiny")), ("meta-llama/Llama-2-7b-hf",) * 2):
+        (tmp_path / "recipe.yaml").write_text(f"model: {{name_or_path: {name}}}\nmerc:\n")
+        assert ablation.read_recipe("recipe.yaml") == {"model": {"name_or_path": wanted}}
 
 
 def test_the_table_is_made_anew_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
