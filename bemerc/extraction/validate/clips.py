@@ -21,8 +21,6 @@ from bemerc.extraction.store import Result, Store
 from bemerc.extraction.validate.report import MISSING_SHARE, Issue
 from bemerc.extraction.write_caches import contents_digest
 
-# Of the frames that the clip lists: containers count some that are never shown.
-
 
 def check_against_clips(cache: FrameCache, manifest: Manifest, store_dir: Path | None) -> list[Issue]:
     """Hash every clip anew and compare with the cache's sources, its fingerprint and the store. A damaged result of the
@@ -107,7 +105,7 @@ def _check_frames(cache: FrameCache, job: Job) -> Iterator[Issue]:
         listed = listed_frames(job.path, job.segment.start_s, job.segment.end_s)
     except MediaError:  # it was measured, so another issue says that this is not that clip
         return
-    if rows < (1 - MISSING_SHARE) * listed:
+    if rows < (1 - MISSING_SHARE) * listed:  # containers list some frames that are never shown
         severity: Any = "warning" if job.id in cache.notes else "error"
         yield Issue(job.id, "frames", f"It has {rows} rows, and its clip lists {listed} frames.", severity)
 

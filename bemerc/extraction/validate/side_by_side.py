@@ -10,7 +10,6 @@ from bemerc.cache import FrameCache, Kind, same_person
 from bemerc.core.errors import CacheError
 from bemerc.extraction.validate.report import MISSING_S, MISSING_SHARE, Issue
 
-# As rows.py: headers round, and a decoder may lack the last frames.
 _OTHER_PERSON_SHARE = 0.5
 
 
