@@ -64,11 +64,11 @@ def export(
     from bemerc.corpus.reading import must_be_no_recording
 
     must_be_no_recording(out)
+    if force and to not in ("eaf", "textgrid", "webvtt"):
+        raise typer.BadParameter("--force is for eaf, textgrid and webvtt; the others replace what they wrote")
     if to in ANNOTATIONS:
         _annotations(path, out, to, corpus_of(path, manifest, video_dir), predictions, force, json)
         return
-    if force:
-        raise typer.BadParameter("--force is for eaf, textgrid and webvtt; the others replace what they wrote")
     if predictions is not None:
         raise typer.BadParameter(f"--predictions is for {', '.join(ANNOTATIONS)}")
     from bemerc.cache import caches_at, open_cache

@@ -74,10 +74,13 @@ def _must_replace_no_clip(out: Path, sources: Sources) -> None:
     """BemercError where the video or its subtitles would stand in place of a clip or the subtitles of one, or the name is
     no MP4's."""
     if out.suffix.lower() != ".mp4":
-        raise BemercError(f"it is an MP4. Name it {printable(out.with_suffix('.mp4').name)}.", path=out)
+        raise BemercError(f"the video is an MP4. Name it {printable(out.with_suffix('.mp4').name)}.", path=out)
     clips = {clip for u in sources.manifest.utterances if (clip := sources.manifest.local_clip(u)) is not None}
     if out.with_suffix("").resolve() in {clip.with_suffix("").resolve() for clip in clips}:
-        raise BemercError("a clip of this name lies there, or its subtitles would. Name another file.", path=out)
+        raise BemercError(
+            "a clip has this name: the video would replace it, or the subtitles those of the clip. Name another file.",
+            path=out,
+        )
 
 
 def _layers(turn: Turn, sources: Sources) -> list[_Layer]:

@@ -1,4 +1,4 @@
-"""Lists of utterances that people look at first, each with the moment to jump to."""
+"""Lists of utterances that people look at first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LONGEST = 200  # of a list: what comes after is seldom looked at
 
 
 def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
-    """The lists that have an entry: name, how many there are, and the first of them: dialogue number, id, time, why."""
+    """The lists that have an entry: name, how many there are, and the first of them: dialogue number, id, why."""
     wrong: list[tuple[float, dict[str, Any]]] = []
     disagree, uncertain, nothing = [], [], []
     for number, dialogue in enumerate(dialogues):
         for turn in dialogue.header["utterances"]:
-            entry = {"dialogue": number, "id": turn["id"], "time_s": turn["start_s"]}
+            entry = {"dialogue": number, "id": turn["id"]}
             label, predicted = turn["label"], turn["predicted"]
             if label is not None and predicted is not None and label != predicted:
                 sure = turn["scores"][predicted]
@@ -28,12 +28,8 @@ def of(dialogues: Sequence[DialogueData]) -> list[dict[str, Any]]:
                 disagree.append(entry | {"why": f"voice {sides['voice']}, face {sides['face']}"})
             choice = turn["choice"]
             if choice and choice["uncertain"]:
-                uncertain.append(
-                    entry
-                    | {
-                        "why": f"score {choice['score']:.2f}, up to {choice['faces']} face{'s' * (choice['faces'] != 1)}"
-                    }
-                )
+                faces = f"{choice['faces']} face{'s' * (choice['faces'] != 1)}"
+                uncertain.append(entry | {"why": f"score {choice['score']:.2f}, up to {faces}"})
             if lacking := [m for m in dialogue.header["modalities"] if not turn["covered"].get(m)]:
                 nothing.append(entry | {"why": ", ".join(lacking)})
     lists = (

@@ -270,6 +270,7 @@ def test_somebodys_bids_dataset_is_never_replaced(project: Path) -> None:
     answer = bemerc("cache", "export", project / "cache", about.parent, "--to", "bids")
     assert (answer.returncode, list(about.parent.iterdir())) == (1, [about]), answer.stderr
     assert about.read_text() == "participant_id\tage\nsub-01\t30\n"
+    assert bemerc("cache", "export", project / "cache", about.parent, "--to", "bids", "--force").returncode == 2
 
 
 def test_a_bids_dataset_names_its_columns_and_steps(project: Path) -> None:
