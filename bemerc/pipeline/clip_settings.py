@@ -62,7 +62,7 @@ def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[con
 
 
 def read_clips(video_dir: Path, features: Path) -> Manifest:
-    """The utterances of a folder of clips, with the words that a Whisper wrote down when they were measured into
+    """The utterances of a folder of clips, or of a single one, with the words that a Whisper wrote down when they were measured into
     ``features``."""
     from bemerc.corpus import transcribe
 
@@ -71,10 +71,11 @@ def read_clips(video_dir: Path, features: Path) -> Manifest:
         before = _read(features)
     except BemercError as error:
         log.warning("%s Until then words of a Whisper are missing.", error)
-    if before is not None and before.asr is not None and (folder := features / "transcripts").is_dir():
+    if before is not None and before.asr is not None and (written := features / "transcripts").is_dir():
         track = before.sections["extract_audio"]["track"]
-        transcripts = transcribe.existing(recording.without_cues(video_dir), before.asr, folder, track)
-    return recording.read_dir(video_dir, transcripts=transcripts).manifest(video_dir)
+        transcripts = transcribe.existing(recording.without_cues(video_dir), before.asr, written, track)
+    folder = video_dir.parent if video_dir.is_file() else video_dir
+    return recording.read_dir(video_dir, transcripts=transcripts).manifest(folder)
 
 
 def _classes() -> dict[str, type[Any]]:

@@ -205,6 +205,8 @@ def _given(caches: Path, source: Path | None, asr: str | None, out: Path) -> Mea
         manifest = folder.from_ids(ids).manifest(caches)
     elif is_manifest(source):
         manifest = read_manifest(source)
+    elif asr is None:
+        manifest = clip_settings.read_clips(source, beside(caches))
     else:
         manifest, not_transcribed, _ = read_clips(source, asr, out)
     if not any(u.id in ids for u in manifest.utterances):

@@ -59,7 +59,10 @@ def test_what_is_made_of_clips_later_has_their_transcripts(whisper: str, tmp_pat
     extract(clips, out, params, only="audio", workers=1, asr=whisper)
     described = clip_descriptions.run(clips, out, params, workers=1)
     assert [u.text for u in described.measured.manifest.utterances] == [SAID.strip()]
-    assert [u.text for u in clip_settings.read_clips(clips, out).utterances] == [SAID.strip()]
+    for source in (clips, clips / "a.mp4"):
+        assert [u.text for u in clip_settings.read_clips(source, out).utterances] == [SAID.strip()]
+    given = clip_descriptions.run(clips, tmp_path / "elsewhere", params, caches=out)
+    assert [u.text for u in given.measured.manifest.utterances] == [SAID.strip()]
 
 
 def test_silence_no_track_and_a_broken_file_cost_themselves_alone(whisper: str, tmp_path: Path) -> None:
