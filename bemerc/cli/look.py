@@ -1,7 +1,7 @@
 """The commands ``bemerc inspect``, ``view`` and ``doctor``: a look at an utterance, a conversation, the machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -9,9 +9,6 @@ from bemerc.cli import output
 from bemerc.cli.app import FAILED, App
 from bemerc.cli.options import AsJson, ClipsDir, ManifestFile, ParamsFile, Settings, read_params
 from bemerc.core.terminal import printable, printable_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def register(app: App) -> None:
@@ -149,7 +146,7 @@ def view(
                 output.print_json({"file": str(video), "subtitles": str(video.with_suffix(".vtt"))})
             else:
                 typer.echo(printable_lines(result))
-            _warn_of_new_clips([video], video_dir)
+            _warn_of_new_clip(video, video_dir)
             return
         if serve:
             from bemerc.view import serve as server
@@ -158,7 +155,6 @@ def view(
                 server.run(read, options, lambda address: typer.echo(f"Open {address} in a browser. Ctrl-C ends it."))
             return
         page = build.write_page(read, out, options)
-    _warn_of_new_clips([one for one in page.videos if one.parent == out.with_name(f"{out.stem}_videos")], video_dir)
     if json:
         output.print_json(
             {"file": str(page.file), "bytes": page.bytes, "dialogues": page.dialogues, "holds": page.holds}
@@ -173,12 +169,13 @@ def view(
         )
 
 
-def _warn_of_new_clips(made: "Sequence[Path]", video_dir: Path | None) -> None:
-    """Videos that were made among somebody's clips are clips for the next command that reads the folder."""
-    if video_dir is not None and any(one.resolve().is_relative_to(video_dir.resolve()) for one in made):
+def _warn_of_new_clip(made: Path, video_dir: Path | None) -> None:
+    """A video that was made among somebody's clips is a clip for the next command that reads the folder; a page's
+    videos are known by their folder's name."""
+    if video_dir is not None and made.resolve().is_relative_to(video_dir.resolve()):
         typer.echo(
-            f"{printable(made[0], 1000)} lies in the folder of clips, and the next bemerc extract would measure it too. Move it, or name "
-            "another place.",
+            f"{printable(made, 1000)} lies in the folder of clips, and the next bemerc extract would measure it too. Move "
+            "it, or name another place.",
             err=True,
         )
 
