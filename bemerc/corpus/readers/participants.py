@@ -114,25 +114,31 @@ class Participants:
             for one in self.appearances[clip]:
                 if one.speaker in names:
                     continue
-                who, where = printable(one.speaker, 60), printable(clip.name)
                 if clip in unplaced:
                     faults.append(
-                        f"{printable(one.table)}, line {one.line}: in {where} nobody called '{who}' speaks"
-                        f"{nearest(one.speaker, unplaced[clip])} Its speakers are {listed(names)}; without a row: "
-                        f"{listed(unplaced[clip])}."
+                        f"{printable(one.table)}, line {one.line}: in {printable(clip.name)} nobody called "
+                        f"'{printable(one.speaker, 60)}' speaks{nearest(one.speaker, unplaced[clip])} Its speakers are "
+                        f"{listed(names)}; without a row: {listed(unplaced[clip])}."
                     )
-                near = nearest(one.speaker, self._namesakes(one, names))
-                end = "If so, correct the row; as it is, it" if near != "." else "So it"
-                reason = (
-                    f"Line {one.line} of {printable(one.table)}: in {where} nobody called '{who}' speaks{near} Its "
-                    f"speakers are {listed(names)}. {end} is the row of a listener."
-                )
-                id_ = f"{clip.as_posix()}: {who}"
-                finding = Finding("participants", id_, reason, "keeps, repaired", needs_you=near != ".")
-                if finding.needs_you or id_ not in findings:
-                    findings[id_] = finding
+                finding = self._of_listener(one, names)
+                if finding.needs_you or finding.id not in findings:
+                    findings[finding.id] = finding
         stop_at(faults, _AGAIN)
         return findings
+
+    def _of_listener(self, one: Appearance, speakers: Iterable[str]) -> Finding:
+        """The finding on a row of somebody who says nothing: a warning where it may be a speaker's, misspelt."""
+        who, clip, near = (
+            printable(one.speaker, 60),
+            one.recording,
+            nearest(one.speaker, self._namesakes(one, speakers)),
+        )
+        end = "If so, correct the row; as it is, it" if near != "." else "So it"
+        reason = (
+            f"Line {one.line} of {printable(one.table)}: in {printable(clip.name)} nobody called '{who}' speaks{near} Its "
+            f"speakers are {listed(speakers)}. {end} is the row of a listener."
+        )
+        return Finding("participants", f"{clip.as_posix()}: {who}", reason, "keeps, repaired", needs_you=near != ".")
 
     def _namesakes(self, one: Appearance, speakers: Iterable[str]) -> list[str]:
         """The speakers whose row a row of somebody else may be, misspelt: those who have no other at its time, and those
