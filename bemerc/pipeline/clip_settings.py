@@ -23,10 +23,14 @@ _SECTIONS = ("extract_video", "extract_audio")
 
 @dataclass(frozen=True)
 class Settings:
-    """The sections of the params that say how clips are measured, and the Whisper that wrote down what is said."""
+    """The sections of the params that say how clips are measured, and the Whisper that wrote down what is said.
+
+    faults  what of the sections holds no longer: a file that has gone, a key of another release
+    """
 
     sections: Mapping[str, Mapping[str, Any]]
     asr: str | None
+    faults: tuple[str, ...]
 
 
 def remember(folder: Path, params: config.Source, asr: str | None) -> None:
@@ -43,7 +47,7 @@ def remember(folder: Path, params: config.Source, asr: str | None) -> None:
 def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[config.Source, str | None]:
     """Params and Whisper as those of ``folder`` were; settings of the command line, and a Whisper that is named now,
     come first. Where a params file says otherwise, a warning says what is kept to. ConfigError where what was left there
-    cannot be read: without it everything would be measured anew, in another way."""
+    cannot be read or kept to: without it everything would be measured anew, in another way."""
     if (before := _read(folder)) is None:
         return params, asr
     stated = config.read_document(params)
@@ -51,6 +55,9 @@ def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[con
     if isinstance(params, config.Document):
         again.set([one for one in params.settings if one.partition(".")[0].strip() in _SECTIONS])
         again.settings, again.unread = params.settings, params.unread
+    if before.faults and not _holds(again):
+        way = "`bemerc extract`, with the options that it had, writes this file anew."
+        raise ConfigError("\n".join((*before.faults, way)))
     if changed := list(_differences(stated, again)):
         log.warning(
             "%s was measured with %s, and that is kept to; `bemerc extract` measures it as %s says.",
@@ -72,7 +79,7 @@ def read_clips(video_dir: Path, features: Path) -> Manifest:
     except BemercError as error:
         log.warning("%s Until then words of a Whisper are missing.", error)
     if before is not None and before.asr is not None and (written := features / "transcripts").is_dir():
-        track = before.sections["extract_audio"]["track"]
+        track = before.sections["extract_audio"].get("track", "auto")
         transcripts = transcribe.existing(recording.without_cues(video_dir), before.asr, written, track)
     folder = video_dir.parent if video_dir.is_file() else video_dir
     return recording.read_dir(video_dir, transcripts=transcripts).manifest(folder)
@@ -87,15 +94,27 @@ def _classes() -> dict[str, type[Any]]:
 
 def _read(folder: Path) -> Settings | None:
     """What was left in ``folder``, with the defaults of what an earlier release did not know; None where nothing was.
-    ConfigError where it is damaged, somebody else's, or of a release with other settings."""
+    ConfigError where it is damaged or somebody else's."""
     path = folder / FILE
     if (held := _held(path)) is None:
         return None
+    sections, faults = {name: held[name] for name in _SECTIONS}, []
+    for name, cls in _classes().items():
+        try:
+            sections[name] = config.to_mapping(config.from_mapping(held[name], cls, f"{path}: {name}"))
+        except ConfigError as error:
+            faults.append(str(error))
+    return Settings(sections, held["asr"], tuple(faults))
+
+
+def _holds(sections: Mapping[str, Any]) -> bool:
+    """Whether clips can be measured as these sections say."""
     try:
-        read = {name: config.from_mapping(held[name], cls, f"{path}: {name}") for name, cls in _classes().items()}
-    except ConfigError as error:
-        raise ConfigError(f"{error}\n`bemerc extract`, with the options that it had, writes this file anew.") from None
-    return Settings({name: config.to_mapping(values) for name, values in read.items()}, held["asr"])
+        for name, cls in _classes().items():
+            config.from_mapping(sections[name], cls, name)
+    except ConfigError:
+        return False
+    return True
 
 
 def _held(path: Path) -> dict[str, Any] | None:

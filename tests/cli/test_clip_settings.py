@@ -91,3 +91,17 @@ def test_settings_of_another_release_are_refused_until_extract_writes_them_anew(
         clip_settings.as_before(features, open_document(None), None)
     clip_settings.remember(features, open_document(None), None)
     assert clip_settings.as_before(features, open_document(None), None)[1] is None
+
+
+def test_a_file_that_has_gone_is_named_and_another_may_take_its_place(tmp_path: Path) -> None:
+    for name in ("old.onnx", "new.onnx"):
+        (tmp_path / name).touch()
+    network = ("extract_video.face.policy=network", f"extract_video.face.network={tmp_path / 'old.onnx'}")
+    clip_settings.remember(tmp_path, open_document(None, network), None)
+    (tmp_path / "old.onnx").unlink()
+    with pytest.raises(ConfigError, match=r"old\.onnx(.|\n)*bemerc extract"):
+        clip_settings.as_before(tmp_path, open_document(None), None)
+    given = open_document(None, (f"extract_video.face.network={tmp_path / 'new.onnx'}",))
+    params, _ = clip_settings.as_before(tmp_path, given, None)
+    face = config.load(params, "extract_video", VideoParams).face
+    assert (face.policy, face.network) == ("network", str(tmp_path / "new.onnx"))
