@@ -69,8 +69,8 @@ def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[con
 
 
 def read_clips(video_dir: Path, features: Path) -> Manifest:
-    """The utterances of a folder of clips, or of a single one, with the words that a Whisper wrote down when they were measured into
-    ``features``."""
+    """The utterances of a folder of clips, or of a single one, with the words that a Whisper wrote down when they were
+    measured into ``features``."""
     from bemerc.corpus import transcribe
 
     before, transcripts = None, dict[Path, Path]()

@@ -122,30 +122,33 @@ def test_own_sound_and_listeners_come_back(layout: str, tmp_path: Path) -> None:
     utterances = [
         Utterance("x/0", "x", 0, "Ann", "one", "joy", *place, left, track=2, listeners=(("Bo", right),)),
         Utterance("x/1", "x", 1, "Bo", "two", None, *place, right, sound="bo.wav"),
+        Utterance("x/2", "x", 2, "Bo", "three", None, *place[:2], 2.0, 3.0, right, sound="bo.wav"),
     ]
     (tmp_path / "bo.wav").touch()
     exported(utterances, tmp_path, layout)
     again = read_back(tmp_path, labels=LABELS)
-    assert [u.sound and Path(u.sound).relative_to(tmp_path).as_posix() for u in again] == [None, "bo.wav"]
+    assert [u.sound and Path(u.sound).relative_to(tmp_path).as_posix() for u in again] == [None, "bo.wav", "bo.wav"]
     assert [replace(u, sound=utterances[n].sound) for n, u in enumerate(again)] == utterances
     (tmp_path / "bo.wav").unlink()
     reading = annotation_files.read(annotation_files.Params(folder=str(tmp_path / "out"), labels=LABELS))
-    assert any("the speaker's own sound" in finding.reason for finding in reading.findings)
+    assert sum("the speaker's own sound" in finding.reason for finding in reading.findings) == 1
 
 
 def test_who_speaks_after_all_has_their_own_tile(tmp_path: Path) -> None:
     left, right = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
     listeners = (("Bo", right), ("Cy", left))
-    place = ("test", "a.mp4", 0.0, 1.0)
-    exported(
-        [Utterance("x/0", "x", 0, "Ann", "one", "joy", *place, left, track=2, listeners=listeners)], tmp_path, "eaf"
-    )
+    turns = [
+        Utterance(f"x/{n}", "x", n, "Ann", "one", "joy", "test", "a.mp4", n, n + 1, left, track=2, listeners=listeners)
+        for n in range(2)
+    ]
+    exported(turns, tmp_path, "eaf")
     (file,) = (tmp_path / "out").iterdir()
     file.write_text(file.read_text(encoding="utf-8").replace('"words@Ann"', '"words@Bo"'), encoding="utf-8")
     reading = annotation_files.read(annotation_files.Params(folder=str(tmp_path / "out"), labels=LABELS))
-    (u,) = reading.utterances
-    assert (u.id, u.speaker, u.crop, u.track, u.listeners) == ("x/0", "Bo", right, None, (("Cy", left),))
-    assert ["x/0 is Bo's now" in finding.reason for finding in reading.findings] == [True]
+    assert [u.id for u in reading.utterances] == ["x/0", "x/1"]
+    for u in reading.utterances:
+        assert (u.speaker, u.crop, u.track, u.listeners) == ("Bo", right, None, (("Cy", left),))
+    assert ["x/0 and 1 more are Bo's now" in finding.reason for finding in reading.findings] == [True]
 
 
 @pytest.mark.parametrize("layout", WRITERS)

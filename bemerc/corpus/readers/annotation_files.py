@@ -189,6 +189,8 @@ class _File:
         self.faults: list[str] = []
         self.findings: list[Finding] = []
         self._clips: dict[str, tuple[str, int] | None] = {}
+        self._sounds: dict[str, str | None] = {}
+        self._of_listeners: dict[str, list[str]] = {}  # who was thought to listen -> ids that are theirs now
 
     def turns(self, voices: Sequence[Voice], accepted: Mapping[str, str], taken: set[str]) -> list[_Turn]:
         """The utterances of all voices; ``taken``: ids that other files have, to which these are added."""
@@ -209,6 +211,10 @@ class _File:
                 record = None
             before = record or before
             turns.append(self._turn(number, span, voice, record, before, accepted, taken))
+        for speaker, ids in self._of_listeners.items():
+            others = f" and {len(ids) - 1} more are" if len(ids) > 1 else " is"
+            reason = f"{printable(ids[0])}{others} {printable(speaker, 60)}'s now: that part of the picture is measured, with the clip's sound."
+            self._find("speaker", reason, "keeps")
         return turns
 
     def _turn(
@@ -259,11 +265,7 @@ class _File:
     def _of_a_listener(self, record: Record, speaker: str) -> Record:
         """The record of an utterance that somebody else in the picture says, other than it was thought."""
         others = dict(record.listeners or ())
-        self._find(
-            "speaker",
-            f"{printable(record.id)} is {printable(speaker, 60)}'s now: that part of the picture is measured, with the clip's sound.",
-            "keeps",
-        )
+        self._of_listeners.setdefault(speaker, []).append(record.id)
         crop = others.pop(speaker)
         return replace(record, crop=crop, sound=None, track=None, listeners=tuple(others.items()) or None)
 
@@ -341,17 +343,17 @@ class _File:
         """The speaker's own sound file, where the record names one."""
         if record is None or record.sound is None or "\0" in record.sound:
             return None
-        names: list[str | Path] = [record.sound, *self._tails(record.sound)]
-        for name in names:
-            path = os.path.normpath(self.path.parent / name)
-            if os.path.isfile(path):  # noqa: PTH113
-                return path
-        self._find(
-            "missing",
-            f"There is no {printable(record.sound)}, the speaker's own sound: the clip's is taken. Put it there, or set prepare.annotations.clips.",
-            "keeps",
-        )
-        return None
+        if record.sound not in self._sounds:
+            self._sounds[record.sound] = self._file_of([record.sound, *self._tails(record.sound)])
+            if self._sounds[record.sound] is None:
+                reason = f"There is no {printable(record.sound)}, the speaker's own sound: the clip's is taken."
+                self._find("missing", f"{reason} Put it there, or set prepare.annotations.clips.", "keeps")
+        return self._sounds[record.sound]
+
+    def _file_of(self, names: Iterable[str | Path]) -> str | None:
+        """The first of these paths, from this file's folder, that is a file."""
+        paths = (os.path.normpath(self.path.parent / name) for name in names)
+        return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113  pathlib's raises for a name that is too long for the disk
 
     def _find_clip(self, written: str) -> tuple[str, int] | None:
         linked = [(path, m.origin_ms) for m in self._content.media for path in _paths(m.url)]
@@ -360,11 +362,8 @@ class _File:
         names = [*linked, *([(written, 0)] if written else [])]
         elsewhere = [(tail, origin_ms) for name, origin_ms in names for tail in self._tails(name)]
         candidates: list[tuple[str | Path, int]] = [*names, *elsewhere, *beside]
-        for name, origin_ms in candidates:
-            path = os.path.normpath(self.path.parent / name)
-            if os.path.isfile(path):  # noqa: PTH113  pathlib's raises for a name that is too long for the disk
-                return path, origin_ms
-        return None
+        found = ((self._file_of([name]), origin_ms) for name, origin_ms in candidates)
+        return next(((path, origin_ms) for path, origin_ms in found if path is not None), None)
 
     def _tails(self, name: str) -> list[Path]:
         """The last parts of a path below the folder of clips, the longest first."""
