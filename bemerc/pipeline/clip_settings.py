@@ -56,7 +56,7 @@ def as_before(folder: Path, params: config.Source, asr: str | None) -> tuple[con
         again.set([one for one in params.settings if one.partition(".")[0].strip() in _SECTIONS])
         again.settings, again.unread = params.settings, params.unread
     if before.faults and not _holds(again):
-        way = "`bemerc extract`, with the options that it had, writes this file anew."
+        way = "Run `bemerc extract` again, with the options that it had: it writes this file anew."
         raise ConfigError("\n".join((*before.faults, way)))
     if changed := list(_differences(stated, again)):
         log.warning(
@@ -77,7 +77,7 @@ def read_clips(video_dir: Path, features: Path) -> Manifest:
     try:
         before = _read(features)
     except BemercError as error:
-        log.warning("%s Until then words of a Whisper are missing.", error)
+        log.warning("%s Until then the words that --asr wrote down are missing.", error)
     if before is not None and before.asr is not None and (written := features / "transcripts").is_dir():
         track = before.sections["extract_audio"].get("track", "auto")
         transcripts = transcribe.existing(recording.without_cues(video_dir), before.asr, written, track)
@@ -129,8 +129,8 @@ def _held(path: Path) -> dict[str, Any] | None:
     if isinstance(held, dict) and all(name in held and isinstance(held[name], of) for name, of in wanted.items()):
         return held
     raise ConfigError(
-        "bemerc keeps in a file of this name how clips were measured, and this is another one, or damaged. Move it, and "
-        "give `bemerc extract` the options that it had.",
+        "this is not the file in which bemerc keeps how clips were measured, or it is damaged. Move it, or name another "
+        "folder; if clips were measured into this one, run `bemerc extract` again with the options that it had.",
         path=path,
     )
 
