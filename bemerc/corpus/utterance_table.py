@@ -45,7 +45,7 @@ def check_replaceable(path: Path) -> None:
         names = re.split("[,;\t]", file.readline(4096).decode("utf-8-sig", errors="replace").strip())
     if tuple(name.strip('"') for name in names[: len(COLUMNS)]) != COLUMNS:  # as a spreadsheet saves it, too
         raise CorpusError(
-            "this table is of another kind than the one that would replace it. Move it, or name another folder with --out.",
+            "bemerc did not write this table, which would be replaced. Move it, or name another folder.",
             path=path,
         )
 

@@ -144,7 +144,7 @@ def _begin(about: Path, text: str, ours: str, files: Mapping[str, Path]) -> None
     with disk(about, "cannot be read"):
         replaceable = about.is_file() and about.read_bytes().startswith(ours.encode())
     if there is not None and not replaceable:
-        raise BemercError("this file is no earlier export, and would be replaced. Name another folder.", path=there)
+        raise BemercError("bemerc did not export this file, which would be replaced. Name another folder.", path=there)
     write_text(about, text)
 
 
