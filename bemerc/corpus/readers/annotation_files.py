@@ -362,8 +362,8 @@ class _File:
         names = [*linked, *([(written, 0)] if written else [])]
         elsewhere = [(tail, origin_ms) for name, origin_ms in names for tail in self._tails(name)]
         candidates: list[tuple[str | Path, int]] = [*names, *elsewhere, *beside]
-        found = ((self._file_of([name]), origin_ms) for name, origin_ms in candidates)
-        return next(((path, origin_ms) for path, origin_ms in found if path is not None), None)
+        files = ((self._file_of([name]), origin_ms) for name, origin_ms in candidates)
+        return next(((path, origin_ms) for path, origin_ms in files if path is not None), None)
 
     def _tails(self, name: str) -> list[Path]:
         """The last parts of a path below the folder of clips, the longest first."""

@@ -129,8 +129,8 @@ class Record:
     @staticmethod
     def of(u: Utterance, clip: str | None, sound: str | None, span: tuple[int, int]) -> Record:
         """The record of an utterance whose clip, and own sound, are at these paths from the file's folder."""
-        place = (u.id, u.dialogue, u.index, u.split, clip, u.start_s, u.end_s, span, u.crop)
-        return Record(*place, sound, u.track, u.listeners)
+        times = (u.start_s, u.end_s, span)
+        return Record(u.id, u.dialogue, u.index, u.split, clip, *times, u.crop, sound, u.track, u.listeners)
 
     @staticmethod
     def from_json(text: str) -> Record | None:
