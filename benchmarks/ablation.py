@@ -219,11 +219,10 @@ def document(plan: Plan, comparison: Comparison, command: str) -> str:
             f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training "
             f"seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
             "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and "
-            + ("a language model of about a" if plan.embedded else "the pretrained"),
-            ("million weights." if plan.embedded else f"model of [{plan.recipe}](../{plan.recipe}).")
-            + " The table shows that every variant can be trained and evaluated, and what carries signal **here**; "
-            "how the",
-            "parts rank on MELD or IEMOCAP does not follow from it. The same table on your own corpus: "
+            + ("a toy of a language" if plan.embedded else "a pretrained"),
+            ("model of about a million weights." if plan.embedded else f"language model, by `{plan.recipe}`.")
+            + " The table shows that every variant can be trained and evaluated, and what carries signal",
+            "**here**; how the parts rank on MELD or IEMOCAP does not follow from it. The same table on your own corpus: "
             "[experiments.md](experiments.md).",
             "",
             compare.markdown(comparison),
