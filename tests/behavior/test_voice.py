@@ -40,6 +40,12 @@ def test_a_voice_after_louder_music_is_measured_as_if_alone() -> None:
     assert abs(without.pitch_st - alone.pitch_st) > 3
 
 
+@pytest.mark.parametrize("frames", range(9, 14))
+def test_a_sound_as_short_as_what_is_smoothed(frames: int) -> None:
+    measured = voice.measure(voice.Sound(np.full(frames, 200.0), np.zeros(frames), 0.01))
+    assert np.isnan(measured.pitch_st) if frames < 10 else measured.pitch_st == pytest.approx(12)
+
+
 def test_tokens_have_no_pitch_of_music() -> None:
     columns = ("pitch_hz", "voicing", "energy_db", "speech")
     frames = np.tile(np.float32([200.0, 0.9, -20.0, 0.9]), (400, 1))

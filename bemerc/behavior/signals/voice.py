@@ -165,7 +165,8 @@ def _without_octave_errors(pitch: Array) -> Array:
 def _near(voiced: NDArray[np.bool_], frame_s: float) -> NDArray[np.bool_]:
     """Voiced, or within 50 ms of a voiced frame: smoothing moves an energy peak a little."""
     reach = max(1, round(0.05 / frame_s))
-    return np.asarray(np.convolve(voiced, np.ones(2 * reach + 1), mode="same") > 0)
+    near = np.convolve(voiced, np.ones(2 * reach + 1)) > 0
+    return np.asarray(near[reach : reach + len(voiced)])  # mode="same" is longer where the sound is shorter than that
 
 
 def _smooth(values: Array, width: int) -> Array:
