@@ -43,7 +43,7 @@ class Gold:
     @property
     def dialogues(self) -> int:
         """G, the number of dialogues."""
-        return int(self.dialogue.max()) + 1
+        return int(np.max(self.dialogue)) + 1
 
 
 @dataclass(frozen=True)

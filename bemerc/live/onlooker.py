@@ -114,7 +114,7 @@ class Onlooker:
     def _person(self, one: TrackedFace, time_s: float) -> _Person:
         """Whose face this is: of the nearest one not yet seen in this frame, within a face's size; else of somebody new."""
         low, high = one.landmarks[:, :2].min(axis=0), one.landmarks[:, :2].max(axis=0)
-        position, reach = (low + high) / 2, float((high - low).max())
+        position, reach = (low + high) / 2, float(np.max(high - low))
         self._people = [person for person in self._people if person.last_s > time_s - _GONE_S][-_MOST_PEOPLE:]
         near = [p for p in self._people if p.last_s < time_s and np.linalg.norm(p.position - position) < reach]
         person = min(near, key=lambda p: float(np.linalg.norm(p.position - position)), default=None)

@@ -88,7 +88,7 @@ class Window:
 
     def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
         self.sizes = np.array(sizes, np.int64).reshape(-1, 2)
-        largest = self.sizes[self.sizes.prod(axis=1).argmax()] if len(self.sizes) else np.ones(2, np.int64)
+        largest = self.sizes[np.argmax(self.sizes.prod(axis=1))] if len(self.sizes) else np.ones(2, np.int64)
         self.size: tuple[int, int] = int(largest[0]), int(largest[1])
         self.scale = (largest / self.sizes).min(axis=1)
         self.corner = (largest - self.sizes * self.scale[:, None]) / 2

@@ -125,7 +125,7 @@ def track_pitch(
 def _loudest(sound: Samples) -> float:
     """The largest distance of a sample from the mean of all."""
     mean = float(sound.mean(dtype=np.float64))
-    return max(float(sound.max()) - mean, mean - float(sound.min()))
+    return max(float(np.max(sound)) - mean, mean - float(np.min(sound)))
 
 
 def _candidates(
@@ -208,7 +208,7 @@ class _Path:
         """(T,) the state of each frame."""
         steps = np.concatenate(self._steps)
         path = np.zeros(len(steps), np.int64)
-        path[-1] = self._total.argmax()
+        path[-1] = np.argmax(self._total)
         for frame in range(len(steps) - 1, 0, -1):
             path[frame - 1] = steps[frame, path[frame]]
         return path

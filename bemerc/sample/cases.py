@@ -166,7 +166,7 @@ def _unevenness(labels: NDArray[np.int64], columns: Iterable[NDArray[np.int64]])
     total = 0.0
     share = np.bincount(labels, minlength=len(LABELS)) / len(labels)
     for column in columns:
-        counts = np.zeros((column.max() + 1, len(LABELS)))
+        counts = np.zeros((int(np.max(column)) + 1, len(LABELS)))
         np.add.at(counts, (column, labels), 1)
         expected = counts.sum(1, keepdims=True) * share
         total += float((((counts - expected) ** 2) / np.maximum(expected, 1e-9))[expected > 0].sum())

@@ -156,7 +156,7 @@ def _painted(rgb: Rgb, time_s: float, segment: int, data: DialogueData, layers: 
         span = turn.span
         if span.segment == segment and span.start_s - 1e-6 <= time_s < span.end_s:
             for layer in of_turn:
-                row = int(np.abs(layer.times_s - time_s).argmin())
+                row = int(np.argmin(np.abs(layer.times_s - time_s)))
                 if abs(layer.times_s[row] - time_s) <= layer.near_s:
                     draw_lines(rgb, layer.points[row], layer.lines, layer.color)
     return time_s, rgb

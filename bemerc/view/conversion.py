@@ -66,7 +66,7 @@ class _Blur:
         coarse = coarsened(rgb)
         if not len(self._times_s):
             return coarse
-        nearest = int(np.abs(self._times_s - time_s).argmin())
+        nearest = int(np.argmin(np.abs(self._times_s - time_s)))
         if abs(self._times_s[nearest] - time_s) > _SAME_FRAME_S or not np.isfinite(self._boxes[nearest]).all():
             return coarse
         height, width = rgb.shape[:2]

@@ -103,7 +103,7 @@ def _others(face: FrameCache, id_: str, time_s: float) -> dict[str, NDArray[np.f
     for other in face.others_of(id_) if face.others is not None and face.others.has_landmarks else ():
         assert face.others is not None
         stamps = face.others[other].timestamps_s
-        at = int(np.abs(stamps - time_s).argmin()) if len(stamps) else 0
+        at = int(np.argmin(np.abs(stamps - time_s))) if len(stamps) else 0
         if len(stamps) and abs(stamps[at] - time_s) < _SAME_FRAME_S:
             landmarks = face.others.landmarks(other, at, at + 1)
             assert landmarks is not None
@@ -216,7 +216,7 @@ def _draw_person(axes: Axes, data: PlotData, at: int | None) -> None:
                 axes.plot(*other[list(line), :2].T, color=_PALE, linewidth=0.7)
     if pose is not None and time_s is not None and len(pose.values):
         # Keypoints are fractions of the frame; without a frame, 16:9 is the most likely shape.
-        _draw_skeleton(axes, pose, int(np.abs(pose.timestamps_s - time_s).argmin()), size or (16, 9), at, data)
+        _draw_skeleton(axes, pose, int(np.argmin(np.abs(pose.timestamps_s - time_s))), size or (16, 9), at, data)
     if size is not None:
         axes.set_xlim(0, size[0])
         axes.set_ylim(size[1], 0)

@@ -136,7 +136,7 @@ def rest(own: Level, earlier: Sequence[float], expected: tuple[float, float] | N
 def reach(away: Array) -> float:
     """The largest of the deviations (T,) that lasts two to three frames; 0 where nothing was measured."""
     values = measured(events.smooth(away))
-    return float(values.max()) if values.size else 0.0
+    return float(np.max(values)) if values.size else 0.0
 
 
 def fit_rest(levels: Iterable[tuple[str, Mapping[str, Level]]]) -> dict[str, tuple[float, float]]:

@@ -48,7 +48,7 @@ def runs(values: Array, threshold: float) -> list[Run]:
     edges = np.flatnonzero(above[1:] != above[:-1])
     result = []
     for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        apex = first + int(values[first:end].argmax())
+        apex = first + int(np.argmax(values[first:end]))
         result.append(Run(first, end - 1, apex, float(values[apex])))
     return result
 
@@ -87,7 +87,7 @@ def _local_maxima(values: Array) -> list[int]:
 
 
 def _is_brief(values: Array, peak: Run, frame_s: float) -> bool:
-    highest = values[peak.first : peak.last + 1].max() <= values[peak.apex]
+    highest = np.max(values[peak.first : peak.last + 1]) <= values[peak.apex]
     return bool(highest) and peak.last - peak.first + 1 >= MIN_FRAMES and _lasts(peak, frame_s, BRIEF_S)
 
 
@@ -97,7 +97,7 @@ def _peak_at(values: Array, apex: int, reach: int) -> Run:
     before, after = before[_unbroken(before[::-1])[::-1]], after[_unbroken(after)]
     if not before.size or not after.size:
         return Run(apex, apex, apex, 0.0)
-    height = float(values[apex] - max(before.min(), after.min()))
+    height = float(values[apex] - max(np.min(before), np.min(after)))
     half = values[apex] - height / 2
     low_before, low_after = np.flatnonzero(before < half), np.flatnonzero(after < half)
     if not low_before.size or not low_after.size:
@@ -156,7 +156,7 @@ def _monotone_runs(angle: Array, least: float) -> list[tuple[int, int]]:
         travel = value - angle[extreme]
         if direction == 0:
             # The first run may begin at any low or high point so far.
-            low, high = int(angle[: frame + 1].argmin()), int(angle[: frame + 1].argmax())
+            low, high = int(np.argmin(angle[: frame + 1])), int(np.argmax(angle[: frame + 1]))
             if angle[high] - angle[low] >= least:
                 start, extreme, direction = (low, high, 1) if low < high else (high, low, -1)
         elif travel * direction > 0:

@@ -246,7 +246,7 @@ def _by_predictors(
 
 def _shown(probabilities: Floats, gold: int, shares: Floats, params: Params) -> int | None:
     """The code of what a side shows; None where it is not sure, or torn between another label and ``gold``."""
-    first = int(probabilities.argmax())
+    first = int(np.argmax(probabilities))
     odds = params.lift * shares[first] / max(1 - shares[first], 1e-9)
     sure = probabilities[first] >= max(params.confidence, odds / (1 + odds))
     return first if sure and (first == gold or probabilities[gold] <= shares[gold]) else None

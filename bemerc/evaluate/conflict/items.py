@@ -111,7 +111,7 @@ def _checked(name: str, id: str, logs: Floats, classes: int) -> Floats:
             path=name,
             name=id,
         )
-    if np.isnan(logs).any() or not np.isfinite(logs.max()):
+    if np.isnan(logs).any() or not np.isfinite(np.max(logs)):
         raise EvaluationError(
             f"the scores of {printable(id)} are no numbers. The model that made them has diverged: look at "
             "steps.csv in its folder.",

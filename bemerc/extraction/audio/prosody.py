@@ -95,7 +95,7 @@ class Prosody:
 
 def _finite(sound: Samples) -> Samples:
     """The sound without NaN; itself where it has none, since a copy of two hours in 64 bits would be a gigabyte."""
-    ends = np.array([sound.min(), sound.max()]) if len(sound) else np.zeros(2)
+    ends = np.array([np.min(sound), np.max(sound)]) if len(sound) else np.zeros(2)
     return sound if np.isfinite(ends).all() else np.nan_to_num(sound.astype(np.float64))
 
 

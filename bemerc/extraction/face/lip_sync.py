@@ -108,9 +108,11 @@ def speaking_llr(lip_cues: Sequence[tuple[Array, Array]], audio: Array) -> float
     audio     (N, 2) from audio_features
     """
     correlation, seconds = correlations(lip_cues, audio)
-    return (
-        _LLR_SCALE * float(np.logaddexp.reduce(_log_ratios(correlation, seconds) + _LAG_LOG_PRIOR)) if seconds else 0.0
-    )
+    if not seconds:
+        return 0.0
+    by_lag = _log_ratios(correlation, seconds) + _LAG_LOG_PRIOR
+    # numpy 2.5's stubs have no reduce of logaddexp.
+    return _LLR_SCALE * float(np.logaddexp.reduce(by_lag))  # type: ignore[call-overload, unused-ignore]
 
 
 def correlations(lip_cues: Sequence[tuple[Array, Array]], audio: Array) -> tuple[Array, float]:

@@ -41,7 +41,7 @@ class FaceBox:
     def around(landmarks: NDArray[np.float32]) -> FaceBox:
         """Of landmarks (478, 3) in pixels."""
         low, high = landmarks[:, :2].min(axis=0).astype(np.float64), landmarks[:, :2].max(axis=0).astype(np.float64)
-        (x, y), half = ((low + high) / 2).tolist(), float((high - low).max()) / 2
+        (x, y), half = ((low + high) / 2).tolist(), float(np.max(high - low)) / 2
         return FaceBox(x, y, half)
 
     def bounds(self) -> tuple[int, int, int, int]:

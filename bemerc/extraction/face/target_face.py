@@ -87,7 +87,7 @@ def select(
     heartbeat    called now and then, since a film takes a while
     log_odds     for ``network``: track number -> (n,) its scores, NaN where there is none
     """
-    most_faces = int(np.bincount(np.concatenate([track.rows for track in tracks])).max()) if tracks else 0
+    most_faces = int(np.max(np.bincount(np.concatenate([track.rows for track in tracks])))) if tracks else 0
     by_shot: dict[int, list[FaceTrack]] = {}
     for track in tracks:
         by_shot.setdefault(track.shot, []).append(track)

@@ -117,8 +117,8 @@ def _clock(cache: FrameCache, id_: str, stamps: NDArray[np.float64], duration_s:
     steps = np.diff(stamps)
     step_s = float(np.median(steps)) if len(steps) else 0.0
     yield from _rate(cache, stamps, step_s)
-    if len(steps) and steps.max() > max(_HOLE_S, 10 * step_s):
-        yield "hole", f"No rows for {steps.max():.2f} s after {stamps[np.argmax(steps)]:.2f} s.", "warning"
+    if len(steps) and np.max(steps) > max(_HOLE_S, 10 * step_s):
+        yield "hole", f"No rows for {np.max(steps):.2f} s after {stamps[np.argmax(steps)]:.2f} s.", "warning"
     if not np.isfinite(duration_s):
         return
     beyond_s = _PACKET_S if cache.modality in ("audio", "speech") else 0.05

@@ -269,7 +269,7 @@ def _must_have_learned_from(
 
 def _must_be_numbers(scores: Mapping[str, NDArray[np.float64]], folder: Path) -> None:
     """Raise ModelError where label scores are no numbers: the first label would be the likeliest, and say nothing."""
-    faulty = sorted(id for id, sums in scores.items() if np.isnan(sums).any() or not np.isfinite(sums.max()))
+    faulty = sorted(id for id, sums in scores.items() if np.isnan(sums).any() or not np.isfinite(np.max(sums)))
     if faulty:
         raise ModelError(
             f"the label scores of {len(faulty)} of {len(scores)} utterances are no numbers, such as those of "
@@ -389,7 +389,7 @@ def _groups(
 
 def prediction(id: str, gold: str | None, labels: Sequence[str], sums: NDArray[np.float64]) -> Prediction:
     """(C,) label log-probabilities -> probabilities that add up to one, and the likeliest label."""
-    shifted = np.exp(sums - sums.max())
+    shifted = np.exp(sums - np.max(sums))
     chances = shifted / shifted.sum()
     scores = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
     return Prediction(id, gold, labels[int(np.argmax(chances))], scores, None)
