@@ -218,7 +218,7 @@ def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
     A unit that OpenFace does not measure gets the others' usual spread.
     """
     gain = np.full(len(UNITS), np.nan)
-    visible: dict[int, Array] = {}  # of AU07, which shut eyes hide: how far the eyes are open
+    eyes = np.ones(1)  # how far they are open, once AU45 has its scale
     for unit in sorted(range(len(UNITS)), key=lambda one: one != action_units.BLINK):
         away = [
             raw[:, unit] - min(np.percentile(raw[:, unit], action_units.REST_PERCENTILE), highest[unit])
@@ -226,14 +226,12 @@ def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
         ]
         wanted = [openface[:, unit] for _, openface in clips]
         x, y = np.concatenate(away), np.concatenate(wanted)
+        seen = eyes if unit == action_units.TIGHT else 1
         if np.isfinite(y).any():
-            errors = np.array(
-                [np.nanmean(np.abs(action_units.bounded(factor * x) * visible.get(unit, 1) - y)) for factor in GAINS]
-            )
+            errors = np.array([np.nanmean(np.abs(action_units.bounded(factor * x) * seen - y)) for factor in GAINS])
             gain[unit] = GAINS[errors <= max(errors.min() * SLACK[0], errors.min() + SLACK[1])].max()
             if unit == action_units.BLINK:
                 eyes = action_units.open_eyes(action_units.bounded(gain[unit] * x))
-                visible = {action_units.TIGHT: eyes}
     spread = np.concatenate([raw for raw, _ in clips]).std(axis=0)
     return np.asarray(np.where(np.isfinite(gain), gain, np.nanmedian(gain * spread) / spread))
 

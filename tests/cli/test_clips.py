@@ -122,7 +122,7 @@ def test_flags_and_settings_stand_in_place_of_the_params_file(tmp_path: Path) ->
         assert (pose.rate, pose.params["hands"]) == (4.0, True)
     with open_cache(tmp_path / "features" / "face.h5") as face:
         assert (face.params["policy"], face.params["faces"], face.params["landmarks"]) == ("largest", 1, False)
-    # What is made of the clips later is made of these measurements, and a params file that says otherwise is told so.
+    # What is made of the clips later is made of these measurements, and a params file that says otherwise is named.
     (tmp_path / "params.yaml").write_text("extract_video: {pose: {rate_hz: 5.0}}\n", encoding="utf-8")
     answer = bemerc("describe", "clips", "--set", "extract_video.face.policy=left", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
