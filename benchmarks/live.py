@@ -36,7 +36,8 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 def live(*arguments: str | Path, **how: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bemerc", "live", *map(str, arguments), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **how)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+    return subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
 
 
 def of_file(model: Path, clip: Path, minutes: float, folder: Path) -> dict[str, Any]:
@@ -79,7 +80,9 @@ def of_page(model: Path, clip: Path, minutes: float, folder: Path, picture: Path
     video, sound = folder / "clip.mjpeg", folder / "clip.wav"
     ffmpeg("-i", clip, "-an", "-vf", "scale=-2:480,fps=30", "-q:v", "3", video)
     ffmpeg("-i", clip, "-vn", "-ac", "1", "-ar", "48000", sound)
-    running = live("--serve", "--model", model)
+    said = folder / "events.jsonl"  # a file, since a pipe that nobody reads stops who writes into it after 64 kB
+    with said.open("w", encoding="utf-8") as events:
+        running = live("--serve", "--model", model, stdout=events)
     assert running.stderr is not None
     address = next(found[0] for line in running.stderr if (found := re.search(r"http://\S+", line)))
     fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--no-sandbox")
@@ -98,7 +101,8 @@ def of_page(model: Path, clip: Path, minutes: float, folder: Path, picture: Path
         page.wait_for_timeout(5000)
         browser.close()
     running.send_signal(signal.SIGINT)
-    return summary(*running.communicate())
+    err = running.communicate()[1]
+    return summary(said.read_text(encoding="utf-8"), err)
 
 
 def row(name: str, where: str, figures: dict[str, Any]) -> str:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -198,13 +199,13 @@ class _Talk:
             raise BadMessage("The page sent something that is neither picture nor sound. Load it again.")
         _, number, time_s, age_s, width, height, dropped = np.frombuffer(message, _HEAD, 1)[0].item()
         latest_s = time.monotonic() - self._start_s + _AHEAD_S
-        if len(message) != FRAME_HEAD + 4 * width * height or not width * height or not time_s < latest_s:
+        rgb = decoded(message[FRAME_HEAD:], width, height) if time_s < latest_s else None
+        if rgb is None:
             raise BadMessage("The page sent a picture that is none. Load it again.")
         self._figures.dropped += dropped
         self._latest_s = max(time_s, self._latest_s + 1e-3)
-        rgba = np.frombuffer(message, np.uint8, -1, FRAME_HEAD).reshape(height, width, 4)
-        frame = RgbFrame(np.ascontiguousarray(rgba[:, :, :3]), self._latest_s)
-        return Picture(frame, time.monotonic() - (age_s if 0 < age_s < _OLDEST_S else 0.0), number)
+        captured_s = time.monotonic() - (age_s if 0 < age_s < _OLDEST_S else 0.0)
+        return Picture(RgbFrame(rgb, self._latest_s), captured_s, number)
 
     def _take_message(self, message: dict[str, Any]) -> bool:
         """Take in what the page says; whether it goes on."""
@@ -224,6 +225,16 @@ class _Talk:
 
         with contextlib.suppress(ConnectionClosed):  # the page has gone, which the receiving thread sees too
             self._connection.send(json.dumps(event, ensure_ascii=False))
+
+
+def decoded(jpeg: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
+    """What a JPEG shows, (height, width, 3) uint8 RGB; None where it is no picture of that size."""
+    if not 0 < width * height <= _MOST_PIXELS or not jpeg:
+        return None
+    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None or bgr.shape[:2] != (height, width):
+        return None
+    return cast(NDArray[np.uint8], cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def _parsed(message: str | bytes) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from bemerc.live.browser import FRAME, SOUND
+from bemerc.live.browser import FRAME, SOUND, decoded
 from bemerc.pipeline import live
 from bemerc.pipeline.project import Project
 from tests.cli.test_bad_input import portrait
@@ -48,7 +49,11 @@ def frame(number: int, time_s: float, picture: np.ndarray) -> bytes:
     height, width = picture.shape[:2]
     head = np.zeros(1, "<u4, <u4, <f8, <f8, <u2, <u2, <u4")
     head[0] = (FRAME, number, time_s, 0.0, width, height, 2 * (number == 2))
-    return head.tobytes() + np.dstack([picture, np.full((height, width), 255, np.uint8)]).tobytes()
+    return head.tobytes() + jpeg(picture)
+
+
+def jpeg(rgb: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
 
 
 def sound(start_s: float, samples: np.ndarray) -> bytes:
@@ -89,6 +94,15 @@ def test_a_conversation_by_the_socket(served: Served) -> None:
     assert {event["event"] for event in served.events} == {"frame", "voice", "begin", "utterance", "summary"}
 
 
+def test_a_picture_keeps_its_colours_and_is_of_the_size_it_says() -> None:
+    red = np.full((20, 30, 3), (250, 40, 10), np.uint8)
+    assert np.abs(decoded(jpeg(red), 30, 20).astype(int) - red).max() <= 3  # type: ignore[union-attr]
+    assert decoded(jpeg(red), 20, 30) is None
+    assert decoded(jpeg(red), 30_000, 20_000) is None
+    assert decoded(b"", 30, 20) is None
+    assert decoded(b"no picture", 30, 20) is None
+
+
 def test_nobody_else_may_connect(served: Served) -> None:
     for how in ({"origin": "http://evil.example"}, {"origin": None}, {"uri": served.socket[:-1] + "!"}):
         with pytest.raises(exceptions.InvalidStatus):
@@ -98,7 +112,7 @@ def test_nobody_else_may_connect(served: Served) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"\x09" * 40, frame(1, 0.1, portrait())[:-4], "no json", "[]", "[" * 100_000, frame(1, 1e9, portrait())],
+    [b"\x09" * 40, frame(1, 0.1, portrait())[:50], "no json", "[]", "[" * 100_000, frame(1, 1e9, portrait())],
     ids=["no kind", "cut", "no json", "no message", "nested", "another clock"],
 )
 def test_what_no_page_sends_ends_the_conversation_with_a_sentence(served: Served, message: str | bytes) -> None:
