@@ -100,7 +100,7 @@ def of_page(model: Path, clip: Path, minutes: float, folder: Path, picture: Path
         page.click("#start")
         page.wait_for_timeout(5000)
         browser.close()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(signal.SIGTERM)
     err = running.communicate()[1]
     return summary(said.read_text(encoding="utf-8"), err)
 

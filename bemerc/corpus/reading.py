@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from bemerc.core.errors import BemercError, CorpusError
+from bemerc.core.errors import CorpusError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.corpus.text import is_broken
@@ -106,9 +107,11 @@ class FaultyCorpusError(CorpusError):
 
 
 def must_be_no_recording(out: Path) -> None:
-    """BemercError where a file of results would replace a video or a sound."""
+    """WouldReplaceError where a file of results would replace a video or a sound."""
     if out.is_file() and out.suffix.lower() in (*VIDEO, *SOUND):
-        raise BemercError("there is a recording of this name, which would be replaced. Name another file.", path=out)
+        raise WouldReplaceError(
+            "there is a recording of this name, which would be replaced. Name another file.", path=out
+        )
 
 
 @dataclass(frozen=True)

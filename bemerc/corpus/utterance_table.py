@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.core import atomic
-from bemerc.core.errors import CorpusError
+from bemerc.core.ownership import must_be_ours
 from bemerc.core.terminal import cell
 from bemerc.corpus.manifest import Utterance
 from bemerc.corpus.reading import natural_id
@@ -24,7 +24,7 @@ def write(path: Path, utterances: Iterable[Utterance], columns: Mapping[str, Map
 
     columns  name of a further column -> utterance id -> value; a cell is empty where there is no value or None
 
-    Raises DiskError where the disk refuses, CorpusError where it would replace another table.
+    Raises DiskError where the disk refuses, WouldReplaceError where it would replace another table.
     """
     check_replaceable(path)
     text = io.StringIO(newline="")
@@ -38,16 +38,13 @@ def write(path: Path, utterances: Iterable[Utterance], columns: Mapping[str, Map
 
 
 def check_replaceable(path: Path) -> None:
-    """CorpusError where a file is there that this module did not write: it may be somebody's only one."""
-    if not path.is_file():
-        return
-    with atomic.disk(path, "cannot be read"), path.open("rb") as file:
-        names = re.split("[,;\t]", file.readline(4096).decode("utf-8-sig", errors="replace").strip())
-    if tuple(name.strip('"') for name in names[: len(COLUMNS)]) != COLUMNS:  # as a spreadsheet saves it, too
-        raise CorpusError(
-            "bemerc did not write this table, which would be replaced. Move it, or name another folder.",
-            path=path,
-        )
+    """WouldReplaceError where a file is there that this module did not write."""
+
+    def ours(head: str) -> bool:
+        names = re.split("[,;\t]", head.partition("\n")[0].strip())
+        return tuple(name.strip('"') for name in names[: len(COLUMNS)]) == COLUMNS  # as a spreadsheet saves it, too
+
+    must_be_ours(path, ours)
 
 
 def _seconds(time_s: float | None) -> str | None:

@@ -31,6 +31,7 @@ from bemerc.cache.checksum import of_json
 from bemerc.cache.texts import SpooledTexts
 from bemerc.core.atomic import disk
 from bemerc.core.errors import BemercError, CacheError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.core.progress import bar
 from bemerc.extraction.errors import DamagedError
 from bemerc.extraction.hash_cache import FileHashCache, FileIdentity, file_identity
@@ -237,15 +238,15 @@ def contents_digest(
 
 
 def replaceable(path: Path) -> CacheState:
-    """The state of the file at a cache's place. CacheError where it was not extracted: extracted features can be
+    """The state of the file at a cache's place. WouldReplaceError where it was not extracted: extracted features can be
     extracted again; an imported cache, or somebody's file, may exist nowhere else."""
     state = state_of(path)
     if state.kind == "imported":
-        raise CacheError(
+        raise WouldReplaceError(
             "this cache was imported, and extracting would replace it. Name another folder, or move it.", path=path
         )
     if state.kind == "foreign":
-        raise CacheError(
+        raise WouldReplaceError(
             f"extracting would replace this file, which was not made by 'bemerc extract'. Move it, or name another "
             f"folder. ({state.reason})",
             path=path,

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.cache import Features, FrameCache, Kind
-from bemerc.core.atomic import disk, replacing, write_bytes, write_text
+from bemerc.core.atomic import replacing, write_bytes, write_text
 from bemerc.core.errors import BemercError, CacheError
+from bemerc.core.ownership import must_be_ours
 from bemerc.core.progress import bar
 from bemerc.core.terminal import cell, printable
 from bemerc.corpus import utterance_table
@@ -77,7 +78,7 @@ class Exported:
 
 
 def to_csv(cache: FrameCache, out: Path) -> Exported:
-    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. BemercError where one of them
+    """One CSV per utterance, ``out/ID.csv``, and a README.txt on what the columns are. WouldReplaceError where one of them
     would replace what is no earlier export, DiskError where the disk refuses."""
     files = {id_: file_of(out, id_, ".csv") for id_ in cache.ids}
     _begin(out / "README.txt", _about(cache, files), _OURS, files)
@@ -139,12 +140,11 @@ def _npy_bytes(features: Features, whole: bool) -> bytes:
 
 def _begin(about: Path, text: str, ours: str, files: Mapping[str, Path]) -> None:
     """Write the file that tells of the others, by whose first letters ``ours`` a later export knows that it may replace
-    them. BemercError where one of them is there without it."""
-    there = next((path for path in (about, *files.values()) if path.exists()), None)
-    with disk(about, "cannot be read"):
-        replaceable = about.is_file() and about.read_bytes().startswith(ours.encode())
-    if there is not None and not replaceable:
-        raise BemercError("bemerc did not export this file, which would be replaced. Name another folder.", path=there)
+    them. WouldReplaceError where one of them is there without it."""
+    must_be_ours(about, lambda head: head.startswith(ours))
+    if not about.is_file():
+        for path in files.values():
+            must_be_ours(path, lambda head: False)
     write_text(about, text)
 
 

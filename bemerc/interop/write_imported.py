@@ -20,6 +20,7 @@ import numpy as np
 from bemerc.cache import MOST_HZ, Features, Head, Kind, Rows, write_cache
 from bemerc.core.closeable import Closeable
 from bemerc.core.errors import CacheError, CorpusError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.core.terminal import printable
 from bemerc.corpus.manifest import Manifest, Utterance
 
@@ -95,10 +96,10 @@ def write_imported(
 
 
 def check_free(paths: Sequence[Path], replace: bool) -> None:
-    """CacheError where an import would replace a file without ``replace``: it may exist nowhere else."""
+    """WouldReplaceError where an import would replace a file without ``replace``: it may exist nowhere else."""
     existing = [path for path in paths if path.exists()]
     if existing and not replace:
-        raise CacheError(
+        raise WouldReplaceError(
             "there is a file already. Name another folder with --out, or replace it with --force.", path=existing[0]
         )
 

@@ -15,6 +15,7 @@ from bemerc.behavior.describe.references import References
 from bemerc.cache import FrameCache, Kind
 from bemerc.cache.same_person import OTHER_PERSON
 from bemerc.core.errors import BemercError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality
 from bemerc.interop.annotations import bids, eaf, long_form, textgrid, webvtt
 from bemerc.interop.annotations.recordings import Annotated, Recording, recordings
@@ -81,12 +82,12 @@ def run(
 
 
 def _files(written: list[Recording], out: Path, layout: str, force: bool) -> dict[str, Path]:
-    """Recording -> its file. BemercError where one is there and ``force`` is not given."""
+    """Recording -> its file. WouldReplaceError where one is there and ``force`` is not given."""
     files = {recording.name: file_of(out, recording.name, _WRITERS[layout][1]) for recording in written}
     there = [path for path in files.values() if path.exists()]
     if there and not force:
         others = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise BemercError(
+        raise WouldReplaceError(
             f"this file{others} would be replaced, with whatever was corrected in it. Name another folder, or add --force.",
             path=there[0],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Set
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,18 +10,29 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bemerc.behavior.describe import description
+from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.cache import KINDS, Kind, open_cache
 from bemerc.core.errors import BemercError, CacheError
+from bemerc.core.ownership import must_be_ours
 from bemerc.corpus import utterance_table
 from bemerc.corpus.manifest import read_manifest
+from bemerc.language.inputs import variants
+from bemerc.language.predict import evidence, records
 from bemerc.language.predict.records import Prediction, Unlabelled, read_predictions
 from bemerc.pipeline.clips import Measured
 from bemerc.pipeline.project import Project
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 NAME = "utterances.csv"
 Columns = dict[str, dict[str, Any]]
+_BESIDE = {
+    "predictions.jsonl": records.OURS,
+    "evidence.jsonl": evidence.OURS,
+    describer.EVENTS: describer.OUR_EVENTS,
+} | {name: description.OURS for name in variants.FILES.values()}
 
 
 def write(
@@ -39,9 +51,9 @@ def write(
     taken from where an earlier command left them in ``folder``.
     """
     if descriptions is None and (beside := folder / "descriptions.jsonl").is_file():
-        descriptions = _readable(read_descriptions, beside)
+        descriptions = _left(read_descriptions, beside, measured, "bemerc describe")
     if not predictions and not without and (beside := folder / "predictions.jsonl").is_file():
-        predictions = _readable(read_predictions, beside) or ()
+        predictions = _left(read_predictions, beside, measured, "bemerc predict") or ()
     columns: Columns = {}
     if predictions or without:
         columns |= _labels(predictions)
@@ -56,16 +68,26 @@ def write(
 
 
 def check_replaceable(folder: Path) -> None:
-    """CorpusError where the table would replace somebody's own."""
+    """WouldReplaceError where the table, or what is written beside it, would replace somebody's own: before the work is
+    done, and not after it."""
     utterance_table.check_replaceable(folder / NAME)
+    for name, ours in _BESIDE.items():
+        must_be_ours(folder / name, ours)
 
 
-def _readable(read: Callable[[Path], T], path: Path) -> T | None:
-    """What a file beside holds; None where it is damaged, which whoever needs it says."""
+def _left(read: Callable[[Path], T], path: Path, measured: Measured, command: str) -> T | None:
+    """What an earlier command left in a file; None where it is damaged, which whoever needs it says. Warns where a cache
+    is newer: it may have been measured in another way since."""
     try:
-        return read(path)
+        left = read(path)
     except BemercError:
         return None
+    newer = [cache for cache in filter(None, measured.caches.values()) if cache.stat().st_mtime > path.stat().st_mtime]
+    if newer:
+        log.warning(
+            "%s is newer than %s, from which utterances.csv repeats: run %s again.", newer[0].name, path, command
+        )
+    return left
 
 
 def of_project(project: Project, ids: Set[str] | None = None) -> Measured:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bemerc.cache import Features, FrameCache
 from bemerc.core.errors import BemercError, MachineError, MediaError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.core.progress import bar
 from bemerc.core.terminal import printable
 from bemerc.interop.annotations import webvtt
@@ -71,13 +72,13 @@ def write(sources: Sources, out: Path, options: build.Options) -> str:
 
 
 def _must_replace_no_clip(out: Path, sources: Sources) -> None:
-    """BemercError where the video or its subtitles would stand in place of a clip or the subtitles of one, or the name is
-    no MP4's."""
+    """WouldReplaceError where the video or its subtitles would stand in place of a clip or the subtitles of one, BemercError
+    where the name is no MP4's."""
     if out.suffix.lower() != ".mp4":
         raise BemercError(f"the video is an MP4. Name it {printable(out.with_suffix('.mp4').name)}.", path=out)
     clips = {clip for u in sources.manifest.utterances if (clip := sources.manifest.local_clip(u)) is not None}
     if out.with_suffix("").resolve() in {clip.with_suffix("").resolve() for clip in clips}:
-        raise BemercError(
+        raise WouldReplaceError(
             "a clip has this name: the video would replace it, or the subtitles those of the clip. Name another file.",
             path=out,
         )

@@ -60,6 +60,30 @@ def test_somebodys_own_table_is_never_replaced(tmp_path: Path) -> None:
     assert table.read_text() == "clip,mood\na.mp4,happy\n"
 
 
+@pytest.mark.parametrize("name", ["descriptions.jsonl", "events.jsonl", "predictions.jsonl", "evidence.jsonl"])
+def test_nor_are_files_of_the_names_of_its_other_results(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"clip": "a", "mood": "happy"}\n')
+    for command in (["extract"], ["describe"], ["predict", "--model", "nowhere"]):
+        answer = bemerc(command[0], str(tmp_path / "clips"), "--out", str(tmp_path), *command[1:])
+        assert answer.returncode == 1
+        assert name in answer.stderr
+    assert (tmp_path / name).read_text() == '{"clip": "a", "mood": "happy"}\n'
+
+
+def test_sentences_older_than_the_measurements_are_told_of(manifest: Path, caplog: pytest.LogCaptureFixture) -> None:
+    of, folder = read_manifest(manifest), manifest.parent / "cache"
+    write_descriptions(folder / "descriptions.jsonl", {of.utterances[0].id: Description("Smiling.", "", "", "")})
+    measured = Measured(of, clip_table.caches_in(folder))
+    clip_table.of_extracted(folder, measured)
+    assert not caplog.records
+    later = (folder / "descriptions.jsonl").stat().st_mtime_ns + 10**9
+    os.utime(folder / "face.h5", ns=(later, later))
+    clip_table.of_extracted(folder, measured)
+    assert [("face.h5" in record.message, "bemerc describe" in record.message) for record in caplog.records] == [
+        (True, True)
+    ]
+
+
 def test_what_earlier_commands_said_stays(manifest: Path) -> None:
     of = read_manifest(manifest)
     described = {of.utterances[0].id: Description("Smiling.", "Still.", "Upright.", "Loud.")}

@@ -11,6 +11,7 @@ import pytest
 
 from bemerc.cache import Features, Head, PackedLandmarks, Rows, open_cache, pack_landmarks, write_cache
 from bemerc.core.errors import CacheError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.extraction import recompute
 from bemerc.extraction.face import extractor
 from bemerc.extraction.face.mesh import average_face
@@ -89,7 +90,7 @@ def test_the_command_writes_beside_and_extraction_keeps_off(tmp_path: Path) -> N
     assert "Name another folder" in bemerc("cache", "recompute", path, "--out", tmp_path / "new").stderr
     assert bemerc("cache", "validate", tmp_path / "new").returncode == 0
     measures = (extractor_spec("face", extractor.__name__, extractor.Params()),)
-    with raises(CacheError, path=tmp_path / "new" / "face.h5"):
+    with raises(WouldReplaceError, path=tmp_path / "new" / "face.h5"):
         run([Job("a", None)], measures, tmp_path / "new", tmp_path / "store")
 
 

@@ -20,6 +20,7 @@ import pytest
 from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.core import atomic
 from bemerc.core.errors import BemercError, CacheError, CorpusError, MachineError, MediaError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.extraction import extractor_pool, recompute, video_pass, worker_pool
 from bemerc.extraction import run as run_module
 from bemerc.extraction.fingerprint import Segment
@@ -443,7 +444,7 @@ def test_what_extract_did_not_make_is_never_replaced(tmp_path: Path, kind: str) 
             with h5py.File(path, "r+") as file:
                 file.attrs["schema_version"] = 99
     before = path.read_bytes()
-    with pytest.raises(CacheError):
+    with pytest.raises(WouldReplaceError):
         extract(jobs, out)
     assert path.read_bytes() == before
 

@@ -525,6 +525,10 @@ def test_words_speakers_and_times_are_beside_the_rows(tmp_path: Path) -> None:
             ("0.000", "BEN", "'=1+1"),
             ("1.500", "BEN", "I know"),
         ]
+    (tmp_path / "features" / "utterances.csv").write_bytes((tmp_path / "csv" / "utterances.csv").read_bytes())
+    for to, out in (("csv", "features"), ("mmsa", "features/x.pkl")):  # its own table, of quality and sentences
+        answer = bemerc("cache", "export", path, tmp_path / out, "--to", to)
+        assert (answer.returncode, "utterances.csv" in answer.stderr) == (1, True)
     assert pickle.loads((tmp_path / "mmsa" / "x.pkl").read_bytes())["test"]["raw_text"].tolist() == ["=1+1", "I know"]
 
 

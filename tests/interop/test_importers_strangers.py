@@ -14,6 +14,7 @@ import pytest
 
 from bemerc.cache import Features, open_cache
 from bemerc.core.errors import CacheError
+from bemerc.core.ownership import WouldReplaceError
 from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.interop import safe_pickle
 from bemerc.interop.importers import from_mertools, from_mmsa, from_openface
@@ -299,7 +300,7 @@ def test_an_import_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None
     from_mmsa(path, tmp_path / "out", None, 25.0)
     before = (tmp_path / "out" / "audio.h5").read_bytes()
     (tmp_path / "out" / "face.h5").unlink()
-    with pytest.raises(CacheError):
+    with pytest.raises(WouldReplaceError):
         from_mmsa(path, tmp_path / "out", None, 50.0)
     assert not (tmp_path / "out" / "face.h5").exists()
     assert (tmp_path / "out" / "audio.h5").read_bytes() == before

@@ -14,9 +14,11 @@ from typing import Any
 from bemerc.core.atomic import write_text
 from bemerc.core.errors import CorpusError
 from bemerc.core.jsonfile import JsonError, read_json_lines
+from bemerc.core.ownership import lines_with, must_be_ours
 from bemerc.corpus import provenance
 
 SLOTS = ("facial_expression", "body_language", "posture", "voice")
+OURS = lines_with("id", *SLOTS)
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Description:
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, Description], fitted: str = "") -> None:
-    """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses.
+    """One JSON line per utterance, by sorted id: id and the four sentences. DiskError where the disk refuses,
+    WouldReplaceError where another file has this name.
 
     What could not be measured is null, with its reason under ``reasons``. Without any description the file is one
     blank line, since DVC warns of an empty output. ``fitted``: fingerprint of the training data of the model that
     wrote the descriptions (corpus.provenance); empty where rules did.
     """
+    must_be_ours(path, OURS)
     stamp = {"fitted": fitted} if fitted else {}
     rows = (_row(key, descriptions[key]) | stamp for key in sorted(descriptions))
     write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows] or [""])

@@ -19,11 +19,13 @@ from bemerc.behavior.describe.rules import NOT_LOOKED_FOR, Params, Reasons
 from bemerc.behavior.tokens.calibration import earlier_turns
 from bemerc.cache import NO_TRACK, Features, FrameCache, Kind, open_cache, same_person
 from bemerc.core.errors import CacheError
+from bemerc.core.ownership import lines_with, must_be_ours
 from bemerc.core.progress import bar
 from bemerc.corpus import provenance
 from bemerc.corpus.manifest import MODALITIES, Manifest, Modality, Utterance
 
 EVENTS = "events.jsonl"
+OUR_EVENTS = lines_with("id", "events")
 Caches = Mapping[Modality, FrameCache]
 
 
@@ -50,6 +52,7 @@ def run(
             if "face" in turn.clip:
                 events[key] = micro_expressions.to_line(key, turn.clip)
     write_descriptions(out, descriptions)
+    must_be_ours(out.with_name(EVENTS), OUR_EVENTS)
     write_lines(out.with_name(EVENTS), [line for _, line in sorted(events.items())])
     return references
 

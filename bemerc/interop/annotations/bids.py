@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from bemerc.behavior.signals import events
 from bemerc.cache import Features, FrameCache, Kind, same_person
-from bemerc.core.atomic import disk, write_bytes, write_text
-from bemerc.core.errors import BemercError, CacheError
+from bemerc.core.atomic import write_bytes, write_text
+from bemerc.core.errors import CacheError
+from bemerc.core.ownership import must_be_ours
 from bemerc.core.terminal import cell
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.corpus.readers.tiers import TURN
@@ -42,7 +43,7 @@ _EVENT_COLUMNS = {
 def write(recordings: Sequence[Recording], caches: Mapping[Kind, FrameCache], out: Path) -> dict[str, str]:
     """Write the dataset below ``out``; returns the utterances whose rows cannot be read, and why.
 
-    Raises BemercError where another dataset is there, DiskError where the disk refuses.
+    Raises WouldReplaceError where another dataset is there, DiskError where the disk refuses.
     """
     _check_replaceable(out)
     speakers = list(dict.fromkeys(speaker for one in recordings for speaker in one.speakers()))
@@ -76,15 +77,11 @@ def _names(texts: Iterable[str], empty: str) -> dict[str, str]:
 
 
 def _check_replaceable(out: Path) -> None:
-    about = out / _ABOUT
-    with disk(about, "cannot be read"):
-        is_ours = about.is_file() and b'"bemerc"' in about.read_bytes()
-    there = [name for name in (_ABOUT, "participants.tsv", "participants.json", "README") if (out / name).exists()]
-    if there and not is_ours:
-        raise BemercError(
-            "this file is of another dataset, and would be replaced. Name a folder of its own, such as derivatives/bemerc.",
-            path=out / there[0],
-        )
+    way = "Name a folder of its own, such as derivatives/bemerc."
+    must_be_ours(out / _ABOUT, lambda head: '"bemerc"' in head, way)
+    if not (out / _ABOUT).exists():
+        for name in ("participants.tsv", "participants.json", "README"):
+            must_be_ours(out / name, lambda head: False, way)
 
 
 def _write_dataset(subjects: Mapping[str, str], out: Path) -> None:

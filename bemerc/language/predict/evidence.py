@@ -17,11 +17,13 @@ from typing import Any
 
 from bemerc.core import atomic
 from bemerc.core.jsonfile import JsonError, read_json_lines
+from bemerc.core.ownership import lines_with, must_be_ours
 from bemerc.core.terminal import printable
 from bemerc.language.inputs.left_out import TURN
 from bemerc.language.predict.records import SUM_TOLERANCE, PredictionError, best_label
 
 LogProbs = Mapping[str, float]
+OURS = lines_with("id", "labels", "log_probs")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def _by_distance(parts: Iterable[str]) -> dict[str, str]:
 
 
 def write_evidence(path: Path, ledger: Iterable[Evidence]) -> None:
-    """One JSON object per line, sorted by id; the file is whole or as it was before."""
+    """One JSON object per line, sorted by id; the file is whole or as it was before.
+    WouldReplaceError where another file has this name."""
+    must_be_ours(path, OURS)
     lines = [json.dumps(_row(one), ensure_ascii=False) + "\n" for one in sorted(ledger, key=lambda one: one.id)]
     atomic.write_text(path, "".join(lines))
 

@@ -16,6 +16,7 @@ from typing import Any
 from bemerc.core import atomic
 from bemerc.core.errors import BemercError
 from bemerc.core.jsonfile import JsonError, read_json_lines
+from bemerc.core.ownership import lines_with, must_be_ours
 from bemerc.core.terminal import printable
 
 # Scores are written with all their digits, so the sum differs from one by rounding alone.
@@ -71,6 +72,7 @@ class Unlabelled:
 
 # A line always has these; the others where they hold something.
 _ALWAYS = ("id", "gold", "label", "scores", "description")
+OURS = lines_with(*_ALWAYS)
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "manifest": (str,),
     "speaker": (str,),
@@ -88,8 +90,9 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], without: It
     """Check and write one JSON object per line, sorted by id; the file is whole or as it was before.
 
     ``without``: utterances that have no label, whose lines hold null and the reason. Raises PredictionError listing every
-    fault, DiskError where the disk refuses.
+    fault, DiskError where the disk refuses, WouldReplaceError where another file has this name.
     """
+    must_be_ours(path, OURS)
     ordered = sorted(predictions, key=lambda p: p.id)
     faults = [f"{p.id}: {fault}" for p in ordered for fault in _faults(p)] + _file_faults(ordered)
     if faults:

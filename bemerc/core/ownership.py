@@ -1,0 +1,49 @@
+"""Whose a file is: what bemerc wrote may be written anew; another file may be the only one of its kind, and stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from bemerc.core.atomic import disk
+from bemerc.core.errors import BemercError
+
+HEAD_BYTES = 1 << 16
+ANOTHER_FOLDER = "Move it, or name another folder."
+
+
+class WouldReplaceError(BemercError):
+    """A file is in the place of a result, and would be lost. ``path``: the file."""
+
+    path: Path
+
+
+def must_be_ours(path: Path, ours: Callable[[str], bool], way: str = ANOTHER_FOLDER) -> None:
+    """WouldReplaceError where there is a file that bemerc did not write; DiskError where it cannot be read.
+
+    ours  whether bemerc wrote a file, by its first HEAD_BYTES as text
+    way   the sentence that says what to do
+    """
+    if not path.is_file():
+        return
+    with disk(path, "cannot be read"), path.open("rb") as file:
+        head = file.read(HEAD_BYTES).decode("utf-8-sig", errors="replace")
+    if not ours(head):
+        raise WouldReplaceError(f"bemerc did not write this file, which would be replaced. {way}", path=path)
+
+
+def lines_with(*keys: str) -> Callable[[str], bool]:
+    """Whether a file is JSON lines of ours: the first one is an object with these keys, or there is none."""
+
+    def ours(head: str) -> bool:
+        first = next((line for line in head.splitlines() if line.strip()), "")
+        if len(head) >= HEAD_BYTES and first == head:  # a longer line than was read
+            return all(f'"{key}":' in first for key in keys[:1])
+        try:
+            row = json.loads(first or "null")
+        except (ValueError, RecursionError):
+            return False
+        return row is None or (isinstance(row, dict) and set(keys) <= set(row))
+
+    return ours
