@@ -4,7 +4,7 @@
 const index = JSON.parse(document.getElementById("index").textContent);
 const byId = (id) => document.getElementById(id);
 const overlay = byId("overlay"), note = byId("frame-note"), transcript = byId("transcript");
-const STEPS = 16384, KEPT_S = 20, LARGEST = 1280, FRAME = 1, SOUND = 2, FRAME_HEAD = 32, SOUND_HEAD = 16, QUALITY = 0.95;
+const STEPS = 16384, KEPT_S = 20, LARGEST = 1280, FRAME = 1, SOUND = 2, FRAME_HEAD = 32, SOUND_HEAD = 16, QUALITY = 0.95, SOUND_STARTS_MS = 2000;
 const video = document.createElement("video"), picture = new OffscreenCanvas(1, 1);
 const sent = new Map(); // number -> the frame that waits for its measurements
 let socket = null, starting = false, start_ms = 0, credit = false, number = 0, presented = 0, context = null, mesh = true;
@@ -57,16 +57,18 @@ async function record(open, stream) {
   sent.clear();
   curves.clear();
   for (const row of transcript.children) delete row.dataset.id;
-  start_ms = performance.now();
   await video.play();
-  const sound = stream.getAudioTracks().length > 0;
+  const microphone = stream.getAudioTracks().length > 0, sound = microphone && await startSound();
+  if (socket !== open) return;
+  start_ms = performance.now();
   tell({ type: "start", sound });
   if (sound) await listen(stream);
   if (socket !== open) return;
   credit = true;
   presented = 0;
   newest_ms = null;
-  note.textContent = sound ? "" : "No microphone: an utterance ends when you say so.";
+  const missing = microphone ? "The browser's sound does not start (is there no output for sound?)" : "No microphone";
+  note.textContent = sound ? "" : `${missing}: an utterance ends when you say so.`;
   watch(open);
 }
 
@@ -143,8 +145,17 @@ async function send() {
   open.send(message);
 }
 
+// Whether sound flows. Firefox has none, not even of a microphone, where nothing can be played.
+async function startSound() {
+  const made = context = new AudioContext({ sampleRate: index.rate_hz });
+  await Promise.race([made.resume(), new Promise((resolve) => setTimeout(resolve, SOUND_STARTS_MS))]);
+  if (made.state === "running") return true;
+  made.close();
+  if (context === made) context = null;
+  return false;
+}
+
 async function listen(stream) {
-  context = new AudioContext({ sampleRate: index.rate_hz });
   await context.audioWorklet.addModule("worklet.js");
   const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0 });
   context.createMediaStreamSource(stream).connect(tap);
