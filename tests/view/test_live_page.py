@@ -142,6 +142,35 @@ def test_a_page_without_microphone_that_stops_and_starts_again(tmp_path: Path) -
     assert not complaints
 
 
+SILENT = """
+const tone = new AudioContext().createMediaStreamDestination().stream.getAudioTracks();
+navigator.mediaDevices.getUserMedia = async () => new MediaStream([...camera.captureStream(20).getTracks(), ...tone]);
+window.AudioContext = class { state = "suspended"; resume() { return new Promise(() => {}); } close() {} };
+"""
+
+
+def test_a_browser_whose_sound_does_not_start(tmp_path: Path) -> None:
+    """As Firefox's, on a machine where nothing can be played."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    index = {"model": None, "labels": [], "rate_hz": 16_000, "lines": [], "bones": []}
+    page_file.write_live(tmp_path / "live.html", "live", index, "ws://127.0.0.1:9/x")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(bypass_csp=True).new_page()
+        page.add_init_script(f"if (!navigator.mediaDevices) navigator.mediaDevices = {{}};{STAND_INS}{SILENT}")
+        page.goto((tmp_path / "live.html").as_uri())
+        page.click("#start")
+        page.wait_for_function("sockets.length")
+        page.evaluate("sockets.at(-1).open()")
+        page.wait_for_function("messages.some(Array.isArray)")
+        assert json.loads(page.evaluate("messages[0]")) == {"type": "start", "sound": False}
+        assert "does not start" in page.inner_text("#frame-note")
+        assert "when you say so" in page.inner_text("#frame-note")
+        browser.close()
+
+
 def assert_same_place(look: dict[str, Any], picture: str) -> None:
     """Measured anew, the face on the canvas lies where the overlay of that frame was drawn, within 3 px."""
     from matplotlib.image import imread

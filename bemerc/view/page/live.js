@@ -129,7 +129,13 @@ async function send() {
   left_out = 0;
   const written = picture.convertToBlob({ type: "image/jpeg", quality: QUALITY });
   const image = picture.transferToImageBitmap(), { width, height } = image;
-  const jpeg = new Uint8Array(await (await written).arrayBuffer());
+  let jpeg;
+  try {
+    jpeg = new Uint8Array(await (await written).arrayBuffer());
+  } catch (error) {
+    if (socket === open) stop(`The camera's picture cannot be written: ${error.message}. Press Start again.`);
+    return;
+  }
   if (socket !== open || open.readyState !== WebSocket.OPEN) return;
   const message = new Uint8Array(FRAME_HEAD + jpeg.length), head = new DataView(message.buffer);
   number += 1;
