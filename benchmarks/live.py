@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,13 @@ def of_page(model: Path, clip: Path, minutes: float, folder: Path, picture: Path
     ffmpeg("-i", clip, "-an", "-vf", "scale=-2:480,fps=30", "-q:v", "3", video)
     ffmpeg("-i", clip, "-vn", "-ac", "1", "-ar", "48000", sound)
     said = folder / "events.jsonl"  # a file, since a pipe that nobody reads stops who writes into it after 64 kB
-    with said.open("w", encoding="utf-8") as events:
-        running = live("--serve", "--model", model, stdout=events)
-    assert running.stderr is not None
-    address = next(found[0] for line in running.stderr if (found := re.search(r"http://\S+", line)))
+    with said.open("w", encoding="utf-8") as events, (folder / "log.txt").open("w", encoding="utf-8") as log:
+        running = live("--serve", "--model", model, stdout=events, stderr=log)
+    while (found := re.search(r"http://\S+", (folder / "log.txt").read_text(encoding="utf-8"))) is None:
+        if running.poll() is not None:
+            raise SystemExit((folder / "log.txt").read_text(encoding="utf-8"))
+        time.sleep(0.2)
+    address = found[0]
     fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--no-sandbox")
     files = (f"--use-file-for-fake-video-capture={video}", f"--use-file-for-fake-audio-capture={sound}")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -101,8 +105,8 @@ def of_page(model: Path, clip: Path, minutes: float, folder: Path, picture: Path
         page.wait_for_timeout(5000)
         browser.close()
     running.send_signal(signal.SIGTERM)
-    err = running.communicate()[1]
-    return summary(said.read_text(encoding="utf-8"), err)
+    running.wait()
+    return summary(said.read_text(encoding="utf-8"), (folder / "log.txt").read_text(encoding="utf-8"))
 
 
 def row(name: str, where: str, figures: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from bemerc.behavior.describe.description import SLOTS
 from bemerc.cache import Features, Head, Rows, clips_per_part, id_of_other, open_cache, parts_of, state_of, write_cache
 from bemerc.cli.main import app
 from bemerc.core.errors import BemercError
@@ -43,7 +44,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_clip(folder / "clips" / name, 0.5 + (name == "b.mp4") / 10)
     arguments = ("--only", "audio", "--workers", "1", "--part-clips", "2")
     bemerc("extract", str(folder / "clips"), "--out", str(folder / "features"), *arguments)
-    lines = [{"id": id_} for id_ in ("a", "talk/0000", "talk/0001")]
+    lines = [{"id": id_} | dict.fromkeys(SLOTS, "") for id_ in ("a", "talk/0000", "talk/0001")]
     (folder / "features" / "descriptions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "features" / "page.html").write_text('{"id": "talk/0000"}')
     return folder

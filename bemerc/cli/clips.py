@@ -313,6 +313,7 @@ def _describe_corpus(manifest: Path, params: Any, json: bool) -> None:
     from bemerc.pipeline import clip_table, clips, describe
 
     project = clips.project_of(manifest, params)
+    clip_table.check_replaceable(project.data)
     answers = describe.run(project)
     files = [project.data / name for name in ("descriptions.jsonl", "events.jsonl", "references.json")]
     described = read_descriptions(files[0])

@@ -14,7 +14,7 @@ from bemerc.core.errors import BemercError
 from bemerc.core.terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from bemerc.cache import FrameCache
     from bemerc.corpus.manifest import Manifest
@@ -72,6 +72,7 @@ def export(
     if predictions is not None:
         raise typer.BadParameter(f"--predictions is for {', '.join(ANNOTATIONS)}")
     from bemerc.cache import caches_at, open_cache
+    from bemerc.corpus import utterance_table
     from bemerc.interop import exporters
 
     files = caches_at(path)
@@ -81,7 +82,7 @@ def export(
         opened = {file: stack.enter_context(open_cache(file)) for file in files.values()}
         corpus = corpus_of(path, manifest, video_dir)
         if corpus is not None:
-            _check_table(listing, files.values())
+            utterance_table.check_replaceable(listing, exporters.LISTED)
         if to == "mmsa":
             caches = {cache.modality: cache for cache in opened.values()}
             written = {", ".join(caches): (exporters.to_mmsa(caches, out, corpus), out)}
@@ -158,16 +159,6 @@ def _print_exported(written: "Mapping[str, tuple[Exported, Path]]", to: Layout, 
         typer.echo(f"{len(exported.files)} utterances of {modality} are in {printable(target, 1000)}")
     if to == "mmsa":
         typer.echo("Text features are made by MMSA from raw_text.")
-
-
-def _check_table(table: Path, caches: "Iterable[Path]") -> None:
-    """WouldReplaceError where the export's utterances.csv would stand in place of another table, such as the features'."""
-    from bemerc.core.ownership import ANOTHER_FOLDER, WouldReplaceError
-    from bemerc.corpus import utterance_table
-
-    if table.is_file() and table.parent.resolve() in {cache.parent.resolve() for cache in caches}:
-        raise WouldReplaceError(f"an export writes a table of this name, too. {ANOTHER_FOLDER}", path=table)
-    utterance_table.check_replaceable(table)
 
 
 def _export(cache: "FrameCache", target: Path, to: Layout, whole: bool) -> "Exported":

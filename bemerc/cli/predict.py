@@ -124,19 +124,25 @@ def _predict_corpus(
 ) -> None:
     from dataclasses import asdict
 
-    from bemerc.language.predict.evidence import write_evidence
+    from bemerc.core.ownership import must_be_ours
+    from bemerc.corpus import utterance_table
+    from bemerc.language.predict import records
+    from bemerc.language.predict.evidence import OURS, write_evidence
     from bemerc.pipeline import clip_table, clips, predict
 
     project, name = clips.project_of(manifest, params), model.resolve().name
     file = project.predictions(name) if out is None else out / f"{name}.jsonl"
     counted = project.evidence(name) if out is None else out / "evidence" / f"{name}.jsonl"
+    tables = project.results / "tables" if out is None else out  # not where the report's inputs lie
+    must_be_ours(file, records.OURS)
+    must_be_ours(counted, OURS)
+    utterance_table.check_replaceable(tables / f"{name}.csv")
     predictions, evidence = predict.run(project, model, file, backbone, choice)
     if choice:
         write_evidence(counted, evidence)
     else:
         counted.unlink(missing_ok=True)
     measured = clip_table.of_project(project, {one.id for one in predictions})
-    tables = project.results / "tables" if out is None else out  # not where the report's inputs lie
     table = clip_table.write(tables, measured, None, predictions, name=f"{name}.csv")
     if json:
         made = {"predictions": [asdict(one) for one in predictions], "file": str(file), "table": str(table)}

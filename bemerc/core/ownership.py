@@ -20,9 +20,9 @@ class WouldReplaceError(BemercError):
 
 
 def must_be_ours(path: Path, ours: Callable[[str], bool], way: str = ANOTHER_FOLDER) -> None:
-    """WouldReplaceError where there is a file that bemerc did not write; DiskError where it cannot be read.
+    """WouldReplaceError where there is a file of another kind; DiskError where it cannot be read.
 
-    ours  whether bemerc wrote a file, by its first HEAD_BYTES as text
+    ours  whether a file is of the kind that will be written, by its first HEAD_BYTES as text
     way   the sentence that says what to do
     """
     if not path.is_file():
@@ -30,20 +30,20 @@ def must_be_ours(path: Path, ours: Callable[[str], bool], way: str = ANOTHER_FOL
     with disk(path, "cannot be read"), path.open("rb") as file:
         head = file.read(HEAD_BYTES).decode("utf-8-sig", errors="replace")
     if not ours(head):
-        raise WouldReplaceError(f"bemerc did not write this file, which would be replaced. {way}", path=path)
+        raise WouldReplaceError(
+            f"this file was not written by the same command, and would be replaced. {way}", path=path
+        )
 
 
 def lines_with(*keys: str) -> Callable[[str], bool]:
     """Whether a file is JSON lines of ours: the first one is an object with these keys, or there is none."""
 
     def ours(head: str) -> bool:
-        first = next((line for line in head.splitlines() if line.strip()), "")
-        if len(head) >= HEAD_BYTES and first == head:  # a longer line than was read
-            return all(f'"{key}":' in first for key in keys[:1])
+        first, newline, _ = head.lstrip().partition("\n")  # within a line other signs may break it, such as U+2028
         try:
             row = json.loads(first or "null")
-        except (ValueError, RecursionError):
-            return False
+        except (ValueError, RecursionError):  # a line may be longer than what was read of it; ours begin so
+            return not newline and first.startswith(f'{{"{keys[0]}": "')
         return row is None or (isinstance(row, dict) and set(keys) <= set(row))
 
     return ours

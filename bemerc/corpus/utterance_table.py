@@ -37,12 +37,13 @@ def write(path: Path, utterances: Iterable[Utterance], columns: Mapping[str, Map
     atomic.write_bytes(path, text.getvalue().encode("utf-8-sig"))
 
 
-def check_replaceable(path: Path) -> None:
-    """WouldReplaceError where a file is there that this module did not write."""
+def check_replaceable(path: Path, columns: tuple[str, ...] = ()) -> None:
+    """WouldReplaceError where a file is there that this module did not write, or not with these further columns first."""
+    expected = (*COLUMNS, *columns)
 
     def ours(head: str) -> bool:
         names = re.split("[,;\t]", head.partition("\n")[0].strip())
-        return tuple(name.strip('"') for name in names[: len(COLUMNS)]) == COLUMNS  # as a spreadsheet saves it, too
+        return tuple(name.strip('"') for name in names[: len(expected)]) == expected  # as a spreadsheet saves it, too
 
     must_be_ours(path, ours)
 

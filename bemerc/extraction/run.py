@@ -178,7 +178,7 @@ def run(
 
     Results of the store that turn out damaged are extracted anew. Raises MediaError when more than ``max_failed_share``
     of the utterances could not be measured (or all that have a clip), MachineError when the machine alone was at fault,
-    CacheError when store or caches cannot be written, BemercError when workers cannot start. After any of them, and
+    CacheError when store or caches cannot be written, WouldReplaceError when a cache was not extracted, BemercError when workers cannot start. After any of them, and
     after KeyboardInterrupt, finished results are kept and the same call resumes.
     """
     assert len({job.id for job in jobs}) == len(jobs), "ids are unique in a manifest"

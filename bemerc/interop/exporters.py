@@ -163,12 +163,15 @@ def _each(cache: FrameCache, files: Mapping[str, Path], suffix: str, content: Ca
     return Exported(written, unreadable)
 
 
+LISTED = ("split", "label", "file")
+
+
 def to_utterances(manifest: Manifest, files: Mapping[str, Path], out: Path) -> None:
     """``out``: a table of the utterances that were exported, with the file in which the rows are, split and label."""
     listed = [u for u in manifest.utterances if u.id in files]
     named = {id_: f.relative_to(out.parent).as_posix() for id_, f in files.items() if f.is_relative_to(out.parent)}
     splits, labels = {u.id: u.split for u in listed}, {u.id: u.label for u in listed}
-    utterance_table.write(out, listed, {"split": splits, "label": labels, "file": named})
+    utterance_table.write(out, listed, dict(zip(LISTED, (splits, labels, named), strict=True)))
 
 
 # ------------------------------------------------------------------------------------------------------------- parquet

@@ -17,7 +17,7 @@ from bemerc.cache import KINDS, Kind, open_cache
 from bemerc.core.errors import BemercError, CacheError
 from bemerc.core.ownership import must_be_ours
 from bemerc.corpus import utterance_table
-from bemerc.corpus.manifest import read_manifest
+from bemerc.corpus.manifest import MODALITIES, read_manifest
 from bemerc.language.inputs import variants
 from bemerc.language.predict import evidence, records
 from bemerc.language.predict.records import Prediction, Unlabelled, read_predictions
@@ -82,11 +82,10 @@ def _left(read: Callable[[Path], T], path: Path, measured: Measured, command: st
         left = read(path)
     except BemercError:
         return None
-    newer = [cache for cache in filter(None, measured.caches.values()) if cache.stat().st_mtime > path.stat().st_mtime]
+    caches = [cache for kind in MODALITIES if (cache := measured.caches.get(kind)) is not None]
+    newer = [cache for cache in caches if cache.stat().st_mtime > path.stat().st_mtime]
     if newer:
-        log.warning(
-            "%s is newer than %s, from which utterances.csv repeats: run %s again.", newer[0].name, path, command
-        )
+        log.warning("%s is newer than %s, which is repeated in the table: run %s again.", newer[0].name, path, command)
     return left
 
 

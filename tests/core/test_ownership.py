@@ -22,8 +22,10 @@ OURS = lines_with("id", "label")
         "",
         "\n\n",
         f'{{"id": "a", "text": "{"x" * HEAD_BYTES}", "label": "joy"}}\n',
+        f'{{"id": "\u00e4", "text": "{"x" * HEAD_BYTES}", "label": "joy"}}\n',
+        '{"id": "a", "label": "one\u2028two\u0085"}\n',
     ],
-    ids=["ours", "edited", "empty", "blank", "long"],
+    ids=["ours", "edited", "empty", "blank", "long", "long and not ASCII", "another line break"],
 )
 def test_what_was_written_here_may_be_replaced(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
@@ -33,8 +35,16 @@ def test_what_was_written_here_may_be_replaced(tmp_path: Path, text: str) -> Non
 
 @pytest.mark.parametrize(
     "data",
-    [b'{"id": "a"}\n', b"[]\n", b"id,label\n", b"[" * 5000, b"\xff\xfe\x00", b"x" * (HEAD_BYTES + 1)],
-    ids=["another object", "a list", "a table", "nested", "bytes", "long"],
+    [
+        b'{"id": "a"}\n',
+        b"[]\n",
+        b"id,label\n",
+        b"[" * 5000,
+        b"\xff\xfe\x00",
+        b"x" * (HEAD_BYTES + 1),
+        b'{"id":"' + b"x" * HEAD_BYTES,
+    ],
+    ids=["another object", "a list", "a table", "nested", "bytes", "long", "long JSON"],
 )
 def test_another_file_stays(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.jsonl"

@@ -24,6 +24,7 @@ from bemerc.cache import Features, Head, Rows, open_cache, write_cache
 from bemerc.cli.main import app
 from bemerc.core.errors import BemercError, CacheError, CorpusError
 from bemerc.corpus.manifest import Manifest, Utterance, write_manifest
+from bemerc.corpus.utterance_table import COLUMNS
 from bemerc.interop import openface_tables, safe_pickle
 from bemerc.interop.exporters import to_csv, to_mmsa, to_npy, to_parquet
 from bemerc.interop.filenames import file_of
@@ -525,8 +526,9 @@ def test_words_speakers_and_times_are_beside_the_rows(tmp_path: Path) -> None:
             ("0.000", "BEN", "'=1+1"),
             ("1.500", "BEN", "I know"),
         ]
-    (tmp_path / "features" / "utterances.csv").write_bytes((tmp_path / "csv" / "utterances.csv").read_bytes())
-    for to, out in (("csv", "features"), ("mmsa", "features/x.pkl")):  # its own table, of quality and sentences
+    assert bemerc("cache", "export", path, tmp_path / "mmsa" / "x.pkl", "--to", "mmsa").returncode == 0, "once more"
+    (tmp_path / "features" / "utterances.csv").write_text(f"{','.join(COLUMNS)},sentences,quality\n")
+    for to, out in (("csv", "features"), ("mmsa", "features/x.pkl")):
         answer = bemerc("cache", "export", path, tmp_path / out, "--to", to)
         assert (answer.returncode, "utterances.csv" in answer.stderr) == (1, True)
     assert pickle.loads((tmp_path / "mmsa" / "x.pkl").read_bytes())["test"]["raw_text"].tolist() == ["=1+1", "I know"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from bemerc.behavior.describe import acts, micro_expressions, phrases, rules
 from bemerc.behavior.describe.acts import Levels
 from bemerc.behavior.describe.clip import Clip
-from bemerc.behavior.describe.description import Description, write_descriptions, write_lines
+from bemerc.behavior.describe.description import OURS, Description, write_descriptions, write_lines
 from bemerc.behavior.describe.references import GENERAL, References, fit_quantiles, fit_reaches, fit_rest
 from bemerc.behavior.describe.rules import NOT_LOOKED_FOR, Params, Reasons
 from bemerc.behavior.tokens.calibration import earlier_turns
@@ -41,6 +41,8 @@ def run(
     trained  the references of a model folder; None: they are fitted on the manifest's train utterances, or general ones are
              used where it has none
     """
+    must_be_ours(out, OURS)
+    must_be_ours(out.with_name(EVENTS), OUR_EVENTS)
     with ExitStack() as stack:
         paths: dict[Modality, Path | None] = {m: cache_paths.get(m) for m in MODALITIES}  # not the speech encoder's
         caches = {m: stack.enter_context(open_cache(path, m)) for m, path in paths.items() if path is not None}
@@ -52,7 +54,6 @@ def run(
             if "face" in turn.clip:
                 events[key] = micro_expressions.to_line(key, turn.clip)
     write_descriptions(out, descriptions)
-    must_be_ours(out.with_name(EVENTS), OUR_EVENTS)
     write_lines(out.with_name(EVENTS), [line for _, line in sorted(events.items())])
     return references
 

@@ -54,11 +54,12 @@ async function begin() {
 
 // Another conversation: its times begin at 0, and its ids are those of the one before.
 async function record(open, stream) {
-  sent.clear();
+  forget(Infinity);
   curves.clear();
   for (const row of transcript.children) delete row.dataset.id;
   await video.play();
-  const microphone = stream.getAudioTracks().length > 0, sound = microphone && await startSound();
+  if (socket !== open) return;
+  const microphone = stream.getAudioTracks().length > 0, sound = microphone && await startSound(open);
   if (socket !== open) return;
   start_ms = performance.now();
   tell({ type: "start", sound });
@@ -152,11 +153,11 @@ async function send() {
 }
 
 // Whether sound flows. Firefox has none, not even of a microphone, where nothing can be played.
-async function startSound() {
+async function startSound(open) {
   const made = context = new AudioContext({ sampleRate: index.rate_hz });
-  await Promise.race([made.resume(), new Promise((resolve) => setTimeout(resolve, SOUND_STARTS_MS))]);
-  if (made.state === "running") return true;
-  made.close();
+  await Promise.race([made.resume().catch(() => {}), new Promise((resolve) => setTimeout(resolve, SOUND_STARTS_MS))]);
+  if (made.state === "running" && socket === open) return true;
+  if (made.state !== "closed") made.close();
   if (context === made) context = null;
   return false;
 }
@@ -194,10 +195,18 @@ const RECEIVERS = {
 };
 function receive(message) { RECEIVERS[message.event]?.(message); }
 
+// Frames up to this number; their pictures are closed, for the collector takes its time.
+function forget(newest) {
+  for (const [key, { image }] of sent) {
+    if (key > newest) continue;
+    image.close();
+    sent.delete(key);
+  }
+}
+
 // The frame that was measured, and on it what was seen.
 function show(look) {
   const frame = sent.get(look.number);
-  for (const key of [...sent.keys()]) if (key <= look.number) sent.delete(key);
   if (!frame) return;
   const { width, height } = frame.image;
   if (overlay.width !== width || overlay.height !== height) {
@@ -206,6 +215,7 @@ function show(look) {
   }
   const drawing = overlay.getContext("2d");
   drawing.drawImage(frame.image, 0, 0);
+  forget(look.number);
   if (mesh) drawAll(drawing, look, width, height);
   overlay.dataset.number = look.number;
   byId("clock").textContent = clock(look.time_s).slice(0, -1);
