@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +106,28 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
 """
 
 
-def test_a_page_without_microphone_that_stops_and_starts_again(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def page_of_stand_ins(folder: Path, further: str = "") -> Iterator[Any]:
+    """The live page with a socket, a camera and what ``further`` puts in place of the browser's own. No error may come of it."""
+    complaints: list[str] = []
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     index = {"model": None, "labels": [], "rate_hz": 16_000, "lines": [], "bones": []}
-    page_file.write_live(tmp_path / "live.html", "live", index, "ws://127.0.0.1:9/x")
+    page_file.write_live(folder / "live.html", "live", index, "ws://127.0.0.1:9/x")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_context(bypass_csp=True).new_page()  # for Playwright's own scripts
-        complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.add_init_script(f"if (!navigator.mediaDevices) navigator.mediaDevices = {{}};{STAND_INS}")
-        page.goto((tmp_path / "live.html").as_uri())
+        page.add_init_script(f"if (!navigator.mediaDevices) navigator.mediaDevices = {{}};{STAND_INS}{further}")
+        page.goto((folder / "live.html").as_uri())
+        yield page
+        browser.close()
+    assert not complaints
+
+
+def test_a_page_without_microphone_that_stops_and_starts_again(tmp_path: Path) -> None:
+    with page_of_stand_ins(tmp_path) as page:
         turn = {"event": "utterance", "id": "live/0000", "start_s": 0, "end_s": 1, "speaker": "", "text": "", "label": None, "description": {}}  # fmt: skip
         for number, words in enumerate(("one", "two")):
             page.click("#start")
@@ -138,8 +149,6 @@ def test_a_page_without_microphone_that_stops_and_starts_again(tmp_path: Path) -
         )
         assert page.evaluate(running) == 0
         assert page.evaluate("asked") == [["video", "audio"], ["video"]] * 3
-        browser.close()
-    assert not complaints
 
 
 SILENT = """
@@ -151,16 +160,7 @@ window.AudioContext = class { state = "suspended"; resume() { return new Promise
 
 def test_a_browser_whose_sound_does_not_start(tmp_path: Path) -> None:
     """As Firefox's, on a machine where nothing can be played."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    index = {"model": None, "labels": [], "rate_hz": 16_000, "lines": [], "bones": []}
-    page_file.write_live(tmp_path / "live.html", "live", index, "ws://127.0.0.1:9/x")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(bypass_csp=True).new_page()
-        page.add_init_script(f"if (!navigator.mediaDevices) navigator.mediaDevices = {{}};{STAND_INS}{SILENT}")
-        page.goto((tmp_path / "live.html").as_uri())
+    with page_of_stand_ins(tmp_path, SILENT) as page:
         page.click("#start")
         page.wait_for_function("sockets.length")
         page.evaluate("sockets.at(-1).open()")
@@ -168,7 +168,6 @@ def test_a_browser_whose_sound_does_not_start(tmp_path: Path) -> None:
         assert json.loads(page.evaluate("messages[0]")) == {"type": "start", "sound": False}
         assert "does not start" in page.inner_text("#frame-note")
         assert "when you say so" in page.inner_text("#frame-note")
-        browser.close()
 
 
 def assert_same_place(look: dict[str, Any], picture: str) -> None:

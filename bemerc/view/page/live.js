@@ -137,7 +137,10 @@ async function send() {
     if (socket === open) stop(`The camera's picture cannot be written: ${error.message}. Press Start again.`);
     return;
   }
-  if (socket !== open || open.readyState !== WebSocket.OPEN) return;
+  if (socket !== open || open.readyState !== WebSocket.OPEN) {
+    image.close();
+    return;
+  }
   const message = new Uint8Array(FRAME_HEAD + jpeg.length), head = new DataView(message.buffer);
   number += 1;
   head.setUint32(0, FRAME, true);
