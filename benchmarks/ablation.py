@@ -48,6 +48,7 @@ from benchmarks.pipeline_steps import (
 BASE = "TVB"
 # Rows of TVB on other tokens: name -> tokens.calibration.
 CALIBRATIONS = {"calibration_global": "global", "calibration_none": "none"}
+PROMPTS = {"short_question": {"repeat_target_utterance": False}}
 TITLES = {
     "T": "words alone",
     "TV": "words and voice",
@@ -65,6 +66,7 @@ TITLES = {
     "crossfit": "the align model's own descriptions as text beside the tokens, crossed on train",
     "calibration_global": "tokens measured against train's mean alone",
     "calibration_none": "tokens as measured",
+    "short_question": "the question does not repeat the utterance (`prompt.repeat_target_utterance: false`)",
 }
 DEFAULT = tuple(name for name in TITLES if name != "teacher")
 REGRESSIONS = {
@@ -107,11 +109,11 @@ class Plan:
 
     def run(self, seed: int, row: str) -> Path:
         """Rows on the same tokens and of the same chain share a folder, so that align is trained once per seed."""
-        kind = CALIBRATIONS.get(row, "crossfit" if row == "crossfit" else "")
+        kind = CALIBRATIONS.get(row, row if row == "crossfit" or row in PROMPTS else "")
         return self.work / "-".join(filter(None, (f"seed{seed}", kind)))
 
     def variant(self, row: str) -> str:
-        return BASE if row in CALIBRATIONS else row
+        return BASE if row in CALIBRATIONS or row in PROMPTS else row
 
     def params(self, **changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The recipe's settings with ``changes`` on top, for ``write_params``."""
@@ -170,6 +172,7 @@ def train(plan: Plan, steps: Steps, seed: int, rows: Sequence[str], state: str) 
     """Backbone (if it is the embedded one) and align once, then every row."""
     folder = plan.run(seed, rows[0])
     changes: dict[str, dict[str, Any]] = {section: {"seed": seed} for section in SEEDED}
+    changes["prompt"] = PROMPTS.get(rows[0], {})
     source = plan.corpus / "data"
     if rows[0] in CALIBRATIONS:
         source = plan.calibrated(CALIBRATIONS[rows[0]]) / "data"
@@ -249,7 +252,7 @@ def main() -> None:
     parser.add_argument(
         "--rows",
         default=",".join(DEFAULT),
-        help="names of params.yaml's variants, or calibration_global, calibration_none",
+        help="names of params.yaml's variants, or calibration_global, calibration_none, short_question",
     )
     parser.add_argument(
         "--work", type=Path, default=ROOT / "build" / "ablation", help="where the work lies; resumed if it is there"
@@ -275,11 +278,11 @@ def asked_rows(names: str) -> tuple[str, ...]:
     """--rows as a tuple that begins with TVB; a sentence where a name is unknown."""
     variant_names = variants.read(ROOT / "params.yaml")
     rows = tuple(dict.fromkeys([BASE, *names.split(",")]))
-    unknown = [row for row in rows if row not in variant_names and row not in CALIBRATIONS]
+    unknown = [row for row in rows if row not in {*variant_names, *CALIBRATIONS, *PROMPTS}]
     if unknown:
         sys.exit(
             f"--rows: {', '.join(unknown)} is no variant of params.yaml; there are "
-            f"{', '.join([*variant_names, *CALIBRATIONS])}."
+            f"{', '.join([*variant_names, *CALIBRATIONS, *PROMPTS])}."
         )
     return rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bemerc.core.atomic import disk
@@ -33,6 +33,17 @@ def must_be_ours(path: Path, ours: Callable[[str], bool], way: str = ANOTHER_FOL
         raise WouldReplaceError(
             f"this file was not written by the same command, and would be replaced. {way}", path=path
         )
+
+
+def all_must_be_ours(
+    about: Path, ours: Callable[[str], bool], others: Iterable[Path], way: str = ANOTHER_FOLDER
+) -> None:
+    """The same for files that do not say whose they are: ``about`` lies beside them, and tells. Without it none of the
+    ``others`` may be there."""
+    must_be_ours(about, ours, way)
+    if not about.is_file():
+        for path in others:
+            must_be_ours(path, lambda head: False, way)
 
 
 def lines_with(*keys: str) -> Callable[[str], bool]:

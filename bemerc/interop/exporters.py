@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bemerc.cache import Features, FrameCache, Kind
 from bemerc.core.atomic import replacing, write_bytes, write_text
 from bemerc.core.errors import BemercError, CacheError
-from bemerc.core.ownership import must_be_ours
+from bemerc.core.ownership import all_must_be_ours
 from bemerc.core.progress import bar
 from bemerc.core.terminal import cell, printable
 from bemerc.corpus import utterance_table
@@ -141,10 +141,7 @@ def _npy_bytes(features: Features, whole: bool) -> bytes:
 def _begin(about: Path, text: str, ours: str, files: Mapping[str, Path]) -> None:
     """Write the file that tells of the others, by whose first letters ``ours`` a later export knows that it may replace
     them. WouldReplaceError where one of them is there without it."""
-    must_be_ours(about, lambda head: head.startswith(ours))
-    if not about.is_file():
-        for path in files.values():
-            must_be_ours(path, lambda head: False)
+    all_must_be_ours(about, lambda head: head.startswith(ours), files.values())
     write_text(about, text)
 
 

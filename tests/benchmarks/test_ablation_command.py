@@ -15,7 +15,7 @@ from benchmarks import ablation, pipeline_steps
 from tests.evaluate.test_baselines import corpus, token_file
 from tests.evaluate.test_report import predictions
 
-ROWS = ("TVB", "TV", "no_face", "crossfit", "calibration_none")
+ROWS = ("TVB", "TV", "no_face", "crossfit", "calibration_none", "short_question")
 HITS = {"TV": 0.5, "no_face": 0.7, "TVB": 0.9, "crossfit": 0.9}
 
 
@@ -63,11 +63,14 @@ def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
     assert ("seed0-crossfit", "crossfit") in stages
     assert ("seed0-none", "merc@TVB") in stages
     assert ("tokens_none", "tokens") in called.calls
-    params = {f: yaml.safe_load((tmp_path / f / "params.yaml").read_text()) for f in ("seed1-crossfit", "seed1-none")}
+    assert ("seed0-short_question", "merc@TVB") in stages
+    params = {f: yaml.safe_load((tmp_path / f / "params.yaml").read_text()) for f in ("seed1-crossfit", "seed1-none", "seed1-short_question")}
     assert params["seed1-crossfit"]["crossfit"]["folds"] == 2
     assert params["seed1-none"]["crossfit"]["folds"] == 0
     assert params["seed1-none"]["merc"]["seed"] == 1
     assert (tmp_path / "seed0-none" / "data").resolve() != (tmp_path / "seed0" / "data").resolve()
+    assert params["seed1-short_question"]["prompt"]["repeat_target_utterance"] is False
+    assert params["seed1-none"]["prompt"]["repeat_target_utterance"] is True
     before = len(called.calls)
     ablation.run_all(plan(tmp_path))
     assert len(called.calls) == before

@@ -22,7 +22,7 @@ from bemerc.behavior.signals import events
 from bemerc.cache import Features, FrameCache, Kind, same_person
 from bemerc.core.atomic import write_bytes, write_text
 from bemerc.core.errors import CacheError
-from bemerc.core.ownership import must_be_ours
+from bemerc.core.ownership import all_must_be_ours
 from bemerc.core.terminal import cell
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.corpus.readers.tiers import TURN
@@ -30,6 +30,7 @@ from bemerc.interop.annotations.recordings import Annotated, Recording, tiers
 
 VERSION = "1.9.0"
 _ABOUT = "dataset_description.json"
+_ANOTHER = "Name a folder of its own, such as derivatives/bemerc."
 _MOST_ROWS = 20_000_000
 _UNITS = {"_deg": "deg", "_hz": "Hz", "_db": "dB", "_s": "s", "_r": "intensity, 0 to 5"}
 _EVENT_COLUMNS = {
@@ -45,7 +46,8 @@ def write(recordings: Sequence[Recording], caches: Mapping[Kind, FrameCache], ou
 
     Raises WouldReplaceError where another dataset is there, DiskError where the disk refuses.
     """
-    _check_replaceable(out)
+    others = (out / name for name in ("participants.tsv", "participants.json", "README"))
+    all_must_be_ours(out / _ABOUT, lambda head: '"bemerc"' in head, others, _ANOTHER)
     speakers = list(dict.fromkeys(speaker for one in recordings for speaker in one.speakers()))
     subjects, tasks = _names(speakers, "unknown"), _names([one.name for one in recordings], "recording")
     unreadable: dict[str, str] = {}
@@ -74,14 +76,6 @@ def _names(texts: Iterable[str], empty: str) -> dict[str, str]:
         names[text] = label
         taken.add(label)
     return names
-
-
-def _check_replaceable(out: Path) -> None:
-    way = "Name a folder of its own, such as derivatives/bemerc."
-    must_be_ours(out / _ABOUT, lambda head: '"bemerc"' in head, way)
-    if not (out / _ABOUT).exists():
-        for name in ("participants.tsv", "participants.json", "README"):
-            must_be_ours(out / name, lambda head: False, way)
 
 
 def _write_dataset(subjects: Mapping[str, str], out: Path) -> None:
