@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,12 +35,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.extraction.face import extractor, target_face
+from bemerc.extraction.face import target_face
 from bemerc.extraction.face.action_units import UNITS
 from bemerc.extraction.face.clip_faces import ClipFaces
+from bemerc.extraction.face.detection import FaceTracker
+from bemerc.extraction.face.extractor import Params
 from bemerc.extraction.face.target_face import FaceTrack
+from bemerc.media.frame_view import Window
 from bemerc.media.pitch import SAMPLE_RATE_HZ
-from bemerc.media.video import Video
+from bemerc.media.video import CroppedFrame, Video
 from bemerc.sample.clip import write_clip
 from bemerc.sample.looks import looks
 from bemerc.sample.portrait import Sitter
@@ -50,6 +54,7 @@ from fits.talker import BOTH, FPS, MELD_S, RATE_HZ, WOMEN, Speech, Talker, lengt
 
 Floats = NDArray[np.float64]
 
+PARAMS = Params()
 SIDE, LONG_S = 320, 6.0
 LENGTHS_S = (1.2, 2.0, 3.5, 6.0)
 LEAST_S = 0.5
@@ -112,23 +117,30 @@ def make(kind: str, number: int, talker: Talker, photographs: Sequence[Portrait]
     sounds = {p: _room_sound(path, spoken[p].sound, work) for p in (talking if kind != "off" else [])}
     if kind == "off":
         sounds[-1] = _room_sound(path, spoken[count].sound, work)
+    return Scene(kind, shots, sounds, *followed(path))
+
+
+def followed(path: Path, start_s: float = 0.0, end_s: float = math.inf) -> tuple[Floats, tuple[FaceTrack, ...]]:
+    """The times of a clip's frames from ``start_s`` to ``end_s``, and the faces that ``bemerc extract`` follows in them."""
+    finder, faces = FaceTracker(PARAMS.faces, PARAMS.detection_confidence, PARAMS.tracking_confidence), ClipFaces()
+    stamps: list[float] = []
+    sizes: list[tuple[int, int]] = []
     with Video(path) as video:
-        finder = extractor.FaceTracker(4, 0.5, 0.5)
-        tracks, stamps, shown = ClipFaces(), [], (1, 1)
         for frame in video:
-            picture = frame.rgb()
-            shown = picture.shape[1], picture.shape[0]
-            for one in finder(picture, frame.timestamp_s):
-                tracks.add(len(stamps), finder.shot, finder.view, one)
+            if not start_s <= frame.timestamp_s < end_s:
+                continue
+            for one in finder(CroppedFrame(frame), frame.timestamp_s - start_s):
+                faces.add(len(stamps), finder.shot, finder.view, one)
             stamps.append(frame.timestamp_s)
-        finder.close()
-    return Scene(kind, shots, sounds, np.array(stamps), tuple(tracks.tracks(shown)))
+            sizes.append(frame.size)
+    return np.array(stamps), tuple(faces.tracks(Window(sizes)))
 
 
 def _shots(order: tuple[int, ...], rng: np.random.Generator) -> tuple[Shot, ...]:
     """Both, one alone, the other alone, both, ...: 0.5 to 1.6 s each."""
-    alone, shots, now_s = [(order[0],), (order[1],)], [], 0.0
+    alone, now_s = [(order[0],), (order[1],)], 0.0
     kinds = [order, alone[int(rng.integers(2))]]
+    shots: list[Shot] = []
     while now_s < LONG_S:
         shots.append(Shot(now_s, kinds[len(shots) % 2]))
         kinds[1] = alone[int(rng.integers(2))]
@@ -209,12 +221,7 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     """One window of a scene with each of its sounds."""
     inside = np.flatnonzero((scene.timestamps_s >= start_s) & (scene.timestamps_s < start_s + length_s - 1e-6))
     first, end = int(inside[0]), int(inside[-1]) + 1
-    tracks = []
-    for track in scene.tracks:
-        mine = (track.rows >= first) & (track.rows < end)
-        if mine.any():
-            correct = {name: getattr(track, name)[mine] for name in ("x", "area", "mouth", "mouths", "heads")}
-            tracks.append(replace(track, rows=track.rows[mine] - first, **correct))
+    tracks = within(scene.tracks, first, end)
     stamps = scene.timestamps_s[first:end] - scene.timestamps_s[first]
     samples = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + length_s) * SAMPLE_RATE_HZ))
     result = []
@@ -232,6 +239,17 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
         if asked or person < 0:
             result.append(Judged(scene.kind, person, length_s, correct, choice.score, choice.uncertain))
     return result
+
+
+def within(tracks: Sequence[FaceTrack], first: int, end: int) -> list[FaceTrack]:
+    """The tracks in frames ``first`` to ``end``, which are numbered anew from 0."""
+    found = []
+    for track in tracks:
+        inside = (track.rows >= first) & (track.rows < end)
+        if inside.any():
+            measured = {name: getattr(track, name)[inside] for name in ("x", "area", "mouth", "mouths", "heads")}
+            found.append(replace(track, rows=track.rows[inside] - first, **measured))
+    return found
 
 
 def _is_at(tracks: Sequence[FaceTrack], number: int, row: int, slot: tuple[int, int]) -> bool:
@@ -261,7 +279,7 @@ def main() -> None:
 
 
 def report(scenes: Sequence[Scene], spoken_s: Floats) -> None:
-    least = extractor.Params().least_score
+    least = PARAMS.least_score
     print("| scene | length | windows | right track | marked uncertain | wrong and not marked |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for kind in dict.fromkeys(scene.kind for scene in scenes):

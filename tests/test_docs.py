@@ -95,6 +95,18 @@ def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
         assert options.issuperset(given), f"bemerc {line}"
 
 
+def test_every_script_that_is_named_exists_with_its_options() -> None:
+    """`python -m benchmarks.X` and fits.X, in pages and in the scripts themselves."""
+    scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "fits").glob("*.py")]
+    for page in [*PAGES, *scripts]:
+        text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+        for folder, name, words in re.findall(r"python -m (benchmarks|fits)\.(\w+)([^`|#\n]*)", text):
+            script = ROOT / folder / f"{name}.py"
+            assert script.is_file(), f"{page.name} names {folder}.{name}"
+            given = re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)", words)
+            assert set(given) <= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text(encoding="utf-8"))), words
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_python_of_a_page_names_what_exists(page: Path) -> None:
     """Its imports of bemerc run; the rest is parsed."""

@@ -64,7 +64,10 @@ def test_what_is_shared_is_made_once_and_what_is_done_is_not_done_again(
     assert ("seed0-none", "merc@TVB") in stages
     assert ("tokens_none", "tokens") in called.calls
     assert ("seed0-short_question", "merc@TVB") in stages
-    params = {f: yaml.safe_load((tmp_path / f / "params.yaml").read_text()) for f in ("seed1-crossfit", "seed1-none", "seed1-short_question")}
+    params = {
+        f: yaml.safe_load((tmp_path / f / "params.yaml").read_text())
+        for f in ("seed1-crossfit", "seed1-none", "seed1-short_question")
+    }
     assert params["seed1-crossfit"]["crossfit"]["folds"] == 2
     assert params["seed1-none"]["crossfit"]["folds"] == 0
     assert params["seed1-none"]["merc"]["seed"] == 1

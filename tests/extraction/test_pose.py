@@ -17,6 +17,7 @@ def body(head: tuple[float, float] = (400, 90), shoulders: float = 200.0, size: 
     """One frame's keypoints (33, 4) of somebody upright in the middle, in fractions of SIZE; hands hang at the hips."""
     points = np.zeros((33, 2))
     points[pose.HEAD] = head + np.array([(x, y) for y in (-12, 0, 12) for x in (-30, -12, 12, 30)])[:11] * size
+    points[0] = head
     points[list(pose.EARS)] = head[0] + 40 * size, head[1]
     points[pose.EARS[1]] = head[0] - 40 * size, head[1]
     points[pose.LEFT_SHOULDER], points[pose.RIGHT_SHOULDER] = (400 + shoulders / 2, 220), (400 - shoulders / 2, 220)
@@ -81,6 +82,27 @@ def test_who_turns_does_not_lean_back(share: float) -> None:
     assert lean == pytest.approx(0, abs=2)
     aside = derived(body(), body(), body(shoulders=200 * share), body(), body())["lean_deg"]
     assert aside == pytest.approx(0, abs=2), "the head's size tells"
+
+
+def facing(aside: float, size: float = 1.0) -> NDArray[np.float32]:
+    """The same body, whose nose is aside from between the ears by so many distances from eyes to mouth."""
+    return moved(body(shoulders=200 * size, size=size), [0], x=18 * size * aside)
+
+
+def test_no_posture_is_told_of_who_turns() -> None:
+    """Sizes are not to be compared then; somebody who is turned all the time leans as others do."""
+    straight = [body(), body(), body()]
+    one = derived(*straight, facing(1.0, 1.1), facing(0.1, 1.1))["lean_deg"]
+    assert np.isnan(one[3])
+    assert one[4] > 10
+    aside = derived(*[facing(1.0)] * 3, facing(1.0, 1.1))["lean_deg"]
+    assert aside[3] > 10
+    restless = [facing(aside, size) for aside, size in ((-1.0, 1.0), (-0.5, 1.1), (0.0, 1.2), (0.6, 1.1), (1.2, 1.0))]
+    values = derived(*restless)
+    assert all(np.isnan(values[name]).all() for name in ("lean_deg", "sway_deg", "slump"))
+    assert all(np.isfinite(values[name]).all() for name in ("shoulder_tilt_deg", "left_hand_height"))
+    other_way = derived(*[facing(0.6)] * 3, facing(-0.6))
+    assert np.isnan(other_way["sway_deg"][3]), "as narrow, and its face on the other side"
 
 
 def test_movement_is_in_shoulder_widths_per_second() -> None:

@@ -20,7 +20,7 @@ from bemerc.media.frame_view import Window
 
 Array = NDArray[np.float64]
 
-VERSION = "mediapipe-pose-full-0.10.21/3"  # the release that the models are of, and of what is computed
+VERSION = "mediapipe-pose-full-0.10.21/4"  # the release that the models are of, and of what is computed
 
 KEYPOINTS: tuple[str, ...] = (
     "nose",
@@ -51,6 +51,12 @@ _MOVING = np.array([0, *EARS, LEFT_SHOULDER, RIGHT_SHOULDER, 13, 14, LEFT_WRIST,
 # What turns an apparent size into a lean: people's shoulders, a webcam's field of view, from hips to shoulders.
 _SHOULDERS_M, _FOCAL_LENGTHS, _TRUNK_M = 0.38, 1.0, 0.5
 _SLACK = 0.05  # of the usual distance from eyes to mouth
+# The sine of a head's turn to the distance of its nose from the middle of the ears, in distances from eyes to mouth;
+# against the face mesh on a clip of two people in a debate.
+_SINE_OF_TURN = 0.67
+# A head whose turn makes it so much narrower or wider than usual, or carries its face so far aside (sine), says nothing
+# of the trunk.
+_NARROWER, _ASIDE = 0.05, 0.25
 # Ears this many shoulder widths above the shoulders: upright, and as low as a slumped sitter's.
 _UPRIGHT, _SLUMPED = 0.75, 0.25
 _LYING_DEG = 60.0
@@ -163,6 +169,9 @@ def derive(
     slump              0 where the ears stand 0.75 shoulder widths above the shoulders, 1 at 0.25
     *_hand_height      the wrist above the shoulders' middle, in shoulder widths
     movement           mean speed of head, shoulders, elbows and wrists since the frame before, shoulder widths per s
+
+    Who turns looks narrower, and the face goes aside, as if he leant back or sideways and sat up. So lean, sway and slump
+    are NaN where the head is turned otherwise than usual, and in a clip in which it mostly is.
     """
     visible = keypoints[:, :, 3] >= VISIBLE
     points = np.where(visible[:, :, None], keypoints[:, :, :2].astype(np.float64) * frame_size, np.nan)
@@ -172,11 +181,13 @@ def derive(
     head = points[:, HEAD].mean(axis=1)
     ears = points[:, EARS].mean(axis=1)
     up = middle[:, 1] - head[:, 1]
+    as_usual = _as_usual(points)
+    slump = np.clip((_UPRIGHT - (middle[:, 1] - ears[:, 1]) / width) / (_UPRIGHT - _SLUMPED), 0, 1)
     measures = [
-        _lean_deg(points, width, max(frame_size)),
-        np.degrees(np.arctan2(head[:, 0] - middle[:, 0], up)),
+        np.where(as_usual, _lean_deg(points, width, max(frame_size)), np.nan),
+        np.where(as_usual, np.degrees(np.arctan2(head[:, 0] - middle[:, 0], up)), np.nan),
         np.degrees(np.arctan2(across[:, 1], across[:, 0])),
-        np.clip((_UPRIGHT - (middle[:, 1] - ears[:, 1]) / width) / (_UPRIGHT - _SLUMPED), 0, 1),
+        np.where(as_usual, slump, np.nan),
         (middle[:, 1] - points[:, LEFT_WRIST, 1]) / width,
         (middle[:, 1] - points[:, RIGHT_WRIST, 1]) / width,
         _movement(points[:, _MOVING], width, timestamps_s),
@@ -202,13 +213,28 @@ def _lean_deg(points: Array, width: Array, frame_side: int) -> Array:
     spread = np.sqrt(((head - head.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
     if not np.isfinite(width * spread).any():
         return np.full(len(points), np.nan)
-    long = np.linalg.norm(points[:, _EYES].mean(axis=1) - points[:, _MOUTH].mean(axis=1), axis=1)
-    long = np.minimum(_to_usual(long), 1)
+    long = np.minimum(_to_usual(_face_px(points)), 1)
     size = np.maximum(_to_usual(width), _to_usual(spread))
     size = np.where(size < long - _SLACK, long, size)
     distance_m = _SHOULDERS_M * _FOCAL_LENGTHS * frame_side / np.nanmedian(width)
     nearer_m = distance_m * (1 - np.nanmedian(size) / np.maximum(size, 1e-6))
     return np.asarray(np.degrees(np.arcsin(np.clip(nearer_m / _TRUNK_M, -1, 1))))
+
+
+def _as_usual(points: Array) -> NDArray[np.bool_]:
+    """(T,) whether the head is turned as it usually is in this clip; nowhere where that is less than half of it."""
+    aside = (points[:, 0, 0] - points[:, EARS, 0].mean(axis=1)) / np.maximum(_face_px(points), 1e-6)
+    sine = np.clip(_SINE_OF_TURN * aside, -0.95, 0.95)
+    if not np.isfinite(sine).any():
+        return np.zeros(len(points), np.bool_)
+    near = np.abs(_to_usual(np.sqrt(1 - sine**2)) - 1) <= _NARROWER
+    near &= np.abs(sine - np.nanmedian(sine)) <= _ASIDE
+    return near & (2 * near.sum() >= np.isfinite(sine).sum())
+
+
+def _face_px(points: Array) -> Array:
+    """(T,) from eyes to mouth, which no turn changes."""
+    return np.asarray(np.linalg.norm(points[:, _EYES].mean(axis=1) - points[:, _MOUTH].mean(axis=1), axis=1))
 
 
 def _to_usual(size: Array) -> Array:
