@@ -140,7 +140,8 @@ def main() -> None:
     print("| --- | ---: | ---: | --- | ---: | --- |")
     for stretch in read_truth(folder / "truth.csv"):
         path = folder / stretch.file
-        stamps, tracks = followed(path, stretch.start_s, stretch.end_s)
+        stamps, followed_there = followed(path, stretch.start_s, stretch.end_s)
+        tracks = tuple(target_face.lasting(followed_there, stamps))
         sound = read_sound(path).cut(stretch.start_s, stretch.end_s)
         seen.append(Seen(stretch, stamps - stretch.start_s, tracks, sound))
         one = judge(seen[-1], sound, own=True)

@@ -21,6 +21,7 @@ from bemerc.extraction.face import extractor as face
 from bemerc.extraction.face.detection import FaceTracker, TrackedFace
 from bemerc.extraction.networks import Blendshapes, BodyPose
 from bemerc.extraction.params import VideoParams
+from bemerc.extraction.pose.body import within_picture
 from bemerc.media.video import CroppedFrame
 
 _REST_FRAMES = 1800  # a minute, within which a face shows where it rests
@@ -86,7 +87,8 @@ class Onlooker:
         """Measure a frame (media.video.Frame, or what is like one)."""
         view = CroppedFrame(frame)
         if (slot := math.floor(frame.timestamp_s * self._rate_hz)) > self._slot:
-            self._slot, self._keypoints = slot, self._body(view.rgb(), frame.timestamp_s)
+            found = self._body(view.rgb(), frame.timestamp_s)
+            self._slot, self._keypoints = slot, None if found is None else within_picture(found)
         faces = tuple(self._tracker(view, frame.timestamp_s))
         return Observed(frame.timestamp_s, frame.size, faces, self._keypoints, utterance)
 

@@ -105,6 +105,15 @@ def test_no_posture_is_told_of_who_turns() -> None:
     assert np.isnan(other_way["sway_deg"][3]), "as narrow, and its face on the other side"
 
 
+def test_what_lies_beyond_the_picture_is_not_seen() -> None:
+    """In a close-up the model tells where the shoulders would be, and calls them visible."""
+    close_up = moved(body(), [pose.LEFT_SHOULDER], y=200)
+    seen = pose.within_picture(close_up)
+    assert seen[pose.LEFT_SHOULDER, 3] == 0
+    assert (np.delete(seen, pose.LEFT_SHOULDER, axis=0) == np.delete(close_up, pose.LEFT_SHOULDER, axis=0)).all()
+    assert np.isnan(derived(seen)["slump"]).all()
+
+
 def test_movement_is_in_shoulder_widths_per_second() -> None:
     everybody = list(range(33))
     frames = [moved(body(), everybody, x=10 * i) for i in range(4)]

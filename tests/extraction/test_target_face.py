@@ -118,6 +118,19 @@ def test_a_mouth_in_few_frames_has_little_to_say() -> None:
     assert scores[0] < scores[1]
 
 
+def test_what_is_a_face_for_a_moment_is_none() -> None:
+    """A wall is taken for a face in one frame, and a man's mouth does not fit the voice: he is measured, and not the wall."""
+    wall, man = track(0, range(90, 91), 0.7, area=0.01), track(1, range(96, 168), 0.4, shot=1)
+    assert target_face.lasting([wall, man], stamps(range(168))) == [man]
+    assert target_face.lasting([wall], stamps(range(168))) == []
+    assert target_face.lasting([wall], stamps(range(9))) == [wall], "of a clip that short it is much"
+    flickers = [track(n, range(30 + 3 * n, 32 + 3 * n), 0.5) for n in range(10)]
+    assert target_face.lasting(flickers, stamps(range(250))) == flickers
+    cut = [track(0, range(40), 0.3), track(1, range(40, 44), 0.6, shot=1)]
+    assert target_face.lasting(cut, stamps(range(44))) == cut[:1]
+    assert target_face.lasting([], stamps(range(0))) == []
+
+
 def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:
     rows = range(50)
     parts = [track(0, range(20), 0.5), track(1, range(25, 50), 0.2), track(2, range(21, 23), 0.5)]

@@ -184,11 +184,12 @@ def _voice(audio: Features | None, references: References, params: Params) -> st
 
 def _problem(frames: Features | None, items: Sequence[Item], noun: str, missing: str, params: Params) -> str:
     """Why there is nothing to describe, as a sentence; empty where there is something."""
-    if frames is None or any_measured(frames, items).sum() == 0:
+    there = 0 if frames is None else int(any_measured(frames, items).sum())
+    if frames is None or there == 0:
         return missing
-    if duration_s(frames) < params.min_s or any_measured(frames, items).sum() < MIN_FRAMES:
+    if duration_s(frames) < params.min_s or len(frames.values) < MIN_FRAMES:
         return phrases.TOO_SHORT.format(noun)
-    return ""
+    return missing if there < MIN_FRAMES else ""
 
 
 def _partly_missing(frames: Features, items: Sequence[Item]) -> list[str]:

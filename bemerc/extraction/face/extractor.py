@@ -31,7 +31,7 @@ from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
 MODELS = "mediapipe-face-landmarker-1"  # MediaPipe's release of the mesh that action units are fitted to
-VERSION = f"{MODELS}/14"
+VERSION = f"{MODELS}/15"
 POSITION_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
 
@@ -201,7 +201,7 @@ class FaceExtractor:
 
     def _select(self, timestamps_s: NDArray[np.float64], window: Window) -> dict[int, Choice]:
         """Select the target face; returns the other people whose rows are to be kept."""
-        tracks = self._faces.tracks(window)
+        tracks = target_face.lasting(self._faces.tracks(window), timestamps_s)
         audio = self.load_audio() if self.params.policy in target_face.BY_SOUND and tracks else None
         log_odds = self._scores.finish() if self._scores is not None else {}
         how = self.params.policy, audio, self.params.least_score, self.heartbeat, log_odds

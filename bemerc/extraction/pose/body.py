@@ -128,8 +128,10 @@ class PoseExtractor:
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
         self._sizes.append((rgb.shape[1], rgb.shape[0]))
-        self.keypoints = keypoints = self._model(rgb, timestamp_s)
-        self._keypoints.append(keypoints if keypoints is not None else np.full((POSE_POINTS, 4), np.nan, np.float32))
+        found = self._model(rgb, timestamp_s)
+        self.keypoints = None if found is None else within_picture(found)
+        nobody = np.full((POSE_POINTS, 4), np.nan, np.float32)
+        self._keypoints.append(nobody if self.keypoints is None else self.keypoints)
         if self._hands is not None:
             self._hand_points.append(hands.left_and_right(self._hands(rgb, timestamp_s)))
         self._timestamps_s.append(timestamp_s)
@@ -153,6 +155,15 @@ class PoseExtractor:
 
     def close(self) -> None:
         """Nothing to free: the models are memory of this process."""
+
+
+def within_picture(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keypoints (33, 4) of one frame, as fractions of it -> the same; visibility is 0 of what lies beyond the picture.
+
+    The model guesses on there, and calls it visible: of a close-up it tells shoulders that nobody sees.
+    """
+    inside = ((keypoints[:, :2] >= 0) & (keypoints[:, :2] <= 1)).all(axis=1)
+    return np.column_stack([keypoints[:, :3], np.where(inside, keypoints[:, 3], 0)]).astype(np.float32)
 
 
 def derive(
@@ -229,7 +240,7 @@ def _as_usual(points: Array) -> NDArray[np.bool_]:
         return np.zeros(len(points), np.bool_)
     near = np.abs(_to_usual(np.sqrt(1 - sine**2)) - 1) <= _NARROWER
     near &= np.abs(sine - np.nanmedian(sine)) <= _ASIDE
-    return near & (2 * near.sum() >= np.isfinite(sine).sum())
+    return np.asarray(near & (2 * near.sum() >= np.isfinite(sine).sum()))
 
 
 def _face_px(points: Array) -> Array:
