@@ -167,6 +167,17 @@ def test_a_short_clip_has_its_sentences() -> None:
     assert all(text.startswith("The clip is too short") for text in description.lines())
 
 
+def test_a_close_up_has_no_posture() -> None:
+    """The head is in the picture, and hardly ever the shoulders: that is not too short, and somebody is there."""
+    close_up = pose()
+    close_up.values[2:, [POSE.index(item.column) for item in phrases.TRUNK]] = np.nan
+    nose = Features(
+        np.column_stack([close_up.values, np.full(16, 0.5, np.float32)]), close_up.timestamps_s, (*POSE, "nose_x")
+    )
+    assert rules.describe({"pose": nose}).posture == "No shoulders were visible."
+    assert rules.describe({"pose": close_up}).posture == "No body was visible."
+
+
 def test_a_partly_hidden_face_has_its_phrase() -> None:
     clip = face(AU12_r=bump(2, 1.2, 1.9, 3.0))
     clip.values[:20] = np.nan

@@ -20,6 +20,7 @@ CLASSES = ("very low", "low", "moderate", "high", "very high")
 COUNTS = ("no", "one", "two", "several")
 NO_FACE = "No face was visible."
 NO_BODY = "No body was visible."
+NO_SHOULDERS = "No shoulders were visible."
 NO_VOICE = "No voice was heard."
 NOTHING = {
     "facial_expression": "no facial movement stands out",

@@ -164,7 +164,9 @@ def _hands(pose: Features | None, references: References, params: Params) -> tup
 def _posture(pose: Features | None, at_rest: Measures, references: References, params: Params) -> str:
     if pose is None:
         return ""
-    problem = _problem(pose, phrases.TRUNK, "posture", phrases.NO_BODY, params)
+    close_up = "nose_x" in pose.columns and np.isfinite(pose.column("nose_x")).any()
+    missing = phrases.NO_SHOULDERS if close_up else phrases.NO_BODY
+    problem = _problem(pose, phrases.TRUNK, "posture", missing, params)
     if problem:
         return problem
     named = [one.act for one in acts.detect(pose, phrases.TRUNK, at_rest, references)]
