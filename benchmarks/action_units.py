@@ -63,12 +63,11 @@ def while_turning() -> None:
     landmarks = meshed(finder, [crop] * 4)
     assert landmarks is not None, "the portrait has a face"
     portrait, still = Portrait(crop, landmarks), np.zeros(len(UNITS))
-    for name, angles in (("yaw", np.linspace(-30, 30, 41)), ("pitch", np.linspace(-20, 20, 41))):
+    yaws = [Look(jitter=0, yaw=float(angle)) for angle in np.linspace(-30, 30, 41)]
+    pitches = [Look(jitter=0, pitch=float(angle)) for angle in np.linspace(-20, 20, 41)]
+    for name, looks in (("yaw", yaws), ("pitch", pitches)):
         finder.reset()
-        turned = [
-            finder(draw(portrait, still, Look(jitter=0, **{name: float(angle)}), np.random.default_rng(0)))
-            for angle in angles
-        ]
+        turned = [finder(draw(portrait, still, look, np.random.default_rng(0))) for look in looks]
         units = from_landmarks(np.array([one for one in turned if one is not None], np.float32))
         moved = np.ptp(units, axis=0)
         print(f"moved by a {name}:", " ".join(f"{c[:4]} {m:.2f}" for c, m in zip(COLUMNS, moved, strict=True)))

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -30,12 +31,13 @@ import numpy as np
 
 from bemerc.behavior.tokens.calibration import Calibration, Statistics
 from bemerc.behavior.tokens.file import Params, open_tokens, write_tokens
+from bemerc.cache import Kind
+from bemerc.core.hashing import sha256
 from bemerc.corpus.manifest import MODALITIES
 from bemerc.extraction import run
 from bemerc.extraction.audio import prosody as audio
 from bemerc.extraction.face import extractor
 from bemerc.extraction.fingerprint import WHOLE_CLIP
-from bemerc.extraction.hash_cache import hash_files
 from bemerc.extraction.jobs import extractor_spec, jobs_from_folder
 from bemerc.extraction.params import AudioParams, VideoParams
 from bemerc.extraction.pose import body
@@ -43,7 +45,7 @@ from bemerc.extraction.store import Store
 
 HEAVY = {"av", "cv2", "ai_edge_litert", "librosa", "torch", "transformers", "jax", "matplotlib", "tensorflow", "scipy"}
 PASSES = 5
-EXTRACTORS = {"face": extractor, "pose": body, "audio": audio}
+EXTRACTORS: dict[Kind, ModuleType] = {"face": extractor, "pose": body, "audio": audio}
 WIDTHS = {"face": 112, "pose": 40, "audio": 24}
 K = 8
 
@@ -111,10 +113,10 @@ def fill(videos: Path, features: Path) -> None:
     run.extract_video(jobs[:1], features, features / "store", VideoParams(), 1)
     run.extract_audio(jobs[:1], features, features / "store", AudioParams(), 1)
     store = Store(features / "store")
-    hashes = hash_files([job.path for job in jobs if job.path is not None], lambda _: None)
+    digests = [sha256(job.path) for job in jobs if isinstance(job.path, Path)]
     for modality, module in EXTRACTORS.items():
         spec = extractor_spec(modality, module.__name__, module.Params())
-        keys = [spec.key(hashes[job.path][1], WHOLE_CLIP) for job in jobs]
+        keys = [spec.key(digest, WHOLE_CLIP) for digest in digests]
         result = store.result(modality, keys[0], spec.columns)
         for key in keys[1:]:
             store.put(modality, key, result)

@@ -390,7 +390,8 @@ def asked(plan: Plan, judged: Judgment) -> Iterator[tuple[str, str, str]]:
         yield f"{name}: the strength that dev chose, of 0 to 1, per training", ", ".join(f"{b:g}" for b in betas), ""
     backwards = rows.get("lora + AR reversed")
     if backwards is not None:
-        worse, change = size(backwards) > size(base), backwards.against and backwards.against.absolute_gap
+        worse = size(backwards) > size(base)
+        change = backwards.against.absolute_gap if backwards.against is not None else None
         shown = change is not None and change.gap.low is not None and change.gap.low > 0
         yield (
             "the reversed control is worse than doing nothing",

@@ -85,7 +85,7 @@ def expected(world: World, system: int, better: float, effect: float) -> Floats:
         spread[i, (i + 1) % size] += spread[i, i]
         spread[i, i] = 0
     sums = np.bincount(world.gold, weights=hit, minlength=size)
-    return np.diag(sums) + (np.bincount(world.gold, minlength=size) - sums)[:, None] * spread
+    return np.asarray(np.diag(sums) + (np.bincount(world.gold, minlength=size) - sums)[:, None] * spread)
 
 
 def truth(system: int, better: float, deviation: float) -> dict[str, float]:

@@ -39,8 +39,10 @@ SPLITS = {
     "test": (2610, 280, "output_repeated_splits_test"),
 }
 LABELS = ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear")
-HEADER = ("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
-HEADER += ("Season", "Episode", "StartTime", "EndTime")
+HEADER = (
+    *("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"),
+    *("Season", "Episode", "StartTime", "EndTime"),
+)
 SAYING = "so what we said was that the other one never came back here and nobody really knows why it would be"
 TEMPLATES = 24
 FIRST_STEPS = 20

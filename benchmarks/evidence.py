@@ -28,6 +28,7 @@ import torch
 from bemerc.language.inputs import left_out, prompts
 from bemerc.language.predict import ledger, score_labels
 from bemerc.language.predict.evidence import Evidence, read_evidence
+from bemerc.language.predict.fitting import Asked
 from benchmarks import training_world
 from benchmarks.reallocation import TURNS, dialogues
 from benchmarks.training_world import FULL, TINY, World
@@ -49,7 +50,7 @@ def costs(world: World, choice: left_out.Choice) -> np.ndarray:
         asked, seconds = world.asked[start : start + TURNS], {}
         for with_evidence in (number % 2 == 0, number % 2 == 1):
             begun = time.process_time()
-            made: score_labels.Asked = asked
+            made: Asked = asked
             if with_evidence:
                 made = [
                     (one, asked[0][1])

@@ -37,17 +37,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.core.errors import MachineError, MediaError
 from bemerc.extraction.audio import prosody
 from bemerc.extraction.audio_pass import extract_audio_clips
 from bemerc.extraction.extractor_pool import ExtractorPool
 from bemerc.extraction.face import extractor
-from bemerc.extraction.failures import Failure
 from bemerc.extraction.fingerprint import Segment
 from bemerc.extraction.hash_cache import file_identity
 from bemerc.extraction.jobs import Request, Task, extractor_spec
 from bemerc.extraction.networks.runtime import Network
 from bemerc.extraction.pose import body as pose
-from bemerc.extraction.store import Result
+from bemerc.extraction.reporter import Reporter, RequestOutcome
 from bemerc.extraction.video_pass import extract_video_clip
 from bemerc.media.video import probe
 from benchmarks import tasks_api
@@ -56,8 +56,11 @@ Way = Callable[[], None]
 RATIOS = (("user", "ours"), ("user_4", "ours_4"), ("user", "ours_4"), ("limit", "ours_4"))
 
 
-class Nowhere:
+class Nowhere(Reporter):
     """Takes the results in the store's place."""
+
+    def __init__(self) -> None:
+        """Nobody is reported to: there is no pool and no store."""
 
     def heartbeat(self) -> None:
         """Nobody listens."""
@@ -68,10 +71,10 @@ class Nowhere:
     def extracting(self, request: Request | None) -> None:
         """Nor here."""
 
-    def done(self, request: Request, results: dict[str, Result | Failure]) -> None:
+    def done(self, request: Request, outcomes: dict[str, RequestOutcome]) -> None:
         """Nothing is kept."""
 
-    def failed(self, request: Request, error: Exception) -> None:
+    def failed(self, request: Request, error: MediaError | MachineError) -> None:
         """A clip that cannot be read is no benchmark."""
         raise error
 

@@ -19,6 +19,7 @@ import transformers
 
 from bemerc.behavior.tokens import file
 from bemerc.behavior.tokens.calibration import Calibration, Statistics
+from bemerc.core.errors import MediaError
 from bemerc.corpus.labels import LABEL_SETS
 from bemerc.corpus.manifest import MODALITIES, Manifest, Utterance
 from bemerc.extraction.audio import speech_encoder
@@ -305,6 +306,8 @@ def measure_encoder(device: str, folder: Path, tiny: bool) -> dict[str, Any]:
         fresh_memory(device)
         listener = opened(folder, dtype, device)
         rows = listener.clips(sounds[:4])[0]
+        if isinstance(rows, MediaError):
+            raise rows
         start = synchronise(device)
         listener.clips(sounds)
         result[dtype] = {

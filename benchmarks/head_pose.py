@@ -22,6 +22,10 @@ from fits.face_warps import Look, Portrait, draw
 from fits.photographs import Finder, meshed, people
 
 STEPS = (-15, -10, -5, 0, 5, 10, 15)
+LOOKS = {
+    "pitch": [Look(jitter=0, pitch=degrees) for degrees in STEPS],
+    "yaw": [Look(jitter=0, yaw=degrees) for degrees in STEPS],
+}
 
 
 def main() -> None:
@@ -34,18 +38,16 @@ def main() -> None:
     frontal = [
         p for p in people(args.faces) if np.abs(head_pose.pose_deg(mesh.align(p.landmarks[None]))[0, :2]).max() < 12
     ]
-    fits: dict[str, list[tuple[float, float]]] = {"pitch": [], "yaw": []}
+    fits: dict[str, list[tuple[float, float]]] = {name: [] for name in LOOKS}
     for person in frontal[: args.people]:
         portrait = Portrait(person.crop, person.landmarks)
-        for name in fits:
+        for column, (name, looks) in enumerate(LOOKS.items()):
             measured = []
-            for degrees in STEPS:
-                turned = draw(portrait, np.zeros(18), Look(jitter=0, **{name: degrees}), rng)
+            for look in looks:
+                turned = draw(portrait, np.zeros(18), look, rng)
                 landmarks = meshed(finder, [turned] * 3)
                 measured.append(
-                    np.nan
-                    if landmarks is None
-                    else head_pose.pose_deg(mesh.align(landmarks[None]))[0, list(fits).index(name)]
+                    np.nan if landmarks is None else head_pose.pose_deg(mesh.align(landmarks[None]))[0, column]
                 )
             if np.isfinite(measured).all():
                 fits[name].append((np.polyfit(STEPS, measured, 1)[0], np.corrcoef(STEPS, measured)[0, 1]))

@@ -24,6 +24,7 @@ from bemerc.corpus.manifest import Manifest, Utterance
 from bemerc.language.inputs import prompts
 from bemerc.language.model.tree_attention import TreeSupport
 from bemerc.language.predict import calibrate_reallocation, score_labels
+from bemerc.language.predict.fitting import Asked
 from bemerc.language.predict.modes import Mode
 from bemerc.language.predict.reallocation_file import Reallocation
 from benchmarks import training_world
@@ -96,7 +97,7 @@ def compared(world: World, made: Reallocation, mode: Mode, trees: TreeSupport) -
     found: Scores = {}
     asked = [world.asked[start : start + TURNS] for start in range(0, len(world.asked), TURNS)]
 
-    def score(questions: score_labels.Asked, how: Mode) -> Callable[[], Scores]:
+    def score(questions: Asked, how: Mode) -> Callable[[], Scores]:
         params = score_labels.Params(device="cpu", reallocate=how)
         return lambda: score_labels.reallocated(
             world.model, world.encoder, questions, world.tokens, params, made, quiet=True
@@ -134,12 +135,13 @@ def main() -> None:
                     weight.normal_(0, 0.02)
         world.model.merge()
         scores: dict[tuple[str, str], Scores] = {}
-        for what, made, mode in (
+        ways: tuple[tuple[str, Reallocation, Mode], ...] = (
             ("a quarter of the heads", some, "reallocate"),
             ("every head of every layer", every, "reallocate"),
             ("boost, a quarter", some, "presoftmax"),
             ("text_prior", some, "text_prior"),
-        ):
+        )
+        for what, made, mode in ways:
             for trees in ("paths", "masks"):
                 ratios, scores[what, trees] = compared(world, made, mode, trees)
                 low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))

@@ -72,7 +72,7 @@ def fill(folder: Path, count: int, seconds: float) -> None:
             path.write_bytes(b"clip %d" % i)
             digest = sha256(path)
             for spec in of:
-                times = np.arange(rows[spec.modality]) * (seconds / rows[spec.modality])
+                times = np.arange(rows[spec.modality], dtype=np.float64) * (seconds / rows[spec.modality])
                 made = Result(
                     Features(values[spec.modality], times, spec.columns), seconds, choice=chosen.get(spec.modality)
                 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -58,8 +59,8 @@ def train_ours(world: World, out: Path, batch: int) -> dict[str, float]:
         shares.append((waited, seconds))
         real(run, group, loss, waited, seconds)
 
-    loop._Run._note = noted  # type: ignore[method-assign]
-    loop.fit(world.model, trees, world.tokens, lambda _: loop.Score(0.0, {"loss": 0.0}), params, out, "ours")
+    with mock.patch.object(loop._Run, "_note", noted):
+        loop.fit(world.model, trees, world.tokens, lambda _: loop.Score(0.0, {"loss": 0.0}), params, out, "ours")
     timed = marks[LEFT_OUT:]
     done = sum(n for _, n in timed)
     return {
@@ -263,7 +264,7 @@ def generated(world: World, example: encoding.Example) -> tuple[float, int, str]
         ids = torch.tensor([[i for node in nodes for i in node.ids]])
         modality = torch.tensor([[m for node in nodes for m in node.modality]])
         read = world.tokens[example.id]
-        behavior = {m: torch.from_numpy(read[m].values).unsqueeze(0) for m in MODALITIES}
+        behavior: dict[str, Tensor] = {m: torch.from_numpy(read[m].values).unsqueeze(0) for m in MODALITIES}
         written = world.model.lm.generate(
             inputs_embeds=Peer(world.model).embed(ids, modality, behavior),
             attention_mask=torch.ones_like(ids),

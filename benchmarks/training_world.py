@@ -25,7 +25,7 @@ from bemerc.language.train import log
 
 WIDTHS: dict[Modality, int] = {"face": 40, "pose": 24, "audio": 12}
 K = 8
-STILL = {"lora_dropout": 0.0, "projector_dropout": 0.0, "token_dropout": 0.0}
+STILL = model.Params(device="cpu", rank=16, alpha=16.0, lora_dropout=0.0, projector_dropout=0.0, token_dropout=0.0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class World:
     shape: prompts.Params
 
     def __post_init__(self) -> None:
-        self.params = model.Params(str(self.folder / "backbone"), device="cpu", rank=16, alpha=16.0, **STILL)
+        self.params = replace(STILL, name_or_path=str(self.folder / "backbone"))
         torch.manual_seed(0)
         self.model = model_folder.build(self.params, WIDTHS, K)
         saved = self.folder / "trained.pt"

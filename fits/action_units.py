@@ -19,6 +19,7 @@ import argparse
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from fits.photographs import CROP, Finder, meshed, people
 from fits.warped_people import Warps, camera, random_look, warps
 
 Array = NDArray[np.float64]
+Scores = NDArray[np.float32]  # of the blendshape model
 PACKAGE = Path(__file__).resolve().parents[1] / "bemerc" / "extraction" / "face"
 
 # Unit -> the shapes that measure it (left and right are averaged), where the blendshape model is reliable.
@@ -162,7 +164,7 @@ def fit_units(
     }
 
 
-def _regression(made: Warps, shapes: Array, mirror: NDArray[np.intp]) -> tuple[Array, Array]:
+def _regression(made: Warps, shapes: Scores, mirror: NDArray[np.intp]) -> tuple[Array, Array]:
     """Weights of the points (956, 18) and of the shapes (52, 18): each face against its own rest, beside each against
     the average of people with a small weight; and all mirrored."""
     wanted = made.intensities.copy()
@@ -189,13 +191,13 @@ def _flip(flat: Array, mirror: NDArray[np.intp]) -> Array:
     return np.asarray(other.reshape(len(flat), -1))
 
 
-def _own_change(values: Array, made: Warps) -> Array:
+def _own_change(values: Array | Scores, made: Warps) -> Array:
     """Each row minus its own person's mean at rest."""
     rests = {who: values[made.rest & (made.person == who)].mean(axis=0) for who in np.unique(made.person)}
-    return values - np.array([rests[who] for who in made.person])
+    return np.asarray(values - np.array([rests[who] for who in made.person]))
 
 
-def _rests(values: Array, shapes: Array, made: Warps) -> tuple[Array, Array]:
+def _rests(values: Array, shapes: Scores, made: Warps) -> tuple[Array, Array]:
     """Per unit where people's faces rest, of those who are at rest: the median, and the highest but for a tenth
     (infinite where it is not used)."""
     usual, highest = np.empty(len(UNITS)), np.empty(len(UNITS))
@@ -284,7 +286,7 @@ def main() -> None:
     )
     mesh.average_face.cache_clear()
     made = _kept(args.work / "warps.npz", lambda: warps(persons, args.per_face, args.seed))
-    numbers = fit_units(made, mirrored(mesh.average_face()), compared(args.clips, args.openface))
+    numbers: dict[str, Any] = fit_units(made, mirrored(mesh.average_face()), compared(args.clips, args.openface))
     np.savez_compressed(PACKAGE / "action_units.npz", **numbers)
     action_units.fitted.cache_clear()
     on_another_portrait(args.seed)

@@ -194,7 +194,7 @@ def _before(at: Floats, patches: list[Patch]) -> Floats:
 
 def _edge(x: Floats, points: NDArray[np.float64]) -> Floats:
     order = np.argsort(points[:, 0])
-    return np.interp(x, points[order, 0], points[order, 1]).astype(np.float32)
+    return np.asarray(np.interp(x, points[order, 0], points[order, 1]), np.float32)
 
 
 def _lids(portrait: Portrait, at: Floats, strength: tuple[float, float, float], reach: float) -> Floats:

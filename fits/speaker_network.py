@@ -32,10 +32,10 @@ class Block(nn.Module):
     def add(self, name: str, norm: str, size: tuple[int, int], kernel: int = 1, step: int = 1) -> None:
         """A convolution over space, time, or (kernel 1) neither, and its norm."""
         over_time, over_space = (kernel, 1) if name.startswith("t") else (1, kernel)
+        shape: tuple[int, ...] = (over_space, over_time)
+        steps: tuple[int, ...] = (1, 1)
         if self.dims == 3:
             shape, steps = (over_time, over_space, over_space), (1, step, step)
-        else:
-            shape, steps = (over_space, over_time), (1, 1)
         conv, norms = (nn.Conv3d, nn.BatchNorm3d) if self.dims == 3 else (nn.Conv2d, nn.BatchNorm2d)
         padding = tuple(length // 2 for length in shape)
         self.add_module(name, conv(*size, shape, steps, padding, bias=False))
@@ -168,7 +168,8 @@ def scorer_of(weights: Mapping[str, Tensor]) -> Scorer:
     named = {name: value for name, value in named.items() if not name.startswith("lossV.")}  # of training alone
     scorer = Scorer("light" if any(name.startswith("model.GRU.") for name in named) else "lr")
     scorer.load_state_dict(named)
-    return scorer.eval()
+    scorer.eval()
+    return scorer
 
 
 def export(scorer: Scorer, path: Path) -> None:

@@ -126,7 +126,7 @@ def _lips(phonemes: Sequence[tuple[float, str]], length_s: float, rng: np.random
         steps[int(start_s * 100) : int(end_s * 100)] = size
     bell = np.exp(-((np.arange(-12, 13) / 4.0) ** 2) / 2)
     opened = np.convolve(steps, bell / bell.sum(), mode="same")
-    return np.clip(opened / np.percentile(opened, 95), 0, 1)
+    return np.asarray(np.clip(opened / np.percentile(opened, 95), 0, 1))
 
 
 def _spread(phonemes: Sequence[Phoneme], count: int) -> Floats:

@@ -20,6 +20,7 @@ import argparse
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ from bemerc.extraction.face.action_units import UNITS
 from bemerc.extraction.face.crops import MOUTH_PX
 from bemerc.extraction.face.detection import FaceTracker
 from bemerc.media.audio import read_sound
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 from bemerc.media.video import Video
 from bemerc.sample.clip import write_clip
 from fits.face_warps import Look, Portrait, draw
@@ -200,7 +202,7 @@ def _pictures(face: Portrait, mouth: Floats, fps: int, rng: np.random.Generator)
 
 def _slow(count: int, fps: int, size: float, rng: np.random.Generator) -> Floats:
     waves = [rng.normal() * np.sin(2 * np.pi * (hz * np.arange(count) / fps + rng.random())) for hz in (0.3, 0.7, 1.3)]
-    return size * 0.6 * np.sum(waves, axis=0)
+    return np.asarray(size * 0.6 * np.sum(waves, axis=0))
 
 
 def _in_room(sound: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
@@ -233,7 +235,8 @@ def _followed(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], Float
 
 def takes(folder: Path, count: int, work: Path) -> list[Take]:
     """The clips, made where they are not in ``work`` yet (some four seconds each)."""
-    talker, faces, result = Talker(), [], []
+    faces: list[Portrait] = []
+    talker, result = Talker(), []
     for number in range(count):
         kept = work / f"take_{number}.pickle"
         if not kept.is_file():
@@ -270,7 +273,7 @@ def _trained(sounds: torch.Tensor, wanted: torch.Tensor, steps: int, hidden: int
         some = torch.randint(0, len(sounds), (64,))
         loss = (pace @ network(sounds[some]) - wanted[some]).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     numbers = [number.detach().double().numpy().T for number in network.parameters()]
     return dict(zip(("inner", "inner_bias", "outer", "outer_bias"), numbers, strict=True))
@@ -321,7 +324,7 @@ def windows(shown: list[Take], per_sound: int, lengths_s: Floats, seed: int) -> 
 
 
 def _voice_of(one: Take, start_s: float, length_s: float) -> Floats:
-    sound = one.sound[round(start_s * lips.SAMPLE_RATE_HZ) : round((start_s + length_s) * lips.SAMPLE_RATE_HZ)]
+    sound = one.sound[round(start_s * SAMPLE_RATE_HZ) : round((start_s + length_s) * SAMPLE_RATE_HZ)]
     return lips.audio_features(sound, np.array([length_s]))
 
 
@@ -360,7 +363,7 @@ def likelihoods(asked: Windows, steps: int = 200) -> dict[str, Floats]:
         scores = torch.cat([worth.masked_fill(~there, -1e9), fitted["nobody"].expand(len(worth), 1)], dim=1)
         loss = torch.nn.functional.cross_entropy(scores, answer) + 3e-3 * fitted["lags"].square().sum()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     right = scores.argmax(dim=1) == answer
     print(f"{len(answer)} windows, {100 * float(right.float().mean()):.1f} % right, cross-entropy {loss.item():.3f}")
@@ -382,7 +385,8 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if args.voices:
-        np.savez_compressed(VOICE, **{name: one.astype(np.float32) for name, one in voice_network(args.voices).items()})
+        fitted: dict[str, Any] = {name: one.astype(np.float32) for name, one in voice_network(args.voices).items()}
+        np.savez_compressed(VOICE, **fitted)
     shown = takes(args.faces, args.clips, args.work)
     result = likelihoods(windows(shown, 14, lengths(MELD_S, 400), 5))
     for name, number in result.items():

@@ -202,7 +202,7 @@ def borrowed(script: Path) -> Iterator[tuple[str, str]]:
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_a_script_takes_only_what_is_there(script: Path) -> None:
-    """mypy looks at the package alone; benchmarks and slow tests that nobody runs for a day ask for what has moved."""
+    """mypy does not look at tests; slow ones that nobody runs for a day ask for what has moved."""
     if script.parent.name == "old_files":  # the code of an earlier release wrote these
         return
     taken = set(borrowed(script))
