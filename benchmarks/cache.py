@@ -52,7 +52,7 @@ K = 8
 COMMAND = """
 import sys, time
 begin = time.perf_counter()
-from bemerc.cli import app
+from bemerc.cli.main import app
 try:
     app(sys.argv[1:], standalone_mode=False)
 finally:
