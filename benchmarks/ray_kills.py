@@ -26,7 +26,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COMMAND = "import sys; from bemerc.cli.main import app; app(sys.argv[1:])"
 WAYS = ("worker", "actor", "node", "command")
 
 
@@ -87,7 +86,7 @@ def workers() -> list[tuple[int, int]]:
 
 def start(clips: Path, out: Path, only: str, *more: str) -> subprocess.Popen[bytes]:
     asked = ["extract", str(clips), "--json", "--out", str(out), *(["--only", only] if only else []), *more]
-    return subprocess.Popen([sys.executable, "-c", COMMAND, *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-m", "bemerc", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def caches(out: Path) -> dict[str, bytes]:

@@ -27,8 +27,6 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-COMMAND = "import sys; from bemerc.cli.main import app; app(sys.argv[1:])"
-
 
 def copies(clips: list[Path], count: int, folder: Path) -> list[Path]:
     """``count`` files of different contents: each ends in a box that players skip."""
@@ -44,7 +42,7 @@ def command(videos: Path, workers: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         asked = ["extract", "--video-dir", str(videos), "--out", out, "--workers", str(workers)]
         subprocess.run(
-            [sys.executable, "-c", COMMAND, *asked], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "bemerc", *asked], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
 
