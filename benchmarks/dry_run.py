@@ -144,11 +144,10 @@ from bemerc.corpus.manifest import read_manifest
 from bemerc.language.inputs import prompts
 from bemerc.language.model import behavior_model as model
 from bemerc.language.train import merc
-from bemerc.language.train.loop import Params
 params = Path("params.yaml")
 with tokens.open_tokens(Path("data/tokens.h5")) as read:
     manifest, shape = read_manifest(Path("data/manifest.jsonl")), load(params, "prompt", prompts.Params)
-    merc.run("TV", manifest, read, None, None, shape, load(params, "model", model.Params), load(params, "merc", Params), Path("models/merc/TV"))
+    merc.run("TV", manifest, read, None, None, shape, load(params, "model", model.Params), load(params, "merc", merc.Params), Path("models/merc/TV"))
 """
 
 
