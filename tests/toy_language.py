@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bemerc.behavior.describe.description import Description
 from bemerc.behavior.tokens import file
 from bemerc.behavior.tokens.calibration import Calibration, Statistics
 from bemerc.behavior.tokens.file import TokenFile
 from bemerc.corpus import provenance
-from bemerc.corpus.manifest import MODALITIES, SPLITS, Manifest, Split, Utterance
+from bemerc.corpus.manifest import MODALITIES, SPLITS, Manifest, Modality, Split, Utterance
 from bemerc.language.inputs import prompts
 from bemerc.language.model import behavior_model
 from bemerc.language.tiny_lm import drills as primer
@@ -20,7 +21,7 @@ from bemerc.language.tiny_lm import model as backbone
 from bemerc.language.train import loop
 
 LABELS = ("neutral", "joy", "anger")
-WIDTHS = {"face": 5, "pose": 4, "audio": 3}
+WIDTHS: dict[Modality, int] = {"face": 5, "pose": 4, "audio": 3}
 K = 2
 TINY = backbone.Params(
     vocabulary=500, hidden=32, layers=2, heads=2, context=512, steps=60, texts=2, length=32, drills=8, lr=0.01
@@ -58,11 +59,12 @@ def manifest(dialogues: dict[Split, int] | None = None, turns: int = 4, seed: in
     return Manifest(tuple(sorted(made, key=lambda u: u.id)), LABELS, ("made",), Path())
 
 
-def write(path: Path, of: Manifest, widths: dict[str, int] = WIDTHS, k: int = K, seed: int = 0) -> TokenFile:
+def write(path: Path, of: Manifest, widths: dict[Modality, int] = WIDTHS, k: int = K, seed: int = 0) -> TokenFile:
     """A token file in which the first columns follow the label; every seventh utterance shows nothing at all."""
     rng = np.random.default_rng(seed)
     ids = [u.id for u in of.utterances]
-    values, statistics = {}, {}
+    values: dict[Modality, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
+    statistics: dict[Modality, Statistics] = {}
     for modality, width in widths.items():
         rows = rng.normal(0, 0.3, (len(ids), k, width)).astype(np.float32)
         for row, utterance in enumerate(of.utterances):
@@ -91,5 +93,5 @@ def build(folder: Path, of: Manifest, params: backbone.Params = TINY) -> behavio
     return behavior_model.Params(name_or_path=str(folder), device="cpu", rank=4, alpha=8.0, projector_hidden=8)
 
 
-def variant(*modalities: str) -> dict[str, int]:
+def variant(*modalities: str) -> dict[Modality, int]:
     return {m: WIDTHS[m] for m in MODALITIES if m in modalities}
