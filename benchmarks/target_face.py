@@ -221,8 +221,8 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     """One window of a scene with each of its sounds."""
     inside = np.flatnonzero((scene.timestamps_s >= start_s) & (scene.timestamps_s < start_s + length_s - 1e-6))
     first, end = int(inside[0]), int(inside[-1]) + 1
-    tracks = within(scene.tracks, first, end)
     stamps = scene.timestamps_s[first:end] - scene.timestamps_s[first]
+    tracks = target_face.lasting(within(scene.tracks, first, end), stamps)
     samples = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + length_s) * SAMPLE_RATE_HZ))
     result = []
     for person, sound in scene.sounds.items():
