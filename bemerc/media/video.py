@@ -96,7 +96,8 @@ class Display:
         """From the frame's display matrix, to the nearest of the eight orientations; ``aspect``: width / height of a
         pixel."""
         stored = max(1, round(frame.width * aspect)), frame.height
-        matrix = frame.side_data.get(_MATRIX)
+        # Not frame.side_data, which the frame keeps, and it the frame: pictures would lie about until garbage is collected.
+        matrix = av.sidedata.sidedata.SideDataContainer(frame).get(_MATRIX)
         if matrix is None or matrix.buffer_size < 36:
             return Display(stored)
         # A point (x, y) is displayed at (a x + c y, b x + d y).

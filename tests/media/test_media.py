@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_frames_are_the_ones_that_were_written(tmp_path: Path) -> None:
         assert abs(picture[:, 4:28].mean() - brightness(i)) < 4
         assert np.abs(picture[:, 36:60].reshape(-1, 3).mean(0) - (200, 40, 40)).max() < 8
     np.testing.assert_allclose(times(path), np.arange(20) / FPS, atol=1e-9)
+
+
+def test_a_frame_that_was_seen_is_gone(tmp_path: Path) -> None:
+    """A frame of 1080p has 3 MB: some hundred that wait for the garbage collector took a worker 800 MB."""
+    path, kept = write_clip(tmp_path / "a.mp4", 2.0), []
+    gc.collect()
+    gc.disable()
+    try:
+        with Video(path) as video:
+            for frame in video:
+                assert frame.rgb().size
+                kept.append(sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert kept[len(kept) // 2] <= 3
+    assert max(kept) <= 12, "the last packet gives all that the decoder had kept for its order"
 
 
 def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
