@@ -68,7 +68,7 @@ TITLES = {
     "calibration_none": "tokens as measured",
     "short_question": "the question does not repeat the utterance (`prompt.repeat_target_utterance: false`)",
 }
-DEFAULT = tuple(name for name in TITLES if name != "teacher")
+DEFAULT = tuple(name for name in TITLES if name not in ("teacher", "short_question"))
 REGRESSIONS = {
     "words": "a logistic regression on the utterance's own words",
     "window": "a logistic regression on the words and speakers of the prompt",

@@ -7,8 +7,8 @@ the speaker lies, as parts of the picture's width: "0-0.47", or "0-0.47 or 0.5-1
 stretch is followed by itself, as an utterance is in ``bemerc extract``.
 
 A stretch is right where nine in ten of the rows that were measured show a face in x_range; *measured* is the share of
-frames with a row. Then windows of two seconds, one begun every half second. *Another's voice*: every stretch once more with the sound of each
-other file, which nobody in sight speaks: all should be marked uncertain.
+frames with a row. Then windows of two seconds, one begun every half second. *Another's voice*: every stretch once more with the sound of every
+stretch of another file, which nobody in sight speaks: all should be marked uncertain.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bemerc.cache import Choice
 from bemerc.extraction.face import target_face
 from bemerc.extraction.face.target_face import FaceTrack
 from bemerc.media.audio import read_sound
+from bemerc.media.pitch import SAMPLE_RATE_HZ
 from benchmarks.target_face import PARAMS, Floats, followed, within
 
 Waveform = NDArray[np.float32]
@@ -110,15 +111,18 @@ def windows(seen: Seen) -> list[Judged]:
     result = []
     for start_s in np.arange(0.0, max(length_s - WINDOW_S, 0.0) + 1e-6, STEP_S).tolist():
         inside = np.flatnonzero((seen.timestamps_s >= start_s) & (seen.timestamps_s < start_s + WINDOW_S))
+        if not len(inside):  # the stretch is longer than its file
+            continue
         first, end = int(inside[0]), int(inside[-1]) + 1
         stamps = seen.timestamps_s[first:end] - start_s
-        part = Seen(seen.stretch, stamps, tuple(within(seen.tracks, first, end)), _cut(seen.sound, start_s, WINDOW_S))
+        tracks = tuple(target_face.lasting(within(seen.tracks, first, end), stamps))
+        part = Seen(seen.stretch, stamps, tracks, _cut(seen.sound, start_s, WINDOW_S))
         result.append(judge(part, part.sound, own=True))
     return result
 
 
 def _cut(sound: Waveform, start_s: float, length_s: float) -> Waveform:
-    return sound[round(16000 * start_s) : round(16000 * (start_s + length_s))]
+    return sound[round(SAMPLE_RATE_HZ * start_s) : round(SAMPLE_RATE_HZ * (start_s + length_s))]
 
 
 def others_voices(seen: Sequence[Seen]) -> list[Judged]:
@@ -127,7 +131,7 @@ def others_voices(seen: Sequence[Seen]) -> list[Judged]:
         judge(one, other.sound[: len(one.sound)], own=False)
         for one in seen
         for other in seen
-        if other.stretch.file != one.stretch.file and len(other.sound) >= LEAST_S * 16000
+        if other.stretch.file != one.stretch.file and len(other.sound) >= LEAST_S * SAMPLE_RATE_HZ
     ]
 
 

@@ -216,6 +216,13 @@ def test_a_script_takes_only_what_is_there(script: Path) -> None:
     }
 
 
+def test_code_in_a_string_is_read() -> None:
+    assert set(borrowed('RUN = "from bemerc.core import atomic; atomic.write_text"')) == {
+        ("bemerc.core", "atomic"),
+        ("bemerc.core.atomic", "write_text"),
+    }
+
+
 @functools.cache
 def constants(path: Path) -> set[str]:
     """Tables and unusual numbers in a file: number sequences of four and more, and floats of three and more digits."""

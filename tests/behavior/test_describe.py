@@ -168,14 +168,30 @@ def test_a_short_clip_has_its_sentences() -> None:
 
 
 def test_a_close_up_has_no_posture() -> None:
-    """The head is in the picture, and hardly ever the shoulders: that is not too short, and somebody is there."""
+    """The head is in the picture, and not the shoulders: that is not too short, and somebody is there."""
     close_up = pose()
-    close_up.values[2:, [POSE.index(item.column) for item in phrases.TRUNK]] = np.nan
+    close_up.values[:, [POSE.index(item.column) for item in phrases.TRUNK]] = np.nan
     nose = Features(
-        np.column_stack([close_up.values, np.full(16, 0.5, np.float32)]), close_up.timestamps_s, (*POSE, "nose_x")
+        np.column_stack([close_up.values, np.full(16, 0.5, np.float32)]),
+        close_up.timestamps_s,
+        (*POSE, "nose_visibility"),
     )
-    assert rules.describe({"pose": nose}).posture == "No shoulders were visible."
-    assert rules.describe({"pose": close_up}).posture == "No body was visible."
+    assert rules.describe({"pose": nose}).posture == phrases.NO_SHOULDERS
+    assert rules.describe({"pose": close_up}).posture == phrases.NO_BODY
+    hardly = face()
+    hardly.values[2:] = np.nan
+    assert rules.describe({"face": hardly}).facial_expression == "Hardly any face was visible."
+
+
+def test_of_who_turns_no_posture_is_told() -> None:
+    turning, restless = pose(), pose(sway_deg=bump(2, 0.2, 0.6, 12.0, 8.0))
+    columns = [POSE.index(name) for name in rules.HEAD_STRAIGHT]
+    turning.values[:, columns] = np.nan
+    assert rules.describe({"pose": turning}).posture == phrases.TURNING
+    restless.values[8:, columns] = np.nan
+    posture = rules.describe({"pose": restless}).posture
+    assert posture.endswith("turned aside for a part.")
+    assert "leaning left" in posture.lower()
 
 
 def test_a_partly_hidden_face_has_its_phrase() -> None:

@@ -114,6 +114,19 @@ def test_what_lies_beyond_the_picture_is_not_seen() -> None:
     assert np.isnan(derived(seen)["slump"]).all()
 
 
+def test_the_extractor_does_not_see_beyond_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    close_up = moved(body(), [pose.LEFT_SHOULDER], y=200)
+    monkeypatch.setattr(BodyPose, "__call__", lambda self, rgb, timestamp_s: close_up)
+    extractor = pose.open_extractor(pose.Params())
+    for time_s in TIMES:
+        extractor.frame(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), float(time_s))
+    rows = extractor.finish()
+    assert (rows.column("left_shoulder_visibility") == 0).all()
+    assert (rows.column("right_shoulder_visibility") == 1).all()
+    assert extractor.keypoints is not None
+    assert extractor.keypoints[pose.LEFT_SHOULDER, 3] == 0
+
+
 def test_movement_is_in_shoulder_widths_per_second() -> None:
     everybody = list(range(33))
     frames = [moved(body(), everybody, x=10 * i) for i in range(4)]

@@ -127,8 +127,17 @@ def test_what_is_a_face_for_a_moment_is_none() -> None:
     flickers = [track(n, range(30 + 3 * n, 32 + 3 * n), 0.5) for n in range(10)]
     assert target_face.lasting(flickers, stamps(range(250))) == flickers
     cut = [track(0, range(40), 0.3), track(1, range(40, 44), 0.6, shot=1)]
-    assert target_face.lasting(cut, stamps(range(44))) == cut[:1]
+    assert target_face.lasting(cut, stamps(range(60))) == cut[:1]
+    assert target_face.lasting(cut, stamps(range(44))) == cut, "the utterance ends there, and not the shot"
     assert target_face.lasting([], stamps(range(0))) == []
+    five, six = track(0, range(20, 25), 0.5), track(1, range(60, 66), 0.5, shot=1)
+    for first in (0, 80, 2932):  # .2 s are .2 s wherever the clip begins
+        assert target_face.lasting([five, six], stamps(range(first, first + 250))) == [six]
+    slower = np.append(np.arange(200) / 100, 2 + np.arange(100) / 10)
+    seen = track(0, range(250, 265), 0.5)
+    assert target_face.lasting([seen], slower) == [seen], "a second and a half, in few frames"
+    twins = [track(0, range(30, 33), 0.2), track(1, range(30, 33), 0.7)]
+    assert target_face.lasting(twins, stamps(range(250))) == []
 
 
 def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:

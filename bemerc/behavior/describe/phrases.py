@@ -20,7 +20,9 @@ CLASSES = ("very low", "low", "moderate", "high", "very high")
 COUNTS = ("no", "one", "two", "several")
 NO_FACE = "No face was visible."
 NO_BODY = "No body was visible."
-NO_SHOULDERS = "No shoulders were visible."
+NO_SHOULDERS = "The shoulders were not both visible."
+HARDLY_ANY = "Hardly any {} was visible."
+TURNING = "The head kept turning, so that posture was not measured."
 NO_VOICE = "No voice was heard."
 NOTHING = {
     "facial_expression": "no facial movement stands out",
@@ -28,6 +30,7 @@ NOTHING = {
     "posture": "no change of posture stands out",
 }
 PARTLY_MISSING = "out of sight for a part"
+PARTLY_TURNED = "turned aside for a part"
 HAND_STATES = ("at the face", "open", "closed")
 NO_HANDS = "no hands in sight"
 TOO_SHORT = "The clip is too short to describe the {}."

@@ -26,11 +26,12 @@ from bemerc.behavior.describe.references import GENERAL, Item, Measures, Referen
 from bemerc.behavior.describe.series import any_measured, duration_s, mean_of, sound_of
 from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals import voice
-from bemerc.cache import Features
+from bemerc.cache import VISIBLE, Features
 from bemerc.corpus.manifest import MODALITIES, Modality
 
 MOSTLY_MEASURED = 0.8  # below this share of frames the sentence says that something was out of sight
 MIN_FRAMES = 3
+HEAD_STRAIGHT = ("lean_deg", "sway_deg", "slump")  # not measured of a trunk while the head is turned aside
 MAX_BRIEF_ACTS = 2
 NOT_LOOKED_FOR = "It was not looked for: there is no such cache."
 Reasons = Mapping[Modality, str]
@@ -120,7 +121,7 @@ def _body(
 ) -> str:
     """The sentence on head, eyes (of the face's frames) and hands (of the body's)."""
     no_head = _problem(face, phrases.HEAD, "body", phrases.NO_BODY, params)
-    no_body = _problem(pose, phrases.HANDS + phrases.TRUNK, "body", phrases.NO_BODY, params)
+    no_body = _problem(pose, phrases.HANDS + phrases.TRUNK, "body", _no_body(pose), params)
     hands = _hands(pose, references, params)
     if no_head and no_body and not (hands and hands[0]):
         problem = no_body if no_head == phrases.NO_BODY else no_head
@@ -164,13 +165,23 @@ def _hands(pose: Features | None, references: References, params: Params) -> tup
 def _posture(pose: Features | None, at_rest: Measures, references: References, params: Params) -> str:
     if pose is None:
         return ""
-    close_up = "nose_x" in pose.columns and np.isfinite(pose.column("nose_x")).any()
-    missing = phrases.NO_SHOULDERS if close_up else phrases.NO_BODY
-    problem = _problem(pose, phrases.TRUNK, "posture", missing, params)
+    problem = _problem(pose, phrases.TRUNK, "posture", _no_body(pose), params)
     if problem:
         return problem
+    told = [item for item in phrases.TRUNK if item.column in HEAD_STRAIGHT]
+    shoulders, straight = any_measured(pose, phrases.TRUNK), any_measured(pose, told)
+    if straight.sum() < MIN_FRAMES:
+        return phrases.TURNING
     named = [one.act for one in acts.detect(pose, phrases.TRUNK, at_rest, references)]
-    return phrases.sentence("posture", named[: params.items], [], _partly_missing(pose, phrases.TRUNK))
+    turned = [phrases.PARTLY_TURNED] if straight.sum() < MOSTLY_MEASURED * shoulders.sum() else []
+    return phrases.sentence("posture", named[: params.items], [], _partly_missing(pose, phrases.TRUNK) + turned)
+
+
+def _no_body(pose: Features | None) -> str:
+    """What is said where nothing of the trunk was measured: a close-up shows a head."""
+    if pose is None or "nose_visibility" not in pose.columns:
+        return phrases.NO_BODY
+    return phrases.NO_SHOULDERS if (pose.column("nose_visibility") >= VISIBLE).any() else phrases.NO_BODY
 
 
 def _voice(audio: Features | None, references: References, params: Params) -> str:
@@ -191,7 +202,7 @@ def _problem(frames: Features | None, items: Sequence[Item], noun: str, missing:
         return missing
     if duration_s(frames) < params.min_s or len(frames.values) < MIN_FRAMES:
         return phrases.TOO_SHORT.format(noun)
-    return missing if there < MIN_FRAMES else ""
+    return phrases.HARDLY_ANY.format(noun if noun == "face" else "body") if there < MIN_FRAMES else ""
 
 
 def _partly_missing(frames: Features, items: Sequence[Item]) -> list[str]:

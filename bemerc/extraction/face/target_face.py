@@ -37,7 +37,8 @@ _ALONE_LLR = 1.5
 _PRIORS: dict[Policy, tuple[float, float]] = {"speaking": (OFF_SCREEN_LLR, _ALONE_LLR), "network": (0.0, 0.0)}
 # Below this probability of speaking nobody in a shot is measured: the voice is another's.
 _NOBODY = 0.1
-# A face that is in sight for so many seconds and so small a part of the clip, all such faces of its shot taken together, is none.
+# A face is none where it is in sight for at most so many seconds and at most this part of the clip, all such faces of its
+# shot taken together.
 _FLEETING_S, _FLEETING_PART = 0.2, 0.1
 # Two tracks are one person's where their colors differ by this part of what two people of the clip differ by.
 _SAME_PERSON = 0.5
@@ -73,17 +74,23 @@ class FaceTrack:
 
 def lasting(tracks: Sequence[FaceTrack], timestamps_s: Array) -> list[FaceTrack]:
     """The tracks without those that are there for a moment only: a back, a wall or a hand is now and then taken for a face
-    in a frame or two, and would be measured where nobody else is in sight.
+    in a frame or two, and would be measured where nobody else is in sight. What begins or ends with the clip stays: an
+    utterance begins and ends anywhere in a shot.
 
     timestamps_s  (T,) of all frames of the clip
     """
-    step_s = float(np.median(np.diff(timestamps_s))) if len(timestamps_s) > 1 else 0.0
-    most = min(_FLEETING_S / step_s if step_s > 0 else 0.0, _FLEETING_PART * len(timestamps_s))
-    fleeting = [track for track in tracks if len(track.rows) <= most]
-    frames = Counter[int]()  # a face that flickers is there after all
+    if len(timestamps_s) < 2:
+        return list(tracks)
+    steps_s = np.diff(timestamps_s)
+    shown_s = np.append(steps_s, np.median(steps_s))  # how long each frame is on screen
+    most_s = min(_FLEETING_S, _FLEETING_PART * float(shown_s.sum())) + 1e-6
+    inside = [track for track in tracks if track.rows[0] > 0 and track.rows[-1] < len(timestamps_s) - 1]
+    fleeting = [track for track in inside if shown_s[track.rows].sum() <= most_s]
+    rows: dict[int, list[NDArray[np.int64]]] = {}  # by shot: a face that flickers is there after all
     for track in fleeting:
-        frames[track.shot] += len(track.rows)
-    gone = {track.number for track in fleeting if frames[track.shot] <= most}
+        rows.setdefault(track.shot, []).append(track.rows)
+    moments = {shot for shot, of in rows.items() if shown_s[np.unique(np.concatenate(of))].sum() <= most_s}
+    gone = {track.number for track in fleeting if track.shot in moments}
     return [track for track in tracks if track.number not in gone]
 
 

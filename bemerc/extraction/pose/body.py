@@ -51,11 +51,11 @@ _MOVING = np.array([0, *EARS, LEFT_SHOULDER, RIGHT_SHOULDER, 13, 14, LEFT_WRIST,
 # What turns an apparent size into a lean: people's shoulders, a webcam's field of view, from hips to shoulders.
 _SHOULDERS_M, _FOCAL_LENGTHS, _TRUNK_M = 0.38, 1.0, 0.5
 _SLACK = 0.05  # of the usual distance from eyes to mouth
-# The sine of a head's turn to the distance of its nose from the middle of the ears, in distances from eyes to mouth;
-# against the face mesh on a clip of two people in a debate.
+# The sine of a head's turn is this times the nose's distance from the middle of the ears, in distances from eyes to mouth
+# (by the face mesh, of two people in a debate).
 _SINE_OF_TURN = 0.67
-# A head whose turn makes it so much narrower or wider than usual, or carries its face so far aside (sine), says nothing
-# of the trunk.
+# Nothing is told of the trunk where a turn makes the head narrower or wider than usual by more than this part, or its sine
+# differs from the usual one by more than that.
 _NARROWER, _ASIDE = 0.05, 0.25
 # Ears this many shoulder widths above the shoulders: upright, and as low as a slumped sitter's.
 _UPRIGHT, _SLUMPED = 0.75, 0.25
@@ -182,7 +182,7 @@ def derive(
     movement           mean speed of head, shoulders, elbows and wrists since the frame before, shoulder widths per s
 
     Who turns looks narrower, and the face goes aside, as if he leant back or sideways and sat up. So lean, sway and slump
-    are NaN where the head is turned otherwise than usual, and in a clip in which it mostly is.
+    are NaN where the head is turned otherwise than usual, and throughout a clip in which it mostly is.
     """
     visible = keypoints[:, :, 3] >= VISIBLE
     points = np.where(visible[:, :, None], keypoints[:, :, :2].astype(np.float64) * frame_size, np.nan)
@@ -195,7 +195,9 @@ def derive(
     as_usual = _as_usual(points)
     slump = np.clip((_UPRIGHT - (middle[:, 1] - ears[:, 1]) / width) / (_UPRIGHT - _SLUMPED), 0, 1)
     measures = [
-        np.where(as_usual, _lean_deg(points, width, max(frame_size)), np.nan),
+        _lean_deg(
+            np.where(as_usual[:, None, None], points, np.nan), np.where(as_usual, width, np.nan), max(frame_size)
+        ),
         np.where(as_usual, np.degrees(np.arctan2(head[:, 0] - middle[:, 0], up)), np.nan),
         np.degrees(np.arctan2(across[:, 1], across[:, 0])),
         np.where(as_usual, slump, np.nan),
