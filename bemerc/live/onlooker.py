@@ -87,8 +87,8 @@ class Onlooker:
         """Measure a frame (media.video.Frame, or what is like one)."""
         view = CroppedFrame(frame)
         if (slot := math.floor(frame.timestamp_s * self._rate_hz)) > self._slot:
-            found = self._body(view.rgb(), frame.timestamp_s)
-            self._slot, self._keypoints = slot, None if found is None else within_picture(found)
+            detected = self._body(view.rgb(), frame.timestamp_s)
+            self._slot, self._keypoints = slot, None if detected is None else within_picture(detected)
         faces = tuple(self._tracker(view, frame.timestamp_s))
         return Observed(frame.timestamp_s, frame.size, faces, self._keypoints, utterance)
 

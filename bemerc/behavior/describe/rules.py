@@ -168,8 +168,8 @@ def _posture(pose: Features | None, at_rest: Measures, references: References, p
     problem = _problem(pose, phrases.TRUNK, "posture", _no_body(pose), params)
     if problem:
         return problem
-    told = [item for item in phrases.TRUNK if item.column in HEAD_STRAIGHT]
-    shoulders, straight = any_measured(pose, phrases.TRUNK), any_measured(pose, told)
+    upright = [item for item in phrases.TRUNK if item.column in HEAD_STRAIGHT]
+    shoulders, straight = any_measured(pose, phrases.TRUNK), any_measured(pose, upright)
     if straight.sum() < MIN_FRAMES:
         return phrases.TURNING
     named = [one.act for one in acts.detect(pose, phrases.TRUNK, at_rest, references)]

@@ -128,8 +128,8 @@ class PoseExtractor:
     def frame(self, rgb: NDArray[np.uint8], timestamp_s: float) -> None:
         """One frame (H, W, 3) uint8, contiguous; its size may be another than that of the frame before."""
         self._sizes.append((rgb.shape[1], rgb.shape[0]))
-        found = self._model(rgb, timestamp_s)
-        self.keypoints = None if found is None else within_picture(found)
+        detected = self._model(rgb, timestamp_s)
+        self.keypoints = None if detected is None else within_picture(detected)
         nobody = np.full((POSE_POINTS, 4), np.nan, np.float32)
         self._keypoints.append(nobody if self.keypoints is None else self.keypoints)
         if self._hands is not None:
