@@ -50,13 +50,14 @@ def test_a_frame_that_was_seen_is_gone(tmp_path: Path) -> None:
     gc.disable()
     try:
         with Video(path) as video:
-            for frame in video:
+            for number, frame in enumerate(video):
                 assert frame.rgb().size
-                kept.append(sum(type(one) is av.VideoFrame for one in gc.get_objects()))
+                if number % 12 == 11:  # to look through all objects takes a while
+                    kept.append(sum(type(one) is av.VideoFrame for one in gc.get_objects()))
     finally:
         gc.enable()
-    assert kept[len(kept) // 2] <= 3
-    assert max(kept) <= 12, "the last packet gives all that the decoder had kept for its order"
+    assert len(kept) == 4
+    assert max(kept) <= 4
 
 
 def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
