@@ -7,8 +7,8 @@ the speaker lies, as parts of the picture's width: "0-0.47", or "0-0.47 or 0.5-1
 stretch is followed by itself, as an utterance is in ``bemerc extract``.
 
 A stretch is right where nine in ten of the rows that were measured show a face in x_range; *measured* is the share of
-frames with a row. Then windows of two seconds, one begun every half second. *Another's voice*: every stretch once more with the sound of every
-stretch of another file, which nobody in sight speaks: all should be marked uncertain.
+frames with a row. Then windows of two seconds, one begun every half second. *Another's voice*: every stretch once more
+with the sound of every stretch of another file, which nobody in the picture speaks: all should be marked uncertain.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ def _places(text: str) -> tuple[tuple[float, float], ...]:
 
 def judge(seen: Seen, sound: Waveform, *, own: bool) -> Judged:
     """The face that is selected with this sound."""
-    choice, _ = target_face.select(seen.tracks, seen.timestamps_s, "speaking", sound, PARAMS.least_score)
-    places = measured_places(seen.tracks, choice)
+    tracks = target_face.lasting(seen.tracks, seen.timestamps_s)
+    choice, _ = target_face.select(tracks, seen.timestamps_s, "speaking", sound, PARAMS.least_score)
+    places = measured_places(tracks, choice)
     inside = [any(low <= x <= high for low, high in seen.stretch.places) for x in places]
     right = bool(inside) and float(np.mean(inside)) >= ENOUGH if own else None
     share = len(places) / max(1, len(seen.timestamps_s))
@@ -115,7 +116,7 @@ def windows(seen: Seen) -> list[Judged]:
             continue
         first, end = int(inside[0]), int(inside[-1]) + 1
         stamps = seen.timestamps_s[first:end] - start_s
-        tracks = tuple(target_face.lasting(within(seen.tracks, first, end), stamps))
+        tracks = tuple(within(seen.tracks, first, end))
         part = Seen(seen.stretch, stamps, tracks, _cut(seen.sound, start_s, WINDOW_S))
         result.append(judge(part, part.sound, own=True))
     return result
@@ -139,20 +140,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     folder: Path = parser.parse_args().folder
-    seen = []
+    seen: list[Seen] = []
+    stretches: list[Judged] = []
     print("| stretch | faces | measured | right | score | marked |")
     print("| --- | ---: | ---: | --- | ---: | --- |")
     for stretch in read_truth(folder / "truth.csv"):
         path = folder / stretch.file
-        stamps, followed_there = followed(path, stretch.start_s, stretch.end_s)
-        tracks = tuple(target_face.lasting(followed_there, stamps))
+        stamps, tracks = followed(path, stretch.start_s, stretch.end_s)
         sound = read_sound(path).cut(stretch.start_s, stretch.end_s)
         seen.append(Seen(stretch, stamps - stretch.start_s, tracks, sound))
-        one = judge(seen[-1], sound, own=True)
+        stretches.append(one := judge(seen[-1], sound, own=True))
         right, marked = ("yes" if one.right else "**no**"), ("yes" if one.marked else "")
         print(f"| {stretch.name} | {one.faces} | {100 * one.measured:.0f} % | {right} | {one.score:.2f} | {marked} |")
     print("\n| | asked | right | marked | wrong and not marked |\n| --- | ---: | ---: | ---: | ---: |")
-    print(row("stretches", [judge(one, one.sound, own=True) for one in seen]))
+    print(row("stretches", stretches))
     print(row(f"windows of {WINDOW_S:g} s", [judged for one in seen for judged in windows(one)]))
     foreign = others_voices(seen)
     print(row("another's voice, one face in sight", [one for one in foreign if one.faces == 1]))

@@ -127,7 +127,9 @@ def followed(path: Path, start_s: float = 0.0, end_s: float = math.inf) -> tuple
     sizes: list[tuple[int, int]] = []
     with Video(path) as video:
         for frame in video:
-            if not start_s <= frame.timestamp_s < end_s:
+            if frame.timestamp_s >= end_s:
+                break
+            if frame.timestamp_s < start_s:
                 continue
             for one in finder(CroppedFrame(frame), frame.timestamp_s - start_s):
                 faces.add(len(stamps), finder.shot, finder.view, one)

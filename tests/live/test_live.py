@@ -20,6 +20,7 @@ from bemerc.corpus.readers.recording import Cue
 from bemerc.corpus.transcribe import webvtt
 from bemerc.extraction.face import action_units
 from bemerc.extraction.face.head_pose import GAZE_COLUMNS, POSE_COLUMNS
+from bemerc.extraction.networks import BodyPose
 from bemerc.extraction.params import VideoParams
 from bemerc.extraction.store import Result
 from bemerc.language.inputs import prompts
@@ -165,6 +166,17 @@ def test_everybody_has_rows_where_everybody_is_kept() -> None:
     event = events.frame(observed, units, 0, 0.0, others)
     assert event["others"][0].keys() == event["face"].keys()
     assert Onlooker(params).others(observed) is None
+
+
+def test_of_a_close_up_no_shoulders_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pose model guesses them below the picture, and calls them visible."""
+    guessed = np.ones((33, 4), np.float32)
+    guessed[:, :2] = 0.5
+    guessed[[11, 12], 1] = 1.2
+    monkeypatch.setattr(BodyPose, "__call__", lambda self, rgb, timestamp_s: guessed)
+    keypoints = Onlooker(VideoParams()).look(RgbFrame(portrait(), 0.0), None).keypoints
+    assert keypoints is not None
+    assert np.flatnonzero(keypoints[:, 3] == 0).tolist() == [11, 12]
 
 
 def test_a_pause_that_goes_on_costs_no_frame(clip: Path, played: Played) -> None:
