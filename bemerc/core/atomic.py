@@ -28,7 +28,8 @@ PRIVATE = 0o600
 PUBLIC = 0o644
 
 # .NAME.MACHINE-PID-START.RANDOM.partial; earlier releases wrote .NAME.PID.partial and .NAME.PID.RANDOM.partial.
-_PARTIAL = re.compile(r"\..+\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<pid>\d+)(?:-(?P<start>\d+))?(?:\.[0-9a-f]+)?\.partial")
+# NAME is as short as it can be (".+?"): else a RANDOM of decimal digits alone, one in 43, would be read as a PID.
+_PARTIAL = re.compile(r"\..+?\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<pid>\d+)(?:-(?P<start>\d+))?(?:\.[0-9a-f]+)?\.partial")
 # A partial file of another machine counts as abandoned after a day: nothing here takes that long to write one file.
 _ABANDONED_AFTER_S = 86_400.0
 

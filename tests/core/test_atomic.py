@@ -141,6 +141,19 @@ def test_a_process_number_that_was_given_out_again_is_no_sign_of_life(tmp_path: 
     assert list(tmp_path.iterdir()) == [mine]
 
 
+@pytest.mark.parametrize("other_machines", [False, True])
+def test_a_random_part_of_digits_alone_is_no_process_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_machines: bool
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda size: "12345678")
+    mine = atomic.partial_path(tmp_path / "a.9.h5")
+    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    for path in (mine, dead):
+        path.touch()
+    atomic.sweep_partials(tmp_path, other_machines=other_machines)
+    assert list(tmp_path.iterdir()) == [mine]
+
+
 def test_what_other_machines_and_earlier_releases_left_goes_by_age_or_by_wish(tmp_path: Path) -> None:
     names = [
         ".face.h5.00000000-12-345.abcdef01.partial",
