@@ -84,9 +84,8 @@ def _places(text: str) -> tuple[tuple[float, float], ...]:
 
 def judge(seen: Seen, sound: Waveform, *, own: bool) -> Judged:
     """The face that is selected with this sound."""
-    tracks = target_face.lasting(seen.tracks, seen.timestamps_s)
-    choice, _ = target_face.select(tracks, seen.timestamps_s, "speaking", sound, PARAMS.least_score)
-    places = measured_places(tracks, choice)
+    choice, _ = target_face.select(seen.tracks, seen.timestamps_s, "speaking", sound, PARAMS.least_score)
+    places = measured_places(seen.tracks, choice)
     inside = [any(low <= x <= high for low, high in seen.stretch.places) for x in places]
     right = bool(inside) and float(np.mean(inside)) >= ENOUGH if own else None
     share = len(places) / max(1, len(seen.timestamps_s))

@@ -224,7 +224,7 @@ def judge(scene: Scene, length_s: float, start_s: float, least: float) -> list[J
     inside = np.flatnonzero((scene.timestamps_s >= start_s) & (scene.timestamps_s < start_s + length_s - 1e-6))
     first, end = int(inside[0]), int(inside[-1]) + 1
     stamps = scene.timestamps_s[first:end] - scene.timestamps_s[first]
-    tracks = target_face.lasting(within(scene.tracks, first, end), stamps)
+    tracks = within(scene.tracks, first, end)
     samples = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + length_s) * SAMPLE_RATE_HZ))
     result = []
     for person, sound in scene.sounds.items():

@@ -185,7 +185,7 @@ def test_a_close_up_has_no_posture() -> None:
 
 def test_of_who_turns_no_posture_is_told() -> None:
     turning, restless = pose(), pose(sway_deg=bump(2, 0.2, 0.6, 12.0, 8.0))
-    columns = [POSE.index(name) for name in rules.HEAD_STRAIGHT]
+    columns = [POSE.index(name) for name in rules.NAN_WHILE_TURNED]
     turning.values[:, columns] = np.nan
     assert rules.describe({"pose": turning}).posture == phrases.TURNING
     restless.values[8:, columns] = np.nan

@@ -122,6 +122,9 @@ def test_what_is_a_face_for_a_moment_is_none() -> None:
     """A wall is taken for a face in one frame, and a man's mouth does not fit the voice: he is measured, and not the wall."""
     wall, man = track(0, range(90, 91), 0.7, area=0.01), track(1, range(96, 168), 0.4, shot=1)
     assert target_face.lasting([wall, man], stamps(range(168))) == [man]
+    choice, scores = target_face.select([wall, man], stamps(range(168)), "largest", None, 0.6)
+    assert [span.track for span in choice.spans] == [1]
+    assert target_face.others([wall, man], choice, scores) == {}
     assert target_face.lasting([wall], stamps(range(168))) == []
     assert target_face.lasting([wall], stamps(range(9))) == [wall], "of a clip that short it is much"
     flickers = [track(n, range(30 + 3 * n, 32 + 3 * n), 0.5) for n in range(10)]
@@ -142,7 +145,7 @@ def test_what_is_a_face_for_a_moment_is_none() -> None:
 
 def test_somebody_who_is_lost_and_found_under_another_number_stays_in() -> None:
     rows = range(50)
-    parts = [track(0, range(20), 0.5), track(1, range(25, 50), 0.2), track(2, range(21, 23), 0.5)]
+    parts = [track(0, range(20), 0.5), track(1, range(32, 50), 0.2), track(2, range(21, 31), 0.5)]
     choice = select(parts, stamps(rows), "speaking", None, 0.6)
     assert [s.track for s in choice.spans] == [0, 2, 1]
     assert not choice.uncertain

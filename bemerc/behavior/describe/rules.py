@@ -31,7 +31,7 @@ from bemerc.corpus.manifest import MODALITIES, Modality
 
 MOSTLY_MEASURED = 0.8  # below this share of frames the sentence says that something was out of sight
 MIN_FRAMES = 3
-HEAD_STRAIGHT = ("lean_deg", "sway_deg", "slump")  # not measured of a trunk while the head is turned aside
+NAN_WHILE_TURNED = ("lean_deg", "sway_deg", "slump")  # the columns of the trunk that depend on the apparent head
 MAX_BRIEF_ACTS = 2
 NOT_LOOKED_FOR = "It was not looked for: there is no such cache."
 Reasons = Mapping[Modality, str]
@@ -168,7 +168,7 @@ def _posture(pose: Features | None, at_rest: Measures, references: References, p
     problem = _problem(pose, phrases.TRUNK, "posture", _no_body(pose), params)
     if problem:
         return problem
-    upright = [item for item in phrases.TRUNK if item.column in HEAD_STRAIGHT]
+    upright = [item for item in phrases.TRUNK if item.column in NAN_WHILE_TURNED]
     shoulders, straight = any_measured(pose, phrases.TRUNK), any_measured(pose, upright)
     if straight.sum() < MIN_FRAMES:
         return phrases.TURNING

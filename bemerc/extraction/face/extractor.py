@@ -201,7 +201,7 @@ class FaceExtractor:
 
     def _select(self, timestamps_s: NDArray[np.float64], window: Window) -> dict[int, Choice]:
         """Select the target face; returns the other people whose rows are to be kept."""
-        tracks = target_face.lasting(self._faces.tracks(window), timestamps_s)
+        tracks = self._faces.tracks(window)
         audio = self.load_audio() if self.params.policy in target_face.BY_SOUND and tracks else None
         log_odds = self._scores.finish() if self._scores is not None else {}
         how = self.params.policy, audio, self.params.least_score, self.heartbeat, log_odds

@@ -104,7 +104,7 @@ def select(
     log_odds: Mapping[int, Array] = MappingProxyType({}),
 ) -> tuple[Choice, dict[int, float]]:
     """Select the track that each span of the clip is measured on; returns the score of every track, too: its number -> 0
-    to 1.
+    to 1. Tracks that are there for a moment only (see ``lasting``) are left out, of the scores as well.
 
     waveform     (N,) float32 mono at 16 kHz from the clip's start; without it ``speaking`` and ``network`` become
                  ``largest``, as ``network`` does without any score
@@ -112,6 +112,7 @@ def select(
     heartbeat    called now and then, since a film takes a while
     log_odds     for ``network``: track number -> (n,) its scores, NaN where there is none
     """
+    tracks = lasting(tracks, timestamps_s)
     most_faces = int(np.max(np.bincount(np.concatenate([track.rows for track in tracks])))) if tracks else 0
     by_shot: dict[int, list[FaceTrack]] = {}
     for track in tracks:
@@ -164,7 +165,11 @@ def others(
 ) -> dict[int, Choice]:
     """Everybody whose face is in the clip and not measured as the target's: number of the person, from 1 in the order of
     appearance -> that person's tracks with their scores. The policy, and whether the choice is uncertain, are the
-    target's."""
+    target's.
+
+    scores  of ``select``: tracks without one are left out
+    """
+    tracks = [track for track in tracks if track.number in scores]
     measured = {span.track for span in choice.spans}
     in_shot = Counter(track.shot for track in tracks)
     people = {}

@@ -54,7 +54,7 @@ _SLACK = 0.05  # of the usual distance from eyes to mouth
 # The sine of a head's turn is this times the nose's distance from the middle of the ears, in distances from eyes to mouth
 # (by the face mesh, of two people in a debate).
 _SINE_OF_TURN = 0.67
-# Nothing is told of the trunk where a turn makes the head narrower or wider than usual by more than this part, or its sine
+# Lean, sway and slump are NaN where a turn makes the head narrower or wider than usual by more than this part, or its sine
 # differs from the usual one by more than that.
 _NARROWER, _ASIDE = 0.05, 0.25
 # Ears this many shoulder widths above the shoulders: upright, and as low as a slumped sitter's.
