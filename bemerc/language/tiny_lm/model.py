@@ -95,7 +95,7 @@ def build(texts: Sequence[str], drills: Sequence[tuple[str, Sequence[str]]], out
 
     texts   read as plain text
     drills  (question, words): after the question, any of the words is right
-    Same texts, drills, params and machine: same bytes. Raises ModelError where there is nothing to read.
+    Same texts, drills, params, machine and number of threads: same bytes. Raises ModelError where there is nothing to read.
     """
     if not any(text.strip() for text in texts) or not drills:
         raise ModelError("The backbone has nothing to read: the train split has no words. Run 'bemerc prepare' again.")
