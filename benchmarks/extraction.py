@@ -13,6 +13,7 @@ Each clip is measured these ways in one process, in turns, one thread each; star
   ours    the workers' own passes: one face on every frame, pose at 8 Hz, prosody where the clip has sound; all columns
           computed, landmarks packed
   ours_4  the same with up to four faces followed, and the choice among them, which is the default of bemerc extract
+  sound   what of ours and ours_4 the sound takes, alone: decoding, the choice of its channel, prosody
 The milliseconds are the least of the repeats, the ratios medians of those within one turn. Above 1: ours is faster.
 """
 
@@ -118,21 +119,32 @@ def limit(path: Path) -> Way:
     return run
 
 
+def prosody_of(path: Path) -> Way:
+    """What a worker does with a clip's sound."""
+    audio = ExtractorPool((extractor_spec("audio", prosody.__name__, prosody.Params()),))
+
+    def run() -> None:
+        if probe(path).has_audio:
+            extract_audio_clips((task(path, "audio"),), audio, Nowhere())
+
+    return run
+
+
+def task(path: Path, *modalities: str) -> Task:
+    return Task("", path, file_identity(path), (Request(Segment(), dict.fromkeys(modalities, "")),))
+
+
 def ours(path: Path, faces: int) -> Way:
     """What a worker does with a clip."""
     params = extractor.Params(faces=faces)
     video = ExtractorPool(
         (extractor_spec("face", extractor.__name__, params), extractor_spec("pose", pose.__name__, pose.Params()))
     )
-    audio = ExtractorPool((extractor_spec("audio", prosody.__name__, prosody.Params()),))
-
-    def task(*modalities: str) -> Task:
-        return Task("", path, file_identity(path), (Request(Segment(), dict.fromkeys(modalities, "")),))
+    sound = prosody_of(path)
 
     def run() -> None:
-        extract_video_clip(task("face", "pose"), video, Nowhere())
-        if probe(path).has_audio:
-            extract_audio_clips((task("audio"),), audio, Nowhere())
+        extract_video_clip(task(path, "face", "pose"), video, Nowhere())
+        sound()
 
     return run
 
@@ -196,7 +208,7 @@ def table(clips: list[Path], heights: list[int], task: Path | None, pose_file: P
     if compared and not tasks_api.is_installed():
         print(f"user and user_4: {tasks_api.REMEDY}.")
         compared = False
-    names = [*(("user", "user_4") if compared else ()), "limit", "ours", "ours_4"]
+    names = [*(("user", "user_4") if compared else ()), "limit", "ours", "ours_4", "sound"]
     ratios = [(other, own) for other, own in RATIOS if other in names]
     print(f"{machine()}\n")
     heads = [*(f"{name}, ms" for name in names), *(f"{own} to {other}" for other, own in ratios)]
@@ -212,7 +224,12 @@ def table(clips: list[Path], heights: list[int], task: Path | None, pose_file: P
         for path in clips:
             for clip in [encoded(path, height, folder) for height in heights] or [path]:
                 ways = {name: user(clip, face, body) for name, face, body in theirs}
-                ways |= {"limit": limit(clip), "ours": ours(clip, 1), "ours_4": ours(clip, 4)}
+                ways |= {
+                    "limit": limit(clip),
+                    "ours": ours(clip, 1),
+                    "ours_4": ours(clip, 4),
+                    "sound": prosody_of(clip),
+                }
                 _row(clip, cpu_s(ways, repeats), ratios)
 
 
