@@ -249,7 +249,10 @@ def within(tracks: Sequence[FaceTrack], first: int, end: int) -> list[FaceTrack]
     for track in tracks:
         inside = (track.rows >= first) & (track.rows < end)
         if inside.any():
-            measured = {name: getattr(track, name)[inside] for name in ("x", "area", "mouth", "mouths", "heads")}
+            measured = {
+                name: getattr(track, name)[inside]
+                for name in ("x", "area", "mouth", "cosine_of_turn", "mouths", "heads")
+            }
             found.append(replace(track, rows=track.rows[inside] - first, **measured))
     return found
 

@@ -14,7 +14,7 @@ from benchmarks.speaker_truth import Judged, Stretch, measured_places, read_trut
 def track(number: int, x: float, rows: range) -> FaceTrack:
     n = len(rows)
     crops = np.zeros((n, 24, 24), np.uint8), np.zeros((n, 8, 8, 3), np.uint8)
-    return FaceTrack(number, 0, 0, np.array(rows), np.full(n, x), np.ones(n), np.zeros((n, 3)), *crops)
+    return FaceTrack(number, 0, 0, np.array(rows), np.full(n, x), np.ones(n), np.zeros((n, 3)), np.ones(n), *crops)
 
 
 def test_the_truth_is_read_with_one_place_or_two(tmp_path: Path) -> None:

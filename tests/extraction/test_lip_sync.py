@@ -133,3 +133,13 @@ def test_measures_of_a_mouth_do_not_depend_on_the_face_s_size() -> None:
     wide[[61, 78]] -= wide[[291, 308]] - wide[[61, 78]]
     before, after = lip_sync.mouth(np.stack([face, wide]))
     np.testing.assert_allclose(after / before, (1, 1, 2, 1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 25.0, 45.0, 90.0])
+def test_the_turn_of_a_head_is_that_of_its_eyes_however_it_is_tilted(turn_deg: float) -> None:
+    tilt, turn = np.radians(30), np.radians(turn_deg)
+    eyes = 60 * np.array([np.cos(turn) * np.cos(tilt), np.cos(turn) * np.sin(tilt), np.sin(turn)])
+    face = np.zeros((1, 478, 3), np.float32)
+    face[0, lip_sync.EYES[1]] = eyes
+    np.testing.assert_allclose(lip_sync.cosine_of_turn(face), [np.cos(turn)], atol=1e-6)
+    assert lip_sync.cosine_of_turn(np.zeros((1, 478, 3), np.float32)) == 0

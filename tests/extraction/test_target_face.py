@@ -49,6 +49,7 @@ def track(
     shot: int = 0,
     view: int | None = None,
     colour: int | None = None,
+    turn_deg: float = 0.0,
 ) -> FaceTrack:
     """Nobody looks like anybody else, but for those who are given a colour."""
     rng = np.random.default_rng(number)
@@ -58,8 +59,9 @@ def track(
     heads = np.full((len(at), 8, 8, 3), colour or 0, np.uint8)
     if colour is None:
         heads[:] = np.random.default_rng([first_view, int(100 * x)]).integers(0, 255, (8, 8, 3))
-    middle, large = np.full(len(at), x), np.full(len(at), area)
-    return FaceTrack(number, shot, first_view, at, middle, large, moved, np.zeros((len(at), 24, 24), np.uint8), heads)
+    middle, large, turn = (np.full(len(at), value) for value in (x, area, np.cos(np.radians(turn_deg))))
+    mouths = np.zeros((len(at), 24, 24), np.uint8)
+    return FaceTrack(number, shot, first_view, at, middle, large, moved, turn, mouths, heads)
 
 
 def lips(loudness: Array, rows: range, gain: float = 0.15) -> Array:
@@ -116,6 +118,23 @@ def test_a_mouth_in_few_frames_has_little_to_say() -> None:
         select([track(0, rows, 0.2), one], stamps(rows), "speaking", wave(voice, 6), 0.7).score for one in (few, whole)
     ]
     assert scores[0] < scores[1]
+
+
+def test_a_silent_mouth_that_is_seen_from_the_side_says_little() -> None:
+    """Who speaks behind a microphone, in profile, leaves the one who listens in doubt."""
+    voice, others, rows = speech(6, 1), (speech(6, 2), speech(6, 3)), range(150)
+    half = (lips(voice, rows) + 2 * lips(others[0], rows)) / 3
+    scores = []
+    for turn_deg in (0, 29, 45, 61, 80):
+        hidden = track(0, rows, 0.2, mouth=lips(others[1], rows), turn_deg=turn_deg)
+        choice = select([hidden, track(1, rows, 0.7, mouth=half)], stamps(rows), "speaking", wave(voice, 6), 0.7)
+        assert [span.track for span in choice.spans] == [1]
+        scores.append(choice.score)
+    assert scores[0] == scores[1] > scores[2] > scores[3] == scores[4]
+    speaker = track(0, rows, 0.2, mouth=lips(voice, rows), turn_deg=80)
+    choice = select([speaker, track(1, rows, 0.7)], stamps(rows), "speaking", wave(voice, 6), 0.7)
+    assert [span.track for span in choice.spans] == [0]
+    assert not choice.uncertain
 
 
 def test_what_is_a_face_for_a_moment_is_none() -> None:

@@ -28,7 +28,7 @@ class ClipFaces:
         self._scales: list[NDArray[np.float32]] = []
         self._presence: list[float] = []
         self._positions: list[tuple[int, int, int, int]] = []  # row, shot, view, track
-        self._measures: list[NDArray[np.float32]] = []  # left, right, height, and the mouth's four, (n, 7) each
+        self._measures: list[NDArray[np.float32]] = []  # left, right, height, turn, and the mouth's four, (n, 8)
         self._mouths: list[Grey] = []
         self._heads: list[Colors] = []
 
@@ -50,7 +50,15 @@ class ClipFaces:
         self._scales.extend(packed.scale)
         low, high = landmarks[:, :, :2].min(axis=1), landmarks[:, :, :2].max(axis=1)
         self._measures.append(
-            np.column_stack([low[:, 0], high[:, 0], high[:, 1] - low[:, 1], lip_sync.mouth(landmarks)])
+            np.column_stack(
+                [
+                    low[:, 0],
+                    high[:, 0],
+                    high[:, 1] - low[:, 1],
+                    lip_sync.cosine_of_turn(landmarks),
+                    lip_sync.mouth(landmarks),
+                ]
+            )
         )
         self._unpacked = []
 
@@ -58,9 +66,8 @@ class ClipFaces:
         """The tracks to select from, by growing number."""
         self._pack()
         positions = np.array(self._positions, np.int64).reshape(-1, 4)
-        measures = (
-            np.concatenate([np.empty((0, 7)), *self._measures]).astype(np.float64) * window.scale[positions[:, 0], None]
-        )
+        measures = np.concatenate([np.empty((0, 8)), *self._measures]).astype(np.float64)
+        turns, measures = measures[:, 3], measures * window.scale[positions[:, 0], None]
         left, right, height = measures[:, :3].T
         middle, (width, frame_height) = (left + right) / 2 + window.corner[positions[:, 0], 0], window.size
         x, area = middle / width, (right - left) * height / (width * frame_height)
@@ -70,8 +77,8 @@ class ClipFaces:
         for number, of_track in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
             rows, shot, view = positions[of_track, 0], int(positions[of_track[0], 1]), int(positions[of_track[0], 2])
             mouths, heads = (np.stack([crops[i] for i in of_track]) for crops in (self._mouths, self._heads))
-            movements = lip_sync.movements(measures[of_track, 3:])
-            tracks.append(FaceTrack(number, shot, view, rows, x[of_track], area[of_track], movements, mouths, heads))
+            mouth = lip_sync.movements(measures[of_track, 4:]), turns[of_track]
+            tracks.append(FaceTrack(number, shot, view, rows, x[of_track], area[of_track], *mouth, mouths, heads))
         return tracks
 
     def selected(self, choice: Choice | None, window: Window) -> tuple[PackedLandmarks, NDArray[np.float32]]:

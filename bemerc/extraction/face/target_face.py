@@ -53,6 +53,7 @@ class FaceTrack:
     x        (n,) middle of the face, as a fraction of the frame's width
     area     (n,) of the face's box, as a fraction of the frame's
     mouth    (n, 3) its lips' gap, chin and width, over the distance of the eyes (see lip_sync.movements)
+    cosine_of_turn  (n,) of the head (see lip_sync.cosine_of_turn)
     mouths, heads   (n, 24, 24) and (n, 8, 8, 3), see crops.crop_mouth_and_head
     """
 
@@ -63,6 +64,7 @@ class FaceTrack:
     x: Array
     area: Array
     mouth: Array
+    cosine_of_turn: Array
     mouths: Grey
     heads: Colors
 
@@ -153,6 +155,7 @@ def _lip_sync_llrs(
     for person in people:
         heartbeat()
         llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
+        llr = lip_sync.seen_from_the_side(llr, np.concatenate([track.cosine_of_turn for track in person]))
         llrs |= dict.fromkeys((track.number for track in person), llr)
     return llrs
 
