@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,6 +221,19 @@ def test_peft_itself_loads_the_mean_expert(world: World, adapter: str, tmp_path:
         assert not torch.allclose(bare, made.lm(ids).logits, atol=1e-2)
 
 
+@pytest.fixture(scope="module")
+def saved_mose(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, made = tmp_path_factory.mktemp("mose") / "m", model(world, "mose")
+    made.save(folder, facts(made, world.tokens))
+    return folder
+
+
+@pytest.fixture
+def mose(saved_mose: Path, tmp_path: Path) -> Path:
+    """A copy of ``saved_mose``, to be spoiled."""
+    return Path(shutil.copytree(saved_mose, tmp_path / "m"))
+
+
 def rewritten(folder: Path, **changed: object) -> None:
     path = folder / "metadata.json"
     known = json.loads(path.read_text())
@@ -245,24 +259,20 @@ def spoiled(folder: Path, key: str, how: str) -> None:
 
 @pytest.mark.parametrize("key", ["lora_A", "lora_B", "lora_gate", "adapter.sides", "adapter.usage"])
 @pytest.mark.parametrize("how", ["nan", "int8", "shape", "wider", "missing"])
-def test_experts_that_do_not_fit_are_a_sentence(world: World, tmp_path: Path, key: str, how: str) -> None:
-    made = model(world, "mose")
-    made.save(tmp_path / "m", facts(made, world.tokens))
-    spoiled(tmp_path / "m", key, how)
+def test_experts_that_do_not_fit_are_a_sentence(mose: Path, key: str, how: str) -> None:
+    spoiled(mose, key, how)
     with pytest.raises(ModelError):
-        model_folder.load(tmp_path / "m", device="cpu")
+        model_folder.load(mose, device="cpu")
 
 
 @pytest.mark.parametrize(
     "claim",
     [{"adapter": "lora"}, {"adapter": "moka"}, {"adapter": "hydra"}, {"experts": 3}, {"experts": 0}, {"adapter": "x"}],
 )
-def test_an_adapter_of_another_kind_is_a_sentence(world: World, tmp_path: Path, claim: dict[str, object]) -> None:
-    made = model(world, "mose")
-    made.save(tmp_path / "m", facts(made, world.tokens))
-    rewritten(tmp_path / "m", **claim)
+def test_an_adapter_of_another_kind_is_a_sentence(mose: Path, claim: dict[str, object]) -> None:
+    rewritten(mose, **claim)
     with pytest.raises((ModelError, ConfigError)):
-        model_folder.load(tmp_path / "m", device="cpu")
+        model_folder.load(mose, device="cpu")
 
 
 def test_training_starts_from_an_adapter_of_the_same_kind_alone(world: World, tmp_path: Path) -> None:

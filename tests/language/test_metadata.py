@@ -29,11 +29,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("project"))
 
 
-@pytest.fixture
-def project(world: World, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as training leaves it: models/backbone, models/merc/TVB, models/merc/TVB/crossfit."""
-    made = world.model()
-    shutil.copytree(world.params.name_or_path, tmp_path / "p" / "models" / "backbone")
+    made, folder = world.model(), tmp_path_factory.mktemp("trained")
+    shutil.copytree(world.params.name_or_path, folder / "models" / "backbone")
     shape = vars(replace(made.params, name_or_path="models/backbone"))
     known = replace(
         facts(made, world.tokens),
@@ -41,14 +41,20 @@ def project(world: World, tmp_path: Path) -> Path:
         params={"model": shape, "prompt": vars(prompts.Params()), "merc": {"max_length": 512, "seed": 0}},
     )
     here = Path.cwd()
-    os.chdir(tmp_path / "p")
+    os.chdir(folder)
     try:
-        for folder in (Path("models/merc/TVB"), Path("models/align")):
-            made.save(folder, known)
+        for saved in (Path("models/merc/TVB"), Path("models/align")):
+            made.save(saved, known)
         shutil.copytree("models/align", "models/merc/TVB/crossfit")
     finally:
         os.chdir(here)
-    return tmp_path / "p"
+    return folder
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path) -> Path:
+    """A copy of ``trained``, to be spoiled."""
+    return Path(shutil.copytree(trained, tmp_path / "p"))
 
 
 @pytest.fixture
