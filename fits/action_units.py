@@ -55,9 +55,10 @@ SHARE = 0.3  # of an intensity that is left to the shapes in a blended unit
 RIDGE = 3.0
 BETWEEN = 0.3  # weight of how people differ, against how each moves: it teaches that a broad mouth is no smile
 LIPS_PART = 0.8  # of AU26 that parts the lips, where the warp moves AU26 alone
-# A movement that lasts through a clip is taken for the person's rest, but not above this percentile of people's resting
-# faces, for units of which mouths at rest differ little. (Brows do not: rims of glasses read as brows raised to 3.)
-HIGHEST_REST = 90
+# What a clip shows most of is taken for the person's rest, but not outside of these percentiles of people's resting
+# faces, for units of which mouths at rest differ little: a smile may last through a clip, and who talks rounds the lips so often that
+# a mouth at rest would read as lip corners pulled up. (Brows differ: rims of glasses read as brows raised to 3.)
+LOWEST_REST, HIGHEST_REST = 10, 90
 HELD = (6, 10, 12, 14, 20, 25, 26)
 GAINS = np.exp(np.arange(-3.0, 2.5, 0.1))
 SLACK = (1.05, 0.03)  # of two scales that agree with OpenFace about as well (times, plus) the larger is taken
@@ -143,7 +144,7 @@ def mirrored(face: Array) -> NDArray[np.intp]:
 def fit_units(
     made: Warps, mirror: NDArray[np.intp], compared: list[tuple[Array, Array]]
 ) -> dict[str, NDArray[np.generic]]:
-    """action_units.npz: the points' and shapes' weights, the usual rest, and how far above it people rest.
+    """action_units.npz: the points' and shapes' weights, the usual rest, and how far below and above it people rest.
 
     compared  points (T, 478, 3) of clips, and OpenFace's intensities (T, 18) of the same frames, NaN where it has none
     """
@@ -154,12 +155,13 @@ def fit_units(
         change = (points - mesh.average_face())[:, :, :2].reshape(len(points), -1)
         return np.asarray(change @ weights + action_units.packaged_shapes()(points) @ teach)
 
-    usual, highest = _rests(raw(made.points), shapes, made)
-    gain = openface_gain([(raw(points), wanted) for points, wanted in compared], highest)
+    usual, lowest, highest = _rests(raw(made.points), shapes, made)
+    gain = openface_gain([(raw(points), wanted) for points, wanted in compared], lowest, highest)
     return {
         "points": (weights * gain).reshape(-1, 2, len(UNITS)).astype(np.float16),
         "blend": (teach * gain).astype(np.float32),
         "rest": (usual * gain).astype(np.float32),
+        "lowest_rest": ((lowest - usual) * gain).astype(np.float32),
         "highest_rest": ((highest - usual) * gain).astype(np.float32),
     }
 
@@ -197,10 +199,10 @@ def _own_change(values: Array | Scores, made: Warps) -> Array:
     return np.asarray(values - np.array([rests[who] for who in made.person]))
 
 
-def _rests(values: Array, shapes: Scores, made: Warps) -> tuple[Array, Array]:
-    """Per unit where people's faces rest, of those who are at rest: the median, and the highest but for a tenth
-    (infinite where it is not used)."""
-    usual, highest = np.empty(len(UNITS)), np.empty(len(UNITS))
+def _rests(values: Array, shapes: Scores, made: Warps) -> tuple[Array, Array, Array]:
+    """Per unit where people's faces rest, of those who are at rest: the median, and the lowest and the highest but for a tenth
+    (infinite where they are not used)."""
+    usual, lowest, highest = (np.empty(len(UNITS)) for _ in range(3))
     for number, unit in enumerate(UNITS):
         rests = []
         for who in np.unique(made.person):
@@ -208,22 +210,24 @@ def _rests(values: Array, shapes: Scores, made: Warps) -> tuple[Array, Array]:
             scores = shapes[rows].mean(axis=0)
             if all(np.mean([scores[BLENDSHAPES.index(name)] for name in names]) < top for names, top in NEUTRAL[unit]):
                 rests.append(values[rows, number].mean())
-        usual[number], highest[number] = np.percentile(rests, (50, HIGHEST_REST))
+        lowest[number], usual[number], highest[number] = np.percentile(rests, (LOWEST_REST, 50, HIGHEST_REST))
         if unit not in HELD:
-            highest[number] = np.inf
-    return usual, highest
+            lowest[number], highest[number] = -np.inf, np.inf
+    return usual, lowest, highest
 
 
-def openface_gain(clips: list[tuple[Array, Array]], highest: Array) -> Array:
+def openface_gain(clips: list[tuple[Array, Array]], lowest: Array, highest: Array) -> Array:
     """Per unit the factor from our raw values (T, 18) to OpenFace's (T, 18): the largest of those that agree about best.
 
-    A unit that OpenFace does not measure gets the others' usual spread.
+    A unit that OpenFace does not measure gets the others' usual spread. Brows are scaled by the rest of all frames: by that of
+    frames without a smile, on one clip, the scale came out twice as high, and turned heads moved AU02 six times as far.
     """
     gain = np.full(len(UNITS), np.nan)
     eyes = np.ones(1)  # how far they are open, once AU45 has its scale
     for unit in sorted(range(len(UNITS)), key=lambda one: one != action_units.BLINK):
         away = [
-            raw[:, unit] - min(np.percentile(raw[:, unit], action_units.REST_PERCENTILE), highest[unit])
+            raw[:, unit]
+            - np.clip(np.percentile(raw[:, unit], action_units.REST_PERCENTILE), lowest[unit], highest[unit])
             for raw, _ in clips
         ]
         wanted = [openface[:, unit] for _, openface in clips]

@@ -117,6 +117,29 @@ def test_zero_is_the_persons_own_rest() -> None:
     assert held[action_units.UNITS.index(12)] > 1.0
 
 
+def test_a_mouth_that_talks_is_not_at_rest() -> None:
+    """Most frames of a talker have rounded lips: against those a mouth at rest read as lip corners pulled up."""
+    smile = NAMES.index("AU12")
+    raw = np.zeros((100, len(NAMES)))
+    raw[:80, smile] = -2.0
+    at_rest = action_units.rest(raw)
+    assert -1 < at_rest[smile] < 0
+    assert action_units.intensities(raw, at_rest)[80:, smile].max() < 0.7
+
+
+@pytest.mark.parametrize(("smiling", "known"), [(0, True), (60, True), (95, False)])
+def test_where_brows_rest_is_told_by_frames_without_a_smile(smiling: int, known: bool) -> None:
+    """A smile makes brows read lower than they are, so that beside it brows at rest read as raised."""
+    brow, smile = NAMES.index("AU01"), NAMES.index("AU12")
+    raw = np.zeros((100, len(NAMES)))
+    raw[:, brow] = 2.0
+    raw[:smiling, brow], raw[:smiling, smile] = 0.0, 4.0
+    raw[:20, NAMES.index("AU04")] = -1.0
+    at_rest = action_units.rest(raw)
+    assert at_rest[brow] == pytest.approx(2.0 if known else 0.0, abs=0.2)
+    assert at_rest[NAMES.index("AU04")] < -0.1, "of all frames"
+
+
 def test_half_a_face_is_no_measurement() -> None:
     units = action_units.from_landmarks(batch(seen(smile()), seen(smile(), turn(yaw=70))))
     assert np.isfinite(units[0]).all()

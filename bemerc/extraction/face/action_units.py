@@ -7,8 +7,9 @@ MediaPipe's blendshape scores of the same points. Nothing is smoothed over frame
 height. A shut eye does not show how tight its lids are, so AU07 fades as AU45 rises.
 
 0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames. A smile, lips or a
-jaw held through the whole clip are still measured above rest, where they go further than mouths at rest do; brows and lids
-that are held are not.
+jaw held through the whole clip are still measured above rest, where they go further than mouths at rest do, and a mouth
+that is rounded for most of the clip, since it talks, is not taken for one at rest; brows and lids that are held are. Where
+brows rest is told by the frames without a smile.
 docs/measurements/action_units.md has zero, scale and accuracy per unit.
 """
 
@@ -35,7 +36,10 @@ REST_PERCENTILE = 20
 # So many frames of the usual face at rest are added: a clip of one or two frames says little about its person.
 USUAL_FRAMES = 3
 HIDDEN_DEG = 60.0  # from here on half of the face is out of sight
-BLINK, TIGHT = UNITS.index(45), UNITS.index(7)
+BLINK, TIGHT, SMILE = UNITS.index(45), UNITS.index(7), UNITS.index(12)
+BROWS = [UNITS.index(1), UNITS.index(2)]
+CALM = 2.0  # of AU12: above, a face smiles, which makes raised brows read lower than they are
+_CALM_PART = 0.2  # in less of the clip without a smile brows rest where all of it says
 SHUT = 1.5  # of AU45: from here on an eye counts as shut
 _KNEE = 6.0  # the higher, the sharper the floor at 0
 
@@ -52,7 +56,7 @@ def linear(face: Aligned, shapes: Shapes | None = None) -> Array:
 
     shapes  computes the blendshapes; the packaged model where it is None
     """
-    weights, blend, usual, _ = fitted()
+    weights, blend, usual, _, _ = fitted()
     raw = np.full((len(face.points), len(UNITS)), np.nan)
     visible = face.rotation[:, 2, 2] >= np.cos(np.radians(HIDDEN_DEG))
     if visible.any():
@@ -86,8 +90,19 @@ def rest(raw: Array) -> Array:
     measured = raw[np.isfinite(raw).all(axis=1)]
     if not len(measured):
         return np.zeros(len(UNITS))
-    own = np.percentile(measured, REST_PERCENTILE, axis=0) * len(measured) / (len(measured) + USUAL_FRAMES)
-    return np.asarray(np.minimum(own, fitted()[3]))
+    own = np.clip(_lowest_fifth(measured), *fitted()[3:])
+    own[BROWS] = _lowest_fifth(measured[without_smile(measured[:, SMILE] - own[SMILE])])[BROWS]
+    return np.asarray(own)
+
+
+def without_smile(smile: Array) -> NDArray[np.bool_]:
+    """AU12 (T,) above its rest -> the frames that say where brows rest: those without a smile, or all of them."""
+    calm = smile < CALM
+    return np.asarray(calm if calm.mean() >= _CALM_PART else np.ones(len(smile), bool))
+
+
+def _lowest_fifth(raw: Array) -> Array:
+    return np.asarray(np.percentile(raw, REST_PERCENTILE, axis=0) * len(raw) / (len(raw) + USUAL_FRAMES))
 
 
 @cache
@@ -97,10 +112,10 @@ def packaged_shapes() -> Blendshapes:
 
 
 @cache
-def fitted() -> tuple[Array, Array, Array, Array]:
-    """Weights of the points (956, 18), weights of the 52 shapes (52, 18), the usual person's rest (18,), and how far
-    above it a clip's rest may lie (18,), infinite for some units."""
-    names = ("points", "blend", "rest", "highest_rest")
+def fitted() -> tuple[Array, Array, Array, Array, Array]:
+    """Weights of the points (956, 18), weights of the 52 shapes (52, 18), the usual person's rest (18,), and the least
+    and the most that a clip's rest may be, above it (18,) each, infinite for some units."""
+    names = ("points", "blend", "rest", "lowest_rest", "highest_rest")
     with np.load(str(files("bemerc.extraction.face") / "action_units.npz")) as file:
-        points, blend, usual, highest = (np.asarray(file[name], np.float64) for name in names)
-    return points.reshape(-1, len(UNITS)), blend, usual, highest
+        points, blend, usual, lowest, highest = (np.asarray(file[name], np.float64) for name in names)
+    return points.reshape(-1, len(UNITS)), blend, usual, lowest, highest
