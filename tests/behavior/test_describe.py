@@ -112,6 +112,31 @@ def test_a_micro_expression_is_named_and_a_blink_is_none() -> None:
     assert "flash" not in with_lids
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (slice(20, 30), "; one blink."),
+        (slice(20, 40), "; eyes shut or lowered for a part."),
+        (slice(2, 48), "; eyes shut or lowered throughout."),
+    ],
+)
+def test_eyes_that_are_shut_for_longer_than_a_blink_hide_the_gaze(frames: slice, said: str) -> None:
+    down, under = np.zeros(50), np.zeros(50)
+    down[frames], under[frames] = 2.5, 40.0
+    clip = face(AU45_r=down, gaze_y_deg=under)
+    sentences = rules.describe({"face": clip})
+    assert sentences.facial_expression.endswith(said)
+    assert "gaze" not in sentences.body_language
+
+
+def test_who_rests_with_shut_eyes_has_them_shut_and_none_that_blink() -> None:
+    """Above the person's own rest nothing is left of a closure that lasts through the clip."""
+    still = face()
+    values = np.column_stack([still.values, np.full(50, 1.8, np.float32)])
+    clip = Features(values, still.timestamps_s, (*FACE, "rest_AU45"))
+    assert rules.describe({"face": clip}).facial_expression.endswith("stands out; eyes shut or lowered throughout.")
+
+
 def test_head_hands_and_nods() -> None:
     stamps = np.arange(50) / 25
     nodding = 8 * np.sin(2 * np.pi * 1.5 * stamps) * (stamps < 1.34)

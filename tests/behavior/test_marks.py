@@ -84,6 +84,14 @@ def test_music_is_marked_as_speech_only_where_no_detector_was_asked() -> None:
     assert marks({"audio": Features(rows, stamps, names)}, GENERAL) == []
 
 
+def test_eyes_that_stay_shut_are_a_mark_of_their_own() -> None:
+    values = np.zeros((50, len(COLUMNS)), np.float32)
+    values[10:35, COLUMNS.index("AU45_r")] = 2.5
+    (mark,) = [m for m in marks({"face": Features(values, np.arange(50) / 25, COLUMNS)}, GENERAL) if m.tier == "eyes"]
+    assert (mark.onset_s, mark.offset_s) == pytest.approx((0.4, 1.4))
+    assert mark.value == "eyes shut or lowered"
+
+
 def test_what_was_not_measured_has_no_marks() -> None:
     nothing = Features(np.full((50, len(COLUMNS)), np.nan, np.float32), np.arange(50) / 25, COLUMNS)
     assert marks({"face": nothing}, GENERAL) == []

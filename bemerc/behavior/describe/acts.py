@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.behavior.describe import phrases
+from bemerc.behavior.describe import eyes, phrases
 from bemerc.behavior.describe.clip import ClipFeatures, once
-from bemerc.behavior.describe.micro_expressions import blinks, micro_expressions
+from bemerc.behavior.describe.micro_expressions import micro_expressions
 from bemerc.behavior.describe.phrases import Act
 from bemerc.behavior.describe.references import Item, Level, Measures, References, level, reach, rest
 from bemerc.behavior.describe.series import any_measured, duration_s, series_of
@@ -38,7 +38,7 @@ OSCILLATION_S = 0.5
 # that slips for one frame looks like a bow to the floor and back.
 LIMIT_DEG = {"lean_deg": 60.0, "sway_deg": 60.0, "shoulder_tilt_deg": 60.0}
 FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(OSCILLATION_DEG, 1000.0), "pose_roll_deg": 1000.0}
-# While the lids are closed, their height and the gaze cannot be measured.
+# While the lids are down, their height and the gaze cannot be measured.
 UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
 
@@ -193,8 +193,7 @@ def _plausible_series(frames: Features, name: str) -> Array:
     """A series without the frames in which closed lids hide it, and without values that no body can have."""
     series = _possible(series_of(frames, name), frames.timestamps_s, name)
     if name in UNDER_LIDS:
-        for blink in blinks(frames):
-            series[max(0, blink.first - 1) : blink.last + 2] = np.nan
+        series[eyes.hidden(frames)] = np.nan
     return series
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bemerc.behavior.describe import eyes
 from bemerc.behavior.describe.clip import ClipFeatures, once
 from bemerc.behavior.describe.gestures import covered
 from bemerc.behavior.describe.series import series_of
@@ -71,7 +72,7 @@ def spot(clip: ClipFeatures) -> list[Event]:
         return []
     result = micro_expressions(clip)
     closing = series_of(face, "AU45_r") if "AU45_r" in face.columns else np.empty(0)
-    for run in blinks(face):
+    for run in eyes.blinks(face):
         height = float(closing[run.apex] - np.nanmedian(closing))
         result.append(Event("blink", run.first, run.apex, run.last, {"AU45_r": height}, 0.0))
     return sorted(result, key=lambda event: (event.onset, event.kind))
@@ -83,7 +84,7 @@ def micro_expressions(clip: ClipFeatures) -> list[Event]:
     face = settled(clip).get("face")
     if face is None or events.frame_s(face.timestamps_s) <= 0:
         return []
-    blinking = blinks(face)
+    blinking = eyes.blinks(face)
     peaks = [
         (score, column, run)
         for column in face.columns
@@ -173,16 +174,6 @@ def _steps_down(series: Array, edge: float) -> int:
     while steps + 1 < len(series) and edge <= series[steps + 1] <= series[0]:
         steps += 1
     return steps
-
-
-# --------------------------------------------------------------------------------------------------------------- blinks
-
-
-def blinks(face: Features) -> list[Run]:
-    """The frames of each blink; none without the column AU45_r."""
-    if "AU45_r" not in face.columns:
-        return []
-    return events.blinks(series_of(face, "AU45_r"), events.frame_s(face.timestamps_s), events.BLINK)
 
 
 # ----------------------------------------------------------------------------------------------------------------- file

@@ -31,6 +31,7 @@ NOTHING = {
 }
 PARTLY_MISSING = "out of sight for a part"
 PARTLY_TURNED = "turned aside for a part"
+EYES_SHUT = "eyes shut or lowered"
 HAND_STATES = ("at the face", "open", "closed")
 NO_HANDS = "no hands in sight"
 TOO_SHORT = "The clip is too short to describe the {}."

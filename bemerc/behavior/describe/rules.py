@@ -17,11 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from bemerc.behavior.describe import acts, gestures, phrases
+from bemerc.behavior.describe import acts, eyes, gestures, phrases
 from bemerc.behavior.describe.acts import Levels
 from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.description import SLOTS, Description
-from bemerc.behavior.describe.micro_expressions import blinks
 from bemerc.behavior.describe.references import GENERAL, Item, Measures, References
 from bemerc.behavior.describe.series import any_measured, duration_s, mean_of, sound_of
 from bemerc.behavior.describe.speaking import settled
@@ -111,9 +110,17 @@ def _face(clip: ClipFeatures, at_rest: Measures, references: References, params:
     lasting = [one.act for one in detected if not any(short.is_all_of(one) for short in brief)]
     separate = [short for short in brief if not any(short.is_part_of(one) for one in detected)]
     brief_phrases = [phrases.brief_act(short.item.phrase, short.time) for short in separate]
-    blinking = [phrases.count(len(blinks(face)), "blink")] if "AU45_r" in face.columns else []
-    others = blinking + _partly_missing(face, phrases.UNITS)
+    others = _lids(face) + _partly_missing(face, phrases.UNITS)
     return phrases.sentence("facial_expression", lasting[: params.items], brief_phrases[:MAX_BRIEF_ACTS], others)
+
+
+def _lids(face: Features) -> list[str]:
+    """Phrases on blinks, and on eyes that are shut or lowered; between those nobody blinks."""
+    if eyes.CLOSURE not in face.columns:
+        return []
+    blinking, part = len(eyes.blinks(face)), eyes.shut_share(face)
+    down = [phrases.EYES_SHUT + (" throughout" if part >= acts.THROUGHOUT else " for a part")] if part else []
+    return ([phrases.count(blinking, "blink")] if blinking or not down else []) + down
 
 
 def _body(
