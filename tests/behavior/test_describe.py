@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bemerc.behavior.describe import acts, phrases, references, rules
+from bemerc.behavior.describe import acts, eyes, phrases, references, rules
 from bemerc.behavior.describe import run as describer
 from bemerc.behavior.describe.description import Description, read_descriptions
 from bemerc.behavior.signals import events, voice
@@ -116,25 +116,49 @@ def test_a_micro_expression_is_named_and_a_blink_is_none() -> None:
     ("frames", "said"),
     [
         (slice(20, 30), "; one blink."),
-        (slice(20, 40), "; eyes shut or lowered for a part."),
+        (slice(20, 32), "; one blink."),
+        (slice(20, 33), "; eyes shut or lowered for a part."),
         (slice(2, 48), "; eyes shut or lowered throughout."),
     ],
 )
 def test_eyes_that_are_shut_for_longer_than_a_blink_hide_the_gaze(frames: slice, said: str) -> None:
     down, under = np.zeros(50), np.zeros(50)
     down[frames], under[frames] = 2.5, 40.0
-    clip = face(AU45_r=down, gaze_y_deg=under)
-    sentences = rules.describe({"face": clip})
+    sentences = rules.describe({"face": face(AU45_r=down, gaze_y_deg=under)})
     assert sentences.facial_expression.endswith(said)
-    assert "gaze" not in sentences.body_language
+    assert sentences.body_language == "No gesture stands out."
+
+
+def test_a_gaze_beside_open_eyes_is_told() -> None:
+    sentence = rules.describe({"face": face(AU45_r=1.0, gaze_y_deg=bump(2, 0.8, 1.6, 40.0))}).body_language
+    assert sentence == "Gaze lowered strongly in the middle."
+
+
+def test_lids_that_come_down_slowly_are_shut_with_all_their_frames() -> None:
+    """.44 s at the bottom are no blink, since the lids are down for .6 s."""
+    down = np.zeros(50)
+    down[20:35], down[22:33] = 1.0, 2.5
+    sentence = rules.describe({"face": face(AU45_r=down)}).facial_expression
+    assert sentence.endswith("; eyes shut or lowered for a part.")
 
 
 def test_who_rests_with_shut_eyes_has_them_shut_and_none_that_blink() -> None:
     """Above the person's own rest nothing is left of a closure that lasts through the clip."""
-    still = face()
+    still = face(AU45_r=bump(2, 0.8, 1.0, 1.0))
     values = np.column_stack([still.values, np.full(50, 1.8, np.float32)])
     clip = Features(values, still.timestamps_s, (*FACE, "rest_AU45"))
     assert rules.describe({"face": clip}).facial_expression.endswith("stands out; eyes shut or lowered throughout.")
+
+
+def test_a_lost_frame_interrupts_no_shut_eyes_but_a_gap_of_time_does() -> None:
+    clip = face(AU45_r=2.5 * (np.arange(50) >= 25))
+    clip.values[35] = np.nan
+    (run,) = eyes.shut(clip)
+    assert (run.first, run.last) == (25, 49)
+    later = np.arange(50) / 25 + 20.0 * (np.arange(50) >= 36)
+    assert [(run.first, run.last) for run in eyes.shut(Features(clip.values, later, FACE))] == [(36, 49)]
+    assert eyes.shut(Features(clip.values[:0], later[:0], FACE)) == []
+    assert eyes.shut(Features(clip.values[30:31], later[:1], FACE)) == []
 
 
 def test_head_hands_and_nods() -> None:

@@ -87,7 +87,9 @@ def test_music_is_marked_as_speech_only_where_no_detector_was_asked() -> None:
 def test_eyes_that_stay_shut_are_a_mark_of_their_own() -> None:
     values = np.zeros((50, len(COLUMNS)), np.float32)
     values[10:35, COLUMNS.index("AU45_r")] = 2.5
-    (mark,) = [m for m in marks({"face": Features(values, np.arange(50) / 25, COLUMNS)}, GENERAL) if m.tier == "eyes"]
+    (mark,) = [
+        m for m in marks({"face": Features(values, np.arange(50) / 25, COLUMNS)}, GENERAL) if m.tier == "eyes shut"
+    ]
     assert (mark.onset_s, mark.offset_s) == pytest.approx((0.4, 1.4))
     assert mark.value == "eyes shut or lowered"
 

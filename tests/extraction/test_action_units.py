@@ -127,7 +127,7 @@ def test_a_mouth_that_talks_is_not_at_rest() -> None:
     assert action_units.intensities(raw, at_rest)[80:, smile].max() < 0.7
 
 
-@pytest.mark.parametrize(("smiling", "known"), [(0, True), (60, True), (95, False)])
+@pytest.mark.parametrize(("smiling", "known"), [(0, True), (60, True), (70, True), (95, False)])
 def test_where_brows_rest_is_told_by_frames_without_a_smile(smiling: int, known: bool) -> None:
     """A smile makes brows read lower than they are, so that beside it brows at rest read as raised."""
     brow, smile = NAMES.index("AU01"), NAMES.index("AU12")
@@ -137,7 +137,23 @@ def test_where_brows_rest_is_told_by_frames_without_a_smile(smiling: int, known:
     raw[:20, NAMES.index("AU04")] = -1.0
     at_rest = action_units.rest(raw)
     assert at_rest[brow] == pytest.approx(2.0 if known else 0.0, abs=0.2)
+    raw[79, smile] = 0.0  # live, a frame more or less changes little
+    assert action_units.rest(raw)[brow] == pytest.approx(at_rest[brow], abs=0.2)
     assert at_rest[NAMES.index("AU04")] < -0.1, "of all frames"
+
+
+def test_what_was_taken_away_gives_what_was_measured() -> None:
+    """Also below the rest, where the unit is 0: tokens are made of the sum, and must not lose it."""
+    rng = np.random.default_rng(4)
+    talks = batch(
+        *(seen(mesh.average_face() - rng.uniform(-0.5, 1) * (smile() - mesh.average_face())) for _ in range(40))
+    )
+    values = extractor.measure_packed(pack_landmarks(talks), (640, 480), np.ones(40, np.float32)).astype(np.float64)
+    columns = extractor.columns(extractor.Params())
+    raw = action_units.linear(mesh.align(unpack_landmarks(pack_landmarks(talks))))
+    for unit in (1, 12, 14):
+        together = values[:, columns.index(f"AU{unit:02d}_r")] + values[:, columns.index(f"rest_AU{unit:02d}")]
+        np.testing.assert_allclose(together, raw[:, action_units.UNITS.index(unit)], atol=1e-3)
 
 
 def test_half_a_face_is_no_measurement() -> None:

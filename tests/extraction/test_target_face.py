@@ -137,6 +137,18 @@ def test_a_silent_mouth_that_is_seen_from_the_side_says_little() -> None:
     assert not choice.uncertain
 
 
+@pytest.mark.parametrize("turn_deg", [0, 45, 60, 80])
+def test_a_silent_profile_is_no_speaker_itself(turn_deg: float) -> None:
+    """Neither alone in the picture, where the voice is another's, nor in a shot of its own between those of the speaker."""
+    voice, rows, later = speech(8, 1), range(100), range(100, 200)
+    alone = select([track(0, range(200), 0.5, turn_deg=turn_deg)], stamps(range(200)), "speaking", wave(voice, 8), 0.7)
+    assert alone.uncertain
+    listener = track(1, later, 0.7, shot=1, turn_deg=turn_deg)
+    speaks = track(0, rows, 0.3, mouth=lips(voice, rows))
+    choice = select([speaks, listener], stamps(range(200)), "speaking", wave(voice, 8), 0.7)
+    assert [span.track for span in choice.spans] == [0]
+
+
 def test_what_is_a_face_for_a_moment_is_none() -> None:
     """A wall is taken for a face in one frame, and a man's mouth does not fit the voice: he is measured, and not the wall."""
     wall, man = track(0, range(90, 91), 0.7, area=0.01), track(1, range(96, 168), 0.4, shot=1)

@@ -5,34 +5,68 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bemerc.behavior.describe.series import duration_s, series_of
+from bemerc.behavior.describe.series import series_of
 from bemerc.behavior.signals import events
 from bemerc.behavior.signals.events import Run
 from bemerc.cache import Features
 
+Array = NDArray[np.float64]
+
 CLOSURE, REST = "AU45_r", "rest_AU45"
-# Lids this far down, above the usual person's and not the own rest (who cries with shut eyes rests with them), for longer than
-# a blink lasts. Shut eyes of two people read 1.8 to 2.3, eyes that look down 1.0 to 1.9, open ones at most 1.0: who looks
-# down and who shuts the eyes cannot be told apart.
+# Lids this far down, for longer than a blink lasts, are shut or lowered. Above the usual person's and not the own rest: who
+# cries with shut eyes rests with them. Shut eyes of two people read 1.8 to 2.3, eyes that look down 1.0 to 1.9, open ones
+# at most 1.0, so that the two cannot be told apart. A cache without the column rest_AU45 has the closure above the own
+# rest, or whatever another program made of it, and shows no eyes that are shut all the time.
 SHUT, LEAST_S = 1.5, events.BRIEF_S[1]
+_LOST_FRAMES = 2  # so many frames without a measurement interrupt nothing
+_GAP_S = 0.5  # frames further apart are two stretches
 
 
 def blinks(face: Features) -> list[Run]:
-    """The frames of each blink; none without the column AU45_r."""
+    """The frames of each blink; none without the column AU45_r, and none while the eyes are shut or lowered."""
     if CLOSURE not in face.columns:
         return []
-    return events.blinks(series_of(face, CLOSURE), events.frame_s(face.timestamps_s), events.BLINK)
+    found = events.blinks(series_of(face, CLOSURE), events.frame_s(face.timestamps_s), events.BLINK)
+    longer = shut(face)
+    return [run for run in found if not any(one.first <= run.apex <= one.last for one in longer)]
 
 
 def shut(face: Features) -> list[Run]:
     """The frames in which the eyes are shut, or lowered, for longer than a blink; none without the column AU45_r."""
-    if CLOSURE not in face.columns:
+    if CLOSURE not in face.columns or not len(face.values):
         return []
-    closure = series_of(face, CLOSURE)
-    if REST in face.columns:
-        closure = closure + series_of(face, REST)
-    step_s = events.frame_s(face.timestamps_s)
-    return [run for run in events.runs(closure, SHUT) if (run.last - run.first + 1) * step_s > LEAST_S]
+    own = series_of(face, CLOSURE)
+    closure = own + series_of(face, REST) if REST in face.columns else own
+    down = closure >= SHUT
+    if np.isfinite(own).any():  # lids come down and go up in a few frames, which belong to it
+        for run in events.runs(own - np.nanmedian(own), events.BLINK):
+            down[run.first : run.last + 1] |= down[run.first : run.last + 1].any()
+    pieces = _stretches(down, np.isfinite(closure), face.timestamps_s)
+    lasts_s = events.frame_s(face.timestamps_s)
+    return [
+        Run(
+            first,
+            last,
+            first + int(np.nanargmax(closure[first : last + 1])),
+            float(np.nanmax(closure[first : last + 1])),
+        )
+        for first, last in pieces
+        if last > first and face.timestamps_s[last] - face.timestamps_s[first] + lasts_s > LEAST_S + 1e-6
+    ]
+
+
+def _stretches(down: NDArray[np.bool_], measured: NDArray[np.bool_], timestamps_s: Array) -> list[tuple[int, int]]:
+    """First and last frames (inclusive) of what is down, over a few frames that were not measured, but over no gap of time."""
+    result: list[tuple[int, int]] = []
+    for frame in np.flatnonzero(down).tolist():
+        if result:
+            first, last = result[-1]
+            lost = not measured[last + 1 : frame].any() and frame - last - 1 <= _LOST_FRAMES
+            if lost and timestamps_s[frame] - timestamps_s[last] <= _GAP_S:
+                result[-1] = (first, frame)
+                continue
+        result.append((frame, frame))
+    return result
 
 
 def hidden(face: Features) -> NDArray[np.bool_]:
@@ -44,6 +78,6 @@ def hidden(face: Features) -> NDArray[np.bool_]:
 
 
 def shut_share(face: Features) -> float:
-    """The part of the clip in which the eyes are shut or lowered, 0 to 1."""
+    """The part of the measured frames in which the eyes are shut or lowered, 0 to 1."""
     frames = sum(run.last - run.first + 1 for run in shut(face))
-    return frames * events.frame_s(face.timestamps_s) / duration_s(face) if frames else 0.0
+    return frames / max(1, int(np.isfinite(series_of(face, CLOSURE)).sum())) if frames else 0.0

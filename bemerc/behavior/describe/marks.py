@@ -28,7 +28,7 @@ from bemerc.corpus.manifest import MODALITIES
 class Mark:
     """Something that lasted from onset to offset, in seconds from the utterance's start.
 
-    tier   its kind: blink, eyes, micro-expression, nod, head shake, AU12, pose_yaw_deg, speech, target face, shot cut, ...
+    tier   its kind: blink, eyes shut, micro-expression, nod, head shake, AU12, pose_yaw_deg, speech, target face, shot cut, ...
     value  the kind again, or its phrase, strength and peak, in words
     """
 
@@ -52,7 +52,7 @@ def marks(
     face, pose, audio = (settled(clip).get(m) for m in MODALITIES)
     if face is not None and len(face.values):
         result += [*_choice(face, choice), *_events(face, clip), *_oscillations(face)]
-        result += [_mark(face, "eyes", run.first, run.last, phrases.EYES_SHUT) for run in eyes.shut(face)]
+        result += [_mark(face, "eyes shut", run.first, run.last, phrases.EYES_SHUT) for run in eyes.shut(face)]
     for frames, items in ((face, phrases.UNITS + phrases.HEAD), (pose, phrases.HANDS + phrases.TRUNK)):
         if frames is not None and len(frames.values):
             for act in acts.detect(frames, items, at_rest, references):

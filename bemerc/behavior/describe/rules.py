@@ -115,7 +115,7 @@ def _face(clip: ClipFeatures, at_rest: Measures, references: References, params:
 
 
 def _lids(face: Features) -> list[str]:
-    """Phrases on blinks, and on eyes that are shut or lowered; between those nobody blinks."""
+    """Phrases on blinks, and on eyes that are shut or lowered, beside which "no blinks" is left out."""
     if eyes.CLOSURE not in face.columns:
         return []
     blinking, part = len(eyes.blinks(face)), eyes.shut_share(face)

@@ -8,8 +8,8 @@ height. A shut eye does not show how tight its lids are, so AU07 fades as AU45 r
 
 0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames. A smile, lips or a
 jaw held through the whole clip are still measured above rest, where they go further than mouths at rest do, and a mouth
-that is rounded for most of the clip, since it talks, is not taken for one at rest; brows and lids that are held are. Where
-brows rest is told by the frames without a smile.
+that is rounded for most of the clip, since it talks, is not taken for one at rest. Brows and lids that are held are taken for
+rest; where brows rest is told by the frames without a smile.
 docs/measurements/action_units.md has zero, scale and accuracy per unit.
 """
 
@@ -28,7 +28,8 @@ from bemerc.extraction.networks import Blendshapes
 UNITS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 Shapes = Callable[[Array], NDArray[np.float32]]  # aligned points (T, 478, 3), no NaN -> (T, 52)
 COLUMNS: tuple[str, ...] = tuple(f"AU{unit:02d}_r" for unit in UNITS)
-# Where the person rests in the clip, above where people usually do: added to AUxx_r it gives what was measured.
+# Per frame what was taken away: where the unit is above the person's rest, that rest (above where people usually rest), elsewhere
+# what was measured. Added to AUxx_r it gives what was measured, of AU07 while the eyes are open.
 REST_COLUMNS: tuple[str, ...] = tuple(f"rest_AU{unit:02d}" for unit in UNITS)
 
 
@@ -38,8 +39,10 @@ USUAL_FRAMES = 3
 HIDDEN_DEG = 60.0  # from here on half of the face is out of sight
 BLINK, TIGHT, SMILE = UNITS.index(45), UNITS.index(7), UNITS.index(12)
 BROWS = [UNITS.index(1), UNITS.index(2)]
-CALM = 2.0  # of AU12: above, a face smiles, which makes raised brows read lower than they are
-_CALM_PART = 0.2  # in less of the clip without a smile brows rest where all of it says
+SMILING = 2.0  # of AU12: from here on a face smiles, which makes raised brows read lower than they are
+# Brows rest by the frames without a smile where these are more than the second part of the clip, by all frames where they
+# are less than the first, and in between by both: live, a smile that goes on must not make brows leap.
+_CALM_PART = (0.1, 0.3)
 SHUT = 1.5  # of AU45: from here on an eye counts as shut
 _KNEE = 6.0  # the higher, the sharper the floor at 0
 
@@ -90,19 +93,14 @@ def rest(raw: Array) -> Array:
     measured = raw[np.isfinite(raw).all(axis=1)]
     if not len(measured):
         return np.zeros(len(UNITS))
-    own = np.clip(_lowest_fifth(measured), *fitted()[3:])
-    own[BROWS] = _lowest_fifth(measured[without_smile(measured[:, SMILE] - own[SMILE])])[BROWS]
+    known = len(measured) / (len(measured) + USUAL_FRAMES)
+    own = np.clip(np.percentile(measured, REST_PERCENTILE, axis=0) * known, *fitted()[3:])
+    calm = measured[:, SMILE] - own[SMILE] < SMILING
+    trust = float(np.clip((calm.mean() - _CALM_PART[0]) / (_CALM_PART[1] - _CALM_PART[0]), 0, 1))
+    if trust > 0:
+        resting = np.percentile(measured[calm][:, BROWS], REST_PERCENTILE, axis=0) * known
+        own[BROWS] += trust * (resting - own[BROWS])
     return np.asarray(own)
-
-
-def without_smile(smile: Array) -> NDArray[np.bool_]:
-    """AU12 (T,) above its rest -> the frames that say where brows rest: those without a smile, or all of them."""
-    calm = smile < CALM
-    return np.asarray(calm if calm.mean() >= _CALM_PART else np.ones(len(smile), bool))
-
-
-def _lowest_fifth(raw: Array) -> Array:
-    return np.asarray(np.percentile(raw, REST_PERCENTILE, axis=0) * len(raw) / (len(raw) + USUAL_FRAMES))
 
 
 @cache

@@ -239,10 +239,10 @@ def measure_packed(
         parts.append(measure_frames(points, frame_size, presence[block], shapes)[start - before : end - before])
     values = np.concatenate(parts)
     units = slice(0, len(action_units.COLUMNS))  # above the person's rest, which only the whole clip shows
-    raw = values[:, units]
+    raw = values[:, units].copy()
     rest = action_units.rest(raw)
     values[:, units] = action_units.intensities(raw, rest)
-    return np.column_stack([values, np.where(np.isfinite(raw), rest, np.nan)]).astype(np.float32)
+    return np.column_stack([values, raw - action_units.bounded(raw - rest)]).astype(np.float32)
 
 
 def _measure_with_gaps(

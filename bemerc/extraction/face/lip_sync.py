@@ -100,12 +100,12 @@ def cosine_of_turn(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.linalg.norm(line[:, :2], axis=1) / np.maximum(length, 1e-6))
 
 
-def seen_from_the_side(llr: float, cosines_of_turn: Array) -> float:
-    """``llr`` of a person whose head is turned so (n,) in the frames it rests on: below 0 it is the smaller, the less of
-    the mouth there is to see. Above 0 it stays: what follows the sound does so from any side."""
+def as_rival(llr: float, cosines_of_turn: Array) -> float:
+    """How likely somebody is to speak in place of somebody else: ``llr``, but below 0 it counts the less, the less of the
+    mouth can be seen, by the turns of the head (n,). Above 0 it stays: what follows the sound does so from any side."""
     whole, nothing = np.cos(np.radians(_SIDEWAYS_DEG))
-    visible = np.clip((np.median(cosines_of_turn) - nothing) / (whole - nothing), 0, 1)
-    return llr * float(visible) if llr < 0 else llr
+    visible = np.clip((cosines_of_turn - nothing) / (whole - nothing), 0, 1)
+    return llr * float(visible.mean()) if llr < 0 else llr
 
 
 def movements(mouths: Array) -> Array:

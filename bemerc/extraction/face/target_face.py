@@ -155,7 +155,6 @@ def _lip_sync_llrs(
     for person in people:
         heartbeat()
         llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
-        llr = lip_sync.seen_from_the_side(llr, np.concatenate([track.cosine_of_turn for track in person]))
         llrs |= dict.fromkeys((track.number for track in person), llr)
     return llrs
 
@@ -292,11 +291,19 @@ def _group_by_position(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None
 
 
 def _scores(shot: Sequence[FaceTrack], by: Policy, llrs: dict[int, float]) -> dict[int, float]:
-    """Track number -> its score, 0 to 1; the scores of ``speaking`` and ``network`` are probabilities."""
+    """Track number -> its score, 0 to 1; the scores of ``speaking`` and ``network`` are probabilities.
+
+    Somebody whose mouth is seen from the side leaves everybody else in doubt, but is no likelier to speak.
+    """
     if by in BY_SOUND:
-        scores, off_screen = np.array([llrs[track.number] for track in shot]), _PRIORS[by][0]
-        likely = np.exp(np.append(scores, off_screen) - max(float(scores.max()), off_screen))
-        return {track.number: float(p) for track, p in zip(shot, likely / likely.sum(), strict=False)}
+        own, off_screen = np.array([llrs[track.number] for track in shot]), _PRIORS[by][0]
+        rival = own
+        if by == "speaking":
+            rival = np.array([lip_sync.as_rival(llrs[track.number], track.cosine_of_turn) for track in shot])
+        most = max(float(rival.max()), off_screen)
+        own, rival, nobody = np.exp(own - most), np.exp(rival - most), math.exp(off_screen - most)
+        likely = own / (own + (rival.sum() - rival) + nobody)
+        return {track.number: float(p) for track, p in zip(shot, likely, strict=True)}
     scores = np.array([_policy_score(track, by) for track in shot])
     # For left and right a track must be visible a fourth as long as the longest: faces that flit by do not count.
     if by in ("left", "right"):
