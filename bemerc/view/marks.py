@@ -1,11 +1,11 @@
-"""What happens at one moment, as marks on the time axis: micro-expressions, blinks, nods, head shakes, cuts."""
+"""What happens at one moment, as marks on the time axis: micro-expressions, blinks, shut eyes, nods, head shakes, cuts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from bemerc.behavior.describe import acts, micro_expressions, phrases
+from bemerc.behavior.describe import acts, eyes, micro_expressions, phrases
 from bemerc.behavior.describe.clip import ClipFeatures
 from bemerc.behavior.signals import events
 
@@ -21,6 +21,8 @@ def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     for event in micro_expressions.spot(clip):
         what = "" if event.kind == "blink" else _phrases(event.units)
         marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], ends[event.offset], what))
+    for run in eyes.shut(face):
+        marks.append(_mark("eyes shut", stamps[run.first], stamps[run.apex], ends[run.last], phrases.EYES_SHUT))
     for column, kind in phrases.OSCILLATIONS.items():
         for one in acts.oscillations(face, column):
             middle = (stamps[one.first] + stamps[one.last]) / 2

@@ -92,6 +92,8 @@ def test_eyes_that_stay_shut_are_a_mark_of_their_own() -> None:
     ]
     assert (mark.onset_s, mark.offset_s) == pytest.approx((0.4, 1.4))
     assert mark.value == "eyes shut or lowered"
+    shown = of_clip({"face": Features(values, np.arange(50) / 25, COLUMNS)}, 1.0)
+    assert [(one["kind"], one["start_s"], one["end_s"]) for one in shown] == [("eyes shut", 1.4, 2.4)]
 
 
 def test_what_was_not_measured_has_no_marks() -> None:

@@ -1,6 +1,6 @@
 """Marks of one clip on the axis of time: what describes it in words, each with its onset and offset.
 
-Blinks, micro-expressions, nods and head shakes, active units, turns of the head, the gaze, the trunk and the hands,
+Blinks, shut eyes, micro-expressions, nods and head shakes, active units, turns of the head, the gaze, the trunk and the hands,
 stretches of speech, whose face was measured, and cuts: for people who look at the clip in an annotation program.
 """
 

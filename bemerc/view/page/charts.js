@@ -3,7 +3,7 @@
 const chartsPlace = document.getElementById("charts");
 const AXIS = 64;
 const MARKS = {
-  "micro-expression": ["c1", "diamond"], blink: ["c6", "bar"], nod: ["c0", "down"], "head shake": ["c2", "side"], cut: ["c3", "full"],
+  "micro-expression": ["c1", "diamond"], blink: ["c6", "bar"], "eyes shut": ["c6", "dash"], nod: ["c0", "down"], "head shake": ["c2", "side"], cut: ["c3", "full"],
 };
 
 class Charts {
@@ -230,7 +230,7 @@ class Charts {
   markLegend() {
     const kinds = [...new Set(this.marks().map((mark) => mark.kind))];
     const count = (kind) => this.marks().filter((mark) => mark.kind === kind).length;
-    const shapes = { diamond: "\u25c6", bar: "\u275a", down: "\u25bc", side: "\u25c4\u25ba", full: "\u2502" };
+    const shapes = { diamond: "\u25c6", bar: "\u275a", dash: "\u25ac", down: "\u25bc", side: "\u25c4\u25ba", full: "\u2502" };
     return Object.keys(MARKS).filter((kind) => kinds.includes(kind)).map((kind) => {
       const shape = element("span", {}, shapes[MARKS[kind][1]]);
       shape.style.color = color(MARKS[kind][0]);
@@ -259,6 +259,7 @@ class Charts {
         ctx.beginPath();
         if (shape === "full") ctx.rect(x - ratio, top, 2 * ratio, height);
         else if (shape === "bar") ctx.rect(x - 1.2 * ratio, y - size, 2.4 * ratio, 2 * size);
+        else if (shape === "dash") ctx.rect(at(mark.start_s), y - 1.2 * ratio, at(mark.end_s) - at(mark.start_s), 2.4 * ratio);
         else {
           const corners = { diamond: [[0, -1], [0.8, 0], [0, 1], [-0.8, 0]], down: [[-1, -0.8], [1, -0.8], [0, 1]], side: [[-1.2, 0], [0, -0.9], [1.2, 0], [0, 0.9]] }[shape];
           corners.forEach(([dx, dy], n) => (n ? ctx.lineTo(x + dx * size, y + dy * size) : ctx.moveTo(x, y + dy * size) || ctx.moveTo(x + dx * size, y + dy * size)));

@@ -64,7 +64,7 @@ const KEYS = [
   ["\u2190 \u2192", "one frame back, forward", ["ArrowLeft", "ArrowRight"], (key) => player.step(key === "ArrowLeft" ? -1 : 1)],
   ["j l", "one second back, forward", ["j", "l"], (key) => player.seek(player.time + (key === "j" ? -1 : 1))],
   ["p n", "utterance before, next", ["p", "n"], (key) => near(key === "p" ? -1 : 1)],
-  ["b e", "mark before, next: micro-expression, blink, nod, head shake, cut", ["b", "e"], (key) => nextMark(key === "b" ? -1 : 1)],
+  ["b e", "mark before, next: micro-expression, blink, shut eyes, nod, head shake, cut", ["b", "e"], (key) => nextMark(key === "b" ? -1 : 1)],
   ["Home End", "beginning, end", ["Home", "End"], (key) => player.seek(key === "Home" ? 0 : dialogue.duration_s)],
   ["+ \u2212 0", "zoom in, out, all", ["+", "=", "-", "0"], (key) => (key === "0" ? charts.show(0, dialogue.duration_s) : charts.zoom(key === "-" ? 2 : 0.5))],
   ["m", "overlay on, off", ["m"], toggleMesh],
