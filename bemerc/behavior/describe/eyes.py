@@ -26,9 +26,9 @@ def blinks(face: Features) -> list[Run]:
     """The frames of each blink; none without the column AU45_r, and none while the eyes are shut or lowered."""
     if CLOSURE not in face.columns:
         return []
-    found = events.blinks(series_of(face, CLOSURE), events.frame_s(face.timestamps_s), events.BLINK)
+    closures = events.blinks(series_of(face, CLOSURE), events.frame_s(face.timestamps_s), events.BLINK)
     longer = shut(face)
-    return [run for run in found if not any(one.first <= run.apex <= one.last for one in longer)]
+    return [run for run in closures if not any(one.first <= run.apex <= one.last for one in longer)]
 
 
 def shut(face: Features) -> list[Run]:

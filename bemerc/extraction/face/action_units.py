@@ -93,12 +93,12 @@ def rest(raw: Array) -> Array:
     measured = raw[np.isfinite(raw).all(axis=1)]
     if not len(measured):
         return np.zeros(len(UNITS))
-    known = len(measured) / (len(measured) + USUAL_FRAMES)
-    own = np.clip(np.percentile(measured, REST_PERCENTILE, axis=0) * known, *fitted()[3:])
+    weight = len(measured) / (len(measured) + USUAL_FRAMES)
+    own = np.clip(np.percentile(measured, REST_PERCENTILE, axis=0) * weight, *fitted()[3:])
     calm = measured[:, SMILE] - own[SMILE] < SMILING
     trust = float(np.clip((calm.mean() - _CALM_PART[0]) / (_CALM_PART[1] - _CALM_PART[0]), 0, 1))
     if trust > 0:
-        resting = np.percentile(measured[calm][:, BROWS], REST_PERCENTILE, axis=0) * known
+        resting = np.percentile(measured[calm][:, BROWS], REST_PERCENTILE, axis=0) * weight
         own[BROWS] += trust * (resting - own[BROWS])
     return np.asarray(own)
 
