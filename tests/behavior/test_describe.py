@@ -142,6 +142,23 @@ def test_lids_that_come_down_slowly_are_shut_with_all_their_frames() -> None:
     assert sentence.endswith("; eyes shut or lowered for a part.")
 
 
+def test_a_blink_of_lowered_eyes_shuts_them_no_longer_than_a_blink() -> None:
+    lowered = 0.9 * ((np.arange(250) >= 100) & (np.arange(250) < 200))
+    lowered[140:145] = 2.0
+    clip = face(seconds=10.0, AU45_r=lowered, gaze_y_deg=40.0 * (lowered > 0))
+    assert eyes.shut(clip) == []
+    assert rules.describe({"face": clip}).body_language == "Gaze lowered strongly in the middle."
+
+
+def test_a_share_of_shut_eyes_is_one_of_what_was_measured() -> None:
+    clip = face(AU45_r=2.5 * (np.arange(50) >= 10))
+    clip.values[12::3] = np.nan
+    assert 0 < eyes.shut_share(clip) <= 1
+    slow = Features(np.full((6, len(FACE)), 2.0, np.float32), np.arange(6.0), FACE)
+    assert eyes.shut_share(slow) == 1
+    assert eyes.shut_share(features("audio", AUDIO, 1.0)) == 0
+
+
 def test_who_rests_with_shut_eyes_has_them_shut_and_none_that_blink() -> None:
     """Above the person's own rest nothing is left of a closure that lasts through the clip."""
     still = face(AU45_r=bump(2, 0.8, 1.0, 1.0))

@@ -88,6 +88,12 @@ def test_what_comes_with_a_blink_is_the_blinks() -> None:
     assert event.onset <= 42 <= event.offset
 
 
+def test_what_comes_with_a_blink_of_lowered_eyes_is_the_blinks_too() -> None:
+    blinking = face(AU45_r=burst(40, 44, 3.0), AU04_r=burst(40, 44, 1.5))
+    values = np.column_stack([blinking.values, np.full(len(blinking.values), 1.6, np.float32)])
+    assert spot(Features(values, blinking.timestamps_s, (*COLUMNS, "rest_AU45"))) == []
+
+
 def test_frames_without_a_face_and_single_frames_do_no_harm() -> None:
     gone = face(AU12_r=burst(40, 43, 1.4))
     gone.values[44:60] = np.nan

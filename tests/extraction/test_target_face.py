@@ -149,6 +149,59 @@ def test_a_silent_profile_is_no_speaker_itself(turn_deg: float) -> None:
     assert [span.track for span in choice.spans] == [0]
 
 
+@pytest.mark.parametrize("turn_deg", [0, 80])
+def test_a_shot_of_profiles_in_which_somebody_speaks_is_not_dropped_for_its_doubt(turn_deg: float) -> None:
+    voice, first, second = speech(12, 1), range(150), range(150, 300)
+    listeners = [lips(speech(12, seed), second) for seed in (2, 52, 92)]
+    weak = (lips(voice, second) + 8 * listeners[0]) / 9
+    faces = [
+        track(0, first, 0.5, mouth=lips(voice, first)),
+        track(1, second, 0.2, mouth=weak, shot=1, turn_deg=turn_deg),
+        track(2, second, 0.5, mouth=listeners[1], shot=1, turn_deg=turn_deg),
+        track(3, second, 0.8, mouth=listeners[2], shot=1, turn_deg=turn_deg),
+    ]
+    choice = select(faces, stamps(range(300)), "speaking", wave(voice, 12), 0.7)
+    assert len(choice.spans) == 2
+    assert choice.uncertain
+
+
+def test_how_much_of_a_mouth_was_seen_is_told_by_all_frames_of_the_person() -> None:
+    voice, others, first, second = speech(12, 1), (speech(12, 2), speech(12, 3)), range(200), range(200, 300)
+    scores = []
+    for turns_deg in ((0, 0), (0, 80), (80, 80)):
+        silent = [
+            track(2 * shot, rows, 0.2, mouth=lips(others[1], rows), turn_deg=turn, shot=shot, colour=10)
+            for shot, rows, turn in zip((0, 1), (first, second), turns_deg, strict=True)
+        ]
+        half = [
+            track(
+                2 * shot + 1,
+                rows,
+                0.7,
+                mouth=(lips(voice, rows) + 6 * lips(others[0], rows)) / 7,
+                shot=shot,
+                colour=200,
+            )
+            for shot, rows in ((0, first), (1, second))
+        ]
+        given = [*silent, *half], stamps(range(300)), "speaking", wave(voice, 12), 0.7
+        scores.append(target_face.select(*given)[1][3])
+    assert scores[0] > scores[1] > scores[2]
+    assert scores[0] - scores[1] < scores[1] - scores[2]
+
+
+def test_a_network_knows_profiles_itself() -> None:
+    """Its scores are compared as they are."""
+    rows, scores = range(100), []
+    for turn_deg in (0, 80):
+        faces = [track(0, rows, 0.2, turn_deg=turn_deg), track(1, rows, 0.7)]
+        log_odds = {0: np.full(100, -2.0), 1: np.full(100, 0.5)}
+        options = {"log_odds": log_odds}
+        scores.append(target_face.select(faces, stamps(rows), "network", wave(speech(4, 1), 4), 0.7, **options)[1])
+    assert scores[0] == scores[1]
+    assert scores[0][1] > scores[0][0] > 0
+
+
 def test_what_is_a_face_for_a_moment_is_none() -> None:
     """A wall is taken for a face in one frame, and a man's mouth does not fit the voice: he is measured, and not the wall."""
     wall, man = track(0, range(90, 91), 0.7, area=0.01), track(1, range(96, 168), 0.4, shot=1)

@@ -19,16 +19,20 @@ CLOSURE, REST = "AU45_r", "rest_AU45"
 # rest, or whatever another program made of it, and shows no eyes that are shut all the time.
 SHUT, LEAST_S = 1.5, events.BRIEF_S[1]
 _LOST_FRAMES = 2  # so many frames without a measurement interrupt nothing
-_GAP_S = 0.5  # frames further apart are two stretches
+_GAP_S = 0.5  # frames further apart are two stretches, unless all of them are
+
+
+def closures(face: Features) -> list[Run]:
+    """The frames in which lids come down as in a blink, of lowered eyes as well; none without the column AU45_r."""
+    if CLOSURE not in face.columns:
+        return []
+    return events.blinks(series_of(face, CLOSURE), events.frame_s(face.timestamps_s), events.BLINK)
 
 
 def blinks(face: Features) -> list[Run]:
-    """The frames of each blink; none without the column AU45_r, and none while the eyes are shut or lowered."""
-    if CLOSURE not in face.columns:
-        return []
-    closures = events.blinks(series_of(face, CLOSURE), events.frame_s(face.timestamps_s), events.BLINK)
+    """The frames of each blink: closures but for those of eyes that are shut or lowered anyway."""
     longer = shut(face)
-    return [run for run in closures if not any(one.first <= run.apex <= one.last for one in longer)]
+    return [run for run in closures(face) if not any(one.first <= run.apex <= one.last for one in longer)]
 
 
 def shut(face: Features) -> list[Run]:
@@ -38,9 +42,10 @@ def shut(face: Features) -> list[Run]:
     own = series_of(face, CLOSURE)
     closure = own + series_of(face, REST) if REST in face.columns else own
     down = closure >= SHUT
-    if np.isfinite(own).any():  # lids come down and go up in a few frames, which belong to it
+    if np.isfinite(own).any():  # lids take some frames to come down and to go up
         for run in events.runs(own - np.nanmedian(own), events.BLINK):
-            down[run.first : run.last + 1] |= down[run.first : run.last + 1].any()
+            inside = slice(run.first, run.last + 1)
+            down[inside] |= 2 * down[inside].sum() >= run.last + 1 - run.first
     pieces = _stretches(down, np.isfinite(closure), face.timestamps_s)
     lasts_s = events.frame_s(face.timestamps_s)
     return [
@@ -58,11 +63,12 @@ def shut(face: Features) -> list[Run]:
 def _stretches(down: NDArray[np.bool_], measured: NDArray[np.bool_], timestamps_s: Array) -> list[tuple[int, int]]:
     """First and last frames (inclusive) of what is down, over a few frames that were not measured, but over no gap of time."""
     result: list[tuple[int, int]] = []
+    gap_s = max(_GAP_S, 2.5 * events.frame_s(timestamps_s))
     for frame in np.flatnonzero(down).tolist():
         if result:
             first, last = result[-1]
             lost = not measured[last + 1 : frame].any() and frame - last - 1 <= _LOST_FRAMES
-            if lost and timestamps_s[frame] - timestamps_s[last] <= _GAP_S:
+            if lost and timestamps_s[frame] - timestamps_s[last] <= gap_s:
                 result[-1] = (first, frame)
                 continue
         result.append((frame, frame))
@@ -79,5 +85,6 @@ def hidden(face: Features) -> NDArray[np.bool_]:
 
 def shut_share(face: Features) -> float:
     """The part of the measured frames in which the eyes are shut or lowered, 0 to 1."""
-    frames = sum(run.last - run.first + 1 for run in shut(face))
-    return frames / max(1, int(np.isfinite(series_of(face, CLOSURE)).sum())) if frames else 0.0
+    measured = np.isfinite(series_of(face, CLOSURE)) if CLOSURE in face.columns else np.zeros(0, bool)
+    frames = sum(int(measured[run.first : run.last + 1].sum()) for run in shut(face))
+    return frames / int(measured.sum()) if frames else 0.0

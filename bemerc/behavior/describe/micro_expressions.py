@@ -84,7 +84,7 @@ def micro_expressions(clip: ClipFeatures) -> list[Event]:
     face = settled(clip).get("face")
     if face is None or events.frame_s(face.timestamps_s) <= 0:
         return []
-    blinking = eyes.blinks(face)
+    blinking = eyes.closures(face)
     peaks = [
         (score, column, run)
         for column in face.columns

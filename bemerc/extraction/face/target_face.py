@@ -123,22 +123,26 @@ def select(
     single_face = most_faces <= 1 and len(shots) <= 1
     by: Policy = "largest" if policy in BY_SOUND and (waveform is None or not waveform.any()) else policy
     llrs: dict[int, float] = {}
+    rivals: dict[int, float] = {}
     if by in BY_SOUND and waveform is not None:
         people = group_tracks_by_person(tracks, heartbeat)
         if by == "network":
             visible = [[(track.number, timestamps_s[track.rows]) for track in person] for person in people]
             llrs = speaker_scores.person_log_odds(visible, log_odds, waveform, heartbeat)
-            by = by if llrs else "largest"
+            by, rivals = by if llrs else "largest", llrs
         else:
             llrs = _lip_sync_llrs(people, timestamps_s, waveform, heartbeat)
+            rivals = _rival_llrs(people, llrs)
     spans: list[TrackSpan] = []
     scores: dict[int, float] = {}
+    without_doubt: dict[int, float] = {}
     for shot in shots:
-        scores |= _scores_alone(shot, by, llrs) if single_face else _scores(shot, by, llrs)
+        scores |= _scores_alone(shot, by, llrs) if single_face else _scores(shot, by, llrs, rivals)
+        without_doubt |= {} if single_face else _scores(shot, by, llrs, llrs)
         spans += _pick_non_overlapping(shot, scores)
     spans.sort(key=lambda span: span.first)
     if by in BY_SOUND and not single_face:
-        spans = [span for span in spans if span.score >= _NOBODY] or spans
+        spans = [span for span in spans if without_doubt[span.track] >= _NOBODY] or spans
     score = _mean_score(spans)
     choice = Choice(policy, "alone" if single_face else by, most_faces, score, score < least_score, tuple(spans))
     return choice, scores
@@ -157,6 +161,15 @@ def _lip_sync_llrs(
         llr = lip_sync.speaking_llr([(timestamps_s[track.rows], track.lip_cues) for track in person], audio)
         llrs |= dict.fromkeys((track.number for track in person), llr)
     return llrs
+
+
+def _rival_llrs(people: Sequence[Sequence[FaceTrack]], llrs: Mapping[int, float]) -> dict[int, float]:
+    """Track number -> the same as somebody else's rival: see ``lip_sync.as_rival``, by all frames of the person."""
+    rivals: dict[int, float] = {}
+    for person in people:
+        turns = np.concatenate([track.cosine_of_turn for track in person])
+        rivals |= {track.number: lip_sync.as_rival(llrs[track.number], turns) for track in person}
+    return rivals
 
 
 def others(
@@ -290,16 +303,17 @@ def _group_by_position(tracks: Sequence[FaceTrack], heartbeat: Callable[[], None
     return groups
 
 
-def _scores(shot: Sequence[FaceTrack], by: Policy, llrs: dict[int, float]) -> dict[int, float]:
+def _scores(
+    shot: Sequence[FaceTrack], by: Policy, llrs: Mapping[int, float], rivals: Mapping[int, float]
+) -> dict[int, float]:
     """Track number -> its score, 0 to 1; the scores of ``speaking`` and ``network`` are probabilities.
 
-    Somebody whose mouth is seen from the side leaves everybody else in doubt, but is no likelier to speak.
+    rivals  the log-likelihood ratios with which the others are compared, at least ``llrs``: somebody whose mouth is seen
+            from the side leaves everybody else in doubt, but is no likelier to speak
     """
     if by in BY_SOUND:
-        own, off_screen = np.array([llrs[track.number] for track in shot]), _PRIORS[by][0]
-        rival = own
-        if by == "speaking":
-            rival = np.array([lip_sync.as_rival(llrs[track.number], track.cosine_of_turn) for track in shot])
+        own, rival = (np.array([of[track.number] for track in shot]) for of in (llrs, rivals))
+        off_screen = _PRIORS[by][0]
         most = max(float(rival.max()), off_screen)
         own, rival, nobody = np.exp(own - most), np.exp(rival - most), math.exp(off_screen - most)
         likely = own / (own + (rival.sum() - rival) + nobody)
