@@ -31,7 +31,7 @@ from bemerc.extraction.networks import MESH_POINTS, Blendshapes
 from bemerc.media.frame_view import ArrayFrame, FrameView, Window
 
 MODELS = "mediapipe-face-landmarker-1"  # MediaPipe's release of the mesh that action units are fitted to
-VERSION = f"{MODELS}/16"
+VERSION = f"{MODELS}/17"
 POSITION_COLUMNS = ("face_x", "face_y", "face_size")
 _BLOCK = 1024
 
