@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 CLOSURE, REST = "AU45_r", "rest_AU45"
 # Lids this far down, for longer than a blink lasts, are shut or lowered. Above the usual person's and not the own rest: who
 # cries with shut eyes rests with them. Shut eyes of two people read 1.8 to 2.3, eyes that look down 1.0 to 1.9, open ones
-# at most 1.0, so that the two cannot be told apart. A cache without the column rest_AU45 has the closure above the own
+# at most 1.0, so that nothing separates shut eyes from those that look down. A cache without the column rest_AU45 has the closure above the own
 # rest, or whatever another program made of it, and shows no eyes that are shut all the time.
 SHUT, LEAST_S = 1.5, events.BRIEF_S[1]
 _LOST_FRAMES = 2  # so many frames without a measurement interrupt nothing
@@ -31,8 +31,11 @@ def closures(face: Features) -> list[Run]:
 
 def blinks(face: Features) -> list[Run]:
     """The frames of each blink: closures but for those of eyes that are shut or lowered anyway."""
-    longer = shut(face)
-    return [run for run in closures(face) if not any(one.first <= run.apex <= one.last for one in longer)]
+    return _outside(closures(face), shut(face))
+
+
+def _outside(short: list[Run], longer: list[Run]) -> list[Run]:
+    return [run for run in short if not any(one.first <= run.apex <= one.last for one in longer)]
 
 
 def shut(face: Features) -> list[Run]:
@@ -46,18 +49,12 @@ def shut(face: Features) -> list[Run]:
         for run in events.runs(own - np.nanmedian(own), events.BLINK):
             inside = slice(run.first, run.last + 1)
             down[inside] |= 2 * down[inside].sum() >= run.last + 1 - run.first
-    pieces = _stretches(down, np.isfinite(closure), face.timestamps_s)
-    lasts_s = events.frame_s(face.timestamps_s)
-    return [
-        Run(
-            first,
-            last,
-            first + int(np.nanargmax(closure[first : last + 1])),
-            float(np.nanmax(closure[first : last + 1])),
-        )
-        for first, last in pieces
-        if last > first and face.timestamps_s[last] - face.timestamps_s[first] + lasts_s > LEAST_S + 1e-6
-    ]
+    result, frame_s = list[Run](), events.frame_s(face.timestamps_s)
+    for first, last in _stretches(down, np.isfinite(closure), face.timestamps_s):
+        if last > first and face.timestamps_s[last] - face.timestamps_s[first] + frame_s > LEAST_S + 1e-6:
+            apex = first + int(np.nanargmax(closure[first : last + 1]))
+            result.append(Run(first, last, apex, float(closure[apex])))
+    return result
 
 
 def _stretches(down: NDArray[np.bool_], measured: NDArray[np.bool_], timestamps_s: Array) -> list[tuple[int, int]]:
@@ -77,8 +74,8 @@ def _stretches(down: NDArray[np.bool_], measured: NDArray[np.bool_], timestamps_
 
 def hidden(face: Features) -> NDArray[np.bool_]:
     """(T,) whether lids hide the eyes, with a frame before and after."""
-    result = np.zeros(len(face.values), bool)
-    for run in (*blinks(face), *shut(face)):
+    result, longer = np.zeros(len(face.values), bool), shut(face)
+    for run in (*_outside(closures(face), longer), *longer):
         result[max(0, run.first - 1) : run.last + 2] = True
     return result
 

@@ -9,7 +9,7 @@ height. A shut eye does not show how tight its lids are, so AU07 fades as AU45 r
 0 is the person's own rest, as in OpenFace: what the unit falls below in a fifth of the clip's frames. A smile, lips or a
 jaw held through the whole clip are still measured above rest, where they go further than mouths at rest do, and a mouth
 that is rounded for most of the clip, since it talks, is not taken for one at rest. Brows and lids that are held are taken for
-rest; where brows rest is told by the frames without a smile.
+rest; brows rest as they do in the frames without a smile.
 docs/measurements/action_units.md has zero, scale and accuracy per unit.
 """
 

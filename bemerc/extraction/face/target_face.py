@@ -135,14 +135,13 @@ def select(
             rivals = _rival_llrs(people, llrs)
     spans: list[TrackSpan] = []
     scores: dict[int, float] = {}
-    without_doubt: dict[int, float] = {}
     for shot in shots:
         scores |= _scores_alone(shot, by, llrs) if single_face else _scores(shot, by, llrs, rivals)
-        without_doubt |= {} if single_face else _scores(shot, by, llrs, llrs)
         spans += _pick_non_overlapping(shot, scores)
     spans.sort(key=lambda span: span.first)
-    if by in BY_SOUND and not single_face:
-        spans = [span for span in spans if without_doubt[span.track] >= _NOBODY] or spans
+    if by in BY_SOUND and not single_face:  # doubt alone makes no shot nobody's
+        undoubted = {number: score for shot in shots for number, score in _scores(shot, by, llrs, llrs).items()}
+        spans = [span for span in spans if undoubted[span.track] >= _NOBODY] or spans
     score = _mean_score(spans)
     choice = Choice(policy, "alone" if single_face else by, most_faces, score, score < least_score, tuple(spans))
     return choice, scores
@@ -164,7 +163,7 @@ def _lip_sync_llrs(
 
 
 def _rival_llrs(people: Sequence[Sequence[FaceTrack]], llrs: Mapping[int, float]) -> dict[int, float]:
-    """Track number -> the same as somebody else's rival: see ``lip_sync.as_rival``, by all frames of the person."""
+    """Track number -> ``lip_sync.as_rival`` of its person, by all frames in which that person's face was detected."""
     rivals: dict[int, float] = {}
     for person in people:
         turns = np.concatenate([track.cosine_of_turn for track in person])
