@@ -182,7 +182,7 @@ def test_head_hands_and_nods() -> None:
     stamps = np.arange(50) / 25
     nodding = 8 * np.sin(2 * np.pi * 1.5 * stamps) * (stamps < 1.34)
     clip = {
-        "face": face(pose_yaw_deg=-bump(2, 1.0, 2.0, 30.0), pose_pitch_deg=nodding),
+        "face": face(pose_yaw_deg=-bump(2, 1.4, 2.0, 30.0), pose_pitch_deg=nodding),
         "pose": pose(left_hand_height=bump(2, 0, 1, 1.0, 8.0)),
     }
     sentence = rules.describe(clip).body_language  # type: ignore[arg-type]
@@ -418,6 +418,18 @@ def test_oscillations_are_counted_and_held_turns_are_not(times: int) -> None:
     assert events.oscillations(angle / 10, 4.0, 13) == []
     held = np.clip(np.interp(stamps, (0.5, 0.8, 2.0, 2.3), (0, 8, 8.5, 0)), 0, 8.5)
     assert events.oscillations(held, 4.0, 13) == []
+
+
+def test_a_head_that_turns_does_not_nod() -> None:
+    stamps = np.arange(50) / 25
+    pitch = 4 * np.sin(2 * np.pi * stamps)
+    turn = np.interp(stamps, (0.0, 2.0), (0.0, 40.0))
+    slow = np.interp(stamps, (0.0, 2.0), (0.0, 4.0))
+    assert [one.count for one in events.oscillations(pitch, 2.0, 13, [slow, slow])] == [2]
+    assert events.oscillations(pitch, 2.0, 13, [slow, turn]) == []
+    assert [one.count for one in events.oscillations(pitch, 2.0, 13, [np.full(50, np.nan)])] == [2]
+    first_half = np.where(stamps < 1, turn, turn[25])
+    assert [one.first >= 15 for one in events.oscillations(pitch, 2.0, 13, [first_half])] == [True]
 
 
 def test_syllables_are_counted() -> None:

@@ -31,8 +31,9 @@ THROUGHOUT = 0.75  # active for this share of the measured frames
 BRIEF_S = 0.4
 NOISE_MULTIPLE = 3.0  # an act goes this many times as far as the column changes from frame to frame
 # Each half of a nod or a head shake is at least this far and takes at most this long. Speaking moves the chin, and
-# with it the pitch, by a degree or two; nothing moves the yaw.
-OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
+# with it the pitch, by a degree or two.
+OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 2.5}
+HEAD_ANGLES = ("pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg")
 OSCILLATION_S = 0.5
 # How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint
 # that slips for one frame looks like a bow to the floor and back.
@@ -169,11 +170,13 @@ def brief_acts(clip: ClipFeatures) -> list[BriefAct]:
 
 
 def oscillations(face: Features, column: str) -> list[events.Oscillation]:
-    """Where the head moved there and back by this angle: nods by pitch, shakes by yaw."""
+    """Where the head moved there and back by this angle more than by the others: nods by pitch, shakes by yaw."""
     if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
         return []
     longest = round(OSCILLATION_S / events.frame_s(face.timestamps_s))
-    return events.oscillations(events.smooth(series_of(face, column)), OSCILLATION_DEG[column], longest)
+    series = {name: events.smooth(series_of(face, name)) for name in HEAD_ANGLES if name in face.columns}
+    others = [other for name, other in series.items() if name != column]
+    return events.oscillations(series[column], OSCILLATION_DEG[column], longest, others)
 
 
 # -------------------------------------------------------------------------------------------------------------- series

@@ -8,6 +8,7 @@ are ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ SURROUNDINGS_S = 0.5
 NOISE_MULTIPLE = 6.0  # a brief peak stands this many times above the median distance from the running median
 MIN_FRAMES = 2  # a single frame is a tracking error
 BLINK = 0.7  # of AU45 above its median
+LEADS = 1.2  # times as far as in its other directions does a head go in a nod or a shake
 # Caches hold no more than this many rows a second; window sizes are divided by the step, which a wrong clock makes
 # tiny.
 LEAST_STEP_S = 0.001
@@ -133,19 +135,28 @@ class Oscillation:
     count: int
 
 
-def oscillations(angle: Array, least: float, longest: int) -> list[Oscillation]:
+def oscillations(angle: Array, least: float, longest: int, others: Sequence[Array] = ()) -> list[Oscillation]:
     """Where an angle (T,) moves there and back: pairs of successive monotone runs in opposite directions.
 
-    Each run covers at least ``least`` within ``longest`` frames. A turn that is held is no part of an oscillation.
+    Each run covers at least ``least`` within ``longest`` frames, and LEADS times as much as any of the ``others`` (T,) does
+    meanwhile: who turns around moves the chin a little, too. A turn that is held is no part of an oscillation.
     """
     frames = np.flatnonzero(np.isfinite(angle))
     chains: list[list[tuple[int, int]]] = [[]]
     for first, last in _monotone_runs(angle[frames], least):
-        if frames[last] - frames[first] <= longest:
-            chains[-1].append((int(frames[first]), int(frames[last])))
+        start, end = int(frames[first]), int(frames[last])
+        beside = max((_range(other[start : end + 1]) for other in others), default=0.0)
+        if end - start <= longest and abs(angle[end] - angle[start]) >= LEADS * beside:
+            chains[-1].append((start, end))
         else:
             chains.append([])
     return [Oscillation(chain[0][0], chain[-1][1], len(chain) // 2) for chain in chains if len(chain) > 1]
+
+
+def _range(values: Array) -> float:
+    """From the smallest to the largest of what was measured, 0 where nothing was."""
+    finite = measured(values)
+    return float(finite.max() - finite.min()) if finite.size else 0.0
 
 
 def _monotone_runs(angle: Array, least: float) -> list[tuple[int, int]]:
