@@ -110,7 +110,7 @@ def describe(
     teacher  a vision-language model that watches the clips in place of the rules; without a usable answer there is no entry
     align    an align model that describes in place of the rules, from behavior tokens
 
-    The rules' descriptions are left in ``out``/descriptions.jsonl, micro-expressions and blinks in events.jsonl, a
+    The rules' descriptions are left in ``out``/descriptions.jsonl, micro-expressions, blinks and shut eyes in events.jsonl, a
     teacher's or an align model's in a file of its own. Raises BemercError.
     """
     from bemerc.pipeline import clip_descriptions

@@ -304,7 +304,7 @@ def describe(
     output.print_reasons({id_: f"dropped. {reason}" for id_, reason in result.dropped.items()})
     typer.echo(
         f"\nDescriptions are in {printable(result.file, 1000)}, for a spreadsheet in {printable(table, 1000)}, "
-        f"micro-expressions and blinks with their times in {printable(result.events, 1000)}"
+        f"micro-expressions, blinks and shut eyes with their times in {printable(result.events, 1000)}"
     )
 
 
@@ -356,7 +356,7 @@ def _events(result: "ClipDescriptions") -> dict[str, list[dict[str, Any]]]:
 
 
 def _brief(events: "Sequence[dict[str, Any]]", start_s: float) -> list[str]:
-    """Micro-expressions and blinks with the seconds of the clip at which they were strongest."""
+    """Micro-expressions and blinks with the seconds of the clip at which they were strongest, shut eyes from when to when."""
     from bemerc.behavior.describe.phrases import UNITS
 
     phrases = {item.column.removesuffix("_r"): item.phrase for item in UNITS}
@@ -365,4 +365,11 @@ def _brief(events: "Sequence[dict[str, Any]]", start_s: float) -> list[str]:
         moved = ", ".join(phrases.get(unit, unit) for unit in event["units"])
         lines.append(f"Micro-expression at {start_s + event['apex_s']:.2f} s: {moved}.")
     blinks = [f"{start_s + one['apex_s']:.2f}" for one in events if one["kind"] == "blink"]
-    return lines + ([f"Blinks at {', '.join(blinks[:10])}{' ...' if blinks[10:] else ''} s."] if blinks else [])
+    shut = [_span(one, start_s) for one in events if one["kind"] == "eyes shut"]
+    for what, times in (("Blinks at", blinks), ("Eyes shut or lowered from", shut)):
+        lines += [f"{what} {', '.join(times[:10])}{' ...' if times[10:] else ''} s."] if times else []
+    return lines
+
+
+def _span(event: "dict[str, Any]", start_s: float) -> str:
+    return f"{start_s + event['onset_s']:.2f} to {start_s + event['offset_s']:.2f}"

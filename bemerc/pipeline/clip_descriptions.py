@@ -29,7 +29,7 @@ class ClipDescriptions:
     descriptions  utterance id -> Description
     dropped       id -> why a teacher gave no usable answer
     file          where the descriptions lie
-    events        where micro-expressions and blinks lie, with their times
+    events        where micro-expressions, blinks and shut eyes lie, with their times
     measured      the utterances and their caches
     """
 

@@ -2,7 +2,7 @@
 and by a vision-language model as well, where describe.teacher names one.
 
 in: data/manifest.jsonl, data/cache/*.h5, for a teacher the clips.  out: data/descriptions.jsonl, data/events.jsonl
-(micro-expressions and blinks), data/references.json (train's quantiles), data/teacher.jsonl (empty without a
+(micro-expressions, blinks and shut eyes), data/references.json (train's quantiles), data/teacher.jsonl (empty without a
 teacher) and data/teacher_dropped.json (utterances without a usable answer, and why).
 A teacher's answers are kept in data/store, which is no output of DVC's: interrupted work goes on.
 """

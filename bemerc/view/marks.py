@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bemerc.behavior.describe import acts, eyes, micro_expressions, phrases
+from bemerc.behavior.describe import acts, micro_expressions, phrases
 from bemerc.behavior.describe.clip import ClipFeatures
 from bemerc.behavior.signals import events
 
@@ -19,10 +19,8 @@ def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     ends = stamps + events.frame_s(stamps)  # the last frame of an event is a part of it
     marks = []
     for event in micro_expressions.spot(clip):
-        what = "" if event.kind == "blink" else _phrases(event.units)
+        what = "" if event.kind == "blink" else phrases.LIDS.get(event.kind, _phrases(event.units))
         marks.append(_mark(event.kind, stamps[event.onset], stamps[event.apex], ends[event.offset], what))
-    for run in eyes.shut(face):
-        marks.append(_mark("eyes shut", stamps[run.first], stamps[run.apex], ends[run.last], phrases.EYES_SHUT))
     for column, kind in phrases.OSCILLATIONS.items():
         for one in acts.oscillations(face, column):
             middle = (stamps[one.first] + stamps[one.last]) / 2

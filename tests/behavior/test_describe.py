@@ -80,6 +80,13 @@ def test_a_smile_needs_cheeks_and_lip_corners_at_one_time() -> None:
     assert rules.describe({"face": brows}).facial_expression.startswith("Brows raised clearly in the middle;")
 
 
+def test_the_folds_of_a_smile_are_no_dimples() -> None:
+    dimpled = bump(2, 0.7, 1.4, 3.0)
+    for smile, told in ((bump(2, 0.7, 1.4, 3.0), False), (bump(2, 1.6, 2.0, 3.0), True), (np.zeros(50), True)):
+        sentence = rules.describe({"face": face(AU12_r=smile, AU14_r=dimpled)}).facial_expression
+        assert ("cheeks dimpled" in sentence.lower()) is told
+
+
 def test_what_is_certain_comes_before_what_is_large() -> None:
     clip = face(AU12_r=bump(2, 0.7, 1.4, 2.0), AU20_r=bump(2, 0.7, 1.4, 4.0))
     sentence = rules.describe({"face": clip}).facial_expression
@@ -99,7 +106,7 @@ def test_syllables_are_no_expression_and_a_lasting_smile_is_one() -> None:
 def test_a_short_act_is_called_brief_and_long_lists_are_cut() -> None:
     heights = {name: (2.0 + 0.1 * i) * (np.arange(50) > 42) for i, name in enumerate(UNITS[:7])}
     sentence = rules.describe({"face": face(**heights)}, params=rules.Params(items=3)).facial_expression
-    assert sentence.startswith("Cheeks raised clearly and briefly late, brows raised")
+    assert sentence.startswith("Cheeks raised clearly and briefly late, brows lowered")
     assert sentence.count("clearly") == 3
 
 

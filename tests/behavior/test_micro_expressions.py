@@ -91,7 +91,8 @@ def test_what_comes_with_a_blink_is_the_blinks() -> None:
 def test_what_comes_with_a_blink_of_lowered_eyes_is_the_blinks_too() -> None:
     blinking = face(AU45_r=burst(40, 44, 3.0), AU04_r=burst(40, 44, 1.5))
     values = np.column_stack([blinking.values, np.full(len(blinking.values), 1.6, np.float32)])
-    assert spot(Features(values, blinking.timestamps_s, (*COLUMNS, "rest_AU45"))) == []
+    (event,) = spot(Features(values, blinking.timestamps_s, (*COLUMNS, "rest_AU45")))
+    assert (event.kind, event.onset, event.offset) == ("eyes shut", 0, len(values) - 1)
 
 
 def test_frames_without_a_face_and_single_frames_do_no_harm() -> None:

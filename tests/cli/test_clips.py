@@ -66,10 +66,15 @@ def test_what_is_brief_is_printed_with_its_second(tmp_path: Path) -> None:
     events = [
         {"kind": "micro-expression", "apex_s": 0.5, "units": {"AU04": 1.2, "AU99": 1.0}},
         {"kind": "blink", "apex_s": 0.75, "units": {"AU45": 2.0}},
+        {"kind": "eyes shut", "onset_s": 1.0, "apex_s": 1.5, "offset_s": 2.25, "units": {"AU45": 2.0}},
     ]
     from bemerc.cli.clips import _brief
 
-    assert _brief(events, 10.0) == ["Micro-expression at 10.50 s: brows lowered, AU99.", "Blinks at 10.75 s."]
+    assert _brief(events, 10.0) == [
+        "Micro-expression at 10.50 s: brows lowered, AU99.",
+        "Blinks at 10.75 s.",
+        "Eyes shut or lowered from 11.00 to 12.25 s.",
+    ]
 
 
 def test_a_clip_is_named_once(talk: Path) -> None:

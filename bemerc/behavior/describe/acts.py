@@ -122,8 +122,9 @@ def detect(frames: Features, items: Sequence[Item], at_rest: Measures, reference
 
 
 def join(detected: Sequence[DetectedAct]) -> list[DetectedAct]:
-    """The acts with those of phrases.JOINED that overlap made one, in the place of the earlier one."""
-    result = list(detected)
+    """The acts with those of phrases.JOINED that overlap made one, in the place of the earlier one; without those that
+    another one hides (phrases.HIDDEN)."""
+    result = [one for one in detected if not any(_hides(other, one) for other in detected)]
     for (leading, following), phrase in phrases.JOINED.items():
         pair = [one for one in result if one.item.column in (leading, following)]
         if len(pair) == 2 and (pair[0].active & pair[1].active).any():
@@ -134,6 +135,11 @@ def join(detected: Sequence[DetectedAct]) -> list[DetectedAct]:
             result[result.index(pair[0])] = both
             result.remove(pair[1])
     return result
+
+
+def _hides(other: DetectedAct, one: DetectedAct) -> bool:
+    overlap = bool((other.active & one.active).any())
+    return overlap and phrases.HIDDEN.get(one.item.column) == other.item.column
 
 
 def _median_step(series: Array) -> float:

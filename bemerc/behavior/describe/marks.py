@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bemerc.behavior.describe import acts, eyes, phrases
+from bemerc.behavior.describe import acts, phrases
 from bemerc.behavior.describe.acts import Levels
 from bemerc.behavior.describe.clip import Clip, ClipFeatures
 from bemerc.behavior.describe.micro_expressions import spot
@@ -52,7 +52,6 @@ def marks(
     face, pose, audio = (settled(clip).get(m) for m in MODALITIES)
     if face is not None and len(face.values):
         result += [*_choice(face, choice), *_events(face, clip), *_oscillations(face)]
-        result += [_mark(face, "eyes shut", run.first, run.last, phrases.EYES_SHUT) for run in eyes.shut(face)]
     for frames, items in ((face, phrases.UNITS + phrases.HEAD), (pose, phrases.HANDS + phrases.TRUNK)):
         if frames is not None and len(frames.values):
             for act in acts.detect(frames, items, at_rest, references):
@@ -70,7 +69,7 @@ def _mark(frames: Features, tier: str, first: int, last: int, value: str) -> Mar
 def _events(face: Features, clip: ClipFeatures) -> Iterator[Mark]:
     for event in spot(clip):
         units = " ".join(unit.removesuffix("_r") for unit in event.units)
-        value = event.kind if event.kind == "blink" else f"{units} {event.score:.1f}"
+        value = phrases.LIDS.get(event.kind, f"{units} {event.score:.1f}")
         yield _mark(face, event.kind, event.onset, event.offset, value)
 
 

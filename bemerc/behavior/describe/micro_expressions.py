@@ -1,4 +1,4 @@
-"""Spot micro-expressions and blinks in the action units of one clip, with onset, apex and offset frames.
+"""Spot micro-expressions, blinks and shut eyes in the action units of one clip, with onset, apex and offset frames.
 
 A micro-expression is a brief peak (40 to 500 ms) of an action unit. Its score is its height over the unit's noise in
 this clip and around this moment: the median distance from the running median, and the tremble from frame to frame. A
@@ -48,8 +48,8 @@ EDGE_FRAMES = 2
 class Event:
     """Frames from onset to offset (inclusive) and the apex; units -> how far each stands out, the clearest unit first.
 
-    kind   "micro-expression" or "blink"
-    score  the height of the clearest unit's peak over its noise; 0 for a blink
+    kind   "micro-expression", "blink" or "eyes shut"
+    score  the height of the clearest unit's peak over its noise; 0 for lids
     """
 
     kind: str
@@ -66,15 +66,16 @@ class Event:
 
 
 def spot(clip: ClipFeatures) -> list[Event]:
-    """Micro-expressions and blinks of one clip, in the order of their onsets; none without a face."""
+    """Micro-expressions, blinks and shut eyes of one clip, in the order of their onsets; none without a face."""
     face = clip.get("face")
     if face is None or not len(face.values):
         return []
     result = micro_expressions(clip)
-    closing = series_of(face, "AU45_r") if "AU45_r" in face.columns else np.empty(0)
-    for run in eyes.blinks(face):
-        height = float(closing[run.apex] - np.nanmedian(closing))
-        result.append(Event("blink", run.first, run.apex, run.last, {"AU45_r": height}, 0.0))
+    closing = series_of(face, eyes.CLOSURE) if eyes.CLOSURE in face.columns else np.empty(0)
+    for kind, lids in (("blink", eyes.blinks(face)), ("eyes shut", eyes.shut(face))):
+        for run in lids:
+            height = float(closing[run.apex] - np.nanmedian(closing))
+            result.append(Event(kind, run.first, run.apex, run.last, {eyes.CLOSURE: height}, 0.0))
     return sorted(result, key=lambda event: (event.onset, event.kind))
 
 

@@ -32,6 +32,7 @@ NOTHING = {
 PARTLY_MISSING = "out of sight for a part"
 PARTLY_TURNED = "turned aside for a part"
 EYES_SHUT = "eyes shut or lowered"
+LIDS = {"blink": "blink", "eyes shut": EYES_SHUT}  # an event's kind in words
 HAND_STATES = ("at the face", "open", "closed")
 NO_HANDS = "no hands in sight"
 TOO_SHORT = "The clip is too short to describe the {}."
@@ -56,9 +57,9 @@ def _both(column: str, rising: str, falling: str, least: tuple[float, float, flo
     return Item(column, 1, rising, False, least), Item(column, -1, falling, False, least)
 
 
-# The last number is how far a unit is to be trusted on real people (docs/measurements/action_units.md).
+# The last number is how far a unit is to be trusted on real people (docs/measurements/action_units.md, descriptions.md).
 UNITS: tuple[Item, ...] = (
-    _unit(1, "inner brows raised", 0.8),
+    _unit(1, "inner brows raised", 0.5),
     _unit(2, "outer brows raised", 0.6),
     _unit(4, "brows lowered", 0.7),
     _unit(5, "upper lids raised", 0.3),
@@ -78,6 +79,9 @@ UNITS: tuple[Item, ...] = (
 )
 # Two units that move together have one phrase, and the first one's strength and time.
 JOINED = {("AU12_r", "AU06_r"): "smiling", ("AU01_r", "AU02_r"): "brows raised"}
+HIDDEN = {
+    "AU14_r": "AU12_r"
+}  # a unit -> the one beside which nobody can see it: a smile folds the lips' corners itself
 # Columns grow to the picture's right, which is the person's left.
 HEAD: tuple[Item, ...] = (
     *_both("pose_yaw_deg", "head turned left", "head turned right", (5.0, 10.0, 20.0)),
