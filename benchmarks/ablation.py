@@ -101,6 +101,13 @@ class Plan:
         return cls(**{**kept, "rows": tuple(kept["rows"])}, work=work, jobs=1)
 
     @property
+    def command(self) -> str:
+        """The command that trains and judges this, wherever its work lies."""
+        recipe = f" --recipe {self.recipe}" if self.recipe else ""
+        seeds = f"--dialogues {self.dialogues} --corpus-seed {self.corpus_seed} --seeds {self.seeds}"
+        return f"python -m benchmarks.ablation{recipe} {seeds} --rows {','.join(self.rows)}"
+
+    @property
     def corpus(self) -> Path:
         return self.work / "corpus"
 
@@ -213,13 +220,13 @@ def regressions(plan: Plan, manifest: Manifest) -> dict[str, test_set.Answers]:
     return found
 
 
-def document(plan: Plan, comparison: Comparison, command: str) -> str:
+def document(plan: Plan, comparison: Comparison) -> str:
     """docs/ablation.md."""
     return "\n".join(
         [
             f"# Ablation: what each part is worth on the sample{'' if plan.embedded else ', with a pretrained model'}",
             "",
-            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training "
+            f"Written by `{plan.command}` ({plan.dialogues} dialogues, {plan.seeds} training "
             f"seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
             "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and "
             + ("a toy of a language" if plan.embedded else "a pretrained"),
@@ -268,7 +275,7 @@ def main() -> None:
         rows, work = asked_rows(given.rows), given.work.resolve()
         plan = Plan(given.dialogues, given.seeds, rows, given.corpus_seed, work, given.jobs, given.recipe, where())
         run_all(plan)
-    text = document(plan, judge(plan), " ".join(["python -m benchmarks.ablation", *sys.argv[1:]]))
+    text = document(plan, judge(plan))
     atomic.write_text(given.out, text, atomic.PUBLIC)
     print(text)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes; the table is in {given.out}")

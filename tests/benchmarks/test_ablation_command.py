@@ -93,7 +93,7 @@ def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytes
     assert accuracy["regression: words + tokens"] > accuracy["regression: words"], "the face's tokens tell the label"
     assert comparison.rows[1].against is not None
     assert comparison.rows[1].against["accuracy"].gap.value < 0
-    text = ablation.document(plan(tmp_path), comparison, "python -m benchmarks.ablation")
+    text = ablation.document(plan(tmp_path), comparison)
     assert "20 dialogues, 2 training seeds" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
@@ -113,7 +113,7 @@ def test_a_recipe_s_settings_and_its_model_are_used(tmp_path: Path, monkeypatch:
     corpus_params = yaml.safe_load((tmp_path / "corpus" / "params.yaml").read_text())
     assert corpus_params["sample"]["dialogues"] == 20, "what the command line says goes before the recipe"
     assert ablation.Plan.load(tmp_path).recipe == recipe
-    assert "with a pretrained model" in ablation.document(asked, ablation.judge(asked), "command")
+    assert "with a pretrained model" in ablation.document(asked, ablation.judge(asked))
 
 
 def test_a_model_of_a_recipe_is_a_folder_of_the_project_or_a_name(
