@@ -37,6 +37,7 @@ from benchmarks.pipeline_steps import (
     ROOT,
     SEEDED,
     Steps,
+    command_of_plan,
     in_parallel,
     mirror,
     read_plan,
@@ -99,13 +100,6 @@ class Plan:
         """The plan of a work folder whose trainings are done."""
         kept = read_plan(work)
         return cls(**{**kept, "rows": tuple(kept["rows"])}, work=work, jobs=1)
-
-    @property
-    def command(self) -> str:
-        """The command that trains and judges this, wherever its work lies."""
-        recipe = f" --recipe {self.recipe}" if self.recipe else ""
-        seeds = f"--dialogues {self.dialogues} --corpus-seed {self.corpus_seed} --seeds {self.seeds}"
-        return f"python -m benchmarks.ablation{recipe} {seeds} --rows {','.join(self.rows)}"
 
     @property
     def corpus(self) -> Path:
@@ -222,11 +216,13 @@ def regressions(plan: Plan, manifest: Manifest) -> dict[str, test_set.Answers]:
 
 def document(plan: Plan, comparison: Comparison) -> str:
     """docs/ablation.md."""
+    some = [] if set(plan.rows) == {BASE, *DEFAULT} else ["rows"]
+    command = command_of_plan("benchmarks.ablation", plan, "recipe", "dialogues", "corpus_seed", "seeds", *some)
     return "\n".join(
         [
             f"# Ablation: what each part is worth on the sample{'' if plan.embedded else ', with a pretrained model'}",
             "",
-            f"Written by `{plan.command}` ({plan.dialogues} dialogues, {plan.seeds} training "
+            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training "
             f"seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
             "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and "
             + ("a toy of a language" if plan.embedded else "a pretrained"),

@@ -48,6 +48,7 @@ from benchmarks.pipeline_steps import (
     ROOT,
     SEEDED,
     Steps,
+    command_of_plan,
     in_parallel,
     link,
     read_plan,
@@ -409,8 +410,10 @@ def consistent(row: Row) -> float:
     return row.subsets["consistent"]["accuracy"].value or 0.0
 
 
-def document(plan: Plan, judged: Judgment, by_items: Judgment, command: str) -> str:
+def document(plan: Plan, judged: Judgment, by_items: Judgment) -> str:
     """docs/conflict.md."""
+    some = [] if set(plan.systems) == set(TRAINED) else ["systems"]
+    command = command_of_plan("benchmarks.conflict", plan, "first", "corpora", "seeds", "dialogues", "conflicts", *some)
     best = ceilings(0.3, plan.conflicts)
     lines = [
         "# When face and voice disagree: what each method does on the sample",
@@ -526,7 +529,7 @@ def main() -> None:
     answers, params = systems(plan), evaluation.Params()
     judged = judge.judge(pooled(plan, TRUTH), "test", answers, params, BASE)
     by_items = judge.judge(pooled(plan, "conflict.jsonl"), "test", answers, params, BASE)
-    text = document(plan, judged, by_items, " ".join(["python -m benchmarks.conflict", *sys.argv[1:]]))
+    text = document(plan, judged, by_items)
     atomic.write_text(given.out, text, atomic.PUBLIC)
     drawn = tuple(row for row in by_items.rows if row.name in DRAWN)
     plot.save(given.out.with_suffix(".png"), replace(by_items, rows=drawn))

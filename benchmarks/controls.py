@@ -37,6 +37,7 @@ from benchmarks.pipeline_steps import (
     ROOT,
     SEEDED,
     Steps,
+    command_of_plan,
     in_parallel,
     link,
     mirror,
@@ -328,8 +329,9 @@ def _intensities(plan: Plan) -> tuple[list[tuple[metrics.Floats, metrics.Floats]
     return clips, speakers, names
 
 
-def document(plan: Plan, lines: Sequence[Line], below: Sequence[str], command: str) -> str:
+def document(plan: Plan, lines: Sequence[Line], below: Sequence[str]) -> str:
     """docs/controls.md."""
+    command = command_of_plan("benchmarks.controls", plan, "first", "corpora", "seeds", "dialogues")
     rows = [
         f"| {line.what} | {line.measured} | {line.asked} | {'yes' if line.passed else '**no**'} |" for line in lines
     ]
@@ -378,7 +380,7 @@ def main() -> None:
         plan = Plan(given.first, given.corpora, given.seeds, given.dialogues, work, given.jobs, where())
         run_all(plan)
     lines, below = judge(plan)
-    text = document(plan, lines, below, " ".join(["python -m benchmarks.controls", *sys.argv[1:]]))
+    text = document(plan, lines, below)
     atomic.write_text(given.out, text, atomic.PUBLIC)
     print(text)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes; the table is in {given.out}")

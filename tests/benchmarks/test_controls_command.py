@@ -157,7 +157,8 @@ def test_each_line_fails_when_what_it_asks_for_is_not_there(
     failed = [line.what for line in lines if not line.passed and "at least 360" not in line.asked]
     assert len(failed) == len(failing), failed
     assert all(any(part in what for what in failed) for part in failing)
-    text = command.document(plan, lines, below, "python -m benchmarks.controls")
+    text = command.document(plan, lines, below)
+    assert "`python -m benchmarks.controls --first 200 --corpora 1 --seeds 3 --dialogues 100`" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
