@@ -46,7 +46,7 @@ from benchmarks.pipeline_steps import (
     write_params,
 )
 
-BASE = "TVB"
+BASE, PAGE = "TVB", "ablation.md"
 # Rows of TVB on other tokens: name -> tokens.calibration.
 CALIBRATIONS = {"calibration_global": "global", "calibration_none": "none"}
 PROMPTS = {"short_question": {"repeat_target_utterance": False}}
@@ -214,15 +214,17 @@ def regressions(plan: Plan, manifest: Manifest) -> dict[str, test_set.Answers]:
     return found
 
 
-def document(plan: Plan, comparison: Comparison) -> str:
+def document(plan: Plan, comparison: Comparison, out: str = PAGE) -> str:
     """docs/ablation.md."""
     some = [] if set(plan.rows) == {BASE, *DEFAULT} else ["rows"]
     command = command_of_plan("benchmarks.ablation", plan, "recipe", "dialogues", "corpus_seed", "seeds", *some)
+    command += "" if out == PAGE else f" --out docs/{out}"
+    fewer = any(row.seeds < plan.seeds for row in comparison.rows if not row.name.startswith("regression"))
     return "\n".join(
         [
             f"# Ablation: what each part is worth on the sample{'' if plan.embedded else ', with a pretrained model'}",
             "",
-            f"Written by `{command}` ({plan.dialogues} dialogues, {plan.seeds} training "
+            f"Written by `{command}` ({plan.dialogues} dialogues, {'up to ' * fewer}{plan.seeds} training "
             f"seed{'s' * (plan.seeds > 1)}, corpus seed {plan.corpus_seed}; {plan.trained}).",
             "A synthetic corpus: warped pictures of one face and a speech synthesiser, with planted emotions, and "
             + ("a toy of a language" if plan.embedded else "a pretrained"),
@@ -260,7 +262,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=ROOT / "build" / "ablation", help="where the work lies; resumed if it is there"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "ablation.md", help="the table")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / PAGE, help="the table")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings side by side")
     parser.add_argument("--from", dest="done", type=Path, help="judge a finished work folder anew, and train nothing")
     given = parser.parse_args()
@@ -271,7 +273,7 @@ def main() -> None:
         rows, work = asked_rows(given.rows), given.work.resolve()
         plan = Plan(given.dialogues, given.seeds, rows, given.corpus_seed, work, given.jobs, given.recipe, where())
         run_all(plan)
-    text = document(plan, judge(plan))
+    text = document(plan, judge(plan), given.out.name)
     atomic.write_text(given.out, text, atomic.PUBLIC)
     print(text)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes; the table is in {given.out}")

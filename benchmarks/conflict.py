@@ -413,7 +413,9 @@ def consistent(row: Row) -> float:
 def document(plan: Plan, judged: Judgment, by_items: Judgment) -> str:
     """docs/conflict.md."""
     some = [] if set(plan.systems) == set(TRAINED) else ["systems"]
-    command = command_of_plan("benchmarks.conflict", plan, "first", "corpora", "seeds", "dialogues", "conflicts", *some)
+    command = command_of_plan(
+        "benchmarks.conflict", plan, "first", "corpora", "seeds", "dialogues", "conflicts", *some, separator=";"
+    )
     best = ceilings(0.3, plan.conflicts)
     lines = [
         "# When face and voice disagree: what each method does on the sample",

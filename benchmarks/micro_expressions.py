@@ -112,7 +112,8 @@ def main() -> None:
         bursts = [event for event in events if event.kind == "micro-expression"]
         total, minutes = total + len(bursts), minutes + face_s / 60
         named = ", ".join(f"{event.unit[:4]} at {face.timestamps_s[event.apex]:.2f} s" for event in bursts)
-        print(f"{name}: {face_s:.1f} s with a face, {len(events) - len(bursts)} blinks, spotted: {named or 'nothing'}")
+        blinks = sum(event.kind == "blink" for event in events)
+        print(f"{name}: {face_s:.1f} s with a face, {blinks} blinks, spotted: {named or 'nothing'}")
     if minutes:
         print(f"{total} spotted in {minutes:.2f} minutes of real video: {total / minutes:.1f} per minute")
 

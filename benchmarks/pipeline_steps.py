@@ -44,16 +44,15 @@ def save_plan(plan: Any, *names: str) -> None:
     atomic.write_text(plan.work / PLAN, json.dumps(kept, indent=1) + "\n", atomic.PUBLIC)
 
 
-def command_of_plan(module: str, plan: Any, *names: str) -> str:
-    """The command that trains and judges a plan with these options, wherever its work lies; empty ones are left out."""
+def command_of_plan(module: str, plan: Any, *names: str, separator: str = ",") -> str:
+    """The command that trains and judges a plan with these options, wherever its work lies; empty ones are left out.
+
+    separator  what the command takes between the names of a tuple
+    """
     given = {name: getattr(plan, name) for name in names if getattr(plan, name) != ""}
-    listed = {name: _listed(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
+    listed = {name: separator.join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
     options = [part for name, value in listed.items() for part in (f"--{name.replace('_', '-')}", value)]
     return shlex.join(["python", "-m", module, *options])
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return (";" if any("," in name for name in names) else ",").join(names)
 
 
 @dataclass

@@ -45,14 +45,16 @@ def main() -> None:
 
 
 def pieces(clip: Path, seconds: float) -> Iterator[tuple[voice.Sound, voice.Sound]]:
-    """Each piece with a voice: our sound, and the same with Praat's pitch."""
+    """Each piece in which both hear a voice: our sound, and the same with Praat's pitch."""
     waveform, width = read_sound(clip).cut(None, None), round(seconds * SAMPLE_RATE_HZ)
     for start in range(0, len(waveform), width):
         piece = waveform[start : start + width]
         features = Prosody(PARAMS).clip(piece)
         ours = sound_of(features)
         if ours is not None and np.isfinite(voice.measure(ours).pitch_st):
-            yield ours, dataclasses.replace(ours, pitch_hz=praat_pitch(piece, features.timestamps_s))
+            praats = dataclasses.replace(ours, pitch_hz=praat_pitch(piece, features.timestamps_s))
+            if np.isfinite(voice.measure(praats).pitch_st):
+                yield ours, praats
 
 
 def praat_pitch(waveform: NDArray[np.float32], timestamps_s: Array) -> Array:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from bemerc.behavior.describe import acts, micro_expressions, phrases
-from bemerc.behavior.describe.clip import ClipFeatures
+from bemerc.behavior.describe.clip import Clip, ClipFeatures
+from bemerc.behavior.describe.speaking import settled
 from bemerc.behavior.signals import events
 
 
 def of_clip(clip: ClipFeatures, start_s: float) -> list[dict[str, Any]]:
     """The marks of one utterance that begins at ``start_s``: kind, start, apex and end in seconds, and what it is."""
-    face = clip.get("face")
+    clip = Clip.of(clip)
+    face = settled(clip).get("face")
     if face is None or not len(face.values):
         return []
     stamps = face.timestamps_s + start_s

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,13 @@ def test_a_smile_needs_cheeks_and_lip_corners_at_one_time() -> None:
 
 def test_the_folds_of_a_smile_are_no_dimples() -> None:
     dimpled = bump(2, 0.7, 1.4, 3.0)
-    for smile, told in ((bump(2, 0.7, 1.4, 3.0), False), (bump(2, 1.6, 2.0, 3.0), True), (np.zeros(50), True)):
+    flash = bump(2, 1.0, 1.2, 3.0)
+    for smile, told in (
+        (bump(2, 0.7, 1.4, 3.0), False),
+        (bump(2, 1.6, 2.0, 3.0), True),
+        (flash, True),
+        (np.zeros(50), True),
+    ):
         sentence = rules.describe({"face": face(AU12_r=smile, AU14_r=dimpled)}).facial_expression
         assert ("cheeks dimpled" in sentence.lower()) is told
 
@@ -437,6 +444,22 @@ def test_a_head_that_turns_does_not_nod() -> None:
     assert [one.count for one in events.oscillations(pitch, 2.0, 13, [np.full(50, np.nan)])] == [2]
     first_half = np.where(stamps < 1, turn, turn[25])
     assert [one.first >= 15 for one in events.oscillations(pitch, 2.0, 13, [first_half])] == [True]
+
+
+@pytest.mark.parametrize(("column", "noun"), [("pose_pitch_deg", "nod"), ("pose_yaw_deg", "head shake")])
+def test_the_head_leads_that_way_in_a_nod_or_a_shake(column: str, noun: str) -> None:
+    swing = np.where(np.arange(50) < 20, np.sin(2 * np.pi * np.arange(50) / 20), 0)
+
+    def said(**angles: Any) -> bool:
+        return noun in str(rules.describe({"face": face(**angles)}).body_language)
+
+    assert said(**{column: 3 * swing})
+    assert not said(**{column: 0.5 * swing}), "too little"
+    for beside in {"pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg"} - {column}:
+        assert not said(**{column: 3 * swing, beside: 6 * swing}), f"a head that goes twice as far by {beside}"
+        assert said(**{column: 3 * swing, beside: 1.5 * swing})
+        slip = np.where(np.arange(50) == 9, 45.0, 0.0)
+        assert said(**{column: 3 * swing, beside: slip}), "a single frame is a tracking error"
 
 
 def test_syllables_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""Micro-expressions and blinks: short bursts are spotted with their frames, and nothing else is."""
+"""Micro-expressions, blinks and shut eyes: short bursts are spotted with their frames, and nothing else is."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def test_what_comes_with_a_blink_of_lowered_eyes_is_the_blinks_too() -> None:
     values = np.column_stack([blinking.values, np.full(len(blinking.values), 1.6, np.float32)])
     (event,) = spot(Features(values, blinking.timestamps_s, (*COLUMNS, "rest_AU45")))
     assert (event.kind, event.onset, event.offset) == ("eyes shut", 0, len(values) - 1)
+    assert event.units["AU45_r"] >= 1.6, "lids of eyes that are shut all the time are down, too"
 
 
 def test_frames_without_a_face_and_single_frames_do_no_harm() -> None:

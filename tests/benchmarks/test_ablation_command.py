@@ -95,6 +95,8 @@ def test_the_table_sets_every_row_against_tvb(tmp_path: Path, monkeypatch: pytes
     assert comparison.rows[1].against["accuracy"].gap.value < 0
     text = ablation.document(plan(tmp_path), comparison)
     assert "20 dialogues, 2 training seeds" in text
+    assert f"--seeds 2 --rows {','.join(ROWS)}`" in text
+    assert "/other.md`" in ablation.document(plan(tmp_path), comparison, "other.md")
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
     assert all(f"| {row} |" in text for row in (*ROWS, *regressions))

@@ -31,8 +31,8 @@ THROUGHOUT = 0.75  # active for this share of the measured frames
 BRIEF_S = 0.4
 NOISE_MULTIPLE = 3.0  # an act goes this many times as far as the column changes from frame to frame
 # Each half of a nod or a head shake is at least this far and takes at most this long. Speaking moves the chin, and
-# with it the pitch, by a degree or two.
-OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 2.5}
+# with it the pitch, by a degree or two; nothing moves the yaw.
+OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
 HEAD_ANGLES = ("pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg")
 OSCILLATION_S = 0.5
 # How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint
@@ -123,7 +123,7 @@ def detect(frames: Features, items: Sequence[Item], at_rest: Measures, reference
 
 def join(detected: Sequence[DetectedAct]) -> list[DetectedAct]:
     """The acts with those of phrases.JOINED that overlap made one, in the place of the earlier one; without those that
-    another one hides (phrases.HIDDEN)."""
+    another one hides most of the time (phrases.HIDDEN)."""
     result = [one for one in detected if not any(_hides(other, one) for other in detected)]
     for (leading, following), phrase in phrases.JOINED.items():
         pair = [one for one in result if one.item.column in (leading, following)]
@@ -138,8 +138,8 @@ def join(detected: Sequence[DetectedAct]) -> list[DetectedAct]:
 
 
 def _hides(other: DetectedAct, one: DetectedAct) -> bool:
-    overlap = bool((other.active & one.active).any())
-    return overlap and phrases.HIDDEN.get(one.item.column) == other.item.column
+    shared = int((other.active & one.active).sum())
+    return phrases.HIDDEN.get(one.item.column) == other.item.column and 2 * shared >= int(one.active.sum())
 
 
 def _median_step(series: Array) -> float:
@@ -180,7 +180,7 @@ def oscillations(face: Features, column: str) -> list[events.Oscillation]:
     if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
         return []
     longest = round(OSCILLATION_S / events.frame_s(face.timestamps_s))
-    series = {name: events.smooth(series_of(face, name)) for name in HEAD_ANGLES if name in face.columns}
+    series = {name: events.smooth(_plausible_series(face, name)) for name in HEAD_ANGLES if name in face.columns}
     others = [other for name, other in series.items() if name != column]
     return events.oscillations(series[column], OSCILLATION_DEG[column], longest, others)
 

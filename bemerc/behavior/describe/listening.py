@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import acts
-from bemerc.behavior.signals import events
+from bemerc.behavior.signals import events, shots
 from bemerc.cache import Features, FrameCache, split_other
 from bemerc.cache.listener import listener_of
 
@@ -59,7 +59,8 @@ def listening(face: FrameCache, id_: str) -> Listening | None:
         return None
     speaker, other = face[id_], face.others[listener]
     lips, heads = (_both(speaker, other, signal) for signal in (_lip_corners, _head_speed))
-    nods, shakes = (sum(one.count for one in acts.oscillations(other, f"pose_{axis}_deg")) for axis in ("pitch", "yaw"))
+    level = shots.leveled(other, shots.cuts(other, None))
+    nods, shakes = (sum(one.count for one in acts.oscillations(level, f"pose_{axis}_deg")) for axis in ("pitch", "yaw"))
     name = split_other(listener)[1]
     return Listening(name, nods, shakes, len(smiles(other)), *synchrony(*lips), *synchrony(*heads))
 

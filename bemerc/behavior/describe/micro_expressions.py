@@ -48,7 +48,7 @@ EDGE_FRAMES = 2
 class Event:
     """Frames from onset to offset (inclusive) and the apex; units -> how far each stands out, the clearest unit first.
 
-    kind   "micro-expression", "blink" or "eyes shut"
+    kind   "micro-expression", "blink" or "eyes shut", whose AU45 is above the usual person's lids and not the own
     score  the height of the clearest unit's peak over its noise; 0 for lids
     """
 
@@ -72,10 +72,11 @@ def spot(clip: ClipFeatures) -> list[Event]:
         return []
     result = micro_expressions(clip)
     closing = series_of(face, eyes.CLOSURE) if eyes.CLOSURE in face.columns else np.empty(0)
-    for kind, lids in (("blink", eyes.blinks(face)), ("eyes shut", eyes.shut(face))):
-        for run in lids:
-            height = float(closing[run.apex] - np.nanmedian(closing))
-            result.append(Event(kind, run.first, run.apex, run.last, {eyes.CLOSURE: height}, 0.0))
+    for run in eyes.blinks(face):
+        height = float(closing[run.apex] - np.nanmedian(closing))
+        result.append(Event("blink", run.first, run.apex, run.last, {eyes.CLOSURE: height}, 0.0))
+    for run in eyes.shut(face):
+        result.append(Event("eyes shut", run.first, run.apex, run.last, {eyes.CLOSURE: run.height}, 0.0))
     return sorted(result, key=lambda event: (event.onset, event.kind))
 
 

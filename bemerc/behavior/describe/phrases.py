@@ -79,9 +79,8 @@ UNITS: tuple[Item, ...] = (
 )
 # Two units that move together have one phrase, and the first one's strength and time.
 JOINED = {("AU12_r", "AU06_r"): "smiling", ("AU01_r", "AU02_r"): "brows raised"}
-HIDDEN = {
-    "AU14_r": "AU12_r"
-}  # a unit -> the one beside which nobody can see it: a smile folds the lips' corners itself
+# A unit -> the one beside which nobody can see it: a smile folds the lips' corners itself.
+HIDDEN = {"AU14_r": "AU12_r"}
 # Columns grow to the picture's right, which is the person's left.
 HEAD: tuple[Item, ...] = (
     *_both("pose_yaw_deg", "head turned left", "head turned right", (5.0, 10.0, 20.0)),
