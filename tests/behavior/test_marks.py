@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bemerc.behavior.describe import listening
 from bemerc.behavior.describe.marks import Mark, marks
 from bemerc.behavior.describe.references import GENERAL
 from bemerc.behavior.signals import voice
@@ -109,3 +110,16 @@ def test_a_blink_of_one_frame_lasts_that_frame_on_the_page_too() -> None:
     blink = Features(values, np.arange(50) / 25, ("AU45_r",))
     (mark,) = of_clip({"face": blink}, 1.0)
     assert (mark["kind"], mark["start_s"], mark["end_s"]) == ("blink", 1.8, 1.84)
+
+
+def test_another_cameras_view_is_no_nod() -> None:
+    def clip(elsewhere: float) -> dict[str, Features]:
+        values = np.full((100, 4), (0.3, 2.0, 0.5, 0.2), np.float32)
+        values[:40, 1] = np.interp(np.arange(40), (0, 12, 39), (9.0, 2.05, 2.0))
+        values[40:50, :2] = (0.3 + elsewhere, 8.0)
+        return {"face": Features(values, np.arange(100) / 25, ("face_x", "pose_pitch_deg", "face_y", "face_size"))}
+
+    for elsewhere, nods in ((0.0, 1), (0.3, 0)):
+        assert [mark["kind"] for mark in of_clip(clip(elsewhere), 0.0)] == ["nod"] * nods
+        assert [mark.tier for mark in marks(clip(elsewhere), GENERAL)].count("nod") == nods
+        assert listening.nods_and_shakes(clip(elsewhere)["face"]) == (nods, 0)

@@ -59,10 +59,15 @@ def listening(face: FrameCache, id_: str) -> Listening | None:
         return None
     speaker, other = face[id_], face.others[listener]
     lips, heads = (_both(speaker, other, signal) for signal in (_lip_corners, _head_speed))
-    level = shots.leveled(other, shots.cuts(other, None))
-    nods, shakes = (sum(one.count for one in acts.oscillations(level, f"pose_{axis}_deg")) for axis in ("pitch", "yaw"))
     name = split_other(listener)[1]
-    return Listening(name, nods, shakes, len(smiles(other)), *synchrony(*lips), *synchrony(*heads))
+    return Listening(name, *nods_and_shakes(other), len(smiles(other)), *synchrony(*lips), *synchrony(*heads))
+
+
+def nods_and_shakes(face: Features) -> tuple[int, int]:
+    """How often the head in a face's rows went down and up, and to and fro, within the shots."""
+    level = shots.leveled(face, shots.cuts(face, None))
+    nods, shakes = (sum(one.count for one in acts.oscillations(level, f"pose_{axis}_deg")) for axis in ("pitch", "yaw"))
+    return nods, shakes
 
 
 def smiles(face: Features) -> list[events.Run]:
