@@ -181,16 +181,21 @@ def regression_band(parts: Sequence[tuple[Manifest, Floats]], permutations: int,
     return _band(value, chance, total)
 
 
-def answer_band(parts: Sequence[tuple[Manifest, Answers]], permutations: int, seed: int) -> Band:
-    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers on permuted labels."""
+def answer_band(parts: Sequence[tuple[Manifest, Answers]], draws: int, seed: int) -> Band:
+    """Accuracy on test of given answers, pooled over corpora, and the band of the same answers with the labels' names dealt
+    out anew.
+
+    A model that was trained on labels without meaning may well tell behaviors apart, and calls each of them anything: which
+    names it met is chance, and two models differ by more than permuted utterances would.
+    """
     rng = np.random.default_rng(seed)
-    value, total, chance = 0, 0, np.zeros(permutations)
+    value, total, chance = 0, 0, np.zeros(draws)
     for manifest, given in parts:
-        judged = test_set.reference(manifest)
-        place = {id_: i for i, id_ in enumerate(judged.ids)}
-        dialogues = [np.array([place[manifest.utterances[row].id] for row in rows]) for rows in turns(manifest, "test")]
-        value, total = value + int((judged.gold == given.predicted).sum()), total + len(judged.gold)
-        chance += [int((permuted(judged.gold, dialogues, rng) == given.predicted).sum()) for _ in range(permutations)]
+        gold, labels = test_set.reference(manifest).gold, len(manifest.labels)
+        table = np.zeros((labels, labels), np.int64)
+        np.add.at(table, (gold, given.predicted), 1)
+        value, total = value + int(np.trace(table)), total + len(gold)
+        chance += [int(table[np.arange(labels), rng.permutation(labels)].sum()) for _ in range(draws)]
     return _band(value / total, chance / total, total)
 
 

@@ -346,9 +346,9 @@ def document(plan: Plan, lines: Sequence[Line], below: Sequence[str]) -> str:
             "over dialogues and",
             f"training seeds ({RESAMPLES} resamples of dialogues; docs/evaluation/intervals.md says how well they "
             "hold). Bands hold 95 % of",
-            f"{PERMUTATIONS} repetitions on permuted labels, the whole procedure each time (for trained models "
-            f"{RESAMPLES} permutations of the",
-            "gold labels against their answers); a permutation keeps the labels of a dialogue together.",
+            f"{PERMUTATIONS} repetitions on permuted labels, the whole procedure each time; a permutation keeps the labels of a",
+            f"dialogue together. For trained models they hold 95 % of {RESAMPLES} times that the labels' names are dealt out "
+            "anew.",
             "",
             "| control | measured | asked | holds |",
             "| --- | ---: | ---: | --- |",

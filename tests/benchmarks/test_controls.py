@@ -118,23 +118,38 @@ def test_a_leak_leaves_the_band_and_noise_does_not() -> None:
     assert loud.value > loud.high
 
 
-def test_given_answers_have_a_band_too() -> None:
-    manifests = [corpus(seed) for seed in (0, 1)]
-    chance = [(m, test_set.Answers(np.zeros(60, dtype=np.int64), None)) for m in manifests]
-    right = [(m, answers(m, 0.6, 1)) for m in manifests]
-    assert controls.answer_band(chance, 200, 0).inside
-    assert controls.answer_band(right, 200, 0).value > controls.answer_band(right, 200, 0).high
+SEVEN = ("neutral", "joy", "anger", "sadness", "fear", "disgust", "surprise")
 
 
-def moods(lengths: tuple[int, ...], seed: int, stays: float = 0.8) -> Manifest:
+def test_answers_that_tell_behaviors_apart_and_name_them_by_chance_are_no_leak() -> None:
+    alarms, permuted_alarms, noticed = 0, 0, 0
+    for seed in range(120):
+        manifest, rng = moods((6,) * 40, seed, labels=SEVEN), np.random.default_rng(seed)
+        gold = test_set.reference(manifest).gold
+        known = np.where(rng.random(len(gold)) < 0.3, gold, rng.integers(7, size=len(gold)))
+        band = controls.answer_band([(manifest, test_set.Answers(rng.permutation(7)[known], None))], 400, seed)
+        alarms += not band.inside
+        dialogues = controls.turns(manifest, "test")
+        chance = [np.mean(controls.permuted(gold, dialogues, rng) == known) for _ in range(60)]
+        permuted_alarms += not np.percentile(chance, 2.5) <= band.value <= np.percentile(chance, 97.5)
+        right = controls.answer_band([(manifest, test_set.Answers(known, None))], 400, seed)
+        noticed += right.value > right.high
+    assert alarms <= 12, alarms  # of 120; 6 wanted
+    assert permuted_alarms > 30, permuted_alarms
+    assert noticed > 115, noticed
+    always = controls.answer_band([(corpus(), test_set.Answers(np.zeros(60, dtype=np.int64), None))], 200, 0)
+    assert always.inside
+
+
+def moods(lengths: tuple[int, ...], seed: int, stays: float = 0.8, labels: tuple[str, ...] = LABELS) -> Manifest:
     """Test dialogues whose labels go on from turn to turn."""
     rng, utterances = np.random.default_rng(seed), []
     for d, length in enumerate(lengths):
-        label = str(rng.choice(LABELS))
+        label = str(rng.choice(labels))
         for i in range(length):
-            label = label if rng.random() < stays else str(rng.choice(LABELS))
+            label = label if rng.random() < stays else str(rng.choice(labels))
             utterances.append(Utterance(f"d{d:03d}_u{i:02d}", f"d{d:03d}", i, "A", "", label, "test", None))
-    return Manifest(tuple(utterances), LABELS, ("made",), Path())
+    return Manifest(tuple(utterances), labels, ("made",), Path())
 
 
 def test_a_permutation_keeps_counts_dialogues_and_the_order_of_turns() -> None:
@@ -161,13 +176,15 @@ def test_autocorrelated_answers_that_know_nothing_give_a_false_alarm_in_twenty(l
     alarms, single = 0, 0
     for seed in range(120):
         manifest, other = moods(lengths, 2 * seed), moods(lengths, 2 * seed + 1)
-        given = test_set.Answers(test_set.reference(other).gold, None)
-        band = controls.answer_band([(manifest, given)], permutations=150, seed=seed)
-        alarms += not band.inside
-        gold, rng = test_set.reference(manifest).gold, np.random.default_rng(seed)
-        chance = [(rng.permutation(gold) == given.predicted).mean() for _ in range(150)]
-        low, high = np.percentile(chance, [2.5, 97.5])
-        single += not low <= band.value <= high
+        gold, given = test_set.reference(manifest).gold, test_set.reference(other).gold
+        rng, dialogues = np.random.default_rng(seed), controls.turns(manifest, "test")
+        together = [(controls.permuted(gold, dialogues, rng) == given).mean() for _ in range(150)]
+        apart = [(rng.permutation(gold) == given).mean() for _ in range(150)]
+        outside = [
+            (gold == given).mean() < np.percentile(c, 2.5) or (gold == given).mean() > np.percentile(c, 97.5)
+            for c in (together, apart)
+        ]
+        alarms, single = alarms + outside[0], single + outside[1]
     assert alarms <= 12, alarms  # of 120; 6 wanted
     assert single > 15, single
 
