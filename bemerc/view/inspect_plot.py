@@ -269,7 +269,8 @@ def _draw_angles(axes: Axes, face: Features | None, pose: Features | None) -> No
         _empty(axes, "no head, no body")
         return
     axes.set_ylabel("degrees", fontsize=8)
-    axes.legend(loc="upper right", fontsize=7, ncols=5, frameon=False)
+    # Above the lines, which go anywhere.
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, fontsize=7, ncols=5, frameon=False)
 
 
 def _draw_voice(axes: Axes, audio: Features | None) -> None:
