@@ -3,9 +3,9 @@ leak?
 
 Each control removes what a model should need (an utterance's own behavior, its label) or gives it only what must carry
 no label (masks, lengths, bytes, position, speaker); the numbers must then fall to chance. Chance is not 1/C but a
-permutation band: the same procedure on permuted labels, a few hundred times. Labels of one dialogue go together, and
-so do a model's answers, so a permutation keeps dialogues whole (see ``permuted``). All of this is ours;
-benchmarks/controls.py runs it.
+band: of regressions, the same procedure on permuted labels, a few hundred times (labels of one dialogue go together, so a
+permutation keeps dialogues whole, see ``permuted``); of trained models, their answers under other names of the labels
+(``answer_band``). All of this is ours; benchmarks/controls.py runs it.
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ def answer_band(parts: Sequence[tuple[Manifest, Answers]], draws: int, seed: int
     out anew.
 
     A model that was trained on labels without meaning may well tell behaviors apart, and calls each of them anything: which
-    names it met is chance, and two models differ by more than permuted utterances would.
+    name a behavior gets is chance, and two models differ by more than permuted utterances would. Meant for labels that are about
+    equally frequent; where one has most of the utterances, a model that prefers it leaves the band.
     """
     rng = np.random.default_rng(seed)
     value, total, chance = 0, 0, np.zeros(draws)

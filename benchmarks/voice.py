@@ -45,16 +45,14 @@ def main() -> None:
 
 
 def pieces(clip: Path, seconds: float) -> Iterator[tuple[voice.Sound, voice.Sound]]:
-    """Each piece in which both hear a voice: our sound, and the same with Praat's pitch."""
+    """Each piece with a voice: our sound, and the same with Praat's pitch."""
     waveform, width = read_sound(clip).cut(None, None), round(seconds * SAMPLE_RATE_HZ)
     for start in range(0, len(waveform), width):
         piece = waveform[start : start + width]
         features = Prosody(PARAMS).clip(piece)
         ours = sound_of(features)
         if ours is not None and np.isfinite(voice.measure(ours).pitch_st):
-            praats = dataclasses.replace(ours, pitch_hz=praat_pitch(piece, features.timestamps_s))
-            if np.isfinite(voice.measure(praats).pitch_st):
-                yield ours, praats
+            yield ours, dataclasses.replace(ours, pitch_hz=praat_pitch(piece, features.timestamps_s))
 
 
 def praat_pitch(waveform: NDArray[np.float32], timestamps_s: Array) -> Array:
@@ -80,8 +78,8 @@ def row(name: str, pairs: list[tuple[voice.Sound, voice.Sound]]) -> str:
     voiced, praat_voiced = np.isfinite(ours), np.isfinite(praats)
     apart = np.abs(ours - praats)[voiced & praat_voiced]
     measures = [(voice.measure(one), voice.measure(other)) for one, other in pairs]
-    mean = max(abs(one.pitch_st - other.pitch_st) for one, other in measures)
-    variation = max(abs(one.pitch_variation_st - other.pitch_variation_st) for one, other in measures)
+    mean = np.nanmax([abs(one.pitch_st - other.pitch_st) for one, other in measures])
+    variation = np.nanmax([abs(one.pitch_variation_st - other.pitch_variation_st) for one, other in measures])
     shares = 100 * np.array([np.mean(voiced == praat_voiced), np.mean(apart > 1), np.mean(apart > 9)])
     return (
         f"| {name} | {len(pairs)} | {len(ours)} | {shares[0]:.0f} | {np.median(apart):.2f} | {shares[1]:.1f} | {shares[2]:.1f}"

@@ -455,11 +455,14 @@ def test_the_head_leads_that_way_in_a_nod_or_a_shake(column: str, noun: str) -> 
 
     assert said(**{column: 3 * swing})
     assert not said(**{column: 0.5 * swing}), "too little"
+    assert said(**{column: 1.8 * swing}) is (noun == "head shake"), "speaking moves the chin, and not the yaw"
     for beside in {"pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg"} - {column}:
         assert not said(**{column: 3 * swing, beside: 6 * swing}), f"a head that goes twice as far by {beside}"
         assert said(**{column: 3 * swing, beside: 1.5 * swing})
-        slip = np.where(np.arange(50) == 9, 45.0, 0.0)
-        assert said(**{column: 3 * swing, beside: slip}), "a single frame is a tracking error"
+        for far in (8.0, 15.0, 30.0, 45.0):
+            slip = np.where(np.arange(50) == 9, far, 0.0)
+            assert said(**{column: 3 * swing, beside: slip}), "a single frame is a tracking error"
+            assert not said(**{column: slip}), "and no movement"
 
 
 def test_syllables_are_counted() -> None:

@@ -31,7 +31,7 @@ THROUGHOUT = 0.75  # active for this share of the measured frames
 BRIEF_S = 0.4
 NOISE_MULTIPLE = 3.0  # an act goes this many times as far as the column changes from frame to frame
 # Each half of a nod or a head shake is at least this far and takes at most this long. Speaking moves the chin, and
-# with it the pitch, by a degree or two; nothing moves the yaw.
+# with it the pitch, by a degree or two; speaking does not move the yaw.
 OSCILLATION_DEG = {"pose_pitch_deg": 2.0, "pose_yaw_deg": 1.5}
 HEAD_ANGLES = ("pose_pitch_deg", "pose_yaw_deg", "pose_roll_deg")
 OSCILLATION_S = 0.5
@@ -180,9 +180,16 @@ def oscillations(face: Features, column: str) -> list[events.Oscillation]:
     if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
         return []
     longest = round(OSCILLATION_S / events.frame_s(face.timestamps_s))
-    series = {name: events.smooth(_plausible_series(face, name)) for name in HEAD_ANGLES if name in face.columns}
+    series = {
+        name: events.smooth(_without_slips(series_of(face, name))) for name in HEAD_ANGLES if name in face.columns
+    }
     others = [other for name, other in series.items() if name != column]
     return events.oscillations(series[column], OSCILLATION_DEG[column], longest, others)
+
+
+def _without_slips(series: Array) -> Array:
+    """A series (T,) of medians of three frames: a tracker that slips for one frame goes there and back."""
+    return np.where(np.isfinite(series), events.running_median(series, 1), np.nan)
 
 
 # -------------------------------------------------------------------------------------------------------------- series

@@ -48,7 +48,7 @@ EDGE_FRAMES = 2
 class Event:
     """Frames from onset to offset (inclusive) and the apex; units -> how far each stands out, the clearest unit first.
 
-    kind   "micro-expression", "blink" or "eyes shut", whose AU45 is above the usual person's lids and not the own
+    kind   "micro-expression", "blink" or "eyes shut", whose AU45 counts from the usual person's lids (eyes.shut)
     score  the height of the clearest unit's peak over its noise; 0 for lids
     """
 
