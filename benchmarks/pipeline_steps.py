@@ -159,6 +159,7 @@ def write_params(folder: Path, changes: dict[str, dict[str, Any]]) -> None:
 
 def link(path: Path, target: Path) -> None:
     """A symbolic link to ``target``, relative, so that the work folder may be moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_symlink():
         path.symlink_to(os.path.relpath(target, path.parent))
 

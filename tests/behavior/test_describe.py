@@ -84,14 +84,14 @@ def test_a_smile_needs_cheeks_and_lip_corners_at_one_time() -> None:
 def test_the_folds_of_a_smile_are_no_dimples() -> None:
     dimpled = bump(2, 0.7, 1.4, 3.0)
     flash = bump(2, 1.0, 1.2, 3.0)
-    for smile, told in (
+    for smile, named in (
         (bump(2, 0.7, 1.4, 3.0), False),
         (bump(2, 1.6, 2.0, 3.0), True),
         (flash, True),
         (np.zeros(50), True),
     ):
         sentence = rules.describe({"face": face(AU12_r=smile, AU14_r=dimpled)}).facial_expression
-        assert ("cheeks dimpled" in sentence.lower()) is told
+        assert ("cheeks dimpled" in sentence.lower()) is named
 
 
 def test_what_is_certain_comes_before_what_is_large() -> None:

@@ -143,6 +143,7 @@ def test_windows_are_bounded_whatever_the_step() -> None:
     np.testing.assert_allclose(
         events.running_median(series, 3), [np.median(series[max(0, i - 3) : i + 4]) for i in range(len(series))]
     )
+    np.testing.assert_array_equal(events.running_median(np.array([1.0, np.nan, 3.0]), 1), [1.0, np.nan, 3.0])
 
 
 @pytest.mark.parametrize("value", [-90.0, 55.0])

@@ -135,7 +135,8 @@ def test_answers_that_tell_behaviors_apart_and_name_them_by_chance_are_no_leak()
             leaks.append((manifest, test_set.Answers(np.where(rng.random(len(gold)) < 0.2, gold, met[kind]), None)))
         band = controls.answer_band(parts, 400, seed)
         alarms += not band.inside
-        noticed += controls.answer_band(leaks, 400, seed).value > controls.answer_band(leaks, 400, seed).high
+        leak = controls.answer_band(leaks, 400, seed)
+        noticed += leak.value > leak.high
         by_permutation = np.zeros(60)
         for manifest, given in parts:
             gold, dialogues = test_set.reference(manifest).gold, controls.turns(manifest, "test")

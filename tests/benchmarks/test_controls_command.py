@@ -95,6 +95,29 @@ def test_a_plan_is_written_as_the_command_that_takes_it() -> None:
     )
 
 
+def test_shuffled_labels_share_one_backbone_and_align_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, str]] = []
+
+    def call(folder: Path, stage: str, variant: str | None, threads: int) -> None:
+        calls.append((folder.name, stage))
+        (folder / "models" / stage).mkdir(parents=True)
+        (folder / "models" / stage / "weights").write_text(folder.name)
+
+    monkeypatch.setattr(pipeline_steps, "call", call)
+    plan, manifest = command.Plan(first=200, corpora=1, seeds=1, dialogues=100, work=tmp_path, jobs=1), corpus(0)
+    data = plan.corpus(0) / "data"
+    write_manifest(data / "manifest.jsonl", manifest.utterances, manifest.labels, manifest.corpora)
+    for _ in range(2):  # what is done is not done again
+        command.train_shuffled(plan, pipeline_steps.Steps(total=2, threads=1), 0, "")
+    assert calls[:4] == [("shuffled", stage) for stage in ("backbone", "align", "merc", "predict")]
+    assert calls[4:] == [(f"shuffled{deal}", stage) for deal in (1, 2, 3) for stage in ("merc", "predict")]
+    folders = [plan.shuffled(0, deal) for deal in range(command.SHUFFLES)]
+    for folder in folders:
+        assert (folder / "models" / "align" / "weights").read_text() == "shuffled"
+        assert (folder / "models" / "merc" / "weights").read_text() == folder.name
+    assert len({(folder / "data" / "manifest.jsonl").read_text() for folder in folders}) == command.SHUFFLES
+
+
 def test_a_mirror_links_all_but_one_and_may_be_made_again(tmp_path: Path) -> None:
     (tmp_path / "data" / "cache").mkdir(parents=True)
     for name in ("tokens.h5", "manifest.jsonl"):

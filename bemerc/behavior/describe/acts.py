@@ -38,7 +38,7 @@ OSCILLATION_S = 0.5
 # How far a trunk tips while its person sits or stands, and how fast heads and trunks turn at the very most: a keypoint
 # that slips for one frame looks like a bow to the floor and back.
 LIMIT_DEG = {"lean_deg": 60.0, "sway_deg": 60.0, "shoulder_tilt_deg": 60.0}
-FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(OSCILLATION_DEG, 1000.0), "pose_roll_deg": 1000.0}
+FASTEST_DEG_S = {**dict.fromkeys(LIMIT_DEG, 300.0), **dict.fromkeys(HEAD_ANGLES, 1000.0)}
 # While the lids are down, their height and the gaze cannot be measured.
 UNDER_LIDS = {"AU05_r", "AU07_r", "gaze_x_deg", "gaze_y_deg"}
 
@@ -180,16 +180,14 @@ def oscillations(face: Features, column: str) -> list[events.Oscillation]:
     if column not in face.columns or events.frame_s(face.timestamps_s) <= 0:
         return []
     longest = round(OSCILLATION_S / events.frame_s(face.timestamps_s))
+    # Medians of three frames: a tracker that slips for one frame goes there and back.
     series = {
-        name: events.smooth(_without_slips(series_of(face, name))) for name in HEAD_ANGLES if name in face.columns
+        name: events.smooth(events.running_median(series_of(face, name), 1))
+        for name in HEAD_ANGLES
+        if name in face.columns
     }
     others = [other for name, other in series.items() if name != column]
     return events.oscillations(series[column], OSCILLATION_DEG[column], longest, others)
-
-
-def _without_slips(series: Array) -> Array:
-    """A series (T,) of medians of three frames: a tracker that slips for one frame goes there and back."""
-    return np.where(np.isfinite(series), events.running_median(series, 1), np.nan)
 
 
 # -------------------------------------------------------------------------------------------------------------- series

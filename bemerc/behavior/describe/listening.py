@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bemerc.behavior.describe import acts
-from bemerc.behavior.signals import events, shots
+from bemerc.behavior.describe.speaking import settled
+from bemerc.behavior.signals import events
 from bemerc.cache import Features, FrameCache, split_other
 from bemerc.cache.listener import listener_of
 
@@ -65,7 +66,7 @@ def listening(face: FrameCache, id_: str) -> Listening | None:
 
 def nods_and_shakes(face: Features) -> tuple[int, int]:
     """How often the head in a face's rows went down and up, and to and fro, within the shots."""
-    level = shots.leveled(face, shots.cuts(face, None))
+    level = settled({"face": face})["face"]
     nods, shakes = (sum(one.count for one in acts.oscillations(level, f"pose_{axis}_deg")) for axis in ("pitch", "yaw"))
     return nods, shakes
 

@@ -39,8 +39,7 @@ def without_speech(clip: ClipFeatures) -> ClipFeatures:
     for name in MOUTH:
         if name in face.columns:
             series = series_of(face, name)
-            settled = np.where(np.isfinite(series), events.running_median(series, reach), np.nan)
-            values[talking, face.columns.index(name)] = settled[talking]
+            values[talking, face.columns.index(name)] = events.running_median(series, reach)[talking]
     for name in OPENING:
         if name in face.columns:
             values[talking, face.columns.index(name)] = np.nan

@@ -179,12 +179,13 @@ def _monotone_runs(angle: Array, least: float) -> list[tuple[int, int]]:
 
 
 def running_median(values: Array, reach: int) -> Array:
-    """The median of the measured values within ``reach`` frames of each frame (T,). Memory does not grow with T."""
+    """The median of the measured values within ``reach`` frames of each frame (T,); NaN stays NaN. Memory does not grow
+    with T."""
     reach = min(reach, max(1, len(values)))
     padded = np.pad(values, reach, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     blocks = [median(windows[at : at + _BLOCK_FRAMES], axis=1) for at in range(0, len(windows), _BLOCK_FRAMES)]
-    return np.concatenate(blocks) if blocks else np.empty(0)
+    return np.where(np.isfinite(values), np.concatenate(blocks), np.nan) if blocks else np.empty(0)
 
 
 def smooth(values: Array) -> Array:
